@@ -1,0 +1,50 @@
+"""Imports TensorFlow and Keras once, quietly, and refuses a Keras that this library cannot run on.
+
+Every file that needs either imports it from here. TensorFlow writes start-up notices to the process's standard error
+before any logging level applies; they are held back during the import, and shown after all if it fails. A user who
+sets ``TF_CPP_MIN_LOG_LEVEL`` sees whatever that level shows.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+
+
+@contextlib.contextmanager
+def _held_back_stderr() -> Iterator[None]:
+    """Holds back what C++ code writes to standard error; an exception releases it."""
+    sys.stderr.flush()
+    with tempfile.TemporaryFile() as held:
+        saved = os.dup(2)
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        except BaseException:
+            held.seek(0)
+            os.write(saved, held.read())
+            raise
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
+    import keras
+    import tensorflow as tf
+else:
+    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+    with _held_back_stderr():
+        import keras
+        import tensorflow as tf
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"tfmtl2r needs Keras on its TensorFlow backend, but KERAS_BACKEND is {keras.backend.backend()!r}: "
+        "unset KERAS_BACKEND or set it to 'tensorflow'"
+    )
+
+__all__ = ["keras", "tf"]

@@ -1,0 +1,6 @@
+"""Architectures, features to one score per task: one file each; ``names()`` lists them, ``get(name, **options)`` builds one."""
+
+from tfmtl2r.registry import Registry
+
+registry = Registry(__name__, "architecture")
+names, get, card = registry.names, registry.get, registry.card

@@ -1,0 +1,1 @@
+"""Keras layers that architectures are made of."""

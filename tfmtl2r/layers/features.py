@@ -1,0 +1,135 @@
+"""From raw features to one vector per item: :class:`Lookup` turns values into ids, :class:`Encoder` the rest.
+
+They are two layers because strings must not enter a training step (Keras 3's ``fit`` fails on them under a
+distribution strategy, and a GPU has no string kernels): the pipeline runs the lookup in ``tf.data``, the exported
+graph runs it in front of the model, and both use this one layer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.schema import Category, Dense, Schema
+
+
+class Lookup(keras.layers.Layer):
+    """Raw features to what the model reads: categories become ids, numbers become float32.
+
+    Args:
+        schema: a fitted schema.
+
+    >>> lookup = Lookup(Schema([Category("brand", vocabulary=("a", "b"))]))
+    >>> lookup({"brand": tf.constant(["b", "?"])})["brand"].numpy().tolist()
+    [2, 0]
+    """
+
+    def __init__(self, schema: Schema, **kwargs: Any):
+        super().__init__(dtype="float32", **kwargs)
+        self.schema = schema
+        self._tables = {feature.name: _table(feature) for feature in schema.categories}
+
+    def call(self, raw: dict[str, Any]) -> dict[str, Any]:
+        """Looks up every feature of the schema; ``list_size`` passes through.
+
+        Raises:
+            KeyError: for a missing feature.
+        """
+        features = {}
+        for feature in self.schema.features:
+            if feature.name not in raw:
+                raise KeyError(f"feature {feature.name!r} is missing; got {sorted(raw)}")
+            value = raw[feature.name]
+            if feature.name in self._tables:
+                features[feature.name] = tf.cast(self._tables[feature.name](value), tf.int32)
+            else:
+                features[feature.name] = tf.cast(value, tf.float32)
+        if LIST_SIZE in raw:
+            features[LIST_SIZE] = tf.cast(raw[LIST_SIZE], tf.int32)
+        return features
+
+
+class Encoder(keras.layers.Layer):
+    """Looked-up features to one vector per item: dense ones normalised, categories embedded, all concatenated.
+
+    Shapes: per item ``[B, L]`` or ``[B, L, D]`` and per list ``[B]`` or ``[B, D]`` in, ``[B, L, F]`` out; plain rows
+    ``[B]`` or ``[B, D]`` in, ``[B, F]`` out. A missing (NaN) or infinite number becomes the mean.
+
+    Args:
+        schema: a fitted schema.
+    """
+
+    def __init__(self, schema: Schema, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.schema = schema
+        self.embeddings = {
+            feature.name: keras.layers.Embedding(
+                feature.size, feature.width, dtype=self.dtype_policy, name=f"embedding_{feature.name}"
+            )
+            for feature in schema.categories
+        }
+        self.width = sum(feature.width for feature in schema.features)
+        for table in self.embeddings.values():
+            table.build()
+        self.built = True
+
+    def call(self, features: dict[str, Any], valid: Any = None) -> Any:
+        """Encodes a batch.
+
+        Args:
+            features: dict of looked-up features.
+            valid: ``bool[B, L]``, or None for plain rows.
+        """
+        dense = [self._column(f, _numbers(f, features[f.name], valid is not None), valid) for f in self.schema.dense]
+        columns = [tf.cast(self._normalise(tf.concat(dense, axis=-1)), self.compute_dtype)] if dense else []
+        for f in self.schema.categories:
+            columns.append(self._column(f, self.embeddings[f.name](features[f.name]), valid))
+        return tf.concat(columns, axis=-1)
+
+    def _column(self, feature: Dense | Category, value: Any, valid: Any) -> Any:
+        """Gives a feature of the list to each of its items: ``[B, width]`` becomes ``[B, L, width]``."""
+        if feature.context and valid is not None:
+            return tf.repeat(value[:, None, :], tf.shape(valid)[1], axis=1)
+        return value
+
+    def _normalise(self, value: Any) -> Any:
+        """All dense columns at once: transform, (x - mean) / std in float32, clip; missing ones land on the mean."""
+        known = tf.math.is_finite(value)
+        value = tf.where(known, value, 0.0)  # before the transform: a NaN under tf.where would still reach gradients
+        columns = [f for f in self.schema.dense for _ in range(f.width)]
+        transforms = [f.transform for f in columns]
+        if "log1p" in transforms:
+            value = tf.where([t == "log1p" for t in transforms], tf.math.log1p(tf.maximum(value, 0.0)), value)
+        if "signed_log1p" in transforms:
+            signed = tf.sign(value) * tf.math.log1p(tf.abs(value))
+            value = tf.where([t == "signed_log1p" for t in transforms], signed, value)
+        mean = [m for f in self.schema.dense for m in f.mean or (0.0,) * f.width]
+        variance = [v for f in self.schema.dense for v in f.variance or (1.0,) * f.width]
+        # A constant feature has variance 0: it becomes 0 and says nothing, which is what it knows.
+        scale = [v**-0.5 if v > 1e-12 else 0.0 for v in variance]
+        clip = tf.constant([f.clip for f in columns], tf.float32)
+        value = (value - tf.constant(mean, tf.float32)) * tf.constant(scale, tf.float32)
+        return tf.where(known, tf.clip_by_value(value, -clip, clip), 0.0)
+
+
+def _table(feature: Category) -> Any:
+    """The Keras lookup of one category; id 0 is the unknown value (hash buckets have none)."""
+    if feature.buckets is not None:
+        return keras.layers.Hashing(feature.buckets, name=f"lookup_{feature.name}")
+    if feature.vocabulary is None:
+        raise ValueError(f"feature {feature.name!r} has no vocabulary yet: fit the schema on the training split")
+    kind = keras.layers.StringLookup if feature.dtype == "string" else keras.layers.IntegerLookup
+    return kind(vocabulary=list(feature.vocabulary), name=f"lookup_{feature.name}")
+
+
+def _numbers(feature: Dense, value: Any, lists: bool) -> Any:
+    """A dense feature as ``float32[..., width]``, its rank checked."""
+    value = tf.cast(value, tf.float32)
+    rank = (1 if feature.context or not lists else 2) + len(feature.shape)
+    if value.shape.rank != rank:
+        raise ValueError(
+            f"feature {feature.name!r}: expected {rank} axes ({'list' if lists else 'row'} data, shape per item "
+            f"{feature.shape}), got a tensor of shape {tuple(value.shape)}"
+        )
+    return value if feature.shape else value[..., None]

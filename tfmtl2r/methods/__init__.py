@@ -1,0 +1,17 @@
+"""Balancing methods: one file each; ``names()`` lists them, ``get(name, **options)`` builds one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmtl2r.registry import Registry
+
+registry = Registry(__name__, "method")
+names, get, card = registry.names, registry.get, registry.card
+
+
+def combine(method: Any, jacobian: Any, losses: Any = None, preference: Any = None, seed: int = 0) -> Any:
+    """One update direction from a matrix of task gradients; see :func:`tfmtl2r.methods._combine.combine`."""
+    from tfmtl2r.methods._combine import combine as run  # TensorFlow is imported only when something is computed
+
+    return run(get(method), jacobian, losses, preference, seed)

@@ -1,0 +1,208 @@
+"""Discovery: a public thing is one file, and the file's stem is its name.
+
+A :class:`Registry` walks one package folder. ``names()`` and ``card()`` read the files as text, so that listing
+what there is never imports TensorFlow; only ``get()`` imports, and only the one file that was asked for. Third-party
+packages join through an entry-point group named like the package, for example::
+
+    [project.entry-points."tfmtl2r.methods"]
+    my_method = "my_package.my_method:MyMethod"
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import difflib
+import importlib
+import importlib.util
+import importlib.metadata
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Card:
+    """What a file says about itself, as literals, so that it can be read without importing it.
+
+    Args:
+        title: the name in the field's own words.
+        paper: authors, year and link of the source; empty where the thing is older than its papers.
+        aliases: other names that ``get`` accepts.
+        promises: properties that the conformance tests hold it to, such as ``"non_conflicting"``.
+        note: one line a user should know before choosing it.
+    """
+
+    title: str
+    paper: str = ""
+    aliases: tuple[str, ...] = ()
+    promises: tuple[str, ...] = ()
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One constructor argument of a registered thing: its name, type annotation and default."""
+
+    name: str
+    annotation: Any
+    default: Any
+
+
+class Registry:
+    """The public things of one package folder.
+
+    Args:
+        package: dotted name of the folder, for example ``"tfmtl2r.methods"``; also the entry-point group.
+        kind: singular noun for error messages.
+
+    >>> methods = Registry("tfmtl2r.methods", "method")
+    >>> "mgda" in methods.names()
+    True
+    >>> methods.resolve("ls")
+    'linear_scalarization'
+    """
+
+    def __init__(self, package: str, kind: str):
+        self.package = package
+        self.kind = kind
+        self._cards: dict[str, Card] | None = None
+
+    def names(self) -> list[str]:
+        """Canonical names, sorted; aliases are left out."""
+        return sorted({**self._files(), **self._entry_points()})
+
+    def aliases(self) -> dict[str, str]:
+        """Every alias and the canonical name that it stands for."""
+        return {alias: name for name in self.names() for alias in self.card(name).aliases}
+
+    def card(self, name: str) -> Card:
+        """The card of a canonical name, read from the file's text."""
+        if self._cards is None:
+            self._cards = {stem: _read_card(path) for stem, path in self._files().items()}
+        if name not in self._cards:
+            module = importlib.import_module(self._entry_points()[name].module)
+            self._cards[name] = getattr(module, "CARD", Card(title=name))
+        return self._cards[name]
+
+    def resolve(self, name: str) -> str:
+        """The canonical name for a name or alias; an unknown one is an error that proposes the nearest."""
+        names = self.names()
+        if name in names:
+            return name
+        aliases = self.aliases()
+        if name in aliases:
+            return aliases[name]
+        near = difflib.get_close_matches(str(name), [*names, *aliases], n=3)
+        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(f"no {self.kind} is called {name!r}{hint} Known: {', '.join(names)}.")
+
+    def constructor(self, name: str) -> Callable[..., Any]:
+        """The class (or function) behind a name: what the file lists in ``__all__``."""
+        name = self.resolve(name)
+        entry_points = self._entry_points()
+        if name in entry_points:
+            return entry_points[name].load()
+        module = importlib.import_module(f"{self.package}.{name}")
+        return getattr(module, module.__all__[0])
+
+    def options(self, name: str) -> list[Option]:
+        """The constructor arguments of a name, in order."""
+        constructor = self.constructor(name)
+        signature = inspect.signature(constructor)
+        hints = _hints(constructor)
+        return [
+            Option(p.name, hints.get(p.name, Any), None if p.default is p.empty else p.default)
+            for p in signature.parameters.values()
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        ]
+
+    def get(self, name: str | Mapping[str, Any] | Any, **options: Any) -> Any:
+        """Builds a registered thing.
+
+        Args:
+            name: a name or alias, a mapping ``{"name": ..., **options}`` as :meth:`describe` makes it, or an
+                instance, which is returned as it is.
+            **options: constructor arguments.
+
+        Raises:
+            ValueError: for an unknown name (with the nearest ones).
+            TypeError: for an option that this thing does not have (with those that it has).
+        """
+        if isinstance(name, Mapping):
+            described = {**name, **options}
+            return self.get(described.pop("name"), **described)
+        if not isinstance(name, str):
+            if options:
+                raise TypeError(f"options {sorted(options)} were given with a ready {self.kind}; pass its name instead")
+            return name
+        canonical = self.resolve(name)
+        known = [option.name for option in self.options(canonical)]
+        unknown = sorted(set(options) - set(known))
+        if unknown:
+            accepted = ", ".join(known) or "none"
+            raise TypeError(f"{self.kind} {canonical!r} has no option {', '.join(unknown)}; it accepts: {accepted}")
+        built = self.constructor(canonical)(**options)
+        object.__setattr__(built, "registered_as", {"name": canonical, **options})
+        return built
+
+    def describe(self, thing: Any) -> dict[str, Any]:
+        """The mapping from which ``get`` rebuilds a thing: its name and its options, JSON-ready.
+
+        Raises:
+            ValueError: for an object that no name of this registry can rebuild.
+        """
+        described = getattr(thing, "registered_as", None)
+        if described is None:
+            stem = type(thing).__module__.rsplit(".", 1)[-1]
+            if stem not in self.names() or not dataclasses.is_dataclass(thing):
+                raise ValueError(
+                    f"{type(thing).__name__} cannot be saved by name: build it with {self.package}.get(name, ...), "
+                    f"and register your own under the entry-point group {self.package!r}"
+                )
+            fields = [f.name for f in dataclasses.fields(thing) if f.init]
+            described = {"name": stem, **{field: getattr(thing, field) for field in fields}}
+        return {key: _plain(value) for key, value in described.items()}
+
+    def _files(self) -> dict[str, Path]:
+        module = importlib.util.find_spec(self.package)
+        folders = list(module.submodule_search_locations or []) if module else []
+        return {
+            path.stem: path
+            for folder in folders
+            for path in sorted(Path(folder).glob("*.py"))
+            if not path.stem.startswith("_")
+        }
+
+    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
+        return {point.name: point for point in importlib.metadata.entry_points(group=self.package)}
+
+
+def _plain(value: Any) -> Any:
+    """Tuples become lists and arrays become nested lists, so that a description survives JSON."""
+    if isinstance(value, (tuple, list)):
+        return [_plain(v) for v in value]
+    if isinstance(value, Mapping):
+        return {key: _plain(v) for key, v in value.items()}
+    return value.tolist() if hasattr(value, "tolist") else value
+
+
+def _hints(constructor: Callable[..., Any]) -> dict[str, Any]:
+    target = constructor.__init__ if inspect.isclass(constructor) else constructor  # type: ignore[misc]
+    try:
+        return inspect.get_annotations(target, eval_str=True)
+    except NameError:  # an annotation of a name that is only imported for type checking
+        return {}
+
+
+def _read_card(path: Path) -> Card:
+    """Finds ``CARD = Card(...)`` in a file's text; its arguments must be literals."""
+    for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body:
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        if any(isinstance(t, ast.Name) and t.id == "CARD" for t in targets):
+            call = node.value  # type: ignore[attr-defined]
+            if isinstance(call, ast.Call) and not call.args:
+                return Card(**{k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg})
+            raise ValueError(f"{path}: CARD must be written as Card(title=..., ...) with literal arguments")
+    raise ValueError(f"{path}: no CARD = Card(title=...); every public file in {path.parent.name}/ describes itself")

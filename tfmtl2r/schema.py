@@ -1,0 +1,162 @@
+"""Which features the ranker reads, with everything that was fitted on the training split.
+
+A :class:`Schema` is plain data: vocabularies and normalisation statistics live in it, it is saved inside the model,
+and both the training pipeline and the exported graph are made from it, so that they cannot disagree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from typing import Any
+
+RESERVED = ("list_size",)
+TRANSFORMS = ("none", "log1p", "signed_log1p")
+
+
+@dataclasses.dataclass(frozen=True)
+class Dense:
+    """A numeric feature.
+
+    Args:
+        name: column and serving input.
+        shape: ``()`` for a number, ``(D,)`` for a vector per item.
+        context: True for a feature of the whole list (``[B]``), False for one of each item (``[B, L]``).
+        transform: ``"none"``, ``"log1p"`` (>= 0) or ``"signed_log1p"`` (sign(x) log(1 + |x|)), before normalisation.
+        mean, variance: statistics after the transform, one number per component; fitted on the training split.
+        clip: normalised values are kept within this many standard deviations.
+    """
+
+    name: str
+    shape: tuple[int, ...] = ()
+    context: bool = False
+    transform: str = "none"
+    mean: tuple[float, ...] | None = None
+    variance: tuple[float, ...] | None = None
+    clip: float = 10.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", tuple(int(d) for d in self.shape))
+        if self.transform not in TRANSFORMS:
+            raise ValueError(f"feature {self.name!r}: transform must be one of {', '.join(TRANSFORMS)}, "
+                             f"not {self.transform!r}")
+        if len(self.shape) > 1:
+            raise ValueError(f"feature {self.name!r}: shape must be () or (D,), not {self.shape}")
+        for field in ("mean", "variance"):
+            values = getattr(self, field)
+            if values is not None:
+                values = tuple(float(v) for v in values)
+                if len(values) != self.width:
+                    raise ValueError(f"feature {self.name!r}: {field} has {len(values)} numbers, expected {self.width}")
+                object.__setattr__(self, field, values)
+
+    @property
+    def width(self) -> int:
+        """Numbers per item."""
+        return math.prod(self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Category:
+    """A categorical feature, embedded.
+
+    Args:
+        name: column and serving input.
+        vocabulary: known values in a fixed order; anything else is the unknown value, id 0.
+        buckets: hash into this many buckets instead of keeping a vocabulary.
+        dim: width of the embedding; by default ``min(32, ceil(1.6 * size ** 0.56))``.
+        context: True for a feature of the whole list.
+        dtype: ``"string"`` or ``"int64"``, of the raw values.
+    """
+
+    name: str
+    vocabulary: tuple[Any, ...] | None = None
+    buckets: int | None = None
+    dim: int | None = None
+    context: bool = False
+    dtype: str = "string"
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("string", "int64"):
+            raise ValueError(f"feature {self.name!r}: dtype must be 'string' or 'int64', not {self.dtype!r}")
+        if self.vocabulary is not None and self.buckets is not None:
+            raise ValueError(f"feature {self.name!r}: give a vocabulary or a number of hash buckets, not both")
+        if self.buckets is not None and self.buckets < 1:
+            raise ValueError(f"feature {self.name!r}: buckets must be at least 1, not {self.buckets}")
+        if self.vocabulary is not None:
+            object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+
+    @property
+    def size(self) -> int:
+        """Rows of the embedding table, the unknown value included."""
+        if self.buckets is not None:
+            return self.buckets
+        if self.vocabulary is None:
+            raise ValueError(f"feature {self.name!r} has no vocabulary yet: fit the schema on the training split")
+        return len(self.vocabulary) + 1
+
+    @property
+    def width(self) -> int:
+        """Numbers per item after the embedding."""
+        return self.dim or min(32, math.ceil(1.6 * self.size**0.56))
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+    """The features of a ranker, in order.
+
+    Args:
+        features: :class:`Dense` and :class:`Category` features with distinct names.
+
+    >>> Schema([Dense("price"), Category("brand", vocabulary=("a", "b"))]).names
+    ('price', 'brand')
+    """
+
+    features: tuple[Dense | Category, ...]
+
+    def __init__(self, features: Iterable[Dense | Category]):
+        object.__setattr__(self, "features", tuple(features))
+        names = self.names
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"two features are called {twice[0]!r}; names must differ")
+        for name in RESERVED:
+            if name in names:
+                raise ValueError(f"a feature may not be called {name!r}: that name carries the number of items per list")
+        if not names:
+            raise ValueError("a schema needs at least one feature")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Feature names, in order."""
+        return tuple(feature.name for feature in self.features)
+
+    @property
+    def dense(self) -> tuple[Dense, ...]:
+        """The numeric features, in order."""
+        return tuple(f for f in self.features if isinstance(f, Dense))
+
+    @property
+    def categories(self) -> tuple[Category, ...]:
+        """The categorical features, in order."""
+        return tuple(f for f in self.features if isinstance(f, Category))
+
+    def get_config(self) -> dict[str, Any]:
+        """Plain data from which :meth:`from_config` rebuilds the schema."""
+        return {
+            "features": [
+                {"type": type(f).__name__, **{k: list(v) if isinstance(v, tuple) else v for k, v in vars(f).items()}}
+                for f in self.features
+            ]
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Schema:
+        """The schema that :meth:`get_config` described."""
+        types = {"Dense": Dense, "Category": Category}
+        features = []
+        for entry in config["features"]:
+            entry = dict(entry)
+            features.append(types[entry.pop("type")](**entry))
+        return cls(features)
