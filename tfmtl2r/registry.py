@@ -14,8 +14,8 @@ import ast
 import dataclasses
 import difflib
 import importlib
-import importlib.util
 import importlib.metadata
+import importlib.util
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -156,13 +156,13 @@ class Registry:
         described = getattr(thing, "registered_as", None)
         if described is None:
             stem = type(thing).__module__.rsplit(".", 1)[-1]
-            if stem not in self.names() or not dataclasses.is_dataclass(thing):
+            config = vars(thing) if dataclasses.is_dataclass(thing) else getattr(thing, "get_config", dict)()
+            if stem not in self.names():
                 raise ValueError(
-                    f"{type(thing).__name__} cannot be saved by name: build it with {self.package}.get(name, ...), "
-                    f"and register your own under the entry-point group {self.package!r}"
+                    f"{type(thing).__name__} cannot be saved by name: register your own {self.kind} under the "
+                    f"entry-point group {self.package!r}"
                 )
-            fields = [f.name for f in dataclasses.fields(thing) if f.init]
-            described = {"name": stem, **{field: getattr(thing, field) for field in fields}}
+            described = {"name": stem, **{o.name: config[o.name] for o in self.options(stem) if o.name in config}}
         return {key: _plain(value) for key, value in described.items()}
 
     def _files(self) -> dict[str, Path]:

@@ -123,7 +123,7 @@ class Schema:
             raise ValueError(f"two features are called {twice[0]!r}; names must differ")
         for name in RESERVED:
             if name in names:
-                raise ValueError(f"a feature may not be called {name!r}: that name carries the number of items per list")
+                raise ValueError(f"a feature may not be called {name!r}: that name carries the items per list")
         if not names:
             raise ValueError("a schema needs at least one feature")
 

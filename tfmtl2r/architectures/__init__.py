@@ -1,4 +1,4 @@
-"""Architectures, features to one score per task: one file each; ``names()`` lists them, ``get(name, **options)`` builds one."""
+"""Architectures, from features to one score per task: one file each; ``get(name, **options)`` builds one."""
 
 from tfmtl2r.registry import Registry
 

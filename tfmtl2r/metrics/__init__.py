@@ -1,1 +1,39 @@
-PLACEHOLDER_metrics
+"""Metrics: one file each; ``names()`` lists them, ``get("ndcg@5")`` builds one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfmtl2r.registry import Registry
+
+registry = Registry(__name__, "metric")
+names, card = registry.names, registry.card
+
+
+def get(metric: Any, **options: Any) -> Any:
+    """Builds a metric.
+
+    Args:
+        metric: a name or alias, with a cutoff as in ``"ndcg@5"``; a mapping ``{"name": ..., **options}``; or a ready
+            metric, which is returned as it is.
+        **options: constructor arguments.
+
+    Raises:
+        ValueError: for an unknown name or a cutoff that is not a number.
+        TypeError: for an option that this metric does not have, ``k`` included.
+
+    >>> get("ndcg@5").label, get({"name": "mrr@10", "empty": "zero"}).label
+    ('ndcg@5', 'mrr@10')
+    """
+    if isinstance(metric, Mapping):
+        described = {**metric, **options}
+        return get(described.pop("name"), **described)
+    if isinstance(metric, str) and "@" in metric:
+        name, _, k = metric.partition("@")
+        if not k.isdigit():
+            raise ValueError(f"metric {metric!r}: the cutoff behind @ must be a whole number, not {k!r}")
+        if "k" in options:
+            raise TypeError(f"metric {metric!r}: the cutoff is given twice, behind @ and as k={options['k']!r}")
+        return registry.get(name, k=int(k), **options)
+    return registry.get(metric, **options)

@@ -1,0 +1,189 @@
+"""The engine's gradients: exact, the same in both modes where they must be, sparse where they can be."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from tfmtl2r import architectures, methods
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import unpack
+from tfmtl2r.methods._base import GramMethod, JacobianMethod, Scalarisation, Signals
+from tfmtl2r.ranking import valid_mask
+from tfmtl2r.training.engine import Engine
+from tfmtl2r.training.objectives import TaskLosses
+
+
+class Ones(GramMethod):
+    """Weights of ones, the plain sum, through the machinery of a Gram method."""
+
+    def weigh(self, signals, state):
+        return tf.ones_like(signals.losses), state
+
+
+class SumOfRows(JacobianMethod):
+    """The plain sum through the machinery of a Jacobian method."""
+
+    def combine(self, rows, signals, state):
+        return tf.reduce_sum(rows, 0), state
+
+
+class KeepsGram(GramMethod):
+    """Remembers what it saw."""
+
+    seen: list = []
+
+    def weigh(self, signals, state):
+        self.seen.append((signals.gram, signals.losses, signals.present))
+        return tf.ones_like(signals.losses), state
+
+
+def connected(problem, **options):
+    architecture = architectures.get("shared_bottom", **{"units": (6, 5), "head_units": (4,), **options})
+    architecture.connect([task.name for task in problem.tasks], problem.schema)
+    return architecture
+
+
+def one_batch(problem, rows=slice(0, 8)):
+    batch = unpack(({k: tf.constant(v[rows]) for k, v in problem.x.items()},
+                    {k: tf.constant(v[rows]) for k, v in problem.y.items()}))
+    return batch, valid_mask(batch.list_size, 7)
+
+
+def signals(tasks):
+    return Signals(losses=None, preference=tf.fill([tasks], 1.0 / tasks), present=None,
+                   seed=tf.constant([0, 0], tf.int32))
+
+
+def run(problem, architecture, method, mode, **batch):
+    batch, valid = one_batch(problem, **batch)
+    engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), method, mode)
+    step = engine.step(batch, valid, signals(len(problem.tasks)), {})
+    return step, {v.path: tf.convert_to_tensor(g).numpy() for g, v in step.gradients}
+
+
+@pytest.mark.parametrize(("method", "mode"), [(Ones(), "parameters"), (Ones(), "features"), (SumOfRows(), "parameters")])
+def test_weights_of_ones_reproduce_the_plain_gradient(problem, method, mode):
+    architecture = connected(problem, dropout=0.0)
+    _, plain = run(problem, architecture, methods.get("ls"), "parameters")
+    _, ours = run(problem, architecture, method, mode)
+    assert set(ours) == set(plain) == {v.path for v in architecture.trainable_variables}
+    for path, gradient in plain.items():
+        assert np.abs(gradient).max() > 0, path
+        np.testing.assert_allclose(ours[path], gradient, atol=1e-6, err_msg=path)
+
+
+def test_gram_matrix_is_that_of_the_separate_task_gradients(problem):
+    """Also for the embedding table, whose ids repeat within the batch."""
+    architecture = connected(problem)
+    batch, valid = one_batch(problem)
+    losses = TaskLosses(problem.tasks, lists=True)
+    method = KeepsGram()
+    engine = Engine(architecture, losses, method, "parameters")
+    engine.step(batch, valid, signals(3), {})
+    from tfmtl2r.training.replicas import Replicas
+
+    with tf.GradientTape(persistent=True) as tape:
+        values = tf.unstack(losses(batch, architecture(batch.features, valid=valid), valid, Replicas()).local)
+    shared = [v.value for v in engine.shared_variables]
+    rows = [
+        np.concatenate([tf.reshape(tf.convert_to_tensor(g), [-1]).numpy() for g in tape.gradient(value, shared)])
+        for value in values
+    ]
+    gram, seen_losses, present = method.seen[-1]
+    np.testing.assert_allclose(gram, np.array(rows) @ np.array(rows).T, rtol=2e-5, atol=1e-8)
+    np.testing.assert_allclose(seen_losses, values, rtol=1e-6)
+    assert present.numpy().all()
+
+
+def test_embedding_gradients_stay_sparse(problem):
+    architecture = connected(problem)
+    batch, valid = one_batch(problem)
+    for method, mode in [(Ones(), "parameters"), (Ones(), "features"), (SumOfRows(), "parameters")]:
+        engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), method, mode)
+        gradients = {v.path: g for g, v in engine.step(batch, valid, signals(3), {}).gradients}
+        assert isinstance(gradients["embedding_brand/embeddings"], tf.IndexedSlices), (type(method), mode)
+
+
+@pytest.mark.parametrize("mode", ["parameters", "features"])
+def test_an_absent_task_gets_no_weight_and_its_head_no_gradient(problem, mode):
+    problem.y["grade"][:] = np.nan
+    step, gradients = run(problem, connected(problem), methods.get("mgda"), mode)
+    np.testing.assert_array_equal(step.losses.present, [True, False, True])
+    assert step.weights[1] == 0
+    assert (gradients["scorers/kernel"][1] == 0).all()
+    np.testing.assert_allclose(tf.reduce_sum(step.weights), 2.0, rtol=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["parameters", "features"])
+def test_one_present_task_is_single_task_training(problem, mode):
+    problem.y["grade"][:] = np.nan
+    problem.y["dwell"][:] = np.nan
+    architecture = connected(problem)
+    _, balanced = run(problem, architecture, methods.get("mgda"), mode)
+    _, plain = run(problem, architecture, methods.get("ls"), mode)
+    for path, gradient in plain.items():
+        np.testing.assert_allclose(balanced[path], gradient, atol=1e-6, err_msg=path)
+
+
+def test_padding_never_enters(problem):
+    architecture = connected(problem)
+    _, clean = run(problem, architecture, methods.get("mgda"), "parameters")
+    padded = np.arange(7) >= problem.x["list_size"][:, None]
+    problem.x["vector"][padded] = 1e6
+    problem.x["brand"][padded] = 3
+    for labels in problem.y.values():
+        labels[padded] = 1
+    _, dirty = run(problem, architecture, methods.get("mgda"), "parameters")
+    for path, gradient in clean.items():
+        np.testing.assert_allclose(dirty[path], gradient, atol=1e-6, err_msg=path)
+
+
+def test_list_and_item_weights(problem):
+    """A weight of 2 is the list twice; a weight of 0 is a list that is not there."""
+    architecture = connected(problem)
+    batch, valid = one_batch(problem, slice(8, 12))
+    weights = tf.constant([2.0, 1.0, 0.0, 1.0])
+    losses = TaskLosses(problem.tasks, lists=True)
+    engine = Engine(architecture, losses, methods.get("ls"), "parameters")
+    weighted = engine.step(batch._replace(weights={t.name: weights for t in problem.tasks}), valid, signals(3), {})
+    order = np.array([8, 8, 9, 11])
+    twice, valid_twice = one_batch(problem, order)
+    expected = engine.step(twice, valid_twice, signals(3), {})
+    np.testing.assert_allclose(weighted.losses.total, expected.losses.total, rtol=1e-6)
+    plain = engine.step(batch, valid, signals(3), {}).losses.total
+    doubled = engine.step(batch._replace(weights={"dwell": tf.fill([4, 7], 2.0)}), valid, signals(3), {}).losses.total
+    np.testing.assert_allclose(doubled, plain * [1, 1, 2], rtol=1e-6)
+
+
+def test_a_scalarisation_weighs_by_its_derivative(problem):
+    @dataclasses.dataclass(frozen=True)
+    class Squares(Scalarisation):
+        def objective(self, losses, signals, state):
+            return tf.reduce_sum(losses**2), state
+
+    step, _ = run(problem, connected(problem), Squares(), "parameters")
+    np.testing.assert_allclose(step.weights, 2 * step.losses.total, rtol=1e-6)
+
+
+def test_weight_regularisers_are_added_once(problem):
+    architecture = connected(problem)
+    _, before = run(problem, architecture, methods.get("mgda"), "features")
+    architecture.trunk.dense[0].kernel_regularizer = keras.regularizers.L2(0.5)
+    architecture.trunk.dense[0]._kernel.regularizer = architecture.trunk.dense[0].kernel_regularizer
+    _, after = run(problem, architecture, methods.get("mgda"), "features")
+    kernel = architecture.trunk.dense[0].kernel
+    np.testing.assert_allclose(after[kernel.path] - before[kernel.path], kernel.numpy(), atol=1e-6)
+
+
+def test_a_listwise_loss_on_plain_rows_names_the_fix(problem):
+    with pytest.raises(ValueError, match="'grade'.*pointwise loss such as 'bce'"):
+        TaskLosses(problem.tasks, lists=False)
+
+
+def test_missing_labels_are_named(problem):
+    batch, valid = one_batch(problem)
+    del batch.labels["dwell"]
+    engine = Engine(connected(problem), TaskLosses(problem.tasks, lists=True), methods.get("ls"), "parameters")
+    with pytest.raises(KeyError, match="no labels for task 'dwell'"):
+        engine.step(batch, valid, signals(3), {})

@@ -1,0 +1,32 @@
+"""From tables to batches: rows become lists, a schema is fitted on the training split, ``tf.data`` does the rest.
+
+The usual order is :func:`read_table`, :func:`from_frame`, :func:`fit_schema` (training split only), :func:`batches`.
+Names are imported on first use, so that listing data sets loads neither pandas nor TensorFlow.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "Lists": "tfmtl2r.data.lists",
+    "from_frame": "tfmtl2r.data.frame",
+    "read_table": "tfmtl2r.data.frame",
+    "fit_schema": "tfmtl2r.data.fit",
+    "batches": "tfmtl2r.data.pipeline",
+    "cut_report": "tfmtl2r.data.truncate",
+}
+__all__ = [*_PUBLIC]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'tfmtl2r.data' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

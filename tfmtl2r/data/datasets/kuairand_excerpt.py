@@ -1,0 +1,91 @@
+"""The bundled excerpt of KuaiRand-Pure: short videos shown to users, with what each user did."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.resources
+from pathlib import Path
+
+import numpy as np
+
+from tfmtl2r.data.datasets._base import DataSet, Scores
+from tfmtl2r.data.frame import from_frame, read_table
+from tfmtl2r.data.lists import Lists
+from tfmtl2r.registry import Card
+from tfmtl2r.schema import Category, Dense
+from tfmtl2r.task import Task
+
+CARD = Card(
+    title="KuaiRand-Pure excerpt (bundled)",
+    paper="Gao et al., KuaiRand, CIKM 2022, https://kuairand.com",
+    note="6,245 lists of 6 to 40 short videos; CC BY-SA 4.0; for teaching and smoke tests, not for published results",
+)
+__all__ = ["KuaiRandExcerpt"]
+
+USER = (
+    "hist_len", "hist_like_rate", "hist_long_rate", "user_active_degree", "is_video_author", "follow_user_num_range",
+    "fans_user_num_range", "friend_user_num_range", "register_days_range", "onehot_feat0", "onehot_feat1",
+    "onehot_feat2", "onehot_feat5", "onehot_feat6", "onehot_feat7", "onehot_feat8",
+)  # fmt: skip
+FEEDBACK = ("is_click", "long_view", "is_like", "is_profile_enter", "is_follow", "is_comment", "watch_ratio")
+GRADES = (0.1, 0.3, 0.6, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class KuaiRandExcerpt(DataSet):
+    """Lists of the videos that one user was shown, 25 April to 5 May 2022.
+
+    Tasks: ``click``, ``long_view`` and ``like`` (binary), ``watch_ratio`` (graded 0 to 4: watched share of the video
+    from 0, .1, .3, .6 and 1 on). Inputs: 16 features of the user and 12 of the video; no ids, since embeddings of them
+    overfit, and no feedback. See the data card beside the files for how it was made and what it is not good for.
+
+    Args:
+        path: a folder with ``train.parquet``, ``vali.parquet`` and ``test.parquet``; the bundled one if not given.
+
+    >>> data = KuaiRandExcerpt()
+    >>> [data.lists(split).num_lists for split in data.splits]
+    [4408, 610, 1227]
+    """
+
+    path: str = ""
+
+    def tasks(self) -> tuple[Task, ...]:
+        """Click, long view, watch ratio and like."""
+        return (
+            Task("click", label="is_click", kind="binary"),
+            Task("long_view", label="long_view", kind="binary"),
+            Task("watch_ratio", label="watch_grade", kind="graded"),
+            Task("like", label="is_like", kind="binary"),
+        )
+
+    def features(self) -> tuple[str | Dense | Category, ...]:
+        """Inferred, but for the skewed duration and one user attribute with 367 codes."""
+        return (Dense("duration_s", transform="log1p"), Category("onehot_feat8", dtype="int64", context=True), "*")
+
+    def exclude(self) -> tuple[str, ...]:
+        """All feedback, ids, and the day."""
+        return (*FEEDBACK, "user_id", "video_id", "author_id", "day")
+
+    def trivial_scores(self) -> dict[str, dict[str, Scores]]:
+        """Popularity with other users; for the watched share, the shortest video first."""
+        return {
+            "popularity": {
+                "click": lambda lists: lists.columns["video_click_rate"],
+                "long_view": lambda lists: lists.columns["video_long_view_rate"],
+                "like": lambda lists: lists.columns["video_like_rate"],
+            },
+            "shortest first": {"watch_ratio": lambda lists: -lists.columns["duration_s"]},
+        }
+
+    def _read(self, split: str) -> Lists:
+        bundled = importlib.resources.files("tfmtl2r.data") / "bundled" / "kuairand_excerpt"
+        with importlib.resources.as_file(bundled) as folder:
+            path = Path(self.path or folder) / f"{split}.parquet"
+            if not path.is_file():
+                raise FileNotFoundError(
+                    f"{path}: there is no such file; leave out `path` for the excerpt that is installed with tfmtl2r "
+                    "(the full data: https://kuairand.com)"
+                )
+            frame = read_table(path)
+        lists = from_frame(frame, list_id="user_id", context=USER)
+        return lists.with_column("watch_grade", np.digitize(lists.columns["watch_ratio"], GRADES).astype(np.float32))

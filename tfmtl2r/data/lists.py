@@ -1,0 +1,188 @@
+"""Lists in memory: :class:`Lists` holds columns of items, one list after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Lists:
+    """A table of N items in consecutive lists, or N plain rows without lists.
+
+    Args:
+        columns: name -> array ``[N]`` or ``[N, D]``; text is an object array of ``str`` in which ``""`` is missing.
+        offsets: ``int64[n_lists + 1]``: items of list i are ``offsets[i]:offsets[i + 1]``; None for plain rows.
+        ids: ``[n_lists]``, what each list is called; 0, 1, 2, ... if not given.
+        context: names of columns that belong to the whole list; they must hold one value in each list.
+        list_id: the column that the ids came from; it is no feature.
+        source_rows: ``int64[N]``, the row of the source table that each item came from, so that scores can be put back
+            in its order; 0, 1, 2, ... if not given.
+
+    Raises:
+        ValueError: for columns of different lengths, a list without items, or a context column that varies in a list.
+
+    >>> lists = Lists({"price": np.array([3.0, 1.0, 2.0])}, offsets=np.array([0, 2, 3]), ids=np.array(["a", "b"]))
+    >>> lists.num_lists, lists.num_items, lists.sizes.tolist()
+    (2, 3, [2, 1])
+    >>> lists.select([1]).columns["price"].tolist()
+    [2.0]
+    """
+
+    columns: dict[str, np.ndarray]
+    offsets: np.ndarray | None = None
+    ids: np.ndarray | None = None
+    context: tuple[str, ...] = ()
+    list_id: str | None = None
+    source_rows: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        columns = {name: np.asarray(values) for name, values in self.columns.items()}
+        lengths = {name: len(values) for name, values in columns.items()}
+        if not lengths or 0 in lengths.values():
+            raise ValueError(f"expected at least one column with at least one row, got {lengths or 'no column'}")
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"columns differ in length: {lengths}")
+        object.__setattr__(self, "columns", columns)
+        if self.source_rows is None:
+            object.__setattr__(self, "source_rows", np.arange(self.num_items))
+        object.__setattr__(self, "context", tuple(self.context))
+        if self.offsets is not None:
+            self._check_offsets()
+        elif self.context:
+            raise ValueError(f"plain rows have no context columns, got {self.context}: give a list id")
+        for name in self.context:
+            self.first_of_lists(name)
+
+    def _check_offsets(self) -> None:
+        offsets = np.asarray(self.offsets, np.int64)
+        sizes = np.diff(offsets)
+        if offsets.ndim != 1 or len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != self.num_items:
+            raise ValueError(f"offsets must run from 0 to the number of items, {self.num_items}, got {offsets}")
+        if sizes.min() < 1:
+            raise ValueError(f"list {int(sizes.argmin())} has {sizes.min()} items; each list needs at least one")
+        ids = np.arange(len(sizes)) if self.ids is None else np.asarray(self.ids)
+        if len(ids) != len(sizes):
+            raise ValueError(f"{len(ids)} ids were given for {len(sizes)} lists")
+        object.__setattr__(self, "offsets", offsets)
+        object.__setattr__(self, "ids", ids)
+
+    @property
+    def is_rows(self) -> bool:
+        """True for plain rows without lists."""
+        return self.offsets is None
+
+    @property
+    def num_items(self) -> int:
+        """N, the number of items (rows)."""
+        return len(next(iter(self.columns.values())))
+
+    @property
+    def num_lists(self) -> int:
+        """The number of lists; of plain rows, each counts as one."""
+        return self.num_items if self.offsets is None else len(self.offsets) - 1
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """``int64[n_lists]``, items per list; ones for plain rows."""
+        return np.ones(self.num_items, np.int64) if self.offsets is None else np.diff(self.offsets)
+
+    def column(self, name: str) -> np.ndarray:
+        """The values of a column; an unknown name is an error that proposes the nearest."""
+        if name not in self.columns:
+            raise ValueError(missing_column(name, self.columns))
+        return self.columns[name]
+
+    def first_of_lists(self, name: str) -> np.ndarray:
+        """One value per list, ``[n_lists]`` or ``[n_lists, D]``, of a column that is constant in each list.
+
+        Raises:
+            ValueError: when it is not, naming the first list in which it varies.
+        """
+        values = self.column(name)
+        if self.offsets is None:
+            return values
+        first = values[self.offsets[:-1]]
+        spread = np.repeat(first, self.sizes, axis=0)
+        differs = values != spread
+        if values.dtype.kind == "f":
+            differs &= ~(np.isnan(values) & np.isnan(spread))
+        differs = differs.reshape(len(values), -1).any(axis=1)
+        if differs.any():
+            item = int(differs.argmax())
+            raise ValueError(
+                f"column {name!r} is said to belong to the list (context) but varies within one: {values[item]!r} in "
+                f"{self.place(item)}, {spread[item]!r} at its start; make it a feature of the item (context=False)"
+            )
+        return first
+
+    def place(self, item: int) -> str:
+        """Where an item came from, for error messages."""
+        assert self.source_rows is not None
+        row = f"row {int(self.source_rows[item])} (counted from 0)"
+        if self.offsets is None or self.ids is None:
+            return row
+        found = self.ids[np.searchsorted(self.offsets, item, side="right") - 1]
+        return f"{row}, list {getattr(found, 'item', lambda: found)()!r}"
+
+    def select(self, list_indices: Any) -> Lists:
+        """The lists (for plain rows: the rows) at these indices or under this boolean mask, in the order given."""
+        indices = np.asarray(list_indices)
+        indices = np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.int64)
+        if self.offsets is None or self.ids is None:
+            return self._taken(indices, None, None)
+        sizes = self.sizes[indices]
+        offsets = np.concatenate([[0], np.cumsum(sizes)])
+        items = np.arange(offsets[-1]) + np.repeat(self.offsets[indices] - offsets[:-1], sizes)
+        return self._taken(items, offsets, self.ids[indices])
+
+    def keep(self, items: np.ndarray) -> Lists:
+        """The same lists with only those items for which ``bool[N]`` is True; each must keep at least one."""
+        if self.offsets is None:
+            return self._taken(np.flatnonzero(items), None, None)
+        counts = np.add.reduceat(items.astype(np.int64), self.offsets[:-1])
+        return self._taken(np.flatnonzero(items), np.concatenate([[0], np.cumsum(counts)]), self.ids)
+
+    def _taken(self, items: np.ndarray, offsets: np.ndarray | None, ids: np.ndarray | None) -> Lists:
+        assert self.source_rows is not None
+        columns = {name: values[items] for name, values in self.columns.items()}
+        return dataclasses.replace(
+            self, columns=columns, offsets=offsets, ids=ids, source_rows=self.source_rows[items]
+        )
+
+    def with_column(self, name: str, values: np.ndarray) -> Lists:
+        """The same lists with one more column, or another one in its place."""
+        return dataclasses.replace(self, columns={**self.columns, name: values})
+
+    def fingerprint(self) -> str:
+        """SHA-256 over names, types and content of the columns, the list boundaries and ids; for run cards."""
+        digest = hashlib.sha256()
+        parts = [*sorted(self.columns.items()), ("offsets", self.offsets), ("ids", self.ids)]
+        for name, values in parts:
+            if values is None:
+                digest.update(f"{name}: none\n".encode())
+                continue
+            digest.update(f"{name}: {values.dtype.kind}{values.dtype.itemsize} {values.shape}\n".encode())
+            digest.update(_bytes(values))
+        return digest.hexdigest()
+
+
+def missing_column(name: str, columns: Iterable[str], where: str = "the table") -> str:
+    """The message for a column that is not there: the nearest names, then all of them."""
+    columns = [str(column) for column in columns]
+    near = difflib.get_close_matches(str(name), columns, n=3)
+    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
+    return f"{where} has no column {name!r}{hint} Its columns: {', '.join(columns)}"
+
+
+def _bytes(values: np.ndarray) -> bytes:
+    """Content as bytes; each text is preceded by its length, so that no two columns look alike."""
+    if values.dtype.kind != "O":
+        return np.ascontiguousarray(values).tobytes()
+    texts = [str(value).encode() for value in values]
+    return np.array([len(text) for text in texts], np.int64).tobytes() + b"".join(texts)

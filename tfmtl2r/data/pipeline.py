@@ -1,0 +1,280 @@
+"""Lists to batches: :func:`batches` is the ``tf.data`` pipeline.
+
+Categories are looked up once, up front; what the epochs do is shuffle list numbers and gather. Every random choice
+is a function of (seed, epoch), so that the same seed gives the same batches and a resumed training, which starts at
+its epoch, gets what it would have got.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.data.columns import feature_values, label_values, nearest, relevance, weight_values
+from tfmtl2r.data.lists import Lists
+from tfmtl2r.data.truncate import choose, cut_report, keep_first
+from tfmtl2r.layers.features import Lookup
+from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.task import Task, validated
+
+LOOKUP_ROWS = 1 << 18
+log = logging.getLogger("tfmtl2r")
+
+
+def batches(
+    lists: Lists,
+    tasks: Iterable[Task],
+    schema: Schema,
+    *,
+    batch_size: int = 64,
+    list_limit: int | None = None,
+    truncate: str = "first",
+    shuffle: bool = False,
+    seed: int = 0,
+    epoch: int | Callable[[], int] = 0,
+    buckets: tuple[int, ...] | str | None = None,
+    weights: Mapping[str, str] | None = None,
+    drop_remainder: bool = False,
+) -> Any:
+    """A ``tf.data`` pipeline of batches as :mod:`tfmtl2r.batch` describes them.
+
+    A batch is as long as its longest list; padded places hold 0 in features and weights and NaN in labels. Without
+    ``shuffle`` and ``buckets`` lists come in their order.
+
+    Args:
+        lists: lists or plain rows.
+        tasks: whose labels come along; none at all gives features only, for ``predict``.
+        schema: the fitted features.
+        batch_size: B, lists (or plain rows) per batch.
+        list_limit: items that stay in a list, at most; what is cut is logged, see :func:`cut_report`. Each binary or
+            graded task keeps a relevant item (label > 0) of each list in which it has one.
+        truncate: ``"first"`` keeps the first items, ``"random"`` other ones in every epoch; both keep their order.
+        shuffle: a new order of the lists in every epoch.
+        seed: of all randomness, >= 0.
+        epoch: the number of the first pass over the data set; each pass, also one that only peeks, is the next epoch.
+            A function is called at the start of each pass instead.
+        buckets: batches of lists of similar length. ``(10, 20)``: lists of up to 10, up to 20, and more items;
+            ``"auto"``: quarters of the lists. Changes the order of the lists.
+        weights: task -> column of weights >= 0, per item, or per list if it is a context column.
+        drop_remainder: leave out batches with fewer than B lists.
+
+    Raises:
+        ValueError: for an option out of range, or a column that is missing or holds what it may not.
+
+    >>> lists = Lists({"price": np.array([3.0, 1.0, 2.0]), "click": np.array([0, 1, 0])}, offsets=np.array([0, 2, 3]))
+    >>> x, y = next(iter(batches(lists, [Task("click", kind="binary")], Schema([Dense("price")]))))
+    >>> x["price"].numpy().tolist(), x["list_size"].numpy().tolist(), y["click"].numpy().tolist()
+    ([[3.0, 1.0], [2.0, 0.0]], [2, 1], [[0.0, 1.0], [0.0, nan]])
+    """
+    tasks = tuple(tasks)
+    tasks = validated(tasks) if tasks else ()
+    weights = dict(weights or {})
+    _check(lists, tasks, batch_size, list_limit, truncate, seed, buckets, weights)
+    if list_limit is not None:
+        lists = _cut(lists, tasks, list_limit, truncate)
+    random = list_limit is not None and truncate == "random" and int(lists.sizes.max()) > list_limit
+    limit = list_limit if random else None
+    table = _Table(lists, tasks, schema, weights, limit)
+    sizes = np.minimum(lists.sizes, list_limit or lists.sizes.max())
+    bounds = _bounds(sizes, buckets)
+
+    def one_epoch(number: Any) -> Any:
+        order_seed, key_seed = tf.unstack(tf.random.split(tf.stack([np.int64(seed), number]), 2))
+        order = tf.range(lists.num_lists, dtype=tf.int64)
+        if shuffle:
+            order = tf.random.experimental.stateless_shuffle(order, seed=order_seed)
+        indices = _in_batches(tf.data.Dataset.from_tensor_slices(order), sizes, bounds, batch_size, drop_remainder)
+        keys = tf.random.stateless_uniform([lists.num_items], key_seed) if random else None
+        return indices.map(lambda chosen: table.gather(chosen, keys), tf.data.AUTOTUNE)
+
+    count = _cardinality(sizes, bounds, batch_size, drop_remainder)
+    dataset = _epochs(epoch if shuffle or random else None).flat_map(one_epoch)
+    options = tf.data.Options()
+    options.deterministic = True
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count)).with_options(options)
+    return dataset.prefetch(tf.data.AUTOTUNE)
+
+
+class _Table:
+    """All columns as a few tensors, one more row for padded places, so that one gather serves many columns.
+
+    Scalar numbers, labels and weights of the items share ``float32[N + 1, ...]``, ids share ``int32[N + 1, ...]``.
+    """
+
+    def __init__(
+        self, lists: Lists, tasks: tuple[Task, ...], schema: Schema, weights: dict[str, str], limit: int | None
+    ):
+        values = _looked_up(lists, schema)
+        per_list = {f.name for f in schema.features if f.context and not lists.is_rows}
+        weigh = {task: weight_values(lists, task, column) for task, column in weights.items()}
+        listed = {task for task, column in weights.items() if column in lists.context}
+        self.rows = lists.is_rows
+        self.limit = limit
+        self.items = lists.num_items
+        self.order = schema.names
+        packed = [f for f in schema.features if f.name not in per_list and values[f.name].ndim == 1]
+        floats = {("x", f.name): values[f.name] for f in packed if isinstance(f, Dense)}
+        floats |= {("y", task.name): label_values(lists, task) for task in tasks}
+        floats |= {("w", task): value for task, value in weigh.items() if task not in listed}
+        ids = {("x", f.name): values[f.name] for f in packed if isinstance(f, Category)}
+        self.packs = [_packed(columns) for columns in (floats, ids) if columns]
+        self.vectors = {
+            name: _padded(v, 0) for name, v in values.items() if name not in per_list and v.ndim == 2
+        }
+        self.per_list = {("x", name): tf.constant(values[name]) for name in schema.names if name in per_list}
+        self.per_list |= {("w", task): tf.constant(value) for task, value in weigh.items() if task in listed}
+        if not self.rows:
+            self.starts = tf.constant(lists.offsets[:-1], tf.int64)  # type: ignore[index]
+            self.sizes = tf.constant(lists.sizes, tf.int32)
+        if limit is not None:
+            self.relevant = _padded(relevance(lists, tasks), False)
+
+    def gather(self, chosen: Any, keys: Any) -> Any:
+        """The batch of the lists (for plain rows: of the rows) with these numbers, ``int64[B]``."""
+        parts: dict[str, dict[str, Any]] = {"x": {}, "y": {}, "w": {}}
+        items = chosen
+        if not self.rows:
+            items, sizes = self._items(chosen, keys)
+        for names, matrix in self.packs:
+            for (part, name), column in zip(names, tf.unstack(tf.gather(matrix, items), axis=-1), strict=True):
+                parts[part][name] = column
+        for name, matrix in self.vectors.items():
+            parts["x"][name] = tf.gather(matrix, items)
+        for (part, name), values in self.per_list.items():
+            parts[part][name] = tf.gather(values, chosen)
+        x = {name: parts["x"][name] for name in self.order}
+        if not self.rows:
+            x[LIST_SIZE] = sizes
+        batch = (x, parts["y"], parts["w"]) if parts["w"] else (x, parts["y"])
+        return batch if parts["y"] else x
+
+    def _items(self, chosen: Any, keys: Any) -> tuple[Any, Any]:
+        """Item numbers ``int64[B, L]``, N at padded places, and list sizes ``int32[B]``."""
+        sizes = tf.gather(self.sizes, chosen)
+        places = tf.range(tf.reduce_max(sizes))[None, :]
+        items = tf.gather(self.starts, chosen)[:, None] + tf.cast(places, tf.int64)
+        items = tf.where(places < sizes[:, None], items, self.items)
+        if self.limit is None:
+            return items, sizes
+        keys = tf.gather(tf.concat([keys, [np.inf]], axis=0), items)
+        places, sizes = choose(keys, tf.gather(self.relevant, items), sizes, self.limit)
+        return tf.gather(items, places, batch_dims=1), sizes
+
+
+def _looked_up(lists: Lists, schema: Schema) -> dict[str, np.ndarray]:
+    """Runs the lookup over all items, and over all lists for context features, in chunks."""
+    found: dict[str, np.ndarray] = {}
+    for context in (False, True):
+        features = [f for f in schema.features if f.context == context]
+        if not features:
+            continue
+        raw = {f.name: feature_values(lists, f) for f in features}
+        lookup = Lookup(Schema(features))
+        rows = len(raw[features[0].name])
+        chunks = [
+            lookup({name: tf.convert_to_tensor(values[i : i + LOOKUP_ROWS]) for name, values in raw.items()})
+            for i in range(0, rows, LOOKUP_ROWS)
+        ]
+        for name in raw:
+            found[name] = np.concatenate([chunk[name].numpy() for chunk in chunks])
+    return found
+
+
+def _packed(columns: dict[tuple[str, str], np.ndarray]) -> tuple[tuple[tuple[str, str], ...], Any]:
+    matrix = np.stack(list(columns.values()), axis=1)
+    fill = [np.nan if part == "y" else 0 for part, _ in columns]
+    return tuple(columns), tf.constant(np.concatenate([matrix, np.array([fill], matrix.dtype)]))
+
+
+def _padded(values: np.ndarray, fill: Any) -> Any:
+    return tf.constant(np.concatenate([values, np.full((1, *values.shape[1:]), fill, values.dtype)]))
+
+
+def _epochs(epoch: int | Callable[[], int] | None) -> Any:
+    """A data set of one number: the epoch of this pass. None, where nothing is random, stays 0."""
+    if epoch is None:
+        return tf.data.Dataset.from_tensors(np.int64(0))
+    # Counted in Python: a tf.Variable would be mirrored in the scope of a strategy, which tf.data cannot capture.
+    current = epoch if callable(epoch) else itertools.count(int(epoch)).__next__
+
+    def number(_: Any) -> Any:
+        value = tf.numpy_function(lambda: np.int64(current()), [], tf.int64)
+        value.set_shape(())
+        return value
+
+    return tf.data.Dataset.range(1).map(number)
+
+
+def _in_batches(indices: Any, sizes: np.ndarray, bounds: list[int], batch_size: int, drop_remainder: bool) -> Any:
+    """Batches of list numbers; with bounds, of lists of similar length."""
+    if not bounds:
+        return indices.batch(batch_size, drop_remainder=drop_remainder)
+    size_of = tf.constant(sizes, tf.int32)
+    return indices.bucket_by_sequence_length(
+        lambda chosen: tf.gather(size_of, chosen),
+        bucket_boundaries=[bound + 1 for bound in bounds],  # TensorFlow's boundaries belong to the bucket above
+        bucket_batch_sizes=[batch_size] * (len(bounds) + 1),
+        drop_remainder=drop_remainder,
+    )
+
+
+def _bounds(sizes: np.ndarray, buckets: tuple[int, ...] | str | None) -> list[int]:
+    """The longest list of each bucket but the last."""
+    if buckets is None:
+        return []
+    if buckets == "auto":
+        buckets = tuple(np.quantile(sizes, [0.25, 0.5, 0.75], method="higher"))
+    return sorted({int(bound) for bound in buckets if bound < sizes.max()})
+
+
+def _cardinality(sizes: np.ndarray, bounds: list[int], batch_size: int, drop_remainder: bool) -> int:
+    """Batches in an epoch; buckets end with a small batch each."""
+    counts = np.bincount(np.searchsorted(bounds, sizes))
+    batches_ = counts // batch_size if drop_remainder else -(-counts // batch_size)
+    if batches_.sum() == 0:
+        raise ValueError(f"drop_remainder leaves no batch: {len(sizes)} lists, batch_size {batch_size}")
+    return int(batches_.sum())
+
+
+def _cut(lists: Lists, tasks: tuple[Task, ...], limit: int, truncate: str) -> Lists:
+    """Reports what a limit cuts, and cuts it where the choice is the same in every epoch."""
+    report = cut_report(lists, limit)
+    log.info("list_limit=%d cuts %d of %d items, from %d of %d lists (%s)", limit, report["items_cut"],
+             report["items"], report["lists_cut"], lists.num_lists, truncate)
+    if truncate == "random" or not report["items_cut"]:
+        return lists
+    return lists.keep(keep_first(lists.offsets, relevance(lists, tasks), limit))  # type: ignore[arg-type]
+
+
+def _check(
+    lists: Lists, tasks: tuple[Task, ...], batch_size: int, list_limit: int | None, truncate: str, seed: int,
+    buckets: tuple[int, ...] | str | None, weights: dict[str, str],
+) -> None:
+    protecting = [task.name for task in tasks if task.kind != "regression"]
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, not {seed}")
+    if truncate not in ("first", "random"):
+        raise ValueError(f"truncate must be 'first' or 'random', not {truncate!r}")
+    if lists.is_rows and (list_limit is not None or buckets is not None):
+        raise ValueError("plain rows have no lists to cut or to sort by length: leave out list_limit and buckets, "
+                         "or give a list id to from_frame")
+    if list_limit is not None and list_limit < max(1, len(protecting)):
+        raise ValueError(f"list_limit={list_limit} cannot keep a relevant item for each of {len(protecting)} tasks "
+                         f"({', '.join(protecting)}); it must be at least {max(1, len(protecting))}")
+    if isinstance(buckets, str) and buckets != "auto":
+        raise ValueError(f"buckets must be 'auto' or list lengths such as (10, 20), not {buckets!r}")
+    if not isinstance(buckets, str) and any(bound < 1 for bound in buckets or ()):
+        raise ValueError(f"buckets must be list lengths of at least 1, not {buckets}")
+    names = [task.name for task in tasks]
+    for task in weights:
+        if task not in names:
+            raise ValueError(f"weights are given for {task!r}, which is no task{nearest(task, names)}; "
+                             f"tasks: {', '.join(names)}")

@@ -1,0 +1,116 @@
+"""Stacks of dense layers: one network, or one per task as batched products."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.layers.dropout import Dropout
+
+
+class StackedDense(keras.layers.Layer):
+    """T dense layers of equal shape as one batched product: ``[T, ..., in]`` in, ``[T, ..., units]`` out.
+
+    Each of the T kernels starts as a Keras ``Dense`` of the same size would (Glorot uniform).
+
+    Args:
+        num: T.
+        units: width of the output.
+        activation: name of a Keras activation.
+
+    >>> layer = StackedDense(3, 2)
+    >>> layer(tf.ones([3, 4, 5])).shape.as_list()
+    [3, 4, 2]
+    """
+
+    def __init__(self, num: int, units: int, activation: str | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.num = num
+        self.units = units
+        self.activation = keras.activations.get(activation)
+
+    def build(self, input_shape: Any) -> None:
+        """Makes one kernel and one bias per task."""
+        fan_in = int(input_shape[-1])
+        limit = (6.0 / (fan_in + self.units)) ** 0.5
+        self.kernel = self.add_weight(
+            name="kernel",
+            shape=(self.num, fan_in, self.units),
+            initializer=keras.initializers.RandomUniform(-limit, limit),
+        )
+        self.bias = self.add_weight(name="bias", shape=(self.num, 1, self.units), initializer="zeros")
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """One dense layer per leading index."""
+        shape = tf.shape(inputs)
+        rows = tf.reshape(inputs, [self.num, -1, inputs.shape[-1]])
+        outputs = self.activation(tf.matmul(rows, tf.convert_to_tensor(self.kernel)) + self.bias)
+        return tf.reshape(outputs, tf.concat([shape[:-1], [self.units]], 0))
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """``[T, ..., units]``."""
+        return (*input_shape[:-1], self.units)
+
+
+class MLP(keras.layers.Layer):
+    """Dense layers with an activation, optional layer normalisation and dropout after each.
+
+    Args:
+        units: widths of the layers, first to last; none passes the input on.
+        activation: name of a Keras activation.
+        dropout: rate after each layer.
+        layer_norm: normalise each layer's output before its activation.
+        stacked: if given, that many networks side by side, on ``[stacked, ..., in]``.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[int],
+        activation: str = "relu",
+        dropout: float = 0.0,
+        layer_norm: bool = False,
+        stacked: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.units = tuple(units)
+        if any(int(u) < 1 for u in self.units):
+            raise ValueError(f"units must be positive widths, got {self.units}")
+        dtype = self.dtype_policy
+        inner = None if layer_norm else activation
+        self.dense = [
+            keras.layers.Dense(width, activation=inner, dtype=dtype)
+            if stacked is None
+            else StackedDense(stacked, width, activation=inner, dtype=dtype)
+            for width in self.units
+        ]
+        self.norms = [keras.layers.LayerNormalization(dtype=dtype) for _ in self.units] if layer_norm else []
+        self.activation = keras.activations.get(activation)
+        self.dropout = Dropout(dropout, dtype=dtype) if dropout else None
+
+    def build(self, input_shape: Any) -> None:
+        """Builds every layer for inputs whose last axis is ``input_shape[-1]``."""
+        shape = tuple(input_shape)
+        for i, layer in enumerate(self.dense):
+            layer.build(shape)
+            shape = (*shape[:-1], self.units[i])
+            if self.norms:
+                self.norms[i].build(shape)
+        self.built = True
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        """Runs the layers in order."""
+        value = inputs
+        for i, layer in enumerate(self.dense):
+            value = layer(value)
+            if self.norms:
+                value = self.activation(self.norms[i](value))
+            if self.dropout is not None:
+                value = self.dropout(value, training=training)
+        return value
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        """The input's shape with the last width."""
+        return (*input_shape[:-1], self.units[-1] if self.units else input_shape[-1])

@@ -1,0 +1,5 @@
+"""Small convex problems on T x T matrices as TensorFlow operations: float64, in the graph, no Python callback."""
+
+from tfmtl2r.linalg.min_norm import min_norm
+
+__all__ = ["min_norm"]

@@ -1,0 +1,158 @@
+"""The bridge to TF-Ranking's losses.
+
+TF-Ranking's ``compute_per_list`` gives a normalised value and a weight per list. The weight is a mass there: the number
+of pairs (times their lambda weights), of items, or the sum of the labels. Here every list that counts has weight 1, and
+
+- a pairwise loss is the mean over the ordered pairs of a list, weighted by lambda weights where there are any;
+- a listwise loss is the value of the list; softmax normalises the labels of a list to sum 1;
+- item weights multiply the terms: value times weighted mass divided by plain mass.
+
+What is settled before the call: labels and scores of items without a label are 0 and masked, scores are divided by the
+temperature and counted from the highest of their list, and ranks for lambda weights have ties broken by a seed, where
+TF-Ranking would shuffle anew on every call.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from tfmtl2r import _keras2, ranking
+from tfmtl2r._backend import tf
+from tfmtl2r.losses._base import Loss, from_top, has_order, positive
+
+PAIR_WEIGHTS = ("dcg", "dcg_v2", "label_diff", "precision")
+
+
+@dataclasses.dataclass(frozen=True)
+class Bridged(Loss):
+    """A loss of TF-Ranking.
+
+    Class attributes:
+        impl: name of the class in ``losses_impl``.
+        offset: added to the value; 1 for losses that are minus a metric, so that they are >= 0.
+    """
+
+    impl: ClassVar[str] = ""
+    offset: ClassVar[float] = 0.0
+
+    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        scores = from_top(scores / getattr(self, "temperature", 1.0), known)
+        return self.bridge(labels, scores, known, weights, seed)
+
+    def bridge(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        """The value ``float32[B]`` of scores that are ready for TF-Ranking."""
+        built = getattr(_keras2.losses_impl(), self.impl)(name=None, **self.arguments(scores, known, seed))
+        loss, mass = built.compute_per_list(labels, scores, weights, known)
+        loss += self.offset
+        if weights is None:
+            return loss
+        _, plain = built.compute_per_list(labels, scores, None, known)
+        return loss * tf.math.divide_no_nan(mass, plain)
+
+    def arguments(self, scores: Any, known: Any, seed: Any) -> dict[str, Any]:
+        """Constructor arguments of the TF-Ranking class, beyond its name; the temperature is settled already."""
+        return {}
+
+    def __post_init__(self) -> None:
+        if hasattr(self, "temperature"):
+            positive(self, "temperature")
+
+
+@dataclasses.dataclass(frozen=True)
+class Pairwise(Bridged):
+    """A pairwise loss of TF-Ranking: the mean over pairs with ``y_i > y_j``, weighted by lambda weights.
+
+    Args:
+        temperature: scores are divided by it.
+        lambda_weight: what ordering a pair is worth: ``"dcg"`` (LambdaLoss, gain ``2^y - 1``, discount
+            ``1 / log2(1 + rank)``), ``"dcg_v2"`` (the same, made well defined for a cutoff), ``"label_diff"``,
+            ``"precision"`` (a pair that a cutoff divides), or None for pairs of equal worth.
+        lambda_top_n: the cutoff of ``dcg``, ``dcg_v2`` and ``precision``, which needs one.
+
+    Raises:
+        ValueError: for an unknown lambda weight, a cutoff that it has no use for, or a number that is not above 0.
+    """
+
+    temperature: float = 1.0
+    lambda_weight: str | None = None
+    lambda_top_n: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self, "lambda_top_n")
+        name = type(self).__name__
+        if self.lambda_weight not in (None, *PAIR_WEIGHTS):
+            known = ", ".join(PAIR_WEIGHTS)
+            raise ValueError(f"{name}: lambda_weight must be one of {known} or None, not {self.lambda_weight!r}")
+        if self.lambda_weight == "precision" and self.lambda_top_n is None:
+            raise ValueError(f"{name}: lambda_weight 'precision' needs lambda_top_n, the cutoff")
+        if self.lambda_top_n is not None and self.lambda_weight in (None, "label_diff"):
+            raise ValueError(f"{name}: lambda_top_n has no effect with lambda_weight {self.lambda_weight!r}")
+
+    def counts(self, labels: Any, known: Any) -> Any:
+        return has_order(labels, known)
+
+    def arguments(self, scores: Any, known: Any, seed: Any) -> dict[str, Any]:
+        if self.lambda_weight is None:
+            return {}
+        inner = lambda_weights(self.lambda_weight, self.lambda_top_n)
+        return {"lambda_weight": WithRanks(inner, ranking.ranks(scores, known, seed))}
+
+
+class WithRanks:
+    """Lambda weights at given ranks, instead of the ones that TF-Ranking finds with ties shuffled anew each time."""
+
+    def __init__(self, inner: Any, ranks: Any):
+        self.inner = inner
+        self.ranks = ranks
+
+    def pair_weights(self, labels: Any, ranks: Any) -> Any:
+        """``float32[B, L, L]``; the ranks that TF-Ranking offers are not used."""
+        return self.inner.pair_weights(labels, self.ranks)
+
+
+def lambda_weights(name: str, top_n: int | None = None) -> Any:
+    """TF-Ranking's lambda weights by name.
+
+    Args:
+        name: ``"dcg"``, ``"dcg_v2"``, ``"yeti"``, ``"label_diff"`` or ``"precision"``.
+        top_n: the cutoff, where it has one.
+    """
+    impl = _keras2.losses_impl()
+    if name == "label_diff":
+        return impl.LabelDiffLambdaWeight()
+    if name == "precision":
+        return impl.PrecisionLambdaWeight(top_n, positive_fn=lambda labels: labels > 0)
+    classes = {"dcg": "DCGLambdaWeight", "dcg_v2": "DCGLambdaWeightV2", "yeti": "YetiDCGLambdaWeight"}
+    return getattr(impl, classes[name])(topn=top_n, gain_fn=ranking.gains, rank_discount_fn=ranking.discounts)
+
+
+def dcg_labels(labels: Any, scores: Any, known: Any, seed: Any) -> Any:
+    """Labels as gain times discount at the present rank: what lambda weights make of the target of a softmax."""
+    worth = lambda_weights("dcg").individual_weights(labels, ranking.ranks(scores, known, seed))
+    return tf.where(known, worth, 0.0)
+
+
+def over_samples(loss: Bridged, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    """The mean of a bridged loss over copies ``(scores + noise) / gumbel_temperature`` of the scores.
+
+    Args:
+        loss: with the options ``sample_size`` S and ``gumbel_temperature``.
+        labels: with the rest, clean input ``[B, L]`` as in ``compute``.
+
+    Returns:
+        ``float32[B]``.
+    """
+    samples: int = loss.sample_size  # type: ignore[attr-defined]
+    size = tf.shape(scores)
+    noisy = scores[None] + ranking.gumbel(size[0], size[1], seed, samples)
+    noisy /= loss.gumbel_temperature * loss.temperature  # type: ignore[attr-defined]
+
+    def copies(x: Any) -> Any:
+        return None if x is None else tf.tile(x, [samples, 1])
+
+    known = copies(known)
+    noisy = from_top(tf.reshape(noisy, [samples * size[0], size[1]]), known)
+    each = loss.bridge(copies(labels), noisy, known, copies(weights), seed)
+    return tf.reduce_mean(tf.reshape(each, [samples, size[0]]), axis=0)

@@ -1,0 +1,40 @@
+"""Binary cross-entropy from logits, item by item."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmtl2r._backend import tf
+from tfmtl2r.losses._base import Loss, mean_over_items
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="Binary cross-entropy",
+    aliases=("sigmoid_cross_entropy", "sigmoid_cross_entropy_loss", "binary_cross_entropy"),
+    note="pointwise: calibrated probabilities, on lists and on plain rows",
+)
+__all__ = ["BCE"]
+
+
+@dataclasses.dataclass(frozen=True)
+class BCE(Loss):
+    """Mean binary cross-entropy of the labelled items of a list.
+
+    ``loss[b] = 1/n sum_i (log(1 + exp(s_i)) - y_i s_i)`` over n labelled items. Labels between 0 and 1 are
+    probabilities; a grade above 1 is clipped to 1, so every relevant item is a positive. A list with a labelled item
+    counts.
+
+    >>> loss, weight = BCE().per_list([[1.0, 0.0, -1.0]], [[0.0, 0.0, 9.0]], [[True, True, True]])
+    >>> round(float(loss[0]), 4)  # log 2; the third label is missing
+    0.6931
+    """
+
+    listwise = False
+
+    def counts(self, labels: Any, known: Any) -> Any:
+        return tf.reduce_any(known, axis=1)
+
+    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.minimum(labels, 1.0), logits=scores)
+        return mean_over_items(losses, known, weights)

@@ -1,0 +1,56 @@
+"""ApproxNDCG averaged over orders sampled from the scores."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmtl2r.losses._base import positive
+from tfmtl2r.losses._tf_ranking import Bridged, over_samples
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="Gumbel ApproxNDCG",
+    paper="Bruch et al., A Stochastic Treatment of Learning to Rank Scoring Functions, WSDM 2020, "
+    "https://doi.org/10.1145/3336191.3371844",
+    aliases=("gumbel_approx_ndcg_loss",),
+    note="smoother than ApproxNDCG; costs sample_size times as much",
+)
+__all__ = ["GumbelApproxNDCG"]
+
+
+@dataclasses.dataclass(frozen=True)
+class GumbelApproxNDCG(Bridged):
+    """The mean of ApproxNDCG over S copies of the scores with Gumbel noise: ``(s + noise) / gumbel_temperature``.
+
+    Args:
+        temperature: of the approximate ranks, see ``approx_ndcg``.
+        sample_size: S.
+        gumbel_temperature: divides the noisy scores.
+
+    Raises:
+        ValueError: for a number that is not above 0.
+
+    >>> args = [[1.0, 0.0]], [[0.0, 0.0]], [[True, True]]
+    >>> loss, weight = GumbelApproxNDCG(sample_size=512).per_list(*args, seed=(0, 1))
+    >>> round(float(loss[0]), 1)  # half of the orders cost 1 - 1 / log2(3)
+    0.2
+
+    Source: see ``CARD``. Differs from the authors' code: the noisy scores are not passed through a log softmax with a
+    floor of log(1e-20), which stops the gradient of items far below the top; the noise comes from ``seed``.
+    """
+
+    impl = "ApproxNDCGLoss"
+    offset = 1.0
+    grades = True
+    needs_seed = True
+    temperature: float = 0.1
+    sample_size: int = 8
+    gumbel_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self, "sample_size", "gumbel_temperature")
+
+    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        return over_samples(self, labels, scores, known, weights, seed)

@@ -1,0 +1,38 @@
+"""Squared error, item by item."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmtl2r._backend import tf
+from tfmtl2r.losses._base import Loss, mean_over_items
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="Mean squared error",
+    aliases=("mean_squared", "mean_squared_loss", "mean_squared_error"),
+    note="pointwise regression, on lists and on plain rows; any number is a label, only NaN is missing",
+)
+__all__ = ["MSE"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MSE(Loss):
+    """Mean squared error of the labelled items of a list: ``loss[b] = 1/n sum_i (s_i - y_i)^2``.
+
+    A list with a labelled item counts. A negative number is a label like any other.
+
+    >>> loss, weight = MSE().per_list([[1.0, -1.0, float("nan")]], [[1.0, 1.0, 9.0]], [[True, True, True]])
+    >>> float(loss[0])  # (0 + 4) / 2
+    2.0
+    """
+
+    listwise = False
+    relevance = False
+
+    def counts(self, labels: Any, known: Any) -> Any:
+        return tf.reduce_any(known, axis=1)
+
+    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        return mean_over_items(tf.math.squared_difference(scores, labels), known, weights)

@@ -1,0 +1,52 @@
+"""One minus NDCG under a soft permutation matrix (PiRank)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmtl2r import _keras2
+from tfmtl2r._backend import tf
+from tfmtl2r.losses._base import list_weight
+from tfmtl2r.losses._tf_ranking import Bridged
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="NeuralSort NDCG (PiRank)",
+    paper="Swezey et al., PiRank: Scalable Learning To Rank via Differentiable Sorting, NeurIPS 2021, "
+    "https://arxiv.org/abs/2012.06731",
+    aliases=("neural_sort_ndcg_loss", "pirank"),
+    note="[B, L, L] memory; a low temperature follows NDCG closely and has small gradients far from it",
+)
+__all__ = ["NeuralSortNDCG"]
+
+
+@dataclasses.dataclass(frozen=True)
+class NeuralSortNDCG(Bridged):
+    """``1 - NDCG`` with NeuralSort's soft permutation matrix P of the scores.
+
+    ``loss[b] = 1 - sum_{r, i} P[r, i] (2^y_i - 1) / log2(1 + r) / maxDCG``, with columns of P that sum to more than 1
+    scaled to 1, in [0, 1].
+
+    Args:
+        temperature: divides the scores.
+
+    Raises:
+        ValueError: for a temperature that is not above 0.
+
+    >>> loss, weight = NeuralSortNDCG().per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
+    >>> round(float(loss[0]), 4)  # 1 - (1 + 1 / log2(3)) / 2
+    0.1845
+
+    Source: see ``CARD``. Differs from the authors' code: NeuralSort's matrix is stochastic in its rows only, so that an
+    item could be placed 1.1 times and the NDCG exceed 1; scaled columns keep the loss >= 0.
+    """
+
+    grades = True
+    temperature: float = 1.0
+
+    def bridge(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        impl = _keras2.losses_impl()
+        placed = impl.neural_sort(scores, mask=known)
+        placed /= tf.maximum(tf.reduce_sum(placed, axis=1, keepdims=True), 1.0)
+        return (1.0 - tf.squeeze(impl.ndcg(labels, perm_mat=placed), axis=1)) * list_weight(labels, weights)

@@ -1,0 +1,53 @@
+"""Squared error of score differences against label differences."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmtl2r._backend import tf
+from tfmtl2r.losses._base import has_order
+from tfmtl2r.losses._tf_ranking import Bridged
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="Pairwise mean squared error",
+    paper="Pasumarthi et al., TF-Ranking: Scalable TensorFlow Library for Learning-to-Rank, KDD 2019, "
+    "https://doi.org/10.1145/3292500.3330677",
+    aliases=("pairwise_mse_loss",),
+    note="regression that ignores the level of a list; any number is a label",
+)
+__all__ = ["PairwiseMSE"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PairwiseMSE(Bridged):
+    """Mean squared difference between score differences and label differences, over all pairs of a list.
+
+    ``loss[b] = mean over i != j of ((s_i - s_j) / t - (y_i - y_j))^2``; pairs of equal labels take part. A list counts
+    if its labels differ.
+
+    Args:
+        temperature: t.
+
+    Raises:
+        ValueError: for a temperature that is not above 0.
+
+    >>> loss, weight = PairwiseMSE().per_list([[5.0, 2.0]], [[1.0, 0.0]], [[True, True]])
+    >>> float(loss[0])  # (1 - 3)^2
+    4.0
+
+    Source: see ``CARD``.
+    """
+
+    impl = "PairwiseMSELoss"
+    relevance = False
+    temperature: float = 1.0
+
+    def counts(self, labels: Any, known: Any) -> Any:
+        return has_order(labels, known)
+
+    def bridge(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        # TF-Ranking takes a negative label for a missing one; differences do not change when all are raised.
+        lowest = tf.reduce_min(tf.where(known, labels, tf.float32.max), axis=1, keepdims=True)
+        return super().bridge(tf.where(known, labels - lowest, 0.0), scores, known, weights, seed)

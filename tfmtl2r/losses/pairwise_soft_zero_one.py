@@ -1,0 +1,36 @@
+"""Share of ordered pairs in the wrong order, with a sigmoid in place of the comparison."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfmtl2r.losses._tf_ranking import Pairwise
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="Pairwise soft zero-one",
+    paper="Pasumarthi et al., TF-Ranking: Scalable TensorFlow Library for Learning-to-Rank, KDD 2019, "
+    "https://doi.org/10.1145/3292500.3330677",
+    aliases=("pairwise_soft_zero_one_loss",),
+    note="1 - AUC of the list, smoothed; bounded, so outliers do not pull on it, and hopeless pairs neither",
+)
+__all__ = ["PairwiseSoftZeroOne"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PairwiseSoftZeroOne(Pairwise):
+    """Mean sigmoid of minus the score difference, over the pairs of a list that have an order.
+
+    ``loss[b] = sum_{y_i > y_j} w_ij sigmoid(-(s_i - s_j) / t) / sum_{y_i > y_j} w_ij``, with lambda weights ``w_ij``, 1
+    by default. A list without two different labels does not count.
+
+    Args: ``temperature``, ``lambda_weight`` and ``lambda_top_n``, see :class:`~tfmtl2r.losses._tf_ranking.Pairwise`.
+
+    >>> loss, weight = PairwiseSoftZeroOne().per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
+    >>> float(loss[0])
+    0.5
+
+    Source: see ``CARD``.
+    """
+
+    impl = "PairwiseSoftZeroOneLoss"

@@ -1,0 +1,55 @@
+"""Softmax cross-entropy over a list (ListNet's top-one loss)."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmtl2r.losses._tf_ranking import Bridged, dcg_labels
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="Softmax cross-entropy",
+    paper="Cao et al., Learning to Rank: From Pairwise Approach to Listwise Approach, ICML 2007, "
+    "https://doi.org/10.1145/1273496.1273513",
+    aliases=("softmax_loss", "listnet"),
+    note="the default for lists: cheap, smooth, and for binary labels a bound on MRR and NDCG",
+)
+__all__ = ["Softmax"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Softmax(Bridged):
+    """Cross-entropy between the labels of a list, normalised to sum 1, and the softmax of its scores.
+
+    ``loss[b] = - sum_i (y_i / sum_j y_j) log(exp(s_i / t) / sum_j exp(s_j / t))``, a value per list: a list counts
+    once, however many relevant items it has.
+
+    Args:
+        temperature: t.
+        lambda_weight: ``"dcg"`` takes ``(2^y_i - 1) / log2(1 + rank_i)`` at the present rank in place of ``y_i``.
+
+    Raises:
+        ValueError: for another lambda weight, or a temperature that is not above 0.
+
+    >>> loss, weight = Softmax().per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
+    >>> round(float(loss[0]), 4)  # log 2
+    0.6931
+
+    Source: see ``CARD``; Bruch et al., An Analysis of the Softmax Cross Entropy Loss for Learning-to-Rank with Binary
+    Relevance, ICTIR 2019, https://doi.org/10.1145/3341981.3344221
+    """
+
+    impl = "SoftmaxLoss"
+    temperature: float = 1.0
+    lambda_weight: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.lambda_weight not in (None, "dcg"):
+            raise ValueError(f"Softmax: lambda_weight must be 'dcg' or None, not {self.lambda_weight!r}")
+
+    def bridge(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        if self.lambda_weight:
+            labels = dcg_labels(labels, scores, known, seed)
+        return super().bridge(labels, scores, known, weights, seed)

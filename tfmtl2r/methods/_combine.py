@@ -1,0 +1,90 @@
+"""One step of a method: on a matrix of gradients for the user, on tensors for the trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r.methods._base import JacobianMethod, Method, Signals, State
+
+
+def weigh(method: Method, signals: Signals, state: State) -> tuple[Any, State]:
+    """Task weights of a method, with what holds for all of them: an absent task weighs 0 and leaves no trace.
+
+    Returns:
+        ``float32[T]`` (or the precision of the losses) without gradient, and the next state; when no task is present
+        the state is the old one.
+    """
+    weights, after = method.weigh(signals, state)  # type: ignore[attr-defined]
+    weights = tf.stop_gradient(tf.cast(weights, signals.losses.dtype))
+    return tf.where(signals.present, weights, 0.0), _unless_idle(signals, state, after)
+
+
+def merge(method: JacobianMethod, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    """The update of a method that needs the gradients; absent tasks enter as rows of zeros."""
+    rows = tf.where(signals.present[:, None], rows, tf.zeros_like(rows))
+    update, after = method.combine(rows, signals, state)
+    return tf.stop_gradient(update), _unless_idle(signals, state, after)
+
+
+def _unless_idle(signals: Signals, before: State, after: State) -> State:
+    if not before:
+        return after
+    some = tf.reduce_any(signals.present)
+    return {key: tf.where(some, after[key], before[key]) for key in before}
+
+
+def combine(method: Method, jacobian: Any, losses: Any = None, preference: Any = None, seed: int = 0) -> np.ndarray:
+    """One step of a method from a fresh state, on a matrix of task gradients.
+
+    Shapes: ``jacobian`` ``[T, P]``, ``losses`` and ``preference`` ``[T]``; the result is ``[P]``. A scalarisation
+    weighs the rows by the derivative of its objective with respect to each loss.
+
+    Args:
+        method: a ready method.
+        jacobian: one gradient per row.
+        losses: the losses that belong to the rows; ones by default.
+        preference: importance of each task, >= 0, normalised to sum 1; uniform by default.
+        seed: for methods that draw random numbers.
+
+    Raises:
+        ValueError: for shapes that do not fit, numbers that are not finite, or a preference below 0 or all 0.
+
+    >>> from tfmtl2r import methods
+    >>> methods.combine("ls", [[-4., 1., 1.], [6., 1., 1.]], preference=[3., 1.]).tolist()
+    [-3.0, 2.0, 2.0]
+    """
+    rows = np.asarray(jacobian, np.float64)
+    if rows.ndim != 2 or not rows.size:
+        raise ValueError(f"jacobian must have shape [T, P] with T, P >= 1, got {rows.shape}")
+    tasks = rows.shape[0]
+    losses = _vector("losses", losses, tasks, default=1.0)
+    preference = _vector("preference", preference, tasks, default=1.0 / tasks)
+    if not np.isfinite(rows).all():
+        raise ValueError("jacobian holds numbers that are not finite")
+    if (preference < 0).any() or preference.sum() <= 0:
+        raise ValueError(f"preference must be >= 0 and not all 0, got {preference.tolist()}")
+    if method.positive_losses and (losses <= 0).any():
+        raise ValueError(f"{type(method).__name__} needs losses above 0, got {losses.tolist()}")
+    signals = Signals(
+        losses=tf.constant(losses),
+        preference=tf.constant(preference / preference.sum()),
+        present=tf.ones([tasks], tf.bool),
+        gram=tf.constant(rows @ rows.T),
+        step=tf.constant(0, tf.int64),
+        epoch=tf.constant(0, tf.int64),
+        seed=tf.constant([seed, 0], tf.int32),
+    )
+    state = {key: tf.constant(value) for key, value in method.initial_state(tasks).items()}
+    if isinstance(method, JacobianMethod):
+        return merge(method, tf.constant(rows), signals, state)[0].numpy()
+    return weigh(method, signals, state)[0].numpy() @ rows
+
+
+def _vector(name: str, value: Any, tasks: int, default: float) -> np.ndarray:
+    vector = np.full(tasks, default) if value is None else np.asarray(value, np.float64)
+    if vector.shape != (tasks,) or not np.isfinite(vector).all():
+        raise ValueError(f"{name} must be {tasks} finite numbers, one per task, got {value!r}")
+    return vector

@@ -1,0 +1,37 @@
+"""Linear scalarisation: the weighted sum of the losses."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from tfmtl2r._backend import tf
+from tfmtl2r.methods._base import Scalarisation, Signals, State, importance
+from tfmtl2r.registry import Card
+
+__all__ = ["LinearScalarization"]
+
+CARD = Card(
+    title="Linear scalarisation (weighted sum of the losses)",
+    aliases=("ls",),
+    promises=("permutation_equivariant",),
+    note="Try it first: well-tuned weights are a strong baseline (Kurin et al. 2022, https://arxiv.org/abs/2201.04122).",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class LinearScalarization(Scalarisation):
+    """Minimises ``T sum_t p_t loss_t`` with the preference ``p``: for equal preferences the plain sum of the losses.
+
+    The heads get the weighted gradient too.
+
+    >>> from tfmtl2r import methods
+    >>> methods.combine("ls", [[1., 0.], [0., 1.]], preference=[3., 1.]).tolist()
+    [1.5, 0.5]
+    """
+
+    takes_preference: ClassVar[bool] = True
+
+    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+        """``sum_t w_t loss_t``, with w the preference scaled to sum to the number of present tasks."""
+        return tf.reduce_sum(importance(signals) * losses), state

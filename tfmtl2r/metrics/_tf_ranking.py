@@ -1,0 +1,52 @@
+"""The bridge to TF-Ranking's metrics of binary relevance.
+
+TF-Ranking sorts with ties shuffled anew on every call, calls a label relevant from 1 on, and keeps one fixed convention
+for lists without a relevant item. Here it gets 0 or 1 for a label and minus the rank for a score, ranks coming from a
+fixed seed, so that a number is the same twice; the convention is an option of the metric.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from tfmtl2r import _keras2, ranking
+from tfmtl2r._backend import tf
+from tfmtl2r.metrics._base import Metric, check_cutoff, check_empty, with_empty
+
+
+@dataclasses.dataclass(frozen=True)
+class Bridged(Metric):
+    """A metric of TF-Ranking on binary relevance.
+
+    Args:
+        k: looks at the first k ranks; None for the whole list.
+        empty: a list without a relevant item is skipped (``"skip"``) or counts as ``"zero"`` or ``"one"``.
+        above: an item is relevant if its label is above it.
+
+    Raises:
+        ValueError: for a cutoff that is not a whole number >= 1, or an unknown convention.
+    """
+
+    impl: ClassVar[str] = ""
+    k: int | None = None
+    empty: str = "skip"
+    above: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_cutoff(self)
+        check_empty(self)
+
+    def conventions(self) -> dict[str, Any]:
+        return {**super().conventions(), "ties": "seeded shuffle"}
+
+    def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
+        relevant = known & (labels > self.above)
+        built = getattr(_keras2.metrics_impl(), self.impl)(name=None, topn=self.k)
+        value, _ = built.compute(tf.cast(relevant, tf.float32), without_ties(scores, known), None, known)
+        return with_empty(tf.squeeze(value, axis=1), relevant, known, self.empty)
+
+
+def without_ties(scores: Any, known: Any) -> Any:
+    """Minus the rank of every item, ``float32[B, L]``: the same order as the scores, without equal ones."""
+    return -tf.cast(ranking.ranks(scores, known), tf.float32)

@@ -1,0 +1,108 @@
+"""Area under the ROC curve, over all items at once."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r import ranking
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.metrics._base import Metric
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="AUC",
+    paper="Hanley and McNeil, The meaning and use of the area under a receiver operating characteristic (ROC) curve, "
+    "Radiology 143(1), 1982, https://doi.org/10.1148/radiology.143.1.7063747",
+    aliases=("roc_auc",),
+    note="compares items across lists; grouped_auc compares within lists",
+)
+__all__ = ["AUC"]
+
+
+@dataclasses.dataclass(frozen=True)
+class AUC(Metric):
+    """The chance that a positive item scores higher than a negative one, ties counting half; over all items at once.
+
+    ``streaming`` sorts scores into fixed bins, fine around 0 and coarse far out; two scores in one bin are a tie.
+    ``exact`` has no bins.
+
+    Args:
+        above: an item is positive if its label is above it.
+        bins: number of bins of the streaming form.
+
+    Raises:
+        ValueError: for less than 2 bins.
+
+    >>> AUC().exact([1.0, 0.0, 0.0], [0.3, 0.3, 0.1])
+    0.75
+
+    Source: see ``CARD``.
+    """
+
+    per_list_mean = False
+    above: float = 0.0
+    bins: int = 10_000
+
+    def __post_init__(self) -> None:
+        if self.bins < 2:
+            raise ValueError(f"auc: bins must be 2 or more, not {self.bins!r}")
+
+    def conventions(self) -> dict[str, Any]:
+        return {"above": self.above, "over": "all items", "ties": "half", "bins": self.bins}
+
+    def streaming(self, name: str | None = None) -> Any:
+        return _StreamingAUC(self, name or self.label)
+
+    def exact(self, labels: Any, scores: Any) -> float:
+        """AUC by ranks, on numpy arrays.
+
+        Args:
+            labels: any shape; NaN or negative is missing.
+            scores: of the same shape.
+
+        Returns:
+            The AUC; NaN if there are no positives or no negatives.
+        """
+        labels, scores = np.ravel(np.asarray(labels, float)), np.ravel(np.asarray(scores, float))
+        there = labels >= 0
+        positive, scores = labels[there] > self.above, scores[there]
+        _, where, count = np.unique(scores, return_inverse=True, return_counts=True)
+        mean_rank = np.cumsum(count) - (count - 1) / 2
+        positives, negatives = int(positive.sum()), int((~positive).sum())
+        if not positives or not negatives:
+            return float("nan")
+        above_lowest = mean_rank[where][positive].sum() - positives * (positives + 1) / 2
+        return float(above_lowest / positives / negatives)
+
+
+class _StreamingAUC(keras.metrics.AUC):
+    """Keras's AUC on scores squashed to (0, 1).
+
+    AUC depends on the order alone. Keras bins evenly, and a sigmoid would leave the small probabilities of rare clicks
+    in a handful of bins; ``s / (1 + |s|)`` keeps them apart.
+    """
+
+    def __init__(self, metric: AUC, name: str):
+        super().__init__(num_thresholds=metric.bins, name=name)
+        self.metric = metric
+
+    def update_state(self, labels: Any, scores: Any, valid: Any, weights: Any = None) -> None:  # type: ignore[override]
+        """Adds a batch; weights are ``[B]`` (per list) or ``[B, L]`` (per item)."""
+        labels, scores = tf.cast(labels, tf.float32), tf.cast(scores, tf.float32)
+        known = ranking.known(labels, tf.cast(valid, tf.bool))
+        weight = tf.cast(known, tf.float32)
+        if weights is not None:
+            weights = tf.cast(weights, tf.float32)
+            weight *= tf.where(known, weights[:, None] if weights.shape.rank == 1 else weights, 0.0)
+        positive = tf.cast(known & (labels > self.metric.above), tf.float32)
+        squashed = 0.5 + 0.5 * tf.math.softsign(tf.where(known, scores, 0.0))
+        super().update_state(tf.reshape(positive, [-1]), tf.reshape(squashed, [-1]), tf.reshape(weight, [-1]))
+
+    def result(self) -> Any:
+        """The AUC so far, NaN without a positive or without a negative item."""
+        # The first threshold is below every score: all items are called positive there.
+        positives, negatives = self.true_positives[0], self.false_positives[0]
+        return tf.where((positives > 0) & (negatives > 0), super().result(), np.nan)

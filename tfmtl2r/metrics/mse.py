@@ -1,0 +1,35 @@
+"""Mean squared error over items."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmtl2r._backend import tf
+from tfmtl2r.metrics._base import ItemMetric
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="Mean squared error",
+    aliases=("mean_squared_error",),
+    note="any number is a label, only NaN is missing",
+)
+__all__ = ["MSE"]
+
+
+@dataclasses.dataclass(frozen=True)
+class MSE(ItemMetric):
+    """Mean of ``(s_i - y_i)^2`` over all labelled items; long lists count more.
+
+    >>> value, counts = MSE().per_list([[1.0, -1.0]], [[1.0, 1.0]], [[True, True]])
+    >>> float(value[0]), float(counts[0])
+    (2.0, 2.0)
+    """
+
+    relevance = False
+
+    def conventions(self) -> dict[str, Any]:
+        return {"mean": "items"}
+
+    def per_item(self, labels: Any, scores: Any) -> Any:
+        return tf.math.squared_difference(scores, labels)

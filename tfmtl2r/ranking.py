@@ -1,0 +1,228 @@
+"""Ranks, gains, discounts and masks: what losses and metrics share.
+
+B lists, L items in the longest of them. Everything is ``[B, L]``, works with B and L unknown until the graph runs, and
+leaves out an item that is not ``valid``: it has no rank, no discount and no influence.
+
+>>> import tensorflow as tf
+>>> scores, valid = tf.constant([[1.0, 3.0, 3.0, 9.0]]), valid_mask([3], 4)
+>>> ranks(scores, valid, seed=(0, 7)).numpy().tolist()
+[[3, 2, 1, 4]]
+>>> expected_discount(scores, valid).numpy().astype(float).round(4).tolist()
+[[0.5, 0.8155, 0.8155, 0.0]]
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r.task import KINDS
+
+GAINS = ("exp2", "linear")
+MAX_GRADE = 31
+NO_SEED = (0, 0)
+
+
+def valid_mask(list_size: Any, length: Any) -> Any:
+    """Which places hold real items.
+
+    Args:
+        list_size: ``int32[B]``, the number of items of each list.
+        length: L.
+
+    Returns:
+        ``bool[B, L]``.
+
+    >>> valid_mask([1, 2], 2).numpy().tolist()
+    [[True, False], [True, True]]
+    """
+    return tf.sequence_mask(list_size, length)
+
+
+def known(labels: Any, valid: Any, kind: str = "graded") -> Any:
+    """Which items have a label.
+
+    Args:
+        labels: float ``[B, L]``; missing where NaN, and where negative if the kind is ``"binary"`` or ``"graded"``.
+        valid: ``bool[B, L]``.
+        kind: ``"binary"``, ``"graded"`` or ``"regression"``.
+
+    Returns:
+        ``bool[B, L]``.
+
+    Raises:
+        ValueError: for an unknown kind.
+
+    >>> known([[1.0, -1.0, float("nan"), 0.0]], [[True, True, True, False]]).numpy().tolist()
+    [[True, False, False, False]]
+    >>> known([[-1.0, float("nan")]], [[True, True]], "regression").numpy().tolist()
+    [[True, False]]
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    labels = tf.convert_to_tensor(labels)
+    # A comparison with NaN is false, so that one covers both.
+    there = ~tf.math.is_nan(labels) if kind == "regression" else labels >= 0
+    return tf.logical_and(valid, there)
+
+
+def gains(labels: Any, gain: str = "exp2") -> Any:
+    """What an item of each grade is worth at rank 1: ``2^y - 1`` or ``y``.
+
+    Args:
+        labels: float ``[B, L]``, >= 0.
+        gain: ``"exp2"`` or ``"linear"``.
+
+    Raises:
+        ValueError: for an unknown gain.
+
+    >>> gains([[0.0, 1.0, 3.0]]).numpy().tolist()
+    [[0.0, 1.0, 7.0]]
+    """
+    if gain not in GAINS:
+        raise ValueError(f"gain must be one of {', '.join(GAINS)}, not {gain!r}")
+    labels = tf.cast(labels, tf.float32)
+    return tf.pow(2.0, labels) - 1.0 if gain == "exp2" else labels
+
+
+def check_grades(labels: np.ndarray, whose: str) -> None:
+    """Refuses labels for which the gain ``2^y - 1`` has no meaning; a graph could not raise, so data is checked first.
+
+    Args:
+        labels: any shape; NaN and negative values are missing and pass.
+        whose: what asks, for the message.
+
+    Raises:
+        ValueError: for a label above 31, which is a count and not a grade.
+
+    >>> check_grades(np.array([4.0, 250.0]), "ndcg")
+    Traceback (most recent call last):
+    ValueError: ndcg has the gain 2^label - 1 and met a label of 250: above 31 this ... Make grades of it ...
+    """
+    highest = np.nanmax(labels, initial=-np.inf)
+    if highest > MAX_GRADE:
+        raise ValueError(
+            f"{whose} has the gain 2^label - 1 and met a label of {highest:g}: above {MAX_GRADE} this is no longer a "
+            "grade, and one item outweighs all others. Make grades of it first, for example 0 to 4 by quantile or "
+            "floor(log2(1 + count)), or choose a linear gain or a regression loss"
+        )
+
+
+def discounts(rank: Any) -> Any:
+    """How much a gain counts at a 1-based rank: ``1 / log2(1 + rank)``.
+
+    Args:
+        rank: numbers >= 1, any shape.
+
+    >>> discounts([1, 3]).numpy().tolist()
+    [1.0, 0.5]
+    """
+    return np.float32(np.log(2.0)) / tf.math.log1p(tf.cast(rank, tf.float32))
+
+
+def expected_discount(scores: Any, valid: Any, k: int | None = None) -> Any:
+    """The discount of every item, averaged over all orders of the items whose scores tie.
+
+    An item with a items above it and t items at its score, itself included, has the mean of the discounts of the ranks
+    a + 1 to a + t. Sums of gain times this are the exact expectation of DCG when ties are broken uniformly at random.
+    O(L log L).
+
+    Args:
+        scores: float ``[B, L]``; NaN counts as the lowest.
+        valid: ``bool[B, L]``.
+        k: ranks beyond it have discount 0.
+
+    Returns:
+        ``float32[B, L]``, 0 for items that are not valid.
+
+    Source: McSherry and Najork, Computing information retrieval performance measures efficiently in the presence of
+    tied scores, ECIR 2008, https://doi.org/10.1007/978-3-540-78646-7_38
+
+    >>> expected_discount([[5.0, 5.0, 1.0]], [[True, True, True]], k=1).numpy().tolist()
+    [[0.5, 0.5, 0.0]]
+    """
+    keys = -_sortable(scores, valid)
+    ascending = tf.sort(keys, axis=-1)
+    above = tf.searchsorted(ascending, keys, side="left")
+    upto = tf.searchsorted(ascending, keys, side="right")
+    length = tf.shape(keys)[1]
+    by_rank = discounts(tf.range(1, length + 1))
+    if k is not None:
+        by_rank = tf.where(tf.range(length) < k, by_rank, 0.0)
+    # Differences of running sums lose digits: float64 keeps what float32 would not.
+    running = tf.cumsum(tf.concat([[0.0], tf.cast(by_rank, tf.float64)], axis=0))
+    mean = (tf.gather(running, upto) - tf.gather(running, above)) / tf.cast(tf.maximum(upto - above, 1), tf.float64)
+    return tf.where(valid, tf.cast(mean, tf.float32), 0.0)
+
+
+def ranks(scores: Any, valid: Any, seed: Any = NO_SEED) -> Any:
+    """The 1-based rank of every item; ties fall at random, items that are not valid come last.
+
+    Args:
+        scores: float ``[B, L]``; NaN counts as the lowest.
+        valid: ``bool[B, L]``.
+        seed: ``int32[2]``; the same seed breaks the same ties in the same way, however long the padding is.
+
+    Returns:
+        ``int32[B, L]``, a permutation of 1 to L in every list.
+
+    >>> ranks([[0.1, 0.9, 0.5]], [[True, True, True]]).numpy().tolist()
+    [[3, 1, 2]]
+    """
+    keys = _sortable(scores, valid)
+    size = tf.shape(keys)
+    shuffle = tf.argsort(uniform(size[0], size[1], seed))
+    order = tf.argsort(tf.gather(keys, shuffle, batch_dims=1), direction="DESCENDING", stable=True)
+    return tf.argsort(tf.gather(shuffle, order, batch_dims=1)) + 1
+
+
+def uniform(lists: Any, length: Any, seed: Any = NO_SEED, samples: int | None = None) -> Any:
+    """Random numbers in (0, 1) that depend on the seed only.
+
+    Drawn item by item, so that a longer padding leaves the numbers of the real items as they are.
+
+    Args:
+        lists: B.
+        length: L.
+        seed: ``int32[2]``, or None for a fixed one.
+        samples: S; None for one sample without an axis of its own.
+
+    Returns:
+        ``float32[B, L]`` or ``[S, B, L]``.
+
+    >>> bool(tf.reduce_all(uniform(2, 3, (1, 2)) == uniform(2, 9, (1, 2))[:, :3]))
+    True
+    """
+    seed = tf.convert_to_tensor(NO_SEED if seed is None else seed, tf.int32)
+    tiny = float(np.finfo(np.float32).tiny)
+    drawn = tf.random.stateless_uniform([length, samples or 1, lists], seed, minval=tiny, maxval=1.0)
+    drawn = tf.transpose(drawn, [1, 2, 0])
+    return drawn[0] if samples is None else drawn
+
+
+def gumbel(lists: Any, length: Any, seed: Any = NO_SEED, samples: int | None = None) -> Any:
+    """Standard Gumbel noise ``-log(-log(u))``: scores plus it sort into a Plackett-Luce sample.
+
+    Args:
+        lists: B.
+        length: L.
+        seed: ``int32[2]``, or None for a fixed one.
+        samples: S; None for one sample without an axis of its own.
+
+    Returns:
+        ``float32[B, L]`` or ``[S, B, L]``.
+
+    >>> round(float(tf.reduce_mean(gumbel(1000, 10))), 1)  # Euler's constant, 0.577
+    0.6
+    """
+    return -tf.math.log(-tf.math.log(uniform(lists, length, seed, samples)))
+
+
+def _sortable(scores: Any, valid: Any) -> Any:
+    """Scores as keys: finite for valid items, NaN lowest of all, minus infinity for the rest."""
+    scores = tf.cast(scores, tf.float32)
+    scores = tf.where(tf.math.is_nan(scores), tf.float32.min, scores)
+    scores = tf.clip_by_value(scores, tf.float32.min, tf.float32.max)
+    return tf.where(valid, scores, -np.inf)

@@ -1,0 +1,1 @@
+"""Training: the engine that computes one step, and the Keras model around it."""

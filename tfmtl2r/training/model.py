@@ -1,0 +1,334 @@
+"""The ranker: a Keras model whose ``train_step`` balances tasks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r import architectures, methods
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import LIST_SIZE, Batch, unpack
+from tfmtl2r.layers import randomness
+from tfmtl2r.methods._base import MODES, Method, Signals
+from tfmtl2r.ranking import valid_mask
+from tfmtl2r.schema import Dense, Schema
+from tfmtl2r.task import Task, validated
+from tfmtl2r.training.engine import Engine
+from tfmtl2r.training.method_state import CountEpochs, MethodState
+from tfmtl2r.training.objectives import TaskLosses
+from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.training.telemetry import Telemetry
+from tfmtl2r.training.trackers import Trackers
+
+
+@keras.saving.register_keras_serializable("tfmtl2r")
+class MultiTaskRanker(keras.Model):
+    """A Keras model that scores every item of a list once per task.
+
+    ``fit``, ``evaluate``, ``save`` and callbacks are Keras' own; batches look as ``tfmtl2r.batch`` describes.
+
+    Args:
+        architecture: a name, ``{"name": ..., option: value}``, or a ready architecture.
+        tasks: :class:`tfmtl2r.Task` objects, or names.
+        features: a fitted :class:`tfmtl2r.Schema`. Without it every feature of the first batch is taken as a number
+            that is ready to use.
+
+    >>> ranker = MultiTaskRanker("shared_bottom", ["click", "buy"], Schema([Dense("price")]))
+    >>> {task: score.shape.as_list() for task, score in ranker({"price": tf.ones([2, 3]), "list_size": [3, 1]}).items()}
+    {'click': [2, 3], 'buy': [2, 3]}
+    """
+
+    def __init__(self, architecture: Any, tasks: Sequence[Task | str], features: Schema | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.autocast = False
+        self.tasks = validated(tasks)
+        self.architecture = architectures.get(architecture)
+        self.features: Schema | None = None
+        self._telemetry: Telemetry | None = None
+        if features is not None:
+            self._connect(features)
+
+    # -- forward pass ----------------------------------------------------------------------------------------------
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+        """Scores (logits) per task: ``float32[B, L]`` for lists, ``[B]`` for plain rows.
+
+        Args:
+            inputs: looked-up features, with ``list_size`` for lists.
+            training: whether dropout and the like are on.
+        """
+        batch = unpack(inputs)
+        return self.architecture(batch.features, valid=self.valid(batch), training=training)
+
+    def valid(self, batch: Batch) -> Any:
+        """``bool[B, L]``, True for real items; None for plain rows."""
+        if batch.list_size is None:
+            return None
+        per_item = [f for f in self._schema().features if not f.context]
+        if not per_item:
+            raise ValueError("a ranker for lists needs at least one feature per item; all features are per list")
+        return valid_mask(batch.list_size, tf.shape(batch.features[per_item[0].name])[1])
+
+    # -- compilation -----------------------------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "adam",
+        method: Any = "linear_scalarization",
+        gradients: str = "parameters",
+        preference: Sequence[float] | None = None,
+        train_metrics: bool = True,
+        seed: int = 0,
+        **keras_options: Any,
+    ) -> None:
+        """Chooses how to train.
+
+        Args:
+            optimizer: a Keras optimizer, or its name.
+            method: a balancing method, its name, or ``{"name": ..., option: value}``.
+            gradients: ``"parameters"`` for exact gradients of the shared parameters, ``"features"`` for gradients at
+                the architecture's cut (an upper bound, nearly free).
+            preference: importance of each task in the tasks' order; ``Task.weight`` by default.
+            train_metrics: also compute the metrics on training batches.
+            seed: of everything random in a training step.
+            **keras_options: ``run_eagerly``, ``steps_per_execution``, ``jit_compile``.
+
+        Raises:
+            ValueError: for a mode that the method cannot run in, or a preference with a method that has none.
+        """
+        method = methods.get(method)
+        if gradients not in MODES:
+            raise ValueError(f"gradients must be one of {', '.join(map(repr, MODES))}, not {gradients!r}")
+        if gradients not in method.modes and method.needs:
+            raise ValueError(f"{type(method).__name__} cannot run with gradients={gradients!r}, only with "
+                             f"{' or '.join(map(repr, method.modes))}")
+        keras_options.setdefault("jit_compile", False)
+        super().compile(optimizer=optimizer, loss=None, **keras_options)
+        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
+            raise ValueError("mixed_float16 scales the loss, which balancing methods would see; use mixed_bfloat16")
+        weights = [task.weight for task in self.tasks] if preference is None else preference
+        values = checked_preference(weights, self.tasks, method)
+        self.method = method
+        self.gradient_mode = gradients
+        self.train_metrics = train_metrics
+        self.seed = seed
+        self._options = keras_options
+        if hasattr(self, "method_state"):
+            del self.method_state
+        self.method_state = MethodState(method, values)
+        self._engine: Engine | None = None
+        self._trackers: Trackers | None = None
+        self._retrace()
+
+    def _retrace(self) -> None:
+        self.train_function = self.test_function = None
+
+    def watch_gradients(self, every: int | None) -> Telemetry | None:
+        """Samples what the tasks' gradients do, every so many steps, from the next ``fit`` on; None stops it.
+
+        Args:
+            every: steps between samples.
+
+        Returns:
+            Where the samples appear.
+        """
+        self._telemetry = None if every is None else Telemetry(len(self.tasks), every)
+        self._retrace()
+        return self._telemetry
+
+    def set_preference(self, preference: Sequence[float]) -> None:
+        """Changes the preference of a compiled ranker, between steps and without a new trace.
+
+        Args:
+            preference: importance of each task, >= 0, normalised to sum 1.
+        """
+        self.method_state.preference.assign(checked_preference(preference, self.tasks, self.method))
+
+    # -- steps -----------------------------------------------------------------------------------------------------
+
+    def train_step(self, data: Any) -> dict[str, Any]:
+        """One update; returns the running losses and metrics."""
+        batch = unpack(data)
+        engine, trackers, replicas = self._machinery(batch), self._trackers_for(batch), Replicas()
+        iterations = tf.cast(self.optimizer.iterations.value, tf.int64)
+        seed = randomness.step_seed(self.seed, iterations)
+        preference = self.method_state.preference.value
+        signals = Signals(
+            losses=None, preference=preference, present=None,
+            step=iterations, epoch=self.method_state.epoch.value, seed=seed,
+        )
+        valid = self.valid(batch)
+        with randomness.scope(replicas.own_seed(seed)):
+            step = engine.step(batch, valid, signals, self.method_state.read())
+        if self._telemetry is not None:
+            self._telemetry.record(step, iterations, replicas, lambda: engine.gram_at_cut(batch, valid))
+        self.optimizer.apply(*map(list, zip(*step.gradients, strict=True)))
+        self.method_state.write(step.state)
+        trackers.update_losses(step.losses, replicas)
+        if self.train_metrics:
+            trackers.update_metrics(batch, step.scores, valid)
+        return trackers.logs(preference, metrics=self.train_metrics)
+
+    def test_step(self, data: Any) -> dict[str, Any]:
+        """Losses and metrics of a batch, without an update."""
+        batch = unpack(data)
+        engine, trackers = self._machinery(batch), self._trackers_for(batch)
+        replicas, valid = Replicas(), self.valid(batch)
+        scores = self.architecture(batch.features, valid=valid, training=False)
+        with randomness.scope(randomness.step_seed(self.seed, 0)):
+            trackers.update_losses(engine.losses(batch, scores, valid, replicas), replicas)
+        trackers.update_metrics(batch, scores, valid)
+        return trackers.logs(self.method_state.preference.value)
+
+    def fit(self, x: Any = None, y: Any = None, *args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
+        """Trains as Keras does."""
+        self._connect_to(x)
+        if not isinstance(callbacks, keras.callbacks.CallbackList):
+            callbacks = [CountEpochs(), *(callbacks or [])]
+        return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
+
+    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates as Keras does."""
+        self._connect_to(x)
+        return super().evaluate(x, y, *args, **kwargs)
+
+    def predict(self, x: Any, layout: str = "padded", list_id: str | None = None, batch_size: int = 64) -> Any:
+        """Scores of every item in input order; see :func:`tfmtl2r.training.prediction.predict`."""
+        from tfmtl2r.training.prediction import predict  # it loads pandas, which training does not need
+
+        self._connect_to(x)
+        return predict(self, x, layout, list_id, batch_size)
+
+    @property
+    def metrics(self) -> list[Any]:
+        """The running means that Keras resets at the start of an epoch."""
+        return self._trackers.all() if getattr(self, "_trackers", None) is not None else []
+
+    # -- saving ----------------------------------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything but the weights, as plain data."""
+        return {
+            "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            "architecture": architectures.registry.describe(self.architecture),
+            "tasks": [_task_config(task) for task in self.tasks],
+            "features": self.features.get_config() if self.features is not None else None,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MultiTaskRanker:
+        """The ranker that :meth:`get_config` described, with its variables made."""
+        config = dict(config)
+        policy = keras.saving.deserialize_keras_object(config.pop("dtype"))
+        config["tasks"] = [Task(**task) for task in config["tasks"]]
+        if config["features"] is not None:
+            config["features"] = Schema.from_config(config["features"])
+        return cls(**config, dtype=policy)
+
+    def get_build_config(self) -> dict[str, Any]:
+        """A truthy mark: Keras would skip the weights of a model whose build config is empty."""
+        return {"built": True}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Nothing to do: ``from_config`` makes all variables."""
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """How the model was compiled, as plain data."""
+        return {
+            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
+            "method": methods.registry.describe(self.method),
+            "gradients": self.gradient_mode,
+            "preference": [float(p) for p in self.method_state.preference.numpy()],
+            "train_metrics": self.train_metrics,
+            "seed": self.seed,
+            **self._options,
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles as the saved model was, and makes the optimizer's variables."""
+        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
+        self.compile(**{**config, "optimizer": optimizer})
+        self.optimizer.build(self.trainable_variables)
+
+    # -- wiring ----------------------------------------------------------------------------------------------------
+
+    def _schema(self) -> Schema:
+        if self.features is None:
+            raise ValueError("this ranker does not know its features yet: pass features=Schema(...), or fit it first")
+        return self.features
+
+    def _connect(self, features: Schema) -> None:
+        self.features = features
+        self.architecture.dtype_policy = self.dtype_policy
+        self.architecture.connect([task.name for task in self.tasks], features)
+        self.built = True
+
+    def _connect_to(self, x: Any) -> None:
+        """Takes the features from the first data seen, when none were given."""
+        if self.features is not None:
+            return
+        spec = x.element_spec if isinstance(x, tf.data.Dataset) else x
+        features = spec[0] if isinstance(spec, tuple) else spec
+        if not isinstance(features, Mapping):
+            raise TypeError(f"a ranker reads a dict of features by name, not {type(features).__name__}")
+        with self.distribute_strategy.scope() if self.distribute_strategy else tf.name_scope(""):
+            self._connect(_plain_schema(features))
+
+    def _machinery(self, batch: Batch) -> Engine:
+        if self._engine is None:
+            losses = TaskLosses(self.tasks, lists=batch.list_size is not None)
+            self._engine = Engine(self.architecture, losses, self.method, self.gradient_mode)
+        return self._engine
+
+    def _trackers_for(self, batch: Batch) -> Trackers:
+        if self._trackers is None:
+            self._trackers = Trackers(self.tasks, lists=batch.list_size is not None)
+        return self._trackers
+
+
+def checked_preference(preference: Any, tasks: Sequence[Task], method: Method) -> np.ndarray:
+    """A preference normalised to sum 1.
+
+    Raises:
+        ValueError: for a wrong length, a number that is not finite or below 0, all zeros, or unequal importance for a
+            method that treats tasks alike.
+    """
+    values = np.asarray(preference, np.float64)
+    names = ", ".join(task.name for task in tasks)
+    if values.shape != (len(tasks),):
+        raise ValueError(f"a preference needs one number per task ({names}), got {preference!r}")
+    if not np.isfinite(values).all() or (values < 0).any() or values.sum() <= 0:
+        raise ValueError(f"a preference must be finite, >= 0 and not all 0 (tasks {names}), got {preference!r}")
+    values = values / math.fsum(values)
+    if not method.takes_preference and np.ptp(values) > 1e-9:
+        raise ValueError(f"{type(method).__name__} has no preference: it would ignore the importance "
+                         f"{values.round(4).tolist()} of {names}; make all task weights equal or choose another method")
+    return values
+
+
+def _task_config(task: Task) -> dict[str, Any]:
+    from tfmtl2r import losses, metrics
+
+    config = dict(vars(task))
+    if task.loss is not None and not isinstance(task.loss, (str, Mapping)):
+        config["loss"] = losses.registry.describe(task.loss)
+    if task.metrics is not None:
+        config["metrics"] = [m if isinstance(m, (str, Mapping)) else metrics.registry.describe(m) for m in task.metrics]
+    return config
+
+
+def _plain_schema(features: Mapping[str, Any]) -> Schema:
+    """Every feature as a number that is ready to use; its shape per item is read off the batch."""
+    lists = LIST_SIZE in features
+    made = []
+    for name, value in features.items():
+        if name == LIST_SIZE:
+            continue
+        shape = tuple(value.shape)
+        context = lists and len(shape) == 1
+        made.append(Dense(name, shape=shape[1 if context or not lists else 2:], context=context, clip=math.inf))
+    return Schema(made)

@@ -1,0 +1,121 @@
+"""Every task's loss over a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from tfmtl2r import losses as loss_registry
+from tfmtl2r._backend import tf
+from tfmtl2r.batch import Batch
+from tfmtl2r.layers import randomness
+from tfmtl2r.losses._base import default_name
+from tfmtl2r.task import Task
+from tfmtl2r.training.replicas import Replicas
+
+
+class LossValues(NamedTuple):
+    """Losses of one batch.
+
+    Args:
+        local: ``float32[T]``, this replica's share: its sum over lists divided by the global count of lists.
+        total: ``float32[T]``, the shares of all replicas together.
+        count: ``float32[T]``, weight of the lists that count, over all replicas.
+        present: ``bool[T]``, whether any list counts.
+    """
+
+    local: Any
+    total: Any
+    count: Any
+    present: Any
+
+
+class TaskLosses:
+    """The losses of all tasks; those with the same loss are evaluated as one stacked batch.
+
+    Args:
+        tasks: the tasks, in order.
+        lists: whether batches hold lists (plain rows otherwise).
+
+    Raises:
+        ValueError: for a listwise loss on plain rows.
+    """
+
+    def __init__(self, tasks: Sequence[Task], lists: bool):
+        self.tasks = tuple(tasks)
+        self.lists = lists
+        self.losses = [loss_registry.get(task.loss or default_name(task.kind, lists)) for task in self.tasks]
+        for task, loss in zip(self.tasks, self.losses, strict=True):
+            if loss.listwise and not lists:
+                raise ValueError(
+                    f"task {task.name!r}: {type(loss).__name__} compares the items of a list, but the batch has plain "
+                    "rows (no list_size); give the task a pointwise loss such as 'bce' or 'mse', or group rows by a "
+                    "list id"
+                )
+        self._groups: list[list[int]] = []
+        for index, loss in enumerate(self.losses):
+            for group in self._groups:
+                if self.losses[group[0]] == loss:
+                    group.append(index)
+                    break
+            else:
+                self._groups.append([index])
+
+    def __call__(self, batch: Batch, scores: dict[str, Any], valid: Any, replicas: Replicas) -> LossValues:
+        """Evaluates all losses.
+
+        Args:
+            batch: labels per task, and weights where given.
+            scores: per task ``float32[B, L]`` (plain rows ``[B]``).
+            valid: ``bool[B, L]`` or None.
+            replicas: the replicas that the count runs over.
+
+        Raises:
+            KeyError: when a task has no labels in the batch.
+        """
+        sums: list[Any] = [None] * len(self.tasks)
+        counts: list[Any] = [None] * len(self.tasks)
+        for group in self._groups:
+            values, weights = self._group(group, batch, scores, valid)
+            for row, index in enumerate(group):
+                list_weight = weights[row] * self._list_weight(batch, self.tasks[index])
+                sums[index] = tf.reduce_sum(values[row] * list_weight)
+                counts[index] = tf.reduce_sum(list_weight)
+        count = replicas.sum(tf.stack(counts))
+        local = tf.math.divide_no_nan(tf.stack(sums), count)
+        total = local if replicas.count == 1 else replicas.sum(tf.stop_gradient(local))
+        return LossValues(local, total, count, count > 0)
+
+    def _group(self, group: list[int], batch: Batch, scores: dict[str, Any], valid: Any) -> tuple[Any, Any]:
+        """Losses and weights ``[n, B]`` of the n tasks of a group, from one evaluation."""
+        tasks = [self.tasks[index] for index in group]
+        stacked_labels = tf.concat([self._as_lists(labels_of(batch, task)) for task in tasks], 0)
+        stacked_scores = tf.concat([self._as_lists(scores[task.name]) for task in tasks], 0)
+        mask = tf.ones_like(stacked_scores, tf.bool) if valid is None else tf.tile(valid, [len(tasks), 1])
+        loss = self.losses[group[0]]
+        options = {"seed": randomness.next_seed()} if loss.needs_seed else {}
+        item_weights = [batch.weights.get(task.name) for task in tasks]
+        if any(w is not None and w.shape.rank == 2 for w in item_weights):
+            ones = tf.ones_like(self._as_lists(scores[tasks[0].name]))
+            options["weights"] = tf.concat(
+                [tf.cast(w, tf.float32) if w is not None and w.shape.rank == 2 else ones for w in item_weights], 0
+            )
+        values, weights = loss.per_list(stacked_labels, stacked_scores, mask, **options)
+        return tf.reshape(values, [len(tasks), -1]), tf.reshape(weights, [len(tasks), -1])
+
+    def _list_weight(self, batch: Batch, task: Task) -> Any:
+        weight = batch.weights.get(task.name)
+        return tf.cast(weight, tf.float32) if weight is not None and weight.shape.rank == 1 else 1.0
+
+    def _as_lists(self, values: Any) -> Any:
+        return values if self.lists else values[:, None]
+
+
+def labels_of(batch: Batch, task: Task) -> Any:
+    """A task's labels as float32 with every missing one NaN (a negative relevance is a missing one, too)."""
+    if task.name not in batch.labels:
+        raise KeyError(f"the batch has no labels for task {task.name!r}; it has {sorted(batch.labels)}")
+    labels = tf.cast(batch.labels[task.name], tf.float32)
+    if task.kind == "regression":
+        return labels
+    return tf.where(labels < 0, float("nan"), labels)

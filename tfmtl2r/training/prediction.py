@@ -1,0 +1,96 @@
+"""Scores for every item, in the order the items came in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from tfmtl2r import data
+from tfmtl2r._backend import tf
+from tfmtl2r.batch import unpack
+
+if TYPE_CHECKING:
+    from tfmtl2r.training.model import MultiTaskRanker
+
+LAYOUTS = ("padded", "ragged", "items")
+
+
+def predict(model: MultiTaskRanker, x: Any, layout: str, list_id: str | None, batch_size: int) -> Any:
+    """Scores of every item.
+
+    Args:
+        model: a ranker.
+        x: batches (``tf.data.Dataset``), one dict of looked-up features, or a DataFrame of raw rows.
+        layout: for batches and dicts. ``"padded"``: per task ``[lists, longest]`` with NaN behind the last item;
+            ``"ragged"``: per task a list of arrays; ``"items"``: per task one array over all real items. Plain rows
+            give ``[rows]`` in every layout.
+        list_id: for a DataFrame of lists, the column that holds the list id; its rows need not be adjacent.
+        batch_size: lists (or rows) per batch, for DataFrames and dicts.
+
+    Returns:
+        dict task -> scores; for a DataFrame, a DataFrame on the same index with a column ``score_<task>`` per task.
+
+    Raises:
+        ValueError: for an unknown layout, or ``list_id`` without a DataFrame.
+    """
+    if layout not in LAYOUTS:
+        raise ValueError(f"layout must be one of {', '.join(map(repr, LAYOUTS))}, not {layout!r}")
+    if isinstance(x, pd.DataFrame):
+        return _predict_frame(model, x, list_id, batch_size)
+    if list_id is not None:
+        raise ValueError("list_id names a column of a DataFrame; batches say list_size instead")
+    if isinstance(x, Mapping):
+        x = tf.data.Dataset.from_tensor_slices(dict(x)).batch(batch_size)
+    return _arrange(*_run(model, x), layout)
+
+
+def _predict_frame(model: MultiTaskRanker, frame: pd.DataFrame, list_id: str | None, batch_size: int) -> pd.DataFrame:
+    lists = data.from_frame(frame, list_id)
+    scores, sizes = _run(model, data.batches(lists, (), model.features, batch_size=batch_size))
+    items = _arrange(scores, sizes, "items")
+    # from_frame brings the rows of a list together, lists in order of first appearance: this is the way back.
+    codes = np.arange(len(frame)) if list_id is None else pd.factorize(frame[list_id])[0]
+    order = np.argsort(codes, kind="stable")
+    columns = {}
+    for task, values in items.items():
+        columns[f"score_{task}"] = np.empty_like(values)
+        columns[f"score_{task}"][order] = values
+    return pd.DataFrame(columns, index=frame.index)
+
+
+def _run(model: MultiTaskRanker, batches: Any) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray] | None]:
+    """Scores batch by batch, and the list sizes of each (None for plain rows)."""
+    forward = tf.function(lambda features: model(features, training=False), reduce_retracing=True, autograph=False)
+    scores: dict[str, list[np.ndarray]] = {task.name: [] for task in model.tasks}
+    sizes: list[np.ndarray] = []
+    for element in batches:
+        features = element[0] if isinstance(element, tuple) else element
+        for task, values in forward(features).items():
+            scores[task].append(values.numpy())
+        list_size = unpack(element).list_size
+        if list_size is not None:
+            sizes.append(np.asarray(list_size))
+    if not next(iter(scores.values())):
+        raise ValueError("there is nothing to predict: the data are empty")
+    return scores, sizes or None
+
+
+def _arrange(scores: dict[str, list[np.ndarray]], sizes: list[np.ndarray] | None, layout: str) -> dict[str, Any]:
+    if sizes is None:
+        return {task: np.concatenate(parts) for task, parts in scores.items()}
+    arranged: dict[str, Any] = {}
+    longest = max(int(size.max(initial=0)) for size in sizes)
+    for task, parts in scores.items():
+        lists = [row[:n] for part, size in zip(parts, sizes, strict=True) for row, n in zip(part, size, strict=True)]
+        if layout == "items":
+            arranged[task] = np.concatenate(lists)
+        elif layout == "ragged":
+            arranged[task] = lists
+        else:
+            arranged[task] = np.full((len(lists), longest), np.nan, np.float32)
+            for row, values in zip(arranged[task], lists, strict=True):
+                row[: len(values)] = values
+    return arranged

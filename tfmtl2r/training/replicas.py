@@ -1,0 +1,36 @@
+"""The replicas of a distribution strategy, as one training step sees them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmtl2r._backend import tf
+
+
+class Replicas:
+    """Sums over replicas; with one replica, or outside a strategy, every operation is the identity."""
+
+    def __init__(self) -> None:
+        self.count = tf.distribute.get_strategy().num_replicas_in_sync
+
+    def sum(self, tensors: Any) -> Any:
+        """The sum over replicas of a tensor, or of each of a list of tensors in one call."""
+        if self.count == 1:
+            return tensors
+        return self._context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
+
+    def gather(self, tensor: Any) -> Any:
+        """The replicas' tensors one after another along the first axis."""
+        return tensor if self.count == 1 else self._context().all_gather(tensor, axis=0)
+
+    def own_seed(self, seed: Any) -> Any:
+        """A seed that differs between replicas, for what each draws for its own lists (dropout)."""
+        if self.count == 1:
+            return seed
+        return tf.random.experimental.stateless_fold_in(seed, self._context().replica_id_in_sync_group)
+
+    def _context(self) -> Any:
+        context = tf.distribute.get_replica_context()
+        if context is None:
+            raise RuntimeError("a training step must run inside strategy.run(...)")
+        return context

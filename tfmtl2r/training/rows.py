@@ -1,0 +1,114 @@
+"""Per-task gradients of one shared variable, kept as rows.
+
+A dense variable has one matrix ``[T, n]``. An embedding table is never made dense: its rows are kept for the ids of
+the batch only, duplicates merged once for all tasks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmtl2r._backend import tf
+from tfmtl2r.training.replicas import Replicas
+
+
+@dataclasses.dataclass(frozen=True)
+class DenseRows:
+    """Rows of a dense variable.
+
+    Args:
+        matrix: ``float32[T, n]``.
+        shape: the variable's shape.
+    """
+
+    matrix: Any
+    shape: Any
+
+    def gradient(self, flat: Any) -> Any:
+        """A vector ``[n]`` as a gradient of the variable."""
+        return tf.reshape(flat, self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class SparseRows:
+    """Rows of an embedding table.
+
+    Args:
+        ids: ``[U]``, distinct row numbers of the table.
+        matrix: ``float32[T, U * d]``.
+        shape: the table's shape.
+    """
+
+    ids: Any
+    matrix: Any
+    shape: Any
+
+    def gradient(self, flat: Any) -> Any:
+        """A vector ``[U * d]`` as a gradient of the table."""
+        return tf.IndexedSlices(tf.reshape(flat, [-1, self.shape[-1]]), self.ids, tf.constant(self.shape.as_list()))
+
+
+def stack(gradients: list[list[Any]], variables: list[Any], replicas: Replicas) -> list[DenseRows | SparseRows]:
+    """Rows of every variable, summed over replicas.
+
+    Args:
+        gradients: per task, the gradient of its loss for each variable; None where no path leads there.
+        variables: the variables.
+        replicas: the replicas to sum over; their losses are shares of one global loss.
+    """
+    rows: list[DenseRows | SparseRows | None] = [None] * len(variables)
+    dense: dict[int, Any] = {}
+    for index, variable in enumerate(variables):
+        per_task = [task[index] for task in gradients]
+        shape = tf.TensorShape(variable.shape)
+        if any(isinstance(g, tf.IndexedSlices) for g in per_task):
+            rows[index] = _merge(per_task, shape, replicas)
+        else:
+            zeros = tf.zeros([shape.num_elements()])
+            flat = [zeros if g is None else tf.cast(tf.reshape(g, [-1]), tf.float32) for g in per_task]
+            dense[index] = tf.stack(flat)
+    summed = replicas.sum(list(dense.values())) if dense else []
+    for index, matrix in zip(dense, summed, strict=True):
+        rows[index] = DenseRows(matrix, tf.TensorShape(variables[index].shape))
+    return [row for row in rows if row is not None]
+
+
+def _merge(per_task: list[Any], shape: Any, replicas: Replicas) -> SparseRows:
+    """Merges duplicate ids once for all tasks.
+
+    Every task's backward pass runs through the same lookups (the engine hands a task zeros where it reads nothing), so
+    the ids and their order are the same for all tasks. Duplicates must be merged before any square is taken.
+    """
+    if any(not isinstance(g, tf.IndexedSlices) for g in per_task):
+        raise ValueError("an embedding table got a sparse gradient from some tasks and another kind from others; read "
+                         "it only through lookups that every task shares")
+    tasks, width = len(per_task), shape[-1]
+    ids = replicas.gather(tf.reshape(per_task[0].indices, [-1]))
+    values = tf.concat([tf.cast(tf.reshape(g.values, [-1, width]), tf.float32) for g in per_task], axis=1)
+    values = replicas.gather(values)
+    distinct, segment = tf.unique(ids)
+    merged = tf.math.unsorted_segment_sum(values, segment, tf.size(distinct))  # [U, T * d]
+    merged = tf.transpose(tf.reshape(merged, [-1, tasks, width]), [1, 0, 2])
+    return SparseRows(distinct, tf.reshape(merged, [tasks, -1]), shape)
+
+
+def gram(rows: list[DenseRows | SparseRows]) -> Any:
+    """Inner products of the tasks' gradients over all variables, ``float32[T, T]``: one product per variable."""
+    return tf.add_n([tf.matmul(r.matrix, r.matrix, transpose_b=True) for r in rows])
+
+
+def weighted(rows: list[DenseRows | SparseRows], weights: Any) -> list[Any]:
+    """``sum_t weights_t gradient_t`` for every variable."""
+    return [r.gradient(tf.linalg.matvec(r.matrix, weights, transpose_a=True)) for r in rows]
+
+
+def jacobian(rows: list[DenseRows | SparseRows]) -> Any:
+    """All rows side by side, ``float32[T, P]``."""
+    return tf.concat([r.matrix for r in rows], axis=1)
+
+
+def split(rows: list[DenseRows | SparseRows], update: Any) -> list[Any]:
+    """The inverse of :func:`jacobian` for one update ``[P]``: a gradient for every variable."""
+    parts = tf.split(update, [tf.shape(r.matrix)[1] for r in rows], num=len(rows))
+    return [r.gradient(part) for r, part in zip(rows, parts, strict=True)]

@@ -1,0 +1,44 @@
+"""What the tasks' gradients did in the last sampled step, for callbacks to read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from tfmtl2r._backend import tf
+from tfmtl2r.training.replicas import Replicas
+
+if TYPE_CHECKING:
+    from tfmtl2r.training.engine import Step
+
+
+class Telemetry:
+    """Task weights and the Gram matrix of task gradients, sampled every few steps.
+
+    A method that computes the Gram matrix anyway is read as it goes; for a scalarisation the gradients at the cut are
+    computed in the sampled steps only. Under a distribution strategy a scalarisation's gradients are not sampled,
+    since replicas cannot meet inside a conditional.
+
+    Args:
+        num_tasks: T.
+        every: steps between samples.
+    """
+
+    def __init__(self, num_tasks: int, every: int):
+        if every < 1:
+            raise ValueError(f"telemetry is sampled every 1 or more steps, not every {every}")
+        self.every = every
+        nan = float("nan")
+        options = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
+        self.weights = tf.Variable(tf.fill([num_tasks], nan), name="telemetry_weights", **options)
+        self.gram = tf.Variable(tf.fill([num_tasks, num_tasks], nan), name="telemetry_gram", **options)
+
+    def record(self, step: Step, iterations: Any, replicas: Replicas, sample: Callable[[], Any]) -> None:
+        """Stores a step's weights, and its Gram matrix (computed by ``sample`` where the method has none)."""
+        self.weights.assign(step.weights)
+        if step.gram is not None:
+            self.gram.assign(step.gram)
+        elif replicas.count == 1:
+            # iterations counts finished steps: the step that makes it a multiple of `every` is sampled.
+            due = tf.equal((iterations + 1) % self.every, 0)
+            self.gram.assign(tf.cond(due, sample, lambda: tf.convert_to_tensor(self.gram)))

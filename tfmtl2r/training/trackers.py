@@ -1,0 +1,90 @@
+"""Running means of losses and metrics, shown by ``fit`` and returned by ``evaluate``."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmtl2r import metrics as metric_registry
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import Batch
+from tfmtl2r.task import Task
+from tfmtl2r.training.objectives import LossValues, labels_of
+from tfmtl2r.training.replicas import Replicas
+
+DEFAULT_METRICS = {"binary": ("ndcg@5", "auc"), "graded": ("ndcg@5",), "regression": ("mse",)}
+DEFAULT_ROW_METRICS = {"binary": ("auc",), "graded": ("mse",), "regression": ("mse",)}
+
+
+def metrics_of(task: Task, lists: bool) -> list[Any]:
+    """The metrics of a task: its own, or what suits its kind."""
+    names = task.metrics if task.metrics is not None else (DEFAULT_METRICS if lists else DEFAULT_ROW_METRICS)[task.kind]
+    return [metric_registry.get(name) for name in names]
+
+
+class Trackers:
+    """Streaming losses and metrics of all tasks.
+
+    Logs: ``loss`` (weighted by the preference), ``<task>_loss``, ``<task>_<metric>`` and ``blend``, the
+    preference-weighted mean of each task's first metric (counted negative where small is good), for callbacks that
+    watch one number.
+
+    Args:
+        tasks: the tasks.
+        lists: whether batches hold lists.
+    """
+
+    def __init__(self, tasks: Sequence[Task], lists: bool):
+        self.tasks = tuple(tasks)
+        self.lists = lists
+        self.losses = [keras.metrics.Mean(name=f"{task.name}_loss") for task in self.tasks]
+        self.metrics = [
+            [(metric, metric.streaming(f"{task.name}_{metric.label}")) for metric in metrics_of(task, lists)]
+            for task in self.tasks
+        ]
+
+    def all(self) -> list[Any]:
+        """Every Keras metric, for resetting."""
+        return self.losses + [stream for row in self.metrics for _, stream in row]
+
+    def update_losses(self, values: LossValues, replicas: Replicas) -> None:
+        """Adds a batch's losses, weighted by the lists that counted."""
+        for index, mean in enumerate(self.losses):
+            # Each replica adds its share of the sum and of the count; the replicas' states are added up when read.
+            mean.update_state(values.local[index] * replicas.count, sample_weight=values.count[index] / replicas.count)
+
+    def update_metrics(self, batch: Batch, scores: dict[str, Any], valid: Any) -> None:
+        """Adds a batch's metrics."""
+        for task, row in zip(self.tasks, self.metrics, strict=True):
+            if not row:
+                continue
+            labels, predicted = labels_of(batch, task), scores[task.name]
+            if not self.lists:
+                labels, predicted = labels[:, None], predicted[:, None]
+            mask = tf.ones_like(predicted, tf.bool) if valid is None else valid
+            for _, stream in row:
+                stream.update_state(labels, predicted, mask)
+
+    def logs(self, preference: Any, metrics: bool = True) -> dict[str, Any]:
+        """The current values by name.
+
+        Args:
+            preference: ``float32[T]``, sum 1.
+            metrics: whether metrics were updated; their names are left out otherwise.
+        """
+        losses = [mean.result() for mean in self.losses]
+        logs = {"loss": len(losses) * tf.reduce_sum(preference * tf.stack(losses))}
+        logs.update({mean.name: value for mean, value in zip(self.losses, losses, strict=True)})
+        if metrics:
+            first = []
+            for row in self.metrics:
+                values = [stream.result() for _, stream in row]
+                logs.update({stream.name: value for (_, stream), value in zip(row, values, strict=True)})
+                first.append((1.0 if row[0][0].direction == "max" else -1.0) * values[0] if row else 0.0)
+            if any(self.metrics):
+                logs["blend"] = tf.reduce_sum(preference * tf.stack(first))
+        return logs
+
+    def conventions(self) -> dict[str, dict[str, Any]]:
+        """What each metric means, by log name: it travels with the number."""
+        return {stream.name: metric.conventions() for row in self.metrics for metric, stream in row}
