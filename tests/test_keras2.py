@@ -18,7 +18,8 @@ assert not hasattr(tf, "estimator")
 
 
 def run(code: str, **environment: str) -> subprocess.CompletedProcess:
-    clean = {key: value for key, value in os.environ.items() if key != "TF_USE_LEGACY_KERAS"}
+    set_by_us = ("TF_USE_LEGACY_KERAS", "TF_CPP_MIN_LOG_LEVEL")
+    clean = {key: value for key, value in os.environ.items() if key not in set_by_us}
     return subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env={**clean, **environment}, check=False
     )

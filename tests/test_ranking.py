@@ -112,4 +112,5 @@ def test_gumbel_noise_is_finite_and_reproducible():
     assert np.all(np.isfinite(noise))
     np.testing.assert_allclose(np.mean(noise), 0.5772, atol=0.02)
     assert np.array_equal(noise, ranking.gumbel(100, 1000, (5, 6), samples=3))
-    assert np.array_equal(noise[:, :, :7], ranking.gumbel(100, 7, (5, 6), samples=3))
+    # The logarithm's vector and scalar code differ in the last bit.
+    np.testing.assert_allclose(noise[:, :, :7], ranking.gumbel(100, 7, (5, 6), samples=3), rtol=1e-5, atol=1e-6)

@@ -103,10 +103,10 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _report_legacy_switch() -> None:
-    version = str(getattr(tf.keras, "__version__", ""))
-    if version.startswith("2."):
+    # The Keras 2 that TensorFlow shows as tf.keras has no version of its own.
+    if getattr(tf.keras, "__version__", "2.").startswith("2."):
         warnings.warn(
-            f"tfmtl2r needs Keras 3 as tf.keras, but tf.keras is Keras {version} in this process, usually because "
+            "tfmtl2r needs Keras 3 as tf.keras, but tf.keras is Keras 2 in this process, usually because "
             "TF_USE_LEGACY_KERAS is set. tfmtl2r brings Keras 2 to TF-Ranking and TensorFlow Recommenders by itself: "
             "unset TF_USE_LEGACY_KERAS and restart, and do not mix tf.keras layers into its models until then",
             stacklevel=4,

@@ -65,7 +65,8 @@ def mmoe_rows(
     Args:
         rows: N.
         num_tasks: T.
-        correlation: p, the cosine between two tasks' directions; not the correlation of their labels.
+        correlation: p, the cosine between two tasks' directions. The labels correlate by 0 at p = 0 and more as p
+            grows; below 0 it depends on the seed, since the sines are not odd functions.
         dim: components of x.
         seed: of everything.
         split: ``train``, ``vali`` or ``test``: other rows of the same functions.

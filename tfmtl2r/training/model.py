@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -152,7 +153,8 @@ class MultiTaskRanker(keras.Model):
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; returns the running losses and metrics."""
         batch = unpack(data)
-        engine, trackers, replicas = self._machinery(batch), self._trackers_for(batch), Replicas()
+        lists = batch.list_size is not None
+        trackers, engine, replicas = self._trackers_for(lists), self._engine_for(lists), Replicas()
         iterations = tf.cast(self.optimizer.iterations.value, tf.int64)
         seed = randomness.step_seed(self.seed, iterations)
         preference = self.method_state.preference.value
@@ -175,7 +177,8 @@ class MultiTaskRanker(keras.Model):
     def test_step(self, data: Any) -> dict[str, Any]:
         """Losses and metrics of a batch, without an update."""
         batch = unpack(data)
-        engine, trackers = self._machinery(batch), self._trackers_for(batch)
+        lists = batch.list_size is not None
+        trackers, engine = self._trackers_for(lists), self._engine_for(lists)
         replicas, valid = Replicas(), self.valid(batch)
         scores = self.architecture(batch.features, valid=valid, training=False)
         with randomness.scope(randomness.step_seed(self.seed, 0)):
@@ -188,6 +191,8 @@ class MultiTaskRanker(keras.Model):
         self._connect_to(x)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [CountEpochs(), *(callbacks or [])]
+        if isinstance(x, tf.data.Dataset):
+            kwargs.setdefault("shuffle", False)  # a data set brings its own order; Keras warns about its own default
         return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -199,7 +204,6 @@ class MultiTaskRanker(keras.Model):
         """Scores of every item in input order; see :func:`tfmtl2r.training.prediction.predict`."""
         from tfmtl2r.training.prediction import predict  # it loads pandas, which training does not need
 
-        self._connect_to(x)
         return predict(self, x, layout, list_id, batch_size)
 
     @property
@@ -256,6 +260,11 @@ class MultiTaskRanker(keras.Model):
 
     # -- wiring ----------------------------------------------------------------------------------------------------
 
+    def build(self, input_shape: Any = None) -> None:
+        """Variables are made as soon as the features are known; a call before that is an error."""
+        self._schema()
+        self.built = True
+
     def _schema(self) -> Schema:
         if self.features is None:
             raise ValueError("this ranker does not know its features yet: pass features=Schema(...), or fit it first")
@@ -268,25 +277,26 @@ class MultiTaskRanker(keras.Model):
         self.built = True
 
     def _connect_to(self, x: Any) -> None:
-        """Takes the features from the first data seen, when none were given."""
-        if self.features is not None:
-            return
-        spec = x.element_spec if isinstance(x, tf.data.Dataset) else x
+        """Looks at the first data seen: do they hold lists, and, when none were given, what are the features?"""
+        spec = getattr(x, "element_spec", x)
         features = spec[0] if isinstance(spec, tuple) else spec
         if not isinstance(features, Mapping):
             raise TypeError(f"a ranker reads a dict of features by name, not {type(features).__name__}")
-        with self.distribute_strategy.scope() if self.distribute_strategy else tf.name_scope(""):
-            self._connect(_plain_schema(features))
+        with self.distribute_strategy.scope() if self.distribute_strategy else contextlib.nullcontext():
+            if self.features is None:
+                self._connect(_plain_schema(features))
+            if self.compiled:
+                self._trackers_for(lists=LIST_SIZE in features)
 
-    def _machinery(self, batch: Batch) -> Engine:
+    def _engine_for(self, lists: bool) -> Engine:
         if self._engine is None:
-            losses = TaskLosses(self.tasks, lists=batch.list_size is not None)
-            self._engine = Engine(self.architecture, losses, self.method, self.gradient_mode)
+            self._engine = Engine(self.architecture, TaskLosses(self.tasks, lists), self.method, self.gradient_mode)
         return self._engine
 
-    def _trackers_for(self, batch: Batch) -> Trackers:
-        if self._trackers is None:
-            self._trackers = Trackers(self.tasks, lists=batch.list_size is not None)
+    def _trackers_for(self, lists: bool) -> Trackers:
+        if self._trackers is None or self._trackers.lists != lists:
+            self._trackers = Trackers(self.tasks, lists)
+            self._engine = None
         return self._trackers
 
 

@@ -22,6 +22,21 @@ def metrics_of(task: Task, lists: bool) -> list[Any]:
     return [metric_registry.get(name) for name in names]
 
 
+class Tracked:
+    """A metric of one task and its running value.
+
+    Args:
+        name: in logs, such as ``click_ndcg@5``.
+        metric: what is measured.
+    """
+
+    def __init__(self, name: str, metric: Any):
+        self.name = name
+        self.metric = metric
+        # TensorFlow allows no @ in the names of variables.
+        self.stream = metric.streaming(name.replace("@", "_at_"))
+
+
 class Trackers:
     """Streaming losses and metrics of all tasks.
 
@@ -39,13 +54,13 @@ class Trackers:
         self.lists = lists
         self.losses = [keras.metrics.Mean(name=f"{task.name}_loss") for task in self.tasks]
         self.metrics = [
-            [(metric, metric.streaming(f"{task.name}_{metric.label}")) for metric in metrics_of(task, lists)]
+            [Tracked(f"{task.name}_{metric.label}", metric) for metric in metrics_of(task, lists)]
             for task in self.tasks
         ]
 
     def all(self) -> list[Any]:
         """Every Keras metric, for resetting."""
-        return self.losses + [stream for row in self.metrics for _, stream in row]
+        return self.losses + [tracked.stream for row in self.metrics for tracked in row]
 
     def update_losses(self, values: LossValues, replicas: Replicas) -> None:
         """Adds a batch's losses, weighted by the lists that counted."""
@@ -62,8 +77,8 @@ class Trackers:
             if not self.lists:
                 labels, predicted = labels[:, None], predicted[:, None]
             mask = tf.ones_like(predicted, tf.bool) if valid is None else valid
-            for _, stream in row:
-                stream.update_state(labels, predicted, mask)
+            for tracked in row:
+                tracked.stream.update_state(labels, predicted, mask)
 
     def logs(self, preference: Any, metrics: bool = True) -> dict[str, Any]:
         """The current values by name.
@@ -78,13 +93,13 @@ class Trackers:
         if metrics:
             first = []
             for row in self.metrics:
-                values = [stream.result() for _, stream in row]
-                logs.update({stream.name: value for (_, stream), value in zip(row, values, strict=True)})
-                first.append((1.0 if row[0][0].direction == "max" else -1.0) * values[0] if row else 0.0)
+                values = [tracked.stream.result() for tracked in row]
+                logs.update({tracked.name: value for tracked, value in zip(row, values, strict=True)})
+                first.append((1.0 if row[0].metric.direction == "max" else -1.0) * values[0] if row else 0.0)
             if any(self.metrics):
                 logs["blend"] = tf.reduce_sum(preference * tf.stack(first))
         return logs
 
     def conventions(self) -> dict[str, dict[str, Any]]:
         """What each metric means, by log name: it travels with the number."""
-        return {stream.name: metric.conventions() for row in self.metrics for metric, stream in row}
+        return {tracked.name: tracked.metric.conventions() for row in self.metrics for tracked in row}

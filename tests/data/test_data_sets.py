@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfmtl2r.data import datasets, fit_schema
+from tfmtl2r.data.synthetic import directions, latent_lists, mmoe_rows
+from tfmtl2r.task import Task
+
+SPLITS = ("train", "vali", "test")
+
+
+@pytest.fixture(scope="module")
+def kuairand():
+    return datasets.get("kuairand_excerpt")
+
+
+@pytest.fixture
+def table_folder(tmp_path):
+    frame = pd.DataFrame({"user": np.repeat(np.arange(60), 3), "price": np.arange(180.0), "is_click": [0, 1, 0] * 60})
+    for split in SPLITS:
+        frame.to_parquet(tmp_path / f"{split}.parquet")
+    return tmp_path
+
+
+def test_listing_loads_neither_tensorflow_nor_pandas():
+    code = ("import sys; from tfmtl2r.data import datasets; print(datasets.names(), datasets.card('table').title); "
+            "assert not {'tensorflow', 'pandas', 'keras'} & set(sys.modules)")
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("name", datasets.names())
+def test_every_data_set(name, table_folder):
+    options = {
+        "synthetic_mslr": {"num_lists": 12, "max_length": 30},
+        "synthetic_rows": {"rows": 40},
+        "table": {"path": str(table_folder), "list_id": "user", "labels": "click=is_click:binary"},
+    }
+    data = datasets.get(name, **options.get(name, {}))
+    assert set(data.default_tasks) <= {task.name for task in data.tasks()}
+    schema = data.schema()
+    assert schema is data.schema()
+    assert not {task.label for task in data.tasks()} & set(schema.names)
+    assert schema == fit_schema(data.lists("train"), data.tasks(), data.features(), data.exclude())
+    for split in SPLITS:
+        lists = data.lists(split)
+        assert lists is data.lists(split)
+        x, y = next(iter(data.load(split, batch_size=4, shuffle=False)))
+        assert set(y) == set(data.default_tasks)
+        assert ("list_size" in x) == (not lists.is_rows)
+        one = data.default_tasks[:1]
+        assert set(data.load(split, one).element_spec[1]) == set(one)
+        for scores in data.trivial_scores().values():
+            for task, score in scores.items():
+                assert task in {t.name for t in data.tasks()}
+                assert score(lists).shape == (lists.num_items,)
+    with pytest.raises(ValueError, match="no split 'validation'; its splits: train, vali, test"):
+        data.lists("validation")
+    with pytest.raises(ValueError, match=f"no task {one[0] + 's'!r}; did you mean {one[0]!r}"):
+        data.load("train", [one[0] + "s"])
+
+
+def test_kuairand_counts(kuairand):
+    assert [kuairand.lists(split).num_lists for split in SPLITS] == [4408, 610, 1227]
+    assert sum(kuairand.lists(split).num_items for split in SPLITS) == 79_998
+    users = [set(kuairand.lists(split).ids.tolist()) for split in SPLITS]
+    assert len(set.union(*users)) == 6245
+    sizes = np.concatenate([kuairand.lists(split).sizes for split in SPLITS])
+    assert (sizes.min(), sizes.max()) == (6, 40)
+
+
+def test_kuairand_inputs(kuairand):
+    schema = kuairand.schema()
+    feedback = {"is_click", "long_view", "is_like", "is_profile_enter", "is_follow", "is_comment", "watch_ratio"}
+    assert not {*feedback, "watch_grade", "user_id", "video_id", "author_id", "day"} & set(schema.names)
+    assert len(schema.names) == 28
+    assert sum(feature.context for feature in schema.features) == 16
+    assert {f.name: f for f in schema.features}["duration_s"].transform == "log1p"
+
+
+def test_kuairand_grades(kuairand):
+    lists = kuairand.lists("vali")
+    ratio, grade = lists.columns["watch_ratio"], lists.columns["watch_grade"]
+    np.testing.assert_array_equal(grade, sum((ratio >= bound).astype(int) for bound in (0.1, 0.3, 0.6, 1.0)))
+    assert set(grade.tolist()) == {0, 1, 2, 3, 4}
+
+
+def test_kuairand_missing_file_and_shuffle(kuairand, tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"vali.parquet: there is no such file.*https://kuairand.com"):
+        datasets.get("kuairand_excerpt", path=str(tmp_path)).lists("vali")
+    train = kuairand.load("train")
+    assert not np.array_equal(next(iter(train))[0]["duration_s"][:, 0], next(iter(train))[0]["duration_s"][:, 0])
+    vali = kuairand.load("vali")
+    np.testing.assert_array_equal(next(iter(vali))[0]["hour"], next(iter(vali))[0]["hour"])
+
+
+def test_kuairand_is_fast(kuairand):
+    dataset = kuairand.load("train", list_limit=30, buckets="auto")
+    best = np.inf
+    for _ in range(3):
+        start = time.perf_counter()
+        batches = sum(1 for _ in dataset)
+        best = min(best, time.perf_counter() - start)
+    assert batches == dataset.cardinality().numpy()
+    assert 4408 / best > 2000, f"{4408 / best:.0f} lists a second"
+
+
+def test_kuairand_data_card_is_installed():
+    folder = Path(datasets.__file__).parent.parent / "bundled" / "kuairand_excerpt"
+    assert "CC BY-SA 4.0" in (folder / "README.md").read_text()
+    assert "Attribution-ShareAlike 4.0" in (folder / "LICENSE").read_text()
+
+
+def test_own_tasks_take_their_label_out(kuairand):
+    own = Task("short", label="duration_s", kind="regression")
+    assert "duration_s" in kuairand.schema().names
+    with pytest.raises(ValueError, match="'duration_s' is the label of task 'short'"):
+        kuairand.schema(["click", own])
+
+
+@pytest.mark.parametrize(("count", "cosine"), [(2, -1.0), (2, 0.5), (2, 1.0), (5, -0.25), (5, 0.3), (1, 0.0)])
+def test_directions_have_exactly_the_cosine(count, cosine):
+    w = directions(count, 100, cosine, np.random.default_rng(0))
+    np.testing.assert_allclose(w @ w.T, np.where(np.eye(count), 1.0, cosine), atol=1e-12)
+
+
+@pytest.mark.parametrize(("count", "dim", "cosine", "message"), [
+    (3, 10, -0.6, "from -0.5 to 1, not -0.6"),
+    (2, 10, 1.1, "from -1 to 1, not 1.1"),
+    (5, 4, 0.0, "expected 1 to 4 directions"),
+])  # fmt: skip
+def test_directions_errors(count, dim, cosine, message):
+    with pytest.raises(ValueError, match=message):
+        directions(count, dim, cosine, np.random.default_rng(0))
+
+
+def test_mmoe_rows_follow_the_recipe():
+    options = {"num_tasks": 2, "correlation": 0.5, "dim": 100, "seed": 1}
+    lists = mmoe_rows(20_000, split="train", **options)
+    x = lists.columns["features"]
+    np.testing.assert_allclose(x.mean(0), 0, atol=0.04)
+    np.testing.assert_allclose(np.cov(x.T), np.eye(100), atol=0.06)
+    parameters = np.random.default_rng([1, 0])
+    w = directions(2, 100, 0.5, parameters)
+    alpha, beta = parameters.standard_normal((2, 5))
+    for t in range(2):
+        linear = x @ w[t]
+        noise = lists.columns[f"label_{t + 1}"] - linear - sum(np.sin(a * linear + b) for a, b in zip(alpha, beta))  # noqa: B905
+        assert noise.mean() == pytest.approx(0, abs=0.003)
+        assert noise.var() == pytest.approx(0.01, rel=0.05)
+    same = mmoe_rows(20_000, split="train", **options)
+    assert same.fingerprint() == lists.fingerprint()
+    assert mmoe_rows(20_000, split="vali", **options).fingerprint() != lists.fingerprint()
+    assert mmoe_rows(20_000, split="train", **{**options, "seed": 2}).fingerprint() != lists.fingerprint()
+
+
+def test_label_correlation_grows_with_the_cosine():
+    found = []
+    for p in (0.0, 0.5, 0.9, 1.0):
+        columns = mmoe_rows(5000, num_tasks=2, correlation=p, dim=20, seed=0, split="train").columns
+        found.append(np.corrcoef(columns["label_1"], columns["label_2"])[0, 1])
+    assert found == sorted(found)
+    assert found[0] == pytest.approx(0, abs=0.05)
+    assert found[-1] > 0.98
+
+
+@pytest.mark.parametrize(
+    ("tasks", "conflict", "cosine"), [(2, 0.0, 1), (2, 0.5, 0), (2, 1.0, -1), (5, 0.5, 0.375), (5, 1.0, -0.25)]
+)
+def test_latent_lists_conflict(tasks, conflict, cosine):
+    lists, utility = latent_lists(
+        150, num_tasks=tasks, features=20, conflict=conflict, max_length=337, seed=0, split="train")
+    within = utility - np.add.reduceat(utility, lists.offsets[:-1]).repeat(lists.sizes, 0) / lists.sizes.repeat(
+        lists.sizes)[:, None]
+    correlation = np.corrcoef(within.T)[~np.eye(tasks, dtype=bool)]
+    np.testing.assert_allclose(correlation, cosine / 1.09, atol=0.06)
+
+
+def test_mslr_shape_and_moments():
+    data = datasets.get("synthetic_mslr", num_lists=300, num_tasks=2, num_features=10)
+    lists = data.lists("train")
+    assert lists.sizes.min() >= 10
+    assert lists.sizes.max() <= 337
+    assert lists.sizes.mean() == pytest.approx(116, rel=0.08)
+    for task in data.tasks():
+        shares = np.bincount(lists.columns[task.label].astype(int)) / lists.num_items
+        np.testing.assert_allclose(shares, [0.5425, 0.3013, 0.1352, 0.0167, 0.0043], atol=1e-3)
+        shares = np.bincount(data.lists("test").columns[task.label].astype(int)) / data.lists("test").num_items
+        np.testing.assert_allclose(shares[:3], [0.5425, 0.3013, 0.1352], atol=0.05)
+    again = datasets.get("synthetic_mslr", num_lists=300, num_tasks=2, num_features=10)
+    assert again.lists("vali").fingerprint() == data.lists("vali").fingerprint()
+    assert not set(data.lists("vali").ids) & set(data.lists("test").ids)
+    assert data.lists("vali").columns["features"][0, 0] != data.lists("test").columns["features"][0, 0]
+
+
+@pytest.mark.parametrize(("name", "options", "message"), [
+    ("synthetic_mslr", {"num_lists": 3}, "num_lists must be at least 4"),
+    ("synthetic_mslr", {"num_tasks": 0}, "num_tasks must be at least 1"),
+    ("synthetic_mslr", {"max_length": 0}, "max_length must be at least 1"),
+    ("synthetic_mslr", {"conflict": 1.5}, "conflict must be from 0 to 1"),
+    ("synthetic_mslr", {"num_features": 5}, "5 tasks need more than 5 features"),
+    ("synthetic_rows", {"rows": 0}, "rows must be at least 4"),
+    ("synthetic_rows", {"correlation": -2}, "any common cosine from -1 to 1"),
+    ("synthetic_rows", {"seed": -1}, "seed must be 0 or more"),
+    ("table", {"labels": "click"}, "path is empty"),
+    ("table", {"path": "a.csv"}, "labels is empty"),
+    ("table", {"path": "a.csv", "labels": "click=c:bin"}, "label 'click=c:bin': expected name=column:kind.*binary"),
+    ("table", {"path": "a.csv", "labels": "a,a"}, "two tasks are called 'a'"),
+])  # fmt: skip
+def test_option_errors(name, options, message):
+    with pytest.raises(ValueError, match=message):
+        datasets.get(name, **options).lists("train")
+
+
+def test_table_file_is_split_by_list(table_folder):
+    options = {"list_id": "user", "labels": "click=is_click:binary"}
+    data = datasets.get("table", path=str(table_folder / "train.parquet"), **options)
+    ids = [data.lists(split).ids.tolist() for split in SPLITS]
+    assert sorted(np.concatenate(ids).tolist()) == list(range(60))
+    assert len(ids[0]) > len(ids[2]) > 0 < len(ids[1])
+    again = datasets.get("table", path=str(table_folder / "vali.parquet"), **options)
+    assert [again.lists(split).ids.tolist() for split in SPLITS] == ids
+    rows = datasets.get("table", path=str(table_folder / "train.parquet"), labels="click=is_click:binary")
+    assert sum(rows.lists(split).num_items for split in SPLITS) == 180
+
+
+def test_table_statistics_come_from_the_training_split(table_folder):
+    data = datasets.get("table", path=str(table_folder / "train.parquet"), list_id="user", labels="is_click:binary")
+    price = data.lists("train").columns["price"]
+    assert data.schema().features[0].mean == (price.mean(),)
+    assert price.mean() != 89.5
+
+
+def test_table_errors_name_the_file(table_folder):
+    options = {"path": str(table_folder), "labels": "is_click:binary"}
+    with pytest.raises(ValueError, match=r"train.parquet: the table has no column 'usr'; did you mean 'user'"):
+        datasets.get("table", list_id="usr", **options).lists("train")
+    (table_folder / "vali.csv").write_text("user\n1\n")
+    with pytest.raises(FileNotFoundError, match=r"expected one file vali.*found vali.parquet, vali.csv"):
+        datasets.get("table", list_id="user", **options).lists("vali")
+    (table_folder / "test.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"expected one file test.*found none"):
+        datasets.get("table", list_id="user", **options).lists("test")
+    small = table_folder / "small.csv"
+    small.write_text("user,x,is_click\n1,1,1\n")
+    data = datasets.get("table", path=str(small), list_id="user", labels="is_click:binary")
+    with pytest.raises(ValueError, match="none falls into"):
+        [data.lists(split) for split in SPLITS]
+
+
+def test_table_features_context_and_exclusions(table_folder):
+    data = datasets.get("table", path=str(table_folder), list_id="user", labels="is_click:binary",
+                        feature_columns="user,*", context="user")
+    assert data.schema().names == ("user", "price")
+    assert data.schema().features[0].context
+    assert datasets.get("table", path=str(table_folder), labels="is_click:binary", leave_out="user").schema().names == (
+        "price",)

@@ -1,0 +1,1 @@
+"""Serving: SavedModels that a stock TensorFlow Serving loads."""
