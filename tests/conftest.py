@@ -12,11 +12,10 @@ tf.config.set_logical_device_configuration(
 
 @pytest.fixture(autouse=True)
 def _same_start():
-    """Every test starts from the same random state, whatever ran before it, and leaves Keras clean."""
+    """Every test starts from the same random state and precision, whatever ran before it."""
     keras.utils.set_random_seed(1)
     yield
     keras.mixed_precision.set_global_policy("float32")
-    keras.backend.clear_session()
 
 
 @pytest.fixture

