@@ -46,6 +46,18 @@ def test_both_libraries_load_silently_and_tf_keras_stays_keras_3():
     assert done.stderr == ""
 
 
+def test_the_first_use_may_be_inside_a_graph():
+    done = passes(
+        "import warnings; warnings.simplefilter('error')\n"
+        "from tfmtl2r import losses, metrics\nfrom tfmtl2r._backend import tf\n"
+        "loss, metric = losses.get('approx_ndcg'), metrics.get('mrr')\n"
+        "args = [[1.0, 0.0]], [[0.5, 0.1]], [[True, True]]\n"
+        "print(*tf.function(lambda: (loss.per_list(*args)[1], metric.per_list(*args)[1]))())\n" + CHECK
+    )
+    assert done.stdout.count("[1.]") == 2
+    assert done.stderr == ""
+
+
 def test_tensorflow_imported_before_is_left_alone():
     passes(
         "import tensorflow as before\nimport keras\nfrom tfmtl2r import _keras2\n_keras2.ranking()\n"

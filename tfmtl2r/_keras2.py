@@ -75,8 +75,10 @@ def metrics_impl() -> Any:
     return sys.modules["tensorflow_ranking.python.metrics_impl"]
 
 
+@tf.autograph.experimental.do_not_convert
 def _load(module: str, distribution: str) -> Any:
-    with _lock:
+    # The first use is often inside a graph that is being traced, where constants of a module would end up.
+    with _lock, tf.init_scope():
         if module not in _loaded:
             _require("tf-keras")
             _require(distribution)

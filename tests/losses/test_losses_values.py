@@ -74,7 +74,7 @@ def test_poly_one_softmax():
 
 def test_unique_softmax():
     odds = np.exp(S)
-    expected = -sum((2 ** Y[i] - 1) * np.log(odds[i] / (odds[i] + odds[Y < Y[i]].sum())) for i in range(4))
+    expected = -sum((2 ** Y[i] - 1) * np.log(odds[i] / (odds[i] + odds[Y[i] > Y].sum())) for i in range(4))
     assert value("unique_softmax") == pytest.approx(expected, rel=1e-5)
 
 

@@ -33,6 +33,8 @@ class Loss:
     relevance: ClassVar[bool] = True
     grades: ClassVar[bool] = False
 
+    # AutoGraph would rewrite all of TF-Ranking: traces then take ten times as long.
+    @tf.autograph.experimental.do_not_convert
     def per_list(self, labels: Any, scores: Any, valid: Any, weights: Any = None, *, seed: Any = None) -> Any:
         """The loss of every list.
 
@@ -64,7 +66,10 @@ class Loss:
         return tf.where(counts, loss, 0.0), tf.cast(counts, tf.float32)
 
     def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
-        """The loss ``float32[B]`` of clean input: 0 where not ``known``; ``weights`` may be None."""
+        """The loss ``float32[B]`` of clean input: 0 where not ``known``; ``weights`` may be None.
+
+        It is traced without AutoGraph: write ``tf.where`` and ``tf.while_loop``, not ``if`` and ``for`` over tensors.
+        """
         raise NotImplementedError
 
     def counts(self, labels: Any, known: Any) -> Any:

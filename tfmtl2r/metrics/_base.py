@@ -46,6 +46,8 @@ class Metric:
         """What a reader must know to compare a number with somebody else's; stored beside it."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "k"}
 
+    # AutoGraph would rewrite all of TF-Ranking: traces then take ten times as long.
+    @tf.autograph.experimental.do_not_convert
     def per_list(self, labels: Any, scores: Any, valid: Any, weights: Any = None) -> Any:
         """The metric of every list; the metric of a data set is ``sum(value * counts) / sum(counts)``.
 
@@ -69,7 +71,10 @@ class Metric:
         return tf.where(counts > 0, value, 0.0), counts
 
     def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
-        """``(value, counts)`` of clean input: labels, scores and weights are 0 where not ``known``."""
+        """``(value, counts)`` of clean input: labels, scores and weights are 0 where not ``known``.
+
+        It is traced without AutoGraph: write ``tf.where``, not ``if`` over tensors.
+        """
         raise NotImplementedError
 
     def streaming(self, name: str | None = None) -> Any:

@@ -172,7 +172,7 @@ class MultiTaskRanker(keras.Model):
         trackers.update_losses(step.losses, replicas)
         if self.train_metrics:
             trackers.update_metrics(batch, step.scores, valid)
-        return trackers.logs(preference, metrics=self.train_metrics)
+        return trackers.logs(preference, replicas, metrics=self.train_metrics)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Losses and metrics of a batch, without an update."""
@@ -184,7 +184,7 @@ class MultiTaskRanker(keras.Model):
         with randomness.scope(randomness.step_seed(self.seed, 0)):
             trackers.update_losses(engine.losses(batch, scores, valid, replicas), replicas)
         trackers.update_metrics(batch, scores, valid)
-        return trackers.logs(self.method_state.preference.value)
+        return trackers.logs(self.method_state.preference.value, replicas)
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
         """Trains as Keras does."""

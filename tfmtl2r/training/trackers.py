@@ -8,17 +8,15 @@ from typing import Any
 from tfmtl2r import metrics as metric_registry
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
+from tfmtl2r.metrics._base import default_names
 from tfmtl2r.task import Task
 from tfmtl2r.training.objectives import LossValues, labels_of
 from tfmtl2r.training.replicas import Replicas
 
-DEFAULT_METRICS = {"binary": ("ndcg@5", "auc"), "graded": ("ndcg@5",), "regression": ("mse",)}
-DEFAULT_ROW_METRICS = {"binary": ("auc",), "graded": ("mse",), "regression": ("mse",)}
-
 
 def metrics_of(task: Task, lists: bool) -> list[Any]:
     """The metrics of a task: its own, or what suits its kind."""
-    names = task.metrics if task.metrics is not None else (DEFAULT_METRICS if lists else DEFAULT_ROW_METRICS)[task.kind]
+    names = default_names(task.kind, lists) if task.metrics is None else task.metrics
     return [metric_registry.get(name) for name in names]
 
 
@@ -80,22 +78,25 @@ class Trackers:
             for tracked in row:
                 tracked.stream.update_state(labels, predicted, mask)
 
-    def logs(self, preference: Any, metrics: bool = True) -> dict[str, Any]:
-        """The current values by name.
+    def logs(self, preference: Any, replicas: Replicas, metrics: bool = True) -> dict[str, Any]:
+        """The current values by name, the same on every replica.
 
         Args:
             preference: ``float32[T]``, sum 1.
+            replicas: the replicas whose states make up a value.
             metrics: whether metrics were updated; their names are left out otherwise.
         """
-        losses = [mean.result() for mean in self.losses]
+        streams = self.all() if metrics else self.losses
+        values = dict(zip(map(id, streams), _results(streams, replicas), strict=True))
+        losses = [values[id(mean)] for mean in self.losses]
         logs = {"loss": len(losses) * tf.reduce_sum(preference * tf.stack(losses))}
         logs.update({mean.name: value for mean, value in zip(self.losses, losses, strict=True)})
         if metrics:
             first = []
             for row in self.metrics:
-                values = [tracked.stream.result() for tracked in row]
-                logs.update({tracked.name: value for tracked, value in zip(row, values, strict=True)})
-                first.append((1.0 if row[0].metric.direction == "max" else -1.0) * values[0] if row else 0.0)
+                logs.update({tracked.name: values[id(tracked.stream)] for tracked in row})
+                sign = 1.0 if row and row[0].metric.direction == "max" else -1.0
+                first.append(sign * values[id(row[0].stream)] if row else 0.0)
             if any(self.metrics):
                 logs["blend"] = tf.reduce_sum(preference * tf.stack(first))
         return logs
@@ -103,3 +104,12 @@ class Trackers:
     def conventions(self) -> dict[str, dict[str, Any]]:
         """What each metric means, by log name: it travels with the number."""
         return {tracked.name: tracked.metric.conventions() for row in self.metrics for tracked in row}
+
+
+def _results(streams: list[Any], replicas: Replicas) -> list[Any]:
+    """The value of every Keras metric over all replicas: a replica sees only its own sums, which are added up here."""
+    if replicas.count == 1:
+        return [stream.result() for stream in streams]
+    # One collective for all, in the widest type; Keras casts back.
+    sums = iter(replicas.sum([tf.cast(v.value, tf.float64) for stream in streams for v in stream.variables]))
+    return [stream.stateless_result([next(sums) for _ in stream.variables]) for stream in streams]

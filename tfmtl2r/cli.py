@@ -1,0 +1,62 @@
+"""The command line: ``tfmtl2r COMMAND ...``. A command is a file in ``tfmtl2r/commands/``; only the chosen one is imported."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import importlib
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import tfmtl2r
+
+_FOLDER = Path(__file__).parent / "commands"
+
+
+def commands() -> dict[str, str]:
+    """Every command and the first line of its file's docstring."""
+    files = {path.stem: path for path in sorted(_FOLDER.glob("*.py")) if not path.stem.startswith("_")}
+    docs = {name: ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) for name, path in files.items()}
+    return {name.replace("_", "-"): (doc or "").split("\n")[0] for name, doc in docs.items()}
+
+
+def usage() -> str:
+    """What ``tfmtl2r --help`` prints."""
+    known = commands()
+    width = max(map(len, known))
+    lines = [f"  {name:<{width}}  {line}" for name, line in known.items()]
+    return "\n".join([
+        "usage: tfmtl2r COMMAND [--help] ...", "", "Multi-task learning to rank in TensorFlow and Keras 3.", "",
+        "commands:", *lines, "", "tfmtl2r COMMAND --help tells more; tfmtl2r --version prints the version.",
+    ])
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code. Errors that a user can mend are one line, without a traceback."""
+    arguments = list(sys.argv[1:] if arguments is None else arguments)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0
+    if arguments[0] == "--version":
+        print(tfmtl2r.__version__)
+        return 0
+    known = commands()
+    if arguments[0] not in known:
+        near = difflib.get_close_matches(arguments[0], known, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        print(f"tfmtl2r: there is no command {arguments[0]!r}{hint}\n\n{usage()}", file=sys.stderr)
+        return 2
+    command = importlib.import_module(f"tfmtl2r.commands.{arguments[0].replace('-', '_')}")
+    try:
+        return command.main(arguments[1:]) or 0
+    except (ValueError, TypeError, KeyError, FileNotFoundError, ImportError) as error:
+        if "--traceback" in arguments:
+            raise
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        print(f"tfmtl2r {arguments[0]}: {text}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

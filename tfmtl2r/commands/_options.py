@@ -1,0 +1,80 @@
+"""Flags in two stages: the names of data, architecture and method first, then the options of just those."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import inspect
+import itertools
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import tyro
+
+REGISTRIES = {
+    "data": "tfmtl2r.data.datasets",
+    "architecture": "tfmtl2r.architectures",
+    "method": "tfmtl2r.methods",
+}
+
+
+def parse(base: type, arguments: Sequence[str], prog: str) -> tuple[Any, dict[str, dict[str, Any]]]:
+    """Parses the flags of a dataclass plus the options of the things that it names.
+
+    ``--method graddrop --method.leak 0.5``: only graddrop's file is imported, and only its options are flags.
+
+    Args:
+        base: a dataclass with fields named as in ``REGISTRIES``.
+        arguments: of the command line.
+        prog: shown in the help.
+
+    Returns:
+        The parsed dataclass, and for each named thing ``{"name": ..., **options that were given}``.
+    """
+    names = {field.name: field.default for field in dataclasses.fields(base) if field.name in REGISTRIES}
+    for key in names:
+        for position, argument in enumerate(arguments):
+            if argument == f"--{key}" and position + 1 < len(arguments):
+                names[key] = arguments[position + 1]
+            elif argument.startswith(f"--{key}="):
+                names[key] = argument.split("=", 1)[1]
+    fields: list[tuple[str, Any, Any]] = [
+        ("base", Annotated[base, tyro.conf.arg(name="")], dataclasses.field(default_factory=base))
+    ]
+    defaults = {}
+    for key, name in names.items():
+        registry = importlib.import_module(REGISTRIES[key]).registry
+        options = registry.options(str(name))
+        if options:
+            made = dataclasses.make_dataclass(
+                f"{registry.resolve(str(name))}", [(o.name, o.annotation, _default(o.default)) for o in options]
+            )
+            made.__doc__ = f"options of {name}\n\n{_arguments(registry.constructor(str(name)).__doc__ or '')}"
+            fields.append((f"{key}_options", Annotated[made, tyro.conf.arg(name=key)],
+                           dataclasses.field(default_factory=made)))
+            defaults[key] = made()
+    combined = dataclasses.make_dataclass("Arguments", fields)
+    combined.__doc__ = base.__doc__
+    parsed = tyro.cli(combined, args=list(arguments), prog=prog, description=(base.__doc__ or "").split("\n\n")[0])
+    named = {}
+    for key, name in names.items():
+        named[key] = {"name": str(name)}
+        if key in defaults:
+            given = getattr(parsed, f"{key}_options")
+            changed = {k: v for k, v in vars(given).items() if v != getattr(defaults[key], k)}
+            named[key].update(changed)
+    return parsed.base, named
+
+
+def _arguments(docstring: str) -> str:
+    """The ``Args:`` section of a docstring, from which the help of each flag is taken."""
+    lines = inspect.cleandoc(docstring).split("\n")
+    if "Args:" not in lines:
+        return ""
+    start = lines.index("Args:")
+    section = itertools.takewhile(lambda line: line.startswith(" "), lines[start + 1:])
+    return "\n".join(["Args:", *section])
+
+
+def _default(value: Any) -> Any:
+    return dataclasses.field(default_factory=lambda: value) if isinstance(value, (list, dict)) else value

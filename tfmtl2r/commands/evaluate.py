@@ -1,0 +1,46 @@
+"""Evaluate a trained run on a split of its data set."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Evaluates runs/NAME on a split, adds the result to its run card and prints it.
+
+    Args:
+        run: name of the run.
+        split: train, vali or test.
+        directory: where runs are kept.
+    """
+
+    run: Annotated[str, tyro.conf.Positional]
+    split: str = "test"
+    directory: str = "runs"
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Evaluates and prints a table."""
+    options = tyro.cli(Evaluate, args=arguments, prog="tfmtl2r evaluate")
+    from tfmtl2r.data import datasets
+    from tfmtl2r.experiment import record, score
+    from tfmtl2r.report.run_card import RunCard
+    from tfmtl2r.report.tables import results_table, show
+    from tfmtl2r.serving.load import load
+
+    folder = Path(options.directory) / options.run
+    card = RunCard.load(folder)
+    lists = datasets.get(card.config["data"]).lists(options.split)
+    known = card.data.get(options.split, {}).get("fingerprint")
+    if known is not None and known != lists.fingerprint():
+        raise ValueError(f"the {options.split} split has changed since run {options.run!r} was trained: fingerprint "
+                         f"{lists.fingerprint()[:12]}, in the run card {known[:12]}; train again on these data")
+    record(card, options.split, score(load(folder / "model.keras"), lists), folder)
+    card.save(folder)
+    show(results_table({card.name: card.results[options.split]}, title=f"{options.split} split"))

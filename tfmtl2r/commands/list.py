@@ -1,0 +1,70 @@
+"""List methods, losses, metrics, architectures and data sets, with their sources."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Sequence
+from typing import Annotated
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+PACKAGES = {
+    "methods": "tfmtl2r.methods",
+    "losses": "tfmtl2r.losses",
+    "metrics": "tfmtl2r.metrics",
+    "architectures": "tfmtl2r.architectures",
+    "datasets": "tfmtl2r.data.datasets",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """Lists what there is; reads the files as text, so it needs no TensorFlow.
+
+    Args:
+        kind: methods, losses, metrics, architectures or datasets; all if not given.
+        markdown: print Markdown tables, as the README has them.
+    """
+
+    kind: Annotated[str, tyro.conf.Positional] = "all"
+    markdown: bool = False
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Prints one table per kind."""
+    options = tyro.cli(List, args=arguments, prog="tfmtl2r list")
+    if options.kind not in ("all", *PACKAGES):
+        raise ValueError(f"kind must be one of {', '.join(PACKAGES)}, not {options.kind!r}")
+    for kind, package in PACKAGES.items():
+        if options.kind in ("all", kind):
+            rows = cards(package)
+            print(markdown(kind, rows)) if options.markdown else show(kind, rows)
+
+
+def cards(package: str) -> list[tuple[str, str, str, str]]:
+    """Name, aliases, title and source of everything in a package."""
+    registry = importlib.import_module(package).registry
+    rows = []
+    for name in registry.names():
+        card = registry.card(name)
+        rows.append((name, ", ".join(card.aliases), card.title, card.paper))
+    return rows
+
+
+def markdown(kind: str, rows: list[tuple[str, str, str, str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {kind} | also | what it is | source |", "| --- | --- | --- | --- |"]
+    return "\n".join([*lines, *(f"| `{name}` | {also} | {title} | {paper} |" for name, also, title, paper in rows), ""])
+
+
+def show(kind: str, rows: list[tuple[str, str, str, str]]) -> None:
+    """A table for the terminal."""
+    table = Table(title=f"{kind} ({len(rows)})", title_justify="left")
+    for column in ("name", "also", "what it is", "source"):
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

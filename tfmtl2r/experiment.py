@@ -1,0 +1,220 @@
+"""One training from data to run card: what the command line and the recipes run."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r import architectures, losses, methods
+from tfmtl2r._backend import keras
+from tfmtl2r.data import Lists, batches, cut_report, datasets
+from tfmtl2r.data.columns import label_values
+from tfmtl2r.losses._base import default_name
+from tfmtl2r.report.evaluation import Score, evaluate
+from tfmtl2r.report.run_card import PER_LIST, RunCard, checked_name, peak_memory_mb
+from tfmtl2r.report.tensorboard import TensorBoard
+from tfmtl2r.task import Task
+from tfmtl2r.training.model import MultiTaskRanker
+
+_log = logging.getLogger("tfmtl2r")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """Everything that decides the outcome of a training.
+
+    Args:
+        name: of the run and of its folder below ``directory``.
+        data: a data set, its name, or ``{"name": ..., option: value}``.
+        tasks: names of tasks of the data set, or tasks; all of its default ones if empty.
+        architecture: name, or ``{"name": ..., option: value}``.
+        method: name, or ``{"name": ..., option: value}``.
+        gradients: ``"parameters"`` or ``"features"``.
+        preference: importance of each task; the tasks' weights if empty.
+        learning_rate: of Adam.
+        epochs: at most so many.
+        patience: stop after so many epochs in which the blend of the validation metrics did not improve, and go back
+            to the best; 0 trains all epochs.
+        batch_size: lists (or rows) per step.
+        list_limit: longer training lists are cut to so many items; None keeps all.
+        truncate: ``"first"`` or ``"random"``, which items are kept.
+        train_metrics: also compute metrics on training batches.
+        telemetry_every: steps between samples of the gradients for TensorBoard; 0 for none.
+        steps_per_execution: training steps per call into the graph.
+        seed: of weights, order and everything random.
+        directory: where runs are kept.
+    """
+
+    name: str
+    data: Any = "kuairand_excerpt"
+    tasks: Sequence[str | Task] = ()
+    architecture: Any = "shared_bottom"
+    method: Any = "linear_scalarization"
+    gradients: str = "parameters"
+    preference: Sequence[float] = ()
+    learning_rate: float = 1e-3
+    epochs: int = 8
+    patience: int = 2
+    batch_size: int = 64
+    list_limit: int | None = None
+    truncate: str = "first"
+    train_metrics: bool = False
+    telemetry_every: int = 100
+    steps_per_execution: int = 1
+    seed: int = 0
+    directory: str = "runs"
+
+    def __post_init__(self) -> None:
+        checked_name(self.name)
+        for field, least in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("telemetry_every", 0)):
+            if getattr(self, field) < least:
+                raise ValueError(f"{field} must be at least {least}, not {getattr(self, field)}")
+
+    @property
+    def folder(self) -> Path:
+        """Where this run's card, logs and checkpoint are."""
+        return Path(self.directory) / self.name
+
+    def dataset(self) -> Any:
+        """The data set."""
+        return datasets.get(self.data)
+
+    def model(self, dataset: Any) -> MultiTaskRanker:
+        """A fresh, compiled ranker."""
+        keras.utils.set_random_seed(self.seed)
+        tasks = dataset.select(self.tasks or None)
+        model = MultiTaskRanker(self.architecture, tasks, dataset.schema(tasks))
+        model.compile(
+            keras.optimizers.Adam(self.learning_rate),
+            method=self.method,
+            gradients=self.gradients,
+            preference=self.preference or None,
+            train_metrics=self.train_metrics,
+            seed=self.seed,
+            steps_per_execution=self.steps_per_execution,
+        )
+        return model
+
+    def run(self, verbose: int | str = "auto", dataset: Any = None) -> tuple[MultiTaskRanker, RunCard]:
+        """Trains, evaluates on the test split and writes the run's folder.
+
+        Args:
+            verbose: of Keras' ``fit``: 0 silent, 1 a progress bar, 2 a line per epoch.
+            dataset: the data set, where a caller already has it.
+
+        Returns:
+            The trained ranker (its best epoch, with ``patience``) and the run card.
+        """
+        dataset = dataset or self.dataset()
+        model = self.model(dataset)
+        train, vali = (dataset.lists(split) for split in ("train", "vali"))
+        _validate_labels(model.tasks, train)
+        options = {"batch_size": self.batch_size}
+        cut = {"list_limit": self.list_limit, "truncate": self.truncate} if self.list_limit else {}
+        clock = _StepClock()
+        callbacks: list[Any] = [clock]
+        if self.telemetry_every:
+            callbacks.append(TensorBoard(self.folder / "logs", self.telemetry_every))
+        if self.patience:
+            callbacks.append(keras.callbacks.EarlyStopping(
+                monitor="val_blend", mode="max", patience=self.patience, restore_best_weights=True
+            ))
+        history = model.fit(
+            batches(train, model.tasks, model.features, shuffle=True, seed=self.seed, **options, **cut),
+            validation_data=batches(vali, model.tasks, model.features, **options),
+            epochs=self.epochs, callbacks=callbacks, verbose=verbose,
+        ).history
+        card = RunCard(name=self.name, config=self.config(), history=history)
+        card.data = {split: _describe(dataset.lists(split)) for split in ("train", "vali", "test")}
+        if self.list_limit:
+            card.data["train"]["cut"] = cut_report(train, self.list_limit)
+        card.step_ms, card.peak_memory_mb = clock.median_ms(self.steps_per_execution), peak_memory_mb()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        model.save(self.folder / "model.keras")
+        record(card, "test", score(model, dataset.lists("test"), self.batch_size), self.folder)
+        card.save(self.folder)
+        return model, card
+
+    def config(self) -> dict[str, Any]:
+        """This experiment as plain data."""
+        config = dict(vars(self))
+        for field, registry in (("data", datasets.registry), ("architecture", architectures.registry),
+                                ("method", methods.registry)):
+            if not isinstance(config[field], (str, Mapping)):
+                config[field] = registry.describe(config[field])
+        config["tasks"] = [task if isinstance(task, str) else task.name for task in self.tasks]
+        config["preference"] = list(self.preference)
+        return config
+
+
+def score(model: MultiTaskRanker, lists: Lists, batch_size: int = 256) -> dict[str, dict[str, Score]]:
+    """Evaluates a ranker on a split.
+
+    Args:
+        model: a trained ranker.
+        lists: the split.
+        batch_size: lists per batch.
+    """
+    predicted = model.predict(batches(lists, (), model.features, batch_size=batch_size), layout="items")
+    return evaluate(predicted, lists, model.tasks)
+
+
+def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], folder: Path) -> None:
+    """Puts results into a card, and their values per list beside it (``per_list.npz``) for paired comparisons."""
+    card.results[split] = {
+        task: {
+            metric: {"value": s.value, "lists": s.lists, "direction": s.direction, "conventions": s.conventions}
+            for metric, s in row.items()
+        }
+        for task, row in results.items()
+    }
+    arrays = {
+        f"{split}/{task}/{metric}": s.per_list
+        for task, row in results.items() for metric, s in row.items() if s.per_list is not None
+    }
+    path = folder / PER_LIST
+    before = dict(np.load(path)) if path.is_file() else {}
+    np.savez_compressed(path, **{**before, **arrays})
+
+
+class _StepClock(keras.callbacks.Callback):
+    """Wall time of training steps, without the first epoch, in which TensorFlow compiles."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first: list[float] = []
+        self.later: list[float] = []
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.times = self.later if epoch else self.first
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.times.append(time.perf_counter() - self.start)
+
+    def median_ms(self, steps: int) -> float | None:
+        times = self.later or self.first[1:]
+        return 1000 * float(np.median(times)) / steps if times else None
+
+
+def _validate_labels(tasks: Sequence[Task], lists: Lists) -> None:
+    """Lets every loss refuse labels that it cannot train on, naming the task, before any step is taken."""
+    for task in tasks:
+        loss = losses.get(task.loss or default_name(task.kind, not lists.is_rows))
+        try:
+            loss.validate(label_values(lists, task))
+        except ValueError as error:
+            raise ValueError(f"task {task.name!r}, column {task.label!r}: {error}") from error
+
+
+def _describe(lists: Lists) -> dict[str, Any]:
+    return {"fingerprint": lists.fingerprint(), "lists": None if lists.is_rows else lists.num_lists,
+            "items": lists.num_items}

@@ -1,0 +1,1 @@
+"""Reports: what a training did, in TensorBoard, run cards, tables and pictures."""

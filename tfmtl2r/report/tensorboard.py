@@ -1,0 +1,100 @@
+"""TensorBoard: every task's losses and metrics, and what the tasks' gradients do to each other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import keras, tf
+
+
+class TensorBoard(keras.callbacks.Callback):
+    """Writes the runs ``train`` and ``validation`` below a folder.
+
+    Per epoch: ``<task>/<loss or metric>``, ``all/loss`` and ``all/blend``. Every few steps, from the training batch:
+    ``weights/<task>`` (what the method gave each task), ``gradient_norm/<task>`` and ``gradient_cosine/<a>_<b>`` for
+    every pair of tasks; a cosine below 0 means that the two pull the shared parameters in opposite directions. The
+    gradients are those the method sees (``gradients=...`` of ``compile``); for a scalarisation, those at the cut.
+
+    Args:
+        folder: where to write.
+        every: training steps between samples of the gradients.
+    """
+
+    def __init__(self, folder: str | Path, every: int = 100):
+        super().__init__()
+        self.folder = Path(folder)
+        self.every = every
+        self._step = 0
+        self._due = every
+        self._writers: dict[str, Any] = {}
+
+    def set_model(self, model: Any) -> None:
+        """Asks the model to sample its gradients; Keras calls this before it compiles the training step."""
+        super().set_model(model)
+        self._telemetry = model.watch_gradients(self.every)
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Continues at the optimizer's step, so that a resumed run continues its curves."""
+        self._step = int(self.model.optimizer.iterations)
+        self._due = (self._step // self.every + 1) * self.every
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes a sample when one is due. With ``steps_per_execution`` several steps end at once."""
+        self._step = self._step + 1 if not self._several else int(self.model.optimizer.iterations)
+        if self._step >= self._due:
+            self._due = (self._step // self.every + 1) * self.every
+            self._write_gradients()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Writes the epoch's losses and metrics."""
+        for name, value in (logs or {}).items():
+            run = "validation" if name.startswith("val_") else "train"
+            with self._writer(run).as_default(step=epoch):
+                tf.summary.scalar(self._tag(name.removeprefix("val_")), float(value))
+        for writer in self._writers.values():
+            writer.flush()
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        """Closes the files."""
+        self.model.watch_gradients(None)
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    @property
+    def _several(self) -> bool:
+        return self.model.steps_per_execution != 1
+
+    def _writer(self, run: str) -> Any:
+        if run not in self._writers:
+            self._writers[run] = tf.summary.create_file_writer(str(self.folder / run))
+        return self._writers[run]
+
+    def _tag(self, name: str) -> str:
+        """``click_ndcg@5`` belongs to the group ``click``; the longest task name wins."""
+        tasks = sorted((task.name for task in self.model.tasks), key=len, reverse=True)
+        for task in tasks:
+            if name.startswith(f"{task}_"):
+                return f"{task}/{name.removeprefix(f'{task}_')}"
+        return f"all/{name}"
+
+    def _write_gradients(self) -> None:
+        weights, gram = self._telemetry.weights.numpy(), self._telemetry.gram.numpy()
+        norms = np.sqrt(np.maximum(np.diag(gram), 0))
+        names = [task.name for task in self.model.tasks]
+        with self._writer("train").as_default(step=self._step):
+            for i, name in enumerate(names):
+                _scalar(f"weights/{name}", weights[i])
+                _scalar(f"gradient_norm/{name}", norms[i])
+                for j in range(i + 1, len(names)):
+                    if norms[i] * norms[j] > 0:
+                        _scalar(f"gradient_cosine/{name}_{names[j]}", gram[i, j] / (norms[i] * norms[j]))
+
+
+def _scalar(tag: str, value: float) -> None:
+    """Leaves out what was not measured: weights of a method without weights, gradients that were not sampled."""
+    if np.isfinite(value):
+        tf.summary.scalar(tag, float(value))
