@@ -7,15 +7,19 @@ import pytest
 
 from tfmtl2r import MultiTaskRanker, methods
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.methods._base import MODES
 
-RUNS = [
-    (name, mode)
-    for name in methods.names()
-    for mode in MODES
-    if mode in methods.registry.constructor(name).modes
-]
 TOLERANCE = 1e-5
+
+
+def runs():
+    """Every method in each mode; the first of a kind in the fast suite, since each takes several seconds to trace."""
+    kinds = set()
+    for name in methods.names():
+        method = methods.registry.constructor(name)
+        for mode in method.modes if method.needs else ("parameters",):
+            kind = (method.needs, mode)
+            yield pytest.param(name, mode, marks=[pytest.mark.slow] if kind in kinds else [])
+            kinds.add(kind)
 
 
 @functools.cache
@@ -24,13 +28,25 @@ def two_replicas():
     return tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 
 
-def ranker(problem, strategy, method="linear_scalarization", mode="parameters"):
+def strategies():
+    return tf.distribute.get_strategy(), two_replicas()
+
+
+@pytest.fixture
+def gaps(problem):
+    """A task that one replica lacks in the first batch of 8, and one that is absent from the whole last batch."""
+    problem.y["grade"][:4] = np.nan
+    problem.y["dwell"][24:] = np.nan
+    return problem
+
+
+def ranker(problem, strategy, method="linear_scalarization", mode="parameters", **options):
     """The same initial weights whatever the strategy; SGD, since Adam magnifies rounding in near-zero gradients."""
     keras.utils.set_random_seed(7)
     with strategy.scope():
         architecture = {"name": "shared_bottom", "units": [8, 6], "head_units": [4]}
         model = MultiTaskRanker(architecture, problem.tasks, problem.schema)
-        model.compile(keras.optimizers.SGD(0.1), method=method, gradients=mode)
+        model.compile(keras.optimizers.SGD(0.1), method=method, gradients=mode, **options)
     return model
 
 
@@ -46,18 +62,53 @@ def assert_same(one, two):
         np.testing.assert_allclose(other, value, atol=TOLERANCE, rtol=TOLERANCE, err_msg=name)
 
 
-@pytest.mark.parametrize(("method", "mode"), RUNS)
-def test_fit(problem, method, mode):
+@pytest.mark.parametrize(("method", "mode"), runs())
+def test_every_method_makes_the_same_updates(gaps, method, mode):
     """29 lists in batches of 8: the last batch is 5, three lists on one replica and two on the other."""
     trained, logs = [], []
-    for strategy in (tf.distribute.get_strategy(), two_replicas()):
-        model = ranker(problem, strategy, method, mode)
-        before = weights_of(model)
-        history = model.fit(problem.batches(), epochs=2, verbose=0, validation_data=problem.batches()).history
+    for strategy in strategies():
+        model = ranker(gaps, strategy, method, mode, train_metrics=False)
+        start = weights_of(model)
+        logs.append(model.fit(gaps.batches(), epochs=2, verbose=0).history)
         trained.append(weights_of(model))
-        logs.append(history)
-    for (name, start), end in list(zip(before.items(), trained[1].values(), strict=True))[: len(model.trainable_variables)]:
-        assert np.abs(end - start).max() > 1e-3, name
+    for (name, before), after in zip(start.items(), trained[1].values(), strict=True):
+        if "method_state" not in name:
+            assert np.abs(after - before).max() > 1e-3, name
     assert_same(*trained)
-    assert logs[0].keys() == logs[1].keys()
+    assert logs[0].keys() == logs[1].keys() == {"loss", "click_loss", "grade_loss", "dwell_loss"}
     assert_same(*logs)
+
+
+def test_metrics_and_a_replica_without_lists(gaps):
+    """Batches of 7: the last batch is a single list, and the second replica has nothing to do."""
+    logs = []
+    for strategy in strategies():
+        model = ranker(gaps, strategy)
+        history = model.fit(gaps.batches(7), epochs=2, verbose=0, validation_data=gaps.batches(7)).history
+        evaluated = model.evaluate(gaps.batches(7), verbose=0, return_dict=True)
+        logs.append({**history, **{f"evaluate_{name}": value for name, value in evaluated.items()}})
+    assert logs[0].keys() == logs[1].keys()
+    assert {"blend", "click_ndcg@3", "val_dwell_mse", "evaluate_grade_ndcg@3"} <= logs[0].keys()
+    assert_same(*logs)
+
+
+def test_a_loop_of_ones_own(gaps):
+    """Without ``fit``: ``strategy.run(model.train_step)`` on a distributed data set, watched by telemetry."""
+    results = []
+    for strategy in strategies():
+        model = ranker(gaps, strategy, "mgda")
+        with strategy.scope():
+            telemetry = model.watch_gradients(every=1)
+
+        @tf.function(reduce_retracing=True)
+        def step(batch, strategy=strategy, model=model):
+            logs = strategy.run(model.train_step, (batch,))
+            return tf.nest.map_structure(lambda value: tf.stack(strategy.experimental_local_results(value)), logs)
+
+        for batch in strategy.experimental_distribute_dataset(gaps.batches()):
+            logs = step(batch)
+        for name, values in logs.items():
+            np.testing.assert_array_equal(values, values[0], err_msg=f"{name} differs between replicas")
+        seen = {"weights": telemetry.weights.numpy(), "gram": telemetry.gram.numpy()}
+        results.append({**weights_of(model), **{name: values[0] for name, values in logs.items()}, **seen})
+    assert_same(*results)

@@ -89,7 +89,7 @@ class _StreamingAUC(keras.metrics.AUC):
         super().__init__(num_thresholds=metric.bins, name=name)
         self.metric = metric
 
-    def update_state(self, labels: Any, scores: Any, valid: Any, weights: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, labels: Any, scores: Any, valid: Any, weights: Any = None) -> None:
         """Adds a batch; weights are ``[B]`` (per list) or ``[B, L]`` (per item)."""
         labels, scores = tf.cast(labels, tf.float32), tf.cast(scores, tf.float32)
         known = ranking.known(labels, tf.cast(valid, tf.bool))

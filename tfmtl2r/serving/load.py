@@ -2,35 +2,71 @@
 
 from __future__ import annotations
 
+import difflib
 from pathlib import Path
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.serving.versions import SAVED_MODEL, newest
 from tfmtl2r.training.model import MultiTaskRanker
 
 
-def load(path: str | Path) -> MultiTaskRanker | Any:
+class ServedSignature:
+    """A signature of an export as a function on named raw tensors.
+
+    Args:
+        function: of the loaded SavedModel.
+        owner: the loaded SavedModel, which its functions do not keep alive by themselves.
+    """
+
+    def __init__(self, function: Any, owner: Any):
+        self._function = function
+        self._owner = owner
+        self.inputs: dict[str, Any] = dict(function.structured_input_signature[1])
+        self.outputs: dict[str, Any] = dict(function.structured_outputs)
+
+    def __call__(self, **tensors: Any) -> dict[str, Any]:
+        """The outputs by name.
+
+        Args:
+            **tensors: every input by name, as tensors, arrays or nested lists.
+
+        Raises:
+            TypeError: for a missing or unknown input, or values of another type than the input's.
+        """
+        missing = sorted(set(self.inputs) - set(tensors))
+        unknown = sorted(set(tensors) - set(self.inputs))
+        if missing or unknown:
+            near = {name: difflib.get_close_matches(name, missing, n=1) for name in unknown}
+            hints = "".join(f"; did you mean {match[0]!r} by {name!r}?" for name, match in near.items() if match)
+            raise TypeError(f"this signature reads {', '.join(sorted(self.inputs))}; missing: "
+                            f"{', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}{hints}")
+        return self._function(**{name: _tensor(name, tensors[name], spec) for name, spec in self.inputs.items()})
+
+
+def load(path: str | Path) -> MultiTaskRanker | dict[str, ServedSignature]:
     """Opens a ``.keras`` file as the ranker, or an export as its callable signatures.
 
     Args:
         path: a ``.keras`` file, a version folder of an export, or the export's folder (the newest version is taken).
 
     Returns:
-        The compiled :class:`tfmtl2r.MultiTaskRanker`, or a mapping from signature name to a function on tensors.
+        The compiled :class:`tfmtl2r.MultiTaskRanker`, or the signatures by name, each a function of its named inputs.
 
     Raises:
         FileNotFoundError: when there is neither.
     """
     path = Path(path)
     if path.is_file():
-        assert MultiTaskRanker  # imported, so that Keras knows the class
-        return keras.saving.load_model(path)
-    if not (path / "saved_model.pb").is_file():
-        from tfmtl2r.serving.versions import newest
-
+        return keras.saving.load_model(path)  # it knows the class, since this file imports it
+    if not (path / SAVED_MODEL).is_file():
         path = newest(path)
     loaded = tf.saved_model.load(str(path))
-    signatures = dict(loaded.signatures)
-    for function in signatures.values():
-        function._tfmtl2r_owner = loaded  # the functions do not keep the variables alive by themselves
-    return signatures
+    return {name: ServedSignature(function, loaded) for name, function in loaded.signatures.items()}
+
+
+def _tensor(name: str, value: Any, spec: Any) -> Any:
+    try:
+        return tf.convert_to_tensor(value, spec.dtype)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"input {name!r} takes {spec.dtype.name} of shape {spec.shape}: {error}") from error

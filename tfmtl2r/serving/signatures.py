@@ -77,9 +77,8 @@ def predict_features(model: MultiTaskRanker, blend: Mapping[str, float], lists: 
         looked_up = lookup(raw)
         valid = None
         if lists:
-            length = tf.shape(looked_up[_per_item(schema)])[1]
-            looked_up[LIST_SIZE] = tf.clip_by_value(looked_up[LIST_SIZE], 0, length)
             valid = model.valid(Batch(looked_up, {}, {}, looked_up[LIST_SIZE]))
+            looked_up[LIST_SIZE] = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)  # now between 0 and L
         scores = {task: tf.cast(score, tf.float32) for task, score in model(looked_up, training=False).items()}
         served = {f"score_{task}": score for task, score in scores.items()}
         served["score"] = tf.add_n([weight * scores[task] for task, weight in blend.items()])
@@ -126,7 +125,8 @@ def input_names(schema: Schema, outputs: Mapping[str, Any], lists: bool) -> dict
     >>> input_names(Schema([Dense("price"), Dense("BM25 body"), Dense("1")]), {}, lists=False)
     {'price': 'price', 'BM25 body': 'BM25_body', '1': 'feature_1'}
     """
-    names, taken = {}, {}
+    names: dict[str, str] = {}
+    taken: dict[str, str] = {}
     for feature in [*schema.names, *([LIST_SIZE] if lists else [])]:
         name = re.sub(r"[^A-Za-z0-9_]", "_", feature)
         if not name[:1].isalpha() or name in outputs or name == "self":
@@ -153,11 +153,6 @@ def _output_specs(tasks: tuple[Task, ...], probabilities: list[str], lists: bool
     shape = [None, None] if lists else [None]
     specs = {name: tf.TensorSpec(shape, tf.float32, name) for name in names}
     return {**specs, "valid": tf.TensorSpec(shape, tf.bool, "valid")} if lists else specs
-
-
-def _per_item(schema: Schema) -> str:
-    """A feature whose second axis is L; without one ``model.valid`` raises, which says what to do."""
-    return next((feature.name for feature in schema.features if not feature.context), LIST_SIZE)
 
 
 def _at_real_places(served: dict[str, Any], valid: Any, outputs: Mapping[str, Any]) -> dict[str, Any]:

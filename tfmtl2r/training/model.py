@@ -49,6 +49,7 @@ class MultiTaskRanker(keras.Model):
         self.architecture = architectures.get(architecture)
         self.features: Schema | None = None
         self._telemetry: Telemetry | None = None
+        self._forward: Any = None
         if features is not None:
             self._connect(features)
 
@@ -205,6 +206,12 @@ class MultiTaskRanker(keras.Model):
         from tfmtl2r.training.prediction import predict  # it loads pandas, which training does not need
 
         return predict(self, x, layout, list_id, batch_size)
+
+    def scores(self, features: dict[str, Any]) -> dict[str, Any]:
+        """The compiled forward pass: what ``ranker(features)`` gives, in one graph for all batch shapes."""
+        if self._forward is None:
+            self._forward = tf.function(lambda x: self(x, training=False), reduce_retracing=True, autograph=False)
+        return self._forward(features)
 
     @property
     def metrics(self) -> list[Any]:

@@ -60,12 +60,11 @@ def _predict_frame(model: MultiTaskRanker, frame: pd.DataFrame, list_id: str | N
 
 def _run(model: MultiTaskRanker, batches: Any) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray] | None]:
     """Scores batch by batch, and the list sizes of each (None for plain rows)."""
-    forward = tf.function(lambda features: model(features, training=False), reduce_retracing=True, autograph=False)
     scores: dict[str, list[np.ndarray]] = {task.name: [] for task in model.tasks}
     sizes: list[np.ndarray] = []
     for element in batches:
         features = element[0] if isinstance(element, tuple) else element
-        for task, values in forward(features).items():
+        for task, values in model.scores(features).items():
             scores[task].append(values.numpy())
         list_size = unpack(element).list_size
         if list_size is not None:

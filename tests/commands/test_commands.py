@@ -1,0 +1,105 @@
+"""The command line, from training to export."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tfmtl2r import cli
+from tfmtl2r.commands import _options
+from tfmtl2r.commands.train import Train
+
+TRAIN = ["train", "--data", "synthetic_mslr", "--data.num-lists", "40", "--data.max-length", "12", "--data.num-tasks", "2",
+         "--data.num-features", "8", "--architecture.units", "8", "4", "--epochs", "2", "--telemetry-every", "2"]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_train_evaluate_export(here, capsys):
+    assert cli.main([*TRAIN, "--name", "one", "--method", "graddrop", "--method.leak", "0.25"]) == 0
+    card = json.loads((here / "runs/one/run.json").read_text())
+    assert card["config"]["method"] == {"name": "graddrop", "leak": 0.25}
+    assert card["config"]["architecture"]["units"] == [8, 4]
+    assert card["data"]["train"]["lists"] == 40
+    assert len(card["history"]["loss"]) == 2
+    assert card["step_ms"] > 0
+    assert card["peak_memory_mb"] > 10
+    task, result = next(iter(card["results"]["test"].items()))
+    assert 0 < result["ndcg@5"]["value"] < 1
+    assert result["ndcg@5"]["conventions"]["empty"] == "skip"
+    per_list = np.load(here / "runs/one/per_list.npz")[f"test/{task}/ndcg@5"]
+    np.testing.assert_allclose(np.nanmean(per_list), result["ndcg@5"]["value"], rtol=1e-5)
+    assert list((here / "runs/one/logs/train").glob("events*"))
+
+    capsys.readouterr()
+    assert cli.main(["evaluate", "one"]) == 0
+    again = json.loads((here / "runs/one/run.json").read_text())
+    np.testing.assert_allclose(again["results"]["test"][task]["ndcg@5"]["value"], result["ndcg@5"]["value"], rtol=1e-5)
+    assert cli.main(["evaluate", "one", "--split", "vali"]) == 0
+    assert set(json.loads((here / "runs/one/run.json").read_text())["results"]) == {"test", "vali"}
+    assert cli.main(["export", "one", "--blend", f"{task}=1"]) == 0
+    assert (here / "saved_models/one/1/saved_model.pb").is_file()
+
+
+def test_same_seed_same_run(here):
+    for name in ("a", "b"):
+        assert cli.main([*TRAIN, "--name", name]) == 0
+    first, second = (json.loads((here / f"runs/{name}/run.json").read_text()) for name in ("a", "b"))
+    assert first["history"] == second["history"]
+    assert first["data"] == second["data"]
+
+
+def test_long_lists_are_cut_and_it_is_said(here):
+    assert cli.main([*TRAIN, "--name", "cut", "--list-limit", "5", "--truncate", "random"]) == 0
+    cut = json.loads((here / "runs/cut/run.json").read_text())["data"]["train"]["cut"]
+    assert cut["items_cut"] > 0
+
+
+def test_changed_data_are_noticed(here, capsys):
+    assert cli.main([*TRAIN, "--name", "one"]) == 0
+    path = here / "runs/one/run.json"
+    card = json.loads(path.read_text())
+    card["config"]["data"]["seed"] = 1
+    path.write_text(json.dumps(card))
+    assert cli.main(["evaluate", "one"]) == 1
+    assert "the test split has changed since run 'one' was trained" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian"], "did you mean 'train'"),
+        (["train", "--method", "mgdaa"], "did you mean 'mgda'"),
+        (["train", "--data", "nothing"], "no data set is called 'nothing'"),
+        ([*TRAIN, "--name", "a b"], "run name 'a b'"),
+        ([*TRAIN, "--name", "x", "--tasks", "clik"], "has no task 'clik'"),
+        ([*TRAIN, "--name", "x", "--method", "mgda", "--preference", "1", "2"], "MGDA has no preference"),
+        (["evaluate", "missing"], "is not a run of tfmtl2r train"),
+        (["list", "everything"], "kind must be one of methods"),
+    ],
+)
+def test_mistakes_are_one_line(here, capsys, arguments, message):
+    assert cli.main(arguments) != 0
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+
+
+def test_list_shows_everything_as_markdown(capsys):
+    assert cli.main(["list", "--markdown"]) == 0
+    out = capsys.readouterr().out
+    for name in ("`mgda`", "`softmax`", "`ndcg`", "`shared_bottom`", "`kuairand_excerpt`"):
+        assert name in out
+
+
+def test_only_options_of_the_chosen_things_are_flags():
+    base, named = _options.parse(Train, ["--method", "pcgrad", "--architecture.dropout", "0.5", "--seed", "4"], "x")
+    assert base.seed == 4
+    assert named["architecture"] == {"name": "shared_bottom", "dropout": 0.5}
+    assert named["method"] == {"name": "pcgrad"}
+    with pytest.raises(SystemExit):
+        _options.parse(Train, ["--method", "pcgrad", "--method.leak", "0.5"], "x")

@@ -1,0 +1,26 @@
+"""Tables and pictures show what they are given."""
+
+from rich.console import Console
+
+from tfmtl2r.report.plots import bars
+from tfmtl2r.report.tables import results_table
+
+RESULTS = {
+    "random": {"click": {"ndcg@5": {"value": 0.5, "direction": "max"}}},
+    "ours": {"click": {"ndcg@5": {"value": 0.7, "direction": "max"}}, "price": {"mse": {"value": 2, "direction": "min"}}},
+}
+
+
+def test_table_marks_the_best_and_leaves_gaps():
+    console = Console(width=80, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(results_table(RESULTS, "title"))
+    console.file.close()
+    text = console.export_text(styles=True)
+    assert "\x1b[1m0.7000" in text
+    assert "\x1b[1m0.5000" not in text
+    assert text.count("2.0000") == 1
+
+
+def test_bars_writes_a_png(tmp_path):
+    path = bars(RESULTS, {"click": "ndcg@5", "price": "mse"}, tmp_path / "new" / "bars.png")
+    assert path.read_bytes().startswith(b"\x89PNG")

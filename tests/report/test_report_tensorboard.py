@@ -1,0 +1,55 @@
+"""What arrives in TensorBoard's files."""
+
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.report.tensorboard import TensorBoard
+
+
+def data(rng):
+    x = {"a": rng.normal(size=(48, 4)).astype(np.float32), "list_size": np.full(48, 4, np.int32)}
+    y = {"up": (x["a"] > 0).astype(np.float32), "up_again": (x["a"] > 0).astype(np.float32),
+         "down": (x["a"] < 0).astype(np.float32)}
+    return tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+
+
+def series(folder):
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    return {tag: [(e.step, float(tf.make_ndarray(e.tensor_proto))) for e in events.Tensors(tag)]
+            for tag in events.Tags()["tensors"]}
+
+
+@pytest.mark.parametrize(("method", "steps"), [("linear_scalarization", 1), ("mgda", 1), ("mgda", 3)])
+def test_losses_metrics_weights_and_conflicts(tmp_path, rng, method, steps):
+    batches = data(rng)
+    tasks = [Task(name, kind="binary", metrics=("ndcg@2",)) for name in ("up", "up_again", "down")]
+    schema = Schema([Dense("a")])
+    model = MultiTaskRanker({"name": "shared_bottom", "units": [8], "head_units": []}, tasks, schema)
+    kernel = model.architecture.scorers.kernel
+    kernel.assign(np.repeat(kernel.numpy()[:1], 3, axis=0))  # equal heads: what differs is what the tasks want
+    model.compile(keras.optimizers.SGD(0.01), method=method, steps_per_execution=steps)
+    model.fit(batches, validation_data=batches, epochs=2, verbose=0, callbacks=[TensorBoard(tmp_path, every=3)])
+    train, validation = series(tmp_path / "train"), series(tmp_path / "validation")
+    for run in (train, validation):
+        assert {"up/loss", "up/ndcg@2", "up_again/ndcg@2", "down/loss", "all/loss", "all/blend"} <= set(run)
+        assert [step for step, _ in run["up_again/ndcg@2"]] == [0, 1]
+    # 6 steps an epoch: samples after steps 3, 6, 9, 12.
+    assert [step for step, _ in train["weights/up"]] == [3, 6, 9, 12]
+    assert all(value > 0 for _, value in train["gradient_norm/down"])
+    assert all(value > 0.99 for _, value in train["gradient_cosine/up_up_again"])  # the same goal
+    assert all(value < 0 for _, value in train["gradient_cosine/up_down"])  # opposite goals
+    total = sum(train[f"weights/{task.name}"][0][1] for task in tasks)
+    np.testing.assert_allclose(total, 3, rtol=1e-5)
+
+
+def test_a_second_fit_continues_the_curves(tmp_path, rng):
+    batches = data(rng)
+    model = MultiTaskRanker({"name": "shared_bottom", "units": [8]}, [Task("up", kind="binary")])
+    model.compile(keras.optimizers.SGD(0.01))
+    for _ in range(2):
+        model.fit(batches, verbose=0, callbacks=[TensorBoard(tmp_path, every=4)])
+    assert [step for step, _ in series(tmp_path / "train")["weights/up"]] == [4, 8, 12]

@@ -1,0 +1,289 @@
+"""Exports answer as ``model.predict`` does, through the loader that TensorFlow Serving uses."""
+
+import json
+import logging
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from serving_problem import SCHEMA, TASKS, looked_up, make_ranker, predicted, training_data
+
+import tfmtl2r
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.serving.examples import merged, requests
+from tfmtl2r.serving.export import METADATA, blend_weights
+from tfmtl2r.serving.session import LoadedExport
+from tfmtl2r.task import Task
+
+TASK_NAMES = [task.name for task in TASKS]
+
+
+def served(folder, request):
+    with LoadedExport(folder) as loaded:
+        return loaded.run("serving_default", request)
+
+
+def assert_agrees(ranker, folder, tolerance=1e-5, lists=True):
+    request = merged(requests(ranker.features, lists, seed=8))
+    answer = served(folder, request)
+    for task, scores in predicted(ranker, request).items():
+        real = np.isfinite(scores)
+        np.testing.assert_allclose(answer[f"score_{task}"][real], scores[real], rtol=0, atol=tolerance)
+        assert answer[f"score_{task}"].dtype == np.float32
+        assert np.isfinite(answer[f"score_{task}"]).all()
+
+
+@pytest.mark.parametrize("request_number", range(3), ids=["2x3", "3x11", "1x1"])
+@pytest.mark.parametrize("signature", ["serving_default", "predict_features"])
+def test_session_loader_gives_what_predict_gives(exported, request_number, signature):
+    request = requests(SCHEMA, seed=4)[request_number]
+    answer = exported.run(request, signature)
+    expected = predicted(exported.ranker, request)
+    valid = np.arange(request["price"].shape[1]) < request["list_size"][:, None]
+    assert set(answer) == {*(f"score_{task}" for task in TASK_NAMES), "probability_buy", "score", "valid"}
+    np.testing.assert_array_equal(answer["valid"], valid)
+    for task in TASK_NAMES:
+        scores = answer[f"score_{task}"]
+        np.testing.assert_allclose(scores[valid], expected[task][valid], rtol=0, atol=1e-5)
+        assert (scores[~valid] == np.float32(-1e9)).all()
+    blend = sum(share * expected[task] for share, task in zip((0.2, 0.6, 0.2), TASK_NAMES, strict=True))
+    np.testing.assert_allclose(answer["score"][valid], blend[valid], rtol=0, atol=1e-5)
+    assert (answer["score"][~valid] == np.float32(-1e9)).all()
+    np.testing.assert_allclose(answer["probability_buy"][valid], 1 / (1 + np.exp(-expected["buy"][valid])), atol=1e-5)
+    assert (answer["probability_buy"][~valid] == 0).all()
+
+
+def test_every_feature_matters(exported):
+    request = requests(SCHEMA, seed=4)[1]
+    scores = exported.run(request)["score_click"]
+    for feature in SCHEMA.features:
+        changed = {**request, feature.name: np.roll(request[feature.name], 1, axis=0 if feature.context else 1)}
+        assert np.abs(exported.run(changed)["score_click"] - scores).max() > 1e-6, feature.name
+
+
+def test_merging_as_the_server_does(exported):
+    alone = requests(SCHEMA, seed=5)
+    together = exported.run(merged(alone))
+    start = 0
+    for request in alone:
+        lists, length = request["price"].shape
+        for name, values in exported.run(request).items():
+            np.testing.assert_allclose(together[name][start : start + lists, :length], values, rtol=0, atol=1e-5)
+            if name != "valid":
+                assert (together[name][start : start + lists, length:] == (0 if "prob" in name else -1e9)).all()
+        start += lists
+
+
+@pytest.mark.parametrize(("given", "meant"), [([99, 3], [3, 3]), ([-5, 2], [0, 2])])
+def test_list_size_outside_the_tensor(exported, given, meant):
+    request = requests(SCHEMA, seed=4)[0]
+    answer = exported.run({**request, "list_size": np.array(given, np.int32)})
+    clipped = exported.run({**request, "list_size": np.array(meant, np.int32)})
+    for name in answer:
+        np.testing.assert_array_equal(answer[name], clipped[name])
+    assert answer["valid"].sum(axis=1).tolist() == meant
+
+
+def test_unknown_categories_share_one_embedding(exported):
+    request = requests(SCHEMA, seed=4)[1]
+    answers = [
+        exported.run({**request, "brand": np.full_like(request["brand"], brand), "shop": np.full((3, 11), shop)})
+        for brand, shop in [("never seen", 99), ("", -1)]
+    ]
+    np.testing.assert_array_equal(answers[0]["score"], answers[1]["score"])
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_missing_numbers_become_the_mean(exported, value):
+    request = requests(SCHEMA, seed=4)[1]
+    odd = {**request, "vector": np.full_like(request["vector"], value), "age": np.full(3, value, np.float32)}
+    mean = {**request, "vector": np.broadcast_to(np.float32([1, 2, 3, 4]), (3, 11, 4)), "age": np.full(3, 40.0)}
+    np.testing.assert_allclose(exported.run(odd)["score"], exported.run(mean)["score"], atol=1e-6)
+
+
+@pytest.mark.parametrize(("lists", "length"), [(2, 0), (0, 0), (0, 4)])
+def test_nothing_to_score(exported, lists, length):
+    request = {}
+    for name, value in requests(SCHEMA)[0].items():
+        shape = (lists, length, *value.shape[2:]) if value.shape[:2] == (2, 3) else (lists, *value.shape[1:])
+        request[name] = np.zeros(shape, value.dtype) if value.dtype != object else np.full(shape, "", object)
+    answer = exported.run(request)
+    assert {values.shape for values in answer.values()} == {(lists, length)}
+
+
+def test_blend_is_chosen_at_export(tmp_path):
+    schema = Schema([Dense("price")])
+    ranker = make_ranker(schema)
+    folder = tfmtl2r.export(ranker, tmp_path, blend={"click": 2.0, "dwell": -0.5})
+    answer = served(folder, {"price": np.ones([1, 2], np.float32), "list_size": np.int32([2])})
+    expected = 2 * answer["score_click"] - 0.5 * answer["score_dwell"]
+    np.testing.assert_allclose(answer["score"], expected, atol=1e-6)
+    metadata = json.loads((folder / METADATA).read_text())
+    assert metadata["blend"] == {"click": 2.0, "buy": 0.0, "dwell": -0.5}
+    assert "raw scores" in metadata["score"]
+
+
+@pytest.mark.parametrize(("blend", "message"), [
+    ({"clck": 1.0}, "'clck', which is no task.*click, buy, dwell"),
+    ({"click": float("nan")}, "finite"),
+    ({"click": 0.0}, "at least one"),
+    ({}, "at least one"),
+])
+def test_wrong_blend(tmp_path, blend, message):
+    with pytest.raises(ValueError, match=message):
+        tfmtl2r.export(make_ranker(), tmp_path / "export", blend=blend)
+    assert not (tmp_path / "export").exists()
+
+
+def test_blend_follows_a_changed_preference():
+    ranker = make_ranker()
+    ranker.set_preference([1, 0, 3])
+    assert blend_weights(ranker) == {"click": 0.25, "buy": 0.0, "dwell": 0.75}
+
+
+def test_metadata(exported):
+    metadata = json.loads((exported.folder / METADATA).read_text())
+    assert [task["name"] for task in metadata["tasks"]] == TASK_NAMES
+    assert metadata["lists"] is True
+    assert metadata["blend"] == pytest.approx({"click": 0.2, "buy": 0.6, "dwell": 0.2})
+    assert metadata["inputs"]["vector"] == {"dtype": "float32", "shape": [None, None, 4], "feature": "vector"}
+    assert metadata["inputs"]["country"] == {"dtype": "string", "shape": [None], "feature": "country"}
+    assert metadata["inputs"]["shop"]["dtype"] == "int64"
+    assert metadata["inputs"]["list_size"]["dtype"] == "int32"
+    assert metadata["outputs"]["valid"] == {"dtype": "bool", "shape": [None, None]}
+    assert metadata["versions"]["tensorflow"] == tf.__version__
+
+
+def test_each_weight_is_written_once(exported):
+    written = tf.train.list_variables(str(exported.folder / "variables" / "variables"))
+    weights = [shape for name, shape in written if name.endswith("VARIABLE_VALUE")]
+    assert len(weights) == len(exported.ranker.architecture.variables)
+
+
+def test_training_goes_on_as_without_an_export(tmp_path):
+    schema = Schema([Dense("price"), Category("brand", vocabulary=("acme",))])
+    weights = []
+    for exports in (True, False):
+        ranker = make_ranker(schema, TASKS[:1])
+        ranker.fit(training_data(ranker), verbose=0)
+        if exports:
+            tfmtl2r.export(ranker, tmp_path)
+        ranker.fit(training_data(ranker), verbose=0)
+        weights.append(ranker.get_weights())
+        if exports:
+            assert_agrees(ranker, tfmtl2r.export(ranker, tmp_path))
+    for one, other in zip(*weights, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_mixed_bfloat16(tmp_path):
+    ranker = make_ranker(dtype="mixed_bfloat16")
+    assert_agrees(ranker, tfmtl2r.export(ranker, tmp_path), tolerance=2e-2)
+
+
+def test_plain_rows(tmp_path):
+    schema = Schema([f for f in SCHEMA.features if not f.context])
+    ranker = make_ranker(schema, TASKS[1:])
+    rows = requests(schema, lists=False, seed=6)[1]
+    labels = {"buy": np.ones(15, np.float32), "dwell": np.zeros(15, np.float32)}
+    data = tf.data.Dataset.from_tensor_slices((looked_up(ranker, rows), labels)).batch(5)
+    ranker.fit(data, verbose=0)
+    folder = tfmtl2r.export(ranker, tmp_path)
+    answer = served(folder, rows)
+    assert set(answer) == {"score_buy", "score_dwell", "probability_buy", "score"}
+    assert answer["score"].shape == (15,)
+    assert_agrees(ranker, folder, lists=False)
+    with pytest.raises(ValueError, match="fitted or evaluated on plain rows"):
+        tfmtl2r.export(ranker, tmp_path, lists=True)
+    assert make_ranker(schema, TASKS[1:])._trackers is None
+    loaded = tfmtl2r.load(tfmtl2r.export(make_ranker(schema, TASKS[1:]), tmp_path / "told", lists=False))
+    assert "list_size" not in loaded["serving_default"].inputs
+
+
+def test_after_reloading_a_keras_file(tmp_path):
+    ranker = make_ranker()
+    ranker.fit(training_data(ranker), verbose=0)
+    ranker.save(tmp_path / "model.keras")
+    again = tfmtl2r.load(tmp_path / "model.keras")
+    folder = tfmtl2r.export(again, tmp_path / "export")
+    assert_agrees(again, folder)
+    assert_agrees(ranker, folder)
+
+
+def test_trained_on_two_replicas(tmp_path):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        ranker = make_ranker()
+    before = ranker.get_weights()
+    ranker.fit(training_data(ranker, batch=6), verbose=0)
+    assert any(np.abs(one - other).max() > 0 for one, other in zip(before, ranker.get_weights(), strict=True))
+    assert_agrees(ranker, tfmtl2r.export(ranker, tmp_path))
+
+
+FRESH = """
+import sys
+import numpy as np
+import tensorflow as tf
+graph = tf.Graph()
+with graph.as_default(), tf.compat.v1.Session(graph=graph) as session:
+    definition = tf.compat.v1.saved_model.loader.load(session, ["serve"], sys.argv[1]).signature_def["serving_default"]
+    request = np.load(sys.argv[2], allow_pickle=True)
+    feed = {definition.inputs[name].name: request[name] for name in definition.inputs}
+    np.save(sys.argv[3], session.run(definition.outputs["score"].name, feed))
+assert not [name for name in sys.modules if name.startswith("tfmtl2r")]
+"""
+
+
+def test_in_a_new_process_without_this_library(exported, tmp_path):
+    request = requests(SCHEMA, seed=7)[1]
+    np.savez(tmp_path / "request.npz", **request)
+    arguments = [exported.folder, tmp_path / "request.npz", tmp_path / "score.npy"]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    subprocess.run([sys.executable, "-c", FRESH, *map(str, arguments)], check=True, env=environment, cwd=tmp_path)
+    np.testing.assert_allclose(np.load(tmp_path / "score.npy"), exported.run(request)["score"], atol=1e-6)
+
+
+def test_names_that_tensorflow_cannot_carry(tmp_path, caplog):
+    schema = Schema([Dense("BM25 body"), Dense("1", context=True), Category("score", vocabulary=("a",))])
+    with caplog.at_level(logging.WARNING, "tfmtl2r"):
+        folder = tfmtl2r.export(make_ranker(schema), tmp_path)
+    metadata = json.loads((folder / METADATA).read_text())
+    names = {name: spec["feature"] for name, spec in metadata["inputs"].items() if name != "list_size"}
+    assert names == {"BM25_body": "BM25 body", "feature_1": "1", "feature_score": "score"}
+    assert "'BM25 body' is served as the input 'BM25_body'" in caplog.text
+    twins = Schema([Dense("Age"), Dense("age")])
+    with pytest.raises(ValueError, match="'Age' and 'age' would both"):
+        tfmtl2r.export(make_ranker(twins), tmp_path)
+
+
+def test_models_that_cannot_be_exported(tmp_path):
+    with pytest.raises(ValueError, match="does not know its features"):
+        tfmtl2r.export(tfmtl2r.MultiTaskRanker("shared_bottom", ["click"]), tmp_path)
+    with pytest.raises(ValueError, match="at least one feature per item"):
+        tfmtl2r.export(make_ranker(Schema([Dense("age", context=True)])), tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_terminal_stays_clean(exported, tmp_path, capfd):
+    tfmtl2r.export(exported.ranker, tmp_path)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
+def test_a_list_default_is_no_probability(tmp_path):
+    tasks = [Task("like", kind="binary"), Task("seen", kind="binary", loss="mse"), Task("stars", loss="bce")]
+    with LoadedExport(tfmtl2r.export(make_ranker(Schema([Dense("price")]), tasks), tmp_path)) as loaded:
+        outputs = loaded.meta_graph.signature_def["serving_default"].outputs
+    assert not [name for name in outputs if name.startswith("probability")]
+
+
+def test_inside_the_scope_of_a_strategy(tmp_path):
+    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        ranker = make_ranker(Schema([Dense("price")]))
+        folder = tfmtl2r.export(ranker, tmp_path)
+    assert_agrees(ranker, folder)
+    assert keras.mixed_precision.global_policy().name == "float32"
