@@ -13,6 +13,7 @@ import argparse
 import csv
 import os
 import time
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from rich.console import Console
@@ -40,7 +41,8 @@ def main() -> None:
     rows = []
     for tasks in options.tasks:
         steps = {variant: compiled_step(tasks, *variant) for variant in variants(options.methods)}
-        rows += [dict(zip(COLUMNS, (tasks, *row), strict=True)) for row in measure(steps, options.rounds, options.steps)]
+        measured = measure(steps, options.rounds, options.steps)
+        rows += [dict(zip(COLUMNS, (tasks, *row), strict=True)) for row in measured]
         show(rows, tasks)
     if options.csv:
         with open(options.csv, "w", newline="") as file:
@@ -58,26 +60,24 @@ def variants(names: list[str]) -> list[tuple[str, str]]:
     return list(dict.fromkeys(chosen))
 
 
-def compiled_step(tasks: int, method: str, mode: str):
+def compiled_step(tasks: int, method: str, mode: str) -> Callable[[], dict]:
     """A traced training step on one constant batch."""
     keras.utils.set_random_seed(0)
     names = [f"task_{t}" for t in range(tasks)]
     model = MultiTaskRanker(ARCHITECTURE, [Task(n, loss="softmax") for n in names], Schema([Dense("x", (FEATURES,))]))
     model.compile("adam", method=method, gradients=mode, train_metrics=False)
-    model.optimizer.build(model.trainable_variables)
     rng = np.random.default_rng(0)
     x = {
         "x": tf.constant(rng.normal(size=(LISTS, ITEMS, FEATURES)), tf.float32),
         "list_size": tf.constant(rng.integers(ITEMS // 2, ITEMS + 1, LISTS), tf.int32),
     }
     y = {name: tf.constant(rng.integers(0, 5, (LISTS, ITEMS)), tf.float32) for name in names}
-    step = tf.function(lambda: model.train_step((x, y)))
-    model._connect_to(x)  # fit does this before it traces
-    step()
-    return step
+    model.prepare(x)
+    step = tf.function(model.train_step).get_concrete_function((x, y))
+    return lambda: step((x, y))
 
 
-def measure(steps: dict, rounds: int, repeats: int):
+def measure(steps: dict, rounds: int, repeats: int) -> Iterator[tuple]:
     """Yields ``(method, mode, median ms, median ratio, lower and upper quartile of the ratio)`` per variant."""
     times = {variant: [] for variant in steps}
     for round_ in range(rounds + 1):
@@ -96,7 +96,8 @@ def measure(steps: dict, rounds: int, repeats: int):
 
 def show(rows: list[dict], tasks: int) -> None:
     """Prints the rows of one number of tasks."""
-    table = Table(title=f"{tasks} tasks, {LISTS} lists x {ITEMS} items x {FEATURES} features, load {os.getloadavg()[0]:.1f}")
+    load = os.getloadavg()[0]
+    table = Table(title=f"{tasks} tasks, {LISTS} lists x {ITEMS} items x {FEATURES} features, load {load:.1f}")
     for name in ("method", "gradients", "median ms", "x plain", "quartiles"):
         table.add_column(name, justify="left" if name in ("method", "gradients") else "right")
     for row in (row for row in rows if row["tasks"] == tasks):

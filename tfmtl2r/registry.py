@@ -67,7 +67,7 @@ class Registry:
     def __init__(self, package: str, kind: str):
         self.package = package
         self.kind = kind
-        self._cards: dict[str, Card] | None = None
+        self._cards: dict[str, Card] = {}
 
     def names(self) -> list[str]:
         """Canonical names, sorted; aliases are left out."""
@@ -79,11 +79,13 @@ class Registry:
 
     def card(self, name: str) -> Card:
         """The card of a canonical name, read from the file's text."""
-        if self._cards is None:
-            self._cards = {stem: _read_card(path) for stem, path in self._files().items()}
         if name not in self._cards:
-            module = importlib.import_module(self._entry_points()[name].module)
-            self._cards[name] = getattr(module, "CARD", Card(title=name))
+            files = self._files()
+            if name in files:
+                self._cards[name] = _read_card(files[name])
+            else:
+                module = importlib.import_module(self._entry_points()[name].module)
+                self._cards[name] = getattr(module, "CARD", Card(title=name))
         return self._cards[name]
 
     def resolve(self, name: str) -> str:

@@ -43,8 +43,10 @@ def update(method, rows, **kwargs):
 
 @pytest.mark.parametrize("name", NAMES)
 class TestEveryMethod:
-    def test_one_task_is_plain_training(self, name):
-        np.testing.assert_allclose(methods.combine(name, [[2.0, -1.0]]), [2.0, -1.0], rtol=1e-9)
+    def test_one_task_follows_its_gradient(self, name):
+        step = methods.combine(name, [[2.0, -1.0]])
+        assert step[0] > 0
+        np.testing.assert_allclose(step, step[0] / 2 * np.array([2.0, -1.0]), rtol=1e-9)
 
     @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
     @pytest.mark.parametrize(
@@ -81,9 +83,9 @@ class TestEveryMethod:
             update(method, tampered, present=present), update(method, CONFLICTING, present=present), rtol=1e-9
         )
 
-    def test_one_present_task_is_plain_training(self, name):
+    def test_one_present_task_is_single_task_training(self, name):
         got = update(methods.get(name), CONFLICTING, present=[False, False, True, False])
-        np.testing.assert_allclose(got, CONFLICTING[2], rtol=1e-9)
+        np.testing.assert_allclose(got, methods.combine(name, CONFLICTING[2:3]), rtol=1e-9)
 
     def test_no_present_task_is_no_update(self, name):
         got = update(methods.get(name), CONFLICTING, present=[False] * 4)
@@ -102,6 +104,19 @@ class TestEveryMethod:
         card = methods.card(name)
         assert card.title
         assert "http" in card.paper or "http" in card.note
+
+
+@pytest.mark.parametrize("name", promising("sums_to_tasks"))
+def test_weights_sum_to_the_number_of_tasks(name):
+    """So that equal weights are the plain sum, and learning rates of methods compare."""
+    np.testing.assert_allclose(methods.combine(name, [[2.0, -1.0]]), [2.0, -1.0], rtol=1e-9)
+    np.testing.assert_allclose(methods.combine(name, CONFLICTING[[0, 0, 0]]), 3 * CONFLICTING[0], rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", promising("ignores_row_scale"))
+def test_scaling_one_loss_changes_nothing(name):
+    scaled = CONFLICTING * np.array([1e-3, 1.0, 50.0, 1e4])[:, None]
+    np.testing.assert_allclose(methods.combine(name, scaled), methods.combine(name, CONFLICTING), rtol=1e-5)
 
 
 @pytest.mark.parametrize("name", promising("permutation_equivariant"))

@@ -22,6 +22,16 @@ def test_golden(name, jacobian, expected):
     np.testing.assert_allclose(methods.combine(name, jacobian), expected, atol=1e-9)
 
 
+def test_nash_mtl_solves_the_bargaining_problem():
+    from tfmtl2r.linalg import nash
+
+    np.testing.assert_allclose(nash(np.array(TWO) @ np.array(TWO).T).weights, [0.5915, 0.4071], atol=1e-4)
+    np.testing.assert_allclose(nash(np.array(THREE) @ np.array(THREE).T).weights, [0.7335, 0.5762, 0.3691], atol=1e-4)
+    raw = methods.combine(methods.get("nash_mtl", max_norm=0.0), THREE)
+    np.testing.assert_allclose(raw @ raw, 3, rtol=1e-6)  # its squared length is the number of tasks
+    np.testing.assert_allclose(methods.combine("nash_mtl", THREE), raw / np.sqrt(3), rtol=1e-6)
+
+
 def test_mgda_meets_its_optimality_condition():
     step = methods.combine("mgda", THREE) / 3
     products = np.array(THREE) @ step

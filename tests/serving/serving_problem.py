@@ -22,9 +22,9 @@ SCHEMA = Schema([
     Category("country", vocabulary=("de", "fr"), context=True),
 ])
 TASKS = (
-    Task("click", kind="binary"),
-    Task("buy", kind="binary", loss="bce", weight=3.0),
-    Task("dwell", kind="regression"),
+    Task("click", kind="binary", metrics=()),
+    Task("buy", kind="binary", loss="bce", weight=3.0, metrics=()),
+    Task("dwell", kind="regression", metrics=()),
 )
 SMALL = {"name": "shared_bottom", "units": (8,), "head_units": (4,)}
 

@@ -12,8 +12,11 @@ from tfmtl2r.schema import Dense, Schema
 from tfmtl2r.serving import check as checks
 from tfmtl2r.serving import export as exporting
 from tfmtl2r.serving.check import ExportError
+from tfmtl2r.serving.examples import merged, requests
+from tfmtl2r.serving.signatures import predict_features
 
 SCHEMA = Schema([Dense("price")])
+TASKS = ("click", "dwell")
 
 
 class Changed(tfmtl2r.MultiTaskRanker):
@@ -59,9 +62,15 @@ class NotFinite(Changed):
         return score / 0.0
 
 
-class RemembersLength(Changed):
+class FixedShape(Changed):
     def change(self, score):
         return tf.reshape(score, [6, 11])
+
+
+class WantsElevenItems(Changed):
+    def change(self, score):
+        with tf.control_dependencies([tf.debugging.assert_greater_equal(tf.shape(score)[1], 11, message="too short")]):
+            return tf.identity(score)
 
 
 @pytest.mark.parametrize(("cls", "reason"), [
@@ -72,55 +81,51 @@ class RemembersLength(Changed):
     (Compiled, "must be compiled with XLA"),
     (SeesPadding, "the same merged with others"),
     (NotFinite, "not finite.*learning rate"),
-    (RemembersLength, "it cannot run: "),
+    (FixedShape, r"'score' should be float32\(None, None\), but is float32\(6, 11\)"),
+    (WantsElevenItems, "cannot run: .*too short"),
 ])
 def test_refused(tmp_path, cls, reason):
     older = tmp_path / "1"
     older.mkdir()
     (older / "saved_model.pb").write_bytes(b"older")
     with pytest.raises(ExportError, match=reason):
-        tfmtl2r.export(make_ranker(SCHEMA, cls=cls), tmp_path)
+        tfmtl2r.export(make_ranker(SCHEMA, TASKS, cls=cls), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
     assert (older / "saved_model.pb").read_bytes() == b"older"
 
 
-def saved_by_hand(signatures, folder):
-    """The way that loads in Python and fails in the server."""
-    module = tf.Module()
-    module.model = RANKER[0]
-    module.tables = [holder for signature in signatures.values() for holder in signature.tracked]
-    functions = {name: signature.function.get_concrete_function() for name, signature in signatures.items()}
-    tf.saved_model.save(module, str(folder), signatures=functions)
-
-
-RANKER = []
-
-
 def test_saved_model_save_is_refused(tmp_path, monkeypatch):
-    RANKER[:] = [make_ranker(SCHEMA)]
+    """The way that loads in Python and fails in the server."""
+    ranker = make_ranker(SCHEMA, TASKS)
+
+    def saved_by_hand(signatures, folder):
+        module = tf.Module()
+        module.model = ranker
+        module.tables = [holder for signature in signatures.values() for holder in signature.tracked]
+        functions = {name: signature.function.get_concrete_function() for name, signature in signatures.items()}
+        tf.saved_model.save(module, str(folder), signatures=functions)
+        tf.saved_model.load(str(folder))
+
     monkeypatch.setattr(exporting, "_write_graph", saved_by_hand)
-    with pytest.raises(ExportError, match="Could not find variable"):
-        tfmtl2r.export(RANKER[0], tmp_path)
+    with pytest.raises(ExportError, match="cannot run: Could not find variable"):
+        tfmtl2r.export(ranker, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_folder_that_cannot_be_opened(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "_write_graph", lambda signatures, folder: None)
     with pytest.raises(ExportError, match="session loader refused it"):
-        tfmtl2r.export(make_ranker(SCHEMA), tmp_path)
+        tfmtl2r.export(make_ranker(SCHEMA, TASKS), tmp_path)
     assert not list(tmp_path.iterdir())
 
 
 @pytest.fixture(scope="module")
 def subject(exported):
-    from tfmtl2r.serving.examples import requests
-    from tfmtl2r.serving.signatures import predict_features
-
-    signature = predict_features(exported.ranker, {"click": 0.2, "buy": 0.6, "dwell": 0.2}, True)
+    blend = {"click": 0.2, "buy": 0.6, "dwell": 0.2}
+    signature = predict_features(exported.ranker, blend, True)
     examples = requests(exported.ranker.features)
-    whole = exporting._predicted(exported.ranker, signature, {"click": 0.2, "buy": 0.6, "dwell": 0.2},
-                                 checks.merged(examples))
-    return checks.Subject(exported.loaded, {"serving_default": signature}, examples, whole, 1e-5)
+    predicted = exporting._predicted(exported.ranker, signature, blend, merged(examples))
+    return checks.Subject(exported.loaded, {"serving_default": signature}, examples, predicted, 1e-5)
 
 
 def test_a_sound_export_passes(subject):
@@ -161,4 +166,5 @@ def test_differences():
     assert "not finite" in reasons([np.inf], [0.0])[0]
     assert "shape" in reasons([0.0], [0.0, 1.0])[0]
     assert "off from b" in reasons([0.0], [np.nan])[0]
+    assert "off from b" in reasons([0.0], [np.inf])[0]
     assert "missing" in next(iter(checks.differences("a", "b", {}, {"score": np.zeros(1)}, 1e-5)))

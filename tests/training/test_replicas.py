@@ -13,13 +13,14 @@ TOLERANCE = 1e-5
 
 def runs():
     """Every method in each mode; the first of a kind in the fast suite, since each takes several seconds to trace."""
-    kinds = set()
+    kinds, params = set(), []
     for name in methods.names():
         method = methods.registry.constructor(name)
         for mode in method.modes if method.needs else ("parameters",):
             kind = (method.needs, mode)
-            yield pytest.param(name, mode, marks=[pytest.mark.slow] if kind in kinds else [])
+            params.append(pytest.param(name, mode, marks=[pytest.mark.slow] if kind in kinds else []))
             kinds.add(kind)
+    return params
 
 
 @functools.cache
@@ -96,9 +97,10 @@ def test_a_loop_of_ones_own(gaps):
     """Without ``fit``: ``strategy.run(model.train_step)`` on a distributed data set, watched by telemetry."""
     results = []
     for strategy in strategies():
-        model = ranker(gaps, strategy, "mgda")
+        model = ranker(gaps, strategy, "mgda", train_metrics=False)
         with strategy.scope():
             telemetry = model.watch_gradients(every=1)
+        model.prepare(gaps.batches())
 
         @tf.function(reduce_retracing=True)
         def step(batch, strategy=strategy, model=model):

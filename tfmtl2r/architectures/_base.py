@@ -9,6 +9,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.features import Encoder
+from tfmtl2r.layers.items import pack, spread
 from tfmtl2r.schema import Schema
 
 
@@ -80,7 +81,20 @@ class Architecture(keras.layers.Layer):
         cut = self.shared(features, valid, training)
         return self.heads([Branch(tensor, len(self.tasks)) for tensor in cut], valid, training)
 
-    def _per_task(self, stacked: Any) -> dict[str, Any]:
-        """``[T, ..., 1]`` to a dict of ``[...]``, in float32: a loss must not see rounded scores."""
-        scores = tf.unstack(tf.cast(stacked[..., 0], tf.float32), num=len(self.tasks))
-        return dict(zip(self.tasks, scores, strict=True))
+    def encode_items(self, features: dict[str, Any], valid: Any) -> Any:
+        """The real items only, one encoded row each, ``[n, F]``: nothing is spent on padding.
+
+        For architectures that score an item without looking at its list; :meth:`scores_of_items` is the way back.
+        """
+        if valid is not None:
+            features = pack(features, valid, [f.name for f in self.encoder.schema.features if f.context])
+        return self.encoder(features)
+
+    def scores_of_items(self, stacked: Any, valid: Any) -> dict[str, Any]:
+        """``[T, n, 1]`` to a dict of ``[B, L]`` (0 at padded places; ``[n]`` for plain rows).
+
+        In float32: a loss must not see rounded scores.
+        """
+        scores = tf.cast(stacked[..., 0], tf.float32)
+        scores = scores if valid is None else spread(scores, valid)
+        return dict(zip(self.tasks, tf.unstack(scores, num=len(self.tasks)), strict=True))

@@ -59,12 +59,12 @@ class SharedBottom(Architecture):
         self.scorers.build(self.towers.compute_output_shape(shape))
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
-        """The trunk's output, ``[..., units[-1]]``."""
-        return [self.trunk(self.encoder(features, valid=valid), training=training)]
+        """The trunk's output for the real items, ``[n, units[-1]]``."""
+        return [self.trunk(self.encode_items(features, valid), training=training)]
 
     def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
         """One tower per task on its own copy of the trunk's output."""
-        return self._per_task(self.scorers(self.towers(cut[0].copies(), training=training)))
+        return self.scores_of_items(self.scorers(self.towers(cut[0].copies(), training=training)), valid)
 
     def variable_groups(self) -> list[Group]:
         """Encoder and trunk belong to all tasks, each slice of towers and scorers to one."""

@@ -14,7 +14,7 @@ __all__ = ["GradDrop"]
 CARD = Card(
     title="GradDrop (gradient sign dropout)",
     paper="Chen et al. 2020, https://arxiv.org/abs/2010.06808",
-    promises=("permutation_equivariant", "identity_without_sign_conflict"),
+    promises=("sums_to_tasks", "permutation_equivariant", "identity_without_sign_conflict"),
 )
 
 

@@ -14,7 +14,7 @@ __all__ = ["LinearScalarization"]
 CARD = Card(
     title="Linear scalarisation (weighted sum of the losses)",
     aliases=("ls",),
-    promises=("permutation_equivariant",),
+    promises=("sums_to_tasks", "permutation_equivariant"),
     note="Try it first: well-tuned weights are a strong baseline (Kurin et al. 2022, https://arxiv.org/abs/2201.04122).",
 )
 

@@ -190,7 +190,7 @@ def differences(
                    "such scores too, the training diverged: try a lower learning rate")
         else:
             numbers = values.astype(np.float64)
-            largest = np.abs(numbers[numbers > PADDED / 2]).max(initial=1.0)
+            largest = np.abs(numbers[np.isfinite(numbers) & (numbers > PADDED / 2)]).max(initial=1.0)
             off = np.abs(found[name] - numbers).max(initial=0.0)
             if not off <= tolerance * largest:
                 yield f"{what}: {name!r} is off from {other} by up to {off:.3g} (allowed: {tolerance * largest:.3g})"
@@ -200,7 +200,9 @@ def _reasons(one: Check, subject: Subject) -> list[str]:
     try:
         return list(one(subject))
     except tf.errors.OpError as error:
-        return [f"it cannot run: {error.message.splitlines()[0]}"]
+        lines = [line.strip() for line in error.message.splitlines()]
+        said = [line for line in lines if line and not re.match(r"Graph execution error|Detected at|<stack|\[\[", line)]
+        return [f"the graph cannot run: {' '.join(said)[:500]}"]
 
 
 def _text(dtype: int, shape: object) -> str:

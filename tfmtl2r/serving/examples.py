@@ -31,7 +31,7 @@ def requests(schema: Schema, lists: bool = True, seed: int = 0) -> list[Request]
 
     >>> first = requests(Schema([Dense("price", mean=(9.0,), variance=(4.0,)), Category("brand", vocabulary="ab")]))[0]
     >>> first["price"].shape, first["brand"][-1].tolist(), first["list_size"].tolist()
-    ((2, 3), ['b', 'a', '<unknown 0>'], [3, 2])
+    ((2, 3), ['b', 'b', '<unknown 0>'], [3, 2])
     """
     random = np.random.default_rng(seed)
     made = []

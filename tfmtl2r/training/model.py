@@ -187,9 +187,40 @@ class MultiTaskRanker(keras.Model):
         trackers.update_metrics(batch, scores, valid)
         return trackers.logs(self.method_state.preference.value, replicas)
 
+    def prepare(self, x: Any) -> None:
+        """Makes every variable that training needs, from a look at the data; ``fit`` and ``evaluate`` call it.
+
+        A loop of one's own around ``strategy.run(model.train_step, ...)`` calls it once before the first step, since a
+        traced step must make no variables.
+
+        Args:
+            x: a data set or a batch: features by name, alone or with labels behind them.
+
+        Raises:
+            TypeError: when the features are not a dict.
+        """
+        spec = getattr(x, "element_spec", x)
+        features = spec[0] if isinstance(spec, tuple) else spec
+        if not isinstance(features, Mapping):
+            raise TypeError(f"a ranker reads a dict of features by name, not {type(features).__name__}")
+        with self.distribute_strategy.scope() if self.distribute_strategy else contextlib.nullcontext():
+            if self.features is None:
+                self._connect(_plain_schema(features))
+            if self.compiled:
+                self._trackers_for(lists=LIST_SIZE in features)
+                if not self.optimizer.built:
+                    self.optimizer.build(self.trainable_variables)
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Nothing to do after :meth:`prepare`.
+
+        Under a distribution strategy Keras would average the first batch over replicas here, which fails where they
+        hold unequal numbers of lists.
+        """
+
     def fit(self, x: Any = None, y: Any = None, *args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
         """Trains as Keras does."""
-        self._connect_to(x)
+        self.prepare(x)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [CountEpochs(), *(callbacks or [])]
         if isinstance(x, tf.data.Dataset):
@@ -198,7 +229,7 @@ class MultiTaskRanker(keras.Model):
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluates as Keras does."""
-        self._connect_to(x)
+        self.prepare(x)
         return super().evaluate(x, y, *args, **kwargs)
 
     def predict(self, x: Any, layout: str = "padded", list_id: str | None = None, batch_size: int = 64) -> Any:
@@ -282,18 +313,6 @@ class MultiTaskRanker(keras.Model):
         self.architecture.dtype_policy = self.dtype_policy
         self.architecture.connect([task.name for task in self.tasks], features)
         self.built = True
-
-    def _connect_to(self, x: Any) -> None:
-        """Looks at the first data seen: do they hold lists, and, when none were given, what are the features?"""
-        spec = getattr(x, "element_spec", x)
-        features = spec[0] if isinstance(spec, tuple) else spec
-        if not isinstance(features, Mapping):
-            raise TypeError(f"a ranker reads a dict of features by name, not {type(features).__name__}")
-        with self.distribute_strategy.scope() if self.distribute_strategy else contextlib.nullcontext():
-            if self.features is None:
-                self._connect(_plain_schema(features))
-            if self.compiled:
-                self._trackers_for(lists=LIST_SIZE in features)
 
     def _engine_for(self, lists: bool) -> Engine:
         if self._engine is None:
