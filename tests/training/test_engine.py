@@ -1,6 +1,7 @@
 """The engine's gradients: exact, the same in both modes where they must be, sparse where they can be."""
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -31,15 +32,26 @@ class SumOfRows(JacobianMethod):
 class KeepsGram(GramMethod):
     """Remembers what it saw."""
 
-    seen: list = []
+    seen: ClassVar[list] = []
 
     def weigh(self, signals, state):
         self.seen.append((signals.gram, signals.losses, signals.present))
         return tf.ones_like(signals.losses), state
 
 
-def connected(problem, **options):
-    architecture = architectures.get("shared_bottom", **{"units": (6, 5), "head_units": (4,), **options})
+ARCHITECTURES = {
+    "shared_bottom": {"units": (6, 5), "head_units": (4,)},
+    "mmoe": {"num_experts": 3, "expert_units": (6, 5), "head_units": (4,)},
+}
+
+
+@pytest.fixture(params=list(ARCHITECTURES))
+def name(request):
+    return request.param
+
+
+def connected(problem, name="shared_bottom", **options):
+    architecture = architectures.get(name, **{**ARCHITECTURES[name], **options})
     architecture.connect([task.name for task in problem.tasks], problem.schema)
     return architecture
 
@@ -63,8 +75,8 @@ def run(problem, architecture, method, mode, **batch):
 
 
 @pytest.mark.parametrize(("method", "mode"), [(Ones(), "parameters"), (Ones(), "features"), (SumOfRows(), "parameters")])
-def test_weights_of_ones_reproduce_the_plain_gradient(problem, method, mode):
-    architecture = connected(problem, dropout=0.0)
+def test_weights_of_ones_reproduce_the_plain_gradient(problem, name, method, mode):
+    architecture = connected(problem, name, dropout=0.0)
     _, plain = run(problem, architecture, methods.get("ls"), "parameters")
     _, ours = run(problem, architecture, method, mode)
     assert set(ours) == set(plain) == {v.path for v in architecture.trainable_variables}
@@ -73,9 +85,9 @@ def test_weights_of_ones_reproduce_the_plain_gradient(problem, method, mode):
         np.testing.assert_allclose(ours[path], gradient, atol=1e-6, err_msg=path)
 
 
-def test_gram_matrix_is_that_of_the_separate_task_gradients(problem):
+def test_gram_matrix_is_that_of_the_separate_task_gradients(problem, name):
     """Also for the embedding table, whose ids repeat within the batch."""
-    architecture = connected(problem)
+    architecture = connected(problem, name)
     batch, valid = one_batch(problem)
     losses = TaskLosses(problem.tasks, lists=True)
     method = KeepsGram()
@@ -96,8 +108,8 @@ def test_gram_matrix_is_that_of_the_separate_task_gradients(problem):
     assert present.numpy().all()
 
 
-def test_embedding_gradients_stay_sparse(problem):
-    architecture = connected(problem)
+def test_embedding_gradients_stay_sparse(problem, name):
+    architecture = connected(problem, name)
     batch, valid = one_batch(problem)
     for method, mode in [(Ones(), "parameters"), (Ones(), "features"), (SumOfRows(), "parameters")]:
         engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), method, mode)
@@ -106,9 +118,9 @@ def test_embedding_gradients_stay_sparse(problem):
 
 
 @pytest.mark.parametrize("mode", ["parameters", "features"])
-def test_an_absent_task_gets_no_weight_and_its_head_no_gradient(problem, mode):
+def test_an_absent_task_gets_no_weight_and_its_head_no_gradient(problem, name, mode):
     problem.y["grade"][:] = np.nan
-    step, gradients = run(problem, connected(problem), methods.get("mgda"), mode)
+    step, gradients = run(problem, connected(problem, name), methods.get("mgda"), mode)
     np.testing.assert_array_equal(step.losses.present, [True, False, True])
     assert step.weights[1] == 0
     assert (gradients["scorers/kernel"][1] == 0).all()
@@ -116,18 +128,18 @@ def test_an_absent_task_gets_no_weight_and_its_head_no_gradient(problem, mode):
 
 
 @pytest.mark.parametrize("mode", ["parameters", "features"])
-def test_one_present_task_is_single_task_training(problem, mode):
+def test_one_present_task_is_single_task_training(problem, name, mode):
     problem.y["grade"][:] = np.nan
     problem.y["dwell"][:] = np.nan
-    architecture = connected(problem)
+    architecture = connected(problem, name)
     _, balanced = run(problem, architecture, methods.get("mgda"), mode)
     _, plain = run(problem, architecture, methods.get("ls"), mode)
     for path, gradient in plain.items():
         np.testing.assert_allclose(balanced[path], gradient, atol=1e-6, err_msg=path)
 
 
-def test_padding_never_enters(problem):
-    architecture = connected(problem)
+def test_padding_never_enters(problem, name):
+    architecture = connected(problem, name)
     _, clean = run(problem, architecture, methods.get("mgda"), "parameters")
     padded = np.arange(7) >= problem.x["list_size"][:, None]
     problem.x["vector"][padded] = 1e6
@@ -177,7 +189,7 @@ def test_weight_regularisers_are_added_once(problem):
 
 
 def test_a_listwise_loss_on_plain_rows_names_the_fix(problem):
-    with pytest.raises(ValueError, match="'grade'.*pointwise loss such as 'bce'"):
+    with pytest.raises(ValueError, match=r"'grade'.*pointwise loss such as 'bce'"):
         TaskLosses(problem.tasks, lists=False)
 
 

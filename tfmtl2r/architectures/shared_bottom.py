@@ -41,7 +41,7 @@ class SharedBottom(Architecture):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.hidden = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
+        self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
         self.units = tuple(units)
         self.head_units = tuple(head_units)
 

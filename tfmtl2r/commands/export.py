@@ -30,16 +30,14 @@ class Export:
 def main(arguments: Sequence[str]) -> None:
     """Exports and prints where to."""
     options = tyro.cli(Export, args=arguments, prog="tfmtl2r export")
-    from tfmtl2r.data import datasets
     from tfmtl2r.report.run_card import RunCard
     from tfmtl2r.serving.export import export
     from tfmtl2r.serving.load import load
 
     folder = Path(options.directory) / options.run
-    card = RunCard.load(folder)
-    lists = not datasets.get(card.config["data"]).lists("test").is_rows
+    RunCard.load(folder)  # says so if this is no run
     version = export(load(folder / "model.keras"), options.to or f"saved_models/{options.run}",
-                     blend=_blend(options.blend), lists=lists)
+                     blend=_blend(options.blend))
     print(f"exported and checked: {version}")
 
 

@@ -12,6 +12,8 @@ from tfmtl2r.layers.dropout import Dropout
 class StackedDense(keras.layers.Layer):
     """T dense layers of equal shape as one batched product: ``[T, ..., in]`` in, ``[T, ..., units]`` out.
 
+    An input of shape ``[1, ..., in]`` is read by all T.
+
     Each of the T kernels starts as a Keras ``Dense`` of the same size would (Glorot uniform).
 
     Args:
@@ -45,13 +47,20 @@ class StackedDense(keras.layers.Layer):
     def call(self, inputs: Any) -> Any:
         """One dense layer per leading index."""
         shape = tf.shape(inputs)
-        rows = tf.reshape(inputs, [self.num, -1, inputs.shape[-1]])
-        outputs = self.activation(tf.matmul(rows, tf.convert_to_tensor(self.kernel)) + self.bias)
-        return tf.reshape(outputs, tf.concat([shape[:-1], [self.units]], 0))
+        kernel = tf.convert_to_tensor(self.kernel)
+        if inputs.shape[0] == 1 and self.num > 1:
+            # One wide product instead of T that read the same rows.
+            rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
+            wide = tf.matmul(rows, tf.reshape(tf.transpose(kernel, [1, 0, 2]), [kernel.shape[1], -1]))
+            outputs = tf.transpose(tf.reshape(wide, [-1, self.num, self.units]), [1, 0, 2])
+        else:
+            outputs = tf.matmul(tf.reshape(inputs, [self.num, -1, inputs.shape[-1]]), kernel)
+        outputs = self.activation(outputs + self.bias)
+        return tf.reshape(outputs, tf.concat([[self.num], shape[1:-1], [self.units]], 0))
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """``[T, ..., units]``."""
-        return (*input_shape[:-1], self.units)
+        return (self.num, *input_shape[1:-1], self.units)
 
 
 class MLP(keras.layers.Layer):

@@ -51,7 +51,7 @@ def export(
             By default the model's preference, which sums to 1. Raw scores are added, so mind their scales: a softmax
             score and a regression in milliseconds do not compare.
         lists: whether the ranker ranks lists rather than plain rows. By default what it was fitted or evaluated on
-            last, and lists where it was neither since it was loaded.
+            last, and lists where it never was.
 
     Returns:
         The version's folder. Beside the graph it holds ``assets.extra/tfmtl2r.json``, which tells tasks, inputs,
@@ -108,15 +108,14 @@ def blend_weights(model: MultiTaskRanker, blend: Mapping[str, float] | None = No
 
 
 def _serves_lists(model: MultiTaskRanker, lists: bool | None) -> bool:
-    """Whether requests hold lists: as in training, where the model remembers."""
-    trackers = getattr(model, "_trackers", None)
-    if trackers is None:
+    """Whether requests hold lists: as in training, which the model remembers."""
+    if model.lists is None:
         return True if lists is None else lists
-    if lists is not None and lists != trackers.lists:
+    if lists is not None and lists != model.lists:
         kinds = {True: "lists", False: "plain rows"}
         raise ValueError(f"lists={lists} asks for an export for {kinds[lists]}, but the ranker was fitted or evaluated "
-                         f"on {kinds[trackers.lists]}: leave the argument out")
-    return trackers.lists
+                         f"on {kinds[model.lists]}: leave the argument out")
+    return model.lists
 
 
 def _write(

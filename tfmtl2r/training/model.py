@@ -36,14 +36,23 @@ class MultiTaskRanker(keras.Model):
         tasks: :class:`tfmtl2r.Task` objects, or names.
         features: a fitted :class:`tfmtl2r.Schema`. Without it every feature of the first batch is taken as a number
             that is ready to use.
+        lists: whether it ranks lists rather than scores plain rows; learnt from the first data it sees, and saved.
 
     >>> ranker = MultiTaskRanker("shared_bottom", ["click", "buy"], Schema([Dense("price")]))
     >>> {task: score.shape.as_list() for task, score in ranker({"price": tf.ones([2, 3]), "list_size": [3, 1]}).items()}
     {'click': [2, 3], 'buy': [2, 3]}
     """
 
-    def __init__(self, architecture: Any, tasks: Sequence[Task | str], features: Schema | None = None, **kwargs: Any):
+    def __init__(
+        self,
+        architecture: Any,
+        tasks: Sequence[Task | str],
+        features: Schema | None = None,
+        lists: bool | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
+        self.lists = lists
         self.autocast = False
         self.tasks = validated(tasks)
         self.architecture = architectures.get(architecture)
@@ -259,6 +268,7 @@ class MultiTaskRanker(keras.Model):
             "architecture": architectures.registry.describe(self.architecture),
             "tasks": [_task_config(task) for task in self.tasks],
             "features": self.features.get_config() if self.features is not None else None,
+            "lists": self.lists,
         }
 
     @classmethod
@@ -321,6 +331,7 @@ class MultiTaskRanker(keras.Model):
 
     def _trackers_for(self, lists: bool) -> Trackers:
         if self._trackers is None or self._trackers.lists != lists:
+            self.lists = lists
             self._trackers = Trackers(self.tasks, lists)
             self._engine = None
         return self._trackers

@@ -1,0 +1,58 @@
+# Needs make, bash and Python 3.11 to 3.13. Choose one with `make setup PYTHON=/path/to/python3.12`.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test test-slow lint clean
+
+BIN := .venv/bin
+SUPPORTED := import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	$$p -c '$(SUPPORTED)' 2>/dev/null && { echo $$p; break; }; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+# Of pip's output: what takes long, and errors, which it writes to standard error.
+PROGRESS := awk '/(Downloading|Using cached) .*[0-9] [MG]B\)/ { print; fflush() } \
+	/^Installing collected/ { print "  Installing"; fflush() }'
+
+help:
+	@echo "make setup       install tfmtl2r with its tools for development into .venv"
+	@echo "make quickstart  train, compare, export and score on bundled data (about a minute)"
+	@echo "make test        fast tests and doctests"
+	@echo "make test-slow   long fits"
+	@echo "make lint        style, import layers, types"
+	@echo "make clean       remove caches and builds; .venv, runs/ and saved_models/ stay"
+
+setup: .venv/.dev
+
+quickstart: .venv/.runtime
+	@$(BIN)/python recipes/quickstart.py
+
+test: .venv/.dev
+	$(BIN)/python -m pytest -n 2
+
+test-slow: .venv/.dev
+	@# pytest exits with 5 when no test is marked slow.
+	$(BIN)/python -m pytest -n 2 -m slow || [ $$? -eq 5 ]
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/mypy
+
+clean:
+	rm -rf dist build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	find tfmtl2r tests recipes -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# Stamps: installed once, and again when pyproject.toml changes.
+.venv/.dev: EXTRA := [dev]
+.venv/.dev .venv/.runtime: pyproject.toml | .venv/bin/python
+	@echo "Installing tfmtl2r$(EXTRA) and its libraries into .venv; the first time this takes a few minutes"
+	@$(PIP) install -e '.$(EXTRA)' | $(PROGRESS)
+	@touch .venv/.runtime $@
+
+.venv/bin/python:
+	@[ -n "$(PYTHON)" ] || { echo "tfmtl2r needs Python 3.11, 3.12 or 3.13; found neither python3 of that age nor" \
+		"python3.13, python3.12, python3.11. Install one, or: make setup PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c '$(SUPPORTED)' || { echo "tfmtl2r needs Python 3.11, 3.12 or 3.13;" \
+		"$(PYTHON) is $$($(PYTHON) --version 2>&1)" >&2; exit 1; }
+	@echo "Creating .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv

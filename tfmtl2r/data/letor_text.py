@@ -1,0 +1,240 @@
+"""LETOR text, line by line: what a row may look like, and which line breaks the rule.
+
+A row is ``LABEL qid:QUERY ID:VALUE ID:VALUE ... # comment``: numbers in decimal, feature ids increasing, ``qid`` left
+out where a group file says how long the lists are. Blank lines and lines with a comment only are no rows.
+:mod:`tfmtl2r.data.letor_fast` reads the same rows many times faster and leaves every chunk that it does not understand
+to this module, which has the last word.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Iterable
+
+import numpy as np
+
+MAX_FEATURES = 100_000
+"""Feature ids above this are taken for a mistake, unless ``num_features`` allows them: rows become dense vectors."""
+FLOAT32_MAX = float(np.finfo(np.float32).max)
+_NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_INTEGER = re.compile(rb"[+-]?\d+")
+_QUOTED = 40
+
+
+@dataclasses.dataclass(frozen=True)
+class Grammar:
+    """What ids and rows are allowed to be.
+
+    Args:
+        qid: rows carry ``qid:QUERY``.
+        lowest: the lowest feature id, 0 or 1.
+        highest: the highest feature id.
+        stated: ``highest`` was asked for (``num_features``), for the error message.
+        comments: keep the text behind ``#``.
+    """
+
+    qid: bool = True
+    lowest: int = 1
+    highest: int = MAX_FEATURES
+    stated: bool = False
+    comments: bool = False
+
+
+@dataclasses.dataclass
+class Block:
+    """Consecutive rows, their features as one flat sequence of pairs.
+
+    Args:
+        labels: ``float32[n]``.
+        qids: ``int64[n]``; empty where rows carry none.
+        counts: ``int64[n]``, pairs per row.
+        ids: ``int32[pairs]``, as written.
+        values: ``float32[pairs]``.
+        lines: ``int64[n]``, the 1-based line of each row.
+        ordinals: ``int64[n]``, the number of each row in the file, rows that were left out counted.
+        rows: how many rows there were, those that were left out included.
+        comments: text behind ``#`` per row, where asked for.
+        problems: one message per row that was left out.
+    """
+
+    labels: np.ndarray
+    qids: np.ndarray
+    counts: np.ndarray
+    ids: np.ndarray
+    values: np.ndarray
+    lines: np.ndarray
+    ordinals: np.ndarray
+    rows: int
+    comments: list[str]
+    problems: list[str]
+
+
+class LetorError(ValueError):
+    """Text that is not LETOR; the message names file and line, what was expected, what came and what to do."""
+
+
+def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip: bool) -> Block:
+    """Reads whole lines one by one.
+
+    Args:
+        text: lines.
+        grammar: the rules.
+        place: file name, 1-based number of the first line, rows before it.
+        skip: leave out rows that break a rule and note why, rather than raise.
+
+    Raises:
+        LetorError: for the first row that breaks a rule.
+
+    >>> block = read_lines(b"2 qid:7 1:0.5 3:1\\n", Grammar(), ("a.txt", 1, 0), skip=False)
+    >>> block.labels.tolist(), block.qids.tolist(), block.ids.tolist(), block.values.tolist()
+    ([2.0], [7], [1, 3], [0.5, 1.0])
+    """
+    path, line, row = place
+    labels, qids, counts, ids, values, lines, ordinals, comments, problems = ([] for _ in range(9))
+    first = row
+    for number, raw in enumerate(text.split(b"\n"), start=line):
+        body, _, comment = raw.partition(b"#")
+        tokens = body.split()
+        if not tokens:
+            continue
+        row += 1
+        try:
+            label, qid, row_ids, row_values = _row(tokens, grammar)
+        except LetorError as error:
+            message = f"{path}:{number}: {error}"
+            if not skip:
+                raise LetorError(message) from None
+            problems.append(message)
+            continue
+        labels.append(label)
+        counts.append(len(row_ids))
+        lines.append(number)
+        ordinals.append(row - 1)
+        ids += row_ids
+        values += row_values
+        if qid is not None:
+            qids.append(qid)
+        if grammar.comments:
+            comments.append(comment_text(comment))
+    return Block(
+        np.array(labels, np.float32), np.array(qids, np.int64), np.array(counts, np.int64), np.array(ids, np.int32),
+        np.array(values, np.float64).astype(np.float32), np.array(lines, np.int64), np.array(ordinals, np.int64),
+        row - first, comments, problems,
+    )
+
+
+def comment_text(raw: bytes) -> str:
+    """The text behind ``#`` without surrounding blanks; bytes that are no UTF-8 become U+FFFD."""
+    return raw.strip().decode(errors="replace")
+
+
+def check_adjacent(block: Block, seen: dict[int, int], last: int | None, path: str) -> int | None:
+    """Checks that the rows of a query stand together.
+
+    Args:
+        block: the next rows of the file.
+        seen: query -> line of its first row, of all queries before; filled.
+        last: the query of the row before.
+        path: for the message.
+
+    Returns:
+        The query of the last row.
+
+    Raises:
+        LetorError: for a query that comes again after another one.
+    """
+    if not len(block.qids):
+        return last
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(block.qids)) + 1])
+    for qid, line in zip(block.qids[starts].tolist(), block.lines[starts].tolist(), strict=True):
+        if qid in seen and qid != last:
+            raise LetorError(
+                f"{path}:{line}: query {qid} comes again after other queries; its first row is line {seen[qid]}. "
+                "Expected the rows of a query to be adjacent: bring them together with sort=True (--sort)"
+            )
+        seen.setdefault(qid, line)
+        last = qid
+    return last
+
+
+def key_values(texts: Iterable[str]) -> dict[str, np.ndarray]:
+    """Comments such as ``docid = GX008 prob = 0.08`` as columns: numbers (missing: NaN) where all are, else text.
+
+    >>> columns = key_values(["docid = a prob = 0.5", "docid = b"])
+    >>> {name: values.tolist() for name, values in columns.items()}
+    {'docid': ['a', 'b'], 'prob': [0.5, nan]}
+    """
+    pattern = re.compile(r"([A-Za-z_]\w*)\s*=\s*(\S+)")
+    rows = [dict(pattern.findall(text)) for text in texts]
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: _column([row.get(name, "") for row in rows]) for name in names}
+
+
+def _column(texts: list[str]) -> np.ndarray:
+    if all(not text or _NUMBER.fullmatch(text.encode()) for text in texts):
+        return np.array([float(text) if text else math.nan for text in texts])
+    return np.array(texts, object)
+
+
+def _row(tokens: list[bytes], grammar: Grammar) -> tuple[float, int | None, list[int], list[float]]:
+    label = _number(tokens[0], "a label")
+    qid, start = None, 1
+    has_qid = len(tokens) > 1 and tokens[1].startswith(b"qid:")
+    if grammar.qid:
+        if not has_qid:
+            raise LetorError(
+                f"expected qid:QUERY behind the label, got {_show(tokens[1]) if len(tokens) > 1 else 'the line end'}; "
+                "for a file without queries give a group file (group=, --group) with the rows of each list"
+            )
+        qid, start = _qid(tokens[1][4:]), 2
+    elif has_qid:
+        raise LetorError(f"got {_show(tokens[1])}, but a group file was given: rows then carry no qid; leave it out")
+    ids: list[int] = []
+    values: list[float] = []
+    for token in tokens[start:]:
+        text, colon, value = token.partition(b":")
+        if not colon or not text.isdigit():
+            raise LetorError(f"expected ID:VALUE, got {_show(token)}")
+        ids.append(_feature_id(int(text) if len(text) < 19 else 10**18, ids[-1] if ids else None, grammar))
+        values.append(_number(value, f"the value of feature {ids[-1]}"))
+    return label, qid, ids, values
+
+
+def _feature_id(found: int, before: int | None, grammar: Grammar) -> int:
+    if found < grammar.lowest:
+        raise LetorError("feature id 0, but LETOR counts from 1; if this file counts from 0, say zero_based=True "
+                         "(--zero-based) for it and for every other split of it")
+    if found > grammar.highest:
+        width = grammar.highest + 1 - grammar.lowest
+        advice = f"expected {width} features (num_features)" if grammar.stated else (
+            f"expected at most {grammar.highest}, since rows become dense vectors; give num_features if this is meant")
+        raise LetorError(f"feature id {found}; {advice}")
+    if before is not None and found <= before:
+        what = "comes twice" if found == before else f"comes after {before}"
+        raise LetorError(f"feature id {found} {what}; expected increasing ids in a row")
+    return found
+
+
+def _qid(text: bytes) -> int:
+    if not _INTEGER.fullmatch(text) or not -(2**63) <= int(text[:30]) < 2**63:
+        raise LetorError(f"expected a 64-bit integer behind qid:, got {_show(text)}")
+    return int(text)
+
+
+def _number(text: bytes, what: str) -> float:
+    if _NUMBER.fullmatch(text):
+        value = float(text)
+        # Above the largest float32 by less than half a step still rounds to it, which NumPy's cast decides.
+        if abs(value) <= FLOAT32_MAX or np.isfinite(np.array(value).astype(np.float32, casting="same_kind")):
+            return value
+        raise LetorError(f"{what} is too large for float32: {_show(text)}; scale it down")
+    if text.lower().lstrip(b"+-") in (b"nan", b"inf", b"infinity"):
+        raise LetorError(f"expected {what} that is a finite number, got {_show(text)}; leave out a missing feature")
+    raise LetorError(f"expected {what} that is a number, got {_show(text)}")
+
+
+def _show(text: bytes) -> str:
+    shown = text[:_QUOTED].decode(errors="backslashreplace")
+    return repr(shown + ("..." if len(text) > _QUOTED else ""))
