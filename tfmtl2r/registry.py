@@ -191,7 +191,7 @@ def _plain(value: Any) -> Any:
 
 
 def _hints(constructor: Callable[..., Any]) -> dict[str, Any]:
-    target = constructor.__init__ if inspect.isclass(constructor) else constructor  # type: ignore[misc]
+    target = constructor.__init__ if inspect.isclass(constructor) else constructor
     try:
         return inspect.get_annotations(target, eval_str=True)
     except NameError:  # an annotation of a name that is only imported for type checking

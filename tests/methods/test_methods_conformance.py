@@ -26,6 +26,7 @@ def signals(rows, losses=None, present=None, seed=0):
         preference=tf.fill([tasks], tf.constant(1.0 / tasks, tf.float64)),
         present=tf.constant([True] * tasks if present is None else present),
         gram=tf.constant(rows @ rows.T),
+        cross=tf.constant(rows @ rows.T),
         step=tf.constant(0, tf.int64),
         epoch=tf.constant(0, tf.int64),
         seed=tf.constant([seed, 0], tf.int32),
@@ -35,7 +36,7 @@ def signals(rows, losses=None, present=None, seed=0):
 def update(method, rows, **kwargs):
     """One step as the trainer computes it, with a present mask."""
     given = signals(rows, **kwargs)
-    state = {key: tf.constant(value) for key, value in method.initial_state(len(rows)).items()}
+    state = {key: tf.constant(value) for key, value in method.initial_state(*rows.shape).items()}
     if isinstance(method, JacobianMethod):
         return merge(method, tf.constant(rows), given, state)[0].numpy()
     return weigh(method, given, state)[0].numpy() @ rows
@@ -65,7 +66,7 @@ class TestEveryMethod:
 
         @tf.function(autograph=False)
         def step(gram, rows):
-            state = {key: tf.constant(value) for key, value in method.initial_state(4).items()}
+            state = {key: tf.constant(value) for key, value in method.initial_state(4, 30).items()}
             if isinstance(method, JacobianMethod):
                 return merge(method, rows, dataclasses.replace(given, gram=gram), state)[0]
             weights, _ = weigh(method, dataclasses.replace(given, gram=gram), state)

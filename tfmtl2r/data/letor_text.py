@@ -17,7 +17,8 @@ import numpy as np
 
 MAX_FEATURES = 100_000
 """Feature ids above this are taken for a mistake, unless ``num_features`` allows them: rows become dense vectors."""
-FLOAT32_MAX = float(np.finfo(np.float32).max)
+FLOAT32_LIMIT = (2 - 2**-24) * 2.0**127
+"""From here on a number rounds to an infinite float32."""
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _INTEGER = re.compile(rb"[+-]?\d+")
 _QUOTED = 40
@@ -92,7 +93,14 @@ def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip:
     ([2.0], [7], [1, 3], [0.5, 1.0])
     """
     path, line, row = place
-    labels, qids, counts, ids, values, lines, ordinals, comments, problems = ([] for _ in range(9))
+    labels: list[float] = []
+    qids: list[int] = []
+    counts: list[int] = []
+    ids: list[int] = []
+    values: list[float] = []
+    places: list[tuple[int, int]] = []
+    comments: list[str] = []
+    problems: list[str] = []
     first = row
     for number, raw in enumerate(text.split(b"\n"), start=line):
         body, _, comment = raw.partition(b"#")
@@ -110,18 +118,17 @@ def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip:
             continue
         labels.append(label)
         counts.append(len(row_ids))
-        lines.append(number)
-        ordinals.append(row - 1)
+        places.append((number, row - 1))
         ids += row_ids
         values += row_values
         if qid is not None:
             qids.append(qid)
         if grammar.comments:
             comments.append(comment_text(comment))
+    lines, ordinals = np.array(places, np.int64).reshape(-1, 2).T
     return Block(
         np.array(labels, np.float32), np.array(qids, np.int64), np.array(counts, np.int64), np.array(ids, np.int32),
-        np.array(values, np.float64).astype(np.float32), np.array(lines, np.int64), np.array(ordinals, np.int64),
-        row - first, comments, problems,
+        np.array(values, np.float32), lines, ordinals, row - first, comments, problems,
     )
 
 
@@ -197,7 +204,9 @@ def _row(tokens: list[bytes], grammar: Grammar) -> tuple[float, int | None, list
         text, colon, value = token.partition(b":")
         if not colon or not text.isdigit():
             raise LetorError(f"expected ID:VALUE, got {_show(token)}")
-        ids.append(_feature_id(int(text) if len(text) < 19 else 10**18, ids[-1] if ids else None, grammar))
+        digits = text.lstrip(b"0") or b"0"
+        found = int(digits) if len(digits) < 19 else 10**18
+        ids.append(_feature_id(found, ids[-1] if ids else None, grammar))
         values.append(_number(value, f"the value of feature {ids[-1]}"))
     return label, qid, ids, values
 
@@ -218,16 +227,20 @@ def _feature_id(found: int, before: int | None, grammar: Grammar) -> int:
 
 
 def _qid(text: bytes) -> int:
-    if not _INTEGER.fullmatch(text) or not -(2**63) <= int(text[:30]) < 2**63:
-        raise LetorError(f"expected a 64-bit integer behind qid:, got {_show(text)}")
-    return int(text)
+    if _INTEGER.fullmatch(text):
+        # Leading zeros are cut off first: int() refuses thousands of digits.
+        digits = text.lstrip(b"+-").lstrip(b"0") or b"0"
+        value = int(digits) if len(digits) < 20 else 2**64
+        value = -value if text.startswith(b"-") else value
+        if -(2**63) <= value < 2**63:
+            return value
+    raise LetorError(f"expected a 64-bit integer behind qid:, got {_show(text)}")
 
 
 def _number(text: bytes, what: str) -> float:
     if _NUMBER.fullmatch(text):
         value = float(text)
-        # Above the largest float32 by less than half a step still rounds to it, which NumPy's cast decides.
-        if abs(value) <= FLOAT32_MAX or np.isfinite(np.array(value).astype(np.float32, casting="same_kind")):
+        if abs(value) < FLOAT32_LIMIT:
             return value
         raise LetorError(f"{what} is too large for float32: {_show(text)}; scale it down")
     if text.lower().lstrip(b"+-") in (b"nan", b"inf", b"infinity"):

@@ -30,6 +30,8 @@ class Signals:
         preference: ``float32[T]``, importance of each task, >= 0, sum 1.
         present: ``bool[T]``, False for a task without a single usable label in the batch.
         gram: ``float32[T, T]``, inner products of the task gradients, for methods that need it.
+        cross: ``float32[T, T]``, inner products ``<g_i, h_j>`` of the gradients of two independent halves of the batch,
+            for methods that need a second batch.
         step: ``int64``, training steps done so far.
         epoch: ``int64``, epochs done so far.
         seed: ``int32[2]``, for stateless randomness: a function of the ranker's seed and the step.
@@ -39,6 +41,7 @@ class Signals:
     preference: Any
     present: Any
     gram: Any = None
+    cross: Any = None
     step: Any = 0
     epoch: Any = 0
     seed: Any = (0, 0)
@@ -49,7 +52,9 @@ class Method:
     """Base of all methods.
 
     Class attributes that a method declares:
-        needs: ``"gram"`` or ``"rows"`` (the gradients), or nothing for a scalarisation.
+        needs: ``"gram"`` or ``"rows"`` (the gradients), or nothing for a scalarisation; ``"losses_after"`` if
+            :meth:`learn` wants the losses of the same batch after the update; ``"second_batch"`` if it wants
+            ``Signals.cross``.
         modes: where its gradients may be taken, ``"parameters"`` or ``"features"`` (at the cut of the architecture).
         positive_losses: it divides by losses or takes their logarithm.
         takes_preference: it reads ``Signals.preference``; unequal task weights with another method are an error.
@@ -60,9 +65,20 @@ class Method:
     positive_losses: ClassVar[bool] = False
     takes_preference: ClassVar[bool] = False
 
-    def initial_state(self, num_tasks: int) -> State:
-        """The state before the first step: name -> array."""
+    def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
+        """The state before the first step: name -> array.
+
+        While a task is absent, its row of every ``[T, ...]`` array (row and column of ``[T, T]``) stands still.
+
+        Args:
+            num_tasks: T.
+            num_parameters: P, for methods that need the gradients themselves.
+        """
         return {}
+
+    def learn(self, losses_after: Any, signals: Signals, state: State) -> State:
+        """The next state, once the losses ``[T]`` of the same batch after the update are known."""
+        raise NotImplementedError
 
 
 class Scalarisation(Method):

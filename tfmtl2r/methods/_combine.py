@@ -11,29 +11,37 @@ from tfmtl2r.methods._base import JacobianMethod, Method, Signals, State
 
 
 def weigh(method: Method, signals: Signals, state: State) -> tuple[Any, State]:
-    """Task weights of a method, with what holds for all of them: an absent task weighs 0 and leaves no trace.
+    """Task weights of a method, with what holds for all of them: an absent task weighs 0 and its state stands still.
 
     Returns:
-        ``float32[T]`` (or the precision of the losses) without gradient, and the next state; when no task is present
-        the state is the old one.
+        ``float32[T]`` (or the precision of the losses) without gradient, and the next state.
     """
     weights, after = method.weigh(signals, state)  # type: ignore[attr-defined]
     weights = tf.stop_gradient(tf.cast(weights, signals.losses.dtype))
-    return tf.where(signals.present, weights, 0.0), _unless_idle(signals, state, after)
+    return tf.where(signals.present, weights, 0.0), standing_still(signals.present, state, after)
 
 
 def merge(method: JacobianMethod, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
     """The update of a method that needs the gradients; absent tasks enter as rows of zeros."""
     rows = tf.where(signals.present[:, None], rows, tf.zeros_like(rows))
     update, after = method.combine(rows, signals, state)
-    return tf.stop_gradient(update), _unless_idle(signals, state, after)
+    return tf.stop_gradient(update), standing_still(signals.present, state, after)
 
 
-def _unless_idle(signals: Signals, before: State, after: State) -> State:
-    if not before:
-        return after
-    some = tf.reduce_any(signals.present)
-    return {key: tf.where(some, after[key], before[key]) for key in before}
+def standing_still(present: Any, before: State, after: State) -> State:
+    """The next state, with what belongs to absent tasks as it was; all of it when no task is present."""
+    tasks = present.shape[0]
+    some = tf.reduce_any(present)
+    kept = {}
+    for key, old in before.items():
+        old = tf.convert_to_tensor(old)
+        moves = some
+        if old.shape.rank and old.shape[0] == tasks:
+            moves = tf.reshape(present, [tasks] + [1] * (old.shape.rank - 1))
+            if old.shape.rank == 2 and old.shape[1] == tasks:
+                moves = moves & present[None, :]
+        kept[key] = tf.stop_gradient(tf.where(moves, tf.cast(after[key], old.dtype), old))
+    return kept
 
 
 def combine(method: Method, jacobian: Any, losses: Any = None, preference: Any = None, seed: int = 0) -> np.ndarray:
@@ -73,11 +81,12 @@ def combine(method: Method, jacobian: Any, losses: Any = None, preference: Any =
         preference=tf.constant(preference / preference.sum()),
         present=tf.ones([tasks], tf.bool),
         gram=tf.constant(rows @ rows.T),
+        cross=tf.constant(rows @ rows.T),
         step=tf.constant(0, tf.int64),
         epoch=tf.constant(0, tf.int64),
         seed=tf.constant([seed, 0], tf.int32),
     )
-    state = {key: tf.constant(value) for key, value in method.initial_state(tasks).items()}
+    state = {key: tf.constant(value) for key, value in method.initial_state(tasks, rows.shape[1]).items()}
     if isinstance(method, JacobianMethod):
         return merge(method, tf.constant(rows), signals, state)[0].numpy()
     return weigh(method, signals, state)[0].numpy() @ rows

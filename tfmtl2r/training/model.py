@@ -43,6 +43,10 @@ class MultiTaskRanker(keras.Model):
     {'click': [2, 3], 'buy': [2, 3]}
     """
 
+    method_state: MethodState
+    _engine: Engine | None = None
+    _trackers: Trackers | None = None
+
     def __init__(
         self,
         architecture: Any,
@@ -130,8 +134,8 @@ class MultiTaskRanker(keras.Model):
         if hasattr(self, "method_state"):
             del self.method_state
         self.method_state = MethodState(method, values)
-        self._engine: Engine | None = None
-        self._trackers: Trackers | None = None
+        self._engine = None
+        self._trackers = None
         self._retrace()
 
     def _retrace(self) -> None:
@@ -256,7 +260,7 @@ class MultiTaskRanker(keras.Model):
     @property
     def metrics(self) -> list[Any]:
         """The running means that Keras resets at the start of an epoch."""
-        return self._trackers.all() if getattr(self, "_trackers", None) is not None else []
+        return [] if self._trackers is None else self._trackers.all()
 
     # -- saving ----------------------------------------------------------------------------------------------------
 

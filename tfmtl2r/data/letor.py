@@ -1,0 +1,201 @@
+"""LETOR/SVMlight files become lists: :func:`read_letor`."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from tfmtl2r.data import letor_cache
+from tfmtl2r.data.letor_cache import Parsed
+from tfmtl2r.data.letor_stream import LetorOptions, Tally, pieces
+from tfmtl2r.data.letor_text import LetorError, key_values
+from tfmtl2r.data.lists import Lists
+
+__all__ = ["LetorError", "LetorReport", "prepare_letor", "read_letor", "read_letor_with_report"]
+
+COLUMNS = ("features", "label", "qid")
+
+
+@dataclasses.dataclass(frozen=True)
+class LetorReport:
+    """What became of a file.
+
+    Args:
+        path: the file.
+        rows: rows that were read.
+        skipped: malformed rows that were left out (``on_error="skip"``).
+        problems: what was wrong with the first 20 of them, with file and line.
+        num_features: F.
+        from_cache: the text was not parsed this time.
+        cache_file: the parsed form, if there is one.
+    """
+
+    path: str
+    rows: int
+    skipped: int
+    problems: tuple[str, ...]
+    num_features: int
+    from_cache: bool
+    cache_file: str | None
+
+
+def read_letor(
+    path: str | Path,
+    *,
+    group: str | Path | None = None,
+    on_error: str = "raise",
+    sort: bool = False,
+    cache_dir: str | Path | None = None,
+    num_features: int | None = None,
+    zero_based: bool | None = None,
+    comments: bool = False,
+) -> Lists:
+    """Reads a LETOR/SVMlight file: rows ``LABEL qid:QUERY ID:VALUE ... # comment``.
+
+    Columns: ``features`` float32 ``[N, F]``, feature id i at place ``i - 1`` (``i`` if ``zero_based``) and 0 where a
+    row lacks it; ``label`` float32 ``[N]``; ``qid`` int64 ``[N]``, the list id. Values are rounded to float32.
+
+    Args:
+        path: text, ``.gz`` or ``.bz2``.
+        group: a file with the number of rows of each list, one per line (LightGBM's ``.query``), where rows carry no
+            qid; lists are then called 0, 1, 2, ...
+        on_error: ``"raise"`` for the first malformed row, or ``"skip"``: leave such rows out, count them, and log how
+            many there were. What concerns the whole file (no rows, a truncated archive, rows of a query that are
+            not adjacent) is an error either way.
+        sort: bring the rows of a query together; lists stand in the order in which they first appear.
+        cache_dir: folder that keeps the parsed form, named by content and options; parsed again when damaged.
+        num_features: F; the highest id in the file if not given. Give it where splits must agree.
+        zero_based: ids count from 0 (True) or from 1 (False). None takes them to count from 1, which is the rule of
+            LETOR: a feature id 0 is then an error, and a sparse file, which might hide a zero-based one, a warning.
+            Nothing is ever guessed from the smallest id, which would move the columns of one split and not the next.
+        comments: turn comments such as ``#docid = X prob = 0.1`` into columns, numbers where all are; a key that is
+            also one of the columns above gets ``comment_`` before it.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        LetorError: for malformed text, naming file and line, what was expected, what came and what to do.
+
+    >>> import tempfile
+    >>> file = Path(tempfile.mkdtemp()) / "train.txt"
+    >>> _ = file.write_text("2 qid:7 1:0.5 3:1 # a\\n0 qid:7 2:4\\n1 qid:8 1:1 2:2 3:3\\n")
+    >>> lists = read_letor(file, zero_based=False)
+    >>> lists.ids.tolist(), lists.sizes.tolist(), lists.columns["features"][0].tolist()
+    ([7, 8], [2, 1], [0.5, 0.0, 1.0])
+    """
+    options = LetorOptions(_text(group), on_error, sort, num_features, zero_based, comments)
+    return read_letor_with_report(path, options, cache_dir)[0]
+
+
+def read_letor_with_report(
+    path: str | Path, options: LetorOptions | None = None, cache_dir: str | Path | None = None
+) -> tuple[Lists, LetorReport]:
+    """Like :func:`read_letor`, with what was left out.
+
+    Args:
+        path: text, ``.gz`` or ``.bz2``.
+        options: the other arguments of ``read_letor``.
+        cache_dir: folder that keeps the parsed form.
+    """
+    path, options = Path(path), options or LetorOptions()
+    if cache_dir is None:
+        tally = Tally()
+        parsed = _collected(path, options, tally)
+        return _lists(parsed, options), _report(path, tally, False, None)
+    target = letor_cache.cache_file(cache_dir, path, options)
+    found = letor_cache.read(target)
+    cached = found is not None
+    if found is None:
+        _parse_into(path, options, target)
+        found = letor_cache.read(target)
+        if found is None:
+            raise OSError(f"{target}: cannot be read back although it has just been written; check the disk")
+    parsed, tally = found
+    return _lists(parsed, options), _report(path, tally, cached, target)
+
+
+def prepare_letor(path: str | Path, cache_dir: str | Path, options: LetorOptions | None = None) -> Path:
+    """Parses a file into the cache, in memory that does not grow with the file, unless it is there already.
+
+    Args:
+        path: text, ``.gz`` or ``.bz2``.
+        cache_dir: folder that keeps the parsed form.
+        options: the other arguments of ``read_letor``.
+
+    Returns:
+        The cache file, which :func:`read_letor` finds by itself.
+    """
+    path, options = Path(path), options or LetorOptions()
+    target = letor_cache.cache_file(cache_dir, path, options)
+    if not target.is_file():
+        _parse_into(path, options, target)
+    return target
+
+
+def _parse_into(path: Path, options: LetorOptions, target: Path) -> None:
+    tally = Tally()
+    letor_cache.write(target, pieces(path, options, tally), tally)
+    if letor_cache.cache_file(target.parent, path, options) != target:
+        target.unlink(missing_ok=True)
+        raise LetorError(f"{path}: the file changed while it was read; read it again when it is complete")
+
+
+def _collected(path: Path, options: LetorOptions, tally: Tally) -> Parsed:
+    parts = list(pieces(path, options, tally))
+    features = np.zeros((tally.rows, tally.num_features), np.float32)
+    first = 0
+    for part in parts:
+        rows, width = part.features.shape
+        features[first : first + rows, :width] = part.features
+        first += rows
+    return Parsed(
+        np.concatenate([part.labels for part in parts]),
+        np.concatenate([part.qids for part in parts]),
+        features,
+        np.concatenate([part.ordinals for part in parts]),
+        [comment for part in parts for comment in part.comments],
+    )
+
+
+def _lists(parsed: Parsed, options: LetorOptions) -> Lists:
+    order: np.ndarray | slice = slice(None)
+    if options.sort:
+        _, first, number = np.unique(parsed.qids, return_index=True, return_inverse=True)
+        # first[number]: where the query of each row appears first, so that lists keep that order.
+        order = np.argsort(first[number], kind="stable")
+    qids = parsed.qids[order]
+    starts = np.concatenate([[0], np.flatnonzero(np.diff(qids)) + 1])
+    columns = {"features": parsed.features[order], "label": parsed.labels[order], "qid": qids}
+    for name, values in (key_values(parsed.comments) if options.comments else {}).items():
+        columns[f"comment_{name}" if name in COLUMNS else name] = values[order]
+    return Lists(columns, np.concatenate([starts, [len(qids)]]), qids[starts], list_id="qid",
+                 source_rows=parsed.ordinals[order])
+
+
+def _report(path: Path, tally: Tally, cached: bool, target: Path | None) -> LetorReport:
+    return LetorReport(str(path), tally.rows, tally.skipped, tuple(tally.problems), tally.num_features, cached,
+                       None if target is None else str(target))
+
+
+def _text(path: str | Path | None) -> str | None:
+    return None if path is None else os.fspath(path)
+
+
+def expand(paths: Iterator[str] | list[str]) -> list[Path]:
+    """Files as they are, and for a folder its ``.txt``, ``.txt.gz`` and ``.txt.bz2`` files, sorted.
+
+    Raises:
+        FileNotFoundError: for a path that does not exist, or a folder without such files.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        inside = sorted(f for f in path.glob("**/*") if f.name.endswith((".txt", ".txt.gz", ".txt.bz2")))
+        if path.is_dir() and not inside:
+            raise FileNotFoundError(f"{path}: the folder has no .txt, .txt.gz or .txt.bz2 file")
+        if not path.exists():
+            raise FileNotFoundError(f"{path}: there is no such file or folder")
+        files += inside if path.is_dir() else [path]
+    return files

@@ -1,0 +1,161 @@
+"""Parsed LETOR files in Parquet: written once, checked on every read.
+
+One file per content and options. It is written beside its final name and renamed when it is complete, so that an
+interrupted parse leaves nothing that would be read. Every page carries a checksum; a file that fails it, or that is
+not complete, is reported and parsed again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import logging
+import os
+import uuid
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+import pyarrow.parquet
+
+from tfmtl2r.data.letor_stream import LetorOptions, Piece, Tally
+
+VERSION = 1
+ROW_GROUP = 1 << 24
+"""Bytes of features that are collected before a row group is written."""
+_KEY = b"tfmtl2r.letor"
+log = logging.getLogger("tfmtl2r")
+
+
+@dataclasses.dataclass
+class Parsed:
+    """All rows of a file in memory: ``float32[N]``, ``int64[N]``, ``float32[N, F]``, ``int64[N]``, N texts or none."""
+
+    labels: np.ndarray
+    qids: np.ndarray
+    features: np.ndarray
+    ordinals: np.ndarray
+    comments: list[str]
+
+
+def cache_file(folder: str | Path, path: Path, options: LetorOptions) -> Path:
+    """Where the parsed form of a file belongs: named by its content, the group file's content and the options."""
+    described = dataclasses.asdict(options) | {"version": VERSION, "group": None}
+    if options.group is not None:
+        described["group"] = content_hash(Path(options.group))
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode() + content_hash(path).encode())
+    return Path(folder) / f"letor-{digest.hexdigest()[:32]}.parquet"
+
+
+def content_hash(path: Path) -> str:
+    """SHA-256 of a file's bytes."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write(target: Path, parts: Iterable[Piece], tally: Tally) -> None:
+    """Writes a stream of rows, in memory that does not grow with the file.
+
+    Args:
+        target: the final name; it appears only when everything is written.
+        parts: the rows; ``tally`` is complete when they end.
+        tally: kept in the footer.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    temporary = target.with_name(f".{target.stem}-{uuid.uuid4().hex}.tmp")
+    try:
+        with pyarrow.parquet.ParquetWriter(
+            temporary, _SCHEMA, use_dictionary=False, compression="lz4", write_page_checksum=True, write_statistics=False
+        ) as writer:
+            for table in _row_groups(parts):
+                writer.write_table(table)
+            writer.add_key_value_metadata({_KEY: json.dumps(dataclasses.asdict(tally))})
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read(path: Path) -> tuple[Parsed, Tally] | None:
+    """Reads a cache file.
+
+    Returns:
+        None if there is none, or, with a warning, if it is damaged.
+    """
+    if not path.is_file():
+        return None
+    try:
+        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
+            tally = Tally(**json.loads((file.metadata.metadata or {})[_KEY]))
+            return _read(file, tally), tally
+    except (OSError, ValueError, KeyError, TypeError) as error:  # Arrow's errors are among these
+        log.warning("%s: the cache file is damaged (%s: %s); the text is parsed again", path, type(error).__name__,
+                    str(error).split("\n")[0])
+        return None
+
+
+_SCHEMA = pyarrow.schema({
+    "label": pyarrow.float32(), "qid": pyarrow.int64(), "ordinal": pyarrow.int64(), "comment": pyarrow.string(),
+    # The bytes of a row's float32 vector: read back at the speed of a copy, where lists of floats are not.
+    "features": pyarrow.binary(),
+})
+
+
+def _row_groups(parts: Iterable[Piece]) -> Iterable[pyarrow.Table]:
+    kept: list[pyarrow.Table] = []
+    size = 0
+    for piece in parts:
+        kept.append(_table(piece))
+        size += piece.features.nbytes
+        if size >= ROW_GROUP:
+            yield pyarrow.concat_tables(kept).combine_chunks()
+            kept, size = [], 0
+    if kept:
+        yield pyarrow.concat_tables(kept).combine_chunks()
+
+
+def _table(piece: Piece) -> pyarrow.Table:
+    rows, width = piece.features.shape
+    offsets = np.arange(rows + 1, dtype=np.int32) * (4 * width)
+    content = np.ascontiguousarray(piece.features, "<f4")
+    features = pyarrow.BinaryArray.from_buffers(
+        pyarrow.binary(), rows, [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(content)]
+    )
+    comments = pyarrow.array(piece.comments or [None] * rows, pyarrow.string())
+    columns: list[Any] = [piece.labels, piece.qids, piece.ordinals]
+    return pyarrow.Table.from_arrays([*map(pyarrow.array, columns), comments, features], schema=_SCHEMA)
+
+
+def _read(file: pyarrow.parquet.ParquetFile, tally: Tally) -> Parsed:
+    if file.metadata.num_rows != tally.rows:
+        raise ValueError(f"{file.metadata.num_rows} rows where {tally.rows} were written")
+    features = np.zeros((tally.rows, tally.num_features), np.float32)
+    groups, first = [], 0
+    for number in range(file.num_row_groups):
+        table = file.read_row_group(number)
+        groups.append(table.drop_columns(["features"]))
+        for chunk in table["features"].chunks:
+            _fill(features[first : first + len(chunk)], chunk)
+            first += len(chunk)
+    rest = pyarrow.concat_tables(groups)
+    labels, qids, ordinals = (rest[name].to_numpy() for name in ("label", "qid", "ordinal"))
+    comments = [] if rest["comment"].null_count else rest["comment"].to_pylist()
+    return Parsed(labels, qids, features, ordinals, comments)
+
+
+def _fill(target: np.ndarray, chunk: pyarrow.BinaryArray) -> None:
+    """Copies rows of bytes into a matrix; rows that were written before the file showed its full width are shorter."""
+    offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
+    content = np.frombuffer(chunk.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]].view("<f4")
+    widths = np.diff(offsets) // 4
+    if (widths == widths[0]).all():
+        target[:, : widths[0]] = content.reshape(len(chunk), widths[0])
+        return
+    rows = np.repeat(np.arange(len(chunk)), widths)
+    target[rows, np.arange(len(content)) - np.repeat(np.cumsum(widths) - widths, widths)] = content
