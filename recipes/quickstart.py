@@ -14,12 +14,22 @@ import time
 import numpy as np
 
 import tfmtl2r
+from tfmtl2r._backend import keras
 from tfmtl2r.data.columns import feature_values
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.report.evaluation import bootstrap
 from tfmtl2r.report.plots import bars
 from tfmtl2r.report.tables import results_table, show
 from tfmtl2r.report.trivial import trivial_results
+
+class Progress(keras.callbacks.Callback):
+    """A line per epoch: the number a run is chosen by, and each task's own."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        """Prints the validation metrics."""
+        tasks = "  ".join(f"{task.name} {logs[f'val_{task.name}_ndcg@5']:.3f}" for task in self.model.tasks)
+        print(f"  epoch {epoch + 1}: validation NDCG@5 {logs['val_blend']:.4f}  ({tasks})", flush=True)
+
 
 RANKERS = {
     "equal weights": {"method": "linear_scalarization"},
@@ -43,17 +53,18 @@ def main() -> None:
     for name, settings in RANKERS.items():
         print(f"\ntraining: {name}")
         experiment = Experiment(
-            name=f"quickstart-{name.replace(' ', '-')}", seed=options.seed, epochs=options.epochs,
-            architecture={"name": "shared_bottom", "units": [256, 128], "dropout": 0.3}, **settings,
+            name=f"quickstart-{name.replace(' ', '-')}", seed=options.seed, epochs=options.epochs, patience=0,
+            architecture={"name": "shared_bottom", "units": [256, 128], "dropout": 0.3},
+            telemetry_every=20, overwrite=True, **settings,
         )
-        models[name], cards[name] = experiment.run(verbose=2, dataset=dataset)
+        models[name], cards[name] = experiment.run(verbose=0, dataset=dataset, callbacks=[Progress()])
         rows[name] = cards[name].results["test"]
-    best = max(cards, key=lambda name: max(cards[name].history["val_blend"]))
+    best = max(cards, key=lambda name: cards[name].history["val_blend"][-1])
 
     print()
     ndcg = dict.fromkeys(dataset.default_tasks, "ndcg@5")
     show(results_table(rows, "NDCG@5 on the test lists (lists without a relevant item skipped)", metrics=ndcg))
-    compare(rows, f"quickstart-{best.replace(' ', '-')}", best)
+    compare(rows, cards)
     bars(rows, ndcg, "runs/quickstart.png")
 
     version = tfmtl2r.export(models[best], "saved_models/quickstart")
@@ -63,12 +74,19 @@ def main() -> None:
     print(f"done in {time.perf_counter() - start:.0f} s")
 
 
-def compare(rows: dict, run: str, name: str) -> None:
-    """Prints the paired gain over popularity, with its interval."""
-    ours = np.load(f"runs/{run}/per_list.npz")
-    for task in ("click", "long_view"):
-        gain, low, high = bootstrap(ours[f"test/{task}/ndcg@5"], rows["popularity"][task]["ndcg@5"]["per_list"])
-        print(f"{task}: {name} - popularity = {gain:+.4f}, 95 % interval [{low:+.4f}, {high:+.4f}] (paired bootstrap)")
+def compare(rows: dict, cards: dict) -> None:
+    """Prints paired differences per list with their intervals: against popularity, and between the two rankers."""
+    ours = {name: np.load(f"runs/{card.name}/per_list.npz") for name, card in cards.items()}
+    popularity = rows["popularity"]
+    pairs = [(name, "popularity") for name in ours] + [("mgda", "equal weights")]
+    print("paired differences over test lists, 95 % bootstrap intervals:")
+    for first, second in pairs:
+        for task in ("click", "long_view"):
+            key = f"test/{task}/ndcg@5"
+            other = popularity[task]["ndcg@5"]["per_list"] if second == "popularity" else ours[second][key]
+            gain, low, high = bootstrap(ours[first][key], other)
+            verdict = "better" if low > 0 else "worse" if high < 0 else "no clear difference"
+            print(f"  {task:<9} {first} - {second}: {gain:+.4f} [{low:+.4f}, {high:+.4f}]  {verdict}")
 
 
 def score_a_request(version, dataset, lists) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,12 +17,10 @@ from tfmtl2r.data import Lists, batches, cut_report, datasets
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.losses._base import default_name
 from tfmtl2r.report.evaluation import Score, evaluate
-from tfmtl2r.report.run_card import PER_LIST, RunCard, checked_name, peak_memory_mb
+from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard, checked_name, peak_memory_mb
 from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
-
-_log = logging.getLogger("tfmtl2r")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,6 +47,7 @@ class Experiment:
         steps_per_execution: training steps per call into the graph.
         seed: of weights, order and everything random.
         directory: where runs are kept.
+        overwrite: replace an earlier run of the same name; otherwise it is an error.
     """
 
     name: str
@@ -69,6 +68,7 @@ class Experiment:
     steps_per_execution: int = 1
     seed: int = 0
     directory: str = "runs"
+    overwrite: bool = False
 
     def __post_init__(self) -> None:
         checked_name(self.name)
@@ -101,16 +101,23 @@ class Experiment:
         )
         return model
 
-    def run(self, verbose: int | str = "auto", dataset: Any = None) -> tuple[MultiTaskRanker, RunCard]:
+    def run(
+        self, verbose: int | str = "auto", dataset: Any = None, callbacks: Sequence[Any] = ()
+    ) -> tuple[MultiTaskRanker, RunCard]:
         """Trains, evaluates on the test split and writes the run's folder.
 
         Args:
             verbose: of Keras' ``fit``: 0 silent, 1 a progress bar, 2 a line per epoch.
             dataset: the data set, where a caller already has it.
+            callbacks: Keras callbacks of your own.
 
         Returns:
             The trained ranker (its best epoch, with ``patience``) and the run card.
+
+        Raises:
+            ValueError: when a run of this name exists and ``overwrite`` is off, or labels do not suit their loss.
         """
+        self._make_room()
         dataset = dataset or self.dataset()
         model = self.model(dataset)
         train, vali = (dataset.lists(split) for split in ("train", "vali"))
@@ -118,17 +125,17 @@ class Experiment:
         options = {"batch_size": self.batch_size}
         cut = {"list_limit": self.list_limit, "truncate": self.truncate} if self.list_limit else {}
         clock = _StepClock()
-        callbacks: list[Any] = [clock]
+        watchers: list[Any] = [clock, *callbacks]
         if self.telemetry_every:
-            callbacks.append(TensorBoard(self.folder / "logs", self.telemetry_every))
+            watchers.append(TensorBoard(self.folder / "logs", self.telemetry_every))
         if self.patience:
-            callbacks.append(keras.callbacks.EarlyStopping(
+            watchers.append(keras.callbacks.EarlyStopping(
                 monitor="val_blend", mode="max", patience=self.patience, restore_best_weights=True
             ))
         history = model.fit(
             batches(train, model.tasks, model.features, shuffle=True, seed=self.seed, **options, **cut),
             validation_data=batches(vali, model.tasks, model.features, **options),
-            epochs=self.epochs, callbacks=callbacks, verbose=verbose,
+            epochs=self.epochs, callbacks=watchers, verbose=verbose,
         ).history
         card = RunCard(name=self.name, config=self.config(), history=history)
         card.data = {split: _describe(dataset.lists(split)) for split in ("train", "vali", "test")}
@@ -140,6 +147,16 @@ class Experiment:
         record(card, "test", score(model, dataset.lists("test"), self.batch_size), self.folder)
         card.save(self.folder)
         return model, card
+
+    def _make_room(self) -> None:
+        """Removes what an earlier run of this name left, and nothing else."""
+        if not (self.folder / FILE).exists():
+            return
+        if not self.overwrite:
+            raise ValueError(f"{self.folder} holds a run already: choose another name, or overwrite it")
+        for file in (FILE, PER_LIST, "model.keras"):
+            (self.folder / file).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "logs", ignore_errors=True)
 
     def config(self) -> dict[str, Any]:
         """This experiment as plain data."""

@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from typing import Any
 
 RESERVED = ("list_size",)
-TRANSFORMS = ("none", "log1p", "signed_log1p")
+TRANSFORMS = ("none", "log1p", "signed_log1p", "log", "log_negative")
+LOG_OFFSET = 0.01
+"""What ``"log"`` adds, so that 0 has a logarithm; allRank's number."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,38 +25,79 @@ class Dense:
         name: column and serving input.
         shape: ``()`` for a number, ``(D,)`` for a vector per item.
         context: True for a feature of the whole list (``[B]``), False for one of each item (``[B, L]``).
-        transform: ``"none"``, ``"log1p"`` (>= 0) or ``"signed_log1p"`` (sign(x) log(1 + |x|)), before normalisation.
+        transform: before normalisation: ``"none"``, ``"log1p"`` (x >= 0), ``"signed_log1p"`` (sign(x) log(1 + |x|)),
+            ``"log"`` (log(x + .01), x >= 0) or ``"log_negative"`` (log(.01 - x), x <= 0); one for all components, or a
+            tuple with one for each.
         mean, variance: statistics after the transform, one number per component; fitted on the training split.
         clip: normalised values are kept within this many standard deviations.
+        quantiles: ``(0.01, 0.99)`` fits ``low`` and ``high`` as these quantiles of the training split.
+        low, high: raw values are kept within these bounds, one number per component, before the transform.
     """
 
     name: str
     shape: tuple[int, ...] = ()
     context: bool = False
-    transform: str = "none"
+    transform: str | tuple[str, ...] = "none"
     mean: tuple[float, ...] | None = None
     variance: tuple[float, ...] | None = None
     clip: float = 10.0
+    quantiles: tuple[float, float] | None = None
+    low: tuple[float, ...] | None = None
+    high: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(d) for d in self.shape))
-        if self.transform not in TRANSFORMS:
-            raise ValueError(f"feature {self.name!r}: transform must be one of {', '.join(TRANSFORMS)}, "
-                             f"not {self.transform!r}")
         if len(self.shape) > 1:
             raise ValueError(f"feature {self.name!r}: shape must be () or (D,), not {self.shape}")
-        for field in ("mean", "variance"):
+        self._check_transform()
+        for field in ("mean", "variance", "low", "high"):
             values = getattr(self, field)
             if values is not None:
                 values = tuple(float(v) for v in values)
                 if len(values) != self.width:
                     raise ValueError(f"feature {self.name!r}: {field} has {len(values)} numbers, expected {self.width}")
                 object.__setattr__(self, field, values)
+        self._check_bounds()
+
+    def _check_transform(self) -> None:
+        if not isinstance(self.transform, str):
+            object.__setattr__(self, "transform", tuple(self.transform))
+            if len(self.transform) != self.width:
+                raise ValueError(f"feature {self.name!r}: transform has {len(self.transform)} entries, expected one "
+                                 f"per component, {self.width}")
+        for transform in self.transforms:
+            if transform not in TRANSFORMS:
+                raise ValueError(f"feature {self.name!r}: transform must be one of {', '.join(TRANSFORMS)}, "
+                                 f"not {transform!r}")
+
+    def _check_bounds(self) -> None:
+        if self.quantiles is not None:
+            low, high = (float(q) for q in self.quantiles)
+            object.__setattr__(self, "quantiles", (low, high))
+            if not 0 <= low < high <= 1:
+                raise ValueError(f"feature {self.name!r}: quantiles must be two increasing numbers from 0 to 1, such "
+                                 f"as (0.01, 0.99), not {self.quantiles}")
+            if (self.low is None) != (self.high is None):
+                raise ValueError(f"feature {self.name!r}: with quantiles, give both low and high or neither")
+        for component, (least, most) in enumerate(zip(self.low or (), self.high or (), strict=False)):
+            if not least <= most:
+                raise ValueError(f"feature {self.name!r}: low is above high in component {component}: {least}, {most}")
 
     @property
     def width(self) -> int:
         """Numbers per item."""
         return math.prod(self.shape)
+
+    @property
+    def transforms(self) -> tuple[str, ...]:
+        """The transform of each component."""
+        return (self.transform,) * self.width if isinstance(self.transform, str) else self.transform
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether all statistics are known that the options ask for."""
+        bounded = self.quantiles is None or (self.low is not None and self.high is not None)
+        return self.mean is not None and self.variance is not None and bounded
 
 
 @dataclasses.dataclass(frozen=True)

@@ -53,6 +53,17 @@ def test_same_seed_same_run(here):
     assert first["data"] == second["data"]
 
 
+def test_a_run_is_not_overwritten_unless_asked(here, capsys):
+    assert cli.main([*TRAIN, "--name", "one"]) == 0
+    before = (here / "runs/one/run.json").read_text()
+    assert cli.main([*TRAIN, "--name", "one", "--seed", "1"]) == 1
+    assert "holds a run already" in capsys.readouterr().err
+    assert (here / "runs/one/run.json").read_text() == before
+    assert cli.main([*TRAIN, "--name", "one", "--seed", "1", "--overwrite"]) == 0
+    assert (here / "runs/one/run.json").read_text() != before
+    assert len(list((here / "runs/one/logs/train").glob("events*"))) == 1
+
+
 def test_long_lists_are_cut_and_it_is_said(here):
     assert cli.main([*TRAIN, "--name", "cut", "--list-limit", "5", "--truncate", "random"]) == 0
     cut = json.loads((here / "runs/cut/run.json").read_text())["data"]["train"]["cut"]

@@ -29,6 +29,20 @@ def table_folder(tmp_path):
     return tmp_path
 
 
+def letor_folder(parent, features, grades):
+    """Ten lists of four rows per split, dense, with the comments of MQ2008."""
+    folder = parent / f"letor{features}"
+    folder.mkdir()
+    rng = np.random.default_rng(features)
+    for split in SPLITS:
+        rows = []
+        for row in range(40):
+            values = " ".join(f"{i}:{v}" for i, v in enumerate(rng.integers(0, 9, features), start=1))
+            rows.append(f"{row % grades} qid:{row // 4} {values} #docid = D{row} inc = 1 prob = {rng.random():.3f}\n")
+        (folder / f"{split}.txt").write_text("".join(rows))
+    return {"path": str(folder)}
+
+
 def test_listing_loads_neither_tensorflow_nor_pandas():
     code = ("import sys; from tfmtl2r.data import datasets; print(datasets.names(), datasets.card('table').title); "
             "assert not {'tensorflow', 'pandas', 'keras'} & set(sys.modules)")
@@ -41,6 +55,9 @@ def test_every_data_set(name, table_folder):
         "synthetic_mslr": {"num_lists": 12, "max_length": 30},
         "synthetic_rows": {"rows": 40},
         "table": {"path": str(table_folder), "list_id": "user", "labels": "click=is_click:binary"},
+        "mslr": letor_folder(table_folder, 136, 5),
+        "mq2008": letor_folder(table_folder, 46, 3),
+        "ohsumed": letor_folder(table_folder, 45, 3),
     }
     data = datasets.get(name, **options.get(name, {}))
     assert set(data.default_tasks) <= {task.name for task in data.tasks()}

@@ -97,7 +97,7 @@ class MMoE(Architecture):
     def variable_groups(self) -> list[Group]:
         """Encoder and experts belong to all tasks, each slice of gates, towers and scorers to one."""
         tasks = tuple(range(len(self.tasks)))
-        private = [self.gates, self.towers, self.scorers]
+        private: list[Any] = [self.gates, self.towers, self.scorers]
         return [
             Group(tasks, [*self.encoder.trainable_variables, *self.experts.trainable_variables]),
             Group(tasks, [v for layer in private for v in layer.trainable_variables], stacked=True),

@@ -55,7 +55,7 @@ def parse(base: type, arguments: Sequence[str], prog: str) -> tuple[Any, dict[st
             defaults[key] = made()
     combined = dataclasses.make_dataclass("Arguments", fields)
     combined.__doc__ = base.__doc__
-    parsed = tyro.cli(combined, args=list(arguments), prog=prog, description=(base.__doc__ or "").split("\n\n")[0])
+    parsed: Any = tyro.cli(combined, args=list(arguments), prog=prog, description=(base.__doc__ or "").split("\n\n")[0])
     named = {}
     for key, name in names.items():
         named[key] = {"name": str(name)}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -41,6 +41,7 @@ def main(arguments: Sequence[str]) -> None:
     if known is not None and known != lists.fingerprint():
         raise ValueError(f"the {options.split} split has changed since run {options.run!r} was trained: fingerprint "
                          f"{lists.fingerprint()[:12]}, in the run card {known[:12]}; train again on these data")
-    record(card, options.split, score(load(folder / "model.keras"), lists), folder)
+    ranker: Any = load(folder / "model.keras")
+    record(card, options.split, score(ranker, lists), folder)
     card.save(folder)
     show(results_table({card.name: card.results[options.split]}, title=f"{options.split} split"))

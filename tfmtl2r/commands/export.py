@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str]) -> None:
 
     folder = Path(options.directory) / options.run
     RunCard.load(folder)  # says so if this is no run
-    version = export(load(folder / "model.keras"), options.to or f"saved_models/{options.run}",
+    ranker: Any = load(folder / "model.keras")
+    version = export(ranker, options.to or f"saved_models/{options.run}",
                      blend=_blend(options.blend))
     print(f"exported and checked: {version}")
 

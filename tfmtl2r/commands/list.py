@@ -26,11 +26,13 @@ class List:
 
     Args:
         kind: methods, losses, metrics, architectures or datasets; all if not given.
-        markdown: print Markdown tables, as the README has them.
+        markdown: print Markdown tables.
+        summary: print one Markdown table with the names alone, as the README has it.
     """
 
     kind: Annotated[str, tyro.conf.Positional] = "all"
     markdown: bool = False
+    summary: bool = False
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -38,10 +40,22 @@ def main(arguments: Sequence[str]) -> None:
     options = tyro.cli(List, args=arguments, prog="tfmtl2r list")
     if options.kind not in ("all", *PACKAGES):
         raise ValueError(f"kind must be one of {', '.join(PACKAGES)}, not {options.kind!r}")
+    if options.summary:
+        print(summary())
+        return
     for kind, package in PACKAGES.items():
         if options.kind in ("all", kind):
             rows = cards(package)
             print(markdown(kind, rows)) if options.markdown else show(kind, rows)
+
+
+def summary() -> str:
+    """Everything by name, as a Markdown table."""
+    rows = [
+        f"| {kind} | {', '.join(f'`{name}`' for name in importlib.import_module(package).registry.names())} |"
+        for kind, package in PACKAGES.items()
+    ]
+    return "\n".join(["| | |", "| --- | --- |", *rows])
 
 
 def cards(package: str) -> list[tuple[str, str, str, str]]:

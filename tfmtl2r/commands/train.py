@@ -34,6 +34,7 @@ class Train:
         steps_per_execution: training steps per call into the graph.
         seed: of everything random.
         directory: where runs are kept.
+        overwrite: replace an earlier run of the same name.
     """
 
     name: str = ""
@@ -54,6 +55,7 @@ class Train:
     steps_per_execution: int = 1
     seed: int = 0
     directory: str = "runs"
+    overwrite: bool = False
 
 
 def main(arguments: Sequence[str]) -> None:

@@ -25,7 +25,7 @@ def feature_values(lists: Lists, feature: Dense | Category) -> np.ndarray:
         :class:`Dense` feature, int64 (missing: -1) or an object array of ``str`` (missing: ``""``) for a category.
 
     Raises:
-        ValueError: for a missing column, a wrong type or shape, or a negative number under ``log1p``.
+        ValueError: for a missing column, a wrong type or shape, or a number that its logarithm cannot take.
 
     >>> lists = Lists({"brand": np.array([7.0, np.nan])})
     >>> feature_values(lists, Category("brand", vocabulary=(7,), dtype="int64")).tolist()
@@ -108,8 +108,11 @@ def _dense(values: np.ndarray, feature: Dense, lists: _Places) -> np.ndarray:
     if values.shape[1:] != feature.shape:
         raise ValueError(f"{where}: shape is {feature.shape}, but the column has {values.shape[1:]} numbers per item")
     values = _as_float32(_numeric(values, where, lists), where, lists)
-    if feature.transform == "log1p":
-        _refuse(values < 0, values, f"{where} is negative under log1p", "use transform='signed_log1p'", lists)
+    for transform, sign in (("log1p", -1), ("log", -1), ("log_negative", 1)):
+        if transform in feature.transforms:
+            wrong = (values * sign > 0) & np.reshape([t == transform for t in feature.transforms], feature.shape)
+            what = f"{where} is {'negative' if sign < 0 else 'positive'} under {transform}"
+            _refuse(wrong, values, what, "use transform='signed_log1p'", lists)
     return values
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfmtl2r.data.columns import UNKNOWN_INTEGER, feature_values
 from tfmtl2r.data.lists import Lists, missing_column
-from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.schema import LOG_OFFSET, Category, Dense, Schema
 from tfmtl2r.task import Task
 
 FEW_INTEGERS = 64
@@ -33,7 +33,7 @@ def fit_schema(
     Inferred: fractional numbers and vectors become :class:`Dense`; text becomes a :class:`Category`; integers become
     a :class:`Category` if there are at most 64 different ones, else :class:`Dense`. A column that is a context column
     of the lists becomes a context feature. Completed: a ``Dense`` without a mean gets mean and variance (after its
-    transform, in float64, missing values skipped), a ``Category`` without vocabulary or buckets gets its vocabulary,
+    transform, in float64, missing values skipped) and, where it asks for quantiles, its bounds, a ``Category`` without vocabulary or buckets gets its vocabulary,
     most frequent values first, equally frequent ones in ascending order. Missing values (``""``, -1) are the unknown
     value, id 0, and never part of a vocabulary.
 
@@ -99,7 +99,7 @@ def _infer(lists: Lists, name: str) -> Dense | Category:
 
 def _complete(lists: Lists, feature: Dense | Category, min_count: int) -> Dense | Category:
     if isinstance(feature, Dense):
-        return feature if feature.mean is not None and feature.variance is not None else _fit_dense(lists, feature)
+        return feature if feature.is_fitted else _fit_dense(lists, feature)
     if feature.dtype == "string" and lists.columns[feature.name].dtype.kind not in "OU":
         # "string" is only the default; what the column holds is what the serving input will be given.
         if any(isinstance(value, str) for value in feature.vocabulary or ()):
@@ -115,21 +115,40 @@ def _fit_dense(lists: Lists, feature: Dense) -> Dense:
     values = feature_values(lists, feature)
     # Statistics over the original column: its float64 or integers lose digits as float32.
     exact = lists.first_of_lists(feature.name) if feature.context else lists.columns[feature.name]
-    columns = np.asarray(exact, np.float64).reshape(len(values), -1)
-    means, variances = [], []
-    for component, column in enumerate(columns.T):
-        known = _transformed(column[np.isfinite(column)], feature.transform)
-        mean, variance = (float(known.mean()), float(known.var())) if len(known) else (0.0, 0.0)
-        _warn(feature, component, known, mean, variance)
-        means.append(mean)
-        variances.append(variance)
-    return dataclasses.replace(feature, mean=tuple(means), variance=tuple(variances))
+    bounds, moments = [], []
+    for component, column in enumerate(np.asarray(exact).reshape(len(values), -1).T):
+        known = column.astype(np.float64)  # one component at a time: a copy of all would double the memory
+        known = known[np.isfinite(known)]
+        bounds.append(_bounds(feature, component, known))
+        known = _transformed(np.clip(known, *bounds[-1]), feature.transforms[component])
+        moments.append((float(known.mean()), float(known.var())) if len(known) else (0.0, 0.0))
+        _warn(feature, component, known, *moments[-1])
+    mean, variance = zip(*moments, strict=True)
+    if feature.quantiles is None:
+        return dataclasses.replace(feature, mean=mean, variance=variance)
+    low, high = zip(*bounds, strict=True)
+    return dataclasses.replace(feature, mean=mean, variance=variance, low=low, high=high)
+
+
+def _bounds(feature: Dense, component: int, known: np.ndarray) -> tuple[float, float]:
+    """Between which raw values are kept."""
+    if feature.quantiles is not None and feature.low is None and feature.high is None:
+        if not len(known):
+            return 0.0, 0.0
+        low, high = np.quantile(known, feature.quantiles)
+        return float(low), float(high)
+    return (feature.low[component] if feature.low else -np.inf, feature.high[component] if feature.high else np.inf)
 
 
 def _transformed(values: np.ndarray, transform: str) -> np.ndarray:
+    """What :class:`tfmtl2r.layers.features.Encoder` does, in float64."""
     if transform == "log1p":
-        return np.log1p(values)
-    return np.sign(values) * np.log1p(np.abs(values)) if transform == "signed_log1p" else values
+        return np.log1p(np.maximum(values, 0.0))
+    if transform == "signed_log1p":
+        return np.sign(values) * np.log1p(np.abs(values))
+    if transform in ("log", "log_negative"):
+        return np.log(np.maximum(values if transform == "log" else -values, 0.0) + LOG_OFFSET)
+    return values
 
 
 def _warn(feature: Dense, component: int, known: np.ndarray, mean: float, variance: float) -> None:

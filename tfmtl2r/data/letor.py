@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,10 @@ from tfmtl2r.data.letor_stream import LetorOptions, Tally, pieces
 from tfmtl2r.data.letor_text import LetorError, key_values
 from tfmtl2r.data.lists import Lists
 
-__all__ = ["LetorError", "LetorReport", "prepare_letor", "read_letor", "read_letor_with_report"]
+__all__ = ["LetorError", "LetorOptions", "LetorReport", "prepare_letor", "read_letor", "read_letor_with_report"]
 
 COLUMNS = ("features", "label", "qid")
+log = logging.getLogger("tfmtl2r")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +106,7 @@ def read_letor_with_report(
     if cache_dir is None:
         tally = Tally()
         parsed = _collected(path, options, tally)
-        return _lists(parsed, options), _report(path, tally, False, None)
+        return _lists(parsed, options), _report(path, options, tally, False, None)
     target = letor_cache.cache_file(cache_dir, path, options)
     found = letor_cache.read(target)
     cached = found is not None
@@ -114,7 +116,7 @@ def read_letor_with_report(
         if found is None:
             raise OSError(f"{target}: cannot be read back although it has just been written; check the disk")
     parsed, tally = found
-    return _lists(parsed, options), _report(path, tally, cached, target)
+    return _lists(parsed, options), _report(path, options, tally, cached, target)
 
 
 def prepare_letor(path: str | Path, cache_dir: str | Path, options: LetorOptions | None = None) -> Path:
@@ -175,7 +177,14 @@ def _lists(parsed: Parsed, options: LetorOptions) -> Lists:
                  source_rows=parsed.ordinals[order])
 
 
-def _report(path: Path, tally: Tally, cached: bool, target: Path | None) -> LetorReport:
+def _report(path: Path, options: LetorOptions, tally: Tally, cached: bool, target: Path | None) -> LetorReport:
+    """The report; what a user must know is logged too, from the cache as well as from the text."""
+    if tally.skipped:
+        log.warning("%s: left out %d of %d rows, the first because: %s", path, tally.skipped,
+                    tally.skipped + tally.rows, tally.problems[0])
+    if options.zero_based is None and tally.sparse:
+        log.warning("%s: rows are sparse, and feature ids were taken to count from 1, as LETOR does; say so with "
+                    "zero_based=False, or zero_based=True if this file counts from 0", path)
     return LetorReport(str(path), tally.rows, tally.skipped, tuple(tally.problems), tally.num_features, cached,
                        None if target is None else str(target))
 
@@ -184,7 +193,7 @@ def _text(path: str | Path | None) -> str | None:
     return None if path is None else os.fspath(path)
 
 
-def expand(paths: Iterator[str] | list[str]) -> list[Path]:
+def expand(paths: Iterable[str | Path]) -> list[Path]:
     """Files as they are, and for a folder its ``.txt``, ``.txt.gz`` and ``.txt.bz2`` files, sorted.
 
     Raises:

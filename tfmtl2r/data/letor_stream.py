@@ -5,7 +5,6 @@ from __future__ import annotations
 import bz2
 import dataclasses
 import gzip
-import logging
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,6 @@ LONGEST_LINE = 1 << 26
 PIECE = 1 << 24
 """Bytes of dense features that are made at once."""
 SHOWN = 20
-log = logging.getLogger("tfmtl2r")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,18 +209,13 @@ def _dense(block: Block, grammar: Grammar, options: LetorOptions, tally: Tally) 
 
 
 def _finish(path: Path, options: LetorOptions, tally: Tally, rows: int, ends: np.ndarray | None) -> None:
-    """Checks what only the end of the file tells, and reports."""
+    """Checks what only the end of the file tells."""
     if not rows:
         raise LetorError(f"{path}:1: the file has no rows; expected lines such as 2 qid:1 1:0.5 2:3")
     if ends is not None and ends[-1] != rows:
         raise LetorError(f"{path}: has {rows} rows, but the lists of {options.group} add up to {ends[-1]}; "
                          "they must belong together")
-    if tally.skipped:
-        log.warning("%s: left out %d of %d rows, the first because: %s", path, tally.skipped, rows, tally.problems[0])
     if not tally.rows:
         raise LetorError(f"{path}: all {rows} rows are malformed, the first because: {tally.problems[0]}")
     if not tally.num_features:
         raise LetorError(f"{path}: no row has a feature; expected ID:VALUE behind the label, or give num_features")
-    if options.zero_based is None and tally.sparse:
-        log.warning("%s: rows are sparse, and feature ids were taken to count from 1, as LETOR does; say so with "
-                    "zero_based=False, or zero_based=True if this file counts from 0", path)

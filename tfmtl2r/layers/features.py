@@ -11,7 +11,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE
-from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.schema import LOG_OFFSET, Category, Dense, Schema
 
 
 class Lookup(keras.layers.Layer):
@@ -62,6 +62,7 @@ class Encoder(keras.layers.Layer):
 
     def __init__(self, schema: Schema, **kwargs: Any):
         super().__init__(**kwargs)
+        self.autocast = False  # numbers must not be rounded to the compute precision before they are normalised
         self.schema = schema
         self.embeddings = {
             feature.name: keras.layers.Embedding(
@@ -94,16 +95,22 @@ class Encoder(keras.layers.Layer):
         return value
 
     def _normalise(self, value: Any) -> Any:
-        """All dense columns at once: transform, (x - mean) / std in float32, clip; missing ones land on the mean."""
+        """All dense columns at once: bounds, transform, (x - mean) / std in float32, clip.
+
+        Missing ones land on the mean.
+        """
         known = tf.math.is_finite(value)
         value = tf.where(known, value, 0.0)  # before the transform: a NaN under tf.where would still reach gradients
         columns = [f for f in self.schema.dense for _ in range(f.width)]
-        transforms = [f.transform for f in columns]
-        if "log1p" in transforms:
-            value = tf.where([t == "log1p" for t in transforms], tf.math.log1p(tf.maximum(value, 0.0)), value)
-        if "signed_log1p" in transforms:
-            signed = tf.sign(value) * tf.math.log1p(tf.abs(value))
-            value = tf.where([t == "signed_log1p" for t in transforms], signed, value)
+        if any(f.low or f.high for f in self.schema.dense):
+            low = [v for f in self.schema.dense for v in f.low or (float("-inf"),) * f.width]
+            high = [v for f in self.schema.dense for v in f.high or (float("inf"),) * f.width]
+            value = tf.clip_by_value(value, tf.constant(low, tf.float32), tf.constant(high, tf.float32))
+        transforms = [t for f in self.schema.dense for t in f.transforms]
+        raw = value
+        for name, transform in _TRANSFORMS.items():
+            if name in transforms:
+                value = tf.where([t == name for t in transforms], transform(raw), value)
         mean = [m for f in self.schema.dense for m in f.mean or (0.0,) * f.width]
         variance = [v for f in self.schema.dense for v in f.variance or (1.0,) * f.width]
         # A constant feature has variance 0: it becomes 0 and says nothing, which is what it knows.
@@ -111,6 +118,14 @@ class Encoder(keras.layers.Layer):
         clip = tf.constant([f.clip for f in columns], tf.float32)
         value = (value - tf.constant(mean, tf.float32)) * tf.constant(scale, tf.float32)
         return tf.where(known, tf.clip_by_value(value, -clip, clip), 0.0)
+
+
+_TRANSFORMS = {
+    "log1p": lambda value: tf.math.log1p(tf.maximum(value, 0.0)),
+    "signed_log1p": lambda value: tf.sign(value) * tf.math.log1p(tf.abs(value)),
+    "log": lambda value: tf.math.log(tf.maximum(value, 0.0) + LOG_OFFSET),
+    "log_negative": lambda value: tf.math.log(tf.maximum(-value, 0.0) + LOG_OFFSET),
+}
 
 
 def _table(feature: Category) -> Any:

@@ -63,6 +63,32 @@ class StackedDense(keras.layers.Layer):
         return (self.num, *input_shape[1:-1], self.units)
 
 
+class StackedLayerNorm(keras.layers.Layer):
+    """Layer normalisation of ``[T, ..., n]`` over its last axis, with a scale and an offset for each of the T.
+
+    >>> layer = StackedLayerNorm()
+    >>> layer(tf.constant([[[1., 3.]], [[2., 8.]]])).numpy().round(2).tolist()
+    [[[-1.0, 1.0]], [[-1.0, 1.0]]]
+    """
+
+    def __init__(self, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.norm = keras.layers.LayerNormalization(center=False, scale=False, dtype=self.dtype_policy)
+
+    def build(self, input_shape: Any) -> None:
+        """Makes one scale and one offset per leading index."""
+        shape = (input_shape[0], 1, input_shape[-1])
+        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones")
+        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
+        self.norm.build(input_shape)
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """Normalises each vector, then scales and shifts it."""
+        rows = tf.reshape(self.norm(inputs), [self.gamma.shape[0], -1, inputs.shape[-1]])
+        return tf.reshape(rows * self.gamma + self.beta, tf.shape(inputs))
+
+
 class MLP(keras.layers.Layer):
     """Dense layers with an activation, optional layer normalisation and dropout after each.
 
@@ -95,7 +121,8 @@ class MLP(keras.layers.Layer):
             else StackedDense(stacked, width, activation=inner, dtype=dtype)
             for width in self.units
         ]
-        self.norms = [keras.layers.LayerNormalization(dtype=dtype) for _ in self.units] if layer_norm else []
+        normalise = keras.layers.LayerNormalization if stacked is None else StackedLayerNorm
+        self.norms = [normalise(dtype=dtype) for _ in self.units] if layer_norm else []
         self.activation = keras.activations.get(activation)
         self.dropout = Dropout(dropout, dtype=dtype) if dropout else None
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfmtl2r.batch import LIST_SIZE
-from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.schema import LOG_OFFSET, Category, Dense, Schema
 
 Request = dict[str, np.ndarray]
 
@@ -73,15 +73,22 @@ def merged(requests: Sequence[Request]) -> Request:
     return whole
 
 
+_INVERSES = {
+    "log1p": lambda values: np.expm1(np.maximum(values, 0.0)),
+    "signed_log1p": lambda values: np.sign(values) * np.expm1(np.abs(values)),
+    "log": lambda values: np.maximum(np.exp(values) - LOG_OFFSET, 0.0),
+    "log_negative": lambda values: np.minimum(LOG_OFFSET - np.exp(values), 0.0),
+}
+
+
 def _dense(feature: Dense, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
     mean = np.reshape(feature.mean or (0.0,) * feature.width, feature.shape)
     std = np.sqrt(np.reshape(feature.variance or (1.0,) * feature.width, feature.shape))
     values = mean + std * random.standard_normal((*shape, *feature.shape))
     # The statistics are of transformed values; a request brings raw ones.
-    if feature.transform == "log1p":
-        values = np.expm1(np.maximum(values, 0.0))
-    elif feature.transform == "signed_log1p":
-        values = np.sign(values) * np.expm1(np.abs(values))
+    for name, inverse in _INVERSES.items():
+        mine = np.reshape([transform == name for transform in feature.transforms], feature.shape)
+        values = np.where(mine, inverse(values), values) if mine.any() else values
     highest = np.finfo(np.float32).max
     return np.clip(values, -highest, highest).astype(np.float32)
 

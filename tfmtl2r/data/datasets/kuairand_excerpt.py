@@ -52,8 +52,8 @@ class KuaiRandExcerpt(DataSet):
     def tasks(self) -> tuple[Task, ...]:
         """Click, long view, watch ratio and like."""
         return (
-            Task("click", label="is_click", kind="binary"),
-            Task("long_view", label="long_view", kind="binary"),
+            Task("click", label="is_click", kind="binary", loss="bce"),
+            Task("long_view", label="long_view", kind="binary", loss="bce"),
             Task("watch_ratio", label="watch_grade", kind="graded"),
             Task("like", label="is_like", kind="binary"),
         )

@@ -1,0 +1,117 @@
+"""Tasks, feature schemas and the batch layout: what they accept, what they refuse, and that they survive JSON."""
+
+import json
+import math
+
+import pytest
+
+from tfmtl2r import Category, Dense, Schema, Task
+from tfmtl2r.batch import unpack
+from tfmtl2r.task import validated
+
+
+class TestTask:
+    def test_the_label_is_the_name_unless_given(self):
+        assert Task("click").label == "click"
+        assert Task("click", label="is_click").label == "is_click"
+        assert Task("click", metrics=["auc"]).metrics == ("auc",)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"name": "1st"}, "task name '1st': expected a letter"),
+            ({"name": "a b"}, "task name 'a b'"),
+            ({"name": ""}, "task name ''"),
+            ({"name": "a", "kind": "odd"}, "task 'a': kind must be one of binary, graded, regression, not 'odd'"),
+            ({"name": "a", "weight": -1.0}, "task 'a': weight must be a finite number >= 0, not -1.0"),
+            ({"name": "a", "weight": math.nan}, "weight must be a finite number"),
+            ({"name": "a", "priority": 0}, "priority must be 1"),
+        ],
+    )
+    def test_nonsense_is_refused(self, options, message):
+        with pytest.raises(ValueError, match=message):
+            Task(**options)
+
+    def test_several_tasks(self):
+        assert validated(["a", Task("b")]) == (Task("a"), Task("b"))
+        assert validated([Task("a", weight=0.0), "b"])[0].weight == 0.0
+
+    @pytest.mark.parametrize(
+        ("tasks", "message"),
+        [
+            ([], "at least one task"),
+            (["a", "a"], "two tasks are called 'a'"),
+            ([Task("a", weight=0.0)], "all task weights are 0"),
+        ],
+    )
+    def test_impossible_sets_of_tasks(self, tasks, message):
+        with pytest.raises(ValueError, match=message):
+            validated(tasks)
+
+
+class TestSchema:
+    def test_round_trip_through_json(self):
+        schema = Schema([
+            Dense("x", shape=(2,), transform="log1p", mean=(1, 2), variance=(3, 4), clip=5.0),
+            Dense("age", context=True),
+            Category("brand", vocabulary=["a", "b"], dim=3),
+            Category("shop", buckets=7, context=True),
+            Category("year", vocabulary=(2020, 2021), dtype="int64"),
+        ])
+        again = Schema.from_config(json.loads(json.dumps(schema.get_config())))
+        assert again == schema
+        assert again.names == ("x", "age", "brand", "shop", "year")
+        assert [f.name for f in again.dense] == ["x", "age"]
+        assert [f.name for f in again.categories] == ["brand", "shop", "year"]
+
+    @pytest.mark.parametrize(
+        ("make", "message"),
+        [
+            (lambda: Schema([]), "at least one feature"),
+            (lambda: Schema([Dense("a"), Category("a")]), "two features are called 'a'"),
+            (lambda: Schema([Dense("list_size")]), "may not be called 'list_size'"),
+            (lambda: Dense("a", transform="sqrt"), "transform must be one of none, log1p, .* not 'sqrt'"),
+            (lambda: Dense("a", shape=(2, 2)), r"shape must be \(\) or \(D,\), not \(2, 2\)"),
+            (lambda: Dense("a", shape=(2,), mean=(1.0,)), "mean has 1 numbers, expected 2"),
+            (lambda: Category("a", vocabulary=("x",), buckets=3), "a vocabulary or a number of hash buckets, not both"),
+            (lambda: Category("a", buckets=0), "buckets must be at least 1"),
+            (lambda: Category("a", dtype="float"), "dtype must be 'string' or 'int64'"),
+            (lambda: Category("a").size, "has no vocabulary yet"),
+        ],
+    )
+    def test_nonsense_is_refused(self, make, message):
+        with pytest.raises(ValueError, match=message):
+            make()
+
+    def test_widths(self):
+        assert Dense("a").width == 1
+        assert Dense("a", shape=(3,)).width == 3
+        assert Category("a", vocabulary=("x", "y")).size == 3  # the unknown value is the third
+        assert Category("a", buckets=3).size == 3
+        assert Category("a", buckets=3, dim=9).width == 9
+        assert Category("a", buckets=100).width == math.ceil(1.6 * 100**0.56)
+        assert Category("a", buckets=10**6).width == 32
+
+
+class TestUnpack:
+    def test_features_labels_weights(self):
+        features = {"x": 1, "list_size": 2}
+        batch = unpack((features, {"a": 3}, {"a": 4}))
+        assert batch == ({"x": 1}, {"a": 3}, {"a": 4}, 2)
+        assert features == {"x": 1, "list_size": 2}, "the caller's dict is left alone"
+
+    @pytest.mark.parametrize("data", [{"x": 1}, ({"x": 1},), ({"x": 1}, None), ({"x": 1}, None, None)])
+    def test_what_is_not_there_is_empty(self, data):
+        assert unpack(data) == ({"x": 1}, {}, {}, None)
+
+    @pytest.mark.parametrize(
+        ("data", "message"),
+        [
+            (([1, 2], {"a": 1}), "features of a batch must be a dict of tensors by name, not list"),
+            (({"x": 1}, 3.0), "labels of a batch must be a dict of tensors by name, not float"),
+            (({"x": 1}, {"a": 1}, [1.0]), "weights of a batch must be a dict of tensors by name, not list"),
+        ],
+    )
+    def test_wrong_parts_are_named(self, data, message):
+        with pytest.raises(TypeError, match=message):
+            unpack(data)

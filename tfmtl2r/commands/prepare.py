@@ -1,0 +1,89 @@
+"""Parse LETOR files into a cache and report on their quality."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Prepare:
+    """Parses LETOR/SVMlight files once, keeps the parsed form, and prints what is in them.
+
+    Args:
+        paths: files (.txt, .gz, .bz2), or folders with .txt[.gz|.bz2] files.
+        cache_dir: folder for the parsed form; give the same folder to the data set.
+        sort: bring the rows of a query together where they are not adjacent.
+        group: files with the number of rows of each list, one per path, for rows without qid.
+        on_error: stop at the first malformed row, or skip such rows and count them.
+        num_features: features per row; the highest id in the file if not given.
+        zero_based: feature ids count from 0; from 1 if not given.
+        comments: also report on the key = value pairs in comments.
+    """
+
+    paths: Annotated[tuple[str, ...], tyro.conf.Positional]
+    cache_dir: str = ".cache/tfmtl2r"
+    sort: bool = False
+    group: tuple[str, ...] = ()
+    on_error: Literal["raise", "skip"] = "raise"
+    num_features: int | None = None
+    zero_based: bool | None = None
+    comments: bool = False
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Parses and prints a report for each file."""
+    options = tyro.cli(Prepare, args=arguments, prog="tfmtl2r prepare")
+    from tfmtl2r.data.letor import expand
+
+    files = expand(options.paths)
+    if not files:
+        raise ValueError("no file was given; tfmtl2r prepare PATH...")
+    if options.group and len(options.group) != len(files):
+        raise ValueError(f"{len(options.group)} group files were given for {len(files)} files; give one for each")
+    for file, group in zip(files, options.group or [None] * len(files), strict=True):
+        _prepare(file, group, options)
+
+
+def _prepare(file: Path, group: str | None, options: Prepare) -> None:
+    from tfmtl2r.data.letor import LetorOptions, read_letor_with_report
+    from tfmtl2r.data.quality import data_report
+
+    letor = LetorOptions(group, options.on_error, options.sort, options.num_features, options.zero_based,
+                         options.comments)
+    lists, report = read_letor_with_report(file, letor, options.cache_dir)
+    print(f"{file}: {report.rows} rows, {lists.num_lists} lists, {report.num_features} features")
+    print(f"  {'parsed form, from an earlier run' if report.from_cache else 'parsed form'}: {report.cache_file}")
+    if report.skipped:
+        print(f"  left out {report.skipped} malformed rows:")
+        for problem in report.problems:
+            print(f"    {problem}")
+    for line in describe(data_report(lists)):
+        print(f"  {line}")
+
+
+def describe(report: Any) -> list[str]:
+    """A :class:`tfmtl2r.data.quality.QualityReport` as lines of text."""
+    lines = []
+    if report.lengths:
+        lines.append(f"items per list: {_pairs(report.lengths)}")
+    for label, histogram in report.labels.items():
+        lines.append(f"{label}: {_pairs(histogram)}; missing: {report.missing_labels[label]}")
+        if report.empty_lists.get(label):
+            lines.append(f"{label}: {report.empty_lists[label]} of {report.lists} lists have no label above 0")
+    lines.append(f"constant features: {', '.join(report.constant) or 'none'}")
+    lines.append(f"duplicate rows within a list: {report.duplicates}")
+    for leak in report.leaks:
+        lines.append(f"SUSPECTED LEAK: {leak.feature} gives {leak.label} away ({leak.how}, "
+                     f"correlation {leak.correlation:.4f}): take it out of the inputs")
+    if not report.leaks:
+        lines.append("suspected leaks: none")
+    return lines
+
+
+def _pairs(values: dict[str, float]) -> str:
+    return ", ".join(f"{name}: {value:g}" for name, value in values.items())

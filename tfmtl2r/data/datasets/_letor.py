@@ -1,0 +1,76 @@
+"""What data sets in LETOR's format share: finding the files of a split, reading them, normalising the vector."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import ClassVar
+
+from tfmtl2r.data.datasets._base import DataSet
+from tfmtl2r.data.letor import read_letor
+from tfmtl2r.data.lists import Lists
+from tfmtl2r.data.normalise import RECIPES, normalised
+from tfmtl2r.schema import Dense
+
+SUFFIXES = (".txt", ".txt.gz", ".txt.bz2")
+STEMS = {"train": ("train", "trainingset"), "vali": ("vali", "validationset"), "test": ("test", "testset")}
+
+
+@dataclasses.dataclass(frozen=True)
+class LetorFolder(DataSet):
+    """A folder with the three files of a split, or with such folders ``Fold1`` to ``Fold5``.
+
+    Class attributes:
+        num_features: features per row.
+        comments: read the key = value pairs behind ``#``.
+        source: where to get the files.
+    """
+
+    num_features: ClassVar[int] = 0
+    comments: ClassVar[bool] = False
+    source: ClassVar[str] = ""
+
+    path: str = ""
+    fold: int = 1
+    normalise: str = "signed_log1p"
+    cache_dir: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError(f"path is empty: give the folder with the files train, vali and test; {self.source}")
+        self._check_options()
+
+    def _check_options(self) -> None:
+        if self.normalise not in RECIPES:
+            raise ValueError(f"normalise must be one of {', '.join(RECIPES)}, not {self.normalise!r}")
+        if not 1 <= self.fold <= 5:
+            raise ValueError(f"fold must be 1 to 5, not {self.fold}")
+
+    def features(self) -> tuple[Dense, ...]:
+        """The vector, normalised as asked for."""
+        return (normalised(self.lists("train"), self.normalise),)
+
+    def file(self, split: str) -> Path:
+        """The file of a split.
+
+        Raises:
+            FileNotFoundError: when there is none, or more than one, saying where to get it.
+        """
+        folder = Path(self.path) / f"Fold{self.fold}"
+        if not folder.is_dir():
+            folder = Path(self.path)
+            if self.fold != 1:
+                raise FileNotFoundError(f"{folder}: there is no folder Fold{self.fold}; leave out fold where the "
+                                        "files stand in the folder itself")
+        files = [folder / f"{stem}{suffix}" for stem in STEMS[split] for suffix in SUFFIXES]
+        found = [file for file in files if file.is_file()]
+        if len(found) != 1:
+            names = ", ".join(file.name for file in found) or "none"
+            raise FileNotFoundError(f"{folder}: expected one file {split}{{{','.join(SUFFIXES)}}}, found {names}; "
+                                    f"{self.source}")
+        return found[0]
+
+    def _letor(self, split: str) -> Lists:
+        """The split as it stands in its file."""
+        return read_letor(self.file(split), num_features=self.num_features, zero_based=False, comments=self.comments,
+                          cache_dir=self.cache_dir or None)

@@ -1,0 +1,40 @@
+"""Learning-to-rank sets of tensorflow-datasets that a user has prepared; nothing is downloaded."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfmtl2r.data.lists import Lists
+
+
+def read_tfds(name: str, split: str) -> Lists:
+    """One split, one example per list: ``float_features`` [n, F], ``label`` [n], ``query_id``.
+
+    Args:
+        name: such as ``mslr_web/10k_fold1``.
+        split: of the data set.
+
+    Raises:
+        ImportError: when tensorflow-datasets is not installed.
+        FileNotFoundError: when the data set has not been prepared on this machine.
+    """
+    try:
+        import tensorflow_datasets as tfds
+    except ImportError as error:
+        raise ImportError(
+            f"{name} comes from tensorflow-datasets, which is not installed: pip install 'tfmtl2r[datasets]'"
+        ) from error
+    try:
+        dataset = tfds.builder(name).as_dataset(split=split)
+    except (AssertionError, FileNotFoundError) as error:  # how tensorflow-datasets says "not prepared"
+        raise FileNotFoundError(
+            f"{name} has not been prepared here, and tfmtl2r downloads nothing by itself: run `tfds build {name}`"
+        ) from error
+    features, labels, ids = [], [], []
+    for example in tfds.as_numpy(dataset):
+        features.append(np.asarray(example["float_features"], np.float32))
+        labels.append(np.asarray(example["label"], np.float32))
+        ids.append(int(np.ravel(example["query_id"])[0]))
+    sizes = np.array([len(part) for part in labels])
+    columns = {"features": np.concatenate(features), "label": np.concatenate(labels), "qid": np.repeat(ids, sizes)}
+    return Lists(columns, np.concatenate([[0], np.cumsum(sizes)]), np.array(ids), list_id="qid")

@@ -1,0 +1,208 @@
+"""Labels from feature columns, as multi-objective ranking on LETOR data makes them.
+
+A feature that becomes a label leaves the inputs, and so do features that would give it away. Columns are counted as
+LETOR counts features: from 1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r.data.lists import Lists
+
+
+@dataclasses.dataclass(frozen=True)
+class Invert:
+    """``highest - x``: the most becomes the least, as for MSLR's quality scores, where low means good.
+
+    Args:
+        highest: 255 for MSLR's quality scores; None takes the maximum of the training split.
+
+    Raises:
+        ValueError: when called before it is fitted, or with a value above ``highest``, whose label would be negative.
+
+    >>> Invert(255.0)(np.array([3.0, 255.0])).tolist()
+    [252.0, 0.0]
+    """
+
+    highest: float | None = None
+
+    def fit(self, values: np.ndarray) -> Invert:
+        """Takes the maximum of training values, if no number was given."""
+        return self if self.highest is not None else dataclasses.replace(self, highest=float(np.max(values)))
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        if self.highest is None:
+            raise ValueError("invert has no highest value yet: give one, such as Invert(255), or the training lists")
+        above = values > self.highest
+        if above.any():
+            raise ValueError(f"invert: {values[above][0]:g} is above the highest value, {self.highest:g}: its label "
+                             "would be negative, which means missing; give a highest value that holds for all splits")
+        return self.highest - values
+
+
+@dataclasses.dataclass(frozen=True)
+class LogGrade:
+    """``min(top, ceil(log(1 + x) / step))``: counts with a heavy tail as grades.
+
+    Args:
+        step: width of a grade on the log scale.
+        top: the highest grade.
+
+    Raises:
+        ValueError: for a negative count.
+
+    >>> LogGrade()(np.array([0.0, 1.0, 5.0, 1e6])).tolist()
+    [0.0, 1.0, 2.0, 4.0]
+    """
+
+    step: float = 1.0
+    top: int = 4
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        return np.minimum(self.top, np.ceil(log1p(values) / self.step))
+
+
+@dataclasses.dataclass(frozen=True)
+class Grade:
+    """The number of edges that a value reaches, ``numpy.digitize``.
+
+    Args:
+        edges: increasing.
+
+    >>> Grade((3, 10, 50, 100))(np.array([2.0, 3.0, 254.0])).tolist()
+    [0.0, 1.0, 4.0]
+    """
+
+    edges: tuple[float, ...]
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        return np.digitize(values, self.edges).astype(np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class QuantileGrade:
+    """Grade 0 for x <= 0, grades 1 to ``top`` by quantiles of the positive values of the training split.
+
+    Clicks and dwell times are 0 for most items, so quantiles of all values would fall together.
+
+    Args:
+        top: the highest grade.
+        edges: ``top - 1`` increasing bounds between the grades above 0; fitted if not given.
+
+    Raises:
+        ValueError: when called before it is fitted, or fitted on values none of which is positive.
+
+    >>> QuantileGrade(2).fit(np.array([0.0, 1.0, 2.0, 3.0]))(np.array([0.0, 1.0, 9.0])).tolist()
+    [0.0, 1.0, 2.0]
+    """
+
+    top: int = 4
+    edges: tuple[float, ...] | None = None
+
+    def fit(self, values: np.ndarray) -> QuantileGrade:
+        """Takes the edges from training values, if none were given; equal edges leave a grade out."""
+        if self.edges is not None:
+            return self
+        positive = values[values > 0]
+        if not len(positive):
+            raise ValueError("quantile grades need positive values in the training split, but there are none")
+        edges = np.quantile(positive, np.arange(1, self.top) / self.top)
+        return dataclasses.replace(self, edges=tuple(edges.tolist()))
+
+    def __call__(self, values: np.ndarray) -> np.ndarray:
+        if self.edges is None:
+            raise ValueError("quantile grades have no edges yet: they come from the training lists (train=)")
+        return np.where(values > 0, 1.0 + np.searchsorted(self.edges, values, side="left"), 0.0)
+
+
+def log1p(values: np.ndarray) -> np.ndarray:
+    """``log(1 + x)`` of counts; a negative one is an error."""
+    if (values < 0).any():
+        raise ValueError(f"log1p of a negative number: {values[values < 0][0]:g}; expected counts")
+    return np.log1p(values)
+
+
+TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "none": np.array, "log1p": log1p, "invert": Invert(), "quantile": QuantileGrade()
+}
+Transform = str | Callable[[np.ndarray], np.ndarray]
+
+
+def label_from_feature(
+    lists: Lists, column_index: int, name: str, transform: Transform = "none", *, train: Lists | None = None,
+    features: str = "features",
+) -> Lists:
+    """Makes a label of one feature, which leaves the inputs; see :func:`labels_from_features` for several.
+
+    Args:
+        lists: any split.
+        column_index: 1-based, LETOR's number of the feature.
+        name: of the label column.
+        transform: ``"none"``, ``"log1p"``, ``"invert"``, ``"quantile"``, or a function of float64 values.
+        train: the training split, on which ``"invert"`` and ``"quantile"`` are fitted.
+        features: the column of feature vectors.
+
+    >>> lists = Lists({"features": np.array([[1.0, 7.0], [2.0, 0.0]])})
+    >>> lists = label_from_feature(lists, 2, "clicks", "log1p")
+    >>> lists.columns["features"].tolist(), lists.columns["clicks"].tolist()
+    ([[1.0], [2.0]], [2.079..., 0.0])
+    """
+    return labels_from_features(lists, {name: (column_index, transform)}, train=train, features=features)
+
+
+def labels_from_features(
+    lists: Lists, labels: Mapping[str, tuple[int, Transform]], *, leave: Iterable[int] = (),
+    train: Lists | None = None, features: str = "features",
+) -> Lists:
+    """Makes labels of features; these, and those in ``leave``, are taken out of the inputs.
+
+    Args:
+        lists: any split.
+        labels: name of the label column -> 1-based number of the feature and transform.
+        leave: numbers of features that would give a label away.
+        train: the training split as it was read, on which transforms are fitted that need it.
+        features: the column of feature vectors.
+
+    Returns:
+        The lists with a ``float32[N]`` column per label and shorter feature vectors; the other features keep their
+        order.
+
+    Raises:
+        ValueError: for a number that is no feature, a name that is a column already, an unknown transform, or values
+            that a transform cannot take.
+    """
+    matrix = lists.column(features)
+    width = matrix.shape[1] if matrix.ndim == 2 else 0
+    gone = [*(index for index, _ in labels.values()), *leave]
+    for index in gone:
+        if not 1 <= index <= width:
+            raise ValueError(f"column {features!r} has features 1 to {width}, but a label was asked from {index}; "
+                             "features are counted from 1")
+    columns: dict[str, Any] = dict(lists.columns)
+    for name, (index, transform) in labels.items():
+        if name in columns:
+            raise ValueError(f"there is a column {name!r} already: call the label of feature {index} otherwise")
+        columns[name] = _label(matrix[:, index - 1], name, index, transform, train, features)
+    columns[features] = np.delete(matrix, [index - 1 for index in gone], axis=1)
+    return dataclasses.replace(lists, columns=columns)
+
+
+def _label(
+    values: np.ndarray, name: str, index: int, transform: Transform, train: Lists | None, features: str
+) -> np.ndarray:
+    if isinstance(transform, str):
+        if transform not in TRANSFORMS:
+            raise ValueError(f"label {name!r}: transform must be one of {', '.join(TRANSFORMS)}, not {transform!r}")
+        transform = TRANSFORMS[transform]
+    try:
+        fit = getattr(transform, "fit", None)
+        if fit is not None and train is not None:
+            transform = fit(train.column(features)[:, index - 1].astype(np.float64))
+        return np.asarray(transform(values.astype(np.float64)), np.float32)
+    except ValueError as error:
+        raise ValueError(f"label {name!r} from feature {index}: {error}") from error

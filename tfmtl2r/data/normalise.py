@@ -1,0 +1,66 @@
+"""Recipes for the normalisation of a feature vector; fitted on the training split, applied in the graph."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from tfmtl2r.data.lists import Lists
+from tfmtl2r.schema import Dense
+
+RECIPES = ("zscore", "log1p", "signed_log1p", "quantile_clip", "allrank")
+CLIP = (0.001, 0.999)
+# Numbers of LETOR (from 1); allRank's script counts from 0.
+_ALLRANK_PLAIN = (6, 7, 8, 9, 10, 16, 20, 58, 59, 63, 76, 80, 86, *range(96, 106), 122, 123, 128, 130, 131)
+_ALLRANK_NEGATED = (*range(111, 122), 124, 125)
+
+
+def normalised(train: Lists, recipe: str = "signed_log1p", name: str = "features") -> Dense:
+    """A feature vector with a recipe for its normalisation, for :func:`tfmtl2r.data.fit_schema` to fit.
+
+    Every recipe ends with (x - mean) / std of the training split.
+
+    =================  ===========================================================================================
+    ``zscore``         nothing else
+    ``log1p``          log(1 + x) of the components that are never negative in the training split
+    ``signed_log1p``   sign(x) log(1 + abs(x)), of all components (DASALC)
+    ``quantile_clip``  x kept between the .001 and .999 quantiles of the training split
+    ``allrank``        allRank's script for MSLR: log(x + .01), for LMIR features log(.01 - x), where all values of the
+                       training split have the sign for it; none for the ratios and other features that it lists
+    =================  ===========================================================================================
+
+    Args:
+        train: the training split.
+        recipe: one of the above.
+        name: the column, ``[N, D]``.
+
+    Raises:
+        ValueError: for an unknown recipe or a column that holds no vectors.
+
+    Source: Qin et al., Are Neural Rankers still Outperformed by Gradient Boosted Decision Trees?, ICLR 2021
+    (``signed_log1p``); https://github.com/allegro/allRank (``allrank``).
+    Differs from the authors' code: allRank looks at all three splits for the sign and leaves a negated feature negated.
+
+    >>> train = Lists({"features": np.array([[1.0, -2.0], [3.0, 5.0]])})
+    >>> normalised(train, "log1p").transform
+    ('log1p', 'none')
+    """
+    values = train.column(name)
+    if values.ndim != 2:
+        raise ValueError(f"feature {name!r}: expected a vector per item, got the shape {values.shape[1:]}")
+    shape = values.shape[1:]
+    if recipe not in RECIPES:
+        raise ValueError(f"normalisation must be one of {', '.join(RECIPES)}, not {recipe!r}")
+    if recipe == "log1p":
+        return Dense(name, shape, transform=tuple(np.where((values >= 0).all(0), "log1p", "none").tolist()))
+    if recipe == "allrank":
+        return Dense(name, shape, transform=_allrank(values))
+    if recipe == "quantile_clip":
+        return Dense(name, shape, quantiles=CLIP)
+    return Dense(name, shape, transform="none" if recipe == "zscore" else recipe)
+
+
+def _allrank(values: np.ndarray) -> tuple[str, ...]:
+    numbers = np.arange(1, values.shape[1] + 1)
+    negated = np.isin(numbers, _ALLRANK_NEGATED)
+    possible = np.where(negated, (values <= 0).all(0), (values >= 0).all(0)) & ~np.isin(numbers, _ALLRANK_PLAIN)
+    return tuple(np.where(possible, np.where(negated, "log_negative", "log"), "none").tolist())
