@@ -91,7 +91,7 @@ class Registry:
     def resolve(self, name: str) -> str:
         """The canonical name for a name or alias; an unknown one is an error that proposes the nearest."""
         names = self.names()
-        if name in names:
+        if name in names or self._is_building_block(name):
             return name
         aliases = self.aliases()
         if name in aliases:
@@ -106,8 +106,9 @@ class Registry:
         entry_points = self._entry_points()
         if name in entry_points:
             return entry_points[name].load()
-        module = importlib.import_module(f"{self.package}.{name}")
-        return getattr(module, module.__all__[0])
+        stem, _, member = name.partition(".")
+        module = importlib.import_module(f"{self.package}.{stem}")
+        return getattr(module, member or module.__all__[0])
 
     def options(self, name: str) -> list[Option]:
         """The constructor arguments of a name, in order."""
@@ -125,7 +126,8 @@ class Registry:
 
         Args:
             name: a name or alias, a mapping ``{"name": ..., **options}`` as :meth:`describe` makes it, or an
-                instance, which is returned as it is.
+                instance, which is returned as it is. What a private file lists in ``__all__``, such as a wrapper, is
+                called ``"_file.Class"``; it is not listed by :meth:`names`.
             **options: constructor arguments.
 
         Raises:
@@ -159,13 +161,32 @@ class Registry:
         if described is None:
             stem = type(thing).__module__.rsplit(".", 1)[-1]
             config = vars(thing) if dataclasses.is_dataclass(thing) else getattr(thing, "get_config", dict)()
-            if stem not in self.names():
+            if self._is_building_block(f"{stem}.{type(thing).__name__}"):
+                stem = f"{stem}.{type(thing).__name__}"
+            if stem not in self.names() and "." not in stem:
                 raise ValueError(
                     f"{type(thing).__name__} cannot be saved by name: register your own {self.kind} under the "
                     f"entry-point group {self.package!r}"
                 )
             described = {"name": stem, **{o.name: config[o.name] for o in self.options(stem) if o.name in config}}
-        return {key: _plain(value) for key, value in described.items()}
+        return {key: self._plain(value) for key, value in described.items()}
+
+    def _plain(self, value: Any) -> Any:
+        """Things become descriptions, tuples lists and arrays nested lists, so that a description survives JSON."""
+        if isinstance(value, (tuple, list)):
+            return [self._plain(v) for v in value]
+        if isinstance(value, Mapping):
+            return {key: self._plain(v) for key, v in value.items()}
+        if hasattr(value, "registered_as") or dataclasses.is_dataclass(value):
+            return self.describe(value)
+        return value.tolist() if hasattr(value, "tolist") else value
+
+    def _is_building_block(self, name: str) -> bool:
+        """Whether a name is ``"_file.Class"`` with a class that the private file offers."""
+        stem, _, member = str(name).partition(".")
+        if not (member and stem.startswith("_") and importlib.util.find_spec(f"{self.package}.{stem}")):
+            return False
+        return member in getattr(importlib.import_module(f"{self.package}.{stem}"), "__all__", ())
 
     def _files(self) -> dict[str, Path]:
         module = importlib.util.find_spec(self.package)
@@ -179,15 +200,6 @@ class Registry:
 
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
         return {point.name: point for point in importlib.metadata.entry_points(group=self.package)}
-
-
-def _plain(value: Any) -> Any:
-    """Tuples become lists and arrays become nested lists, so that a description survives JSON."""
-    if isinstance(value, (tuple, list)):
-        return [_plain(v) for v in value]
-    if isinstance(value, Mapping):
-        return {key: _plain(v) for key, v in value.items()}
-    return value.tolist() if hasattr(value, "tolist") else value
 
 
 def _hints(constructor: Callable[..., Any]) -> dict[str, Any]:

@@ -8,11 +8,15 @@ import pytest
 
 from tfmtl2r import architectures, methods
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.architectures._base import Architecture, Group
 from tfmtl2r.batch import unpack
+from tfmtl2r.layers import randomness
+from tfmtl2r.layers.mlp import StackedDense
 from tfmtl2r.methods._base import GramMethod, JacobianMethod, Scalarisation, Signals
 from tfmtl2r.ranking import valid_mask
-from tfmtl2r.training.engine import Engine
+from tfmtl2r.training.engine import Engine, state_shapes
 from tfmtl2r.training.objectives import TaskLosses
+from tfmtl2r.training.replicas import Replicas
 
 
 class Ones(GramMethod):
@@ -67,14 +71,20 @@ def signals(tasks):
                    seed=tf.constant([0, 0], tf.int32))
 
 
+def flat(gradients):
+    return np.concatenate([tf.reshape(tf.convert_to_tensor(g), [-1]).numpy() for g in gradients])
+
+
 def run(problem, architecture, method, mode, **batch):
     batch, valid = one_batch(problem, **batch)
     engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), method, mode)
-    step = engine.step(batch, valid, signals(len(problem.tasks)), {})
+    step = engine.step(batch, valid, signals(len(problem.tasks)), [{}])
     return step, {v.path: tf.convert_to_tensor(g).numpy() for g, v in step.gradients}
 
 
-@pytest.mark.parametrize(("method", "mode"), [(Ones(), "parameters"), (Ones(), "features"), (SumOfRows(), "parameters")])
+@pytest.mark.parametrize(
+    ("method", "mode"), [(Ones(), "parameters"), (Ones(), "features"), (SumOfRows(), "parameters")]
+)
 def test_weights_of_ones_reproduce_the_plain_gradient(problem, name, method, mode):
     architecture = connected(problem, name, dropout=0.0)
     _, plain = run(problem, architecture, methods.get("ls"), "parameters")
@@ -92,16 +102,11 @@ def test_gram_matrix_is_that_of_the_separate_task_gradients(problem, name):
     losses = TaskLosses(problem.tasks, lists=True)
     method = KeepsGram()
     engine = Engine(architecture, losses, method, "parameters")
-    engine.step(batch, valid, signals(3), {})
-    from tfmtl2r.training.replicas import Replicas
-
+    engine.step(batch, valid, signals(3), [{}])
     with tf.GradientTape(persistent=True) as tape:
         values = tf.unstack(losses(batch, architecture(batch.features, valid=valid), valid, Replicas()).local)
     shared = [v.value for v in engine.shared_variables]
-    rows = [
-        np.concatenate([tf.reshape(tf.convert_to_tensor(g), [-1]).numpy() for g in tape.gradient(value, shared)])
-        for value in values
-    ]
+    rows = [flat(tape.gradient(value, shared)) for value in values]
     gram, seen_losses, present = method.seen[-1]
     np.testing.assert_allclose(gram, np.array(rows) @ np.array(rows).T, rtol=2e-5, atol=1e-8)
     np.testing.assert_allclose(seen_losses, values, rtol=1e-6)
@@ -113,7 +118,7 @@ def test_embedding_gradients_stay_sparse(problem, name):
     batch, valid = one_batch(problem)
     for method, mode in [(Ones(), "parameters"), (Ones(), "features"), (SumOfRows(), "parameters")]:
         engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), method, mode)
-        gradients = {v.path: g for g, v in engine.step(batch, valid, signals(3), {}).gradients}
+        gradients = {v.path: g for g, v in engine.step(batch, valid, signals(3), [{}]).gradients}
         assert isinstance(gradients["embedding_brand/embeddings"], tf.IndexedSlices), (type(method), mode)
 
 
@@ -158,13 +163,13 @@ def test_list_and_item_weights(problem):
     weights = tf.constant([2.0, 1.0, 0.0, 1.0])
     losses = TaskLosses(problem.tasks, lists=True)
     engine = Engine(architecture, losses, methods.get("ls"), "parameters")
-    weighted = engine.step(batch._replace(weights={t.name: weights for t in problem.tasks}), valid, signals(3), {})
+    weighted = engine.step(batch._replace(weights={t.name: weights for t in problem.tasks}), valid, signals(3), [{}])
     order = np.array([8, 8, 9, 11])
     twice, valid_twice = one_batch(problem, order)
-    expected = engine.step(twice, valid_twice, signals(3), {})
+    expected = engine.step(twice, valid_twice, signals(3), [{}])
     np.testing.assert_allclose(weighted.losses.total, expected.losses.total, rtol=1e-6)
-    plain = engine.step(batch, valid, signals(3), {}).losses.total
-    doubled = engine.step(batch._replace(weights={"dwell": tf.fill([4, 7], 2.0)}), valid, signals(3), {}).losses.total
+    plain = engine.step(batch, valid, signals(3), [{}]).losses.total
+    doubled = engine.step(batch._replace(weights={"dwell": tf.fill([4, 7], 2.0)}), valid, signals(3), [{}]).losses.total
     np.testing.assert_allclose(doubled, plain * [1, 1, 2], rtol=1e-6)
 
 
@@ -176,6 +181,137 @@ def test_a_scalarisation_weighs_by_its_derivative(problem):
 
     step, _ = run(problem, connected(problem), Squares(), "parameters")
     np.testing.assert_allclose(step.weights, 2 * step.losses.total, rtol=1e-6)
+
+
+def test_two_halves_of_the_batch(problem, name):
+    """The cross products are those of the gradients of even and odd lists; their mean is the gradient of all."""
+    seen = {}
+
+    class Halves(GramMethod):
+        needs = frozenset({"gram", "second_batch"})
+
+        def weigh(self, signals, state):
+            seen.update(gram=signals.gram, cross=signals.cross)
+            return tf.ones_like(signals.losses), state
+
+    architecture = connected(problem, name)
+    _, ours = run(problem, architecture, Halves(), "parameters")
+    _, plain = run(problem, architecture, methods.get("ls"), "parameters")
+    for path, gradient in plain.items():
+        np.testing.assert_allclose(ours[path], gradient, atol=1e-6, err_msg=path)
+    rows = []
+    for part in (slice(0, 8, 2), slice(1, 8, 2)):
+        batch, valid = one_batch(problem, part)
+        engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), methods.get("ls"), "parameters")
+        with tf.GradientTape(persistent=True) as tape:
+            scores = architecture(batch.features, valid=valid)
+            values = tf.unstack(engine.losses(batch, scores, valid, Replicas()).local)
+        rows.append([flat(tape.gradient(value, [v.value for v in engine.shared_variables])) for value in values])
+    first, second = map(np.array, rows)
+    np.testing.assert_allclose(seen["cross"], first @ second.T, rtol=1e-4, atol=1e-7)
+
+
+def test_losses_after_the_update_see_the_same_dropout(problem):
+    seen = {}
+
+    class Learner(Scalarisation):
+        needs = frozenset({"losses_after"})
+
+        def objective(self, losses, signals, state):
+            return tf.reduce_sum(losses), state
+
+        def learn(self, losses_after, signals, state):
+            seen.update(before=signals.losses, after=losses_after)
+            return state
+
+    architecture = connected(problem, dropout=0.4)
+    batch, valid = one_batch(problem)
+    engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), Learner(), "parameters")
+    for rate in (0.0, 0.01):
+        with randomness.scope(tf.constant([1, 2])):
+            step = engine.step(batch, valid, signals(3), [{}])
+        keras.optimizers.SGD(rate).apply(*map(list, zip(*step.gradients, strict=True)))
+        with randomness.scope(tf.constant([1, 2])):
+            engine.learn(batch, valid, step)
+        if rate == 0.0:
+            np.testing.assert_allclose(seen["after"], seen["before"], rtol=1e-6)
+        else:
+            assert seen["after"].numpy().sum() < seen["before"].numpy().sum()
+
+
+class PairShares(Architecture):
+    """All tasks share one trunk, the first two a second one."""
+
+    def connect(self, tasks, schema):
+        super().connect(tasks, schema)
+        self.trunks = [keras.layers.Dense(4, activation="tanh", name=f"trunk_{i}") for i in range(2)]
+        self.scorers = StackedDense(3, 1)
+        for trunk in self.trunks:
+            trunk.build((None, self.encoder.width))
+        self.scorers.build((3, None, 8))
+
+    def shared(self, features, valid, training):
+        x = self.encode_items(features, valid)
+        return [trunk(x) for trunk in self.trunks]
+
+    def heads(self, cut, valid, training):
+        everyone, pair = cut[0].copies(), cut[1].copies() * tf.constant([1.0, 1.0, 0.0])[:, None, None]
+        return self.scores_of_items(self.scorers(tf.concat([everyone, pair], -1)), valid)
+
+    def variable_groups(self):
+        return [
+            Group((0, 1, 2), [*self.encoder.trainable_variables, *self.trunks[0].trainable_variables]),
+            Group((0, 1), self.trunks[1].trainable_variables),
+            Group((0, 1, 2), self.scorers.trainable_variables, stacked=True),
+        ]
+
+
+def test_variables_that_some_tasks_share_are_balanced_among_those(problem):
+    seen = []
+
+    class Looks(GramMethod):
+        def weigh(self, signals, state):
+            seen.append((signals.present.numpy().tolist(), signals.gram.numpy()))
+            return tf.ones_like(signals.losses), {"steps": state["steps"] + 1}
+
+        def initial_state(self, num_tasks, num_parameters=None):
+            return {"steps": np.float32(0)}
+
+    architecture = PairShares()
+    architecture.connect([task.name for task in problem.tasks], problem.schema)
+    assert state_shapes(architecture, Looks(), "parameters") == [5 * 3 + 8 * 4 + 4, 8 * 4 + 4]
+    assert state_shapes(architecture, Looks(), "features") == [None]
+    batch, valid = one_batch(problem)
+    engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), Looks(), "parameters")
+    step = engine.step(batch, valid, signals(3), [{"steps": tf.constant(4.0)}, {"steps": tf.constant(7.0)}])
+    assert [present for present, _ in seen] == [[True, True, True], [True, True, False]]
+    assert (seen[1][1][2] == 0).all()
+    assert [float(state["steps"]) for state in step.states] == [5, 8]
+    ours = {v.path: tf.convert_to_tensor(g).numpy() for g, v in step.gradients}
+    _, plain = run(problem, architecture, methods.get("ls"), "parameters")
+    for path, gradient in plain.items():
+        np.testing.assert_allclose(ours[path], gradient, atol=1e-6, err_msg=path)
+
+
+def test_a_state_per_parameter_makes_tables_dense(problem):
+    class Remembers(SumOfRows):
+        per_parameter = True
+
+        def initial_state(self, num_tasks, num_parameters=None):
+            return {"rows": np.zeros((num_tasks, num_parameters))}
+
+        def combine(self, rows, signals, state):
+            return tf.reduce_sum(rows, 0), {"rows": rows}
+
+    architecture = connected(problem)
+    (parameters,) = state_shapes(architecture, Remembers(), "parameters")
+    batch, valid = one_batch(problem)
+    engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), Remembers(), "parameters")
+    step = engine.step(batch, valid, signals(3), [{"rows": tf.zeros([3, parameters])}])
+    assert step.states[0]["rows"].shape == (3, parameters)
+    _, plain = run(problem, architecture, methods.get("ls"), "parameters")
+    for gradient, variable in step.gradients:
+        np.testing.assert_allclose(tf.convert_to_tensor(gradient), plain[variable.path], atol=1e-6)
 
 
 def test_weight_regularisers_are_added_once(problem):
@@ -198,4 +334,4 @@ def test_missing_labels_are_named(problem):
     del batch.labels["dwell"]
     engine = Engine(connected(problem), TaskLosses(problem.tasks, lists=True), methods.get("ls"), "parameters")
     with pytest.raises(KeyError, match="no labels for task 'dwell'"):
-        engine.step(batch, valid, signals(3), {})
+        engine.step(batch, valid, signals(3), [{}])

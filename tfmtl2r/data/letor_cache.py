@@ -24,7 +24,7 @@ import pyarrow.parquet
 from tfmtl2r.data.letor_stream import LetorOptions, Piece, Tally
 
 VERSION = 1
-ROW_GROUP = 1 << 24
+ROW_GROUP = 1 << 22
 """Bytes of features that are collected before a row group is written."""
 _KEY = b"tfmtl2r.letor"
 log = logging.getLogger("tfmtl2r")

@@ -67,15 +67,16 @@ def _rows(text: bytes, grammar: Grammar, first_line: int) -> tuple[list[bytes], 
     tails: list[bytes] = []
     if b"#" in text:
         parted = [line.partition(b"#") for line in raw]
-        raw, tails = [part[0] for part in parted], [part[2] for part in parted]
+        raw, tails = [part[0] for part in parted], [part[2] for part in parted] if grammar.comments else []
     raw = [line.rstrip(b" \r") for line in raw]
     numbers = np.arange(first_line, first_line + len(raw))
     if b"" in raw:
         kept = np.flatnonzero([bool(line) for line in raw])
         raw, numbers = [raw[i] for i in kept], numbers[kept]
         tails = [tails[i] for i in kept] if tails else tails
-    comments = [comment_text(tail) for tail in tails] if tails else [""] * len(raw)
-    return raw, numbers, comments if grammar.comments else []
+    if not grammar.comments:
+        return raw, numbers, []
+    return raw, numbers, [comment_text(tail) for tail in tails] if tails else [""] * len(raw)
 
 
 def _labels(texts: list[bytes]) -> np.ndarray:

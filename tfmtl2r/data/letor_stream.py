@@ -15,7 +15,7 @@ import numpy as np
 from tfmtl2r.data.letor_fast import read_block
 from tfmtl2r.data.letor_text import MAX_FEATURES, Block, Grammar, LetorError, check_adjacent, read_lines
 
-CHUNK = 1 << 20
+CHUNK = 1 << 19
 LONGEST_LINE = 1 << 26
 PIECE = 1 << 24
 """Bytes of dense features that are made at once."""

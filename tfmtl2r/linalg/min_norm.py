@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tfmtl2r._backend import tf
+from tfmtl2r.linalg import settling
 
 _RIDGE = 1e-13  # keeps the system solvable when active gradients are affinely dependent (twins)
 _TOLERANCE = 1e-11
@@ -67,6 +68,7 @@ def min_norm(gram: Any, present: Any | None = None) -> MinNorm:
         (start, start > 0, tf.math.count_nonzero(usable) <= 1, tf.constant(0)),
         shape_invariants=(start.shape, start.shape, tf.TensorShape([]), tf.TensorShape([])),
     )
+    settling.report(settled)
     weights = point * inverse
     zero_rows = tf.cast(present & (length <= 0), tf.float64)
     weights = tf.where(tf.reduce_any(zero_rows > 0), zero_rows, weights)

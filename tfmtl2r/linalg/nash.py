@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from tfmtl2r._backend import tf
+from tfmtl2r.linalg import settling
 
 _RIDGE = 1e-12
 _ROUNDS = 120
@@ -69,4 +70,6 @@ def nash(gram: Any, present: Any | None = None) -> Nash:
         newton,
         (one, tf.constant(float("inf"), tf.float64), tf.constant(0)),
     )
-    return Nash(tf.where(usable, point / safe, 0.0), decrement <= 1e-6)
+    settled = decrement <= 1e-6
+    settling.report(settled)
+    return Nash(tf.where(usable, point / safe, 0.0), settled)

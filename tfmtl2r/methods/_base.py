@@ -57,12 +57,14 @@ class Method:
             ``Signals.cross``.
         modes: where its gradients may be taken, ``"parameters"`` or ``"features"`` (at the cut of the architecture).
         positive_losses: it divides by losses or takes their logarithm.
+        per_parameter: its state holds ``[T, P]`` arrays; gradients of embedding tables are then made dense.
         takes_preference: it reads ``Signals.preference``; unequal task weights with another method are an error.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
     modes: ClassVar[tuple[str, ...]] = MODES
     positive_losses: ClassVar[bool] = False
+    per_parameter: ClassVar[bool] = False
     takes_preference: ClassVar[bool] = False
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:

@@ -23,7 +23,7 @@ CARD = Card(
 
 @dataclasses.dataclass(frozen=True)
 class NashMTL(GramMethod):
-    """Takes the update on which the tasks would agree by Nash bargaining: ``w_t <g_t, d> = 1`` with ``d = sum w_t g_t``.
+    """Takes the update on which tasks would agree by Nash bargaining: ``w_t <g_t, d> = 1`` with ``d = sum w_t g_t``.
 
     The direction d does not change when a loss is multiplied by a constant. Before the norm is limited its squared
     length is the number of tasks. A task whose gradient is zero has nothing to bargain for and gets weight 0.

@@ -15,8 +15,8 @@ class TensorBoard(keras.callbacks.Callback):
 
     Per epoch: ``<task>/<loss or metric>``, ``all/loss`` and ``all/blend``. Every few steps, from the training batch:
     ``weights/<task>`` (what the method gave each task), ``gradient_norm/<task>`` and ``gradient_cosine/<a>_<b>`` for
-    every pair of tasks; a cosine below 0 means that the two pull the shared parameters in opposite directions. The
-    gradients are those the method sees (``gradients=...`` of ``compile``); for a scalarisation, those at the cut.
+    every pair of tasks; a cosine below 0 means that the two pull the shared parameters in opposite directions.
+    ``solver/unsettled_so_far`` counts solvers that stopped at their iteration cap. The gradients are those the method sees (``gradients=...`` of ``compile``); for a scalarisation, those at the cut.
 
     Args:
         folder: where to write.
@@ -86,6 +86,7 @@ class TensorBoard(keras.callbacks.Callback):
         norms = np.sqrt(np.maximum(np.diag(gram), 0))
         names = [task.name for task in self.model.tasks]
         with self._writer("train").as_default(step=self._step):
+            _scalar("solver/unsettled_so_far", float(self.model.method_state.unsettled.numpy()))
             for i, name in enumerate(names):
                 _scalar(f"weights/{name}", weights[i])
                 _scalar(f"gradient_norm/{name}", norms[i])

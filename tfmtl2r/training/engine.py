@@ -6,7 +6,7 @@ the plain gradient of every head. Then
 
 * ``gradients="features"``: the Gram matrix of those gradients at the cut, and one weighted backward pass;
 * ``gradients="parameters"``: one backward pass through the shared half per task, exact gradients of the shared
-  parameters, one matrix product per variable.
+  parameters, one matrix product per variable. Variables that only some tasks share are balanced among those.
 
 Over replicas each loss is the local sum over lists divided by the global count of lists, so that gradients add up.
 """
@@ -20,8 +20,9 @@ from tfmtl2r._backend import tf
 from tfmtl2r.architectures._base import Architecture
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers.cut import Branch
+from tfmtl2r.linalg import settling
 from tfmtl2r.methods._base import Method, Signals, State
-from tfmtl2r.methods._combine import merge, weigh
+from tfmtl2r.methods._combine import merge, standing_still, weigh
 from tfmtl2r.training import rows as per_task_rows
 from tfmtl2r.training.objectives import LossValues, TaskLosses
 from tfmtl2r.training.replicas import Replicas
@@ -37,7 +38,9 @@ class Step:
         gradients: pairs of a gradient and a Keras variable, ready for ``optimizer.apply`` (which sums over replicas).
         weights: ``float32[T]``, what the method gave each task; NaN for methods without task weights.
         gram: ``float32[T, T]`` where the method needed it, else None.
-        state: the method's next state.
+        states: the method's next state, one per balanced group of variables.
+        signals: what the method saw.
+        unsettled: ``int64``, solvers that stopped at their iteration cap.
     """
 
     scores: dict[str, Any]
@@ -45,7 +48,9 @@ class Step:
     gradients: list[tuple[Any, Any]]
     weights: Any
     gram: Any
-    state: State
+    states: list[State]
+    signals: Signals
+    unsettled: Any
 
 
 class Engine:
@@ -58,7 +63,7 @@ class Engine:
         mode: ``"parameters"`` or ``"features"``.
 
     Raises:
-        ValueError: for a mode that the method cannot run in.
+        ValueError: when the architecture's variable groups leave out a variable.
     """
 
     def __init__(self, architecture: Architecture, losses: TaskLosses, method: Method, mode: str):
@@ -67,7 +72,8 @@ class Engine:
         self.method = method
         self.mode = mode
         groups = architecture.variable_groups()
-        self.shared_variables = [v for group in groups if group.shared for v in group.variables]
+        self.shared_groups = [group for group in groups if group.shared]
+        self.shared_variables = [v for group in self.shared_groups for v in group.variables]
         self.private_variables = [v for group in groups if not group.shared for v in group.variables]
         grouped = {id(v) for v in self.shared_variables + self.private_variables}
         stray = [v.path for v in architecture.trainable_variables if id(v) not in grouped]
@@ -75,22 +81,38 @@ class Engine:
             raise ValueError(f"{type(architecture).__name__}.variable_groups() leaves out {stray}; every trainable "
                              "variable must be in one group, or it would never be trained")
 
-    def step(self, batch: Batch, valid: Any, signals: Signals, state: State) -> Step:
-        """Computes one step; ``signals`` carries preference, step, epoch and seed, the rest is filled in here."""
-        if not self.method.needs:
-            step = self._scalarised(batch, valid, signals, state)
-        else:
-            step = self._balanced(batch, valid, signals, state)
-        return dataclasses.replace(step, gradients=self._with_penalties(step.gradients))
+    def step(self, batch: Batch, valid: Any, signals: Signals, states: list[State]) -> Step:
+        """Computes one step.
+
+        Args:
+            batch: features and labels.
+            valid: ``bool[B, L]`` or None.
+            signals: preference, step, epoch and seed; the rest is filled in here.
+            states: the method's state, as :func:`state_shapes` counts them.
+        """
+        with settling.watched() as solvers:
+            balance = self._balanced if self.method.needs & {"gram", "rows"} else self._scalarised
+            step = balance(batch, valid, signals, states)
+            return dataclasses.replace(
+                step, gradients=self._with_penalties(step.gradients), unsettled=solvers.unsettled()
+            )
+
+    def learn(self, batch: Batch, valid: Any, step: Step) -> list[State]:
+        """The states after the update, for methods that want the losses once more: one forward pass."""
+        scores = self.architecture(batch.features, valid=valid, training=True)
+        after = self.losses(batch, scores, valid, Replicas()).total
+        return [
+            standing_still(step.signals.present, state, self.method.learn(after, step.signals, state))
+            for state in step.states
+        ]
 
     def gram_at_cut(self, batch: Batch, valid: Any) -> Any:
         """Inner products of the tasks' gradients at the cut: what telemetry samples for scalarisations."""
         replicas = Replicas()
-        cut = self.architecture.shared(batch.features, valid, True)
-        _, _, branches, cotangents, _ = self._cotangents(cut, batch, valid, replicas)
-        return _gram_at_cut(branches, cotangents, replicas)
+        heads = self._heads(self.architecture.shared(batch.features, valid, True), batch, valid, replicas)
+        return heads.gram(replicas)
 
-    def _scalarised(self, batch: Batch, valid: Any, signals: Signals, state: State) -> Step:
+    def _scalarised(self, batch: Batch, valid: Any, signals: Signals, states: list[State]) -> Step:
         replicas = Replicas()
         keras_variables = self.shared_variables + self.private_variables
         with tf.GradientTape() as tape:
@@ -98,62 +120,97 @@ class Engine:
             losses = self.losses(batch, scores, valid, replicas)
             with tape.stop_recording():
                 signals = dataclasses.replace(signals, losses=losses.total, present=losses.present)
-                weights, state = weigh(self.method, signals, state)
+                weights, state = weigh(self.method, signals, states[0])
             objective = tf.reduce_sum(weights * losses.local)
         gradients = tape.gradient(objective, [v.value for v in keras_variables])
-        return Step(scores, losses, _pairs(gradients, keras_variables), weights, None, state)
+        pairs = _pairs(gradients, keras_variables)
+        return Step(scores, losses, pairs, weights, None, [state, *states[1:]], signals, None)
 
-    def _balanced(self, batch: Batch, valid: Any, signals: Signals, state: State) -> Step:
+    def _balanced(self, batch: Batch, valid: Any, signals: Signals, states: list[State]) -> Step:
         replicas = Replicas()
         exact = self.mode == "parameters"
-        shared = [v.value for v in self.shared_variables]
         with tf.GradientTape(persistent=exact) as trunk:
             cut = self.architecture.shared(batch.features, valid, True)
-        scores, losses, branches, cotangents, head_gradients = self._cotangents(cut, batch, valid, replicas)
-        signals = dataclasses.replace(signals, losses=losses.total, present=losses.present)
-        tensors = [branch.tensor for branch in branches]
+        heads = self._heads(cut, batch, valid, replicas)
+        signals = dataclasses.replace(signals, losses=heads.losses.total, present=heads.losses.present)
         if exact:
-            rows = per_task_rows.stack(
-                [
-                    trunk.gradient(tensors, shared, output_gradients=[
-                        branch.of_task(c, task) for branch, c in zip(branches, cotangents, strict=True)
-                    ])
-                    for task in range(len(self.architecture.tasks))
-                ],
-                shared,
-                replicas,
-            )
+            rows, halves = self._rows(trunk, heads, replicas)
             del trunk  # a persistent tape keeps every activation alive
-            weights, gram, combined, state = self._decide(rows, signals, state)
+            weights, gram, combined, states = self._decide_groups(rows, halves, signals, states)
             # Rows are already sums over replicas; the optimizer will add up the replicas once more.
             combined = [_scaled(g, 1.0 / replicas.count) for g in combined]
         else:
-            gram = _gram_at_cut(branches, cotangents, replicas)
-            weights, state = weigh(self.method, dataclasses.replace(signals, gram=gram), state)
-            combined = trunk.gradient(tensors, shared, output_gradients=[
-                branch.weighted(c, weights) for branch, c in zip(branches, cotangents, strict=True)
-            ])
-        gradients = _pairs(combined, self.shared_variables) + _pairs(head_gradients, self.private_variables)
-        return Step(scores, losses, gradients, weights, gram, state)
+            gram = heads.gram(replicas)
+            signals = dataclasses.replace(signals, gram=gram)
+            weights, state = weigh(self.method, signals, states[0])
+            states = [state, *states[1:]]
+            shared = [v.value for v in self.shared_variables]
+            combined = trunk.gradient(heads.tensors, shared, output_gradients=heads.weighted(weights))
+        gradients = _pairs(combined, self.shared_variables) + _pairs(heads.gradients, self.private_variables)
+        return Step(heads.scores, heads.losses, gradients, weights, gram, states, signals, None)
 
-    def _cotangents(self, cut: list[Any], batch: Batch, valid: Any, replicas: Replicas) -> tuple[Any, ...]:
-        """Runs heads and losses on per-task copies of the cut.
-
-        Returns:
-            Scores, losses, the branches, the gradient at each branch's tap, and the plain head gradients.
-        """
-        with tf.GradientTape() as heads:
-            branches = [Branch(tensor, len(self.architecture.tasks), heads.watch) for tensor in cut]
+    def _heads(self, cut: list[Any], batch: Batch, valid: Any, replicas: Replicas) -> _Heads:
+        """Runs heads and losses on per-task copies of the cut and differentiates them, once or once per half."""
+        split = "second_batch" in self.method.needs
+        with tf.GradientTape(persistent=split) as tape:
+            branches = [Branch(tensor, len(self.architecture.tasks), tape.watch) for tensor in cut]
             scores = self.architecture.heads(branches, valid, True)
-            losses: LossValues = self.losses(batch, scores, valid, replicas)
+            values, weights = self.losses.per_list(batch, scores, valid)
+            losses = self.losses.reduce(values, weights, replicas)
             total = tf.reduce_sum(losses.local)
+            even = tf.cast(tf.equal(tf.range(tf.shape(weights)[1]) % 2, 0), tf.float32)
+            parts = (even, 1.0 - even) if split else ()
+            halves = [self.losses.reduce(values, weights * part, replicas) for part in parts]
+            half_totals = [tf.reduce_sum(half.local) for half in halves]
         branches = [branch for branch in branches if branch.tap is not None]
         taps = [branch.tap for branch in branches]
-        private = [v.value for v in self.private_variables]
-        cotangents, head_gradients = heads.gradient(
-            total, [taps, private], unconnected_gradients=tf.UnconnectedGradients.ZERO
+        zero = tf.UnconnectedGradients.ZERO
+        cotangents, private = tape.gradient(
+            total, [taps, [v.value for v in self.private_variables]], unconnected_gradients=zero
         )
-        return scores, losses, branches, cotangents, head_gradients
+        half_cotangents = [tape.gradient(half, taps, unconnected_gradients=zero) for half in half_totals]
+        del tape
+        return _Heads(branches, scores, losses, cotangents, private, halves, half_cotangents)
+
+    def _rows(self, trunk: Any, heads: _Heads, replicas: Replicas) -> tuple[list[Any], tuple[Any, Any] | None]:
+        """Exact rows of all shared variables, and those of the two halves of the batch where the method needs them."""
+        shared = [v.value for v in self.shared_variables]
+
+        def backward(cotangents: list[Any]) -> list[Any]:
+            per_task = [
+                trunk.gradient(heads.tensors, shared, output_gradients=heads.of_task(cotangents, task))
+                for task in range(len(self.architecture.tasks))
+            ]
+            rows = per_task_rows.stack(per_task, shared, replicas)
+            return per_task_rows.densified(rows) if self.method.per_parameter else rows
+
+        if not heads.halves:
+            return backward(heads.cotangents), None
+        first, second = (backward(cotangents) for cotangents in heads.half_cotangents)
+        share = tf.math.divide_no_nan(heads.halves[0].count, heads.losses.count)
+        return per_task_rows.mean_of_halves(first, second, share), (first, second)
+
+    def _decide_groups(
+        self, rows: list[Any], halves: tuple[Any, Any] | None, signals: Signals, states: list[State]
+    ) -> tuple[Any, Any, list[Any], list[State]]:
+        """Balances every group of shared variables among the tasks that share it.
+
+        Returns:
+            Weights and Gram matrix of the first group, the combined gradients of all variables, the next states.
+        """
+        start, combined, after, seen = 0, [], [], []
+        for group, state in zip(self.shared_groups, states, strict=True):
+            part = slice(start, start + len(group.variables))
+            start = part.stop
+            member = [task in group.tasks for task in range(len(self.architecture.tasks))]
+            local = dataclasses.replace(signals, present=signals.present & tf.constant(member))
+            if halves is not None:
+                local = dataclasses.replace(local, cross=per_task_rows.cross(halves[0][part], halves[1][part]))
+            weights, gram, gradients, state = self._decide(rows[part], local, state)
+            combined += gradients
+            after.append(state)
+            seen.append((weights, gram))
+        return *seen[0], combined, after
 
     def _decide(self, rows: list[Any], signals: Signals, state: State) -> tuple[Any, Any, list[Any], State]:
         """The method's weights, the Gram matrix, the combined gradients and the next state, from exact rows."""
@@ -179,9 +236,44 @@ class Engine:
         return _pairs(both, variables)
 
 
-def _gram_at_cut(branches: list[Branch], cotangents: list[Any], replicas: Replicas) -> Any:
-    # Each example lives on one replica, so the Gram matrices of the replicas add up.
-    return replicas.sum(tf.add_n([branch.gram(c) for branch, c in zip(branches, cotangents, strict=True)]))
+def state_shapes(architecture: Architecture, method: Method, mode: str) -> list[int | None]:
+    """Shared parameters P of every state that the engine keeps for a method.
+
+    One state per group of shared variables where each is balanced on its own; one in all for a scalarisation and for
+    gradients at the cut.
+    """
+    groups = [group for group in architecture.variable_groups() if group.shared]
+    if mode == "parameters" and method.needs & {"gram", "rows"} and groups:
+        return [sum(v.shape.num_elements() for v in map(tf.convert_to_tensor, group.variables)) for group in groups]
+    return [None]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Heads:
+    """The private half after its backward pass: the gradient at every branch's tap, and the plain head gradients."""
+
+    branches: list[Branch]
+    scores: dict[str, Any]
+    losses: LossValues
+    cotangents: list[Any]
+    gradients: list[Any]
+    halves: list[LossValues]
+    half_cotangents: list[list[Any]]
+
+    @property
+    def tensors(self) -> list[Any]:
+        return [branch.tensor for branch in self.branches]
+
+    def of_task(self, cotangents: list[Any], task: int) -> list[Any]:
+        return [branch.of_task(c, task) for branch, c in zip(self.branches, cotangents, strict=True)]
+
+    def weighted(self, weights: Any) -> list[Any]:
+        return [branch.weighted(c, weights) for branch, c in zip(self.branches, self.cotangents, strict=True)]
+
+    def gram(self, replicas: Replicas) -> Any:
+        # Each example lives on one replica, so the Gram matrices of the replicas add up.
+        pairs = zip(self.branches, self.cotangents, strict=True)
+        return replicas.sum(tf.add_n([branch.gram(c) for branch, c in pairs]))
 
 
 def _scaled(gradient: Any, factor: float) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,20 @@ class MethodState(keras.layers.Layer):
     Args:
         method: the balancing method.
         preference: importance of each task, sum 1.
+        shapes: shared parameters P of each of the method's states, one state per balanced group of variables.
     """
 
-    def __init__(self, method: Method, preference: np.ndarray, **kwargs: Any):
+    def __init__(self, method: Method, preference: np.ndarray, shapes: Sequence[int | None] = (None,), **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
         self.preference = self._weight("preference", preference.astype(np.float32))
         self.epoch = self._weight("epoch", np.asarray(0, np.int64))
-        initial = method.initial_state(len(preference))
-        self.state = {key: self._weight(f"state_{key}", np.asarray(value)) for key, value in initial.items()}
+        self.unsettled = self._weight("unsettled", np.asarray(0, np.int64))
+        self.states: list[dict[str, Any]] = []
+        for group, parameters in enumerate(shapes):
+            initial = method.initial_state(len(preference), parameters)
+            self.states.append({
+                key: self._weight(f"state_{group}_{key}", _single(np.asarray(value))) for key, value in initial.items()
+            })
         self.built = True
 
     def _weight(self, name: str, value: np.ndarray) -> Any:
@@ -37,14 +44,20 @@ class MethodState(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
-    def read(self) -> State:
-        """The state as tensors."""
-        return {key: variable.value for key, variable in self.state.items()}
+    def read(self) -> list[State]:
+        """The states as tensors."""
+        return [{key: variable.value for key, variable in state.items()} for state in self.states]
 
-    def write(self, state: State) -> None:
-        """Stores the next state."""
-        for key, variable in self.state.items():
-            variable.assign(state[key])
+    def write(self, states: Sequence[State]) -> None:
+        """Stores the next states."""
+        for variables, values in zip(self.states, states, strict=True):
+            for key, variable in variables.items():
+                variable.assign(values[key])
+
+
+def _single(value: np.ndarray) -> np.ndarray:
+    """Training computes in float32."""
+    return value.astype(np.float32) if value.dtype == np.float64 else value
 
 
 class CountEpochs(keras.callbacks.Callback):

@@ -17,7 +17,7 @@ from tfmtl2r.methods._base import MODES, Method, Signals
 from tfmtl2r.ranking import valid_mask
 from tfmtl2r.schema import Dense, Schema
 from tfmtl2r.task import Task, validated
-from tfmtl2r.training.engine import Engine
+from tfmtl2r.training.engine import Engine, state_shapes
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
@@ -131,12 +131,19 @@ class MultiTaskRanker(keras.Model):
         self.train_metrics = train_metrics
         self.seed = seed
         self._options = keras_options
-        if hasattr(self, "method_state"):
-            del self.method_state
-        self.method_state = MethodState(method, values)
+        self._preference = values
+        self._make_method_state()
         self._engine = None
         self._trackers = None
         self._retrace()
+
+    def _make_method_state(self) -> None:
+        if self.features is None:
+            return  # made as soon as the variables are
+        if hasattr(self, "method_state"):
+            del self.method_state
+        shapes = state_shapes(self.architecture, self.method, self.gradient_mode)
+        self.method_state = MethodState(self.method, self._preference, shapes)
 
     def _retrace(self) -> None:
         self.train_function = self.test_function = None
@@ -160,7 +167,8 @@ class MultiTaskRanker(keras.Model):
         Args:
             preference: importance of each task, >= 0, normalised to sum 1.
         """
-        self.method_state.preference.assign(checked_preference(preference, self.tasks, self.method))
+        self._preference = checked_preference(preference, self.tasks, self.method)
+        self.method_state.preference.assign(self._preference)
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
@@ -182,7 +190,12 @@ class MultiTaskRanker(keras.Model):
         if self._telemetry is not None:
             self._telemetry.record(step, iterations, replicas, lambda: engine.gram_at_cut(batch, valid))
         self.optimizer.apply(*map(list, zip(*step.gradients, strict=True)))
-        self.method_state.write(step.state)
+        states = step.states
+        if "losses_after" in self.method.needs:
+            with randomness.scope(replicas.own_seed(seed)):  # the same dropout as in the step
+                states = engine.learn(batch, valid, step)
+        self.method_state.write(states)
+        self.method_state.unsettled.assign_add(step.unsettled)
         trackers.update_losses(step.losses, replicas)
         if self.train_metrics:
             trackers.update_metrics(batch, step.scores, valid)
@@ -298,7 +311,7 @@ class MultiTaskRanker(keras.Model):
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
             "method": methods.registry.describe(self.method),
             "gradients": self.gradient_mode,
-            "preference": [float(p) for p in self.method_state.preference.numpy()],
+            "preference": self._preference.tolist(),
             "train_metrics": self.train_metrics,
             "seed": self.seed,
             **self._options,
@@ -327,6 +340,8 @@ class MultiTaskRanker(keras.Model):
         self.architecture.dtype_policy = self.dtype_policy
         self.architecture.connect([task.name for task in self.tasks], features)
         self.built = True
+        if self.compiled:
+            self._make_method_state()
 
     def _engine_for(self, lists: bool) -> Engine:
         if self._engine is None:

@@ -62,27 +62,33 @@ class TaskLosses:
                 self._groups.append([index])
 
     def __call__(self, batch: Batch, scores: dict[str, Any], valid: Any, replicas: Replicas) -> LossValues:
-        """Evaluates all losses.
+        """Evaluates all losses over the batch; see :meth:`per_list` and :meth:`reduce`."""
+        return self.reduce(*self.per_list(batch, scores, valid), replicas)
+
+    def per_list(self, batch: Batch, scores: dict[str, Any], valid: Any) -> tuple[Any, Any]:
+        """Loss and weight of every list, both ``float32[T, B]``.
 
         Args:
             batch: labels per task, and weights where given.
             scores: per task ``float32[B, L]`` (plain rows ``[B]``).
             valid: ``bool[B, L]`` or None.
-            replicas: the replicas that the count runs over.
 
         Raises:
             KeyError: when a task has no labels in the batch.
         """
-        sums: list[Any] = [None] * len(self.tasks)
-        counts: list[Any] = [None] * len(self.tasks)
+        values: list[Any] = [None] * len(self.tasks)
+        weights: list[Any] = [None] * len(self.tasks)
         for group in self._groups:
-            values, weights = self._group(group, batch, scores, valid)
+            group_values, group_weights = self._group(group, batch, scores, valid)
             for row, index in enumerate(group):
-                list_weight = weights[row] * self._list_weight(batch, self.tasks[index])
-                sums[index] = tf.reduce_sum(values[row] * list_weight)
-                counts[index] = tf.reduce_sum(list_weight)
-        count = replicas.sum(tf.stack(counts))
-        local = tf.math.divide_no_nan(tf.stack(sums), count)
+                values[index] = group_values[row]
+                weights[index] = group_weights[row] * self._list_weight(batch, self.tasks[index])
+        return tf.stack(values), tf.stack(weights)
+
+    def reduce(self, values: Any, weights: Any, replicas: Replicas) -> LossValues:
+        """Sums over this replica's lists, divided by the weight of the lists of all replicas."""
+        count = replicas.sum(tf.reduce_sum(weights, axis=1))
+        local = tf.math.divide_no_nan(tf.reduce_sum(values * weights, axis=1), count)
         total = local if replicas.count == 1 else replicas.sum(tf.stop_gradient(local))
         return LossValues(local, total, count, count > 0)
 

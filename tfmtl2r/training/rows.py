@@ -93,6 +93,37 @@ def _merge(per_task: list[Any], shape: Any, replicas: Replicas) -> SparseRows:
     return SparseRows(distinct, tf.reshape(merged, [tasks, -1]), shape)
 
 
+def densified(rows: list[DenseRows | SparseRows]) -> list[DenseRows | SparseRows]:
+    """Rows over whole embedding tables, for methods that remember a number per parameter."""
+    dense: list[DenseRows | SparseRows] = []
+    for row in rows:
+        if isinstance(row, SparseRows):
+            tasks, (size, width) = row.matrix.shape[0], row.shape
+            values = tf.transpose(tf.reshape(row.matrix, [tasks, -1, width]), [1, 0, 2])
+            table = tf.scatter_nd(row.ids[:, None], values, tf.cast([size, tasks, width], row.ids.dtype))
+            row = DenseRows(tf.reshape(tf.transpose(table, [1, 0, 2]), [tasks, size * width]), row.shape)
+        dense.append(row)
+    return dense
+
+
+def mean_of_halves(first: list[Any], second: list[Any], share: Any) -> list[Any]:
+    """Rows of the whole batch from those of its halves.
+
+    Args:
+        first, second: rows of the two halves.
+        share: ``float32[T]``, the first half's share of each task's lists.
+    """
+    return [
+        dataclasses.replace(a, matrix=share[:, None] * a.matrix + (1.0 - share)[:, None] * b.matrix)
+        for a, b in zip(first, second, strict=True)
+    ]
+
+
+def cross(first: list[Any], second: list[Any]) -> Any:
+    """Inner products ``<g_i, h_j>`` of two sets of rows over the same variables and ids, ``float32[T, T]``."""
+    return tf.add_n([tf.matmul(a.matrix, b.matrix, transpose_b=True) for a, b in zip(first, second, strict=True)])
+
+
 def gram(rows: list[DenseRows | SparseRows]) -> Any:
     """Inner products of the tasks' gradients over all variables, ``float32[T, T]``: one product per variable."""
     return tf.add_n([tf.matmul(r.matrix, r.matrix, transpose_b=True) for r in rows])

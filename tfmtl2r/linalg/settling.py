@@ -1,0 +1,46 @@
+"""Counts solvers that stopped at their iteration cap, so that a numerical fallback is seen and not swallowed."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from typing import Any
+
+from tfmtl2r._backend import tf
+
+_watched: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("tfmtl2r_settling", default=None)
+
+
+class Count:
+    """How many solvers did not settle inside the block."""
+
+    def __init__(self) -> None:
+        self.flags: list[Any] = []
+
+    def unsettled(self) -> Any:
+        """The count, ``int64``."""
+        if not self.flags:
+            return tf.constant(0, tf.int64)
+        return tf.math.count_nonzero(~tf.stack(self.flags))
+
+
+@contextlib.contextmanager
+def watched() -> Iterator[Count]:
+    """Collects what solvers report inside the block."""
+    count = Count()
+    token = _watched.set(count.flags)
+    try:
+        yield count
+    finally:
+        _watched.reset(token)
+
+
+def report(settled: Any) -> None:
+    """A solver's word on whether it settled, ``bool``; nobody may be listening."""
+    flags = _watched.get()
+    if flags is None:
+        return
+    if not tf.executing_eagerly() and getattr(settled, "graph", None) is not tf.compat.v1.get_default_graph():
+        return  # made inside a conditional or a loop, out of reach for the step that counts
+    flags.append(settled)

@@ -1,0 +1,39 @@
+"""CR-MOGM: task weights averaged over the steps."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmtl2r.methods._wrappers import Smooth
+from tfmtl2r.registry import Card
+
+__all__ = ["CRMOGM"]
+
+CARD = Card(
+    title="CR-MOGM (averaged task weights around any method)",
+    paper="Zhou et al. 2022, https://papers.neurips.cc/paper_files/paper/2022/hash/"
+    "f91bd64a3620aad8e70a27ad9cb3ca57-Abstract-Conference.html",
+    promises=("sums_to_tasks", "permutation_equivariant"),
+    note="Steadies methods whose weights jump from batch to batch.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class CRMOGM(Smooth):
+    """Averages the weights of another method: ``w_k = alpha w_{k-1} + (1 - alpha) inner_k``, the first as they are.
+
+    Weights that react to one mini-batch alone keep stochastic multi-objective methods from converging; averaged ones
+    do not.
+
+    Args:
+        method: the inner method, a name or ``{"name": ..., **options}``; one that gives task weights.
+        alpha: how much of the past is kept, in [0, 1].
+
+    >>> from tfmtl2r import methods
+    >>> methods.combine("cr_mogm", [[2., 0.], [0., 1.]]).round(4).tolist()  # the first step is the inner method's
+    [0.8, 1.6]
+    """
+
+    method: Any = "mgda"
+    alpha: float = 0.9
