@@ -4,8 +4,8 @@
     python recipes/bench_data.py --file train.txt.gz
 
 Readers run in turn, round after round, so that other load on the machine hits all alike; a time is the best of its
-rounds and a ratio the median of the ratios within a round. Peak memory is that of a fresh process which parses the file,
-and then the file repeated 20 times with new query ids, into the cache.
+rounds and a ratio the median of the ratios within a round. Peak memory is that of a fresh process which parses the
+file, or the file repeated 20 times with new query ids, into the cache.
 """
 
 from __future__ import annotations

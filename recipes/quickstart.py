@@ -22,6 +22,7 @@ from tfmtl2r.report.plots import bars
 from tfmtl2r.report.tables import results_table, show
 from tfmtl2r.report.trivial import trivial_results
 
+
 class Progress(keras.callbacks.Callback):
     """A line per epoch: the number a run is chosen by, and each task's own."""
 

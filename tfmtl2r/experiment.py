@@ -16,6 +16,7 @@ from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches, cut_report, datasets
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.losses._base import default_name
+from tfmtl2r.report import hparams
 from tfmtl2r.report.evaluation import Score, evaluate
 from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard, checked_name, peak_memory_mb
 from tfmtl2r.report.tensorboard import TensorBoard
@@ -146,6 +147,8 @@ class Experiment:
         model.save(self.folder / "model.keras")
         record(card, "test", score(model, dataset.lists("test"), self.batch_size), self.folder)
         card.save(self.folder)
+        if self.telemetry_every:
+            hparams.write(self.folder / "logs", card.config, card.results["test"])
         return model, card
 
     def _make_room(self) -> None:

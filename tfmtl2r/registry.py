@@ -159,11 +159,12 @@ class Registry:
         """
         described = getattr(thing, "registered_as", None)
         if described is None:
-            stem = type(thing).__module__.rsplit(".", 1)[-1]
+            package, _, stem = type(thing).__module__.rpartition(".")
+            block = f"{stem}.{type(thing).__name__}"
             config = vars(thing) if dataclasses.is_dataclass(thing) else getattr(thing, "get_config", dict)()
-            if self._is_building_block(f"{stem}.{type(thing).__name__}"):
-                stem = f"{stem}.{type(thing).__name__}"
-            if stem not in self.names() and "." not in stem:
+            if package == self.package and self._is_building_block(block):
+                stem = block
+            elif stem not in self.names():
                 raise ValueError(
                     f"{type(thing).__name__} cannot be saved by name: register your own {self.kind} under the "
                     f"entry-point group {self.package!r}"

@@ -85,8 +85,9 @@ class TestEveryMethod:
         )
 
     def test_one_present_task_is_single_task_training(self, name):
-        got = update(methods.get(name), CONFLICTING, present=[False, False, True, False])
-        np.testing.assert_allclose(got, methods.combine(name, CONFLICTING[2:3]), rtol=1e-9)
+        alone = 0 if "has_a_main_task" in methods.card(name).promises else 2
+        got = update(methods.get(name), CONFLICTING, present=[task == alone for task in range(4)])
+        np.testing.assert_allclose(got, methods.combine(name, CONFLICTING[[alone]]), rtol=1e-9)
 
     def test_no_present_task_is_no_update(self, name):
         got = update(methods.get(name), CONFLICTING, present=[False] * 4)
@@ -118,6 +119,21 @@ def test_weights_sum_to_the_number_of_tasks(name):
 def test_scaling_one_loss_changes_nothing(name):
     scaled = CONFLICTING * np.array([1e-3, 1.0, 50.0, 1e4])[:, None]
     np.testing.assert_allclose(methods.combine(name, scaled), methods.combine(name, CONFLICTING), rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", promising("ignores_loss_scale"))
+def test_multiplying_a_loss_by_a_constant_changes_nothing(name):
+    scales, losses = np.array([1e-3, 1.0, 50.0, 1e4]), np.array([0.5, 1.0, 2.0, 0.1])
+    np.testing.assert_allclose(
+        methods.combine(name, CONFLICTING * scales[:, None], losses * scales),
+        methods.combine(name, CONFLICTING, losses), rtol=1e-5,
+    )
+
+
+@pytest.mark.parametrize("name", promising("has_a_main_task"))
+def test_a_batch_without_the_main_task_changes_nothing(name):
+    got = update(methods.get(name), CONFLICTING, present=[False, True, True, True])
+    np.testing.assert_array_equal(got, np.zeros(30))
 
 
 @pytest.mark.parametrize("name", promising("permutation_equivariant"))
@@ -155,7 +171,7 @@ def test_without_sign_conflict_it_is_the_plain_sum(name):
     np.testing.assert_allclose(methods.combine(name, rows), rows.sum(0), rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if methods.registry.constructor(n).takes_preference])
+@pytest.mark.parametrize("name", [n for n in NAMES if methods.get(n).takes_preference])
 def test_preference_changes_the_update(name):
     equal, skewed = methods.combine(name, CONFLICTING), methods.combine(name, CONFLICTING, preference=[8, 1, 1, 1])
     assert np.linalg.norm(equal - skewed) > 1e-3

@@ -108,7 +108,7 @@ def test_a_loop_of_ones_own(gaps):
             telemetry = model.watch_gradients(every=1)
         model.prepare(gaps.batches())
 
-        @tf.function(reduce_retracing=True)
+        @tf.function(reduce_retracing=True, autograph=False)
         def step(batch, strategy=strategy, model=model):
             logs = strategy.run(model.train_step, (batch,))
             return tf.nest.map_structure(lambda value: tf.stack(strategy.experimental_local_results(value)), logs)

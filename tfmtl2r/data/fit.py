@@ -33,9 +33,9 @@ def fit_schema(
     Inferred: fractional numbers and vectors become :class:`Dense`; text becomes a :class:`Category`; integers become
     a :class:`Category` if there are at most 64 different ones, else :class:`Dense`. A column that is a context column
     of the lists becomes a context feature. Completed: a ``Dense`` without a mean gets mean and variance (after its
-    transform, in float64, missing values skipped) and, where it asks for quantiles, its bounds, a ``Category`` without vocabulary or buckets gets its vocabulary,
-    most frequent values first, equally frequent ones in ascending order. Missing values (``""``, -1) are the unknown
-    value, id 0, and never part of a vocabulary.
+    transform, in float64, missing values skipped) and, where it asks for quantiles, its bounds; a ``Category`` without
+    vocabulary or buckets gets its vocabulary, most frequent values first, equally frequent ones ascending. Missing
+    values (``""``, -1) are the unknown value, id 0, and never part of a vocabulary.
 
     Args:
         lists: the **training** split.
@@ -47,7 +47,7 @@ def fit_schema(
 
     Raises:
         ValueError: for a missing column (with the nearest names), a label among the features, a column that can be
-            no feature, or a negative number under ``log1p``.
+            no feature, or a number that its logarithm cannot take.
 
     >>> train = Lists({"price": np.array([1.0, 3.0]), "brand": np.array(["b", "a"], object), "click": np.array([0, 1])})
     >>> schema = fit_schema(train, [Task("click", kind="binary")])

@@ -195,14 +195,12 @@ def labels_from_features(
 def _label(
     values: np.ndarray, name: str, index: int, transform: Transform, train: Lists | None, features: str
 ) -> np.ndarray:
-    if isinstance(transform, str):
-        if transform not in TRANSFORMS:
-            raise ValueError(f"label {name!r}: transform must be one of {', '.join(TRANSFORMS)}, not {transform!r}")
-        transform = TRANSFORMS[transform]
+    if isinstance(transform, str) and transform not in TRANSFORMS:
+        raise ValueError(f"label {name!r}: transform must be one of {', '.join(TRANSFORMS)}, not {transform!r}")
+    function = TRANSFORMS[transform] if isinstance(transform, str) else transform
     try:
-        fit = getattr(transform, "fit", None)
-        if fit is not None and train is not None:
-            transform = fit(train.column(features)[:, index - 1].astype(np.float64))
-        return np.asarray(transform(values.astype(np.float64)), np.float32)
+        if train is not None and hasattr(function, "fit"):
+            function = function.fit(train.column(features)[:, index - 1].astype(np.float64))
+        return np.asarray(function(values.astype(np.float64)), np.float32)
     except ValueError as error:
         raise ValueError(f"label {name!r} from feature {index}: {error}") from error

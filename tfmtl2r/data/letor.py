@@ -132,7 +132,7 @@ def prepare_letor(path: str | Path, cache_dir: str | Path, options: LetorOptions
     """
     path, options = Path(path), options or LetorOptions()
     target = letor_cache.cache_file(cache_dir, path, options)
-    if not target.is_file():
+    if not letor_cache.is_sound(target):
         _parse_into(path, options, target)
     return target
 
@@ -141,7 +141,7 @@ def _parse_into(path: Path, options: LetorOptions, target: Path) -> None:
     tally = Tally()
     letor_cache.write(target, pieces(path, options, tally), tally)
     if letor_cache.cache_file(target.parent, path, options) != target:
-        target.unlink(missing_ok=True)
+        letor_cache.remove(target)
         raise LetorError(f"{path}: the file changed while it was read; read it again when it is complete")
 
 

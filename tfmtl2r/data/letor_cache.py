@@ -1,8 +1,8 @@
 """Parsed LETOR files in Parquet: written once, checked on every read.
 
 One file per content and options. It is written beside its final name and renamed when it is complete, so that an
-interrupted parse leaves nothing that would be read. Every page carries a checksum; a file that fails it, or that is
-not complete, is reported and parsed again.
+interrupted parse leaves nothing that would be read. A checksum of all of its bytes, footer included, stands in a small
+file beside it; a file that fails it is reported and parsed again.
 """
 
 from __future__ import annotations
@@ -27,6 +27,11 @@ VERSION = 1
 ROW_GROUP = 1 << 22
 """Bytes of features that are collected before a row group is written."""
 _KEY = b"tfmtl2r.letor"
+SCHEMA = pyarrow.schema({
+    "label": pyarrow.float32(), "qid": pyarrow.int64(), "ordinal": pyarrow.int64(), "comment": pyarrow.string(),
+    # The bytes of a row's float32 vector: read back at the speed of a copy, where lists of floats are not.
+    "features": pyarrow.binary(),
+})
 log = logging.getLogger("tfmtl2r")
 
 
@@ -67,19 +72,46 @@ def write(target: Path, parts: Iterable[Piece], tally: Tally) -> None:
         tally: kept in the footer.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    temporary = target.with_name(f".{target.stem}-{uuid.uuid4().hex}.tmp")
+    unique = uuid.uuid4().hex
+    temporary, checksum = (target.with_name(f".{target.stem}-{unique}.{kind}.tmp") for kind in ("rows", "checksum"))
     try:
         with pyarrow.parquet.ParquetWriter(
-            temporary, _SCHEMA, use_dictionary=False, compression="lz4", write_page_checksum=True, write_statistics=False
+            temporary, SCHEMA, use_dictionary=False, compression="lz4", write_statistics=False
         ) as writer:
             for table in _row_groups(parts):
                 writer.write_table(table)
             writer.add_key_value_metadata({_KEY: json.dumps(dataclasses.asdict(tally))})
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
+        checksum.write_text(content_hash(temporary))
+        # The rows come last: a checksum without rows is nothing, rows without a checksum would be damage.
+        checksum.replace(checksum_file(target))
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)
+        checksum.unlink(missing_ok=True)
+
+
+def checksum_file(path: Path) -> Path:
+    """Where the checksum of a cache file stands."""
+    return path.with_name(path.name + ".sha256")
+
+
+def is_sound(path: Path) -> bool:
+    """Whether there is such a cache file, complete and undamaged; a damaged one is logged."""
+    if not path.is_file():
+        return False
+    checksum = checksum_file(path)
+    sound = checksum.is_file() and checksum.read_text(errors="replace").strip() == content_hash(path)
+    if not sound:
+        log.warning("%s: the cache file is damaged (its checksum does not match); the text is parsed again", path)
+    return sound
+
+
+def remove(path: Path) -> None:
+    """Deletes a cache file and its checksum."""
+    path.unlink(missing_ok=True)
+    checksum_file(path).unlink(missing_ok=True)
 
 
 def read(path: Path) -> tuple[Parsed, Tally] | None:
@@ -88,23 +120,11 @@ def read(path: Path) -> tuple[Parsed, Tally] | None:
     Returns:
         None if there is none, or, with a warning, if it is damaged.
     """
-    if not path.is_file():
+    if not is_sound(path):
         return None
-    try:
-        with pyarrow.parquet.ParquetFile(path, page_checksum_verification=True) as file:
-            tally = Tally(**json.loads((file.metadata.metadata or {})[_KEY]))
-            return _read(file, tally), tally
-    except (OSError, ValueError, KeyError, TypeError) as error:  # Arrow's errors are among these
-        log.warning("%s: the cache file is damaged (%s: %s); the text is parsed again", path, type(error).__name__,
-                    str(error).split("\n")[0])
-        return None
-
-
-_SCHEMA = pyarrow.schema({
-    "label": pyarrow.float32(), "qid": pyarrow.int64(), "ordinal": pyarrow.int64(), "comment": pyarrow.string(),
-    # The bytes of a row's float32 vector: read back at the speed of a copy, where lists of floats are not.
-    "features": pyarrow.binary(),
-})
+    with pyarrow.parquet.ParquetFile(path) as file:
+        tally = Tally(**json.loads(file.metadata.metadata[_KEY]))
+        return _read(file, tally), tally
 
 
 def _row_groups(parts: Iterable[Piece]) -> Iterable[pyarrow.Table]:
@@ -127,14 +147,12 @@ def _table(piece: Piece) -> pyarrow.Table:
     features = pyarrow.BinaryArray.from_buffers(
         pyarrow.binary(), rows, [None, pyarrow.py_buffer(offsets), pyarrow.py_buffer(content)]
     )
-    comments = pyarrow.array(piece.comments or [None] * rows, pyarrow.string())
+    comments = pyarrow.array(piece.comments or pyarrow.nulls(rows), pyarrow.string())
     columns: list[Any] = [piece.labels, piece.qids, piece.ordinals]
-    return pyarrow.Table.from_arrays([*map(pyarrow.array, columns), comments, features], schema=_SCHEMA)
+    return pyarrow.Table.from_arrays([*map(pyarrow.array, columns), comments, features], schema=SCHEMA)
 
 
 def _read(file: pyarrow.parquet.ParquetFile, tally: Tally) -> Parsed:
-    if file.metadata.num_rows != tally.rows:
-        raise ValueError(f"{file.metadata.num_rows} rows where {tally.rows} were written")
     features = np.zeros((tally.rows, tally.num_features), np.float32)
     groups, first = [], 0
     for number in range(file.num_row_groups):

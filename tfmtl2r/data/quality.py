@@ -51,7 +51,9 @@ class QualityReport:
     leaks: tuple[Leak, ...]
 
 
-def data_report(lists: Lists, labels: Sequence[str] = ("label",), features: Sequence[str] | None = None) -> QualityReport:
+def data_report(
+    lists: Lists, labels: Sequence[str] = ("label",), features: Sequence[str] | None = None
+) -> QualityReport:
     """Looks for what spoils a result, in lists from any source.
 
     A feature is suspected to leak a label if it equals the label, if their correlation exceeds .999 in absolute

@@ -1,6 +1,15 @@
 """Small convex problems on T x T matrices as TensorFlow operations: float64, in the graph, no Python callback."""
 
+from tfmtl2r.linalg.correlation import correlation
+from tfmtl2r.linalg.dual_cone import dual_cone
+from tfmtl2r.linalg.fair import fair
+from tfmtl2r.linalg.max_min import max_min
 from tfmtl2r.linalg.min_norm import min_norm
 from tfmtl2r.linalg.nash import nash
+from tfmtl2r.linalg.nnls import nnls
+from tfmtl2r.linalg.simplex import project, spread
+from tfmtl2r.linalg.spectrum import spectrum
 
-__all__ = ["min_norm", "nash"]
+__all__ = [
+    "correlation", "dual_cone", "fair", "max_min", "min_norm", "nash", "nnls", "project", "spectrum", "spread",
+]

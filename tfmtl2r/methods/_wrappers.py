@@ -63,9 +63,10 @@ class Wrapper(Method):
     def _store(self, state: State, inner: State) -> State:
         return {**state, **{_INNER + key: value for key, value in inner.items()}}
 
-    def _require(self, need: str, why: str) -> None:
-        if need == "weights" and "rows" in self.needs or need == "gram" and "gram" not in self.needs:
-            raise ValueError(f"{type(self).__name__} {why}; {type(self.method).__name__} has none")
+    def _require_weights(self) -> None:
+        if "rows" in self.needs:
+            raise ValueError(f"{type(self).__name__} works on task weights; {type(self.method).__name__} has none, it "
+                             "combines the gradients themselves")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -133,7 +134,7 @@ class Log(RescaledGradients):
         if self.positive_losses:
             raise ValueError(f"Log: {type(self.method).__name__} needs positive losses, and logarithms are not")
         if self.keep_sum:
-            self._require("weights", "keeps the sum of the task weights")
+            self._require_weights()
         object.__setattr__(self, "positive_losses", True)
 
     def divisors(self, signals: Signals) -> Any:
@@ -165,7 +166,7 @@ class Log(RescaledGradients):
 class Normalised(RescaledGradients):
     """Runs a method on normalised gradients ``g_t c / c_t``, so that no task dominates by its scale.
 
-    ``c_t`` is ``||g_t||`` (``by="l2"``), ``loss_t`` (``"loss"``) or both multiplied (``"loss+"``), and c is the harmonic
+    ``c_t`` is ``||g_t||`` (``by="l2"``), ``loss_t`` (``"loss"``) or their product (``"loss+"``), and c is the harmonic
     mean of all ``c_t``: equal weights of the inner method still sum to T. A zero gradient stays zero.
 
     Differs from the code of Sener and Koltun 2018 (https://arxiv.org/abs/1810.04650): the inner method's weights belong
@@ -220,7 +221,7 @@ class Smooth(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require("weights", "averages task weights")
+        self._require_weights()
         _check_share(self, self.alpha)
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
@@ -255,7 +256,8 @@ class SmoothGram(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require("gram", "averages the Gram matrix")
+        if "gram" not in self.needs:
+            raise ValueError(f"SmoothGram averages the Gram matrix, which {type(self.method).__name__} does not use")
         _check_share(self, self.alpha)
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
@@ -286,7 +288,7 @@ class Every(Wrapper):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        self._require("weights", "keeps task weights")
+        self._require_weights()
         if self.steps < 1:
             raise ValueError(f"Every: steps must be at least 1, not {self.steps}")
 

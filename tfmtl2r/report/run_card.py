@@ -93,7 +93,7 @@ def checked_name(name: str) -> str:
         ValueError: otherwise.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.\-]*", name):
-        raise ValueError(f"run name {name!r}: expected letters, digits, '_', '-' and '.', starting with a letter or digit")
+        raise ValueError(f"run name {name!r}: expected letters, digits, '_', '-' and '.', the first a letter or digit")
     return name
 
 

@@ -15,8 +15,9 @@ class TensorBoard(keras.callbacks.Callback):
 
     Per epoch: ``<task>/<loss or metric>``, ``all/loss`` and ``all/blend``. Every few steps, from the training batch:
     ``weights/<task>`` (what the method gave each task), ``gradient_norm/<task>`` and ``gradient_cosine/<a>_<b>`` for
-    every pair of tasks; a cosine below 0 means that the two pull the shared parameters in opposite directions.
-    ``solver/unsettled_so_far`` counts solvers that stopped at their iteration cap. The gradients are those the method sees (``gradients=...`` of ``compile``); for a scalarisation, those at the cut.
+    every pair of tasks; a cosine below 0 means that the two pull the shared parameters in opposite directions. The
+    gradients are those the method sees (``gradients=...`` of ``compile``); for a scalarisation, those at the cut.
+    ``solver/unsettled_so_far`` counts solvers that stopped at their iteration cap.
 
     Args:
         folder: where to write.

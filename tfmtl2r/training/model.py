@@ -62,7 +62,7 @@ class MultiTaskRanker(keras.Model):
         self.architecture = architectures.get(architecture)
         self.features: Schema | None = None
         self._telemetry: Telemetry | None = None
-        self._forward: Any = None
+        self._forward: dict[Any, Any] = {}
         if features is not None:
             self._connect(features)
 
@@ -117,7 +117,7 @@ class MultiTaskRanker(keras.Model):
         method = methods.get(method)
         if gradients not in MODES:
             raise ValueError(f"gradients must be one of {', '.join(map(repr, MODES))}, not {gradients!r}")
-        if gradients not in method.modes and method.needs:
+        if gradients not in method.modes and method.needs & {"gram", "rows"}:
             raise ValueError(f"{type(method).__name__} cannot run with gradients={gradients!r}, only with "
                              f"{' or '.join(map(repr, method.modes))}")
         keras_options.setdefault("jit_compile", False)
@@ -266,9 +266,16 @@ class MultiTaskRanker(keras.Model):
 
     def scores(self, features: dict[str, Any]) -> dict[str, Any]:
         """The compiled forward pass: what ``ranker(features)`` gives, in one graph for all batch shapes."""
-        if self._forward is None:
-            self._forward = tf.function(lambda x: self(x, training=False), reduce_retracing=True, autograph=False)
-        return self._forward(features)
+        specs = _specs(self._schema(), lists=LIST_SIZE in features)
+        key = tuple(specs)
+        if key not in self._forward:
+            self._forward[key] = tf.function(
+                lambda x: self(x, training=False), input_signature=[specs], autograph=False
+            )
+        missing = sorted(set(specs) - set(features))
+        if missing:
+            raise KeyError(f"feature {missing[0]!r} is missing; got {sorted(features)}")
+        return self._forward[key]({name: tf.cast(features[name], spec.dtype) for name, spec in specs.items()})
 
     @property
     def metrics(self) -> list[Any]:
@@ -374,6 +381,20 @@ def checked_preference(preference: Any, tasks: Sequence[Task], method: Method) -
         raise ValueError(f"{type(method).__name__} has no preference: it would ignore the importance "
                          f"{values.round(4).tolist()} of {names}; make all task weights equal or choose another method")
     return values
+
+
+def _specs(schema: Schema, lists: bool) -> dict[str, Any]:
+    """The looked-up features of a batch of any size: one graph serves all shapes."""
+    specs = {}
+    for feature in schema.features:
+        axes = [None] if feature.context or not lists else [None, None]
+        dense = isinstance(feature, Dense)
+        specs[feature.name] = tf.TensorSpec(
+            [*axes, *(feature.shape if dense else ())], tf.float32 if dense else tf.int32, feature.name
+        )
+    if lists:
+        specs[LIST_SIZE] = tf.TensorSpec([None], tf.int32, LIST_SIZE)
+    return specs
 
 
 def _task_config(task: Task) -> dict[str, Any]:

@@ -1,0 +1,41 @@
+"""The Gram matrix with the lengths of the gradients taken out."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tfmtl2r._backend import tf
+
+
+class Correlation(NamedTuple):
+    """Result of :func:`correlation`.
+
+    Args:
+        cosines: ``float64[T, T]``; a task that does not take part has a 1 on the diagonal and 0 elsewhere.
+        lengths: ``float64[T]``, length of each gradient, 1 for a task that does not take part.
+        usable: ``bool[T]``, present and not zero.
+    """
+
+    cosines: Any
+    lengths: Any
+    usable: Any
+
+
+def correlation(gram: Any, present: Any | None = None) -> Correlation:
+    """Splits ``G_ij = <g_i, g_j>`` into cosines and lengths, so that solvers see rows of one scale.
+
+    Shapes: ``gram`` ``[T, T]``, T known when traced; ``present`` ``bool[T]``, all by default.
+
+    >>> correlation([[4., 3.], [3., 9.]]).cosines.numpy().tolist()
+    [[1.0, 0.5], [0.5, 1.0]]
+    """
+    gram = tf.cast(gram, tf.float64)
+    lengths = tf.sqrt(tf.maximum(tf.linalg.diag_part(gram), 0.0))
+    usable = lengths > 0
+    if present is not None:
+        usable &= tf.cast(present, tf.bool)
+    lengths = tf.where(usable, lengths, 1.0)
+    both = usable[:, None] & usable[None, :]
+    cosines = tf.where(both, gram / lengths[:, None] / lengths[None, :], 0.0)
+    cosines = tf.linalg.set_diag(cosines, tf.ones_like(lengths))
+    return Correlation(cosines, lengths, usable)

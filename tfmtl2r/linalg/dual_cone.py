@@ -1,0 +1,57 @@
+"""Projection of combinations of the task gradients onto the cone of updates that oppose no task."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tfmtl2r._backend import tf
+from tfmtl2r.linalg.correlation import correlation
+from tfmtl2r.linalg.nnls import non_negative
+
+_RIDGE = 1e-7
+
+
+class DualCone(NamedTuple):
+    """Result of :func:`dual_cone`.
+
+    Args:
+        weights: ``float64[K, T]``, nowhere below the weights that were projected; 0 for absent tasks.
+        settled: ``bool``, whether the optimality conditions hold in every problem.
+        fallbacks: ``int64``, problems that coordinate descent had to finish.
+    """
+
+    weights: Any
+    settled: Any
+    fallbacks: Any
+
+
+def dual_cone(gram: Any, weights: Any, present: Any | None = None) -> DualCone:
+    """Projects K combinations ``sum_t u_kt g_t`` onto the dual cone ``{d : <d, g_t> >= 0 for all t}``.
+
+    The projection is ``sum_t v_t g_t`` with ``v = argmin v' G v`` subject to ``v >= u``. It is solved on the
+    correlation matrix, all K problems at once, with a ridge of 1e-7, so that ``<d, g_t>`` may be below 0 by that share
+    of the lengths.
+
+    Shapes: ``gram`` ``[T, T]``, T known when traced; ``weights`` u ``[K, T]``, >= 0; ``present`` ``bool[T]``.
+
+    Args:
+        gram: inner products of the task gradients.
+        weights: the combinations to project.
+        present: tasks that take part. A zero gradient does not and keeps its weight.
+
+    >>> dual_cone([[18., -22.], [-22., 38.]], [[0.5, 0.], [0., 0.5]]).weights.numpy().round(4).tolist()
+    [[0.5, 0.2895], [0.6111, 0.5]]
+
+    Reference: Quinton and Rey, Jacobian descent for multi-objective optimization, 2024,
+    https://arxiv.org/abs/2406.16232.
+    """
+    cosines, lengths, usable = correlation(gram, present)
+    floor = tf.cast(weights, tf.float64)
+    if present is not None:
+        floor *= tf.cast(present, tf.float64)
+    scaled = floor * tf.where(usable, lengths, 0.0)
+    scale = tf.reduce_max(scaled, axis=1, keepdims=True)
+    scale = tf.where(scale > 0, scale, 1.0)
+    quadratic = tf.linalg.set_diag(cosines, tf.ones_like(lengths) + _RIDGE)
+    result = non_negative(quadratic, tf.matmul(scaled / scale, quadratic))
+    return DualCone(floor + result.solution * scale / lengths, result.settled, result.fallbacks)

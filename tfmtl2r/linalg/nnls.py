@@ -1,0 +1,129 @@
+"""Non-negative least squares and the quadratic programs behind it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from tfmtl2r._backend import tf
+from tfmtl2r.linalg import settling
+
+_RIDGE = 1e-12
+_TOLERANCE = 1e-11
+_PATIENCE = 3
+_SWEEPS = 75
+
+
+class NonNegative(NamedTuple):
+    """Result of :func:`nnls` and :func:`non_negative`.
+
+    Args:
+        solution: ``float64``, >= 0, one per problem.
+        settled: ``bool``, whether the optimality conditions hold, in every problem.
+        fallbacks: ``int64``, problems that coordinate descent had to finish.
+    """
+
+    solution: Any
+    settled: Any
+    fallbacks: Any
+
+
+def nnls(matrix: Any, target: Any) -> NonNegative:
+    """Solves ``argmin_{b >= 0} ||M b - a||``.
+
+    Columns are scaled to length 1 first; a ridge of 1e-12 picks one answer where columns depend on each other.
+
+    Shapes: ``matrix`` ``[N, T]``, ``target`` ``[N]``; the solution is ``[T]``, 0 where a column is 0.
+
+    >>> nnls([[1., 0.], [0., 2.]], [-1., 4.]).solution.numpy().round(6).tolist()
+    [0.0, 2.0]
+    """
+    matrix, target = tf.cast(matrix, tf.float64), tf.cast(target, tf.float64)
+    largest = tf.reduce_max(tf.abs(matrix))
+    largest = tf.where(largest > 0, largest, 1.0)
+    matrix = matrix / largest  # squares of the largest and smallest numbers stay representable
+    length = tf.norm(matrix, axis=0)
+    some = length > 0
+    length = tf.where(some, length, 1.0)
+    columns = matrix / length
+    scale = tf.reduce_max(tf.abs(target))
+    scale = tf.where(scale > 0, scale, 1.0)
+    quadratic = tf.matmul(columns, columns, transpose_a=True)
+    quadratic = tf.linalg.set_diag(quadratic, tf.where(some, tf.linalg.diag_part(quadratic), 1.0) + _RIDGE)
+    linear = -tf.linalg.matvec(columns, target / scale, transpose_a=True)
+    result = non_negative(quadratic, linear[None])
+    return result._replace(solution=result.solution[0] * (scale / (length * largest)))
+
+
+def non_negative(quadratic: Any, linear: Any) -> NonNegative:
+    """Solves K problems ``argmin_{z >= 0} z' Q z / 2 + q_k' z`` that share one positive definite Q.
+
+    Block principal pivoting: solve for the free entries, then exchange everything that violates optimality (an entry
+    below 0, or a slope below 0 at 0). Where that stops helping, only the last violator is exchanged, which cannot
+    cycle. What has not settled at the cap goes to coordinate descent.
+
+    Shapes: ``quadratic`` ``float64[T, T]`` with a diagonal near 1, ``linear`` ``float64[K, T]`` with entries near 1 at
+    most; the solution is ``[K, T]``.
+
+    >>> non_negative(tf.eye(2, dtype=tf.float64), tf.constant([[1., -3.]], tf.float64)).solution.numpy().tolist()
+    [[0.0, 3.0]]
+
+    Reference: Kim and Park, Fast nonnegative matrix factorization, 2011, https://doi.org/10.1137/110821172; Júdice and
+    Pires, 1994, https://doi.org/10.1016/0305-0548(94)90106-6.
+    """
+    tasks = quadratic.shape[0]
+
+    def solve(free: Any) -> tuple[Any, Any, Any]:
+        on = tf.cast(free, tf.float64)
+        systems = quadratic * on[:, :, None] * on[:, None, :] + tf.linalg.diag(1.0 - on)
+        point = tf.linalg.solve(systems, (-linear * on)[:, :, None])[:, :, 0] * on
+        slope = tf.matmul(point, quadratic) + linear
+        return point, slope, (free & (point < -_TOLERANCE)) | (~free & (slope < -_TOLERANCE))
+
+    def pivot(free: Any, point: Any, wrong: Any, fewest: Any, patience: Any, rounds: Any) -> tuple[Any, ...]:
+        count = tf.reduce_sum(tf.cast(wrong, tf.int32), axis=1)
+        better = count < fewest
+        patience = tf.where(better, _PATIENCE, patience - 1)
+        last = tf.reduce_max(tf.where(wrong, tf.range(tasks), -1), axis=1)
+        single = wrong & (tf.range(tasks) == last[:, None])
+        free = tf.math.logical_xor(free, tf.where((patience >= 0)[:, None], wrong, single))
+        point, _, wrong = solve(free)
+        return free, point, wrong, tf.minimum(fewest, count), patience, rounds + 1
+
+    free = tf.zeros_like(linear, tf.bool)
+    point, _, wrong = solve(free)
+    many = tf.fill([linear.shape[0]], tasks + 1)
+    _, point, wrong, *_ = tf.while_loop(
+        lambda free, point, wrong, fewest, patience, rounds: tf.reduce_any(wrong) & (rounds < 6 * tasks + 20),
+        pivot,
+        (free, point, wrong, many, tf.fill([linear.shape[0]], _PATIENCE), tf.constant(0)),
+    )
+    open_ones = tf.reduce_any(wrong, axis=1)
+    point = tf.maximum(point, 0.0)
+    fallbacks = tf.math.count_nonzero(open_ones)
+    point, settled = tf.cond(
+        fallbacks > 0,
+        lambda: _coordinate_descent(quadratic, linear, point),
+        lambda: (point, tf.constant(True)),
+    )
+    settling.report(fallbacks == 0)
+    return NonNegative(point, settled, fallbacks)
+
+
+def _coordinate_descent(quadratic: Any, linear: Any, point: Any) -> tuple[Any, Any]:
+    """Improves ``point`` one entry at a time; it never gets worse, and is judged by its optimality conditions."""
+
+    def sweep(point: Any, _: Any, rounds: Any) -> tuple[Any, Any, Any]:
+        before = point
+        for i in range(quadratic.shape[0]):
+            slope = tf.linalg.matvec(point, quadratic[i]) + linear[:, i]
+            value = tf.maximum(point[:, i] - slope / quadratic[i, i], 0.0)
+            point += (value - point[:, i])[:, None] * tf.one_hot(i, quadratic.shape[0], dtype=tf.float64)
+        return point, tf.reduce_max(tf.abs(point - before)), rounds + 1
+
+    point, _, _ = tf.while_loop(
+        lambda point, moved, rounds: (moved > 1e-13) & (rounds < _SWEEPS),
+        sweep,
+        (point, tf.constant(float("inf"), tf.float64), tf.constant(0)),
+    )
+    slope = tf.matmul(point, quadratic) + linear
+    return point, tf.reduce_all(tf.abs(tf.minimum(point, slope)) <= 1e-6)

@@ -1,0 +1,79 @@
+"""FAMO: fast adaptive multi-task optimisation."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present
+from tfmtl2r.methods._positive import positive
+from tfmtl2r.registry import Card
+
+__all__ = ["FAMO"]
+
+CARD = Card(
+    title="FAMO (fast adaptive multi-task optimisation)",
+    paper="Liu et al. 2023, https://arxiv.org/abs/2306.03792",
+    promises=("sums_to_tasks", "permutation_equivariant"),
+    note="Balances without per-task gradients; costs one more forward pass per step. Needs losses above 0.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class FAMO(Scalarisation):
+    """Minimises ``T c sum_t z_t log loss_t`` with ``z = softmax(logits)`` and ``c = 1 / sum_t (z_t / loss_t)``.
+
+    The task weights ``T c z_t / loss_t`` sum to T. Once the losses of the same batch after the update are known, a task
+    whose log loss fell more gets a smaller logit: with ``delta = log loss - log loss_after``,
+    ``logits <- logits - lr (z (delta - <z, delta>) + gamma logits)``.
+
+    Differs from the authors' code: plain gradient steps and gamma as in the paper, not Adam, and a factor of T.
+    Differs from DeepMTL2R's code: the logits are learned (there they stay at 0).
+
+    Args:
+        lr: learning rate of the logits; 0 keeps them.
+        gamma: decay of the logits.
+
+    >>> from tfmtl2r import methods
+    >>> methods.combine("famo", [[1., 0.], [0., 1.]], losses=[.5, 2.]).round(4).tolist()
+    [1.6, 0.4]
+    """
+
+    lr: float = 0.025
+    gamma: float = 1e-3
+    needs: ClassVar[frozenset[str]] = frozenset({"losses_after"})
+    positive_losses: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not (self.lr >= 0 and self.gamma >= 0):
+            raise ValueError(f"famo: lr and gamma must be >= 0, not {self.lr} and {self.gamma}")
+
+    def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
+        """Logits of 0: equal shares."""
+        return {"logits": np.zeros(num_tasks, np.float32)}
+
+    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+        """The weighted sum of the log losses."""
+        losses = positive(losses, signals)
+        share = _share(state, signals, losses.dtype)
+        scale = tf.math.divide_no_nan(count_present(signals, losses.dtype), tf.reduce_sum(share / losses))
+        return tf.stop_gradient(scale) * tf.reduce_sum(share * tf.math.log(losses)), state
+
+    def learn(self, losses_after: Any, signals: Signals, state: State) -> State:
+        """Moves the logits of the present tasks against what each gained."""
+        share = _share(state, signals, losses_after.dtype)
+        before, after = positive(signals.losses, signals), positive(losses_after, signals)
+        gained = tf.math.log(before) - tf.math.log(after)
+        logits = tf.cast(state["logits"], gained.dtype)
+        slope = share * (gained - tf.reduce_sum(share * gained)) + self.gamma * logits
+        return {"logits": tf.where(signals.present, logits - self.lr * slope, logits)}
+
+
+def _share(state: State, signals: Signals, dtype: Any) -> Any:
+    """The softmax of the logits over the present tasks; 0 for the others."""
+    logits = tf.cast(state["logits"], dtype)
+    present = tf.cast(signals.present, dtype)
+    return present * tf.nn.softmax(tf.where(signals.present, logits, logits.dtype.min))

@@ -1,0 +1,42 @@
+"""GLS: the geometric mean of the losses."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from tfmtl2r._backend import tf
+from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present
+from tfmtl2r.methods._positive import positive
+from tfmtl2r.registry import Card
+
+__all__ = ["GLS"]
+
+CARD = Card(
+    title="GLS (geometric loss strategy)",
+    paper="Chennupati et al. 2019, https://arxiv.org/abs/1904.08492",
+    promises=("permutation_equivariant",),
+    note="Needs losses above 0; equal losses give weights of 1/T, so the learning rate may want a factor of T.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class GLS(Scalarisation):
+    """Minimises ``(prod_t loss_t)^(1/T)``: task weights ``value / (T loss_t)``, so that ``weight * loss`` is equal.
+
+    The weights are the formula's own. Multiplying a loss by a constant multiplies the whole update and changes nothing
+    else.
+
+    Differs from LibMTL's code: the weights it reports omit the root.
+
+    >>> from tfmtl2r import methods
+    >>> methods.combine("gls", [[1., 0.], [0., 1.]], losses=[.5, 8.]).round(6).tolist()
+    [2.0, 0.125]
+    """
+
+    positive_losses: ClassVar[bool] = True
+
+    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+        """The geometric mean over the present tasks."""
+        logs = tf.math.log(positive(losses, signals))
+        return tf.exp(tf.math.divide_no_nan(tf.reduce_sum(logs), count_present(signals, logs.dtype))), state

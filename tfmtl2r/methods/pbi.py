@@ -1,0 +1,58 @@
+"""PBI: penalty-based boundary intersection."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from tfmtl2r._backend import tf
+from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present
+from tfmtl2r.methods._positive import ray
+from tfmtl2r.registry import Card
+
+__all__ = ["PBI"]
+
+CARD = Card(
+    title="PBI (penalty-based boundary intersection)",
+    paper="Zhang and Li 2007, https://doi.org/10.1109/TEVC.2007.892759",
+    promises=("sums_to_tasks", "permutation_equivariant"),
+    note="Far from its ray it trains a task backwards to get there. Losses of one scale only.",
+)
+
+_ON_THE_RAY = 1e-6
+
+
+@dataclasses.dataclass(frozen=True)
+class PBI(Scalarisation):
+    """Minimises ``sqrt(T) (d1 + theta d2)``: the way along the ray of the preference, and the distance from it.
+
+    With the preference r, the ray is ``u = (1/r) / ||1/r||``, where ``r_t loss_t`` is the same for every task;
+    ``d1 = <loss, u>`` and ``d2 = ||loss - d1 u||``. On the ray of equal preferences all task weights are 1. The
+    reference point is 0, the least that a loss can be.
+
+    Differs from LibMTL's code: the ray is that of ``1/r``, since a preference is an importance here; along r it would
+    favour the wrong task.
+
+    Args:
+        theta: price of the distance from the ray.
+
+    >>> from tfmtl2r import methods
+    >>> methods.combine("pbi", [[1., 0.], [0., 1.]], losses=[1., 2.]).round(6).tolist()  # 1 - theta, 1 + theta
+    [-4.0, 6.0]
+    """
+
+    theta: float = 5.0
+    takes_preference: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not self.theta >= 0:
+            raise ValueError(f"pbi: theta must be >= 0, not {self.theta}")
+
+    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+        """``d1 + theta d2`` among the present tasks; d2 has no gradient on the ray."""
+        direction = ray(signals, losses.dtype)
+        along = tf.reduce_sum(losses * direction)
+        beside = losses * tf.cast(signals.present, losses.dtype) - along * direction
+        off = tf.norm(tf.stop_gradient(beside)) > _ON_THE_RAY * tf.norm(tf.stop_gradient(losses))
+        distance = tf.where(off, tf.norm(tf.where(off, beside, 1.0)), 0.0)
+        return tf.sqrt(count_present(signals, losses.dtype)) * (along + self.theta * distance), state

@@ -1,0 +1,75 @@
+"""STCH: smooth Chebyshev scalarisation of log losses relative to a nadir point."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present, importance
+from tfmtl2r.methods._positive import positive
+from tfmtl2r.registry import Card
+
+__all__ = ["STCH"]
+
+CARD = Card(
+    title="STCH (smooth Chebyshev scalarisation, log-nadir form)",
+    paper="Lin et al. 2024, https://arxiv.org/abs/2402.19078",
+    promises=("sums_to_tasks", "permutation_equivariant", "ignores_loss_scale"),
+    note="Ends where importance times loss, relative to the losses after the warm-up, is the same for every task.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class STCH(Scalarisation):
+    """Minimises ``T mu log sum_t exp(f_t / mu)`` with ``f_t = log(w_t loss_t / nadir_t)``, w the preference, sum T.
+
+    The task weights are ``T softmax(f / mu)_t / loss_t``. The nadir is each task's mean loss over the last epoch of the
+    warm-up, during which ``sum_t w_t log loss_t`` is minimised; a task without one takes its first loss afterwards.
+    ``max f <= mu log sum exp(f / mu) <= max f + mu log T``.
+
+    Differs from the authors' code: a preference multiplies the loss, and the nadir is taken within the warm-up, not in
+    one more epoch.
+
+    Args:
+        mu: smoothness; small values follow the worst task alone.
+        warmup: epochs before the nadir is known; 0 takes the first losses.
+
+    >>> from tfmtl2r import methods
+    >>> stch = methods.get("stch", warmup=0)
+    >>> methods.combine(stch, [[1., 0.], [0., 1.]], losses=[.5, 4.]).tolist()
+    [2.0, 0.25]
+    """
+
+    mu: float = 1.0
+    warmup: int = 4
+    positive_losses: ClassVar[bool] = True
+    takes_preference: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if not self.mu > 0:
+            raise ValueError(f"stch: mu must be above 0, not {self.mu}")
+        if self.warmup < 0:
+            raise ValueError(f"stch: warmup must be >= 0 epochs, not {self.warmup}")
+
+    def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
+        """The mean losses that make up the nadir, and over how many steps."""
+        return {"nadir": np.ones(num_tasks, np.float32), "steps": np.zeros(num_tasks, np.float32)}
+
+    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+        """The warm-up's or the smooth Chebyshev objective, and the nadir so far."""
+        epoch = tf.cast(signals.epoch, tf.int64)
+        losses = positive(losses, signals)
+        steps, nadir = tf.cast(state["steps"], losses.dtype), tf.cast(state["nadir"], losses.dtype)
+        looks = (epoch == self.warmup - 1) | ((epoch >= self.warmup) & (steps == 0))
+        nadir = tf.where(looks, nadir + (tf.stop_gradient(losses) - nadir) / (steps + 1.0), nadir)
+        state = {"nadir": nadir, "steps": tf.where(looks, steps + 1.0, steps)}
+
+        weights, logs = importance(signals), tf.math.log(losses)
+        counts = signals.present & (weights > 0)
+        relative = logs + tf.math.log(tf.where(counts, weights, 1.0)) - tf.math.log(nadir)
+        soft = tf.reduce_logsumexp(tf.where(counts, relative / self.mu, logs.dtype.min))
+        smooth = count_present(signals, logs.dtype) * self.mu * soft
+        return tf.where(epoch < self.warmup, tf.reduce_sum(weights * logs), smooth), state

@@ -1,0 +1,53 @@
+"""TensorBoard's HParams: every run with its settings and test results, to sort and compare."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tfmtl2r._backend import tf
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)  # TensorBoard's own
+    from tensorboard.plugins.hparams import api
+
+
+Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def write(folder: str | Path, config: Mapping[str, Any], results: Results) -> None:
+    """Adds a run to the HParams tab.
+
+    Args:
+        folder: of the run's logs.
+        config: of a run card; nested settings become ``method.c``, lists become text.
+        results: task -> metric -> ``{"value", ...}``; shown as ``test/<task>/<metric>``.
+    """
+    settings = {key: value for key, value in flatten(config).items() if value not in (None, "")}
+    writer = tf.summary.create_file_writer(str(Path(folder) / "results"))
+    with writer.as_default(step=0):
+        api.hparams(settings, trial_id=str(config.get("name", folder)))
+        for task, row in results.items():
+            for metric, score in row.items():
+                tf.summary.scalar(f"test/{task}/{metric}", float(score["value"]))
+    writer.close()
+
+
+def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings as one level of numbers, booleans and text.
+
+    >>> flatten({"method": {"name": "cagrad", "c": 0.4}, "tasks": ["click", "like"], "seed": 0})
+    {'method': 'cagrad', 'method.c': 0.4, 'tasks': 'click,like', 'seed': 0}
+    """
+    flat: dict[str, Any] = {}
+    for key, value in config.items():
+        name = prefix.removesuffix(".") if prefix and key == "name" else prefix + key
+        if isinstance(value, Mapping):
+            flat.update(flatten(value, f"{name}."))
+        elif isinstance(value, (list, tuple)):
+            flat[name] = ",".join(map(str, value))
+        else:
+            flat[name] = value if value is None or isinstance(value, (bool, int, float)) else str(value)
+    return flat
