@@ -63,3 +63,10 @@ def test_public_names():
         assert name in dir(tfmtl2r)
     with pytest.raises(AttributeError, match="module 'tfmtl2r' has no attribute 'nothing'"):
         tfmtl2r.nothing  # noqa: B018
+
+
+def test_another_keras_backend_is_a_clear_error(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")
+    done = run("import tfmtl2r.layers.features")
+    assert done.returncode != 0
+    assert "KERAS_BACKEND is 'numpy': unset KERAS_BACKEND or set it to 'tensorflow'" in done.stderr

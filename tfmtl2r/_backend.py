@@ -32,6 +32,12 @@ def _held_back_stderr() -> Iterator[None]:
             os.close(saved)
 
 
+if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+    raise ImportError(
+        f"tfmtl2r needs Keras on its TensorFlow backend, but KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}: "
+        "unset KERAS_BACKEND or set it to 'tensorflow'"
+    )
+
 if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
     import keras
     import tensorflow as tf
@@ -40,11 +46,12 @@ else:
     with _held_back_stderr():
         import keras
         import tensorflow as tf
+    del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # TensorFlow has read it; processes started from here decide for themselves
 
-if keras.backend.backend() != "tensorflow":
+if keras.backend.backend() != "tensorflow":  # set in keras.json
     raise ImportError(
-        f"tfmtl2r needs Keras on its TensorFlow backend, but KERAS_BACKEND is {keras.backend.backend()!r}: "
-        "unset KERAS_BACKEND or set it to 'tensorflow'"
+        f"tfmtl2r needs Keras on its TensorFlow backend, but Keras is configured for {keras.backend.backend()!r}: "
+        "set KERAS_BACKEND to 'tensorflow'"
     )
 
 __all__ = ["keras", "tf"]

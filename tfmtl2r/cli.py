@@ -1,4 +1,4 @@
-"""The command line: ``tfmtl2r COMMAND ...``. A command is a file in ``tfmtl2r/commands/``; only the chosen one is imported."""
+"""The command line, ``tfmtl2r COMMAND ...``: a command is a file in ``tfmtl2r/commands/``, imported when chosen."""
 
 from __future__ import annotations
 

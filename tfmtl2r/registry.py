@@ -217,7 +217,7 @@ def _read_card(path: Path) -> Card:
         targets = node.targets if isinstance(node, ast.Assign) else []
         if any(isinstance(t, ast.Name) and t.id == "CARD" for t in targets):
             call = node.value  # type: ignore[attr-defined]
-            if isinstance(call, ast.Call) and not call.args:
+            if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Card" and not call.args:
                 return Card(**{k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg})
             raise ValueError(f"{path}: CARD must be written as Card(title=..., ...) with literal arguments")
     raise ValueError(f"{path}: no CARD = Card(title=...); every public file in {path.parent.name}/ describes itself")

@@ -309,9 +309,10 @@ def test_famo_ignores_absent_tasks_when_it_learns():
 @pytest.mark.parametrize(
     ("name", "option", "value"),
     [
-        ("stl", "task", 1), ("uw", "lr", 0.3), ("imtl_l", "lr", 0.3), ("dwa", "temperature", 0.2), ("soft_wc", "mu", 2.0),
-        ("stch", "mu", 0.1), ("stch", "warmup", 1), ("pbi", "theta", 1.0), ("cosmos", "lam", 5.0),
-        ("ec", "bounds", (1.0, 0.3, 9.0)), ("ec", "main", 2), ("famo", "lr", 0.3), ("famo", "gamma", 0.5),
+        ("stl", "task", 1), ("uw", "lr", 0.3), ("imtl_l", "lr", 0.3), ("dwa", "temperature", 0.2),
+        ("soft_wc", "mu", 2.0), ("stch", "mu", 0.1), ("stch", "warmup", 1), ("pbi", "theta", 1.0),
+        ("cosmos", "lam", 5.0), ("ec", "bounds", (1.0, 0.3, 9.0)), ("ec", "main", 2),
+        ("famo", "lr", 0.3), ("famo", "gamma", 0.5),
     ],
 )
 def test_every_option_changes_something(name, option, value):

@@ -7,7 +7,8 @@ from tfmtl2r.report.tables import results_table
 
 RESULTS = {
     "random": {"click": {"ndcg@5": {"value": 0.5, "direction": "max"}}},
-    "ours": {"click": {"ndcg@5": {"value": 0.7, "direction": "max"}}, "price": {"mse": {"value": 2, "direction": "min"}}},
+    "ours": {"click": {"ndcg@5": {"value": 0.7, "direction": "max"}},
+             "price": {"mse": {"value": 2, "direction": "min"}}},
 }
 
 

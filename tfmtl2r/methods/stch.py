@@ -64,7 +64,8 @@ class STCH(Scalarisation):
         losses = positive(losses, signals)
         steps, nadir = tf.cast(state["steps"], losses.dtype), tf.cast(state["nadir"], losses.dtype)
         looks = (epoch == self.warmup - 1) | ((epoch >= self.warmup) & (steps == 0))
-        nadir = tf.where(looks, nadir + (tf.stop_gradient(losses) - nadir) / (steps + 1.0), nadir)
+        mean = tf.where(steps > 0, nadir, 0.0)
+        nadir = tf.where(looks, mean + (tf.stop_gradient(losses) - mean) / (steps + 1.0), nadir)
         state = {"nadir": nadir, "steps": tf.where(looks, steps + 1.0, steps)}
 
         weights, logs = importance(signals), tf.math.log(losses)

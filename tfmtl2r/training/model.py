@@ -15,9 +15,10 @@ from tfmtl2r.batch import LIST_SIZE, Batch, unpack
 from tfmtl2r.layers import randomness
 from tfmtl2r.methods._base import MODES, Method, Signals
 from tfmtl2r.ranking import valid_mask
-from tfmtl2r.schema import Dense, Schema
+from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
 from tfmtl2r.training.engine import Engine, state_shapes
+from tfmtl2r.training.inputs import plain_schema, specs
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
@@ -121,6 +122,10 @@ class MultiTaskRanker(keras.Model):
             raise ValueError(f"{type(method).__name__} cannot run with gradients={gradients!r}, only with "
                              f"{' or '.join(map(repr, method.modes))}")
         keras_options.setdefault("jit_compile", False)
+        replicas = tf.distribute.get_strategy().num_replicas_in_sync
+        if replicas > 1 and keras_options.get("steps_per_execution", 1) != 1:
+            raise ValueError(f"steps_per_execution must be 1 with {replicas} replicas: Keras 3 cannot run several "
+                             "steps at once under a distribution strategy")
         super().compile(optimizer=optimizer, loss=None, **keras_options)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             raise ValueError("mixed_float16 scales the loss, which balancing methods would see; use mixed_bfloat16")
@@ -231,7 +236,7 @@ class MultiTaskRanker(keras.Model):
             raise TypeError(f"a ranker reads a dict of features by name, not {type(features).__name__}")
         with self.distribute_strategy.scope() if self.distribute_strategy else contextlib.nullcontext():
             if self.features is None:
-                self._connect(_plain_schema(features))
+                self._connect(plain_schema(features))
             if self.compiled:
                 self._trackers_for(lists=LIST_SIZE in features)
                 if not self.optimizer.built:
@@ -266,16 +271,16 @@ class MultiTaskRanker(keras.Model):
 
     def scores(self, features: dict[str, Any]) -> dict[str, Any]:
         """The compiled forward pass: what ``ranker(features)`` gives, in one graph for all batch shapes."""
-        specs = _specs(self._schema(), lists=LIST_SIZE in features)
-        key = tuple(specs)
+        layout = specs(self._schema(), lists=LIST_SIZE in features)
+        key = tuple(layout)
         if key not in self._forward:
             self._forward[key] = tf.function(
-                lambda x: self(x, training=False), input_signature=[specs], autograph=False
+                lambda x: self(x, training=False), input_signature=[layout], autograph=False
             )
-        missing = sorted(set(specs) - set(features))
+        missing = sorted(set(layout) - set(features))
         if missing:
             raise KeyError(f"feature {missing[0]!r} is missing; got {sorted(features)}")
-        return self._forward[key]({name: tf.cast(features[name], spec.dtype) for name, spec in specs.items()})
+        return self._forward[key]({name: tf.cast(features[name], spec.dtype) for name, spec in layout.items()})
 
     @property
     def metrics(self) -> list[Any]:
@@ -383,20 +388,6 @@ def checked_preference(preference: Any, tasks: Sequence[Task], method: Method) -
     return values
 
 
-def _specs(schema: Schema, lists: bool) -> dict[str, Any]:
-    """The looked-up features of a batch of any size: one graph serves all shapes."""
-    specs = {}
-    for feature in schema.features:
-        axes = [None] if feature.context or not lists else [None, None]
-        dense = isinstance(feature, Dense)
-        specs[feature.name] = tf.TensorSpec(
-            [*axes, *(feature.shape if dense else ())], tf.float32 if dense else tf.int32, feature.name
-        )
-    if lists:
-        specs[LIST_SIZE] = tf.TensorSpec([None], tf.int32, LIST_SIZE)
-    return specs
-
-
 def _task_config(task: Task) -> dict[str, Any]:
     from tfmtl2r import losses, metrics
 
@@ -406,16 +397,3 @@ def _task_config(task: Task) -> dict[str, Any]:
     if task.metrics is not None:
         config["metrics"] = [m if isinstance(m, (str, Mapping)) else metrics.registry.describe(m) for m in task.metrics]
     return config
-
-
-def _plain_schema(features: Mapping[str, Any]) -> Schema:
-    """Every feature as a number that is ready to use; its shape per item is read off the batch."""
-    lists = LIST_SIZE in features
-    made = []
-    for name, value in features.items():
-        if name == LIST_SIZE:
-            continue
-        shape = tuple(value.shape)
-        context = lists and len(shape) == 1
-        made.append(Dense(name, shape=shape[1 if context or not lists else 2:], context=context, clip=math.inf))
-    return Schema(made)

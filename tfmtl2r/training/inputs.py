@@ -1,0 +1,38 @@
+"""What a ranker's batches look like, read off the schema, and the other way round."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tfmtl2r._backend import tf
+from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.schema import Dense, Schema
+
+
+def specs(schema: Schema, lists: bool) -> dict[str, Any]:
+    """The looked-up features of a batch of any size: one graph serves all shapes."""
+    layout = {}
+    for feature in schema.features:
+        axes = [None] if feature.context or not lists else [None, None]
+        if isinstance(feature, Dense):
+            layout[feature.name] = tf.TensorSpec([*axes, *feature.shape], tf.float32, feature.name)
+        else:
+            layout[feature.name] = tf.TensorSpec(axes, tf.int32, feature.name)
+    if lists:
+        layout[LIST_SIZE] = tf.TensorSpec([None], tf.int32, LIST_SIZE)
+    return layout
+
+
+def plain_schema(features: Mapping[str, Any]) -> Schema:
+    """Every feature as a number that is ready to use; its shape per item is read off the batch."""
+    lists = LIST_SIZE in features
+    made = []
+    for name, value in features.items():
+        if name == LIST_SIZE:
+            continue
+        shape = tuple(value.shape)
+        context = lists and len(shape) == 1
+        made.append(Dense(name, shape=shape[1 if context or not lists else 2:], context=context, clip=math.inf))
+    return Schema(made)
