@@ -16,6 +16,10 @@ _PUBLIC = {
     "fit_schema": "tfmtl2r.data.fit",
     "batches": "tfmtl2r.data.pipeline",
     "cut_report": "tfmtl2r.data.truncate",
+    "read_letor": "tfmtl2r.data.letor",
+    "data_report": "tfmtl2r.data.quality",
+    "labels_from_features": "tfmtl2r.data.labels",
+    "normalised": "tfmtl2r.data.normalise",
 }
 __all__ = [*_PUBLIC]  # noqa: PLE0604
 

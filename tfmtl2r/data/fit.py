@@ -40,8 +40,8 @@ def fit_schema(
     Args:
         lists: the **training** split.
         tasks: all tasks whose labels the table holds; their label columns leave the inputs.
-        features: a schema, or names and features in order; ``"*"`` stands for all columns that are not named. What
-            a feature says wins over what would be inferred. None is ``["*"]``.
+        features: a schema, or names and features in order (they win over what would be inferred); ``"*"``, the
+            default, stands for all columns that are not named.
         exclude: columns that are no features, such as other feedback of the same impression, and ids.
         min_count: values of text and integers that occur less often become the unknown value.
 
@@ -55,8 +55,7 @@ def fit_schema(
     (('price', 'brand'), (2.0,), ('a', 'b'))
     """
     labels = {task.label: task.name for task in tasks}
-    exclude = set(exclude)
-    _check_exists(exclude, lists)
+    _check_exists(exclude := set(exclude), lists)
     if min_count < 1:
         raise ValueError(f"min_count must be at least 1, not {min_count}")
     given = list(features.features if isinstance(features, Schema) else ["*"] if features is None else features)
@@ -66,12 +65,9 @@ def fit_schema(
                          "the inputs; take it out of the features")
     _check_exists(named - {"*"}, lists)
     rest = [name for name in lists.columns if name not in {*named, *labels, *exclude, lists.list_id}]
-    complete = []
-    for feature in given:
-        for one in rest if feature == "*" else [feature]:
-            inferred = _infer(lists, one) if isinstance(one, str) else one
-            complete.append(_complete(lists, inferred, min_count))
-    return Schema(complete)
+    chosen = [one for feature in given for one in (rest if feature == "*" else [feature])]
+    inferred = [_infer(lists, one) if isinstance(one, str) else one for one in chosen]
+    return Schema(_complete(lists, feature, min_count) for feature in inferred)
 
 
 def _name(feature: str | Dense | Category) -> str:

@@ -101,13 +101,8 @@ def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip:
     places: list[tuple[int, int]] = []
     comments: list[str] = []
     problems: list[str] = []
-    first = row
-    for number, raw in enumerate(text.split(b"\n"), start=line):
-        body, _, comment = raw.partition(b"#")
-        tokens = body.split()
-        if not tokens:
-            continue
-        row += 1
+    rows = _numbered(text, line)
+    for ordinal, (number, tokens, comment) in enumerate(rows, start=row):
         try:
             label, qid, row_ids, row_values = _row(tokens, grammar)
         except LetorError as error:
@@ -118,7 +113,7 @@ def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip:
             continue
         labels.append(label)
         counts.append(len(row_ids))
-        places.append((number, row - 1))
+        places.append((number, ordinal))
         ids += row_ids
         values += row_values
         if qid is not None:
@@ -128,8 +123,15 @@ def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip:
     lines, ordinals = np.array(places, np.int64).reshape(-1, 2).T
     return Block(
         np.array(labels, np.float32), np.array(qids, np.int64), np.array(counts, np.int64), np.array(ids, np.int32),
-        np.array(values, np.float32), lines, ordinals, row - first, comments, problems,
+        np.array(values, np.float32), lines, ordinals, len(rows), comments, problems,
     )
+
+
+def _numbered(text: bytes, line: int) -> list[tuple[int, list[bytes], bytes]]:
+    """Line number, tokens and comment of each row; blank lines and those with only a comment are none."""
+    parted = [raw.partition(b"#") for raw in text.split(b"\n")]
+    rows = [(number, body.split(), comment) for number, (body, _, comment) in enumerate(parted, start=line)]
+    return [row for row in rows if row[1]]
 
 
 def comment_text(raw: bytes) -> str:

@@ -9,7 +9,7 @@ from tfmtl2r.linalg import settling
 from tfmtl2r.linalg.correlation import correlation
 
 _RIDGE = 1e-12
-_ROUNDS = 100
+_ROUNDS = 60
 _HALVINGS = 20
 
 
@@ -18,7 +18,7 @@ class Fair(NamedTuple):
 
     Args:
         weights: ``float64[T]``, above 0 for tasks that take part, 0 for the others.
-        settled: ``bool``, whether Newton's last step changed no weight by more than 1e-6 of itself.
+        settled: ``bool``, whether Newton's last step was below 1e-6, in its own norm or in every weight.
     """
 
     weights: Any
@@ -30,8 +30,8 @@ def fair(gram: Any, alpha: float, present: Any | None = None) -> Fair:
 
     With ``p = 1/alpha``, lengths L of the gradients and ``w = b L^(-2/(1+p))`` the function is
     ``b' K b / 2 - sum_t k_t phi(b_t)`` with ``k = L^(2(p-1)/(p+1))``, ``K_ij = sqrt(k_i k_j) cos_ij`` and
-    ``phi'(b) = b^-p``. Orthogonal gradients are solved by ``b = 1``, where Newton's method starts. Steps keep b above 0
-    and are halved until the function falls enough.
+    ``phi'(b) = b^-p``. Orthogonal gradients are solved by ``b = 1``, where Newton's method starts; steps are halved until
+    the function falls enough.
 
     Shapes: ``gram`` ``[T, T]``, symmetric and positive semi-definite, T known when traced; ``present`` ``bool[T]``.
 
@@ -64,24 +64,26 @@ def fair(gram: Any, alpha: float, present: Any | None = None) -> Fair:
         stretch = point ** (0.5 * (1.0 + power))
         hessian = cosines * stretch[:, None] * stretch[None, :] + power * tf.eye(tasks, dtype=tf.float64)
         scale = tf.sqrt(importance * point ** (1.0 - power))
-        slope = scale * (tf.linalg.matvec(quadratic, point) * point**power / importance - 1.0)
+        residual = tf.linalg.matvec(quadratic, point) * point**power / importance - 1.0
+        slope = scale * residual
         step = tf.linalg.cholesky_solve(tf.linalg.cholesky(hessian), slope[:, None])[:, 0]
-        decrease = tf.reduce_sum(slope * step)
         relative = step / scale
-        longest = tf.minimum(0.9 / tf.maximum(tf.reduce_max(relative), 1e-300), 1.0)
-        sizes = longest * 0.5 ** tf.range(_HALVINGS, dtype=tf.float64)
-        tried = point * (1.0 - sizes[:, None] * relative)
+        # What shrinks is divided and what grows is multiplied: every weight stays above 0, however long the step.
+        sizes = 0.5 ** tf.range(_HALVINGS, dtype=tf.float64)[:, None]
+        tried = point * (1.0 + sizes * tf.maximum(-relative, 0.0)) / (1.0 + sizes * tf.maximum(relative, 0.0))
         now, noise = value_and_noise(point[None])
-        falls = value_and_noise(tried)[0] <= now - 1e-4 * sizes * decrease + noise
+        falls = value_and_noise(tried)[0] <= now - 1e-4 * sizes[:, 0] * tf.reduce_sum(slope * step) + noise
         chosen = tf.where(tf.reduce_any(falls), tf.argmax(tf.cast(falls, tf.int32)), _HALVINGS - 1)
-        return tried[chosen], tf.reduce_max(tf.abs(relative)), rounds + 1
+        # Where cancellation leaves no exact residual, a step that no longer moves anything says as much.
+        decrement = tf.sqrt(tf.abs(tf.reduce_sum(residual * relative)))
+        return tried[chosen], tf.minimum(decrement, tf.reduce_max(tf.abs(relative))), rounds + 1
 
-    point, moved, _ = tf.while_loop(
-        lambda point, moved, rounds: (moved > 1e-11) & (rounds < _ROUNDS),
+    point, error, _ = tf.while_loop(
+        lambda point, error, rounds: (error > 1e-9) & (rounds < _ROUNDS),
         newton,
         (tf.ones([tasks], tf.float64), tf.constant(float("inf"), tf.float64), tf.constant(0)),
     )
     weights = tf.where(usable, point * lengths ** (-2.0 / (1.0 + power)), 0.0)
-    settled = moved <= 1e-6
+    settled = error <= 1e-6
     settling.report(settled)
     return Fair(weights, settled)
