@@ -37,7 +37,7 @@ def main() -> None:
     tasks = tuple(options.tasks.split(","))
     dataset = tfmtl2r.datasets.get(
         "mslr", path=options.data, fold=options.fold, targets=tasks, cache_dir=options.cache_dir,
-        normalise="log1p",
+        normalise="signed_log1p",
     )
     chosen = {task.name: task.metrics[0] for task in dataset.select(tasks)}
     runs = {method: [train(dataset, tasks, method, seed, options) for seed in range(options.seeds)]
