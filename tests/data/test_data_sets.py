@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from test_public_sets import NAMES as PUBLIC
+from test_public_sets import folder
 
 from tfmtl2r.data import datasets, fit_schema
 from tfmtl2r.data.synthetic import directions, latent_lists, mmoe_rows
@@ -58,6 +60,7 @@ def test_every_data_set(name, table_folder):
         "mslr": letor_folder(table_folder, 136, 5),
         "mq2008": letor_folder(table_folder, 46, 3),
         "ohsumed": letor_folder(table_folder, 45, 3),
+        **{public: folder(public, table_folder) for public in PUBLIC},
     }
     data = datasets.get(name, **options.get(name, {}))
     assert set(data.default_tasks) <= {task.name for task in data.tasks()}

@@ -7,7 +7,7 @@ import pytest
 
 from tfmtl2r import methods
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import JacobianMethod, Signals
+from tfmtl2r.methods._base import Signals
 from tfmtl2r.methods._combine import merge, weigh
 
 NAMES = methods.names()
@@ -37,7 +37,7 @@ def update(method, rows, **kwargs):
     """One step as the trainer computes it, with a present mask."""
     given = signals(rows, **kwargs)
     state = {key: tf.constant(value) for key, value in method.initial_state(*rows.shape).items()}
-    if isinstance(method, JacobianMethod):
+    if "rows" in method.needs:
         return merge(method, tf.constant(rows), given, state)[0].numpy()
     return weigh(method, given, state)[0].numpy() @ rows
 
@@ -67,7 +67,7 @@ class TestEveryMethod:
         @tf.function(autograph=False)
         def step(gram, rows):
             state = {key: tf.constant(value) for key, value in method.initial_state(4, 30).items()}
-            if isinstance(method, JacobianMethod):
+            if "rows" in method.needs:
                 return merge(method, rows, dataclasses.replace(given, gram=gram), state)[0]
             weights, _ = weigh(method, dataclasses.replace(given, gram=gram), state)
             return tf.linalg.matvec(rows, weights, transpose_a=True)
@@ -199,3 +199,9 @@ def test_unknown_names_and_options_are_explained():
         methods.get("graddrop", leek=0.5)
     with pytest.raises(ValueError, match="leak must lie in"):
         methods.get("graddrop", leak=2.0)
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if methods.get(n).positive_preference])
+def test_a_preference_of_zero_is_refused_by_ratio_methods(name):
+    with pytest.raises(ValueError, match="divides by the preference"):
+        methods.combine(name, CONFLICTING, preference=[1, 0, 1, 1])

@@ -69,8 +69,17 @@ def test_pcgrad_in_gram_space_equals_the_sequential_algorithm():
 
 
 def test_graddrop_keeps_one_sign_per_element_and_is_unbiased():
-    rows = np.random.default_rng(2).normal(size=(3, 6))
-    draws = np.array([methods.combine("graddrop", rows, seed=seed) for seed in range(4000)])
+    from tfmtl2r._backend import tf
+    from tfmtl2r.methods._base import Signals
+
+    rows, method = np.random.default_rng(2).normal(size=(3, 6)), methods.get("graddrop")
+
+    @tf.function(autograph=False)
+    def draw(seed):
+        signals = Signals(losses=None, preference=None, present=None, seed=tf.stack([seed, 0]))
+        return method.combine(tf.constant(rows), signals, {})[0]
+
+    draws = np.array([draw(tf.constant(seed)).numpy() for seed in range(4000)])
     positive, negative = np.maximum(rows, 0).sum(0), np.minimum(rows, 0).sum(0)
     is_positive = np.isclose(draws, positive)
     assert (is_positive | np.isclose(draws, negative)).all()

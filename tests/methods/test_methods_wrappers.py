@@ -8,6 +8,7 @@ import pytest
 
 from tfmtl2r import methods
 from tfmtl2r._backend import tf
+from tfmtl2r.linalg import settling
 from tfmtl2r.methods._base import JacobianMethod, Signals
 from tfmtl2r.methods._combine import merge, weigh
 from tfmtl2r.methods._wrappers import Every, Log, Normalised, Smooth, SmoothGram
@@ -175,6 +176,29 @@ def test_every_asks_every_n_steps():
     for k, rows in enumerate(others):
         np.testing.assert_allclose(run.step(rows), fresh[k - k % 3], rtol=1e-6)
     np.testing.assert_allclose(run.step(ROWS, present=[False, True, False]), [0, 1, 0])
+
+
+def test_every_asks_at_once_when_other_tasks_are_present():
+    run, two = Run(Every("mgda", steps=100)), [True, False, True]
+    run.step(ROWS)
+    others = np.random.default_rng(6).normal(size=(3, *ROWS.shape))
+    first = run.step(others[0], present=two)
+    np.testing.assert_allclose(first[[0, 2]], weights_of("mgda", others[0][[0, 2]], LOSSES[[0, 2]]), rtol=1e-6)
+    np.testing.assert_allclose(run.step(others[1], present=two), first, rtol=1e-6)
+    np.testing.assert_allclose(run.step(others[2]), weights_of("mgda", others[2]), rtol=1e-6)
+
+
+def test_every_reports_whether_its_solver_settled():
+    run = Run(Every("nash_mtl", steps=2))
+
+    @tf.function(autograph=False)
+    def unsettled():
+        with settling.watched() as solvers:
+            weigh(run.method, run.signals(ROWS), run.state)
+            assert len(solvers.flags) == 1
+            return solvers.unsettled()
+
+    assert unsettled() == 0
 
 
 def test_every_moves_the_inner_state_only_when_it_asks():

@@ -335,3 +335,15 @@ def test_missing_labels_are_named(problem):
     engine = Engine(connected(problem), TaskLosses(problem.tasks, lists=True), methods.get("ls"), "parameters")
     with pytest.raises(KeyError, match="no labels for task 'dwell'"):
         engine.step(batch, valid, signals(3), [{}])
+
+
+def test_a_negative_loss_is_an_error_for_methods_that_take_logarithms(problem):
+    class Negative:
+        listwise, needs_seed = False, False
+
+        def per_list(self, labels, scores, valid):
+            return -tf.reduce_sum(scores**2, 1) - 1.0, tf.ones(tf.shape(scores)[0])
+
+    problem.tasks = tuple(dataclasses.replace(task, loss=Negative()) for task in problem.tasks)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"needs losses >= 0.*click, grade, dwell"):
+        run(problem, connected(problem), methods.get("scale_invariant"), "parameters")

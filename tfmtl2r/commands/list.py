@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 from rich.console import Console
@@ -46,7 +46,39 @@ def main(arguments: Sequence[str]) -> None:
     for kind, package in PACKAGES.items():
         if options.kind in ("all", kind):
             rows = cards(package)
+            if kind == options.kind == "methods" and not options.markdown:
+                show_methods()
+                continue
             print(markdown(kind, rows)) if options.markdown else show(kind, rows)
+
+
+def show_methods() -> None:
+    """The methods with what they need and cost; this builds each one, and so loads TensorFlow."""
+    from tfmtl2r import methods
+
+    table = Table(title=f"methods ({len(methods.names())})", title_justify="left")
+    for column in ("name", "also", "what it is", "needs", "gradients", "costs", "promises", "source"):
+        table.add_column(column, overflow="fold")
+    for name in methods.names():
+        card, method = methods.card(name), methods.get(name)
+        gradient = method.needs & {"gram", "rows"}
+        modes = ", ".join(method.modes) if gradient else "-"
+        table.add_row(name, ", ".join(card.aliases), card.title, ", ".join(sorted(method.needs)) or "losses", modes,
+                      cost(method), ", ".join(card.promises).replace("_", " "), card.paper)
+    Console().print(table)
+
+
+def cost(method: Any) -> str:
+    """What a step costs beside a plain one, T tasks: passes through the network."""
+    parts = []
+    if "features" in method.modes and "gram" in method.needs:
+        parts.append("features: 1 pass")
+    if method.needs & {"gram", "rows"}:
+        passes = "2T" if "second_batch" in method.needs else "T"
+        parts.append(f"parameters: {passes} backward passes" + (", [T, P] rows" if "rows" in method.needs else ""))
+    if "losses_after" in method.needs:
+        parts.append("one more forward pass")
+    return "; ".join(parts) or "a plain step"
 
 
 def summary() -> str:

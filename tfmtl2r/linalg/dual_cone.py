@@ -29,8 +29,8 @@ def dual_cone(gram: Any, weights: Any, present: Any | None = None) -> DualCone:
     """Projects K combinations ``sum_t u_kt g_t`` onto the dual cone ``{d : <d, g_t> >= 0 for all t}``.
 
     The projection is ``sum_t v_t g_t`` with ``v = argmin v' G v`` subject to ``v >= u``. It is solved on the
-    correlation matrix, all K problems at once, with a ridge of 1e-7, so that ``<d, g_t>`` may be below 0 by that share
-    of the lengths.
+    correlation matrix, all K problems at once, with a ridge of 1e-7, whose bias only remains where gradients depend on
+    each other.
 
     Shapes: ``gram`` ``[T, T]``, T known when traced; ``weights`` u ``[K, T]``, >= 0; ``present`` ``bool[T]``.
 
@@ -52,6 +52,5 @@ def dual_cone(gram: Any, weights: Any, present: Any | None = None) -> DualCone:
     scaled = floor * tf.where(usable, lengths, 0.0)
     scale = tf.reduce_max(scaled, axis=1, keepdims=True)
     scale = tf.where(scale > 0, scale, 1.0)
-    quadratic = tf.linalg.set_diag(cosines, tf.ones_like(lengths) + _RIDGE)
-    result = non_negative(quadratic, tf.matmul(scaled / scale, quadratic))
+    result = non_negative(cosines, tf.matmul(scaled / scale, cosines), _RIDGE)
     return DualCone(floor + result.solution * scale / lengths, result.settled, result.fallbacks)

@@ -30,8 +30,8 @@ def fair(gram: Any, alpha: float, present: Any | None = None) -> Fair:
 
     With ``p = 1/alpha``, lengths L of the gradients and ``w = b L^(-2/(1+p))`` the function is
     ``b' K b / 2 - sum_t k_t phi(b_t)`` with ``k = L^(2(p-1)/(p+1))``, ``K_ij = sqrt(k_i k_j) cos_ij`` and
-    ``phi'(b) = b^-p``. Orthogonal gradients are solved by ``b = 1``, where Newton's method starts; steps are halved until
-    the function falls enough.
+    ``phi'(b) = b^-p``. Orthogonal gradients are solved by ``b = 1``, where Newton's method starts; steps are halved
+    until the function falls enough.
 
     Shapes: ``gram`` ``[T, T]``, symmetric and positive semi-definite, T known when traced; ``present`` ``bool[T]``.
 

@@ -36,8 +36,7 @@ def max_min(gram: Any, linear: Any, radius: Any, present: Any | None = None) -> 
     Shapes: ``gram`` ``[T, T]``, T known when traced; ``linear`` q ``[T]``; ``radius`` is a scalar > 0.
 
     >>> gram = tf.constant([[18., -22.], [-22., 38.]], tf.float64)
-    >>> gap, close = tf.linalg.matvec(gram, [0.5, 0.5]), 0.5 * tf.sqrt(tf.constant(3., tf.float64))
-    >>> max_min(gram, gap, close).weights.numpy().round(4).tolist()
+    >>> max_min(gram, [-2., 8.], 0.7).weights.numpy().round(4).tolist()
     [0.7, 0.3]
     """
     gram, linear = tf.cast(gram, tf.float64), tf.cast(linear, tf.float64)

@@ -48,35 +48,41 @@ def nnls(matrix: Any, target: Any) -> NonNegative:
     scale = tf.reduce_max(tf.abs(target))
     scale = tf.where(scale > 0, scale, 1.0)
     quadratic = tf.matmul(columns, columns, transpose_a=True)
-    quadratic = tf.linalg.set_diag(quadratic, tf.where(some, tf.linalg.diag_part(quadratic), 1.0) + _RIDGE)
+    quadratic = tf.linalg.set_diag(quadratic, tf.where(some, tf.linalg.diag_part(quadratic), 1.0))
     linear = -tf.linalg.matvec(columns, target / scale, transpose_a=True)
-    result = non_negative(quadratic, linear[None])
+    result = non_negative(quadratic, linear[None], _RIDGE)
     return result._replace(solution=result.solution[0] * (scale / (length * largest)))
 
 
-def non_negative(quadratic: Any, linear: Any) -> NonNegative:
-    """Solves K problems ``argmin_{z >= 0} z' Q z / 2 + q_k' z`` that share one positive definite Q.
+def non_negative(quadratic: Any, linear: Any, ridge: float) -> NonNegative:
+    """Solves K problems ``argmin_{z >= 0} z' Q z / 2 + q_k' z`` that share one positive semi-definite Q.
 
     Block principal pivoting: solve for the free entries, then exchange everything that violates optimality (an entry
     below 0, or a slope below 0 at 0). Where that stops helping, only the last violator is exchanged, which cannot
-    cycle. What has not settled at the cap goes to coordinate descent.
+    cycle. What has not settled at the cap goes to coordinate descent. A ridge picks one answer where Q is singular;
+    proximal steps on the entries that are free in the end take its bias out again.
 
     Shapes: ``quadratic`` ``float64[T, T]`` with a diagonal near 1, ``linear`` ``float64[K, T]`` with entries near 1 at
     most; the solution is ``[K, T]``.
 
-    >>> non_negative(tf.eye(2, dtype=tf.float64), tf.constant([[1., -3.]], tf.float64)).solution.numpy().tolist()
+    >>> linear = tf.constant([[1., -3.]], tf.float64)
+    >>> non_negative(tf.eye(2, dtype=tf.float64), linear, 1e-7).solution.numpy().round(6).tolist()
     [[0.0, 3.0]]
 
     Reference: Kim and Park, Fast nonnegative matrix factorization, 2011, https://doi.org/10.1137/110821172; Júdice and
     Pires, 1994, https://doi.org/10.1016/0305-0548(94)90106-6.
     """
     tasks = quadratic.shape[0]
+    ridged = quadratic + ridge * tf.eye(tasks, dtype=tf.float64)
+
+    def minimum(free: Any, linear: Any) -> Any:
+        on = tf.cast(free, tf.float64)
+        systems = ridged * on[:, :, None] * on[:, None, :] + tf.linalg.diag(1.0 - on)
+        return tf.linalg.solve(systems, tf.where(free, -linear, 0.0)[:, :, None])[:, :, 0] * on
 
     def solve(free: Any) -> tuple[Any, Any, Any]:
-        on = tf.cast(free, tf.float64)
-        systems = quadratic * on[:, :, None] * on[:, None, :] + tf.linalg.diag(1.0 - on)
-        point = tf.linalg.solve(systems, (-linear * on)[:, :, None])[:, :, 0] * on
-        slope = tf.matmul(point, quadratic) + linear
+        point = minimum(free, linear)
+        slope = tf.matmul(point, ridged) + linear
         return point, slope, (free & (point < -_TOLERANCE)) | (~free & (slope < -_TOLERANCE))
 
     def pivot(free: Any, point: Any, wrong: Any, fewest: Any, patience: Any, rounds: Any) -> tuple[Any, ...]:
@@ -92,17 +98,18 @@ def non_negative(quadratic: Any, linear: Any) -> NonNegative:
     free = tf.zeros_like(linear, tf.bool)
     point, _, wrong = solve(free)
     many = tf.fill([linear.shape[0]], tasks + 1)
-    _, point, wrong, *_ = tf.while_loop(
+    free, point, wrong, *_ = tf.while_loop(
         lambda free, point, wrong, fewest, patience, rounds: tf.reduce_any(wrong) & (rounds < 6 * tasks + 20),
         pivot,
         (free, point, wrong, many, tf.fill([linear.shape[0]], _PATIENCE), tf.constant(0)),
     )
     open_ones = tf.reduce_any(wrong, axis=1)
-    point = tf.maximum(point, 0.0)
+    for _ in range(2):
+        point = tf.maximum(minimum(free, linear - ridge * point), 0.0)
     fallbacks = tf.math.count_nonzero(open_ones)
     point, settled = tf.cond(
         fallbacks > 0,
-        lambda: _coordinate_descent(quadratic, linear, point),
+        lambda: _coordinate_descent(ridged, linear, point),
         lambda: (point, tf.constant(True)),
     )
     settling.report(fallbacks == 0)
@@ -126,4 +133,4 @@ def _coordinate_descent(quadratic: Any, linear: Any, point: Any) -> tuple[Any, A
         (point, tf.constant(float("inf"), tf.float64), tf.constant(0)),
     )
     slope = tf.matmul(point, quadratic) + linear
-    return point, tf.reduce_all(tf.abs(tf.minimum(point, slope)) <= 1e-6)
+    return point, tf.reduce_all(tf.abs(tf.minimum(point, slope)) <= 1e-6 * tf.maximum(tf.reduce_max(point), 1.0))

@@ -15,3 +15,14 @@ def combine(method: Any, jacobian: Any, losses: Any = None, preference: Any = No
     from tfmtl2r.methods._combine import combine as run  # TensorFlow is imported only when something is computed
 
     return run(get(method), jacobian, losses, preference, seed)
+
+
+def __getattr__(name: str) -> Any:
+    """The wrappers ``Log``, ``Normalised``, ``Smooth``, ``SmoothGram`` and ``Every``, which compose with any method."""
+    if name.startswith("_"):
+        raise AttributeError(f"module 'tfmtl2r.methods' has no attribute {name!r}")
+    from tfmtl2r.methods import _wrappers  # TensorFlow is imported only when something is built
+
+    if name not in _wrappers.__all__:
+        raise AttributeError(f"module 'tfmtl2r.methods' has no attribute {name!r}")
+    return getattr(_wrappers, name)

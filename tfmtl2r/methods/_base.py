@@ -58,6 +58,7 @@ class Method:
         modes: where its gradients may be taken, ``"parameters"`` or ``"features"`` (at the cut of the architecture).
         positive_losses: it divides by losses or takes their logarithm.
         per_parameter: its state holds ``[T, P]`` arrays; gradients of embedding tables are then made dense.
+        positive_preference: it divides by the preference, which must then be above 0 for every task.
         takes_preference: it reads ``Signals.preference``; unequal task weights with another method are an error.
     """
 
@@ -65,6 +66,7 @@ class Method:
     modes: ClassVar[tuple[str, ...]] = MODES
     positive_losses: ClassVar[bool] = False
     per_parameter: ClassVar[bool] = False
+    positive_preference: ClassVar[bool] = False
     takes_preference: ClassVar[bool] = False
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import JacobianMethod, Method, Signals, State
+from tfmtl2r.methods._base import Method, Signals, State
 
 
 def weigh(method: Method, signals: Signals, state: State) -> tuple[Any, State]:
@@ -21,10 +21,10 @@ def weigh(method: Method, signals: Signals, state: State) -> tuple[Any, State]:
     return tf.where(signals.present, weights, 0.0), standing_still(signals.present, state, after)
 
 
-def merge(method: JacobianMethod, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
+def merge(method: Method, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
     """The update of a method that needs the gradients; absent tasks enter as rows of zeros."""
     rows = tf.where(signals.present[:, None], rows, tf.zeros_like(rows))
-    update, after = method.combine(rows, signals, state)
+    update, after = method.combine(rows, signals, state)  # type: ignore[attr-defined]
     return tf.stop_gradient(update), standing_still(signals.present, state, after)
 
 
@@ -74,6 +74,9 @@ def combine(method: Method, jacobian: Any, losses: Any = None, preference: Any =
         raise ValueError("jacobian holds numbers that are not finite")
     if (preference < 0).any() or preference.sum() <= 0:
         raise ValueError(f"preference must be >= 0 and not all 0, got {preference.tolist()}")
+    if method.positive_preference and (preference == 0).any():
+        raise ValueError(f"{type(method).__name__} divides by the preference: every task's must be above 0, got "
+                         f"{preference.tolist()}")
     if method.positive_losses and (losses <= 0).any():
         raise ValueError(f"{type(method).__name__} needs losses above 0, got {losses.tolist()}")
     signals = Signals(
@@ -87,7 +90,7 @@ def combine(method: Method, jacobian: Any, losses: Any = None, preference: Any =
         seed=tf.constant([seed, 0], tf.int32),
     )
     state = {key: tf.constant(value) for key, value in method.initial_state(tasks, rows.shape[1]).items()}
-    if isinstance(method, JacobianMethod):
+    if "rows" in method.needs:
         return merge(method, tf.constant(rows), signals, state)[0].numpy()
     return weigh(method, signals, state)[0].numpy() @ rows
 

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.linalg import settling
 from tfmtl2r.methods._base import JacobianMethod, Method, Signals, State
 from tfmtl2r.methods._positive import positive
 
@@ -40,7 +41,7 @@ class Wrapper(Method):
 
         inner = methods.get(self.method)
         object.__setattr__(self, "method", inner)
-        for declared in ("needs", "modes", "positive_losses", "takes_preference"):
+        for declared in Method.__annotations__:  # its class attributes: what a method declares
             object.__setattr__(self, declared, getattr(inner, declared))
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
@@ -277,7 +278,7 @@ class SmoothGram(Wrapper):
 class Every(Wrapper):
     """Asks the inner method only every n steps and keeps its weights in between.
 
-    While a task is absent the inner method is asked in every step, since kept weights would not suit the others.
+    When other tasks are present than the last time, the inner method is asked at once: its weights would not suit them.
 
     Args:
         method: the inner method.
@@ -293,22 +294,33 @@ class Every(Wrapper):
             raise ValueError(f"Every: steps must be at least 1, not {self.steps}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """The kept weights and how many steps were taken."""
-        own = {"weights": np.ones(num_tasks, np.float32), "taken": np.asarray(0, np.int64)}
+        """The kept weights, their age in steps, and whom they are for: ``[1, T]``, so that it never stands still."""
+        own = {
+            "weights": np.ones(num_tasks, np.float32),
+            "age": np.asarray(0, np.int64),
+            "among": np.zeros([1, num_tasks], np.float32),
+        }
         return {**super().initial_state(num_tasks, num_parameters), **own}
 
     def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
         """New weights, or the kept ones."""
-        weigh = super().weigh
-        inner = self._inner(state)
+        weigh, before = super().weigh, self._inner(state)
 
-        def ask() -> tuple[Any, State]:
-            weights, after = weigh(signals, state)
-            return weights, {key: tf.cast(value, inner[key].dtype) for key, value in self._inner(after).items()}
+        def ask() -> tuple[Any, State, Any]:
+            with settling.watched() as solvers:  # tensors of this branch cannot be counted outside
+                weights, after = weigh(signals, state)
+                inner = {key: tf.cast(value, before[key].dtype) for key, value in self._inner(after).items()}
+                return weights, inner, solvers.unsettled() == 0
 
-        due = (state["taken"] % self.steps == 0) | ~tf.reduce_all(signals.present)
-        weights, inner = tf.cond(due, ask, lambda: (tf.cast(state["weights"], signals.losses.dtype), inner))
-        return weights, {**self._store(state, inner), "weights": weights, "taken": state["taken"] + 1}
+        def keep() -> tuple[Any, State, Any]:
+            return tf.cast(state["weights"], signals.losses.dtype), before, tf.constant(True)
+
+        among = tf.cast(signals.present, tf.float32)[None, :]
+        due = (state["age"] % self.steps == 0) | tf.reduce_any(among != state["among"])
+        weights, inner, settled = tf.cond(due, ask, keep)
+        settling.report(settled)
+        age = tf.where(due, tf.ones_like(state["age"]), state["age"] + 1)
+        return weights, {**self._store(state, inner), "weights": weights, "age": age, "among": among}
 
 
 def _check_share(wrapper: Any, alpha: float) -> None:

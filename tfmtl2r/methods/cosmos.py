@@ -40,6 +40,7 @@ class COSMOS(Scalarisation):
     lam: float = 1.0
     positive_losses: ClassVar[bool] = True
     takes_preference: ClassVar[bool] = True
+    positive_preference: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.lam >= 0:

@@ -43,6 +43,7 @@ class PBI(Scalarisation):
 
     theta: float = 5.0
     takes_preference: ClassVar[bool] = True
+    positive_preference: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not self.theta >= 0:

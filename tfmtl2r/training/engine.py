@@ -119,7 +119,7 @@ class Engine:
             scores = self.architecture(batch.features, valid=valid, training=True)
             losses = self.losses(batch, scores, valid, replicas)
             with tape.stop_recording():
-                signals = dataclasses.replace(signals, losses=losses.total, present=losses.present)
+                signals = self._seen(signals, losses)
                 weights, state = weigh(self.method, signals, states[0])
             objective = tf.reduce_sum(weights * losses.local)
         gradients = tape.gradient(objective, [v.value for v in keras_variables])
@@ -132,7 +132,7 @@ class Engine:
         with tf.GradientTape(persistent=exact) as trunk:
             cut = self.architecture.shared(batch.features, valid, True)
         heads = self._heads(cut, batch, valid, replicas)
-        signals = dataclasses.replace(signals, losses=heads.losses.total, present=heads.losses.present)
+        signals = self._seen(signals, heads.losses)
         if exact:
             rows, halves = self._rows(trunk, heads, replicas)
             del trunk  # a persistent tape keeps every activation alive
@@ -148,6 +148,14 @@ class Engine:
             combined = trunk.gradient(heads.tensors, shared, output_gradients=heads.weighted(weights))
         gradients = _pairs(combined, self.shared_variables) + _pairs(heads.gradients, self.private_variables)
         return Step(heads.scores, heads.losses, gradients, weights, gram, states, signals, None)
+
+    def _seen(self, signals: Signals, losses: LossValues) -> Signals:
+        """The signals with the losses of the batch; a negative one is an error for methods that take logarithms."""
+        if self.method.positive_losses:
+            tasks = ", ".join(self.architecture.tasks)
+            message = f"{type(self.method).__name__} needs losses >= 0, but one of the tasks {tasks} has a negative one"
+            tf.debugging.assert_greater_equal(losses.total, 0.0, message=message)
+        return dataclasses.replace(signals, losses=losses.total, present=losses.present)
 
     def _heads(self, cut: list[Any], batch: Batch, valid: Any, replicas: Replicas) -> _Heads:
         """Runs heads and losses on per-task copies of the cut and differentiates them, once or once per half."""

@@ -382,6 +382,9 @@ def checked_preference(preference: Any, tasks: Sequence[Task], method: Method) -
     if not np.isfinite(values).all() or (values < 0).any() or values.sum() <= 0:
         raise ValueError(f"a preference must be finite, >= 0 and not all 0 (tasks {names}), got {preference!r}")
     values = values / math.fsum(values)
+    if method.positive_preference and (values == 0).any():
+        raise ValueError(f"{type(method).__name__} divides by the preference: that of every task ({names}) must be "
+                         f"above 0, got {preference!r}")
     if not method.takes_preference and np.ptp(values) > 1e-9:
         raise ValueError(f"{type(method).__name__} has no preference: it would ignore the importance "
                          f"{values.round(4).tolist()} of {names}; make all task weights equal or choose another method")

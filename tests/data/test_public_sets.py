@@ -1,0 +1,245 @@
+"""KuaiRand-Pure, Census-Income and MovieLens: on small folders in their formats, and on the real files where they are.
+
+``folder(name, parent)`` makes the small one; ``test_data_sets.py`` uses it too.
+"""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfmtl2r.data import datasets
+from tfmtl2r.data.datasets import census_income, kuairand
+
+SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
+SPLITS = ("train", "vali", "test")
+NAMES = ("kuairand", "census_income", "movielens")
+
+
+def public(name, folder, **options):
+    if not (SHARED / folder).is_dir():
+        pytest.skip(f"{SHARED / folder} is not there: the public data sets are not part of the project")
+    return datasets.get(name, path=str(SHARED / folder), **options)
+
+
+def kuairand_folder(folder):
+    rng = np.random.default_rng(0)
+    for day, stem in enumerate(kuairand.LOGS.values()):
+        log = pd.DataFrame({name: rng.integers(0, 2, 60) for name in kuairand.LOG_COLUMNS})
+        log = log.assign(user_id=rng.integers(0, 6, 60), video_id=rng.integers(0, 9, 60), date=20220430 + 101 * day,
+                         hourmin=2300, time_ms=np.arange(60), duration_ms=10_000, tab=rng.integers(0, 3, 60),
+                         play_time_ms=rng.integers(0, 15_000, 60))
+        log["date"] = [20220430, 20220502, 20220504][day]
+        pd.concat([log, log[:7]]).to_csv(folder / f"{stem}.csv.gz", index=False)
+    users = pd.DataFrame({name: rng.integers(0, 5, 6) for name in (*kuairand.USER_COUNTS, *kuairand.USER_CODES)})
+    users.assign(user_id=range(6), user_active_degree=["full", "high"] * 3, follow_user_num_range="x").to_csv(
+        folder / "user_features_pure.csv", index=False)
+    videos = pd.DataFrame({name: rng.integers(1, 900, 9) for name in kuairand.VIDEO_COLUMNS})
+    videos.assign(video_id=range(9), video_type=["NORMAL", "AD", "AD"] * 3, upload_type=["Web", "Kmovie", "Web"] * 3,
+                  upload_dt="2022-04-10", tag=["39,2", "12", None] * 3).to_csv(
+        folder / "video_features_basic_pure.csv.gz", index=False)
+    pd.DataFrame({"user_id": [0, 1, 2], "history_len": [4, 1, 0], "last_time_ms": 1, "watch_seq": ["3 3 1 8", "3", ""],
+                  "like_seq": ["3", "", ""], "long_watch_seq": ["3 8", "3", ""]}).to_csv(
+        folder / "user_history_until_0424.csv.gz", index=False)
+
+
+def census_folder(folder):
+    rng = np.random.default_rng(0)
+    for name, rows in (("census-income.data.gz", 80), ("census-income.test.gz", 40)):
+        frame = pd.DataFrame({column: rng.integers(0, 4, rows).astype(str) for column in census_income.COLUMNS})
+        frame["marital"] = rng.choice(["Never married", "Divorced"], rows)
+        frame["education"] = rng.choice([*census_income.COLLEGE[:2], "Children"], rows)
+        frame["sex"] = rng.choice(["Male", "?"], rows)
+        frame["income_band"] = rng.choice(["- 50000.", "50000+."], rows)
+        text = "".join(", ".join(row) + "\n" for row in frame.to_numpy())
+        (folder / name).write_bytes(gzip.compress(text.encode()))
+
+
+def movielens_folder(folder):
+    rng = np.random.default_rng(0)
+    pd.DataFrame({
+        "movieId": [1, 2, 3, 4], "title": ["Toy Story (1995)", "Ran (1985) ", "Sense8", "Nosferatu (1922)"],
+        "genres": ["Comedy|Children", "War", "(no genres listed)", "Horror"],
+    }).to_csv(folder / "movies.csv.gz", index=False)  # fmt: skip
+    for split in SPLITS:
+        pd.DataFrame({"userId": np.repeat(np.arange(5), 8), "movieId": rng.integers(1, 5, 40),
+                      "rating": rng.integers(1, 11, 40) / 2, "timestamp": rng.permutation(40)}).to_csv(
+            folder / f"{split}.csv", index=False)
+
+
+def folder(name, parent):
+    path = parent / name
+    path.mkdir()
+    {"kuairand": kuairand_folder, "census_income": census_folder, "movielens": movielens_folder}[name](path)
+    return {"path": str(path)}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_cards_and_missing_files(name, tmp_path):
+    with pytest.raises(ValueError, match=r"path is empty.*https://"):
+        datasets.get(name)
+    with pytest.raises(FileNotFoundError, match=r"https://"):
+        datasets.get(name, path=str(tmp_path)).lists("train")
+    card = datasets.card(name)
+    assert "Pitfalls" in card.note
+    assert "Good for" in card.note
+    assert "https://" in card.paper
+
+
+@pytest.mark.parametrize(("name", "options"), [
+    ("kuairand", {}), ("kuairand", {"ids": True}), ("movielens", {}), ("movielens", {"ids": True}),
+    ("census_income", {}), ("census_income", {"group": "education_married"}),
+])  # fmt: skip
+def test_no_label_or_feedback_among_the_inputs(name, options, tmp_path):
+    data = datasets.get(name, **folder(name, tmp_path), **options)
+    inputs = set(data.schema().names)
+    feedback = {*kuairand.FEEDBACK, "play_time_ms", "instance_weight", "timestamp", "rating", "like"}
+    assert not inputs & {*feedback, *data.exclude(), *(task.label for task in data.tasks())}
+    ids = {"user_id", "video_id", "author_id", "userId", "movieId"}
+    assert bool(inputs & ids) == options.get("ids", False)
+    x, y = next(iter(data.load("vali", batch_size=3)))
+    assert set(x) - {"list_size"} == inputs
+    assert set(y) == set(data.default_tasks)
+
+
+def test_kuairand_rows(tmp_path):
+    data = datasets.get("kuairand", **folder("kuairand", tmp_path))
+    lists = data.lists("train")
+    assert lists.num_items == 60  # seven duplicates are gone
+    assert lists.num_lists == len(set(lists.ids.tolist())) == 6
+    assert set(lists.context) >= {"hist_len", "onehot_feat17", "register_days"}
+    columns = lists.columns
+    row = np.flatnonzero((columns["user_id"] == 0) & (columns["video_id"] == 3))[0]
+    assert [columns[name][row] for name in ("hist_len", "video_hist_count", "seen_before")] == [4, 3, 2]
+    assert columns["hist_long_rate"][row] == pytest.approx((2 + 20 * 3 / 5) / (4 + 20))
+    assert columns["video_hist_like_rate"][row] == pytest.approx((1 + 20 * 1 / 5) / (3 + 20))
+    assert set(columns["tag"].tolist()) == {"39", "12", ""}
+    assert set(columns["hour"].tolist()) == {23}
+    assert set(columns["video_age_days"].tolist()) == {20}
+    np.testing.assert_array_equal(columns["watch_grade"], np.digitize(columns["watch_ratio"], [0.1, 0.3, 0.6, 1.0]))
+
+
+def test_kuairand_popularity_is_of_training_rows(tmp_path):
+    data = datasets.get("kuairand", **folder("kuairand", tmp_path))
+    train, test = data.lists("train").columns, data.lists("test")
+    scores = data.trivial_scores()["popularity"]["click"](test)
+    video = int(test.columns["video_id"][5])
+    clicks = train["is_click"][train["video_id"] == video]
+    want = (clicks.sum() + 20 * train["is_click"].mean()) / (len(clicks) + 20)
+    assert scores[5] == pytest.approx(want)
+
+
+def test_kuairand_errors(tmp_path):
+    options = folder("kuairand", tmp_path)
+    path = Path(options["path"])
+    pd.DataFrame({"video_id": [0]}).to_csv(path / "video_features_basic_pure.csv.gz", index=False)
+    with pytest.raises(ValueError, match=r"video_features_basic_pure.csv.gz has no column 'author_id'"):
+        datasets.get("kuairand", **options).lists("train")
+    kuairand_folder(path)
+    users = pd.read_csv(path / "user_features_pure.csv")
+    users[:2].to_csv(path / "user_features_pure.csv", index=False)
+    with pytest.raises(ValueError, match=r"log_vali_0502_0503.csv.gz: user_id \d is not in user_features_pure"):
+        datasets.get("kuairand", **options).lists("vali")
+
+
+def test_kuairand_on_the_real_files():
+    data = public("kuairand", "kuairand_pure")
+    parts = [data.lists(split) for split in SPLITS]
+    assert [part.num_items for part in parts] == [112_304, 37_751, 30_329]
+    assert [part.num_lists for part in parts] == [22_288, 14_087, 12_970]
+    clicks = np.add.reduceat(parts[2].columns["is_click"], parts[2].offsets[:-1])
+    assert ((clicks > 0) & (clicks < parts[2].sizes)).sum() == 4083
+
+
+def test_census_labels_and_split(tmp_path):
+    options = folder("census_income", tmp_path)
+    data = datasets.get("census_income", group="education_married", **options)
+    train, vali, test = (data.lists(split) for split in SPLITS)
+    assert train.num_items + vali.num_items == 80
+    assert 0 < vali.num_items < 30
+    assert test.num_items == 40
+    assert train.is_rows
+    assert not set(train.source_rows) & set(vali.source_rows)
+    np.testing.assert_array_equal(train.columns["college"], train.columns["education"] != "Children")
+    assert set(train.columns["sex"].tolist()) == {"Male", ""}
+    assert set(data.schema().names) & {"income_band", "education", "marital"} == {"income_band"}
+    other = datasets.get("census_income", seed=1, **options)
+    assert other.lists("vali").source_rows.tolist() != vali.source_rows.tolist()
+    assert [task.name for task in other.tasks()] == ["income", "never_married"]
+    features = {feature.name: feature for feature in other.schema().features}
+    assert features["dividends"].transform == "log1p"
+    assert features["age"].mean == pytest.approx((other.lists("train").columns["age"].mean(),))
+
+
+def test_census_errors(tmp_path):
+    for options, message in (({"group": "all"}, "group must be one of"), ({"vali_share": 1.0}, "vali_share must be"),
+                             ({"seed": -1}, "seed must be 0 or more")):
+        with pytest.raises(ValueError, match=message):
+            datasets.get("census_income", path="x", **options)
+    file = tmp_path / "census-income.data"
+    row = ["1"] * 41
+    for cells, message in (
+        ([*row, "50K"], r"row 0 \(counted from 0\): expected '- 50000.'.*got '50K'"),
+        (row, r"census-income.data: cannot be read.*Expected 42 columns, got 41"),
+        (["old", *row[1:], "50000+."], r"column 'age' must hold numbers"),
+    ):
+        file.write_text(", ".join(cells) + "\n")
+        with pytest.raises(ValueError, match=message):
+            datasets.get("census_income", path=str(tmp_path)).lists("train")
+
+
+def test_census_on_the_real_files():
+    data = public("census_income", "census_income_kdd")
+    train, vali, test = (data.lists(split) for split in SPLITS)
+    assert train.num_items + vali.num_items == 199_523
+    assert test.num_items == 49_821
+    assert 0.06 < train.columns["income"].mean() < 0.065
+    assert 0.43 < test.columns["never_married"].mean() < 0.44
+
+
+def test_movielens_statistics_are_of_earlier_training_ratings(tmp_path):
+    data = datasets.get("movielens", **folder("movielens", tmp_path))
+    train = data.lists("train").columns
+    for row in range(0, 40, 7):
+        earlier = train["timestamp"] < train["timestamp"][row]
+        known = train["rating"][earlier]
+        overall = (known.sum() + 15) / (len(known) + 5)
+        for prefix, key in (("user", "userId"), ("item", "movieId")):
+            own = train["rating"][earlier & (train[key] == train[key][row])]
+            assert train[f"{prefix}_count"][row] == len(own)
+            assert train[f"{prefix}_mean"][row] == pytest.approx((own.sum() + 5 * overall) / (len(own) + 5))
+    test = data.lists("test").columns
+    own = train["rating"][train["movieId"] == test["movieId"][3]]
+    assert test["item_count"][3] == len(own)
+    assert test["item_mean"][3] == pytest.approx((own.sum() + 5 * train["rating"].mean()) / (len(own) + 5))
+
+
+def test_movielens_films(tmp_path):
+    options = folder("movielens", tmp_path)
+    columns = datasets.get("movielens", **options).lists("train").columns
+    film = columns["movieId"]
+    assert columns["genres"][film == 1][0].tolist() == [1, 1, 0, 0]
+    assert columns["genres"][film == 3][0].tolist() == [0, 0, 0, 0]
+    assert {int(y) for y in columns["year"][film == 2]} == {1985}
+    assert np.isnan(columns["year"][film == 3]).all()
+    np.testing.assert_array_equal(columns["like"], columns["rating"] >= 4)
+    path = Path(options["path"])
+    (path / "vali.csv").write_text("userId,movieId,rating,timestamp\n1,1,7,0\n")
+    with pytest.raises(ValueError, match=r"vali.csv: row 0 \(counted from 0\): expected a rating from .5 to 5, got 7"):
+        datasets.get("movielens", **options).lists("vali")
+    (path / "vali.csv").write_text("userId,movieId,rating,timestamp\n1,99,3,0\n")
+    with pytest.raises(ValueError, match=r"vali.csv: film 99 is not in movies.csv.gz"):
+        datasets.get("movielens", **options).lists("vali")
+
+
+def test_movielens_on_the_real_files():
+    data = public("movielens", "movielens_latest_small", ids=True)
+    parts = [data.lists(split) for split in SPLITS]
+    assert [part.num_lists for part in parts] == [610, 610, 610]
+    assert sum(part.num_items for part in parts) == 90_478
+    assert {f.name: f for f in data.schema().features}["userId"].context
+    assert parts[0].columns["genres"].shape == (70_316, 19)

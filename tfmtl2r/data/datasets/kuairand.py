@@ -1,0 +1,244 @@
+"""KuaiRand-Pure, the standard log of 25 April to 5 May 2022: short videos shown to users, with what each user did."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tfmtl2r.data.datasets._base import DataSet, Scores
+from tfmtl2r.data.frame import from_frame, read_table
+from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.registry import Card
+from tfmtl2r.schema import Category, Dense
+from tfmtl2r.task import Task
+
+CARD = Card(
+    title="KuaiRand-Pure (your own copy)",
+    paper="Gao et al., KuaiRand, CIKM 2022, https://arxiv.org/abs/2208.08696; https://kuairand.com",
+    note="CC BY-SA 4.0; users in a time window with clicks, long views, likes, follows, comments and watch time; split "
+    "by day. Good for multi-task ranking with related goals of very different frequency (click 45 %, like 1.7 %, "
+    "follow .13 %). Pitfalls: exact duplicates in the source are dropped here; video statistics are month totals and "
+    "leak the future: they are not read; tab alone covers half of the way from random to popularity, so a gain from "
+    "it is not personalisation; embeddings of ids overfit after two epochs; most lists hold 1 to 5 videos, and only "
+    "those with a positive and a negative count for NDCG; like has few mixed lists: use its AUC",
+)
+__all__ = ["KuaiRand"]
+
+SOURCE = "get KuaiRand-Pure from https://kuairand.com, cut its standard log by day and put the files into this folder"
+LOGS = {"train": "log_train_0425_0501", "vali": "log_vali_0502_0503", "test": "log_test_0504_0505"}
+FEEDBACK = ("is_click", "long_view", "is_like", "is_follow", "is_comment", "watch_ratio", "watch_grade")
+IDS = ("video_id", "author_id")
+GRADES = (0.1, 0.3, 0.6, 1.0)
+LOG_COLUMNS = (
+    "user_id", "video_id", "date", "hourmin", "is_click", "is_like", "is_follow", "is_comment", "long_view",
+    "play_time_ms", "duration_ms", "tab",
+)  # fmt: skip
+USER_COUNTS = ("follow_user_num", "fans_user_num", "friend_user_num", "register_days")
+USER_CODES = (
+    "user_active_degree", "is_live_streamer", "is_video_author",
+    # Not the fourth: its 1,471 codes are nearly an id.
+    *(f"onehot_feat{i}" for i in range(18) if i != 3),
+)  # fmt: skip
+VIDEO_COLUMNS = ("video_id", "author_id", "video_type", "upload_dt", "upload_type", "server_width", "server_height",
+                 "music_type", "tag")  # fmt: skip
+HISTORY_COLUMNS = ("user_id", "history_len", "watch_seq", "like_seq", "long_watch_seq")
+PRIOR = 20.0
+"""Impressions at the mean rate that are added to each video, so that a rare one is no extreme."""
+MIXED_NDCG = {"name": "ndcg", "k": 5, "mixed_only": True}
+
+
+@dataclasses.dataclass(frozen=True)
+class KuaiRand(DataSet):
+    """Lists of all videos that one user was shown within the days of a split.
+
+    Tasks: ``click``, ``long_view``, ``like``, ``follow`` and ``comment`` (binary), ``watch_ratio`` (graded 0 to 4:
+    watched share of the video from 0, .1, .3, .6 and 1 on); the first three by default, since the others are rare or
+    follow from long views. Inputs: attributes of the user and the video, hour, tab, and counts from the histories
+    that end on 24 April, the day before the log begins. No feedback of the log, and no video statistics.
+
+    Args:
+        path: a folder with ``log_train_0425_0501``, ``log_vali_0502_0503``, ``log_test_0504_0505``,
+            ``user_features_pure``, ``video_features_basic_pure`` and ``user_history_until_0424``, each as ``.csv.gz``
+            or ``.csv``.
+        ids: make the user, the video and its author inputs too.
+
+    Raises:
+        ValueError: for a missing path.
+
+    >>> data = KuaiRand("KuaiRand-Pure")
+    >>> data.default_tasks
+    ('click', 'long_view', 'like')
+    """
+
+    path: str = ""
+    ids: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError(f"path is empty: give the folder with the files of KuaiRand-Pure; {SOURCE}")
+
+    def tasks(self) -> tuple[Task, ...]:
+        """All feedback that can be learned; NDCG@5 over lists with a positive and a negative."""
+        return (
+            _binary("click", "is_click", MIXED_NDCG, "auc"),
+            _binary("long_view", "long_view", MIXED_NDCG, "auc"),
+            _binary("like", "is_like", "auc", MIXED_NDCG),
+            _binary("follow", "is_follow", "auc"),
+            _binary("comment", "is_comment", "auc"),
+            Task("watch_ratio", label="watch_grade", kind="graded"),
+        )
+
+    @property
+    def default_tasks(self) -> tuple[str, ...]:
+        """Click, long view and like."""
+        return ("click", "long_view", "like")
+
+    def features(self) -> tuple[str | Dense | Category, ...]:
+        """User, impression and video."""
+        integers: dict[str, Any] = {"dtype": "int64"}
+        ids = [Category("user_id", context=True, **integers), *(Category(name, **integers) for name in IDS)]
+        return (
+            *(Dense(name, context=True, transform="log1p") for name in (*USER_COUNTS, "hist_len")),
+            Dense("hist_like_rate", context=True), Dense("hist_long_rate", context=True),
+            Category(USER_CODES[0], context=True),
+            *(Category(name, context=True, **integers) for name in USER_CODES[1:]),
+            Category("tab", **integers), Category("hour", **integers),
+            *(Dense(name, transform="log1p") for name in ("duration_s", "video_age_days", "video_hist_count")),
+            Dense("video_hist_like_rate"), Dense("video_hist_long_rate"), Dense("seen_before", transform="log1p"),
+            Dense("server_width"), Dense("server_height"),
+            Category("video_type"), Category("upload_type"), Category("music_type", **integers), Category("tag"),
+            *(ids if self.ids else ()),
+        )  # fmt: skip
+
+    def exclude(self) -> tuple[str, ...]:
+        """All feedback, and the ids unless they are asked for."""
+        return (*FEEDBACK, *(() if self.ids else ("user_id", *IDS)))
+
+    def trivial_scores(self) -> dict[str, dict[str, Scores]]:
+        """Rates of the video, and of the tab, in the training split."""
+        labels = {"click": "is_click", "long_view": "long_view", "like": "is_like"}
+        return {
+            "popularity": {task: self._rate("video_id", label) for task, label in labels.items()},
+            "tab": {task: self._rate("tab", label) for task, label in labels.items()},
+        }
+
+    def _rate(self, key: str, label: str) -> Callable[[Lists], np.ndarray]:
+        def scores(lists: Lists) -> np.ndarray:
+            train = self.lists("train").columns
+            groups = pd.Series(train[label]).groupby(train[key])
+            mean = float(train[label].mean())
+            rates = (groups.sum() + PRIOR * mean) / (groups.count() + PRIOR)
+            return rates.reindex(lists.columns[key]).fillna(mean).to_numpy(np.float64)
+
+        return scores
+
+    def _read(self, split: str) -> Lists:
+        log = self._table(LOGS[split], LOG_COLUMNS, distinct=True)
+        if "tables" not in self._cache:
+            history = _History.of(self._table("user_history_until_0424", HISTORY_COLUMNS))
+            self._cache["tables"] = self._users(), self._videos(), history
+        users, videos, history = self._cache["tables"]
+        for key, table, name in (("user_id", users, "user_features_pure"),
+                                 ("video_id", videos, "video_features_basic_pure")):
+            unknown = ~log[key].isin(table.index)
+            if unknown.any():
+                raise ValueError(f"{self._file(LOGS[split])}: {key} {log[key][unknown].iloc[0]} is not in {name} "
+                                 f"({int(unknown.sum())} rows in all); the files must be of one release")
+        frame = log.join(users, on="user_id").join(videos, on="video_id")
+        frame = _impression(frame.assign(**history.counts(log)))
+        context = (*USER_COUNTS, *USER_CODES, "hist_len", "hist_like_rate", "hist_long_rate", "user_id")
+        return from_frame(frame, list_id="user_id", context=context)
+
+    def _users(self) -> pd.DataFrame:
+        return self._table("user_features_pure", ("user_id", *USER_COUNTS, *USER_CODES)).set_index("user_id")
+
+    def _videos(self) -> pd.DataFrame:
+        videos = self._table("video_features_basic_pure", VIDEO_COLUMNS).set_index("video_id")
+        # A few videos have several tags, such as "39,2"; the first is the main one.
+        videos["tag"] = videos["tag"].astype("string").str.split(",").str[0].fillna("").astype(object)
+        return videos
+
+    def _file(self, name: str) -> Path:
+        found = [path for end in (".csv.gz", ".csv") if (path := Path(self.path) / f"{name}{end}").is_file()]
+        if not found:
+            raise FileNotFoundError(f"{Path(self.path) / name}.csv[.gz]: there is no such file; {SOURCE}")
+        return found[0]
+
+    def _table(self, name: str, columns: tuple[str, ...], distinct: bool = False) -> pd.DataFrame:
+        path = self._file(name)
+        table = read_table(path)
+        for column in columns:
+            if column not in table.columns:
+                raise ValueError(missing_column(column, table.columns, str(path)))
+        # Duplicates are equal in all columns, the time in milliseconds included.
+        table = table.drop_duplicates(ignore_index=True) if distinct else table
+        return table[list(columns)]
+
+
+def _binary(name: str, label: str, *metrics: Any) -> Task:
+    return Task(name, label=label, kind="binary", loss="bce", metrics=metrics)
+
+
+def _pairs(history: pd.DataFrame, column: str) -> pd.DataFrame:
+    """One row per video that stands in a sequence of ids, with its user."""
+    values = history[column]
+    # A column in which no sequence has two ids is read as numbers, with NaN where there is none.
+    values = values.astype("Int64") if pd.api.types.is_numeric_dtype(values) else values
+    texts = values.astype("string").fillna("").tolist()
+    counts = [text.count(" ") + 1 if text else 0 for text in texts]
+    videos = np.array(" ".join(text for text in texts if text).split(), dtype=np.int64)
+    return pd.DataFrame({"user_id": np.repeat(history.index.to_numpy(), counts), "video_id": videos})
+
+
+@dataclasses.dataclass(frozen=True)
+class _History:
+    """What users had watched before the log begins: videos watched, liked and watched for long."""
+
+    length: pd.Series
+    watched: pd.DataFrame
+    liked: pd.DataFrame
+    long: pd.DataFrame
+
+    @classmethod
+    def of(cls, table: pd.DataFrame) -> _History:
+        table = table.set_index("user_id")
+        return cls(table["history_len"], *(_pairs(table, name) for name in ("watch_seq", "like_seq", "long_watch_seq")))
+
+    def counts(self, log: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Counts and smoothed rates per user, per video, and per pair of both, for each row of the log."""
+
+        def per_row(pairs: pd.DataFrame, *key: str) -> np.ndarray:
+            counts = pairs.groupby(list(key)).size().rename("count").reset_index()
+            return log[list(key)].merge(counts, how="left", on=list(key))["count"].fillna(0).to_numpy(np.float64)
+
+        user, video = per_row(self.watched, "user_id"), per_row(self.watched, "video_id")
+        out = {
+            "hist_len": self.length.reindex(log["user_id"]).fillna(0).to_numpy(np.float64),
+            "video_hist_count": video,
+            "seen_before": per_row(self.watched, "user_id", "video_id"),
+        }
+        for name, pairs in (("like", self.liked), ("long", self.long)):
+            mean = len(pairs) / max(len(self.watched), 1)
+            for prefix, key, seen in (("hist", "user_id", user), ("video_hist", "video_id", video)):
+                out[f"{prefix}_{name}_rate"] = (per_row(pairs, key) + PRIOR * mean) / (seen + PRIOR)
+        return out
+
+
+def _impression(frame: pd.DataFrame) -> pd.DataFrame:
+    """The columns of the log as labels and inputs."""
+    shown = pd.to_datetime(frame["date"].astype(str), format="%Y%m%d")
+    age = (shown - pd.to_datetime(frame["upload_dt"])).dt.days
+    ratio = np.where(frame["duration_ms"] > 0, frame["play_time_ms"] / frame["duration_ms"].clip(lower=1), np.nan)
+    frame = frame.assign(
+        hour=frame["hourmin"] // 100,
+        duration_s=frame["duration_ms"] / 1000.0,
+        video_age_days=age.clip(lower=0).astype("float64"),
+        watch_ratio=ratio,
+        watch_grade=np.where(np.isnan(ratio), np.nan, np.digitize(ratio, GRADES)),
+    )
+    return frame.drop(columns=["date", "hourmin", "upload_dt", "play_time_ms", "duration_ms"])

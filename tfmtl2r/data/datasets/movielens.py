@@ -1,0 +1,180 @@
+"""MovieLens: ratings of films, listwise per user, split per user by time."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from tfmtl2r.data.datasets._base import DataSet, Scores
+from tfmtl2r.data.frame import from_frame, read_table
+from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.registry import Card
+from tfmtl2r.schema import Category, Dense
+from tfmtl2r.task import Task
+
+CARD = Card(
+    title="MovieLens latest-small, or another one in its format (your own copy)",
+    paper="Harper and Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015, https://doi.org/10.1145/2827872; "
+    "https://grouplens.org/datasets/movielens/",
+    note="GroupLens licence: not for commercial use, redistribution only with its README and under the same terms; "
+    "ratings in half stars with the films' genres and years. Good for one label seen as a regression and as a binary "
+    "goal. Pitfalls: users chose what they rated, so nothing is known about films that were not; a statistic that "
+    "leaves out the row's own rating gives the rating away within a user, so only earlier ratings are counted; 610 "
+    "users",
+)
+__all__ = ["MovieLens"]
+
+SOURCE = (
+    "get ml-latest-small from https://grouplens.org/datasets/movielens/, split ratings.csv per user by time into "
+    "train.csv, vali.csv and test.csv, and put them with movies.csv into this folder"
+)
+RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
+MOVIE_COLUMNS = ("movieId", "title", "genres")
+NO_GENRES = "(no genres listed)"
+PRIOR = 5.0
+"""Ratings at the mean that are added to each user and film."""
+
+
+@dataclasses.dataclass(frozen=True)
+class MovieLens(DataSet):
+    """Films that one user rated within a split.
+
+    Tasks: ``rating`` (.5 to 5, regression) and ``like`` (a rating of at least 4, binary). Inputs: the genres (one
+    component per genre that the films have, in alphabetical order), the year of the film, and how many ratings of the
+    user and the film are known, with their smoothed mean. These statistics come from training ratings only: for a
+    training row those before it in time, for ``vali`` and ``test`` all of them. Leaving out just the row's own rating
+    would not do: within a user, such a mean is the higher the lower the rating is.
+
+    Args:
+        path: a folder with ``train``, ``vali``, ``test`` (``userId,movieId,rating,timestamp``) and ``movies``
+            (``movieId,title,genres``) as ``.csv`` or ``.csv.gz``.
+        ids: make the user and the film inputs too.
+
+    Raises:
+        ValueError: for a missing path.
+
+    >>> [(task.name, task.kind) for task in MovieLens("ml-latest-small").tasks()]
+    [('rating', 'regression'), ('like', 'binary')]
+    """
+
+    path: str = ""
+    ids: bool = False
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise ValueError(f"path is empty: give the folder with the ratings; {SOURCE}")
+
+    def tasks(self) -> tuple[Task, ...]:
+        """Rating and like."""
+        return (
+            Task("rating", kind="regression", loss="mse", metrics=("mse",)),
+            Task("like", kind="binary", loss="bce", metrics=("auc", "ndcg@10")),
+        )
+
+    def features(self) -> tuple[str | Dense | Category, ...]:
+        """Genres, year, statistics, and ids if asked for."""
+        genres = self.lists("train").columns["genres"].shape[1]
+        ids = (Category("userId", context=True, dtype="int64"), Category("movieId", dtype="int64"))
+        return (
+            Dense("genres", shape=(genres,)), Dense("year"),
+            Dense("user_mean"), Dense("user_count", transform="log1p"),
+            Dense("item_mean"), Dense("item_count", transform="log1p"),
+            *(ids if self.ids else ()),
+        )  # fmt: skip
+
+    def exclude(self) -> tuple[str, ...]:
+        """The time, and the ids unless they are asked for."""
+        return ("timestamp", *(() if self.ids else ("userId", "movieId")))
+
+    def trivial_scores(self) -> dict[str, dict[str, Scores]]:
+        """Mean rating of the film, how often it was rated, and the means of user and film together."""
+
+        def biases(lists: Lists) -> np.ndarray:
+            return lists.columns["user_mean"] + lists.columns["item_mean"]
+
+        return {
+            "film mean": {task: lambda lists: lists.columns["item_mean"] for task in ("rating", "like")},
+            "popularity": {"like": lambda lists: lists.columns["item_count"]},
+            "user and film mean": {"like": biases},
+        }
+
+    def _read(self, split: str) -> Lists:
+        if "tables" not in self._cache:
+            self._cache["tables"] = self._ratings("train"), self._movies()
+        train, (movies, genres) = self._cache["tables"]
+        rows = train if split == "train" else self._ratings(split)
+        unknown = ~rows["movieId"].isin(movies.index)
+        if unknown.any():
+            raise ValueError(f"{self._file(split)}: film {rows['movieId'][unknown].iloc[0]} is not in "
+                             f"{self._file('movies').name} ({int(unknown.sum())} rows in all)")
+        statistics: dict[str, np.ndarray] = {}
+        for prefix, key in (("user", "userId"), ("item", "movieId")):
+            mean, count = _earlier(train, key) if split == "train" else _all(train, key, rows[key])
+            statistics |= {f"{prefix}_mean": mean, f"{prefix}_count": count}
+        film = movies.index.get_indexer(rows["movieId"])
+        frame = rows.assign(like=(rows["rating"] >= 4).astype(np.float32), year=movies["year"].to_numpy()[film],
+                            film=film, **statistics)
+        lists = from_frame(frame, list_id="userId", context=("userId",))
+        columns = dict(lists.columns)
+        columns["genres"] = genres[columns.pop("film")]
+        return dataclasses.replace(lists, columns=columns)
+
+    def _ratings(self, split: str) -> pd.DataFrame:
+        path, table = self._table(split, RATING_COLUMNS)
+        odd = ~table["rating"].between(0.5, 5.0)
+        if odd.any():
+            raise ValueError(f"{path}: row {int(odd.to_numpy().argmax())} (counted from 0): expected a rating from .5 "
+                             f"to 5, got {table['rating'][odd].iloc[0]}")
+        return table
+
+    def _movies(self) -> tuple[pd.DataFrame, np.ndarray]:
+        """Films with their year, and one row of 0 and 1 per film."""
+        path, table = self._table("movies", MOVIE_COLUMNS)
+        twice = table["movieId"].duplicated()
+        if twice.any():
+            raise ValueError(f"{path}: row {int(twice.to_numpy().argmax())} (counted from 0): film "
+                             f"{table['movieId'][twice].iloc[0]} stands there for the second time")
+        sets = [set(str(text).split("|")) - {NO_GENRES, ""} for text in table["genres"]]
+        names = sorted(set().union(*sets))
+        if not names:
+            raise ValueError(f"{path}: no film has a genre; expected genres such as Comedy|Drama")
+        genres = np.array([[name in given for name in names] for given in sets], np.float32)
+        year = table["title"].astype(str).str.extract(r"\((\d{4})[^()]*\)\s*$")[0].astype("float64")
+        return table.assign(year=year).set_index("movieId"), genres
+
+    def _file(self, name: str) -> Path:
+        found = [path for end in (".csv.gz", ".csv") if (path := Path(self.path) / f"{name}{end}").is_file()]
+        if not found:
+            raise FileNotFoundError(f"{Path(self.path) / name}.csv[.gz]: there is no such file; {SOURCE}")
+        return found[0]
+
+    def _table(self, name: str, columns: tuple[str, ...]) -> tuple[Path, pd.DataFrame]:
+        path = self._file(name)
+        table = read_table(path)
+        for column in columns:
+            if column not in table.columns:
+                raise ValueError(missing_column(column, table.columns, str(path)))
+        return path, table[list(columns)]
+
+
+def _earlier(train: pd.DataFrame, key: str) -> tuple[np.ndarray, np.ndarray]:
+    """Smoothed mean and count of the ratings before each row, ties in time in the order of the file."""
+    ordered = train.sort_values("timestamp", kind="stable")
+    # The mean of all ratings would hold the row's own: it is the mean of the earlier ones too.
+    before = np.arange(len(ordered))
+    overall = (ordered["rating"].cumsum() - ordered["rating"] + 3.0 * PRIOR) / (before + PRIOR)
+    groups = ordered.groupby(key)["rating"]
+    count = groups.cumcount()
+    mean = (groups.cumsum() - ordered["rating"] + PRIOR * overall) / (count + PRIOR)
+    return mean.reindex(train.index).to_numpy(), count.reindex(train.index).to_numpy(np.float64)
+
+
+def _all(train: pd.DataFrame, key: str, of: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    """Smoothed mean and count of all training ratings of the users or films asked for."""
+    groups = train.groupby(key)["rating"]
+    count = groups.count().reindex(of).fillna(0).to_numpy(np.float64)
+    total = groups.sum().reindex(of).fillna(0).to_numpy(np.float64)
+    return (total + PRIOR * float(train["rating"].mean())) / (count + PRIOR), count

@@ -1,0 +1,329 @@
+"""TFRecord files of ``ExampleListWithContext``, TF-Ranking's format: one record per list, in and out.
+
+>>> import tempfile
+>>> lists = Lists({"price": np.array([3.0, 1.0, 2.0], np.float32), "click": np.array([0, 1, 0])}, np.array([0, 2, 3]))
+>>> path = Path(tempfile.mkdtemp()) / "train.tfrecord.gz"
+>>> write_elwc(lists, path)
+>>> read_elwc(path, [Dense("price")], labels=["click"]).columns["price"].tolist()
+[3.0, 1.0, 2.0]
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r._keras2 import ranking
+from tfmtl2r.data.columns import UNKNOWN_INTEGER
+from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.task import Task
+
+BATCH = 128
+"""Records that are parsed together; padding to the longest list of a batch lives no longer than the batch."""
+LOOKED_AT = 100
+"""Records in which features are searched when none are named."""
+ABSENT = -(2**63)
+"""Stands for a missing integer between the parser and :func:`_column`, since integers have no NaN."""
+SIZE = "__list_size__"
+
+
+class ElwcError(ValueError):
+    """A file that holds something else than lists with the features asked for; names the file and the record."""
+
+
+def write_elwc(lists: Lists, path: str | Path, *, list_id: str = "list_id") -> None:
+    """Writes one record per list; the file appears when it is complete.
+
+    Floats are written as 32-bit floats (NaN is kept), integers and booleans as 64-bit integers, text as UTF-8
+    (``""`` is kept), ``[N, D]`` as D values per example. Context columns go into the context, and so do the ids of the
+    lists, as text. All other columns, labels included, go into the examples. Source rows are not written.
+
+    Args:
+        lists: lists, no plain rows.
+        path: the file; compressed if it ends in ``.gz``.
+        list_id: what the ids are called in the context; a column of that name must be the list id itself.
+
+    Raises:
+        ValueError: for plain rows, a name that is taken, or a column that is neither numbers nor text.
+    """
+    if lists.is_rows or lists.offsets is None or lists.ids is None:
+        raise ValueError("plain rows have no lists, so they make no ExampleListWithContext: give a list id")
+    if list_id in lists.columns and list_id != lists.list_id:
+        raise ValueError(f"list_id={list_id!r} is a column that is not the list id: choose another name for the ids")
+    columns = {name: values for name, values in lists.columns.items() if name != lists.list_id}
+    kinds = {name: _kind_of_column(name, values) for name, values in columns.items()}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}.tmp")
+    try:
+        with tf.io.TFRecordWriter(str(temporary), options=_compression(path)) as writer:
+            for number, name in enumerate(lists.ids.tolist()):
+                start, end = lists.offsets[number : number + 2]
+                writer.write(_record(columns, kinds, lists.context, (start, end), (list_id, str(name))))
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_elwc(
+    paths: str | Path | Sequence[str | Path],
+    features: Schema | Iterable[str | Dense | Category] | None = None,
+    labels: Iterable[str | Task] = (),
+    *,
+    list_id: str | None = None,
+    integer_ids: bool = False,
+) -> Lists:
+    """Reads files of records through TF-Ranking's parser, without its padding.
+
+    A feature that an example lacks is NaN if it is a float, -1 if it is an integer category, ``""`` if it is text; a
+    missing integer that is no category, and a missing label, is NaN. A name without more takes its type, width and
+    place (example or context) from the first record that has it.
+
+    Args:
+        paths: one file or several, read in order; compressed if they end in ``.gz``.
+        features: a schema, or names and features; None takes everything that the first 100 records hold.
+        labels: label columns, or tasks that have them.
+        list_id: the context feature with the ids of the lists; they are numbered if it is None.
+        integer_ids: turn ids that were written as text into integers.
+
+    Returns:
+        Lists with these columns; floats as float32, integers as int64 (float64 where some are missing).
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ElwcError: for a file without records, a record that is damaged, no ``ExampleListWithContext`` or without
+            examples, a feature that no record has, or one of another type or width than expected.
+    """
+    files = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
+    if not files:
+        raise ValueError("paths is empty: give at least one file")
+    named = features.features if isinstance(features, Schema) else None if features is None else tuple(features)
+    wanted: dict[str, Any] = {} if named is None else {_name(feature): feature for feature in named}
+    wanted |= dict.fromkeys(task.label if isinstance(task, Task) else task for task in labels)
+    wanted |= {list_id: None} if list_id is not None else {}
+    search = _Search(files, dict(wanted), everything=named is None)
+    fields = search.fields()
+    sizes, parts = [], []
+    for batch in _batches(files):
+        parsed = _parse(batch, fields)
+        sizes.append(parsed.pop(SIZE))
+        parts.append(parsed)
+    lengths = np.concatenate(sizes).astype(np.int64)
+    columns = {f.name: _column(f, np.concatenate([part[f.name] for part in parts]), lengths, files) for f in fields}
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    ids = None if list_id is None else _ids(columns, list_id, integer_ids, lengths, files)
+    context = tuple(f.name for f in fields if f.context)
+    return Lists(columns, offsets, ids, context=context, list_id=list_id)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Field:
+    """How a feature stands in the file: ``kind`` is ``"float"``, ``"int64"`` or ``"bytes"``."""
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    context: bool
+    category: bool
+
+    @property
+    def spec(self) -> Any:
+        dtype, missing = {"float": (tf.float32, np.nan), "int64": (tf.int64, ABSENT), "bytes": (tf.string, "")}[
+            self.kind
+        ]
+        # One number is parsed as a vector of one: TF-Ranking wants a known width.
+        width = self.shape or (1,)
+        return tf.io.FixedLenFeature(width, dtype, default_value=[missing] * width[0])
+
+
+class _Search:
+    """Finds out how the wanted features stand in the files."""
+
+    def __init__(self, files: list[Path], wanted: dict[str, Any], everything: bool):
+        self.files, self.wanted, self.everything = files, wanted, everything
+        self.found: dict[str, tuple[str, int, bool]] = {}
+
+    def fields(self) -> list[_Field]:
+        """One per feature, in the order asked for; those that were not named in alphabetical order."""
+        for number, (path, index, record) in enumerate(_records(self.files)):
+            self._look(_message(record, path, index))
+            if number + 1 >= (LOOKED_AT if self.everything else 1) and self.wanted.keys() <= self.found.keys():
+                break
+        names = [*self.wanted, *(sorted(self.found.keys() - self.wanted.keys()) if self.everything else ())]
+        return [self._field(name) for name in names]
+
+    def _look(self, message: Any) -> None:
+        places = [(message.context, True), *((example, False) for example in message.examples)]
+        for place, context in places:
+            for name, feature in place.features.feature.items():
+                kind = feature.WhichOneof("kind")
+                width = len(getattr(feature, kind).value) if kind else 0
+                if width and name not in self.found:
+                    self.found[name] = (kind.removesuffix("_list"), width, context)
+            if not self.everything and self.wanted.keys() <= self.found.keys():
+                return
+
+    def _field(self, name: str) -> _Field:
+        where = ", ".join(map(str, self.files))
+        if name not in self.found:
+            raise ElwcError(missing_column(name, sorted(self.found), f"{where}: no record").replace(
+                "has no column", "has a feature").replace("Its columns", "Found"))
+        (kind, width, context), feature = self.found[name], self.wanted.get(name)
+        if isinstance(feature, (Dense, Category)) and feature.context != context:
+            place = "the context" if context else "the examples"
+            raise ElwcError(f"{where}: feature {name!r} stands in {place}: give it context={context}")
+        if kind == "bytes" and (isinstance(feature, Dense) or getattr(feature, "dtype", "string") != "string"):
+            raise ElwcError(f"{where}: feature {name!r} is text, expected numbers; use Category(dtype='string')")
+        if kind != "bytes" and isinstance(feature, Category) and feature.dtype == "string":
+            raise ElwcError(f"{where}: feature {name!r} holds numbers, expected text; use Category(dtype='int64')")
+        if kind == "bytes" and width > 1:
+            raise ElwcError(f"{where}: feature {name!r} holds {width} texts per example; one is supported")
+        shape = feature.shape if isinstance(feature, Dense) else () if width == 1 else (width,)
+        return _Field(name, kind, shape, context, isinstance(feature, Category))
+
+
+def _name(feature: str | Dense | Category) -> str:
+    return feature if isinstance(feature, str) else feature.name
+
+
+def _compression(path: Path) -> str:
+    return "GZIP" if path.suffix == ".gz" else ""
+
+
+def _records(files: list[Path]) -> Iterator[tuple[Path, int, bytes]]:
+    """All records with their file and number, counted from 0."""
+    for path in files:
+        if not path.is_file():
+            raise FileNotFoundError(f"{path}: there is no such file")
+        number = -1
+        try:
+            for number, record in enumerate(tf.data.TFRecordDataset(str(path), _compression(path))):
+                yield path, number, record.numpy()
+        except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
+            raise ElwcError(
+                f"{path}: record {number + 1} (counted from 0) cannot be read: {_first_line(error)}. Expected a "
+                f"complete {'compressed ' if path.suffix == '.gz' else ''}TFRecord file; a compressed one must end "
+                "in .gz; get or copy it again"
+            ) from error
+        if number < 0:
+            raise ElwcError(f"{path}: the file holds no record; expected one ExampleListWithContext per list")
+
+
+def _message(record: bytes, path: Path, number: int) -> Any:
+    """A record as a message; it must be one, and have examples."""
+    from google.protobuf.message import DecodeError
+    from tensorflow_serving.apis import input_pb2
+
+    where = f"{path}: record {number} (counted from 0)"
+    try:
+        message = input_pb2.ExampleListWithContext.FromString(record)
+    except DecodeError as error:
+        raise ElwcError(f"{where} is no ExampleListWithContext ({error}); plain tf.train.Example records are not "
+                        "read here") from error
+    if not message.examples:
+        raise ElwcError(f"{where} has no examples; expected an ExampleListWithContext with one example per item: "
+                        "leave empty lists out; plain tf.train.Example records are not read here")
+    return message
+
+
+def _batches(files: list[Path]) -> Iterator[list[tuple[Path, int, bytes]]]:
+    batch: list[tuple[Path, int, bytes]] = []
+    for path, number, record in _records(files):
+        _message(record, path, number)
+        batch.append((path, number, record))
+        if len(batch) == BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _parse(batch: list[tuple[Path, int, bytes]], fields: list[_Field]) -> dict[str, np.ndarray]:
+    """Values of the items of some records, one list after the other, and the sizes of the lists."""
+    context = {f.name: f.spec for f in fields if f.context}
+    examples = {f.name: f.spec for f in fields if not f.context}
+    # The parser wants at least one feature of the examples, even where only the context is read.
+    examples = examples or {SIZE + "unused": tf.io.FixedLenFeature([1], tf.float32, default_value=[0.0])}
+    options = {"context_feature_spec": context or None, "example_feature_spec": examples, "size_feature_name": SIZE}
+    try:
+        parsed = ranking().data.parse_from_example_list([record for _, _, record in batch], **options)
+    except tf.errors.InvalidArgumentError as error:
+        if len(batch) > 1:  # one by one, to find the record
+            for one in batch:
+                _parse([one], fields)
+        path, number, _ = batch[0]
+        expected = ", ".join(f"{f.name}: {f.shape[0] if f.shape else 1} x {f.kind}" for f in fields)
+        raise ElwcError(f"{path}: record {number} (counted from 0) does not hold what was expected ({expected}): "
+                        f"{_first_line(error)}") from error
+    sizes = parsed[SIZE].numpy()
+    out = {SIZE: sizes}
+    for field in fields:
+        values = parsed[field.name].numpy()
+        if not field.context:
+            values = values[np.arange(values.shape[1]) < sizes[:, None]]
+        out[field.name] = values if field.shape else values[:, 0]
+    return out
+
+
+def _first_line(error: Exception) -> str:
+    return str(getattr(error, "message", error)).split("\n")[0]
+
+
+def _column(field: _Field, values: np.ndarray, sizes: np.ndarray, files: list[Path]) -> np.ndarray:
+    """Values as a column of the lists: one per item, missing ones as documented."""
+    if field.kind == "bytes":
+        try:
+            values = np.array([value.decode() for value in values.tolist()], object)
+        except UnicodeDecodeError as error:
+            raise ElwcError(f"{files[0]} and on: feature {field.name!r} is no UTF-8 text: {error}") from error
+    if field.kind == "int64":
+        absent = values == ABSENT
+        if absent.any():
+            values = np.where(absent, UNKNOWN_INTEGER if field.category else np.nan, values)
+            values = values.astype(np.int64) if field.category else values
+    return np.repeat(values, sizes, axis=0) if field.context else values
+
+
+def _ids(columns: dict[str, np.ndarray], name: str, integers: bool, sizes: np.ndarray, files: list[Path]) -> np.ndarray:
+    """The ids of the lists; the column becomes integers too if they are to be."""
+    if integers and columns[name].dtype.kind == "O":
+        try:
+            columns[name] = columns[name].astype(np.int64)
+        except ValueError as error:
+            raise ElwcError(f"{files[0]} and on: list id {name!r} is no integer: {error}; leave out integer_ids"
+                            ) from error
+    return columns[name][np.cumsum(sizes) - sizes]
+
+
+def _kind_of_column(name: str, values: np.ndarray) -> str:
+    kinds = {"f": "float_list", "i": "int64_list", "u": "int64_list", "b": "int64_list"}
+    kinds |= {"O": "bytes_list", "U": "bytes_list"} if values.ndim == 1 else {}
+    if values.dtype.kind not in kinds or values.ndim > 2:
+        raise ValueError(f"column {name!r} holds {values.dtype} {values.shape[1:]}, which a TFRecord cannot hold: "
+                         "convert it to a number, a vector or text, or leave it out")
+    return kinds[values.dtype.kind]
+
+
+def _record(
+    columns: dict[str, np.ndarray], kinds: dict[str, str], context: tuple[str, ...], span: tuple[int, int],
+    named: tuple[str, str],
+) -> bytes:
+    from tensorflow_serving.apis import input_pb2
+
+    message = input_pb2.ExampleListWithContext()
+    message.context.features.feature[named[0]].bytes_list.value.append(named[1].encode())
+    examples = [message.examples.add() for _ in range(*span)]
+    for name, kind in kinds.items():
+        values = columns[name][slice(*span)]
+        cells = [str(v).encode() for v in values] if kind == "bytes_list" else values.tolist()
+        targets = [message.context] if name in context else examples
+        for target, cell in zip(targets, cells, strict=False):
+            getattr(target.features.feature[name], kind).value.extend(cell if values.ndim == 2 else [cell])
+    return message.SerializeToString()

@@ -1,0 +1,67 @@
+"""Aligned-MTL: orthogonal gradients of equal length."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from tfmtl2r._backend import tf
+from tfmtl2r.linalg import spectrum
+from tfmtl2r.methods._base import GramMethod, Signals, State, importance
+from tfmtl2r.registry import Card
+
+__all__ = ["AlignedMTL"]
+
+CARD = Card(
+    title="Aligned-MTL (alignment of principal components)",
+    paper="Senushkin et al. 2023, https://arxiv.org/abs/2305.19000",
+    promises=("sums_to_tasks", "permutation_equivariant"),
+    note="Follows the preference: gradients are aligned before they are weighed.",
+)
+
+_SCALES = ("min", "median", "mean")
+
+
+@dataclasses.dataclass(frozen=True)
+class AlignedMTL(GramMethod):
+    """Replaces the task gradients by the nearest ones that are orthogonal and of equal length, and adds them up.
+
+    With the eigenvalues ``lam`` and vectors V of the Gram matrix, ``B = sqrt(scale) V lam^-1/2 V'`` over the
+    eigenvalues that are more than rounding; the rows ``B J`` are orthogonal with squared length ``scale``. The weights are ``B p``
+    with the preference p scaled to sum T.
+
+    Args:
+        scale: which eigenvalue the aligned gradients get: ``"min"`` (the paper's), ``"median"`` or ``"mean"``.
+
+    >>> from tfmtl2r import methods
+    >>> (methods.combine("aligned_mtl", [[-4., 1., 1.], [6., 1., 1.]]) / 2).round(4).tolist()
+    [0.2133, 0.9673, 0.9673]
+    """
+
+    takes_preference: ClassVar[bool] = True
+
+    scale: str = "min"
+
+    def __post_init__(self) -> None:
+        if self.scale not in _SCALES:
+            raise ValueError(f"aligned_mtl: scale must be one of {', '.join(_SCALES)}, not {self.scale!r}")
+
+    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+        """The aligned weights; the preference itself where all gradients are zero."""
+        present = tf.cast(signals.present, tf.float64)
+        preference = tf.cast(importance(signals), tf.float64)
+        gram = tf.cast(signals.gram, tf.float64) * present[:, None] * present[None, :]
+        values, vectors, _, kept = spectrum(gram)
+        rank = tf.math.count_nonzero(kept)
+        safe = tf.where(kept, values, 1.0)
+        # Eigenvalues rise: the kept ones are the last.
+        first = tf.maximum(values.shape[0] - tf.cast(rank, tf.int32), 0)
+        if self.scale == "min":
+            chosen = safe[tf.minimum(first, values.shape[0] - 1)]
+        elif self.scale == "median":
+            chosen = safe[tf.minimum((first + values.shape[0] - 1) // 2, values.shape[0] - 1)]
+        else:
+            chosen = tf.reduce_sum(tf.where(kept, values, 0.0)) / tf.cast(tf.maximum(rank, 1), tf.float64)
+        along = tf.linalg.matvec(vectors, preference, transpose_a=True)
+        along = tf.where(kept, along * tf.sqrt(chosen / safe), 0.0)
+        return tf.where(rank > 0, tf.linalg.matvec(vectors, along), preference), state

@@ -1,0 +1,42 @@
+"""DualProj: the mean gradient, projected so that it opposes no task."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+from tfmtl2r._backend import tf
+from tfmtl2r.linalg import dual_cone
+from tfmtl2r.methods._base import GramMethod, Signals, State, importance
+from tfmtl2r.registry import Card
+
+__all__ = ["DualProj"]
+
+CARD = Card(
+    title="DualProj (projection onto the dual cone)",
+    paper="Lopez-Paz and Ranzato 2017 (GEM), https://arxiv.org/abs/1706.08840",
+    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting", "identity_without_conflict"),
+    note="The smallest change to the plain sum after which no task is opposed.",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class DualProj(GramMethod):
+    """Projects the sum of the task gradients onto the updates that oppose no task.
+
+    The weights are ``argmin v' G v`` subject to ``v >= p`` with the preference p scaled to sum T. Without conflict this
+    is the plain sum.
+
+    Differs from GEM: the projected gradient is the sum over all tasks, not that of the newest one.
+
+    >>> from tfmtl2r import methods
+    >>> (methods.combine("dual_proj", [[-4., 1., 1.], [6., 1., 1.]]) / 2).round(4).tolist()
+    [0.5556, 1.1111, 1.1111]
+    """
+
+    takes_preference: ClassVar[bool] = True
+
+    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+        """The projection's weights."""
+        weights = tf.cast(importance(signals), tf.float64)[None]
+        return dual_cone(signals.gram, weights, signals.present).weights[0], state
