@@ -17,6 +17,8 @@ _PUBLIC = {
     "batches": "tfmtl2r.data.pipeline",
     "cut_report": "tfmtl2r.data.truncate",
     "read_letor": "tfmtl2r.data.letor",
+    "read_elwc": "tfmtl2r.data.elwc",
+    "write_elwc": "tfmtl2r.data.elwc",
     "data_report": "tfmtl2r.data.quality",
     "labels_from_features": "tfmtl2r.data.labels",
     "normalised": "tfmtl2r.data.normalise",
