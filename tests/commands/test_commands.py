@@ -10,7 +10,8 @@ from tfmtl2r.commands import _options
 from tfmtl2r.commands.train import Train
 
 TRAIN = ["train", "--data", "synthetic_mslr", "--data.num-lists", "40", "--data.max-length", "12",
-         "--data.num-tasks", "2", "--data.num-features", "8", "--architecture.units", "8", "4", "--epochs", "2", "--telemetry-every", "2"]
+         "--data.num-tasks", "2", "--data.num-features", "8", "--architecture.units", "8", "4",
+         "--epochs", "2", "--telemetry-every", "2"]
 
 
 @pytest.fixture

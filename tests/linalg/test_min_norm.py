@@ -76,3 +76,31 @@ def test_absent_tasks_are_left_out():
     gram = np.diag([4.0, 0.0, 1.0])
     np.testing.assert_allclose(min_norm(gram, [True, False, True]).weights, [0.2, 0.0, 0.8])
     np.testing.assert_array_equal(min_norm(gram, [False, False, False]).weights, [0.0, 0.0, 0.0])
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.6, 50.0])
+def test_a_tilt_shifts_all_gradients(shift):
+    """``tilt = s G p`` is the shortest ``g_w + s g_p``: the same as the shortest combination of the shifted rows."""
+    rng = np.random.default_rng(4)
+    for _ in range(15):
+        rows = rng.normal(size=(5, 7)) * 10 ** rng.uniform(-1, 1, size=(5, 1))
+        gram, moved = rows @ rows.T, rows + shift * rows.mean(0)
+        result = min_norm(gram, tilt=shift * gram.mean(0))
+        assert result.settled
+        found = np.sum((result.weights.numpy() @ moved) ** 2)
+        assert found <= enumerate_supports(moved @ moved.T)[0] + 1e-10 * np.trace(moved @ moved.T)
+
+
+def test_a_steep_tilt_finds_the_lowest_corner():
+    np.testing.assert_allclose(min_norm(np.eye(3), tilt=[1e12, -1e12, 0.0]).weights, [0.0, 1.0, 0.0])
+    np.testing.assert_allclose(min_norm(np.zeros((3, 3)), tilt=[1.0, 0.5, 2.0]).weights, [0.0, 1.0, 0.0])
+    absent = min_norm(np.eye(3), [True, False, True], tilt=[1.0, -9.0, 0.0]).weights
+    np.testing.assert_allclose(absent, [0.0, 0.0, 1.0], atol=1e-12)
+
+
+def test_any_start_ends_at_the_same_point():
+    rows = np.random.default_rng(6).normal(size=(4, 6))
+    gram = rows @ rows.T
+    expected = min_norm(gram, tilt=gram[0]).weights
+    for start in (tf.one_hot(2, 4, dtype=tf.float64), tf.fill([4], tf.constant(0.25, tf.float64))):
+        np.testing.assert_allclose(min_norm(gram, tilt=gram[0], start=start).weights, expected, atol=1e-10)

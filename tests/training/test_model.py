@@ -31,11 +31,6 @@ def representatives():
     return sorted({"linear_scalarization", *kinds.values()})
 
 
-def fast_where_representative():
-    return [pytest.param(name, marks=[] if name in representatives() else [pytest.mark.slow])
-            for name in methods.names()]
-
-
 @pytest.mark.parametrize("method", representatives())
 @pytest.mark.parametrize("mode", ["parameters", "features"])
 def test_training_lowers_the_losses(problem, method, mode):
@@ -136,7 +131,7 @@ def test_save_and_load_in_a_new_process(problem, tmp_path, policy):
         np.testing.assert_allclose(loaded[task], scores, atol=1e-6)
 
 
-@pytest.mark.parametrize("method", fast_where_representative())
+@pytest.mark.parametrize("method", representatives())
 def test_resuming_gives_the_same_next_steps(problem, tmp_path, method):
     """Dropout, the method's randomness and state, the optimizer: all as if training had not stopped."""
     options = {"architecture": {"dropout": 0.3}}

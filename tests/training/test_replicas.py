@@ -11,14 +11,20 @@ from tfmtl2r._backend import keras, tf
 TOLERANCE = 1e-5
 
 
+FIRST = ("linear_scalarization", "mgda", "pcgrad", "graddrop", "nash_mtl")
+
+
 def runs():
-    """Every method in each mode; the first of a kind in the fast suite, since each takes several seconds to trace."""
+    """The first method of every kind in each mode, fast; some well-known ones, slow, since each takes long to trace."""
     kinds, params = set(), []
     for name in methods.names():
         method = methods.get(name)
         for mode in method.modes if method.needs & {"gram", "rows"} else ("parameters",):
             kind = (method.needs, mode)
-            params.append(pytest.param(name, mode, marks=[pytest.mark.slow] if kind in kinds else []))
+            if kind not in kinds:
+                params.append(pytest.param(name, mode))
+            elif name in FIRST:
+                params.append(pytest.param(name, mode, marks=[pytest.mark.slow]))
             kinds.add(kind)
     return params
 

@@ -9,6 +9,7 @@ from tfmtl2r.linalg import settling
 from tfmtl2r.linalg.min_norm import min_norm
 
 _SMALLEST = 1e-6  # combinations this much shorter than the longest gradient count as 0: below it is rounding
+_ROUNDING = 4e-16
 _ROUNDS = 60
 
 
@@ -35,9 +36,8 @@ def max_min(gram: Any, linear: Any, radius: Any, present: Any | None = None) -> 
 
     Shapes: ``gram`` ``[T, T]``, T known when traced; ``linear`` q ``[T]``; ``radius`` is a scalar > 0.
 
-    >>> gram = tf.constant([[18., -22.], [-22., 38.]], tf.float64)
-    >>> max_min(gram, [-2., 8.], 0.7).weights.numpy().round(4).tolist()
-    [0.7, 0.3]
+    >>> max_min([[18., -22.], [-22., 38.]], [0., 2.], 1.).weights.numpy().round(4).tolist()
+    [0.6289, 0.3711]
     """
     gram, linear = tf.cast(gram, tf.float64), tf.cast(linear, tf.float64)
     here = tf.ones_like(linear) if present is None else tf.cast(present, tf.float64)
@@ -67,7 +67,7 @@ def max_min(gram: Any, linear: Any, radius: Any, present: Any | None = None) -> 
         up = gap > 0
         return (
             tf.where(up, square, low), tf.where(up, high, square), tf.where(up, gap, above), tf.where(up, below, gap),
-            square, weights, tf.abs(gap) / square, rounds + 1,
+            tf.maximum(square, found), weights, tf.maximum(tf.abs(gap) - _ROUNDING, 0.0) / square, rounds + 1,
         )
 
     stuck = above <= 0  # even the shortest combination is longer than what the gradients leave: they cancel

@@ -27,8 +27,8 @@ class AlignedMTL(GramMethod):
     """Replaces the task gradients by the nearest ones that are orthogonal and of equal length, and adds them up.
 
     With the eigenvalues ``lam`` and vectors V of the Gram matrix, ``B = sqrt(scale) V lam^-1/2 V'`` over the
-    eigenvalues that are more than rounding; the rows ``B J`` are orthogonal with squared length ``scale``. The weights are ``B p``
-    with the preference p scaled to sum T.
+    eigenvalues that are more than rounding; the rows ``B J`` are orthogonal with squared length ``scale``. The
+    weights are ``B p`` with the preference p scaled to sum T.
 
     Args:
         scale: which eigenvalue the aligned gradients get: ``"min"`` (the paper's), ``"median"`` or ``"mean"``.

@@ -25,8 +25,9 @@ class CAGrad(GramMethod):
     """Takes the update near the mean gradient that improves the worst-off task the most.
 
     ``d = argmax_d min_t <d, g_t>`` subject to ``||d - g_0|| <= c ||g_0||`` with the mean gradient
-    ``g_0 = sum_t p_t g_t`` for the preference p. The dual is ``w = argmin_{w in simplex} <g_w, g_0> + c ||g_0|| ||g_w||`` with
-    ``g_w = sum_t w_t g_t``; then ``d = g_0 + c ||g_0|| g_w / ||g_w||``. The update is ``T d / (1 + c)``.
+    ``g_0 = sum_t p_t g_t`` for the preference p. The dual is
+    ``w = argmin_{w in simplex} <g_w, g_0> + c ||g_0|| ||g_w||`` with ``g_w = sum_t w_t g_t``;
+    then ``d = g_0 + c ||g_0|| g_w / ||g_w||``. The update is ``T d / (1 + c)``.
 
     Differs from the authors' code: the dual is solved exactly in the graph; d is divided by ``1 + c``, not by
     ``1 + c^2``, so that one task, or tasks that agree, train as if their losses were added up.

@@ -32,8 +32,8 @@ class EPO(GramMethod):
     lowered, all weight goes to the task with the largest ``p_t loss_t``.
 
     Differs from the authors' code and from DeepMTL2R's: b is free in length and scaled afterwards; a b on the simplex
-    makes the answer depend on the scale of the losses and misses the ray. No descent along a ray that balancing has
-    reached is held to it exactly: the next steps correct what it drifts.
+    makes the answer depend on the scale of the losses and misses the ray. A descent may drift off the ray by
+    ``tolerance``; then the next steps balance again.
 
     Args:
         tolerance: sine of the angle to the ray from which on the losses are balanced, in (0, 1).

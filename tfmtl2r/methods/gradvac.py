@@ -28,9 +28,9 @@ class GradVac(GramMethod):
     """Turns each task's gradient towards every other until their cosine is what it usually is.
 
     For each task i and each other j in random order, with ``c = cos(g_i', g_j)`` and the goal ``rho_ij``: if
-    ``c < rho_ij`` then ``g_i' += ||g_i'|| (rho sqrt(1 - c^2) - c sqrt(1 - rho^2)) / (||g_j|| sqrt(1 - rho^2)) g_j``, after which their
-    cosine is rho; and ``rho_ij <- (1 - beta) rho_ij + beta c``. The update is ``sum_i w_i g_i'`` with w the preference
-    scaled to sum T. Only the Gram matrix is needed, as in PCGrad; goals ``[T, T]`` start at 0.
+    ``c < rho_ij`` then ``g_i' += ||g_i'|| (rho sqrt(1 - c^2) - c sqrt(1 - rho^2)) / (||g_j|| sqrt(1 - rho^2)) g_j``,
+    after which their cosine is rho; and ``rho_ij <- (1 - beta) rho_ij + beta c``. The update is ``sum_i w_i g_i'`` with
+    w the preference scaled to sum T. Only the Gram matrix is needed, as in PCGrad; goals ``[T, T]`` start at 0.
 
     Differs from the paper: one goal per pair of tasks for the whole model, not one per layer.
 

@@ -18,7 +18,7 @@ CARD = Card(
     title="MoDo (multi-objective gradient with double sampling)",
     paper="Chen et al. 2023, https://arxiv.org/abs/2305.20057",
     promises=("sums_to_tasks", "permutation_equivariant"),
-    note="An unbiased stochastic MGDA; in feature mode examples do not meet, so prefer parameter mode.",
+    note="An unbiased stochastic MGDA; features of two different halves have no inner product, so parameters only.",
 )
 
 

@@ -32,7 +32,8 @@ class SDMGrad(GramMethod):
     Differs from the paper: by default the problem is solved exactly for each batch (``solve="exact"``). With
     ``solve="stochastic"`` the weights are remembered and take projected gradient steps as in the paper, the two factors
     of the gradient from independent halves of the batch, ``w <- Proj[w - lr C (w + lam p)]`` with
-    ``C_ij = <g_i, h_j>`` over the mean squared length; C is the same in all steps on a batch.
+    ``C_ij = <g_i, h_j>`` over the mean squared length; C is the same in all steps on a batch. That needs
+    ``gradients="parameters"``.
 
     Args:
         lam: pull towards the mean gradient, >= 0.
@@ -61,6 +62,7 @@ class SDMGrad(GramMethod):
             raise ValueError(f"sdmgrad: lr must be above 0 and steps at least 1, not {self.lr} and {self.steps}")
         if self.solve == "stochastic":
             object.__setattr__(self, "needs", self.needs | {"second_batch"})
+            object.__setattr__(self, "modes", ("parameters",))
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Equal weights, where they are remembered."""

@@ -225,7 +225,7 @@ class Engine:
         gram = per_task_rows.gram(rows)
         signals = dataclasses.replace(signals, gram=gram)
         if "rows" in self.method.needs:
-            update, state = merge(self.method, per_task_rows.jacobian(rows), signals, state)  # type: ignore[arg-type]
+            update, state = merge(self.method, per_task_rows.jacobian(rows), signals, state)
             weights = tf.fill([len(self.architecture.tasks)], float("nan"))
             return weights, gram, per_task_rows.split(rows, update), state
         weights, state = weigh(self.method, signals, state)

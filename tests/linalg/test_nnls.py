@@ -1,0 +1,89 @@
+"""Non-negative least squares against enumeration of all supports, and its fallback."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from tfmtl2r._backend import tf
+from tfmtl2r.linalg import nnls, settling
+from tfmtl2r.linalg.nnls import _coordinate_descent, non_negative
+
+SOLVE = tf.function(nnls)
+
+
+def enumerate_supports(matrix, target):
+    """The smallest residual over every support with a non-negative solution."""
+    best = np.linalg.norm(target)
+    for size in range(1, matrix.shape[1] + 1):
+        for support in map(list, itertools.combinations(range(matrix.shape[1]), size)):
+            point = np.linalg.lstsq(matrix[:, support], target, rcond=None)[0]
+            if (point >= -1e-12).all():
+                best = min(best, np.linalg.norm(matrix[:, support] @ point - target))
+    return best
+
+
+@pytest.mark.parametrize("tasks", [1, 2, 3, 5, 8])
+def test_equals_enumeration(tasks):
+    rng = np.random.default_rng(tasks)
+    for _ in range(20):
+        matrix = rng.normal(size=(tasks, tasks)) * 10 ** rng.uniform(-1, 1, size=tasks)
+        target = rng.normal(size=tasks)
+        solution, settled, fallbacks = (x.numpy() for x in SOLVE(matrix, target))
+        assert settled
+        assert fallbacks == 0
+        assert solution.min() >= 0
+        residual = np.linalg.norm(matrix @ solution - target)
+        assert residual <= enumerate_supports(matrix, target) + 1e-7 * np.linalg.norm(target)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "target", "expected"),
+    [
+        ([[1.0, 1.0], [0.0, 0.0]], [2.0, 0.0], [1.0, 1.0]),  # twins share
+        ([[1.0, -1.0], [0.0, 0.0]], [2.0, 0.0], [2.0, 0.0]),  # opposed
+        ([[1.0, 0.0], [0.0, 0.0]], [2.0, 5.0], [2.0, 0.0]),  # a column of zeros
+        ([[1e-12, 0.0], [0.0, 1e12]], [1.0, 1.0], [1e12, 1e-12]),
+        ([[1.0, 0.0], [0.0, 1.0]], [-1.0, -1.0], [0.0, 0.0]),
+        ([[0.0]], [0.0], [0.0]),
+    ],
+)
+def test_degenerate_problems(matrix, target, expected):
+    result = nnls(matrix, target)
+    assert result.settled
+    np.testing.assert_allclose(result.solution, expected, rtol=1e-6)
+
+
+def test_twenty_rank_deficient_columns_meet_the_optimality_conditions():
+    rng = np.random.default_rng(0)
+    matrix = rng.normal(size=(20, 20))
+    matrix[:, 10:] = matrix[:, :10]
+    target = rng.normal(size=20)
+    result = nnls(matrix, target)
+    slope = matrix.T @ (matrix @ result.solution.numpy() - target)
+    assert result.settled
+    assert slope.min() > -1e-6
+    assert abs(slope @ result.solution.numpy()) < 1e-5
+
+
+def test_coordinate_descent_comes_to_the_same_point():
+    rng = np.random.default_rng(3)
+    for _ in range(10):
+        rows = rng.normal(size=(6, 30))
+        quadratic = tf.constant(np.corrcoef(rows))
+        linear = tf.constant(rng.normal(size=(4, 6)))
+        exact = non_negative(quadratic, linear, 1e-9).solution
+        descended, settled = _coordinate_descent(quadratic, linear, tf.zeros_like(linear))
+        assert settled
+        np.testing.assert_allclose(descended, exact, atol=1e-8)
+
+
+def test_a_fallback_is_counted():
+    """Slightly negative eigenvalues, as rounding leaves them, may have no solution; the answer is finite."""
+    quadratic = tf.constant([[1.0, -1.1], [-1.1, 1.0]], tf.float64)
+    with settling.watched() as count:
+        result = non_negative(quadratic, tf.constant([[-1.0, -1.0]], tf.float64), 1e-7)
+    assert result.fallbacks == 1
+    assert not result.settled
+    assert np.isfinite(result.solution).all()
+    assert count.unsettled() == 1
