@@ -166,8 +166,7 @@ class Engine:
             values, weights = self.losses.per_list(batch, scores, valid)
             losses = self.losses.reduce(values, weights, replicas)
             total = tf.reduce_sum(losses.local)
-            even = tf.cast(tf.equal(tf.range(tf.shape(weights)[1]) % 2, 0), tf.float32)
-            parts = (even, 1.0 - even) if split else ()
+            parts = _even_and_odd(tf.shape(weights)[1], replicas) if split else ()
             halves = [self.losses.reduce(values, weights * part, replicas) for part in parts]
             half_totals = [tf.reduce_sum(half.local) for half in halves]
         branches = [branch for branch in branches if branch.tap is not None]
@@ -282,6 +281,12 @@ class _Heads:
         # Each example lives on one replica, so the Gram matrices of the replicas add up.
         pairs = zip(self.branches, self.cotangents, strict=True)
         return replicas.sum(tf.add_n([branch.gram(c) for branch, c in pairs]))
+
+
+def _even_and_odd(lists: Any, replicas: Replicas) -> tuple[Any, Any]:
+    """The two halves of the global batch as masks ``[B]``, whichever replica a list is on."""
+    even = tf.cast(tf.equal((tf.range(lists) + replicas.first_index(lists)) % 2, 0), tf.float32)
+    return even, 1.0 - even
 
 
 def _scaled(gradient: Any, factor: float) -> Any:

@@ -39,8 +39,10 @@ class MultiTaskRanker(keras.Model):
             that is ready to use.
         lists: whether it ranks lists rather than scores plain rows; learnt from the first data it sees, and saved.
 
+    >>> from tfmtl2r import Dense
     >>> ranker = MultiTaskRanker("shared_bottom", ["click", "buy"], Schema([Dense("price")]))
-    >>> {task: score.shape.as_list() for task, score in ranker({"price": tf.ones([2, 3]), "list_size": [3, 1]}).items()}
+    >>> scores = ranker({"price": tf.ones([2, 3]), "list_size": tf.constant([3, 1])})
+    >>> {task: score.shape.as_list() for task, score in scores.items()}
     {'click': [2, 3], 'buy': [2, 3]}
     """
 
@@ -67,8 +69,6 @@ class MultiTaskRanker(keras.Model):
         if features is not None:
             self._connect(features)
 
-    # -- forward pass ----------------------------------------------------------------------------------------------
-
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Scores (logits) per task: ``float32[B, L]`` for lists, ``[B]`` for plain rows.
 
@@ -87,8 +87,6 @@ class MultiTaskRanker(keras.Model):
         if not per_item:
             raise ValueError("a ranker for lists needs at least one feature per item; all features are per list")
         return valid_mask(batch.list_size, tf.shape(batch.features[per_item[0].name])[1])
-
-    # -- compilation -----------------------------------------------------------------------------------------------
 
     def compile(
         self,
@@ -174,8 +172,6 @@ class MultiTaskRanker(keras.Model):
         """
         self._preference = checked_preference(preference, self.tasks, self.method)
         self.method_state.preference.assign(self._preference)
-
-    # -- steps -----------------------------------------------------------------------------------------------------
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; returns the running losses and metrics."""
@@ -287,8 +283,6 @@ class MultiTaskRanker(keras.Model):
         """The running means that Keras resets at the start of an epoch."""
         return [] if self._trackers is None else self._trackers.all()
 
-    # -- saving ----------------------------------------------------------------------------------------------------
-
     def get_config(self) -> dict[str, Any]:
         """Everything but the weights, as plain data."""
         return {
@@ -334,8 +328,6 @@ class MultiTaskRanker(keras.Model):
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
         self.compile(**{**config, "optimizer": optimizer})
         self.optimizer.build(self.trainable_variables)
-
-    # -- wiring ----------------------------------------------------------------------------------------------------
 
     def build(self, input_shape: Any = None) -> None:
         """Variables are made as soon as the features are known; a call before that is an error."""

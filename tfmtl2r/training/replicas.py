@@ -23,6 +23,17 @@ class Replicas:
         """The replicas' tensors one after another along the first axis."""
         return tensor if self.count == 1 else self._context().all_gather(tensor, axis=0)
 
+    def first_index(self, size: Any) -> Any:
+        """Where this replica's lists begin in the global batch, ``int32``.
+
+        Args:
+            size: how many lists it has.
+        """
+        if self.count == 1:
+            return tf.constant(0)
+        sizes = self.gather(tf.cast(tf.reshape(size, [1]), tf.float32))
+        return tf.cast(tf.reduce_sum(sizes[: self._context().replica_id_in_sync_group]), tf.int32)
+
     def own_seed(self, seed: Any) -> Any:
         """A seed that differs between replicas, for what each draws for its own lists (dropout)."""
         if self.count == 1:
