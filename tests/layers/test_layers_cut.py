@@ -9,21 +9,24 @@ from tfmtl2r.layers.cut import Branch
 TASKS, EXPERTS, ITEMS, WIDTH = 3, 4, 5, 2
 
 
-@pytest.fixture(params=["copies", "mix"])
+@pytest.fixture(params=["copies", "own", "mix"])
 def reading(request, rng):
     """A branch read in either way, the gradients at its tap, and the same gradients at its tensor, ``[T, ...]``."""
-    if request.param == "copies":
-        tensor = tf.constant(rng.normal(size=(ITEMS, WIDTH)), tf.float32)
-    else:
-        tensor = tf.constant(rng.normal(size=(EXPERTS, ITEMS, WIDTH)), tf.float32)
+    shape = (ITEMS, WIDTH) if request.param == "copies" else (EXPERTS, ITEMS, WIDTH)
+    tensor = tf.constant(rng.normal(size=shape), tf.float32)
     gates = tf.nn.softmax(tf.constant(rng.normal(size=(TASKS, ITEMS, EXPERTS)), tf.float32))
     targets = tf.constant(rng.normal(size=(TASKS, ITEMS, WIDTH)), tf.float32)
     with tf.GradientTape(persistent=True) as tape:
         tape.watch(tensor)
         watched = []
         branch = Branch(tensor, TASKS, lambda tap: (tape.watch(tap), watched.append(tap)))
-        tap = branch.copies() if request.param == "copies" else branch.mix(gates)
-        losses = tf.unstack(tf.reduce_sum((tap - targets) ** 3, axis=[1, 2]))
+        if request.param == "own":  # task 1 has two slices
+            tap = branch.own((0, 1, 2, 1))
+            values = tf.unstack(tf.reduce_sum((tap - tf.gather(targets, [0, 1, 2, 0])) ** 3, axis=[1, 2]))
+            losses = [values[0], values[1] + values[3], values[2]]
+        else:
+            tap = branch.copies() if request.param == "copies" else branch.mix(gates)
+            losses = tf.unstack(tf.reduce_sum((tap - targets) ** 3, axis=[1, 2]))
         total = tf.add_n(losses)
     assert len(watched) == 1
     assert watched[0] is branch.tap is tap
@@ -76,3 +79,8 @@ def test_copies_may_be_read_twice_but_in_one_way_only():
     assert branch.copies() is branch.copies()
     with pytest.raises(ValueError, match="put it into the cut twice"):
         branch.mix(tf.ones([TASKS, ITEMS, EXPERTS]))
+
+
+def test_slices_need_an_owner_each(rng):
+    with pytest.raises(ValueError, match=r"4 slices, but 3 tasks"):
+        Branch(tf.zeros([4, ITEMS, WIDTH]), TASKS).own()

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.features import Encoder
 from tfmtl2r.layers.items import pack, spread
@@ -20,7 +21,8 @@ class Group:
     Args:
         tasks: indices of those tasks. More than one: a balancing method combines their gradients.
         variables: Keras variables.
-        stacked: the variables hold one slice per task along their first axis, each reached by its own task only.
+        stacked: the variables hold one slice per task along their first axis, each reached by its own task only; or
+            equally many slices per task, those of a task side by side.
     """
 
     tasks: tuple[int, ...]
@@ -55,8 +57,13 @@ class Architecture(keras.layers.Layer):
             raise ValueError(f"this {type(self).__name__} already belongs to a ranker with the tasks {self.tasks}; "
                              "make a new one for each ranker")
         self.tasks = tuple(tasks)
-        self.encoder = Encoder(schema, dtype=self.dtype_policy)
+        self.schema = schema
+        self.encoder = self.make_encoder(schema)
         self.built = True
+
+    def make_encoder(self, schema: Schema) -> Any:
+        """The layer that turns features into vectors: embeddings shared by all tasks, unless overridden."""
+        return Encoder(schema, dtype=self.dtype_policy)
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
         """The cut: a list of tensors that every path from a shared variable to a task loss crosses.
@@ -76,19 +83,71 @@ class Architecture(keras.layers.Layer):
         """Every trainable variable in exactly one group."""
         raise NotImplementedError
 
+    def routed_variables(self) -> list[Any]:
+        """Variables whose gradients go through :meth:`route`; none by default."""
+        return []
+
+    def routing_state(self) -> dict[str, Any]:
+        """What :meth:`route` remembers: non-trainable weights by name, the same on every replica."""
+        return {}
+
+    def route(self, gradients: list[Any], state: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Changes gradients after the method and before the optimizer.
+
+        Args:
+            gradients: of the losses' weighted sum for :meth:`routed_variables`, in that order, summed over replicas.
+            state: tensors named as in :meth:`routing_state`.
+
+        Returns:
+            The gradients to apply, and the next state.
+        """
+        return gradients, state
+
     def call(self, features: dict[str, Any], valid: Any = None, training: bool = False) -> dict[str, Any]:
         """Both halves in one go."""
         cut = self.shared(features, valid, training)
         return self.heads([Branch(tensor, len(self.tasks)) for tensor in cut], valid, training)
+
+    def penalty(self, scores: dict[str, Any], valid: Any) -> tuple[Any, Any] | None:
+        """What this architecture asks of the scores beyond the tasks' losses, from the scores alone; None by default.
+
+        Args:
+            scores: per task ``float32[B, L]`` (plain rows ``[B]``).
+            valid: ``bool[B, L]`` or None.
+
+        Returns:
+            Penalty and weight of every list (plain rows: of every row), both ``float32[B]``. Their weighted mean is
+            added to the tasks' losses, whatever the balancing method.
+        """
+        return None
+
+    def inspect(self, features: dict[str, Any], valid: Any = None) -> dict[str, Any]:
+        """What the architecture decides on a batch: gates averaged over items ``[T, E]``, attention between tasks, ...
+
+        Args:
+            features: looked-up features.
+            valid: ``bool[B, L]``, or None for plain rows.
+
+        Returns:
+            name -> float32 tensor; nothing for an architecture that decides nothing.
+        """
+        with inspection.scope() as seen:
+            self(features, valid=valid, training=False)
+        return seen
+
+    def items(self, features: dict[str, Any], valid: Any) -> dict[str, Any]:
+        """The features of the real items only, one row each."""
+        if valid is None:
+            return {name: features[name] for name in self.schema.names}
+        context = [f.name for f in self.schema.features if f.context]
+        return pack({name: features[name] for name in self.schema.names}, valid, context)
 
     def encode_items(self, features: dict[str, Any], valid: Any) -> Any:
         """The real items only, one encoded row each, ``[n, F]``: nothing is spent on padding.
 
         For architectures that score an item without looking at its list; :meth:`scores_of_items` is the way back.
         """
-        if valid is not None:
-            features = pack(features, valid, [f.name for f in self.encoder.schema.features if f.context])
-        return self.encoder(features)
+        return self.encoder(self.items(features, valid))
 
     def scores_of_items(self, stacked: Any, valid: Any) -> dict[str, Any]:
         """``[T, n, 1]`` to a dict of ``[B, L]`` (0 at padded places; ``[n]`` for plain rows).

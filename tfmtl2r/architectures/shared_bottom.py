@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.architectures._base import Group
+from tfmtl2r.architectures._towers import TowerArchitecture
 from tfmtl2r.layers.cut import Branch
-from tfmtl2r.layers.mlp import MLP, StackedDense
+from tfmtl2r.layers.mlp import MLP
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
 
@@ -20,7 +21,7 @@ CARD = Card(
 )
 
 
-class SharedBottom(Architecture):
+class SharedBottom(TowerArchitecture):
     """``h = trunk(x)``, ``score_t = head_t(h)``, with heads of equal shape computed as one batched product.
 
     Args:
@@ -40,36 +41,29 @@ class SharedBottom(Architecture):
         layer_norm: bool = False,
         **kwargs: Any,
     ):
-        super().__init__(**kwargs)
-        self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
+        super().__init__(head_units, activation, dropout, layer_norm, **kwargs)
         self.units = tuple(units)
-        self.head_units = tuple(head_units)
 
-    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
-        """Makes the trunk and the heads."""
-        super().connect(tasks, schema)
-        num = len(self.tasks)
+    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+        """Makes the trunk."""
+        super().connect_lower(tasks, schema)
         self.trunk = MLP(self.units, **self.hidden, dtype=self.dtype_policy, name="trunk")
-        self.towers = MLP(self.head_units, **self.hidden, stacked=num, dtype=self.dtype_policy, name="towers")
-        self.scorers = StackedDense(num, 1, dtype=self.dtype_policy, name="scorers")
-        shape: tuple[int | None, ...] = (None, self.encoder.width)
-        self.trunk.build(shape)
-        shape = (num, *self.trunk.compute_output_shape(shape))
-        self.towers.build(shape)
-        self.scorers.build(self.towers.compute_output_shape(shape))
+        self.trunk.build((None, self.encoder.width))
+
+    @property
+    def tower_width(self) -> int:
+        """The trunk's last width."""
+        return self.units[-1] if self.units else self.encoder.width
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
         """The trunk's output for the real items, ``[n, units[-1]]``."""
         return [self.trunk(self.encode_items(features, valid), training=training)]
 
-    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
-        """One tower per task on its own copy of the trunk's output."""
-        return self.scores_of_items(self.scorers(self.towers(cut[0].copies(), training=training)), valid)
+    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+        """Each task's own copy of the trunk's output."""
+        return cut[0].copies()
 
-    def variable_groups(self) -> list[Group]:
-        """Encoder and trunk belong to all tasks, each slice of towers and scorers to one."""
-        tasks = tuple(range(len(self.tasks)))
-        return [
-            Group(tasks, [*self.encoder.trainable_variables, *self.trunk.trainable_variables]),
-            Group(tasks, [*self.towers.trainable_variables, *self.scorers.trainable_variables], stacked=True),
-        ]
+    def lower_groups(self) -> list[Group]:
+        """Encoder and trunk belong to all tasks."""
+        shared = [*self.encoder.trainable_variables, *self.trunk.trainable_variables]
+        return [Group(tuple(range(len(self.tasks))), shared)]

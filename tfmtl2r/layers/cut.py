@@ -7,7 +7,7 @@ per-task gradients at the cut at once, since each copy sees only its own task's 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tfmtl2r._backend import tf
@@ -16,8 +16,9 @@ from tfmtl2r._backend import tf
 class Branch:
     """One tensor of the cut, as T tasks see it.
 
-    A head reads it in one way, through :meth:`copies` or :meth:`mix`. What was read becomes the ``tap`` that the
-    engine differentiates; the other methods turn the tap's gradient into what a balancing method needs.
+    A head reads it in one way, through :meth:`copies`, :meth:`own`, :meth:`mix` or :meth:`compare`. What was read
+    becomes the ``tap`` that the engine differentiates; the other methods turn the tap's gradient into what a balancing
+    method needs.
 
     Args:
         tensor: a tensor of the cut.
@@ -29,20 +30,33 @@ class Branch:
         self.tensor = tensor
         self.num_tasks = num_tasks
         self._watch = watch
-        self._reading: _Copies | _Mixture | None = None
+        self._reading: _Copies | _Slices | _Outer | None = None
 
     @property
     def tap(self) -> Any:
-        """What the heads read, ``[T, ...]``; None if they read nothing."""
+        """What the heads read; None if they read nothing."""
         return None if self._reading is None else self._reading.tap
 
     def copies(self) -> Any:
         """The tensor once per task, ``[T, ...]``."""
-        if self._reading is None:
+        if not isinstance(self._reading, _Copies):
             self._read(_Copies(self.tensor, self.num_tasks))
-        elif not isinstance(self._reading, _Copies):
-            raise ValueError("a tensor of the cut is read either by copies() or by mix(), not by both; put it into the "
-                             "cut twice")
+        return self.tap
+
+    def own(self, tasks: Sequence[int] | None = None) -> Any:
+        """The tensor itself, of whose slices ``[S, ...]`` each is read by one task alone.
+
+        Args:
+            tasks: the task that reads each slice; slice t is task t's by default. A task may have several slices.
+
+        Raises:
+            ValueError: when there is not one task for every slice.
+        """
+        owners = tuple(range(self.num_tasks) if tasks is None else tasks)
+        if len(owners) != self.tensor.shape[0]:
+            raise ValueError(f"this tensor of the cut has {self.tensor.shape[0]} slices, but {len(owners)} tasks own "
+                             "one")
+        self._read(_Slices(self.tensor, self.num_tasks, owners))
         return self.tap
 
     def mix(self, gates: Any) -> Any:
@@ -54,9 +68,18 @@ class Branch:
         Args:
             gates: ``[T, n, E]``; the tensor is ``[E, n, D]``.
         """
-        if self._reading is not None:
-            raise ValueError("a tensor of the cut can be mixed once only; put it into the cut twice")
         self._read(_Mixture(self.tensor, gates))
+        return self.tap
+
+    def compare(self, queries: Any) -> Any:
+        """The tensor's E slices compared with a query of each task: ``sum_d queries[t, n, d] tensor[e, n, d]``.
+
+        ``[T, n, E]``. As with :meth:`mix`, a task's gradient at the tensor is an outer product that is never built.
+
+        Args:
+            queries: ``[T, n, D]``; the tensor is ``[E, n, D]``.
+        """
+        self._read(_Comparison(self.tensor, queries))
         return self.tap
 
     def constant(self) -> Any:
@@ -79,7 +102,10 @@ class Branch:
         total = self._reading.weighted(tf.cast(cotangents, tf.float32), weights)
         return tf.cast(total, self.tensor.dtype)
 
-    def _read(self, reading: _Copies | _Mixture) -> None:
+    def _read(self, reading: _Copies | _Slices | _Outer) -> None:
+        if self._reading is not None:
+            raise ValueError("a tensor of the cut is read in one way and, unless by copies(), once; put it into the "
+                             "cut twice")
         self._reading = reading
         if self._watch is not None:
             self._watch(reading.tap)
@@ -105,8 +131,56 @@ class _Copies:
         return tf.reshape(tf.linalg.matvec(rows, weights, transpose_a=True), tf.shape(self.tensor))
 
 
-class _Mixture:
-    """E slices read as one mixture per task; a gradient is ``gates[t, n, e] cotangent[t, n, d]``, kept in factors."""
+class _Slices:
+    """A tensor of whose slices each belongs to one task: other tasks' gradients there are zero."""
+
+    def __init__(self, tensor: Any, num_tasks: int, owners: tuple[int, ...]):
+        self.tap = tf.identity(tensor)
+        self.owners = owners
+        self.num_tasks = num_tasks
+
+    def gram(self, cotangents: Any) -> Any:
+        squares = tf.reduce_sum(tf.reshape(cotangents, [len(self.owners), -1]) ** 2, axis=1)
+        return tf.linalg.diag(tf.math.unsorted_segment_sum(squares, tf.constant(self.owners), self.num_tasks))
+
+    def of_task(self, cotangents: Any, task: int) -> Any:
+        return self._times(cotangents, tf.constant([float(owner == task) for owner in self.owners], cotangents.dtype))
+
+    def weighted(self, cotangents: Any, weights: Any) -> Any:
+        return self._times(cotangents, tf.gather(weights, self.owners))
+
+    def _times(self, cotangents: Any, factors: Any) -> Any:
+        return cotangents * tf.reshape(factors, [-1] + [1] * (len(cotangents.shape) - 1))
+
+
+class _Outer:
+    """E slices of which a task's gradient is an outer product ``per_slice[t, n, e] per_item[t, n, d]``, in factors.
+
+    One factor is what the task read the slices with, the other the gradient at what it read.
+    """
+
+    tap: Any
+
+    def factors(self, cotangents: Any) -> tuple[Any, Any]:
+        """``per_slice`` ``[T, n, E]`` and ``per_item`` ``[T, n, D]``."""
+        raise NotImplementedError
+
+    def gram(self, cotangents: Any) -> Any:
+        slices, rows = (tf.transpose(tf.cast(factor, tf.float32), [1, 0, 2]) for factor in self.factors(cotangents))
+        return tf.reduce_sum(tf.matmul(slices, slices, transpose_b=True) * tf.matmul(rows, rows, transpose_b=True), 0)
+
+    def of_task(self, cotangents: Any, task: int) -> Any:
+        slices, rows = self.factors(cotangents)
+        return tf.transpose(slices[task])[:, :, None] * rows[task][None]
+
+    def weighted(self, cotangents: Any, weights: Any) -> Any:
+        slices, rows = (tf.cast(factor, tf.float32) for factor in self.factors(cotangents))
+        slices = tf.transpose(slices, [1, 2, 0]) * weights  # [n, E, T]
+        return tf.transpose(tf.matmul(slices, tf.transpose(rows, [1, 0, 2])), [1, 0, 2])
+
+
+class _Mixture(_Outer):
+    """E slices read as one mixture per task."""
 
     def __init__(self, tensor: Any, gates: Any):
         self.gates = gates
@@ -114,14 +188,18 @@ class _Mixture:
         mixed = tf.matmul(tf.transpose(gates, [1, 0, 2]), tf.transpose(tensor, [1, 0, 2]))
         self.tap = tf.transpose(mixed, [1, 0, 2])
 
-    def gram(self, cotangents: Any) -> Any:
-        gates = tf.transpose(tf.cast(self.gates, tf.float32), [1, 0, 2])
-        rows = tf.transpose(cotangents, [1, 0, 2])
-        return tf.reduce_sum(tf.matmul(gates, gates, transpose_b=True) * tf.matmul(rows, rows, transpose_b=True), 0)
+    def factors(self, cotangents: Any) -> tuple[Any, Any]:
+        return self.gates, cotangents
 
-    def of_task(self, cotangents: Any, task: int) -> Any:
-        return tf.transpose(self.gates[task])[:, :, None] * cotangents[task][None]
 
-    def weighted(self, cotangents: Any, weights: Any) -> Any:
-        gates = tf.transpose(tf.cast(self.gates, tf.float32), [1, 2, 0]) * weights  # [n, E, T]
-        return tf.transpose(tf.matmul(gates, tf.transpose(cotangents, [1, 0, 2])), [1, 0, 2])
+class _Comparison(_Outer):
+    """E slices read as their inner products with one query per task."""
+
+    def __init__(self, tensor: Any, queries: Any):
+        self.queries = queries
+        # [n, T, D] x [n, D, E]
+        products = tf.matmul(tf.transpose(queries, [1, 0, 2]), tf.transpose(tensor, [1, 2, 0]))
+        self.tap = tf.transpose(products, [1, 0, 2])
+
+    def factors(self, cotangents: Any) -> tuple[Any, Any]:
+        return cotangents, self.queries

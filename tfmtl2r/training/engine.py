@@ -41,6 +41,7 @@ class Step:
         states: the method's next state, one per balanced group of variables.
         signals: what the method saw.
         unsettled: ``int64``, solvers that stopped at their iteration cap.
+        routing: the next state of an architecture that routes gradients.
     """
 
     scores: dict[str, Any]
@@ -51,6 +52,7 @@ class Step:
     states: list[State]
     signals: Signals
     unsettled: Any
+    routing: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 class Engine:
@@ -91,11 +93,17 @@ class Engine:
             states: the method's state, as :func:`state_shapes` counts them.
         """
         with settling.watched() as solvers:
-            balance = self._balanced if self.method.needs & {"gram", "rows"} else self._scalarised
+            balance = self._balanced if self.balances_gradients else self._scalarised
             step = balance(batch, valid, signals, states)
+            gradients, routing = self._routed(step.gradients)
             return dataclasses.replace(
-                step, gradients=self._with_penalties(step.gradients), unsettled=solvers.unsettled()
+                step, gradients=self._with_penalties(gradients), unsettled=solvers.unsettled(), routing=routing
             )
+
+    @property
+    def balances_gradients(self) -> bool:
+        """Whether tasks pull on the same variables and the method wants to see how."""
+        return bool(self.method.needs & {"gram", "rows"}) and bool(self.shared_variables)
 
     def learn(self, batch: Batch, valid: Any, step: Step) -> list[State]:
         """The states after the update, for methods that want the losses once more: one forward pass."""
@@ -120,7 +128,10 @@ class Engine:
             losses = self.losses(batch, scores, valid, replicas)
             with tape.stop_recording():
                 signals = self._seen(signals, losses)
-                weights, state = weigh(self.method, signals, states[0])
+                if self.method.needs & {"gram", "rows"}:  # but no variable is shared: each task has its own network
+                    weights, state = tf.cast(signals.present, tf.float32), states[0]
+                else:
+                    weights, state = weigh(self.method, signals, states[0])
             objective = tf.reduce_sum(weights * losses.local)
         gradients = tape.gradient(objective, [v.value for v in keras_variables])
         pairs = _pairs(gradients, keras_variables)
@@ -230,6 +241,23 @@ class Engine:
         weights, state = weigh(self.method, signals, state)
         return weights, gram, per_task_rows.weighted(rows, weights), state
 
+    def _routed(self, gradients: list[tuple[Any, Any]]) -> tuple[list[tuple[Any, Any]], dict[str, Any]]:
+        """The gradients after the architecture's own routing, and the routing's next state."""
+        routed = self.architecture.routed_variables()
+        if not routed:
+            return gradients, {}
+        replicas = Replicas()
+        place = {id(variable): i for i, (_, variable) in enumerate(gradients)}
+        places = [place[id(variable)] for variable in routed]
+        # Routing is not linear: it must see the gradients of the whole batch.
+        whole = replicas.sum([tf.convert_to_tensor(gradients[i][0]) for i in places])
+        state = {key: variable.value for key, variable in self.architecture.routing_state().items()}
+        changed, state = self.architecture.route(whole, state)
+        pairs = list(gradients)
+        for i, gradient in zip(places, changed, strict=True):
+            pairs[i] = (_scaled(gradient, 1.0 / replicas.count), gradients[i][1])
+        return pairs, state
+
     def _with_penalties(self, gradients: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         """Adds the gradients of weight regularisers, which no method balances."""
         if not self.architecture.losses:
@@ -279,8 +307,11 @@ class _Heads:
 
     def gram(self, replicas: Replicas) -> Any:
         # Each example lives on one replica, so the Gram matrices of the replicas add up.
-        pairs = zip(self.branches, self.cotangents, strict=True)
-        return replicas.sum(tf.add_n([branch.gram(c) for branch, c in pairs]))
+        num = self.losses.total.shape[0]
+        total = tf.zeros([num, num])
+        for branch, cotangents in zip(self.branches, self.cotangents, strict=True):
+            total += branch.gram(cotangents)
+        return replicas.sum(total)
 
 
 def _even_and_odd(lists: Any, replicas: Replicas) -> tuple[Any, Any]:

@@ -196,6 +196,8 @@ class MultiTaskRanker(keras.Model):
             with randomness.scope(replicas.own_seed(seed)):  # the same dropout as in the step
                 states = engine.learn(batch, valid, step)
         self.method_state.write(states)
+        for key, value in step.routing.items():
+            self.architecture.routing_state()[key].assign(value)
         self.method_state.unsettled.assign_add(step.unsettled)
         trackers.update_losses(step.losses, replicas)
         if self.train_metrics:

@@ -1,0 +1,77 @@
+"""Architectures that end in one tower per task: they differ only in the vector that each tower reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.mlp import MLP, StackedDense
+from tfmtl2r.schema import Schema
+
+
+class TowerArchitecture(Architecture):
+    """``score_t = scorer_t(tower_t(x_t))``: a lower network makes ``x_1 .. x_T``, towers of equal shape read them.
+
+    A subclass makes the lower network in :meth:`connect_lower` and defines :meth:`shared`, :meth:`tower_inputs` and
+    :meth:`lower_groups`. The towers of all tasks are one batched product per layer.
+
+    Args:
+        head_units: widths of each tower's hidden layers.
+        activation: name of a Keras activation, for every hidden layer.
+        dropout: rate after each hidden layer.
+        layer_norm: normalise each hidden layer before its activation.
+    """
+
+    def __init__(
+        self,
+        head_units: Sequence[int] = (64,),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        layer_norm: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.head_units = tuple(head_units)
+        self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
+
+    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+        """Makes the lower network and the towers."""
+        self.connect_lower(tasks, schema)
+        num = len(self.tasks)
+        self.towers = MLP(self.head_units, **self.hidden, stacked=num, dtype=self.dtype_policy, name="towers")
+        self.scorers = StackedDense(num, 1, dtype=self.dtype_policy, name="scorers")
+        shape = (num, None, self.tower_width)
+        self.towers.build(shape)
+        self.scorers.build(self.towers.compute_output_shape(shape))
+
+    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+        """Makes the encoder and everything below the towers; subclasses call this first."""
+        super().connect(tasks, schema)
+
+    @property
+    def tower_width(self) -> int:
+        """Width of what a tower reads."""
+        raise NotImplementedError
+
+    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+        """What the towers read, ``[T, n, tower_width]`` for n items, from the branches of the cut.
+
+        Slice t may depend on what task t reads of the cut and on variables of its own, and on nothing else.
+        """
+        raise NotImplementedError
+
+    def lower_groups(self) -> list[Group]:
+        """The groups of every trainable variable below the towers."""
+        raise NotImplementedError
+
+    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
+        """One tower per task."""
+        inputs = self.tower_inputs(cut, training)
+        return self.scores_of_items(self.scorers(self.towers(inputs, training=training)), valid)
+
+    def variable_groups(self) -> list[Group]:
+        """Those of the lower network; each slice of towers and scorers belongs to one task."""
+        towers = [*self.towers.trainable_variables, *self.scorers.trainable_variables]
+        return [*self.lower_groups(), Group(tuple(range(len(self.tasks))), towers, stacked=True)]
