@@ -60,6 +60,7 @@ def test_every_data_set(name, table_folder):
         "mslr": letor_folder(table_folder, 136, 5),
         "mq2008": letor_folder(table_folder, 46, 3),
         "ohsumed": letor_folder(table_folder, 45, 3),
+        "istella": letor_folder(table_folder, 220, 5),
         **{public: folder(public, table_folder) for public in PUBLIC},
     }
     data = datasets.get(name, **options.get(name, {}))

@@ -102,11 +102,12 @@ def test_cache_and_folds(tmp_path):
     ("mslr", "https://www.microsoft.com/en-us/research/project/mslr/"),
     ("mq2008", "https://www.microsoft.com/en-us/research/project/letor-"),
     ("ohsumed", "https://www.microsoft.com/en-us/research/project/letor-"),
+    ("istella", "https://istella.ai/data/"),
 ])  # fmt: skip
 def test_missing_files_name_where_to_get_them(name, site, tmp_path):
     with pytest.raises(ValueError, match=f"path is empty.*{site}"):
         datasets.get(name)
-    with pytest.raises(FileNotFoundError, match=rf"expected one file vali.*found none; .*{site}"):
+    with pytest.raises(FileNotFoundError, match=rf"expected one file .*found none; .*{site}"):
         datasets.get(name, path=str(tmp_path)).lists("vali")
     card = datasets.card(name)
     assert "research" in card.note
@@ -133,25 +134,34 @@ def test_mq2008_needs_its_comments(tmp_path):
         datasets.get("mq2008", path=str(tmp_path)).lists("train")
 
 
+class FakeDatasets(types.SimpleNamespace):
+    """Stands for tensorflow-datasets: prepared sets by name and split."""
+
+    def __init__(self, **prepared):
+        super().__init__(builder=self.Builder, as_numpy=lambda dataset: dataset)
+        self.Builder.prepared = prepared
+
+    class Builder:
+        def __init__(self, name):
+            self.name = name
+
+        def as_dataset(self, split):
+            if split not in self.prepared:
+                raise AssertionError(f"could not find {self.name}")
+            return self.prepared[split]
+
+
+def list_example(query, sizes, width):
+    features = np.arange(sizes * width, dtype=np.float64).reshape(sizes, width)
+    return {"float_features": features, "label": np.ones(sizes), "query_id": query}
+
+
 def test_tensorflow_datasets(monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)
     with pytest.raises(ImportError, match=r"mslr_web/10k_fold1 .*pip install 'tfmtl2r\[datasets\]'"):
         datasets.get("mslr", tfds="10k_fold1").lists("train")
-
-    class Builder:
-        def __init__(self, name):
-            assert name == "mslr_web/10k_fold1"
-
-        def as_dataset(self, split):
-            if split == "test":
-                raise AssertionError("could not find data")
-            features = np.arange(3 * 136, dtype=np.float64).reshape(3, 136)
-            return [
-                {"float_features": features[:n], "label": np.ones(n), "query_id": np.full(n, 7 + n)} for n in (2, 3)
-            ]
-
-    fake = types.SimpleNamespace(builder=Builder, as_numpy=lambda dataset: dataset)
-    monkeypatch.setitem(sys.modules, "tensorflow_datasets", fake)
+    prepared = FakeDatasets(train=[list_example(np.full(n, 7 + n), n, 136) for n in (2, 3)])
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", prepared)
     data = datasets.get("mslr", tfds="10k_fold1", targets=("relevance", "quality"))
     lists = data.lists("train")
     assert lists.ids.tolist() == [9, 10]
@@ -159,3 +169,48 @@ def test_tensorflow_datasets(monkeypatch):
     assert lists.columns["features"].shape == (5, 135)
     with pytest.raises(FileNotFoundError, match=r"has not been prepared here.*run `tfds build mslr_web/10k_fold1`"):
         data.lists("test")
+
+
+def test_istella_from_tensorflow_datasets(monkeypatch):
+    train = [list_example(str(query).encode(), 2, 220) for query in range(25)]
+    train[3]["float_features"][1, 49] = np.finfo(np.float64).max
+    prepared = FakeDatasets(train=train, vali=train[:4], test=train[:2])
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", prepared)
+    small = datasets.get("istella", tfds="s")
+    assert [small.lists(split).num_lists for split in SPLITS] == [25, 4, 2]
+    assert small.lists("train").columns["features"][7, 49] == 1e6
+    whole = datasets.get("istella", tfds="main")
+    assert whole.lists("vali").ids.tolist() == [9, 19]
+    assert whole.lists("train").num_lists == 23
+    assert not set(whole.lists("train").ids) & set(whole.lists("vali").ids)
+
+
+def test_istella_files(tmp_path):
+    rows = [f"{i % 5} qid:{i} 1:{i} 50:{1.7976931348623157e308!r} 220:-4\n" for i in range(20)]
+    for split in ("train", "test"):
+        (tmp_path / f"{split}.txt").write_text("".join(rows))
+    data = datasets.get("istella", path=str(tmp_path))
+    assert [data.lists(split).num_lists for split in SPLITS] == [18, 2, 20]
+    assert data.lists("test").columns["features"][:, 49].tolist() == [1e6] * 20
+    (tmp_path / "vali.txt").write_text(rows[0])
+    assert [datasets.get("istella", path=str(tmp_path)).lists(split).num_lists for split in SPLITS] == [20, 1, 20]
+
+
+def test_movielens_from_tensorflow_datasets(monkeypatch):
+    rng = np.random.default_rng(0)
+    rows = [
+        {"user_id": str(user).encode(), "movie_id": str(film).encode(), "movie_title": b"Film (1991)",
+         "movie_genres": np.array([film % 3, 17]), "user_rating": np.float32(1 + film % 5), "timestamp": time}
+        for user, size in ((4, 20), (9, 11)) for film, time in enumerate(rng.permutation(size))
+    ]  # fmt: skip
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", FakeDatasets(train=rows))
+    data = datasets.get("movielens", tfds="100k-ratings")
+    parts = [data.lists(split) for split in SPLITS]
+    assert [part.sizes.tolist() for part in parts] == [[16, 8], [2, 1], [2, 2]]
+    assert parts[0].columns["genres"].shape == (24, 4)
+    for user in (0, 1):
+        times = [part.columns["timestamp"][part.offsets[user]:part.offsets[user + 1]] for part in parts]
+        assert times[0].max() < times[1].min()
+        assert times[1].max() < times[2].min()
+    with pytest.raises(ValueError, match="not both"):
+        datasets.get("movielens", path="x", tfds="100k-ratings")

@@ -55,6 +55,7 @@ def read_letor(
     num_features: int | None = None,
     zero_based: bool | None = None,
     comments: bool = False,
+    clip: float | None = None,
 ) -> Lists:
     """Reads a LETOR/SVMlight file: rows ``LABEL qid:QUERY ID:VALUE ... # comment``.
 
@@ -76,6 +77,8 @@ def read_letor(
             Nothing is ever guessed from the smallest id, which would move the columns of one split and not the next.
         comments: turn comments such as ``#docid = X prob = 0.1`` into columns, numbers where all are; a key that is
             also one of the columns above gets ``comment_`` before it.
+        clip: bring features of a greater magnitude to this one, in files that write a missing value as the largest
+            number there is; by default a number that does not fit into float32 is an error.
 
     Raises:
         FileNotFoundError: when there is no such file.
@@ -88,7 +91,7 @@ def read_letor(
     >>> lists.ids.tolist(), lists.sizes.tolist(), lists.columns["features"][0].tolist()
     ([7, 8], [2, 1], [0.5, 0.0, 1.0])
     """
-    options = LetorOptions(_text(group), on_error, sort, num_features, zero_based, comments)
+    options = LetorOptions(_text(group), on_error, sort, num_features, zero_based, comments, clip)
     return read_letor_with_report(path, options, cache_dir)[0]
 
 

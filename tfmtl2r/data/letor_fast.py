@@ -55,6 +55,8 @@ def read_block(text: bytes, grammar: Grammar, first_line: int, first_row: int) -
     except (ValueError, OverflowError):  # what Arrow raises is a ValueError too
         return None
     ids, values = pairs
+    if grammar.clip is not None:
+        values = np.clip(values, -grammar.clip, grammar.clip)
     if not (np.isfinite(labels).all() and np.isfinite(values).all() and _increasing(ids, counts, grammar)):
         return None
     ordinals = np.arange(first_row, first_row + len(raw))

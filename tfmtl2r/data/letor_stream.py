@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.data.letor_fast import read_block
-from tfmtl2r.data.letor_text import MAX_FEATURES, Block, Grammar, LetorError, check_adjacent, read_lines
+from tfmtl2r.data.letor_text import FLOAT32_LIMIT, MAX_FEATURES, Block, Grammar, LetorError, check_adjacent, read_lines
 
 CHUNK = 1 << 19
 LONGEST_LINE = 1 << 26
@@ -27,7 +27,8 @@ class LetorOptions:
     """How a LETOR file is to be read; see :func:`tfmtl2r.data.letor.read_letor`.
 
     Raises:
-        ValueError: for an unknown ``on_error``, or a number of features that is not at least 1.
+        ValueError: for an unknown ``on_error``, a number of features that is not at least 1, or a clip
+            that is not above 0.
     """
 
     group: str | None = None
@@ -36,19 +37,22 @@ class LetorOptions:
     num_features: int | None = None
     zero_based: bool | None = None
     comments: bool = False
+    clip: float | None = None
 
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "skip"):
             raise ValueError(f"on_error must be 'raise' or 'skip', not {self.on_error!r}")
         if self.num_features is not None and self.num_features < 1:
             raise ValueError(f"num_features must be at least 1, not {self.num_features}")
+        if self.clip is not None and not 0 < self.clip < FLOAT32_LIMIT:
+            raise ValueError(f"clip must lie above 0 and fit into float32, not {self.clip}")
 
     @property
     def grammar(self) -> Grammar:
         """What these options allow in a row."""
         lowest = 0 if self.zero_based else 1
         highest = (MAX_FEATURES if self.num_features is None else self.num_features) - 1 + lowest
-        return Grammar(self.group is None, lowest, highest, self.num_features is not None, self.comments)
+        return Grammar(self.group is None, lowest, highest, self.num_features is not None, self.comments, self.clip)
 
 
 @dataclasses.dataclass

@@ -34,6 +34,7 @@ class Grammar:
         highest: the highest feature id.
         stated: ``highest`` was asked for (``num_features``), for the error message.
         comments: keep the text behind ``#``.
+        clip: bring features of a greater magnitude to this one.
     """
 
     qid: bool = True
@@ -41,6 +42,7 @@ class Grammar:
     highest: int = MAX_FEATURES
     stated: bool = False
     comments: bool = False
+    clip: float | None = None
 
 
 @dataclasses.dataclass
@@ -209,7 +211,7 @@ def _row(tokens: list[bytes], grammar: Grammar) -> tuple[float, int | None, list
         digits = text.lstrip(b"0") or b"0"
         found = int(digits) if len(digits) < 19 else 10**18
         ids.append(_feature_id(found, ids[-1] if ids else None, grammar))
-        values.append(_number(value, f"the value of feature {ids[-1]}"))
+        values.append(_number(value, f"the value of feature {ids[-1]}", grammar.clip))
     return label, qid, ids, values
 
 
@@ -239,9 +241,11 @@ def _qid(text: bytes) -> int:
     raise LetorError(f"expected a 64-bit integer behind qid:, got {_show(text)}")
 
 
-def _number(text: bytes, what: str) -> float:
+def _number(text: bytes, what: str, clip: float | None = None) -> float:
     if _NUMBER.fullmatch(text):
         value = float(text)
+        if clip is not None:
+            return min(max(value, -clip), clip)
         if abs(value) < FLOAT32_LIMIT:
             return value
         raise LetorError(f"{what} is too large for float32: {_show(text)}; scale it down")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from tfmtl2r.data.datasets._base import DataSet
+from tfmtl2r.data.datasets._tfds import read_tfds
 from tfmtl2r.data.letor import read_letor
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.normalise import RECIPES, normalised
@@ -23,11 +24,13 @@ class LetorFolder(DataSet):
     Class attributes:
         num_features: features per row.
         comments: read the key = value pairs behind ``#``.
+        clip: bring features of a greater magnitude to this one.
         source: where to get the files.
     """
 
     num_features: ClassVar[int] = 0
     comments: ClassVar[bool] = False
+    clip: ClassVar[float | None] = None
     source: ClassVar[str] = ""
 
     path: str = ""
@@ -73,4 +76,29 @@ class LetorFolder(DataSet):
     def _letor(self, split: str) -> Lists:
         """The split as it stands in its file."""
         return read_letor(self.file(split), num_features=self.num_features, zero_based=False, comments=self.comments,
-                          cache_dir=self.cache_dir or None)
+                          cache_dir=self.cache_dir or None, clip=self.clip)
+
+
+@dataclasses.dataclass(frozen=True)
+class LetorOrTfds(LetorFolder):
+    """A folder as above, or a set that tensorflow-datasets has prepared.
+
+    Class attributes:
+        tfds_name: of the set in tensorflow-datasets, before the slash.
+    """
+
+    tfds_name: ClassVar[str] = ""
+
+    tfds: str = ""
+
+    def __post_init__(self) -> None:
+        if self.tfds and self.path:
+            raise ValueError("give either a path or a configuration of tensorflow-datasets (tfds), not both")
+        if self.tfds:
+            self._check_options()
+        else:
+            super().__post_init__()
+
+    def _split(self, split: str) -> Lists:
+        """The split as it stands in its file or in tensorflow-datasets."""
+        return read_tfds(f"{self.tfds_name}/{self.tfds}", split, self.clip) if self.tfds else self._letor(split)

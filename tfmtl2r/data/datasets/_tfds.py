@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
 
 from tfmtl2r.data.lists import Lists
 
 
-def read_tfds(name: str, split: str) -> Lists:
-    """One split, one example per list: ``float_features`` [n, F], ``label`` [n], ``query_id``.
+def examples(name: str, split: str) -> Iterator[dict[str, Any]]:
+    """The examples of one split, as NumPy arrays.
 
     Args:
         name: such as ``mslr_web/10k_fold1``.
@@ -30,9 +33,25 @@ def read_tfds(name: str, split: str) -> Lists:
         raise FileNotFoundError(
             f"{name} has not been prepared here, and tfmtl2r downloads nothing by itself: run `tfds build {name}`"
         ) from error
+    yield from tfds.as_numpy(dataset)
+
+
+def read_tfds(name: str, split: str, clip: float | None = None) -> Lists:
+    """One split, one example per list: ``float_features`` [n, F], ``label`` [n], ``query_id``.
+
+    Args:
+        name: such as ``mslr_web/10k_fold1``.
+        split: of the data set.
+        clip: bring features of a greater magnitude to this one.
+
+    Raises:
+        ImportError: when tensorflow-datasets is not installed.
+        FileNotFoundError: when the data set has not been prepared on this machine.
+    """
     features, labels, ids = [], [], []
-    for example in tfds.as_numpy(dataset):
-        features.append(np.asarray(example["float_features"], np.float32))
+    for example in examples(name, split):
+        values = np.asarray(example["float_features"], np.float64)
+        features.append((values if clip is None else np.clip(values, -clip, clip)).astype(np.float32))
         labels.append(np.asarray(example["label"], np.float32))
         ids.append(int(np.ravel(example["query_id"])[0]))
     sizes = np.array([len(part) for part in labels])

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from tfmtl2r.data.datasets._base import DataSet, Scores
+from tfmtl2r.data.datasets._tfds import examples
 from tfmtl2r.data.frame import from_frame, read_table
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.registry import Card
@@ -48,13 +49,18 @@ class MovieLens(DataSet):
     training row those before it in time, for ``vali`` and ``test`` all of them. Leaving out just the row's own rating
     would not do: within a user, such a mean is the higher the lower the rating is.
 
+    With ``tfds`` the ratings are split here: each user's, in the order of time, 8 : 1 : 1, like the files that ``path``
+    expects.
+
     Args:
         path: a folder with ``train``, ``vali``, ``test`` (``userId,movieId,rating,timestamp``) and ``movies``
             (``movieId,title,genres``) as ``.csv`` or ``.csv.gz``.
         ids: make the user and the film inputs too.
+        tfds: read tensorflow-datasets' ``movielens`` with this configuration, such as ``100k-ratings``, in place of a
+            path.
 
     Raises:
-        ValueError: for a missing path.
+        ValueError: for neither a path nor a configuration, or both.
 
     >>> [(task.name, task.kind) for task in MovieLens("ml-latest-small").tasks()]
     [('rating', 'regression'), ('like', 'binary')]
@@ -62,9 +68,12 @@ class MovieLens(DataSet):
 
     path: str = ""
     ids: bool = False
+    tfds: str = ""
 
     def __post_init__(self) -> None:
-        if not self.path:
+        if self.tfds and self.path:
+            raise ValueError("give either a path or a configuration of tensorflow-datasets (tfds), not both")
+        if not self.path and not self.tfds:
             raise ValueError(f"path is empty: give the folder with the ratings; {SOURCE}")
 
     def tasks(self) -> tuple[Task, ...]:
@@ -152,12 +161,33 @@ class MovieLens(DataSet):
         return found[0]
 
     def _table(self, name: str, columns: tuple[str, ...]) -> tuple[Path, pd.DataFrame]:
+        if self.tfds:
+            if "tfds" not in self._cache:
+                self._cache["tfds"] = _tables_of(f"movielens/{self.tfds}")
+            return Path("movielens", self.tfds, name), self._cache["tfds"][name]
         path = self._file(name)
         table = read_table(path)
         for column in columns:
             if column not in table.columns:
                 raise ValueError(missing_column(column, table.columns, str(path)))
         return path, table[list(columns)]
+
+
+def _tables_of(name: str) -> dict[str, pd.DataFrame]:
+    """The films and the three splits of a set of tensorflow-datasets, which has one split only."""
+    rows = [
+        (int(row["user_id"]), int(row["movie_id"]), float(row["user_rating"]), int(row["timestamp"]),
+         row["movie_title"].decode(), "|".join(f"{genre:02}" for genre in np.ravel(row["movie_genres"])))
+        for row in examples(name, "train")
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=[*RATING_COLUMNS, "title", "genres"])
+    ordered = table.sort_values(["timestamp", "movieId"], kind="stable")
+    # Eight tenths of each user's ratings, then one, then the rest.
+    rank = ordered.groupby("userId").cumcount()
+    size = ordered.groupby("userId")["rating"].transform("size")
+    part = (rank >= np.floor(0.8 * size)).astype(int) + (rank >= np.floor(0.8 * size) + np.floor(0.1 * size))
+    splits = {split: ordered[part == i][list(RATING_COLUMNS)].sort_index() for i, split in enumerate(DataSet.splits)}
+    return {**splits, "movies": table[list(MOVIE_COLUMNS)].drop_duplicates("movieId")}
 
 
 def _earlier(train: pd.DataFrame, key: str) -> tuple[np.ndarray, np.ndarray]:

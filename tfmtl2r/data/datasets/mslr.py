@@ -6,8 +6,7 @@ import dataclasses
 from typing import Any, ClassVar
 
 from tfmtl2r.data.datasets._base import Scores
-from tfmtl2r.data.datasets._letor import LetorFolder
-from tfmtl2r.data.datasets._tfds import read_tfds
+from tfmtl2r.data.datasets._letor import LetorOrTfds
 from tfmtl2r.data.labels import Grade, Invert, LogGrade, Transform, labels_from_features
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.registry import Card
@@ -37,7 +36,7 @@ LINEAR = ({"name": "ndcg", "k": 10, "gain": "linear"},)
 
 
 @dataclasses.dataclass(frozen=True)
-class MSLR(LetorFolder):
+class MSLR(LetorOrTfds):
     """Documents of a query, 136 features: judged relevance and up to four labels made of features.
 
     Targets: ``relevance`` (0 to 4), ``quality`` (feature 132), ``quality2`` (133), ``clicks`` (134) and ``dwell``
@@ -50,11 +49,11 @@ class MSLR(LetorFolder):
         fold: 1 to 5.
         normalise: zscore, log1p, signed_log1p, quantile_clip or allrank; see ``tfmtl2r.data.normalise``.
         cache_dir: keep the parsed files here; not kept if empty.
+        tfds: read tensorflow-datasets' ``mslr_web`` with this configuration, such as ``10k_fold1``, in place of a path.
         targets: the tasks that the set offers.
         labels: ``graded``: all labels 0 to 4 (132 and 133 by the edges 3, 10, 50, 100; 134 ``min(4, ceil(log1p(c)))``;
             136 the same with log1p(c) / 1.2). ``raw``: as in the file, for regression. ``deepmtl2r``: 255 - 132,
             255 - 133, raw 134 and 136 with softmax loss and linear gain, the protocol of DeepMTL2R's lineage.
-        tfds: read tensorflow-datasets' ``mslr_web`` with this configuration, such as ``10k_fold1``, in place of a path.
 
     Raises:
         ValueError: for an option out of its range, or neither a path nor a configuration.
@@ -67,20 +66,16 @@ class MSLR(LetorFolder):
     """
 
     num_features: ClassVar[int] = 136
+    tfds_name: ClassVar[str] = "mslr_web"
     source: ClassVar[str] = (
         "get MSLR-WEB10K or MSLR-WEB30K from https://www.microsoft.com/en-us/research/project/mslr/ and unpack it"
     )
 
     targets: tuple[str, ...] = tuple(TARGETS)
     labels: str = "graded"
-    tfds: str = ""
 
     def __post_init__(self) -> None:
-        if self.tfds and self.path:
-            raise ValueError("give either a path or a configuration of tensorflow-datasets (tfds), not both")
-        if not self.tfds:
-            super().__post_init__()
-        self._check_options()
+        super().__post_init__()
         object.__setattr__(self, "targets", tuple(self.targets))
         unknown = [target for target in self.targets if target not in TARGETS]
         if unknown or not self.targets or len(set(self.targets)) < len(self.targets):
@@ -105,7 +100,7 @@ class MSLR(LetorFolder):
         return Task(name, kind="regression", loss=loss, metrics=LINEAR)
 
     def _read(self, split: str) -> Lists:
-        lists = read_tfds(f"mslr_web/{self.tfds}", split) if self.tfds else self._letor(split)
+        lists = self._split(split)
         recipe = RECIPES[self.labels]
         labels = {name: (TARGETS[name], recipe[name]) for name in self.targets if name in recipe}
         leave = ENGAGEMENT if {"clicks", "dwell"} & set(labels) else ()
