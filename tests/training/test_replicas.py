@@ -15,16 +15,15 @@ FIRST = ("linear_scalarization", "mgda", "pcgrad", "graddrop", "nash_mtl")
 
 
 def runs():
-    """The first method of every kind in each mode, fast; some well-known ones, slow, since each takes long to trace."""
+    """The first method of every kind in each mode and some well-known ones; slow but for two, since tracing is long."""
     kinds, params = set(), []
     for name in methods.names():
         method = methods.get(name)
         for mode in method.modes if method.needs & {"gram", "rows"} else ("parameters",):
             kind = (method.needs, mode)
-            if kind not in kinds:
-                params.append(pytest.param(name, mode))
-            elif name in FIRST:
-                params.append(pytest.param(name, mode, marks=[pytest.mark.slow]))
+            if kind not in kinds or name in FIRST:
+                fast = kind not in kinds and method.needs == {"gram"}
+                params.append(pytest.param(name, mode, marks=[] if fast else [pytest.mark.slow]))
             kinds.add(kind)
     return params
 
