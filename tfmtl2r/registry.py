@@ -113,13 +113,14 @@ class Registry:
     def options(self, name: str) -> list[Option]:
         """The constructor arguments of a name, in order."""
         constructor = self.constructor(name)
-        signature = inspect.signature(constructor)
-        hints = _hints(constructor)
-        return [
-            Option(p.name, hints.get(p.name, Any), None if p.default is p.empty else p.default)
-            for p in signature.parameters.values()
-            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        ]
+        found: dict[str, Option] = {}
+        for source in _sources(constructor, self.package):
+            hints, signature = _hints(source), inspect.signature(source)
+            for p in signature.parameters.values():
+                if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self":
+                    default = None if p.default is p.empty else p.default
+                    found.setdefault(p.name, Option(p.name, hints.get(p.name, Any), default))
+        return list(found.values())
 
     def get(self, name: str | Mapping[str, Any] | Any, **options: Any) -> Any:
         """Builds a registered thing.
@@ -203,8 +204,22 @@ class Registry:
         return {point.name: point for point in importlib.metadata.entry_points(group=self.package)}
 
 
-def _hints(constructor: Callable[..., Any]) -> dict[str, Any]:
-    target = constructor.__init__ if inspect.isclass(constructor) else constructor
+def _sources(constructor: Callable[..., Any], package: str) -> list[Callable[..., Any]]:
+    """What takes the arguments: a function, or a class's ``__init__`` and, through ``**kwargs``, those of its bases."""
+    if not inspect.isclass(constructor) or dataclasses.is_dataclass(constructor):
+        return [constructor]
+    sources: list[Callable[..., Any]] = []
+    for base in inspect.getmro(constructor):
+        if "__init__" in vars(base) and (base is constructor or base.__module__.startswith(package)):
+            sources.append(vars(base)["__init__"])
+            kinds = {p.kind for p in inspect.signature(sources[-1]).parameters.values()}
+            if inspect.Parameter.VAR_KEYWORD not in kinds:
+                break
+    return sources or [constructor]
+
+
+def _hints(source: Callable[..., Any]) -> dict[str, Any]:
+    target = source.__init__ if inspect.isclass(source) else source  # type: ignore[misc]
     try:
         return inspect.get_annotations(target, eval_str=True)
     except NameError:  # an annotation of a name that is only imported for type checking

@@ -251,7 +251,7 @@ class PairShares(Architecture):
         self.scorers.build((3, None, 8))
 
     def shared(self, features, valid, training):
-        x = self.encode_items(features, valid)
+        x = self.encode_items(features, valid, training)
         return [trunk(x) for trunk in self.trunks]
 
     def heads(self, cut, valid, training):

@@ -9,7 +9,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
-from tfmtl2r.layers.features import Encoder
+from tfmtl2r.layers.features import Encoder, ListEncoder
 from tfmtl2r.layers.items import pack, spread
 from tfmtl2r.schema import Schema
 
@@ -40,10 +40,23 @@ class Architecture(keras.layers.Layer):
 
     A subclass makes its layers in :meth:`connect` and defines :meth:`shared`, :meth:`heads` and
     :meth:`variable_groups`. Scores are logits.
+
+    Args:
+        encoder: ``"transformer"`` lets the items of a list see each other before they are scored, or
+            ``{"name": "transformer", option: value}`` with options of
+            :class:`tfmtl2r.layers.list_attention.ListTransformer`; by default each item is scored alone.
+
+    Raises:
+        ValueError: for another encoder.
     """
 
-    def __init__(self, **kwargs: Any):
+    def __init__(self, encoder: str | dict[str, Any] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
+        described = {"name": encoder} if encoder is None or isinstance(encoder, str) else dict(encoder)
+        name = described.pop("name", None)
+        if name not in (None, "transformer"):
+            raise ValueError(f"encoder must be 'transformer' or None, not {name!r}")
+        self.transformer = described if name else None
         # Features must not be rounded to the compute precision before they are normalised.
         self.autocast = False
         self.tasks: tuple[str, ...] = ()
@@ -63,7 +76,14 @@ class Architecture(keras.layers.Layer):
 
     def make_encoder(self, schema: Schema) -> Any:
         """The layer that turns features into vectors: embeddings shared by all tasks, unless overridden."""
+        if self.transformer is not None:
+            return ListEncoder(schema, self.transformer, dtype=self.dtype_policy)
         return Encoder(schema, dtype=self.dtype_policy)
+
+    @property
+    def list_context(self) -> bool:
+        """Whether an item's scores depend on the other items of its list."""
+        return self.transformer is not None
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
         """The cut: a list of tensors that every path from a shared variable to a task loss crosses.
@@ -142,11 +162,10 @@ class Architecture(keras.layers.Layer):
         context = [f.name for f in self.schema.features if f.context]
         return pack({name: features[name] for name in self.schema.names}, valid, context)
 
-    def encode_items(self, features: dict[str, Any], valid: Any) -> Any:
-        """The real items only, one encoded row each, ``[n, F]``: nothing is spent on padding.
-
-        For architectures that score an item without looking at its list; :meth:`scores_of_items` is the way back.
-        """
+    def encode_items(self, features: dict[str, Any], valid: Any, training: bool) -> Any:
+        """The real items, one encoded row each, ``[n, F]``; :meth:`scores_of_items` is the way back."""
+        if self.list_context:
+            return self.encoder.items(features, valid, training=training)
         return self.encoder(self.items(features, valid))
 
     def scores_of_items(self, stacked: Any, valid: Any) -> dict[str, Any]:

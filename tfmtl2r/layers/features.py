@@ -11,6 +11,8 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.layers.items import pack
+from tfmtl2r.layers.list_attention import ListTransformer
 from tfmtl2r.schema import LOG_OFFSET, Category, Dense, Schema
 
 
@@ -118,6 +120,38 @@ class Encoder(keras.layers.Layer):
         clip = tf.constant([f.clip for f in columns], tf.float32)
         value = (value - tf.constant(mean, tf.float32)) * tf.constant(scale, tf.float32)
         return tf.where(known, tf.clip_by_value(value, -clip, clip), 0.0)
+
+
+class ListEncoder(Encoder):
+    """Items encoded one by one, then by a transformer in which the items of a list see each other.
+
+    Args:
+        schema: a fitted schema.
+        transformer: options of :class:`tfmtl2r.layers.list_attention.ListTransformer`.
+    """
+
+    def __init__(self, schema: Schema, transformer: dict[str, Any], **kwargs: Any):
+        super().__init__(schema, **kwargs)
+        self.transformer = ListTransformer(**transformer, dtype=self.dtype_policy, name="transformer")
+        self.transformer.build((None, None, self.width))
+        self.width = self.transformer.units
+
+    def items(self, features: dict[str, Any], valid: Any, training: bool = False) -> Any:
+        """The real items of all lists, one row each, ``[n, units]``; each has seen its list.
+
+        Args:
+            features: dict of looked-up features.
+            valid: ``bool[B, L]``, n of them True.
+            training: whether dropout is on.
+
+        Raises:
+            ValueError: for plain rows.
+        """
+        if valid is None:
+            raise ValueError("a list encoder needs lists (a batch with list_size): on plain rows leave out "
+                             "encoder='transformer'")
+        seen = self.transformer(self(features, valid=valid), valid, training=training)
+        return pack({"items": seen}, valid)["items"]
 
 
 _TRANSFORMS = {

@@ -1,0 +1,94 @@
+"""DeepMTL2R's ranker: a transformer over the items of a list, then one linear scorer per task or one for all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.mlp import StackedDense
+from tfmtl2r.registry import Card
+from tfmtl2r.schema import Schema
+
+__all__ = ["DeepMTL2R"]
+
+CARD = Card(
+    title="DeepMTL2R (list transformer)",
+    paper="Dong et al. 2026, https://arxiv.org/abs/2602.14519; Pobrotyn et al. 2020, https://arxiv.org/abs/2005.10084",
+    note="Items see their list, so a score depends on what it is ranked with; dear on long lists.",
+)
+HEADS = ("per_task", "shared")
+
+
+class DeepMTL2R(Architecture):
+    """``score_t(i) = w_t . transformer(x_1 .. x_L)_i + b_t``: items of a list attend to each other.
+
+    The defaults are those of DeepMTL2R's published configuration: width 128, 4 pre-norm layers of 4 heads, hidden
+    width 512, dropout .3, no positions.
+
+    Args:
+        heads: ``"per_task"``: a linear scorer for each task. ``"shared"``: one scorer, one ranking, trained against
+            all labels, as the authors' code does.
+        units: width D of the transformer.
+        num_layers: of the transformer.
+        num_heads: of each attention.
+        feedforward: hidden width after each attention.
+        dropout: rate in the transformer.
+        positions: ``"none"``, ``"fixed"`` or ``"learned"``: whether an item's place in the given list is known.
+        max_positions: places that a learned table knows.
+        latent_cross: multiply the item by what the list says of it.
+
+    Raises:
+        ValueError: for an unknown kind of heads, or options that the transformer refuses.
+
+    Differs from the authors' code: Keras' layer normalisation (biased variance, epsilon inside the root), one forward
+    pass for all tasks.
+    """
+
+    def __init__(
+        self,
+        heads: str = "per_task",
+        units: int = 128,
+        num_layers: int = 4,
+        num_heads: int = 4,
+        feedforward: int = 512,
+        dropout: float = 0.3,
+        positions: str = "none",
+        max_positions: int = 240,
+        latent_cross: bool = False,
+    ):
+        transformer = {
+            "name": "transformer", "units": units, "num_layers": num_layers, "num_heads": num_heads,
+            "feedforward": feedforward, "dropout": dropout, "positions": positions, "max_positions": max_positions,
+            "latent_cross": latent_cross,
+        }  # fmt: skip
+        super().__init__(encoder=transformer)
+        if heads not in HEADS:
+            raise ValueError(f"heads must be one of {', '.join(HEADS)}, not {heads!r}")
+        self.per_task = heads == "per_task"
+
+    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+        """Makes the transformer and the scorers."""
+        super().connect(tasks, schema)
+        num = len(self.tasks) if self.per_task else 1
+        self.scorers = StackedDense(num, 1, dtype=self.dtype_policy, name="scorers")
+        self.scorers.build((num, None, self.encoder.width))
+
+    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+        """The items as the transformer leaves them, ``[n, D]``; with one scorer for all, its scores, ``[n, 1]``."""
+        items = self.encode_items(features, valid, training)
+        return [items if self.per_task else self.scorers(items[None])[0]]
+
+    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
+        """A linear scorer per task, or the one score for all."""
+        read = cut[0].copies()
+        return self.scores_of_items(self.scorers(read) if self.per_task else read, valid)
+
+    def variable_groups(self) -> list[Group]:
+        """The transformer belongs to all tasks, and so does the scorer if it is one for all."""
+        tasks = tuple(range(len(self.tasks)))
+        shared, scorers = self.encoder.trainable_variables, self.scorers.trainable_variables
+        if not self.per_task:
+            return [Group(tasks, [*shared, *scorers])]
+        return [Group(tasks, shared), Group(tasks, scorers, stacked=True)]
