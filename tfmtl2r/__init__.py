@@ -19,6 +19,8 @@ _PUBLIC = {
     "Dense": "tfmtl2r.schema",
     "Category": "tfmtl2r.schema",
     "MultiTaskRanker": "tfmtl2r.training.model",
+    "LazyAdam": "tfmtl2r.training.optimizers",
+    "Adagrad": "tfmtl2r.training.optimizers",
     "export": "tfmtl2r.serving.export",
     "load": "tfmtl2r.serving.load",
 }

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import importlib
 import inspect
 import itertools
-from collections.abc import Sequence
+import operator
+import types
+import typing
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import tyro
@@ -47,7 +51,7 @@ def parse(base: type, arguments: Sequence[str], prog: str) -> tuple[Any, dict[st
         options = registry.options(str(name))
         if options:
             made = dataclasses.make_dataclass(
-                f"{registry.resolve(str(name))}", [(o.name, o.annotation, _default(o.default)) for o in options]
+                f"{registry.resolve(str(name))}", [(o.name, _flag(o.annotation), _default(o.default)) for o in options]
             )
             made.__doc__ = f"options of {name}\n\n{_arguments(registry.constructor(str(name)).__doc__ or '')}"
             fields.append((f"{key}_options", Annotated[made, tyro.conf.arg(name=key)],
@@ -74,6 +78,14 @@ def _arguments(docstring: str) -> str:
     start = lines.index("Args:")
     section = itertools.takewhile(lambda line: line.startswith(" "), lines[start + 1:])
     return "\n".join(["Args:", *section])
+
+
+def _flag(annotation: Any) -> Any:
+    """An option's type without the mappings that Python callers may pass: a flag takes the name alone."""
+    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
+        return annotation
+    kept = [t for t in typing.get_args(annotation) if typing.get_origin(t) not in (dict, Mapping)]
+    return functools.reduce(operator.or_, kept)
 
 
 def _default(value: Any) -> Any:

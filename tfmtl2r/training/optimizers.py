@@ -1,0 +1,144 @@
+"""Optimizers that touch only the rows of an embedding table that a step has read.
+
+Keras 3's Adam and Adagrad turn a sparse gradient into a dense one: at ten million rows a step then takes seconds and
+gigabytes. These do the same arithmetic on the rows of the batch, and Keras' own on every other variable.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmtl2r._backend import keras, tf
+
+
+@keras.saving.register_keras_serializable("tfmtl2r")
+class LazyAdam(keras.optimizers.Adam):
+    """Adam that leaves rows without a gradient alone, with their moments.
+
+    ``m <- b1 m + (1 - b1) g``, ``v <- b2 v + (1 - b2) g^2``, ``w <- w - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) +
+    eps)`` for the rows that the batch reads; t counts steps, as in Adam. Dense gradients: Keras' Adam to the bit.
+
+    Args:
+        learning_rate: step size or schedule.
+        beta_1: decay of the first moment.
+        beta_2: decay of the second moment.
+        epsilon: below the fraction line.
+        **kwargs: of ``keras.optimizers.Adam``, but for ``amsgrad``.
+
+    Raises:
+        ValueError: for ``amsgrad``, which needs another moment for every row.
+
+    Kingma and Ba 2015, https://arxiv.org/abs/1412.6980
+
+    >>> table = keras.Variable(tf.ones([4, 2]))
+    >>> slices = tf.IndexedSlices(tf.ones([2, 2]), tf.constant([1, 1]), tf.constant([4, 2]))
+    >>> LazyAdam(0.1).apply([slices], [table])
+    >>> [round(float(w), 4) for w in table[:, 0]]
+    [1.0, 0.9, 1.0, 1.0]
+    """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **kwargs: Any,
+    ):
+        if kwargs.pop("amsgrad", False):
+            raise ValueError("LazyAdam has no amsgrad; use keras.optimizers.Adam where tables are small")
+        kwargs.setdefault("name", "lazy_adam")
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable."""
+        if not isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        rows, gradient = _merged(gradient, variable.dtype)
+        place = self._get_variable_index(variable)
+        first, second = self._momentums[place].value, self._velocities[place].value
+        step = tf.cast(self.iterations.value + 1, variable.dtype)
+        rate = tf.cast(learning_rate, variable.dtype)
+        rate *= tf.sqrt(1 - tf.pow(tf.cast(self.beta_2, variable.dtype), step))
+        rate /= 1 - tf.pow(tf.cast(self.beta_1, variable.dtype), step)
+        m = self.beta_1 * tf.gather(first, rows) + (1 - self.beta_1) * gradient
+        v = self.beta_2 * tf.gather(second, rows) + (1 - self.beta_2) * tf.square(gradient)
+        first.scatter_update(tf.IndexedSlices(m, rows))
+        second.scatter_update(tf.IndexedSlices(v, rows))
+        variable.scatter_sub(tf.IndexedSlices(rate * m / (tf.sqrt(v) + self.epsilon), rows))
+
+
+@keras.saving.register_keras_serializable("tfmtl2r")
+class Adagrad(keras.optimizers.Adagrad):
+    """Adagrad with one accumulator per row of an embedding table: an eighth and less of Adam's memory.
+
+    ``a_r <- a_r + mean_d g_rd^2``, ``w_r <- w_r - lr g_r / sqrt(a_r + eps)`` for the rows that the batch reads. Every
+    other variable has an accumulator per number, as in Keras.
+
+    Args:
+        learning_rate: step size or schedule.
+        initial_accumulator_value: a at the start.
+        epsilon: under the root.
+        **kwargs: of ``keras.optimizers.Adagrad``.
+
+    Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html; by row: Gupta et al. 2014,
+    https://doi.org/10.1145/2661829.2662071
+    """
+
+    def __init__(
+        self, learning_rate: Any = 0.001, initial_accumulator_value: float = 0.1, epsilon: float = 1e-7, **kwargs: Any
+    ):
+        kwargs.setdefault("name", "row_wise_adagrad")
+        super().__init__(learning_rate, initial_accumulator_value, epsilon, **kwargs)
+
+    def build(self, var_list: Any) -> None:
+        """Makes the accumulators."""
+        if self.built:
+            return
+        keras.optimizers.Optimizer.build(self, var_list)
+        start = keras.initializers.Constant(self.initial_accumulator_value)
+        self._accumulators = [
+            self.add_variable((v.shape[0], 1), initializer=start, dtype=v.dtype, name=f"{v.name}_rows")
+            if is_table(v) else self.add_variable_from_reference(v, "accumulator", initializer=start)
+            for v in var_list
+        ]  # fmt: skip
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable."""
+        accumulator = self._accumulators[self._get_variable_index(variable)].value
+        if accumulator.shape == variable.shape and not isinstance(gradient, tf.IndexedSlices):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        rows, gradient = _merged(gradient, variable.dtype)
+        squares = tf.square(gradient)
+        if accumulator.shape != variable.shape:
+            squares = tf.reduce_mean(squares, axis=1, keepdims=True)
+        total = tf.gather(accumulator, rows) + squares
+        accumulator.scatter_update(tf.IndexedSlices(total, rows))
+        step = tf.cast(learning_rate, variable.dtype) * gradient / tf.sqrt(total + self.epsilon)
+        variable.scatter_sub(tf.IndexedSlices(step, rows))
+
+
+def get(optimizer: Any) -> Any:
+    """A Keras optimizer for a name or an optimizer: the names ``adam`` and ``adagrad`` mean those of this module.
+
+    Args:
+        optimizer: a name that Keras knows, its configuration, or an optimizer, which is returned as it is.
+    """
+    ours = {"adam": LazyAdam, "lazy_adam": LazyAdam, "adagrad": Adagrad}
+    name = optimizer.lower() if isinstance(optimizer, str) else None
+    return ours[name]() if name in ours else keras.optimizers.get(optimizer)
+
+
+def is_table(variable: Any) -> bool:
+    """Whether a variable is the table of a Keras ``Embedding``."""
+    return variable.path.split("/")[-1] == "embeddings"
+
+
+def _merged(gradient: Any, dtype: Any) -> tuple[Any, Any]:
+    """The rows that a gradient touches, each once, and their summed gradients ``[rows, ...]``."""
+    if not isinstance(gradient, tf.IndexedSlices):
+        return tf.range(tf.shape(gradient)[0]), tf.cast(gradient, dtype)
+    rows, place = tf.unique(gradient.indices)
+    return rows, tf.math.unsorted_segment_sum(tf.cast(gradient.values, dtype), place, tf.size(rows))
