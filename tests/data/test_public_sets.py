@@ -243,3 +243,38 @@ def test_movielens_on_the_real_files():
     assert sum(part.num_items for part in parts) == 90_478
     assert {f.name: f for f in data.schema().features}["userId"].context
     assert parts[0].columns["genres"].shape == (70_316, 19)
+
+
+def test_movielens_random_protocol(tmp_path):
+    options = folder("movielens", tmp_path)
+    data = datasets.get("movielens", **options, protocol="random", seed=3)
+    parts = [data.lists(split) for split in SPLITS]
+    assert [part.num_items for part in parts] == [96, 12, 12]
+
+    def rows(lists):
+        names = ("userId", "movieId", "rating", "timestamp")
+        return sorted(zip(*(lists.columns[name].tolist() for name in names), strict=True))
+
+    stored = [datasets.get("movielens", **options).lists(split) for split in SPLITS]
+    assert sorted(row for part in parts for row in rows(part)) == sorted(row for part in stored for row in rows(part))
+    again = datasets.get("movielens", **options, protocol="random", seed=3)
+    assert again.lists("test").fingerprint() == parts[2].fingerprint()
+    with pytest.raises(ValueError, match="protocol must be one of time, random"):
+        datasets.get("movielens", **options, protocol="user")
+
+
+def test_movielens_sampled_lists(tmp_path):
+    options = folder("movielens", tmp_path)
+    whole = datasets.get("movielens", **options).lists("train")
+    data = datasets.get("movielens", **options, sampled_lists=3, list_length=5)
+    lists = data.lists("train")
+    assert lists.sizes.tolist() == [5] * 15
+    assert lists.ids[:4].tolist() == ["0#0", "0#1", "0#2", "1#0"]
+    for i, name in enumerate(lists.ids):
+        items = lists.source_rows[5 * i:5 * i + 5]
+        assert len(set(items.tolist())) == 5
+        assert set(lists.columns["userId"][5 * i:5 * i + 5].tolist()) == {int(name.split("#")[0])}
+    assert data.lists("test").num_lists == 5
+    with pytest.raises(ValueError, match="no list has 9 items; the longest has 8"):
+        datasets.get("movielens", **options, sampled_lists=1, list_length=9).lists("train")
+    np.testing.assert_array_equal(whole.sizes, 8)

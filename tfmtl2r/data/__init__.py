@@ -16,6 +16,7 @@ _PUBLIC = {
     "fit_schema": "tfmtl2r.data.fit",
     "batches": "tfmtl2r.data.pipeline",
     "cut_report": "tfmtl2r.data.truncate",
+    "sample_lists": "tfmtl2r.data.sampling",
     "read_letor": "tfmtl2r.data.letor",
     "read_elwc": "tfmtl2r.data.elwc",
     "write_elwc": "tfmtl2r.data.elwc",

@@ -35,6 +35,7 @@ SOURCE = (
 RATING_COLUMNS = ("userId", "movieId", "rating", "timestamp")
 MOVIE_COLUMNS = ("movieId", "title", "genres")
 NO_GENRES = "(no genres listed)"
+PROTOCOLS = ("time", "random")
 PRIOR = 5.0
 """Ratings at the mean that are added to each user and film."""
 
@@ -56,6 +57,12 @@ class MovieLens(DataSet):
         path: a folder with ``train``, ``vali``, ``test`` (``userId,movieId,rating,timestamp``) and ``movies``
             (``movieId,title,genres``) as ``.csv`` or ``.csv.gz``.
         ids: make the user and the film inputs too.
+        protocol: ``time``: the splits as they are, each user's latest ratings last. ``random``: all ratings drawn anew,
+            8 : 1 : 1, as in the DML paper; then a row's statistics may know ratings of a later time.
+        sampled_lists: where above 0, training lists are so many draws of ``list_length`` ratings per user, through
+            TensorFlow Recommenders' ``sample_listwise``, in place of one list with all of them.
+        list_length: of those.
+        seed: of both draws.
         tfds: read tensorflow-datasets' ``movielens`` with this configuration, such as ``100k-ratings``, in place of a
             path.
 
@@ -68,9 +75,15 @@ class MovieLens(DataSet):
 
     path: str = ""
     ids: bool = False
+    protocol: str = "time"
+    sampled_lists: int = 0
+    list_length: int = 10
+    seed: int = 0
     tfds: str = ""
 
     def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
         if self.tfds and self.path:
             raise ValueError("give either a path or a configuration of tensorflow-datasets (tfds), not both")
         if not self.path and not self.tfds:
@@ -129,9 +142,25 @@ class MovieLens(DataSet):
         lists = from_frame(frame, list_id="userId", context=("userId",))
         columns = dict(lists.columns)
         columns["genres"] = genres[columns.pop("film")]
-        return dataclasses.replace(lists, columns=columns)
+        lists = dataclasses.replace(lists, columns=columns)
+        if split == "train" and self.sampled_lists:
+            from tfmtl2r.data.sampling import sample_lists  # it loads TensorFlow Recommenders
+
+            return sample_lists(lists, self.sampled_lists, self.list_length, self.seed)
+        return lists
 
     def _ratings(self, split: str) -> pd.DataFrame:
+        if self.protocol == "time":
+            return self._stored(split)
+        if "drawn" not in self._cache:
+            whole = pd.concat([self._stored(name) for name in self.splits], ignore_index=True)
+            order = np.random.default_rng(self.seed).permutation(len(whole))
+            parts = np.split(order, [int(0.8 * len(order)), int(0.8 * len(order)) + int(0.1 * len(order))])
+            self._cache["drawn"] = {name: whole.iloc[np.sort(part)].reset_index(drop=True)
+                                    for name, part in zip(self.splits, parts, strict=True)}
+        return self._cache["drawn"][split]
+
+    def _stored(self, split: str) -> pd.DataFrame:
         path, table = self._table(split, RATING_COLUMNS)
         odd = ~table["rating"].between(0.5, 5.0)
         if odd.any():

@@ -1,0 +1,75 @@
+"""Ratings and likes of films: a regression and a binary goal on the same data, listwise per user.
+
+    python recipes/movielens.py --data DIR --protocol time --seeds 5
+
+Trains shared-bottom, MMoE, PLE and DML over MMoE for the same number of epochs. ``--protocol time``: each user's latest
+ratings are the test; ``random``: 8 : 1 : 1, as in the DML paper. ``--sampled-lists`` trains on lists drawn from each
+user with TensorFlow Recommenders' sample_listwise, with a listwise loss for likes beside the squared error. Prints the
+rating's RMSE and the like's AUC and NDCG@10 on the test split, mean and standard deviation over seeds; run cards and
+CSV are in runs/movielens-PROTOCOL. What is finished is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+
+import numpy as np
+
+import tfmtl2r
+from tfmtl2r import Task
+from tfmtl2r.experiment import Experiment
+from tfmtl2r.pareto import Sweep
+from tfmtl2r.report import trivial_results
+from tfmtl2r.report.seeds import by_seed, seeds_table, variants, write_csv
+from tfmtl2r.report.tables import show
+
+EXPERTS = {"num_experts": 4, "expert_units": [64], "head_units": [32], "dropout": 0.3}
+ARCHITECTURES = {
+    "shared_bottom": {"units": [64], "head_units": [32], "dropout": 0.3},
+    "mmoe": EXPERTS,
+    "ple": {"expert_units": [64], "head_units": [32], "dropout": 0.3},
+    "dml": {"base": {"name": "mmoe", **EXPERTS}, "head_units": [32], "dropout": 0.3},
+}
+
+
+def main() -> None:
+    """Runs the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--data", required=True, help="folder with train, vali, test and movies as .csv[.gz]")
+    parser.add_argument("--protocol", default="time", choices=["time", "random"])
+    parser.add_argument("--sampled-lists", type=int, default=0, help="lists of 10 drawn from each user; 0: all ratings")
+    parser.add_argument("--ids", action="store_true", help="make user and film inputs")
+    parser.add_argument("--architectures", nargs="+", default=[*ARCHITECTURES], choices=[*ARCHITECTURES])
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--jobs", type=int, default=0, help="processes at a time; as many as CPUs if 0")
+    options = parser.parse_args()
+    data = {"name": "movielens", "path": options.data, "protocol": options.protocol, "ids": options.ids,
+            "sampled_lists": options.sampled_lists}  # fmt: skip
+    # The rating must keep its scale, so its loss is pointwise; who is liked within a user is a matter of order.
+    like = Task("like", kind="binary", loss="softmax" if options.sampled_lists else "bce", metrics=("auc", "ndcg@10"))
+    experiments = [
+        Experiment(
+            name=f"{architecture}-{seed}", data=data, tasks=("rating", like), seed=seed, epochs=options.epochs,
+            architecture={"name": architecture, **ARCHITECTURES[architecture]}, patience=0, batch_size=16,
+            learning_rate=1e-3, telemetry_every=0,
+        )
+        for seed in range(options.seeds) for architecture in options.architectures
+    ]  # fmt: skip
+    name = f"movielens-{options.protocol}" + "-lists" * bool(options.sampled_lists) + "-ids" * options.ids
+    with Sweep(f"runs/{name}", jobs=options.jobs) as sweep:
+        cards = [run.card for run in sweep.run(experiments)]
+    runs = {key.split()[0]: same for key, same in variants(cards).items()}
+    trivial = trivial_results(tfmtl2r.datasets.get(data), "test", ["rating", "like"])
+    for metrics in ({"rating": "mse", "like": "auc"}, {"like": "ndcg@10"}):
+        title = f"MovieLens, {options.protocol}, test"
+        show(seeds_table(runs, metrics, title, baseline=next(iter(runs)), extra=trivial))
+    for key, same in runs.items():
+        error = np.mean([math.sqrt(value) for value in by_seed(same, "rating", "mse").values()])
+        print(f"{key} rating rmse {error:.4f}")
+    print(write_csv(runs, {"rating": "mse", "like": "auc"}, f"runs/{name}/architectures.csv"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Tables over seeds: means, paired differences, grouping, CSV."""
+
+import csv
+import io
+import math
+
+import pytest
+from rich.console import Console
+
+from tfmtl2r.report.run_card import RunCard
+from tfmtl2r.report.seeds import by_seed, paired, seeds_table, variants, write_csv
+
+
+def card(architecture, seed, value, step_ms=2.0):
+    results = {"test": {"click": {"auc": {"value": value, "direction": "max"}}}}
+    config = {"architecture": architecture, "method": "mgda", "seed": seed}
+    return RunCard(name=f"{architecture}-{seed}", config=config, results=results, step_ms=step_ms)
+
+
+RUNS = {
+    "mmoe": [card("mmoe", 0, 0.70), card("mmoe", 1, 0.80)],
+    "ple": [card("ple", 1, 0.83), card("ple", 0, 0.72), card("ple", 5, 0.1)],
+}
+
+
+def text(table):
+    console = Console(file=io.StringIO(), width=120)
+    console.print(table)
+    return console.file.getvalue()
+
+
+def test_differences_are_paired_by_seed():
+    ours, theirs = (by_seed(RUNS[name], "click", "auc") for name in ("ple", "mmoe"))
+    mean, error, seeds = paired(ours, theirs)
+    assert (mean, seeds) == (pytest.approx(0.025), 2)
+    assert error == pytest.approx(0.005)
+    assert math.isnan(paired({0: 1.0}, {1: 1.0})[0])
+
+
+def test_table():
+    shown = text(seeds_table(RUNS, {"click": "auc"}, "AUC", baseline="mmoe",
+                             extra={"random": {"click": {"auc": {"value": 0.5}}}}))
+    assert "0.7500 ± 0.0500" in shown
+    assert "+0.0250 ± 0.0050" in shown
+    assert "0.5000" in shown
+    assert "difference to mmoe" in shown
+
+
+def test_csv(tmp_path):
+    path = write_csv(RUNS, {"click": "auc"}, tmp_path / "new" / "runs.csv")
+    rows = list(csv.reader(path.read_text().splitlines()))
+    assert rows[0] == ["variant", "seed", "click auc", "step_ms"]
+    assert rows[3] == ["ple", "1", "0.83", "2.0"]
+    assert len(rows) == 6
+
+
+def test_groups_are_named_by_what_differs():
+    cards = [card({"name": "dml", "base": "ple"}, 0, 0.7), card({"name": "dml", "base": "ple"}, 1, 0.8),
+             card("mmoe", 0, 0.6)]  # fmt: skip
+    assert {name: len(group) for name, group in variants(cards).items()} == {"dml base=ple": 2, "mmoe": 1}

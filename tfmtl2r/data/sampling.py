@@ -1,0 +1,49 @@
+"""Shorter lists drawn from long ones, for listwise losses on a user's whole history."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r._keras2 import recommenders
+from tfmtl2r.data.lists import Lists
+
+
+def sample_lists(lists: Lists, num_lists: int, list_length: int, seed: int = 0) -> Lists:
+    """Draws lists of equal length from every list, through TensorFlow Recommenders' ``sample_listwise``.
+
+    Items of one drawn list are different ones; lists that are too short are left out.
+
+    Args:
+        lists: such as all ratings of each user.
+        num_lists: drawn from each.
+        list_length: items in each.
+        seed: of the draw.
+
+    Returns:
+        Lists with the ids ``"ID#0"``, ``"ID#1"``, ... in the order of the input.
+
+    Raises:
+        ValueError: for plain rows, numbers below 1, or when every list is too short.
+    """
+    if lists.offsets is None or lists.ids is None:
+        raise ValueError("sampling needs lists, and these are plain rows: give a list id")
+    if num_lists < 1 or list_length < 1:
+        raise ValueError(f"num_lists and list_length must be at least 1, not {num_lists} and {list_length}")
+    enough = lists.sizes >= list_length
+    if not enough.any():
+        raise ValueError(f"no list has {list_length} items; the longest has {int(lists.sizes.max())}")
+    owners = np.repeat(np.arange(lists.num_lists), lists.sizes)
+    # Its names are MovieLens', its arithmetic is not: the row number stands for the film.
+    rows = {"user_id": owners, "movie_title": np.arange(lists.num_items), "user_rating": np.zeros(len(owners))}
+    drawn = recommenders().examples.movielens.sample_listwise(
+        tf.data.Dataset.from_tensor_slices(rows), num_lists, list_length, seed
+    )
+    items = np.concatenate([row["movie_title"] for row in drawn.as_numpy_iterator()])
+    ids = np.array([f"{lists.ids[i]}#{n}" for i in np.flatnonzero(enough) for n in range(num_lists)], object)
+    return dataclasses.replace(
+        lists, columns={name: values[items] for name, values in lists.columns.items()}, ids=ids,
+        offsets=np.arange(len(ids) + 1) * list_length, source_rows=lists.source_rows[items],
+    )

@@ -1,0 +1,126 @@
+"""Runs of several seeds side by side: mean, standard deviation, and differences seed by seed."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from tfmtl2r.report.run_card import RunCard
+
+
+def by_seed(cards: Iterable[RunCard], task: str, metric: str, split: str = "test") -> dict[int, float]:
+    """The value of one metric for every seed.
+
+    Args:
+        cards: runs that differ in the seed.
+        task: name.
+        metric: label, such as ``"ndcg@10"``.
+        split: of the data.
+    """
+    return {int(card.config["seed"]): float(card.results[split][task][metric]["value"]) for card in cards}
+
+
+def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[float, float, int]:
+    """Mean difference over the seeds that both have, its standard error, and how many seeds there are.
+
+    >>> mean, error, seeds = paired({0: 0.75, 1: 0.5}, {0: 0.5, 1: 0.5})
+    >>> mean, error, seeds
+    (0.125, 0.125, 2)
+    """
+    common = sorted(set(ours) & set(theirs))
+    if not common:
+        return float("nan"), float("nan"), 0
+    gaps = np.array([ours[seed] - theirs[seed] for seed in common])
+    error = gaps.std(ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else float("nan")
+    return float(gaps.mean()), float(error), len(gaps)
+
+
+def seeds_table(
+    runs: Mapping[str, Sequence[RunCard]],
+    metrics: Mapping[str, str],
+    title: str,
+    baseline: str | None = None,
+    extra: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+) -> Table:
+    """One row per variant: mean ± standard deviation over seeds, and the paired difference to a baseline below it.
+
+    Args:
+        runs: variant -> its runs, one per seed.
+        metrics: task -> metric.
+        title: above the table.
+        baseline: a variant; differences are left out if None.
+        extra: rows without seeds, name -> task -> metric -> ``{"value"}``, such as trivial rankers.
+    """
+    table = Table(title=title, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for task, metric in metrics.items():
+        table.add_column(f"{task}\n{metric}", justify="right")
+    table.add_column("seeds", justify="right")
+    table.add_column("ms\na step", justify="right")
+    for name, row in (extra or {}).items():
+        cells = [f"{row[t][m]['value']:.4f}" if m in row.get(t, {}) else "" for t, m in metrics.items()]
+        table.add_row(name, *cells, "", "")
+    for name, cards in runs.items():
+        cells = []
+        for task, metric in metrics.items():
+            values = by_seed(cards, task, metric)
+            cell = f"{np.mean(list(values.values())):.4f} ± {np.std(list(values.values())):.4f}"
+            if baseline is not None and name != baseline:
+                gap, error, _ = paired(values, by_seed(runs[baseline], task, metric))
+                cell += f"\n{gap:+.4f} ± {error:.4f}"
+            cells.append(cell)
+        steps = [card.step_ms for card in cards if card.step_ms]
+        table.add_row(name, *cells, str(len(cards)), f"{np.median(steps):.1f}" if steps else "")
+    if baseline is not None:
+        table.caption = f"below: difference to {baseline} seed by seed, ± its standard error"
+    return table
+
+
+def write_csv(runs: Mapping[str, Sequence[RunCard]], metrics: Mapping[str, str], path: str | Path) -> Path:
+    """One line per run: variant, seed, every task's metric, milliseconds per step.
+
+    Args:
+        runs: variant -> its runs.
+        metrics: task -> metric.
+        path: of the file; its folder is made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["variant", "seed", *(f"{task} {metric}" for task, metric in metrics.items()), "step_ms"])
+        for name, cards in runs.items():
+            for card in cards:
+                values = [card.results["test"][task][metric]["value"] for task, metric in metrics.items()]
+                writer.writerow([name, card.config["seed"], *values, card.step_ms])
+    return path
+
+
+def variants(cards: Iterable[RunCard], keys: Sequence[str] = ("architecture", "method")) -> dict[str, list[RunCard]]:
+    """Groups runs by some of their settings; each group is named by those that are not the same in all.
+
+    Args:
+        cards: of runs.
+        keys: settings of an experiment.
+    """
+    cards = list(cards)
+    described = [{key: json.dumps(card.config[key], sort_keys=True) for key in keys} for card in cards]
+    differing = [key for key in keys if len({row[key] for row in described}) > 1] or list(keys[:1])
+    groups: dict[str, list[RunCard]] = {}
+    for card in cards:
+        name = " ".join(_short(card.config[key]) for key in differing)
+        groups.setdefault(name, []).append(card)
+    return groups
+
+
+def _short(setting: Any) -> str:
+    if not isinstance(setting, Mapping):
+        return str(setting)
+    options = [f"{key}={value}" for key, value in setting.items() if key != "name"]
+    return " ".join([str(setting["name"]), *options])
