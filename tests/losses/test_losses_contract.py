@@ -1,5 +1,6 @@
 """What every registered loss promises, whoever wrote it."""
 
+import contextlib
 import json
 
 import numpy as np
@@ -7,11 +8,12 @@ import pytest
 
 from tfmtl2r import losses
 from tfmtl2r._backend import tf
+from tfmtl2r.losses._base import Loss
 
 NAMES = losses.names()
 SEED = (3, 4)
 
-LABELS = np.array([[2, 0, 1, 0, 7], [0, 3, 7, 7, 7], [1, 1, 0, 0, 0]], np.float32)
+LABELS = np.array([[2, 0, 1, 0, 7], [0, 3, 7, 7, 7], [2, 2, 0, 0, 0]], np.float32)
 SCORES = np.array([[0.3, -1.2, 0.8, 0.1, 9], [-0.4, 0.3, 9, 9, 9], [0.2, 0.9, -0.7, 0.5, 1.1]], np.float32)
 VALID = np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1]], bool)
 
@@ -26,7 +28,11 @@ def with_gradient(loss, labels, scores, valid, weights=None, seed=SEED):
     return value.numpy(), weight.numpy(), np.zeros_like(scores) if gradient is None else gradient.numpy()
 
 
-@pytest.fixture(params=NAMES)
+# Sinkhorn's loop takes seconds to trace; the other form of the loss shares its code.
+SLOW = {"neural_ndcg_transposed"}
+
+
+@pytest.fixture(params=[pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in NAMES])
 def loss(request):
     return losses.get(request.param)
 
@@ -180,11 +186,9 @@ def test_a_wrong_shape_is_an_error_with_both_shapes(wrong):
 
 
 def test_labels_are_checked_before_training(loss):
-    loss.validate(np.array([[0.0, 4.0, np.nan, -1.0]]))
+    loss.validate(np.array([[0.0, 2.0, np.nan, -1.0]]))
     with pytest.raises(ValueError, match="a label is infinite"):
         loss.validate(np.array([np.inf]))
-    if loss.grades:
-        with pytest.raises(ValueError, match="a label of 250"):
-            loss.validate(np.array([1.0, 250.0]))
-    else:
-        loss.validate(np.array([250.0]))
+    refuses = loss.exponential_gain() or type(loss).validate is not Loss.validate
+    with pytest.raises(ValueError, match="a label of 250") if refuses else contextlib.nullcontext():
+        loss.validate(np.array([1.0, 250.0]))

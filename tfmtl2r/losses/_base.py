@@ -25,7 +25,7 @@ class Loss:
             (the caller reshapes them to ``[B, 1]``).
         needs_seed: draws random numbers; pass ``seed``, otherwise the same fixed one serves every call.
         relevance: labels are relevance, and a negative one is missing; False where any number is a label.
-        grades: has the gain ``2^y - 1`` always; see :meth:`validate`.
+        grades: has the gain ``2^y - 1`` always; see :meth:`exponential_gain`.
     """
 
     listwise: ClassVar[bool] = True
@@ -88,8 +88,22 @@ class Loss:
         labels = np.asarray(labels, dtype=np.float64)
         if np.isinf(labels).any():
             raise ValueError(f"{type(self).__name__}: a label is infinite; a missing label is NaN")
-        if self.grades or getattr(self, "lambda_weight", None) in ("dcg", "dcg_v2"):
+        if self.exponential_gain():
             ranking.check_grades(labels, type(self).__name__)
+
+    def exponential_gain(self) -> bool:
+        """Whether the gain is ``2^y - 1``, with the options that the loss has."""
+        return self.grades or getattr(self, "lambda_weight", None) in ("dcg", "dcg_v2")
+
+    def refuse_above(self, labels: np.ndarray, highest: float, hint: str) -> None:
+        """Refuses labels that the loss could not tell from ``highest``.
+
+        Raises:
+            ValueError: for a label above ``highest``, with the hint.
+        """
+        found = np.nanmax(np.asarray(labels, dtype=np.float64), initial=-np.inf)
+        if found > highest:
+            raise ValueError(f"{type(self).__name__} met a label of {found:g}, but {hint}")
 
 
 def default_name(kind: str, lists: bool) -> str:
@@ -124,6 +138,13 @@ def mean_over_items(losses: Any, known: Any, weights: Any) -> Any:
     losses = losses if weights is None else losses * weights
     count = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)
     return tf.math.divide_no_nan(tf.reduce_sum(tf.where(known, losses, 0.0), axis=1), count)
+
+
+def ndcg_gains(labels: Any, known: Any, k: int | None = None, gain: str = "exp2") -> Any:
+    """Gains divided by the highest DCG@k of the list, ``float32[B, L]``: NDCG@k is their sum times discounts."""
+    worth = ranking.gains(labels, gain)
+    best = tf.reduce_sum(worth * ranking.expected_discount(labels, known, k), axis=1, keepdims=True)
+    return tf.math.divide_no_nan(worth, best)
 
 
 def list_weight(labels: Any, weights: Any) -> Any:

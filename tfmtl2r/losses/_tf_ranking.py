@@ -100,6 +100,44 @@ class Pairwise(Bridged):
         return {"lambda_weight": WithRanks(inner, ranking.ranks(scores, known, seed))}
 
 
+@dataclasses.dataclass(frozen=True)
+class Sampled(Bridged):
+    """The mean of a loss of TF-Ranking over S copies of the scores with Gumbel noise.
+
+    The copies are ``(s + noise) / gumbel_temperature / t``, which is what :meth:`bridge` gets.
+
+    Args:
+        temperature: t.
+        sample_size: S.
+        gumbel_temperature: divides the noisy scores.
+
+    Raises:
+        ValueError: for a number that is not above 0.
+    """
+
+    needs_seed = True
+    temperature: float = 0.1
+    sample_size: int = 8
+    gumbel_temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        positive(self, "sample_size", "gumbel_temperature")
+
+    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        size = tf.shape(scores)
+        noisy = scores[None] + ranking.gumbel(size[0], size[1], seed, self.sample_size)
+        noisy /= self.gumbel_temperature * self.temperature
+
+        def copies(x: Any) -> Any:
+            return None if x is None else tf.tile(x, [self.sample_size, 1])
+
+        known = copies(known)
+        noisy = from_top(tf.reshape(noisy, [self.sample_size * size[0], size[1]]), known)
+        each = self.bridge(copies(labels), noisy, known, copies(weights), seed)
+        return tf.reduce_mean(tf.reshape(each, [self.sample_size, size[0]]), axis=0)
+
+
 class WithRanks:
     """Lambda weights at given ranks, instead of the ones that TF-Ranking finds with ties shuffled anew each time."""
 
@@ -132,27 +170,3 @@ def dcg_labels(labels: Any, scores: Any, known: Any, seed: Any) -> Any:
     """Labels as gain times discount at the present rank: what lambda weights make of the target of a softmax."""
     worth = lambda_weights("dcg").individual_weights(labels, ranking.ranks(scores, known, seed))
     return tf.where(known, worth, 0.0)
-
-
-def over_samples(loss: Bridged, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
-    """The mean of a bridged loss over copies ``(scores + noise) / gumbel_temperature`` of the scores.
-
-    Args:
-        loss: with the options ``sample_size`` S and ``gumbel_temperature``.
-        labels: with the rest, clean input ``[B, L]`` as in ``compute``.
-
-    Returns:
-        ``float32[B]``.
-    """
-    samples: int = loss.sample_size  # type: ignore[attr-defined]
-    size = tf.shape(scores)
-    noisy = scores[None] + ranking.gumbel(size[0], size[1], seed, samples)
-    noisy /= loss.gumbel_temperature * loss.temperature  # type: ignore[attr-defined]
-
-    def copies(x: Any) -> Any:
-        return None if x is None else tf.tile(x, [samples, 1])
-
-    known = copies(known)
-    noisy = from_top(tf.reshape(noisy, [samples * size[0], size[1]]), known)
-    each = loss.bridge(copies(labels), noisy, known, copies(weights), seed)
-    return tf.reduce_mean(tf.reshape(each, [samples, size[0]]), axis=0)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-from tfmtl2r.losses._base import positive
-from tfmtl2r.losses._tf_ranking import Bridged, over_samples
+from tfmtl2r.losses._tf_ranking import Sampled
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -20,16 +18,11 @@ __all__ = ["GumbelApproxNDCG"]
 
 
 @dataclasses.dataclass(frozen=True)
-class GumbelApproxNDCG(Bridged):
+class GumbelApproxNDCG(Sampled):
     """The mean of ApproxNDCG over S copies of the scores with Gumbel noise: ``(s + noise) / gumbel_temperature``.
 
-    Args:
-        temperature: of the approximate ranks, see ``approx_ndcg``.
-        sample_size: S.
-        gumbel_temperature: divides the noisy scores.
-
-    Raises:
-        ValueError: for a number that is not above 0.
+    Args: ``temperature`` (of the approximate ranks, see ``approx_ndcg``), ``sample_size`` (S) and
+        ``gumbel_temperature``, see :class:`~tfmtl2r.losses._tf_ranking.Sampled`.
 
     >>> args = [[1.0, 0.0]], [[0.0, 0.0]], [[True, True]]
     >>> loss, weight = GumbelApproxNDCG(sample_size=512).per_list(*args, seed=(0, 1))
@@ -43,14 +36,3 @@ class GumbelApproxNDCG(Bridged):
     impl = "ApproxNDCGLoss"
     offset = 1.0
     grades = True
-    needs_seed = True
-    temperature: float = 0.1
-    sample_size: int = 8
-    gumbel_temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self, "sample_size", "gumbel_temperature")
-
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
-        return over_samples(self, labels, scores, known, weights, seed)

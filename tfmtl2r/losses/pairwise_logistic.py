@@ -1,4 +1,4 @@
-"""Logistic loss of ordered pairs (RankNet; LambdaLoss with lambda weights)."""
+"""Logistic loss of ordered pairs, TF-Ranking's (as in RankNet; with lambda weights as in LambdaLoss)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfmtl2r.registry import Card
 CARD = Card(
     title="Pairwise logistic",
     paper="Burges et al., Learning to Rank using Gradient Descent, ICML 2005, https://doi.org/10.1145/1102351.1102363",
-    aliases=("pairwise_logistic_loss", "ranknet"),
+    aliases=("pairwise_logistic_loss",),
     note="lambda_weight='dcg' makes it LambdaLoss",
 )
 __all__ = ["PairwiseLogistic"]

@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r import ranking
-from tfmtl2r.losses._base import has_order, positive
-from tfmtl2r.losses._tf_ranking import Bridged, WithRanks, lambda_weights, over_samples
+from tfmtl2r.losses._base import has_order
+from tfmtl2r.losses._tf_ranking import Sampled, WithRanks, lambda_weights
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -21,20 +21,15 @@ __all__ = ["YetiLogistic"]
 
 
 @dataclasses.dataclass(frozen=True)
-class YetiLogistic(Bridged):
+class YetiLogistic(Sampled):
     """Mean logistic loss of the ordered pairs that are neighbours, over S copies of the scores with Gumbel noise.
 
     With ``z = (s + noise) / gumbel_temperature / t``: the mean over the pairs with ``y_i > y_j`` and
     ``|rank_i - rank_j| = 1`` of ``log(1 + exp(-(z_i - z_j)))``, weighed by the difference of their gains
     ``2^y - 1``; then the mean over the copies.
 
-    Args:
-        temperature: t.
-        sample_size: S.
-        gumbel_temperature: divides the noisy scores.
-
-    Raises:
-        ValueError: for a number that is not above 0.
+    Args: ``temperature`` (t), ``sample_size`` (S) and ``gumbel_temperature``, see
+        :class:`~tfmtl2r.losses._tf_ranking.Sampled`.
 
     >>> loss, weight = YetiLogistic().per_list([[1.0, 0.0]], [[90.0, 0.0]], [[True, True]])
     >>> round(float(loss[0]), 4)
@@ -45,20 +40,9 @@ class YetiLogistic(Bridged):
 
     impl = "PairwiseLogisticLoss"
     grades = True
-    needs_seed = True
-    temperature: float = 0.1
-    sample_size: int = 8
-    gumbel_temperature: float = 1.0
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        positive(self, "sample_size", "gumbel_temperature")
 
     def counts(self, labels: Any, known: Any) -> Any:
         return has_order(labels, known)
-
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
-        return over_samples(self, labels, scores, known, weights, seed)
 
     def arguments(self, scores: Any, known: Any, seed: Any) -> dict[str, Any]:
         return {"lambda_weight": WithRanks(lambda_weights("yeti"), ranking.ranks(scores, known, seed))}

@@ -1,0 +1,207 @@
+"""NeuralSort's soft permutation, scaled to be doubly stochastic, with memory that stays bounded for long lists.
+
+The matrix is ``P[r, i] = softmax_i(((n + 1 - 2 r) s_i - sum_j |s_i - s_j|) / t)``: rank r by item i, over the n items
+of a list. Sinkhorn's iteration divides columns and rows by their sums in turn, which comes to ``diag(u) Q diag(v)`` for
+the matrix Q that it started from: so only the vectors u and v are kept for each iteration, the matrix is made anew in
+blocks of rows wherever it is multiplied (or once, where it is one block), and the gradient runs the iterations
+backwards on vectors. The gradient with respect to the matrix is a sum of outer products, taken block by block too.
+
+Source: Grover et al., ICLR 2019, https://arxiv.org/abs/1903.08850; Sinkhorn, 1964.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+from tfmtl2r._backend import tf
+from tfmtl2r.losses import _pairs
+
+
+def placed(scores: Any, known: Any, discounts: Any, gains: Any, transposed: bool, iterations: int, close: float) -> Any:
+    """``sum_{r, i} discounts_r P'[r, i] gains_i`` with the scaled matrix P', ``float32[B]``.
+
+    P' is ``scale(P)``, or the transpose of ``scale(P^T)``. ``scale`` divides columns, then rows by their sums until all
+    columns sum to 1, and at last those columns that still sum to more: no row or column of P' exceeds 1, so that DCG
+    cannot exceed its maximum where iterations ran out.
+
+    Args:
+        scores: ``float32[B, L]``, divided by the temperature; the gradient goes to them alone.
+        known: ``bool[B, L]``.
+        discounts: ``float32[L]``, by rank.
+        gains: ``float32[B, L]``, by item.
+        transposed: which of the two.
+        iterations: at most that many.
+        close: how far from 1 a sum may be.
+    """
+    discounts = tf.where(_ranks_of(known), discounts, 0.0)
+    distances = distances_to_all(scores, known)
+    return _compiled(transposed)(scores, distances, known, discounts, gains, iterations, close)
+
+
+@functools.cache
+def _compiled(transposed: bool) -> Any:
+    """The product as one function for all shapes: hundreds of small steps are slow one by one in eager code."""
+
+    def product(
+        scores: Any, distances: Any, known: Any, discounts: Any, gains: Any, iterations: Any, close: Any
+    ) -> Any:
+        @tf.custom_gradient
+        def value(scores: Any, distances: Any) -> Any:
+            matrix = _SoftPermutation(scores, distances, known)
+            product = _ScaledProduct(matrix, transposed, iterations, close)
+            found, history = product.forward(*((gains, discounts) if transposed else (discounts, gains)))
+
+            def gradient(upstream: Any) -> Any:
+                by_scores, by_distances = matrix.pull_back(*product.backward(history))
+                return upstream[:, None] * by_scores, upstream[:, None] * by_distances
+
+            return found, gradient
+
+        return value(scores, distances)
+
+    items, flags = tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None, None], tf.bool)
+    signature = [items, items, flags, items, items, tf.TensorSpec([], tf.int32), tf.TensorSpec([], tf.float32)]
+    return tf.function(product, input_signature=signature, autograph=False)
+
+
+def distances_to_all(scores: Any, known: Any) -> Any:
+    """``sum_j |s_i - s_j|`` over the known items j, ``float32[B, L]``, from sorted scores: O(L log L).
+
+    >>> distances_to_all(tf.constant([[1.0, 3.0, 0.0, 9.0]]), [[True, True, True, False]]).numpy().tolist()
+    [[3.0, 5.0, 4.0, 0.0]]
+    """
+    # Differences of running sums lose digits: float64 keeps what float32 would not.
+    wide = tf.where(known, tf.cast(scores, tf.float64), 0.0)
+    keys = tf.where(known, tf.stop_gradient(wide), tf.float64.max)
+    order = tf.argsort(keys, axis=1)
+    ascending = tf.gather(keys, order, batch_dims=1)
+    below = tf.searchsorted(ascending, keys, side="left")
+    upto = tf.searchsorted(ascending, keys, side="right")
+    running = tf.pad(tf.cumsum(tf.gather(wide, order, batch_dims=1), axis=1), [[0, 0], [1, 0]])
+    lower, least_higher = (tf.gather(running, index, batch_dims=1) for index in (below, upto))
+    higher = running[:, -1:] - least_higher
+    count = tf.reduce_sum(tf.cast(known, tf.int32), axis=1, keepdims=True)
+    lead = tf.cast(below - (count - upto), tf.float64)
+    return tf.where(known, tf.cast(lead * wide - lower + higher, tf.float32), 0.0)
+
+
+class _SoftPermutation:
+    """NeuralSort's matrix P of ``[B]`` lists: ranks in rows, items in columns, zeros for what is not known."""
+
+    def __init__(self, scores: Any, distances: Any, known: Any):
+        self.scores, self.distances, self.known = scores, distances, known
+        self.shape = tf.shape(scores)
+        self.ranks = _ranks_of(known)
+        count = tf.reduce_sum(tf.cast(known, tf.float32), axis=1, keepdims=True)
+        self.slopes = count + 1.0 - 2.0 * tf.range(1.0, tf.cast(self.shape[1], tf.float32) + 1.0)
+        self.single = _pairs.block_rows(self.shape[0], self.shape[1]) >= self.shape[1]
+        # In one block, the matrix is made once; else it has no rows here.
+        self.whole = self._made((0, tf.where(self.single, self.shape[1], 0)))
+
+    def rows(self, block: Any) -> Any:
+        """A block of rows, ``[B, C, L]``."""
+        return tf.cond(self.single, lambda: self.whole, lambda: self._made(block))
+
+    def _made(self, block: Any) -> Any:
+        slopes = _pairs.rows_of(self.slopes, block)[:, :, None]
+        logits = slopes * self.scores[:, None, :] - self.distances[:, None, :]
+        # A finite low number: a row without an item would be 0 / 0.
+        logits = tf.where(self.known[:, None, :], logits, tf.float32.min)
+        return tf.where(_pairs.rows_of(self.ranks, block)[:, :, None], tf.nn.softmax(logits), 0.0)
+
+    def by_item(self, x: Any) -> Any:
+        """``P x``: ``[B, L]`` by item to ``[B, L]`` by rank."""
+
+        def multiply(block: Any, result: Any) -> Any:
+            return (result + _pairs.at_rows(tf.linalg.matvec(self.rows(block), x), block, self.shape[1]),)
+
+        return _pairs.over_blocks(self.shape, multiply, (tf.zeros_like(x),))[0]
+
+    def by_rank(self, x: Any) -> Any:
+        """``P^T x``: ``[B, L]`` by rank to ``[B, L]`` by item."""
+
+        def multiply(block: Any, result: Any) -> Any:
+            return (result + tf.linalg.matvec(self.rows(block), _pairs.rows_of(x, block), transpose_a=True),)
+
+        return _pairs.over_blocks(self.shape, multiply, (tf.zeros_like(x),))[0]
+
+    def pull_back(self, by_rank: Any, by_item: Any) -> Any:
+        """The gradients of scores and distances, given that of P as ``sum_k by_rank[r, k] by_item[i, k]``.
+
+        Args:
+            by_rank: ``[B, L, K]``.
+            by_item: ``[B, L, K]``.
+        """
+
+        def pull(block: Any, scores: Any, distances: Any) -> Any:
+            rows = self.rows(block)
+            change = tf.matmul(_pairs.rows_of(by_rank, block), by_item, transpose_b=True)
+            change = rows * (change - tf.reduce_sum(rows * change, axis=2, keepdims=True))
+            slopes = _pairs.rows_of(self.slopes, block)
+            scores += tf.linalg.matvec(change, slopes, transpose_a=True)
+            return scores, distances - tf.reduce_sum(change, axis=1)
+
+        zero = tf.zeros_like(self.scores)
+        return _pairs.over_blocks(self.shape, pull, (zero, zero))
+
+
+class _ScaledProduct:
+    """``left^T scale(Q) right`` where Q is P, or its transpose; and its gradient with respect to P."""
+
+    def __init__(self, matrix: _SoftPermutation, transposed: bool, iterations: Any, close: Any):
+        self.transposed, self.iterations, self.close = transposed, iterations, close
+        self.times, self.times_transposed = matrix.by_item, matrix.by_rank
+        if transposed:
+            self.times, self.times_transposed = self.times_transposed, self.times
+
+    def forward(self, left: Any, right: Any) -> Any:
+        """The product ``[B]``, and what :meth:`backward` takes."""
+        ones = tf.ones_like(left)
+        rows, columns = (tf.TensorArray(tf.float32, 0, True, clear_after_read=False) for _ in range(2))
+
+        def scale(step: Any, sums: Any, _: Any, rows: Any, columns: Any) -> Any:
+            column = tf.math.reciprocal_no_nan(sums)
+            row = tf.math.reciprocal_no_nan(self.times(column))
+            sums = self.times_transposed(row)
+            gap = tf.reduce_max(tf.where(sums > 0, tf.abs(column * sums - 1.0), 0.0))
+            return step + 1, sums, gap, rows.write(step + 1, row), columns.write(step, column)
+
+        start = (0, self.times_transposed(ones), float("inf"), rows.write(0, ones), columns)
+        steps, sums, _, rows, columns = tf.while_loop(
+            lambda step, sums, gap, *_: (step < self.iterations) & (gap > self.close), scale, start
+        )
+        rows, columns = rows.stack(), columns.stack()
+        column = tf.minimum(columns[-1], tf.math.reciprocal_no_nan(sums))
+        placed = self.times(column * right)
+        value = tf.reduce_sum(left * rows[-1] * placed, axis=1)
+        return value, (left, right, rows, columns, steps, column, placed)
+
+    def backward(self, history: Any) -> Any:
+        """The gradient with respect to P as factors ``[B, L, K]`` by rank and by item."""
+        left, right, rows, columns, steps, column, placed = history
+        by_column = right * self.times_transposed(left * rows[-1])
+        cut = column < columns[-1]
+        by_sums = tf.where(cut, -tf.square(column) * by_column, 0.0)
+        by_row = left * placed + self.times(by_sums)
+        firsts, seconds = (tf.TensorArray(tf.float32, 2 * steps, element_shape=left.shape) for _ in range(2))
+
+        def unscale(step: Any, by_row: Any, by_column: Any, firsts: Any, seconds: Any) -> Any:
+            # The sums of rows, then those of columns, that iteration `step` divided by.
+            by_rows = -tf.square(rows[step + 1]) * by_row
+            by_columns = -tf.square(columns[step]) * (by_column + self.times_transposed(by_rows))
+            firsts = firsts.write(2 * step, by_rows).write(2 * step + 1, rows[step])
+            seconds = seconds.write(2 * step, columns[step]).write(2 * step + 1, by_columns)
+            return step - 1, self.times(by_columns), tf.zeros_like(by_column), firsts, seconds
+
+        start = (steps - 1, by_row, tf.where(cut, 0.0, by_column), firsts, seconds)
+        *_, firsts, seconds = tf.while_loop(lambda step, *_: step >= 0, unscale, start)
+        first = tf.concat([firsts.stack(), [left * rows[-1], rows[-1]]], axis=0)
+        second = tf.concat([seconds.stack(), [column * right, by_sums]], axis=0)
+        factors = tf.transpose(first, [1, 2, 0]), tf.transpose(second, [1, 2, 0])
+        return factors[::-1] if self.transposed else factors
+
+
+def _ranks_of(known: Any) -> Any:
+    """Which ranks a list has, ``bool[B, L]``: the first n of n known items."""
+    return tf.sequence_mask(tf.reduce_sum(tf.cast(known, tf.int32), axis=1), tf.shape(known)[1])

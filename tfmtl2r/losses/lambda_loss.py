@@ -1,0 +1,124 @@
+"""LambdaLoss: logistic loss of pairs, weighed by what their order is worth in NDCG."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any
+
+from tfmtl2r import ranking
+from tfmtl2r._backend import tf
+from tfmtl2r.losses import _pairs
+from tfmtl2r.losses._base import Loss, has_order, ndcg_gains, positive
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="LambdaLoss",
+    paper="Wang et al., The LambdaLoss Framework for Ranking Metric Optimization, CIKM 2018, "
+    "https://doi.org/10.1145/3269206.3271784",
+    note="seven weighings; with k a list whose first k items are all of one label has nothing to learn from",
+)
+__all__ = ["LambdaLoss"]
+NDCG_WEIGHINGS = ("ndcg_loss1", "ndcg_loss2", "lambda_rank", "ndcg_loss2pp")
+WEIGHINGS = (*NDCG_WEIGHINGS, "ranknet", "label_diff", "squared_label_diff")
+REDUCTIONS = ("mean", "sum")
+
+
+@dataclasses.dataclass(frozen=True)
+class LambdaLoss(Loss):
+    """``loss[b] = - sum or mean over pairs of w_ij log2(sigmoid(sigma (s_i - s_j)))``.
+
+    The pairs have ``y_i > y_j`` and ranks ``r_i, r_j <= k`` by the present scores. With the gains
+    ``G_i = (2^y_i - 1) / maxDCG@k``, the discounts ``1 / D_i = 1 / log2(1 + r_i)`` and ``d = |r_i - r_j|``:
+
+    ======================  ==================================================================
+    weighing                w_ij
+    ======================  ==================================================================
+    ``ranknet``             1
+    ``ndcg_loss1``          ``G_i / D_i``, over all pairs of two items, whatever their labels
+    ``ndcg_loss2``          ``|1 / log2(1 + d) - 1 / log2(2 + d)| |G_i - G_j|``
+    ``lambda_rank``         ``|1 / D_i - 1 / D_j| |G_i - G_j|``
+    ``ndcg_loss2pp``        ``mu`` times that of ``ndcg_loss2``, plus that of ``lambda_rank``
+    ``label_diff``          ``|y_i - y_j|``
+    ``squared_label_diff``  ``|y_i^2 - y_j^2|``
+    ======================  ==================================================================
+
+    Weights carry no gradient; ranks break ties by ``seed``. A list counts if its labels differ. Item weights multiply
+    the pairs of the better item, which is i. Long lists go in blocks, see :mod:`~tfmtl2r.losses._pairs`.
+
+    Args:
+        weighing: see the table.
+        k: the cutoff; None for whole lists. A list without a pair in its first k costs 0.
+        sigma: steepness.
+        mu: of ``ndcg_loss2pp``.
+        reduction: over the pairs of a list: ``"mean"`` (divides by their number, not by their weights) or ``"sum"``.
+
+    Raises:
+        ValueError: for an unknown weighing or reduction, or a number that is not above 0.
+
+    >>> args = [[1.0, 0.0]], [[0.0, 0.0]], [[True, True]]
+    >>> float(LambdaLoss("ranknet").per_list(*args)[0][0])  # - log2(1/2)
+    1.0
+    >>> round(float(LambdaLoss("lambda_rank").per_list(*args)[0][0]), 4)  # 1 - 1 / log2(3)
+    0.3691
+
+    Source: see ``CARD``; Dong et al., DeepMTL2R, 2026, https://arxiv.org/abs/2602.14519, for the set of weighings.
+    Differs from the authors' code: means and sums are those of a list, not of a batch, and never 0 / 0; a probability
+    has no floor of 1e-10, below which the gradient is 0; ``ndcg_loss1`` leaves out the "pairs" of an item with itself,
+    which have no gradient and cost most where the order is best.
+    """
+
+    needs_seed = True
+    weighing: str = "ndcg_loss2pp"
+    k: int | None = None
+    sigma: float = 1.0
+    mu: float = 10.0
+    reduction: str = "mean"
+
+    def __post_init__(self) -> None:
+        positive(self, "k", "sigma", "mu")
+        for option, known in (("weighing", WEIGHINGS), ("reduction", REDUCTIONS)):
+            value = getattr(self, option)
+            if value not in known:
+                raise ValueError(f"LambdaLoss: {option} must be one of {', '.join(known)}, not {value!r}")
+
+    def exponential_gain(self) -> bool:
+        return self.weighing in NDCG_WEIGHINGS
+
+    def counts(self, labels: Any, known: Any) -> Any:
+        return has_order(labels, known)
+
+    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        items = _pairs.items_of(labels, known, weights)
+        items["rank"] = tf.cast(ranking.ranks(scores, known, seed), tf.float32)
+        if self.exponential_gain():
+            items["gain"] = ndcg_gains(labels, known, self.k)
+        total, pairs = _pairs.sums(scores, items, self._pairs, _pairs.logistic(self.sigma))
+        total /= math.log(2.0)
+        return tf.math.divide_no_nan(total, pairs) if self.reduction == "mean" else total
+
+    def _pairs(self, i: dict[str, Any], j: dict[str, Any]) -> tuple[Any, Any]:
+        """Which items form pairs, and their weights."""
+        if self.weighing == "ndcg_loss1":
+            there = (i["rank"] != j["rank"]) & i["known"] & j["known"]
+        else:
+            there = _pairs.ordered(i, j)
+        if self.k is not None:
+            there &= tf.maximum(i["rank"], j["rank"]) <= self.k
+        return there, i["weights"] * self._weight(i, j)
+
+    def _weight(self, i: dict[str, Any], j: dict[str, Any]) -> Any:
+        if not self.exponential_gain():
+            by_labels = _pairs.LABEL_WEIGHINGS[None if self.weighing == "ranknet" else self.weighing]
+            return by_labels(i["labels"], j["labels"])
+        discount = ranking.discounts(i["rank"])
+        if self.weighing == "ndcg_loss1":
+            return i["gain"] * discount
+        worth = 0.0
+        if self.weighing != "ndcg_loss2":
+            worth = tf.abs(discount - ranking.discounts(j["rank"]))
+        if self.weighing != "lambda_rank":
+            apart = tf.maximum(tf.abs(i["rank"] - j["rank"]), 1.0)
+            share = ranking.discounts(apart) - ranking.discounts(apart + 1.0)
+            worth += share if self.weighing == "ndcg_loss2" else self.mu * share
+        return worth * tf.abs(i["gain"] - j["gain"])

@@ -1,0 +1,37 @@
+"""One minus NDCG with a doubly stochastic soft permutation in place of sorting."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfmtl2r.losses._neural_ndcg import NeuralSorted
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="NeuralNDCG",
+    paper="Pobrotyn and Bialobrzeski, NeuralNDCG: Direct Optimisation of a Ranking Metric via Differentiable "
+    "Relaxation of Sorting, 2021, https://arxiv.org/abs/2102.07831",
+    aliases=("neural_ndcg_loss",),
+    note="up to 50 passes over the pairs of a list; a low temperature follows NDCG closely, with small gradients",
+)
+__all__ = ["NeuralNDCG"]
+
+
+@dataclasses.dataclass(frozen=True)
+class NeuralNDCG(NeuralSorted):
+    """``loss[b] = 1 - sum_{r <= k} 1 / log2(1 + r) sum_i P'[r, i] g(y_i) / maxDCG@k``: gains are sorted softly.
+
+    ``P' = scale(P)`` is NeuralSort's matrix P of the scores after Sinkhorn's scaling of columns and rows in turn. Item
+    weights multiply the list's loss by their mean, weighed by label. Long lists go in blocks, see
+    :mod:`~tfmtl2r.losses._neural_sort`.
+
+    Args: ``temperature``, ``k``, ``gain`` and ``iterations``, see
+        :class:`~tfmtl2r.losses._neural_ndcg.NeuralSorted`.
+
+    >>> loss, weight = NeuralNDCG().per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
+    >>> round(float(loss[0]), 4)  # 1 - (1 + 1 / log2(3)) / 2
+    0.1845
+
+    Source: see ``CARD``. Differs from the authors' code: an item that is placed more than once where iterations ran
+    out is scaled down, so that the loss is >= 0; the variant with noise is left out.
+    """

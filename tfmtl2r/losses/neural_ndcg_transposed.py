@@ -1,0 +1,38 @@
+"""One minus NDCG with soft discounts of items in place of sorted gains."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfmtl2r.losses._neural_ndcg import NeuralSorted
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="NeuralNDCG, transposed",
+    paper="Pobrotyn and Bialobrzeski, NeuralNDCG: Direct Optimisation of a Ranking Metric via Differentiable "
+    "Relaxation of Sorting, 2021, https://arxiv.org/abs/2102.07831",
+    aliases=("neural_ndcg_transposed_loss",),
+    note="the same as neural_ndcg wherever the scaling converges; else every item is placed exactly once",
+)
+__all__ = ["NeuralNDCGTransposed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class NeuralNDCGTransposed(NeuralSorted):
+    """``loss[b] = 1 - sum_i g(y_i) sum_{r <= k} P'[i, r] / log2(1 + r) / maxDCG@k``: items get expected discounts.
+
+    ``P' = scale(P^T)``, the transposed matrix of NeuralSort after Sinkhorn's scaling. The scaled matrix is unique, so
+    this is ``neural_ndcg`` wherever the scaling converges; where iterations run out, here each item has all its mass,
+    and a rank may hold less than one item. Item weights and long lists as there.
+
+    Args: ``temperature``, ``k``, ``gain`` and ``iterations``, see
+        :class:`~tfmtl2r.losses._neural_ndcg.NeuralSorted`.
+
+    >>> loss, weight = NeuralNDCGTransposed(k=1).per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
+    >>> round(float(loss[0]), 4)  # 1 - 1/2
+    0.5
+
+    Source: see ``CARD``; differs from the authors' code as ``neural_ndcg`` does.
+    """
+
+    transposed = True

@@ -1,0 +1,57 @@
+"""Root of the mean squared error of a list."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmtl2r._backend import tf
+from tfmtl2r.losses._base import Loss, mean_over_items, positive
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="Pointwise root mean squared error",
+    paper="Pobrotyn et al., Context-Aware Learning to Rank with Self-Attention, 2020, https://arxiv.org/abs/2005.10084",
+    aliases=("rmse",),
+    note="every list pulls alike, however wrong it is; any number is a label; on plain rows it is the absolute error",
+)
+__all__ = ["PointwiseRMSE"]
+
+
+@dataclasses.dataclass(frozen=True)
+class PointwiseRMSE(Loss):
+    """``loss[b] = sqrt(1/n sum_i (y_i - levels s_i)^2)`` over n labelled items.
+
+    A list with a labelled item counts. The gradient of a perfect list is 0. Item weights multiply the residuals.
+
+    Args:
+        levels: unit of the scores in labels: the number of grades where scores are to lie between 0 and 1.
+
+    Raises:
+        ValueError: for levels that are not above 0.
+
+    >>> loss, weight = PointwiseRMSE(levels=2.0).per_list([[3.0, 0.0]], [[0.0, 2.0]], [[True, True]])
+    >>> round(float(loss[0]), 4)  # sqrt((9 + 16) / 2)
+    3.5355
+
+    Source: see ``CARD``.
+    """
+
+    listwise = False
+    relevance = False
+    levels: float = 1.0
+
+    def __post_init__(self) -> None:
+        positive(self, "levels")
+
+    def counts(self, labels: Any, known: Any) -> Any:
+        return tf.reduce_any(known, axis=1)
+
+    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        residuals = labels - self.levels * scores
+        if weights is not None:
+            residuals *= weights
+        squared = mean_over_items(tf.square(residuals), known, None)
+        # The derivative of the root at 0 is infinite, and infinity times 0 is not a number.
+        perfect = squared <= 0.0
+        return tf.where(perfect, 0.0, tf.sqrt(tf.where(perfect, 1.0, squared)))

@@ -1,0 +1,63 @@
+"""Logistic loss of ordered pairs, plain or by the difference of their labels."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmtl2r.losses import _pairs
+from tfmtl2r.losses._base import Loss, has_order, positive
+from tfmtl2r.registry import Card
+
+CARD = Card(
+    title="RankNet",
+    paper="Burges et al., Learning to Rank using Gradient Descent, ICML 2005, https://doi.org/10.1145/1102351.1102363",
+    note="pairwise_logistic with bounded memory; label differences here weigh pairs without being normalised",
+)
+__all__ = ["RankNet"]
+
+
+@dataclasses.dataclass(frozen=True)
+class RankNet(Loss):
+    """Mean over the pairs of a list with ``y_i > y_j`` of ``w_ij log(1 + exp(-(s_i - s_j) / t))``.
+
+    The mean divides by the number of pairs, so that weights make a difference between lists too, where
+    ``pairwise_logistic`` with lambda weights divides by their sum. A list counts if its labels differ. Item weights
+    multiply the pairs of the better item. Long lists go in blocks, see :mod:`~tfmtl2r.losses._pairs`.
+
+    Args:
+        weighing: ``w_ij``: ``"label_diff"`` for ``|y_i - y_j|``, ``"squared_label_diff"`` for ``|y_i^2 - y_j^2|``, or
+            None for 1.
+        temperature: t.
+
+    Raises:
+        ValueError: for another weighing, or a temperature that is not above 0.
+
+    >>> args = [[2.0, 0.0]], [[0.0, 0.0]], [[True, True]]
+    >>> [round(float(RankNet(w).per_list(*args)[0][0]), 4) for w in (None, "label_diff", "squared_label_diff")]
+    [0.6931, 1.3863, 2.7726]
+
+    Source: see ``CARD``; Pobrotyn et al., Context-Aware Learning to Rank with Self-Attention, 2020,
+    https://arxiv.org/abs/2005.10084, for the weighings. Differs from their code: the mean is that of a list, not of a
+    batch, and never 0 / 0.
+    """
+
+    weighing: str | None = None
+    temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        positive(self, "temperature")
+        if self.weighing not in _pairs.LABEL_WEIGHINGS:
+            known = ", ".join(map(str, _pairs.LABEL_WEIGHINGS))
+            raise ValueError(f"RankNet: weighing must be one of {known}, not {self.weighing!r}")
+
+    def counts(self, labels: Any, known: Any) -> Any:
+        return has_order(labels, known)
+
+    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        def pairs(i: dict[str, Any], j: dict[str, Any]) -> tuple[Any, Any]:
+            weight = _pairs.LABEL_WEIGHINGS[self.weighing](i["labels"], j["labels"])
+            return _pairs.ordered(i, j), i["weights"] * weight
+
+        items = _pairs.items_of(labels, known, weights)
+        return _pairs.mean(scores, items, pairs, _pairs.logistic(1.0 / self.temperature))
