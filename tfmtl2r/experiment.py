@@ -22,6 +22,9 @@ from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard, checked_name, peak_
 from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.training.model import _task_config as task_config
+from tfmtl2r.training.optimizers import LazyAdam
+from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +34,8 @@ class Experiment:
     Args:
         name: of the run and of its folder below ``directory``.
         data: a data set, its name, or ``{"name": ..., option: value}``.
-        tasks: names of tasks of the data set, or tasks; all of its default ones if empty.
+        tasks: names of tasks of the data set, tasks of your own, or such tasks as :meth:`config` describes them; all of
+            the data set's default ones if empty.
         architecture: name, or ``{"name": ..., option: value}``.
         method: name, or ``{"name": ..., option: value}``.
         gradients: ``"parameters"`` or ``"features"``.
@@ -44,6 +48,10 @@ class Experiment:
         list_limit: longer training lists are cut to so many items; None keeps all.
         truncate: ``"first"`` or ``"random"``, which items are kept.
         train_metrics: also compute metrics on training batches.
+        staged: train the tasks by priority, each level under the constraint that the higher ones keep what they
+            reached; ``epochs`` and ``patience`` are then those of each stage. Needs ``method="nmt"``.
+        constraints: task -> bound on its training loss, such as ``{"relevance": "1%"}`` for at most 1 % above its best;
+            also trains in stages, see :func:`tfmtl2r.training.staged.fit_constrained`.
         telemetry_every: steps between samples of the gradients for TensorBoard; 0 for none.
         steps_per_execution: training steps per call into the graph.
         seed: of weights, order and everything random.
@@ -65,6 +73,8 @@ class Experiment:
     list_limit: int | None = None
     truncate: str = "first"
     train_metrics: bool = False
+    staged: bool = False
+    constraints: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     telemetry_every: int = 100
     steps_per_execution: int = 1
     seed: int = 0
@@ -73,6 +83,7 @@ class Experiment:
 
     def __post_init__(self) -> None:
         checked_name(self.name)
+        object.__setattr__(self, "tasks", tuple(Task(**t) if isinstance(t, Mapping) else t for t in self.tasks))
         for field, least in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("telemetry_every", 0)):
             if getattr(self, field) < least:
                 raise ValueError(f"{field} must be at least {least}, not {getattr(self, field)}")
@@ -92,7 +103,7 @@ class Experiment:
         tasks = dataset.select(self.tasks or None)
         model = MultiTaskRanker(self.architecture, tasks, dataset.schema(tasks))
         model.compile(
-            keras.optimizers.Adam(self.learning_rate),
+            LazyAdam(self.learning_rate),
             method=self.method,
             gradients=self.gradients,
             preference=self.preference or None,
@@ -129,15 +140,11 @@ class Experiment:
         watchers: list[Any] = [clock, *callbacks]
         if self.telemetry_every:
             watchers.append(TensorBoard(self.folder / "logs", self.telemetry_every))
-        if self.patience:
-            watchers.append(keras.callbacks.EarlyStopping(
-                monitor="val_blend", mode="max", patience=self.patience, restore_best_weights=True
-            ))
-        history = model.fit(
+        history = self._fit(
+            model,
             batches(train, model.tasks, model.features, shuffle=True, seed=self.seed, **options, **cut),
-            validation_data=batches(vali, model.tasks, model.features, **options),
-            epochs=self.epochs, callbacks=watchers, verbose=verbose,
-        ).history
+            batches(vali, model.tasks, model.features, **options), watchers, verbose,
+        )
         card = RunCard(name=self.name, config=self.config(), history=history)
         card.data = {split: _describe(dataset.lists(split)) for split in ("train", "vali", "test")}
         if self.list_limit:
@@ -151,6 +158,25 @@ class Experiment:
             hparams.write(self.folder / "logs", card.config, card.results["test"])
         return model, card
 
+    def _fit(
+        self, model: MultiTaskRanker, train: Any, vali: Any, callbacks: list[Any], verbose: int | str
+    ) -> dict[str, list[float]]:
+        """Trains, in one go or in stages; the history."""
+        if self.staged or self.constraints:
+            staged: dict[str, Any] = {
+                "epochs": self.epochs, "patience": self.patience, "callbacks": callbacks, "verbose": verbose
+            }
+            if self.constraints:
+                return fit_constrained(model, train, vali, constraints=self.constraints, **staged).history
+            return fit_prioritised(model, train, vali, **staged).history
+        if self.patience:
+            callbacks = [*callbacks, keras.callbacks.EarlyStopping(
+                monitor="val_blend", mode="max", patience=self.patience, restore_best_weights=True
+            )]
+        return model.fit(
+            train, validation_data=vali, epochs=self.epochs, callbacks=callbacks, verbose=verbose
+        ).history
+
     def _make_room(self) -> None:
         """Removes what an earlier run of this name left, and nothing else."""
         if not (self.folder / FILE).exists():
@@ -162,13 +188,13 @@ class Experiment:
         shutil.rmtree(self.folder / "logs", ignore_errors=True)
 
     def config(self) -> dict[str, Any]:
-        """This experiment as plain data."""
+        """This experiment as plain data: ``Experiment(**config)`` is the same one."""
         config = dict(vars(self))
         for field, registry in (("data", datasets.registry), ("architecture", architectures.registry),
                                 ("method", methods.registry)):
             if not isinstance(config[field], (str, Mapping)):
                 config[field] = registry.describe(config[field])
-        config["tasks"] = [task if isinstance(task, str) else task.name for task in self.tasks]
+        config["tasks"] = [task if isinstance(task, str) else task_config(task) for task in self.tasks]
         config["preference"] = list(self.preference)
         return config
 

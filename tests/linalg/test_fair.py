@@ -7,8 +7,8 @@ from tfmtl2r._backend import tf
 from tfmtl2r.linalg import fair, nash
 
 
-@pytest.mark.parametrize("alpha", [0.5, 1.0, 2.0, 10.0])
-@pytest.mark.parametrize("tasks", [1, 2, 5, 20])
+@pytest.mark.parametrize("alpha", [0.5, 2.0, 10.0])
+@pytest.mark.parametrize("tasks", [2, 8])
 def test_solves_its_equation(tasks, alpha):
     rng = np.random.default_rng(tasks)
     solve = tf.function(lambda gram: fair(gram, alpha), autograph=False)

@@ -1,5 +1,7 @@
 """The dual of the best worst case: no duality gap, and degenerate problems."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -31,6 +33,39 @@ def test_no_duality_gap(tasks):
         assert np.linalg.norm(point - mean) <= radius * (1 + 1e-5)
         bound = weights @ rows @ mean + radius * np.linalg.norm(weights @ rows)
         assert bound - (rows @ point).min() <= 3e-6 * np.linalg.norm(rows, axis=1).max() ** 2
+
+
+def enumerated(gram, linear, radius):
+    """The best stationary point over every support: a minimum of the convex function over an affine hull."""
+    best_value, best = np.inf, None
+    for size in range(1, len(gram) + 1):
+        for support in map(list, itertools.combinations(range(len(gram)), size)):
+            system = np.ones((size + 1, size + 1))
+            system[:size, :size], system[size, size] = gram[np.ix_(support, support)], 0
+            shortest, moved = np.linalg.solve(system, np.c_[np.eye(size + 1)[size], np.r_[linear[support], 0]])[:size].T
+            room = radius**2 - moved @ system[:size, :size] @ moved
+            point = shortest - moved * np.sqrt(max(shortest @ system[:size, :size] @ shortest, 0) / max(room, 1e-300))
+            if room > 0 and point.min() >= -1e-12:
+                weights = np.zeros(len(gram))
+                weights[support] = point
+                value = linear @ weights + radius * np.sqrt(weights @ gram @ weights)
+                if value < best_value:
+                    best_value, best = value, weights
+    return best
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 5, 8])
+def test_equals_enumeration_on_conflicting_gradients(tasks):
+    rng = np.random.default_rng(tasks)
+    for draw in range(15):
+        rows = rng.normal(size=(tasks, tasks + 3)) * 10 ** rng.uniform(-1, 1, size=(tasks, 1))
+        rows -= rng.uniform(0, 0.9) * rows.mean(0)
+        weights, point, mean, radius = best_worst_case(rows, (0.4, 1.0, 5.0)[draw % 3])
+        best = enumerated(rows @ rows.T, rows @ mean, radius) @ rows
+        expected = mean + radius * best / np.linalg.norm(best)
+        assert point @ expected > 0.9999 * np.linalg.norm(point) * np.linalg.norm(expected)
+        combined = weights @ rows
+        assert combined @ best > 0.9999 * np.linalg.norm(combined) * np.linalg.norm(best)
 
 
 def test_equals_a_dense_grid_of_the_simplex():

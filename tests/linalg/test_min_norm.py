@@ -30,6 +30,10 @@ def enumerate_supports(gram):
     return best_value, best
 
 
+def cosine(a, b):
+    return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
+
+
 @pytest.mark.parametrize("tasks", [2, 3, 5, 8])
 def test_equals_enumeration_on_conflicting_gradients(tasks):
     rng = np.random.default_rng(tasks)
@@ -41,7 +45,10 @@ def test_equals_enumeration_on_conflicting_gradients(tasks):
         assert settled
         assert weights.min() >= 0
         np.testing.assert_allclose(weights.sum(), 1, atol=1e-12)
-        assert weights @ gram @ weights <= enumerate_supports(gram)[0] + 1e-10 * np.trace(gram)
+        value, best = enumerate_supports(gram)
+        assert weights @ gram @ weights <= value + 1e-10 * np.trace(gram)
+        if value > 1e-9 * np.trace(gram):  # at a Pareto-stationary point there is no direction
+            assert cosine(weights @ rows, best @ rows) > 0.9999
 
 
 @pytest.mark.parametrize(
@@ -96,11 +103,3 @@ def test_a_steep_tilt_finds_the_lowest_corner():
     np.testing.assert_allclose(min_norm(np.zeros((3, 3)), tilt=[1.0, 0.5, 2.0]).weights, [0.0, 1.0, 0.0])
     absent = min_norm(np.eye(3), [True, False, True], tilt=[1.0, -9.0, 0.0]).weights
     np.testing.assert_allclose(absent, [0.0, 0.0, 1.0], atol=1e-12)
-
-
-def test_any_start_ends_at_the_same_point():
-    rows = np.random.default_rng(6).normal(size=(4, 6))
-    gram = rows @ rows.T
-    expected = min_norm(gram, tilt=gram[0]).weights
-    for start in (tf.one_hot(2, 4, dtype=tf.float64), tf.fill([4], tf.constant(0.25, tf.float64))):
-        np.testing.assert_allclose(min_norm(gram, tilt=gram[0], start=start).weights, expected, atol=1e-10)

@@ -32,6 +32,27 @@ def test_every_task_gains_the_same(tasks):
     assert worst_residual(tasks, 40, tasks) < 1e-3
 
 
+def climbed(gram):
+    """The minimum of ``w' G w / 2 - sum log w``, one weight at a time: each is the root of a quadratic equation."""
+    scale = np.sqrt(np.diag(gram))
+    cosines, point = gram / scale / scale[:, None], np.ones(len(gram))
+    for _ in range(4000):
+        for i in range(len(gram)):
+            others = cosines[i] @ point - cosines[i, i] * point[i]
+            point[i] = (-others + np.sqrt(others**2 + 4 * cosines[i, i])) / (2 * cosines[i, i])
+    return point / scale
+
+
+@pytest.mark.parametrize("tasks", [2, 3, 5, 8])
+def test_equals_coordinate_descent_on_conflicting_gradients(tasks):
+    rng = np.random.default_rng(tasks)
+    for _ in range(2):
+        rows = rng.normal(size=(tasks, tasks + 3)) * 10 ** rng.uniform(-1, 1, size=(tasks, 1))
+        rows -= rng.uniform(0, 0.9) * rows.mean(0)
+        expected, found = climbed(rows @ rows.T) @ rows, SOLVE(rows @ rows.T).weights.numpy() @ rows
+        assert found @ expected > 0.9999 * np.linalg.norm(found) * np.linalg.norm(expected)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("tasks", [2, 3, 5, 8, 13, 20])
 def test_every_task_gains_the_same_in_ten_thousand_draws(tasks):

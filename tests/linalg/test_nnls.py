@@ -13,13 +13,16 @@ SOLVE = tf.function(nnls)
 
 
 def enumerate_supports(matrix, target):
-    """The smallest residual over every support with a non-negative solution."""
-    best = np.linalg.norm(target)
+    """The non-negative solution with the smallest residual, over every support."""
+    best = np.zeros(matrix.shape[1])
     for size in range(1, matrix.shape[1] + 1):
         for support in map(list, itertools.combinations(range(matrix.shape[1]), size)):
             point = np.linalg.lstsq(matrix[:, support], target, rcond=None)[0]
             if (point >= -1e-12).all():
-                best = min(best, np.linalg.norm(matrix[:, support] @ point - target))
+                found = np.zeros_like(best)
+                found[support] = point
+                if np.linalg.norm(matrix @ found - target) < np.linalg.norm(matrix @ best - target):
+                    best = found
     return best
 
 
@@ -34,7 +37,10 @@ def test_equals_enumeration(tasks):
         assert fallbacks == 0
         assert solution.min() >= 0
         residual = np.linalg.norm(matrix @ solution - target)
-        assert residual <= enumerate_supports(matrix, target) + 1e-7 * np.linalg.norm(target)
+        best = enumerate_supports(matrix, target)
+        assert np.linalg.norm(matrix @ best - target) >= residual - 1e-7 * np.linalg.norm(target)
+        if best.any():
+            assert solution @ best > 0.9999 * np.linalg.norm(solution) * np.linalg.norm(best)
 
 
 @pytest.mark.parametrize(

@@ -116,26 +116,6 @@ def test_weights_are_finite_for_any_scale_of_the_losses_in_float32(name):
         assert all(np.isfinite(run[key][run[key] < np.inf]).all() for key in run.state)
 
 
-@pytest.mark.parametrize("name", SCALARISATIONS)
-def test_float32_agrees_with_float64(name):
-    single, double = Run(name, 3, dtype=tf.float32), Run(name, 3)
-    for epoch in range(6):
-        losses = LOSSES * np.random.default_rng(epoch).uniform(0.5, 1.0, 3)
-        if name != "random_loss_weighting":  # it draws other numbers in another precision
-            np.testing.assert_allclose(single.step(losses, epoch=epoch), double.step(losses, epoch=epoch), rtol=1e-4)
-
-
-@pytest.mark.parametrize("name", SCALARISATIONS)
-def test_state_of_an_absent_task_stands_still(name):
-    run = Run(name, 3)
-    run.step(LOSSES)
-    before = {key: run[key] for key in run.state}
-    for epoch in range(3):
-        run.step(LOSSES, epoch=epoch, present=[True, False, True])
-    for key, value in before.items():
-        np.testing.assert_array_equal(run[key][1], value[1])
-
-
 def test_stl_refuses_a_task_that_does_not_exist():
     with pytest.raises(ValueError, match="task 2 does not exist, there are 2"):
         methods.combine(methods.get("stl", task=2), np.eye(2))
@@ -313,37 +293,6 @@ def test_famo_ignores_absent_tasks_when_it_learns():
     run.learn(LOSSES, LOSSES / 2, present=[True, False, True])
     np.testing.assert_allclose(run["logits"][1], 5)
     np.testing.assert_allclose(run["logits"][[0, 2]], 0.1 * np.array([1, -1]) * (1 - 0.025 * 1e-3), rtol=1e-5)
-
-
-@pytest.mark.parametrize(
-    ("name", "option", "value"),
-    [
-        ("stl", "task", 1), ("uw", "lr", 0.3), ("imtl_l", "lr", 0.3), ("dwa", "temperature", 0.2),
-        ("soft_wc", "mu", 2.0), ("stch", "mu", 0.1), ("stch", "warmup", 1), ("pbi", "theta", 1.0),
-        ("cosmos", "lam", 5.0), ("ec", "bounds", (1.0, 0.3, 9.0)), ("ec", "main", 2),
-        ("famo", "lr", 0.3), ("famo", "gamma", 0.5),
-    ],
-)
-def test_every_option_changes_something(name, option, value):
-    def after_some_steps(**options):
-        run = Run(methods.get(name, **options), 3, [0.5, 0.3, 0.2])
-        for epoch in range(7):
-            losses = LOSSES * [0.9**epoch, 0.6**epoch, 1.0]
-            weights = run.step(losses, epoch=epoch)
-            if run.method.needs:
-                run.learn(losses, losses * [0.9, 0.6, 1.0])
-        return weights
-
-    assert np.abs(after_some_steps(**{option: value}) - after_some_steps()).max() > 1e-4
-
-
-@pytest.mark.parametrize(("option", "value"), [("mu", 1.0), ("momentum", 0.0)])
-def test_ec_options_change_something(option, value):
-    def after_some_steps(**options):
-        run = Run(methods.get("ec", bounds=(1.0, 0.5, 1.0), **options), 3)
-        return [run.step(losses) for losses in (LOSSES, LOSSES / 2)][-1]
-
-    assert np.abs(after_some_steps(**{option: value}) - after_some_steps()).max() > 1e-4
 
 
 @pytest.mark.parametrize(

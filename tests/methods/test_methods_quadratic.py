@@ -16,8 +16,12 @@ from tfmtl2r.methods._combine import weigh
 
 CENTRES = np.array([[1.0, 0.0], [-1.0, 0.0]])
 START = (0.1, 0.8)
-STEPS = 4000
+STEPS = 2000
 PREFERENCES = [(0.5, 0.5), (0.8, 0.2), (0.2, 0.8)]
+RAY_SCALARISATIONS = [
+    ("weighted_chebyshev", {}), ("pbi", {}), ("soft_weighted_chebyshev", {"mu": 1e-5}),
+    ("stch", {"mu": 1e-2, "warmup": 0}),
+]
 
 
 @functools.cache
@@ -60,11 +64,7 @@ def on_the_ray(preference, scales):
 
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 10.0])
 @pytest.mark.parametrize("preference", PREFERENCES)
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [("weighted_chebyshev", {}), ("pbi", {}), ("soft_weighted_chebyshev", {"mu": 1e-5}),
-     ("stch", {"mu": 1e-2, "warmup": 0})],
-)
+@pytest.mark.parametrize(("name", "options"), RAY_SCALARISATIONS)
 def test_ends_on_the_ray_of_the_preference(name, options, preference, scale):
     expected = on_the_ray(preference, (1, 1))
     if name == "stch":  # relative to its nadir, here the losses at the start
@@ -75,9 +75,7 @@ def test_ends_on_the_ray_of_the_preference(name, options, preference, scale):
 
 
 @pytest.mark.parametrize("preference", PREFERENCES)
-@pytest.mark.parametrize(
-    ("name", "options"), [("weighted_chebyshev", {}), ("pbi", {}), ("soft_weighted_chebyshev", {"mu": 1e-5})]
-)
+@pytest.mark.parametrize(("name", "options"), RAY_SCALARISATIONS[:3])
 def test_ends_on_the_ray_when_one_loss_is_ten_times_as_large(name, options, preference):
     x = descent(name, **options)(preference, (1.0, 10.0)).numpy()
     np.testing.assert_allclose(x, [on_the_ray(preference, (1, 10)), 0], atol=0.03)

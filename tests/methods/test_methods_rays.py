@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from test_methods_quadratic import RAY_SCALARISATIONS
 
 from tfmtl2r import methods
 from tfmtl2r._backend import tf
@@ -35,6 +36,12 @@ def descend(name):
         return tf.while_loop(lambda k, *_: k < STEPS, step, start)[1]
 
     return run
+
+
+def test_every_method_that_promises_its_ray_is_tested():
+    """The others: test_methods_quadratic.py."""
+    promising = {name for name in methods.names() if "ends_on_the_ray" in methods.card(name).promises}
+    assert promising == {"epo", "wc_mgda", *(name for name, _ in RAY_SCALARISATIONS)}
 
 
 @pytest.mark.parametrize("name", ["epo", "wc_mgda"])

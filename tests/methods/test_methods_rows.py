@@ -23,7 +23,7 @@ def test_moco_tracks_gradients_and_keeps_weights_on_the_simplex():
 
 def test_moco_on_one_problem_comes_to_mgda():
     method = methods.get("moco", gamma=0.02, gamma_sigma=0.0, beta_sigma=0.0)
-    updates, _ = steps(method, [THREE] * 300)
+    updates, _ = steps(method, [THREE] * 300, eager=False)
     np.testing.assert_allclose(updates[-1], methods.combine("mgda", THREE), atol=1e-4)
 
 

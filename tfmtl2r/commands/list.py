@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -22,7 +23,7 @@ PACKAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """Lists what there is; reads the files as text, so it needs no TensorFlow.
+    """Lists what there is; reads the files as text, so it needs no TensorFlow but for what methods need and cost.
 
     Args:
         kind: methods, losses, metrics, architectures or datasets; all if not given.
@@ -45,27 +46,51 @@ def main(arguments: Sequence[str]) -> None:
         return
     for kind, package in PACKAGES.items():
         if options.kind in ("all", kind):
-            rows = cards(package)
-            if kind == options.kind == "methods" and not options.markdown:
-                show_methods()
+            if kind == options.kind == "methods":
+                print(methods_markdown()) if options.markdown else show_methods()
                 continue
+            rows = cards(package)
             print(markdown(kind, rows)) if options.markdown else show(kind, rows)
+
+
+METHOD_COLUMNS = ("name", "also", "what it is", "needs", "gradients", "costs", "promises", "source")
 
 
 def show_methods() -> None:
     """The methods with what they need and cost; this builds each one, and so loads TensorFlow."""
+    rows = method_rows()
+    table = Table(title=f"methods ({len(rows)})", title_justify="left")
+    for column in METHOD_COLUMNS:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def methods_markdown() -> str:
+    """The same as a Markdown table, as the README has it."""
+    lines = [f"| {' | '.join(METHOD_COLUMNS)} |", "| --- " * len(METHOD_COLUMNS) + "|"]
+    for name, *middle, paper in method_rows():
+        lines.append(f"| `{name}` | {' | '.join(middle)} | {linked(paper)} |")
+    return "\n".join(lines)
+
+
+def method_rows() -> list[tuple[str, ...]]:
+    """One row per method, in the order of ``METHOD_COLUMNS``."""
     from tfmtl2r import methods
 
-    table = Table(title=f"methods ({len(methods.names())})", title_justify="left")
-    for column in ("name", "also", "what it is", "needs", "gradients", "costs", "promises", "source"):
-        table.add_column(column, overflow="fold")
+    rows: list[tuple[str, ...]] = []
     for name in methods.names():
         card, method = methods.card(name), methods.get(name)
-        gradient = method.needs & {"gram", "rows"}
-        modes = ", ".join(method.modes) if gradient else "-"
-        table.add_row(name, ", ".join(card.aliases), card.title, ", ".join(sorted(method.needs)) or "losses", modes,
-                      cost(method), ", ".join(card.promises).replace("_", " "), card.paper)
-    Console().print(table)
+        modes = ", ".join(method.modes) if method.needs & {"gram", "rows"} else "-"
+        rows.append((name, ", ".join(card.aliases), card.title, ", ".join(sorted(method.needs)) or "losses", modes,
+                     cost(method), ", ".join(card.promises).replace("_", " "), card.paper))
+    return rows
+
+
+def linked(paper: str) -> str:
+    """``Authors year, address`` as a Markdown link; several are parted by semicolons."""
+    return re.sub(r"([^;]+?), (https?://[^\s;]+)", r"[\1](\2)", paper).replace("[ ", " [")
 
 
 def cost(method: Any) -> str:

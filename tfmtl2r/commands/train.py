@@ -30,6 +30,8 @@ class Train:
         list_limit: cut longer training lists to so many items; 0 keeps all.
         truncate: "first" or "random", which items are kept.
         train_metrics: also compute metrics on training batches.
+        staged: train by priority, each level under the constraint that the higher keep what they reached (method nmt).
+        constraints: bounds on training losses, as relevance=1% (above its best) or relevance=0.5 (method nmt).
         telemetry_every: steps between samples of the gradients; 0 for none.
         steps_per_execution: training steps per call into the graph.
         seed: of everything random.
@@ -51,6 +53,8 @@ class Train:
     list_limit: int = 0
     truncate: str = "first"
     train_metrics: bool = False
+    staged: bool = False
+    constraints: tuple[str, ...] = ()
     telemetry_every: int = 100
     steps_per_execution: int = 1
     seed: int = 0
@@ -65,8 +69,16 @@ def main(arguments: Sequence[str]) -> None:
     from tfmtl2r.report.tables import results_table, show
 
     settings = {**vars(options), **named, "list_limit": options.list_limit or None}
+    settings["constraints"] = dict(_constraint(entry) for entry in options.constraints)
     settings["name"] = options.name or f"{named['method']['name']}-{time.strftime('%Y%m%d-%H%M%S')}"
     experiment = Experiment(**settings)
     _, card = experiment.run()
     show(results_table({card.name: card.results["test"]}, title=f"{named['data']['name']}, test split"))
     print(f"run card: {experiment.folder}/run.json   logs: tensorboard --logdir {experiment.folder}/logs")
+
+
+def _constraint(entry: str) -> tuple[str, str]:
+    task, equals, bound = entry.partition("=")
+    if not equals:
+        raise ValueError(f"--constraints takes TASK=BOUND, such as relevance=1%, not {entry!r}")
+    return task, bound

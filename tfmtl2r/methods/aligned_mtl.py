@@ -15,7 +15,7 @@ __all__ = ["AlignedMTL"]
 CARD = Card(
     title="Aligned-MTL (alignment of principal components)",
     paper="Senushkin et al. 2023, https://arxiv.org/abs/2305.19000",
-    promises=("sums_to_tasks", "permutation_equivariant"),
+    promises=("sums_to_tasks", "permutation_equivariant", "ends_on_the_pareto_set"),
     note="Follows the preference: gradients are aligned before they are weighed.",
 )
 

@@ -15,7 +15,10 @@ __all__ = ["DualProj"]
 CARD = Card(
     title="DualProj (projection onto the dual cone)",
     paper="Lopez-Paz and Ranzato 2017 (GEM), https://arxiv.org/abs/1706.08840",
-    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting", "identity_without_conflict"),
+    promises=(
+        "sums_to_tasks", "permutation_equivariant", "non_conflicting", "identity_without_conflict",
+        "ends_on_the_pareto_set",
+    ),
     note="The smallest change to the plain sum after which no task is opposed.",
 )
 

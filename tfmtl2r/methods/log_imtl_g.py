@@ -15,7 +15,9 @@ CARD = Card(
     paper="Liu et al. 2021, https://openreview.net/forum?id=IMPnRXEWpvr; on log losses: DeepMTL2R, "
     "https://arxiv.org/abs/2602.14519",
     aliases=("log_imtl",),
-    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting", "ignores_loss_scale"),
+    promises=(
+        "sums_to_tasks", "permutation_equivariant", "non_conflicting", "ignores_loss_scale", "ends_on_the_pareto_set",
+    ),
     note="Needs losses above 0. Task weights may be negative.",
 )
 

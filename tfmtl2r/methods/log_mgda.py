@@ -14,7 +14,7 @@ CARD = Card(
     title="Log-MGDA (multiple-gradient descent on log losses)",
     paper="Désidéri 2012, https://doi.org/10.1016/j.crma.2012.03.014; on log losses: DeepMTL2R, "
     "https://arxiv.org/abs/2602.14519",
-    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting", "stationary"),
+    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting", "stationary", "ends_on_the_pareto_set"),
     note="Needs losses above 0.",
 )
 

@@ -14,7 +14,7 @@ __all__ = ["MGDA"]
 CARD = Card(
     title="MGDA (multiple-gradient descent)",
     paper="Désidéri 2012, https://doi.org/10.1016/j.crma.2012.03.014; Sener and Koltun 2018, https://arxiv.org/abs/1810.04650",
-    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting", "stationary"),
+    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting", "stationary", "ends_on_the_pareto_set"),
     note="Follows the smallest gradient: tasks with small gradients dominate.",
 )
 

@@ -15,7 +15,7 @@ __all__ = ["PBI"]
 CARD = Card(
     title="PBI (penalty-based boundary intersection)",
     paper="Zhang and Li 2007, https://doi.org/10.1109/TEVC.2007.892759",
-    promises=("sums_to_tasks", "permutation_equivariant"),
+    promises=("sums_to_tasks", "permutation_equivariant", "ends_on_the_ray"),
     note="Far from its ray it trains a task backwards to get there. Losses of one scale only.",
 )
 

@@ -14,7 +14,7 @@ __all__ = ["PCGrad"]
 CARD = Card(
     title="PCGrad (gradient surgery)",
     paper="Yu et al. 2020, https://arxiv.org/abs/2001.06782",
-    promises=("sums_to_tasks", "identity_without_conflict"),
+    promises=("sums_to_tasks", "identity_without_conflict", "ends_on_the_pareto_set"),
 )
 
 

@@ -17,7 +17,7 @@ __all__ = ["SDMGrad"]
 CARD = Card(
     title="SDMGrad (direction-oriented multi-objective gradient descent)",
     paper="Xiao et al. 2023, https://arxiv.org/abs/2305.18409",
-    promises=("sums_to_tasks", "permutation_equivariant"),
+    promises=("sums_to_tasks", "permutation_equivariant", "ends_on_the_pareto_set"),
     note="Between MGDA (lam 0) and the mean gradient (lam large).",
 )
 

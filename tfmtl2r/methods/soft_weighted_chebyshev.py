@@ -15,7 +15,7 @@ CARD = Card(
     title="Smooth weighted Chebyshev scalarisation",
     paper="Lin et al. 2024, https://arxiv.org/abs/2402.19078",
     aliases=("soft_wc",),
-    promises=("sums_to_tasks", "permutation_equivariant"),
+    promises=("sums_to_tasks", "permutation_equivariant", "ends_on_the_ray"),
     note="Choose mu well below importance times loss; stch does not depend on the scale of the losses.",
 )
 

@@ -15,7 +15,10 @@ __all__ = ["UPGrad"]
 CARD = Card(
     title="UPGrad (unconflicting projection of gradients)",
     paper="Quinton and Rey 2024, https://arxiv.org/abs/2406.16232",
-    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting", "identity_without_conflict"),
+    promises=(
+        "sums_to_tasks", "permutation_equivariant", "non_conflicting", "identity_without_conflict",
+        "ends_on_the_pareto_set",
+    ),
     note="Opposes no task, and is linear in the scale of every single gradient.",
 )
 

@@ -47,7 +47,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat.update(flatten(value, f"{name}."))
         elif isinstance(value, (list, tuple)):
-            flat[name] = ",".join(map(str, value))
+            flat[name] = ",".join(str(v["name"] if isinstance(v, Mapping) else v) for v in value)
         else:
             flat[name] = value if value is None or isinstance(value, (bool, int, float)) else str(value)
     return flat

@@ -17,7 +17,9 @@ class TensorBoard(keras.callbacks.Callback):
     ``weights/<task>`` (what the method gave each task), ``gradient_norm/<task>`` and ``gradient_cosine/<a>_<b>`` for
     every pair of tasks; a cosine below 0 means that the two pull the shared parameters in opposite directions. The
     gradients are those the method sees (``gradients=...`` of ``compile``); for a scalarisation, those at the cut.
-    ``solver/unsettled_so_far`` counts solvers that stopped at their iteration cap.
+    ``method/<name>/<task>`` is what the method remembers of each task, such as its multipliers or logits (for several
+    groups of shared variables, of the first). ``solver/unsettled_so_far`` counts solvers that stopped at their
+    iteration cap.
 
     Args:
         folder: where to write.
@@ -29,6 +31,7 @@ class TensorBoard(keras.callbacks.Callback):
         self.folder = Path(folder)
         self.every = every
         self._step = 0
+        self._before = 0  # steps of earlier fits whose optimizer was reset since
         self._due = every
         self._writers: dict[str, Any] = {}
 
@@ -38,13 +41,16 @@ class TensorBoard(keras.callbacks.Callback):
         self._telemetry = model.watch_gradients(self.every)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Continues at the optimizer's step, so that a resumed run continues its curves."""
-        self._step = int(self.model.optimizer.iterations)
+        """Continues at the optimizer's step, so that a resumed run continues its curves; an optimizer that was reset
+        in between, as between stages, goes on where it stopped."""
+        if self._before + int(self.model.optimizer.iterations) < self._step:
+            self._before = self._step
+        self._step = self._before + int(self.model.optimizer.iterations)
         self._due = (self._step // self.every + 1) * self.every
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a sample when one is due. With ``steps_per_execution`` several steps end at once."""
-        self._step = self._step + 1 if not self._several else int(self.model.optimizer.iterations)
+        self._step = self._step + 1 if not self._several else self._before + int(self.model.optimizer.iterations)
         if self._step >= self._due:
             self._due = (self._step // self.every + 1) * self.every
             self._write_gradients()
@@ -94,6 +100,10 @@ class TensorBoard(keras.callbacks.Callback):
                 for j in range(i + 1, len(names)):
                     if norms[i] * norms[j] > 0:
                         _scalar(f"gradient_cosine/{name}_{names[j]}", gram[i, j] / (norms[i] * norms[j]))
+            for key, remembered in self.model.method_state.states[0].items():
+                if remembered.shape == (len(names),):
+                    for name, value in zip(names, np.array(remembered), strict=True):
+                        _scalar(f"method/{key}/{name}", value)
 
 
 def _scalar(tag: str, value: float) -> None:

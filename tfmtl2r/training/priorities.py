@@ -1,18 +1,123 @@
-"""The tasks' priorities, for a method that asks for them."""
+"""Priorities of tasks, constraints as a user states them, and the stages that follow from either."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from tfmtl2r.data.columns import nearest
 from tfmtl2r.methods._base import Method
 from tfmtl2r.task import Task
+
+
+@dataclasses.dataclass(frozen=True)
+class Constraint:
+    """An upper bound on a task's training loss: ``at_most``, or ``best + relative |best| + absolute``.
+
+    Args:
+        relative: share of its best loss that may be added.
+        absolute: what may be added, in units of the loss.
+        at_most: the bound itself, where it is known; then the best is not looked for.
+
+    Raises:
+        ValueError: for a number that is negative or not finite, or ``at_most`` with one of the others.
+
+    >>> Constraint(relative=.01).bound(2.)
+    2.02
+    >>> Constraint.read("1%"), Constraint.read("+0.5"), Constraint.read(0.7).at_most
+    (Constraint(relative=0.01, absolute=0.0, at_most=None), Constraint(relative=0.0, absolute=0.5, at_most=None), 0.7)
+    """
+
+    relative: float = 0.0
+    absolute: float = 0.0
+    at_most: float | None = None
+
+    def __post_init__(self) -> None:
+        if not (0 <= self.relative < math.inf and 0 <= self.absolute < math.inf):
+            raise ValueError(f"a constraint needs finite numbers >= 0, not relative={self.relative} and "
+                             f"absolute={self.absolute}")
+        if self.at_most is not None and (not math.isfinite(self.at_most) or self.relative or self.absolute):
+            raise ValueError(f"at_most={self.at_most} must be a finite number, without relative and absolute")
+
+    @classmethod
+    def read(cls, text: Any) -> Constraint:
+        """A constraint from its short form: ``"1%"`` or ``"+0.02"`` above its best, or a number, the bound itself.
+
+        Raises:
+            ValueError: for anything else.
+        """
+        if isinstance(text, Constraint):
+            return text
+        short = str(text).strip()
+        try:
+            value = float(short.removesuffix("%"))
+        except ValueError:
+            raise ValueError(f"a constraint is '1%' or '+0.02' (above the task's best loss) or a number (the highest "
+                             f"loss allowed), not {text!r}") from None
+        if short.endswith("%"):
+            return cls(relative=value / 100)
+        return cls(absolute=value) if short.startswith("+") else cls(at_most=value)
+
+    def bound(self, best: float) -> float:
+        """The bound, once the best loss is known."""
+        return self.at_most if self.at_most is not None else best + self.relative * abs(best) + self.absolute
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """Stages in order.
+
+    Args:
+        levels: per stage the positions of the tasks that it minimises.
+        constraints: position of a task -> what holds for it after its own stage (from the start for known bounds).
+    """
+
+    levels: tuple[tuple[int, ...], ...]
+    constraints: dict[int, Constraint]
+
+
+def prioritised(levels: Sequence[int], tolerance: float) -> Plan:
+    """One stage per level of priority; every task keeps what its stage reached.
+
+    Args:
+        levels: of each task, 0 for the most important.
+        tolerance: share of that loss that may be added.
+    """
+    stages = [tuple(task for task, own in enumerate(levels) if own == level) for level in sorted(set(levels))]
+    return Plan(tuple(stages), {task: Constraint(relative=tolerance) for stage in stages[:-1] for task in stage})
+
+
+def constrained(names: Sequence[str], constraints: Mapping[str, Any]) -> Plan:
+    """A stage for every constraint that is relative to a task's best, and one for all tasks without a constraint.
+
+    Args:
+        names: of all tasks.
+        constraints: task -> constraint or its short form.
+    """
+    positions = {name: position for position, name in enumerate(names)}
+    read: dict[int, Constraint] = {}
+    for name, constraint in constraints.items():
+        if name not in positions:
+            raise ValueError(f"constraint on an unknown task {name!r}{nearest(name, names)}; the tasks: "
+                             f"{', '.join(names)}")
+        try:
+            read[positions[name]] = Constraint.read(constraint)
+        except ValueError as error:
+            raise ValueError(f"constraint on task {name!r}: {error}") from error
+    goals = tuple(task for task in range(len(names)) if task not in read)
+    if not goals:
+        raise ValueError(f"all tasks ({', '.join(names)}) are constrained: leave at least one to minimise")
+    own = [(task,) for task, constraint in read.items() if constraint.at_most is None]
+    return Plan((*own, goals), read)
 
 
 def with_priorities(method: Method, tasks: Sequence[Task]) -> Method:
     """The method, told ``Task.priority`` of the tasks if it asks for priorities and was given none.
 
-    A method asks for them by an option ``priorities``. Where no task has one, the method is left as it is.
+    A method asks for them by an option ``priorities``. Where no task has one, the method is left as it is. What a
+    wrapper holds is not looked into: give it its priorities.
 
     Args:
         method: any method.

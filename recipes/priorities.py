@@ -1,0 +1,126 @@
+"""Income first: prioritised training on Census-Income, beside equal weights.
+
+    python recipes/priorities.py --data DIR
+
+Stage 1 trains ``income`` alone; stage 2 trains ``never_married`` under the constraint that the training loss of income
+stays within the tolerance of what stage 1 reached. Equal weights train both at once, for as many epochs. Ends with one
+line that says in how many seeds income kept its loss while never_married gained, and writes a run card per run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from tfmtl2r.data import Lists
+from tfmtl2r.data.datasets.census_income import CensusIncome
+from tfmtl2r.data.pipeline import batches
+from tfmtl2r.experiment import Experiment
+from tfmtl2r.report.tables import show
+
+FIRST, SECOND = "income", "never_married"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample(CensusIncome):
+    """Census-Income with at most ``rows`` rows per split, drawn once.
+
+    Args:
+        rows: of each split; 0 keeps all.
+    """
+
+    rows: int = 0
+
+    def _read(self, split: str) -> Lists:
+        lists = super()._read(split)
+        if not 0 < self.rows < lists.num_items:
+            return lists
+        chosen = np.random.default_rng(self.seed).choice(lists.num_items, self.rows, replace=False)
+        return lists.select(np.sort(chosen))
+
+
+def main() -> None:
+    """Runs the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--data", default="../shared/data/census_income_kdd", help="folder with the UCI files")
+    parser.add_argument("--rows", type=int, default=8000, help="of each split; 0 for all")
+    parser.add_argument("--seeds", type=int, default=5, help="how many")
+    parser.add_argument("--epochs", type=int, default=6, help="of each stage")
+    parser.add_argument("--units", type=int, default=32, help="width of the shared layer; the tasks compete for it")
+    parser.add_argument("--telemetry-every", type=int, default=0, help="steps between samples for TensorBoard")
+    parser.add_argument("--tolerance", type=float, default=0.01, help="share of its loss that income may lose")
+    parser.add_argument("--dual-lr", type=float, default=1.0, help="step size of the multiplier")
+    options = parser.parse_args()
+    if not Path(options.data).is_dir():
+        print(f"skipped: {options.data} does not exist; give the folder with the Census-Income (KDD) files as --data")
+        return
+    start = time.perf_counter()
+    dataset = Sample(options.data, rows=options.rows)
+    rows = [row for seed in range(options.seeds) for row in compare(dataset, seed, options)]
+    show(table(rows))
+    staged = [row for row in rows if row["method"] == "nmt"]
+    kept = sum(row["ratio"] <= 1 + options.tolerance + 1e-5 for row in staged)
+    gained = sum(row[SECOND] < row["before"] for row in staged)
+    print(f"{FIRST} within {options.tolerance:.1%} of its optimum in {kept} of {len(staged)} seeds; "
+          f"{SECOND} below its stage-1 value in {gained} of {len(staged)}; {time.perf_counter() - start:.0f} s")
+
+
+def compare(dataset, seed, options):
+    """The staged run and the run with equal weights of one seed, measured on the same training rows."""
+    nmt = {"name": "nmt", "tolerance": options.tolerance, "dual_lr": options.dual_lr}
+    model, card = train(dataset, seed, options, method=nmt, staged=True, epochs=options.epochs)
+    stage, better = np.array(card.history["stage"]), np.array(card.history["kept"])
+    reached = int(np.flatnonzero((stage == 1) & (better == 1))[-1])  # the epoch whose weights stage 1 kept
+    optimum, before = (card.history[f"{task}_full_loss"][reached] for task in (FIRST, SECOND))
+    yield row("nmt", seed, dataset, model, card, optimum, before)
+    model, card = train(dataset, seed, options, method="linear_scalarization", epochs=2 * options.epochs)
+    yield row("equal weights", seed, dataset, model, card, optimum, before)
+
+
+def train(dataset, seed, options, method, **settings):
+    """One run; its ranker and its card."""
+    name = method if isinstance(method, str) else method["name"]
+    experiment = Experiment(
+        name=f"priorities-{name}-{seed}", data={"name": "census_income", "path": str(options.data)},
+        tasks=(FIRST, SECOND), method=method, patience=0, batch_size=128, learning_rate=2e-3, seed=seed,
+        architecture={"name": "shared_bottom", "units": [options.units], "head_units": [8]},
+        telemetry_every=options.telemetry_every, overwrite=True, **settings,
+    )
+    return experiment.run(verbose=0, dataset=dataset)
+
+
+def row(method, seed, dataset, model, card, optimum, before):
+    """Training losses, how far income is from its optimum, and test AUC."""
+    train_rows = batches(dataset.lists("train"), model.tasks, model.features, batch_size=1024)
+    losses = model.evaluate(train_rows, verbose=0, return_dict=True)
+    found = {task: losses[f"{task}_loss"] for task in (FIRST, SECOND)}
+    auc = {f"{task}_auc": card.results["test"][task]["auc"]["value"] for task in (FIRST, SECOND)}
+    out = {"method": method, "seed": seed, **found, "ratio": found[FIRST] / optimum, "before": before, **auc}
+    print("  ".join(f"{key} {value:.4f}" if isinstance(value, float) else f"{value}" for key, value in out.items()),
+          flush=True)
+    return out
+
+
+def table(rows) -> Table:
+    """Mean and standard deviation over seeds."""
+    out = Table(title="mean ± standard deviation over seeds", title_justify="left")
+    columns = {
+        "income loss\n(train)": FIRST, "over its\noptimum": "ratio", "never married\nloss (train)": SECOND,
+        "after\nstage 1": "before", "income\ntest AUC": f"{FIRST}_auc", "never married\ntest AUC": f"{SECOND}_auc",
+    }
+    out.add_column("")
+    for title in columns:
+        out.add_column(title, justify="right")
+    for method in dict.fromkeys(row["method"] for row in rows):
+        values = [[row[key] for row in rows if row["method"] == method] for key in columns.values()]
+        out.add_row(method, *(f"{np.mean(v):.4f} ± {np.std(v):.4f}" for v in values))
+    return out
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+"""Measure what things cost; tfmtl2r bench WHAT --help tells more."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Methods:
+    """Times a training step of each method as a multiple of the plain summed-loss step, exact and at the cut.
+
+    Args:
+        tasks: numbers of tasks.
+        methods: names of methods; all if none are given.
+        rounds: turns of each variant; a ratio is the median over them.
+        steps: training steps per turn.
+        csv: where the rows go; empty for nowhere.
+        picture: where the picture goes; empty for nowhere.
+    """
+
+    tasks: tuple[int, ...] = (2, 5, 10, 20)
+    methods: tuple[str, ...] = ()
+    rounds: int = 9
+    steps: int = 2
+    csv: str = "runs/bench_methods.csv"
+    picture: str = "runs/bench_methods.png"
+
+
+def methods(options: Methods) -> list[Any]:
+    """Prints one table per number of tasks, writes CSV and picture, and returns the rows."""
+    if not options.tasks or min(options.tasks) < 1:
+        raise ValueError(f"tasks must be numbers of at least 1, not {options.tasks}")
+    if options.rounds < 1 or options.steps < 1:
+        raise ValueError(f"rounds and steps must be at least 1, not {options.rounds} and {options.steps}")
+    from tfmtl2r.methods import names
+    from tfmtl2r.report import benchmark
+
+    chosen, rows = options.methods or names(), []
+    for tasks in options.tasks:
+        measured = benchmark.overheads(tasks, chosen, options.rounds, options.steps)
+        show_overheads(measured)
+        rows += measured
+        if options.csv:
+            print(f"rows so far: {benchmark.write_csv(rows, options.csv)}")
+    if options.picture:
+        print(f"picture: {benchmark.picture(rows, options.picture)}")
+    return rows
+
+
+def show_overheads(rows: Sequence[Any]) -> None:
+    """A table for the terminal; all rows are of one number of tasks."""
+    table = Table(title=f"{rows[0].tasks} tasks, load {os.getloadavg()[0]:.1f}", title_justify="left")
+    for name in ("method", "gradients", "median ms", "x plain", "quartiles", "solver ms", "of the step"):
+        words = name in ("method", "gradients")
+        table.add_column(name, justify="left" if words else "right", no_wrap=words)
+    for row in rows:
+        solver = (f"{row.solver_ms:.2f}", f"{row.solver_share:.1%}") if row.solver_ms == row.solver_ms else ("", "")
+        table.add_row(row.method, row.gradients, f"{row.median_ms:.1f}", f"{row.ratio:.2f}",
+                      f"{row.ratio_q1:.2f}-{row.ratio_q3:.2f}", *solver)
+    Console().print(table)
+
+
+BENCHES: dict[str, tuple[type, Callable[[Any], Any]]] = {"methods": (Methods, methods)}
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Runs the benchmark that the first argument names."""
+    arguments = list(arguments)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print("usage: tfmtl2r bench WHAT [--help] ...\n")
+        for name, (options, _) in BENCHES.items():
+            print(f"  {name}  {(options.__doc__ or '').splitlines()[0]}")
+        return
+    what, *rest = arguments
+    if what not in BENCHES:
+        raise ValueError(f"there is no benchmark {what!r}; choose one of: {', '.join(BENCHES)}")
+    options, run = BENCHES[what]
+    run(tyro.cli(options, args=rest, prog=f"tfmtl2r bench {what}"))

@@ -1,0 +1,211 @@
+"""What balancing costs: the time of a training step of each method, as a multiple of the plain summed-loss step.
+
+All variants train the same shared-bottom model on the same batch: 8 lists of 30 to 60 items with 136 features. They run
+interleaved, a few steps each in turn, so that other load on the machine hits all alike; a ratio is the median over
+rounds of the ratio within a round. The solver's share is measured the same way, against the step that it is part of.
+"""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tfmtl2r import methods
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.methods._base import Method, Signals
+from tfmtl2r.methods._combine import weigh
+from tfmtl2r.schema import Dense, Schema
+from tfmtl2r.task import Task
+from tfmtl2r.training.model import MultiTaskRanker
+
+LISTS, ITEMS, FEATURES = 8, 60, 136
+PLAIN = "linear_scalarization"
+ARCHITECTURE = {"name": "shared_bottom", "units": [512, 256, 128], "head_units": [64]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Overhead:
+    """The cost of one method, in one mode, at one number of tasks.
+
+    Args:
+        tasks: T.
+        method: canonical name.
+        gradients: ``"parameters"``, ``"features"``, or ``"losses"`` for a method that looks at losses only.
+        median_ms: time of a step, in milliseconds.
+        ratio: to the plain step, median over rounds; ``ratio_q1`` and ``ratio_q3`` are its quartiles.
+        solver_ms: time of the method's own decision on a T x T matrix; NaN where it works on whole gradients.
+        solver_share: of the step, in [0, 1].
+    """
+
+    tasks: int
+    method: str
+    gradients: str
+    median_ms: float
+    ratio: float
+    ratio_q1: float
+    ratio_q3: float
+    solver_ms: float
+    solver_share: float
+
+
+def overheads(tasks: int, names: Iterable[str], rounds: int = 9, steps: int = 2) -> list[Overhead]:
+    """Measures methods at one number of tasks, the plain step first.
+
+    Args:
+        tasks: T, at least 1.
+        names: methods; those whose options need more tasks than there are raise as they do elsewhere.
+        rounds: how often each variant has its turn.
+        steps: training steps per turn.
+    """
+    chosen = variants(names)
+    runs: dict[Any, Callable[[], Any]] = {variant: compiled_step(tasks, *variant) for variant in chosen}
+    runs |= {("solver", name): compiled_solver(tasks, name) for name in weighing(name for name, _ in chosen)}
+    times = interleaved(runs, rounds, steps)
+    plain = times[PLAIN, "losses"]
+    rows = []
+    for method, mode in chosen:
+        spent = times[method, mode]
+        low, middle, high = np.percentile(spent / plain, [25, 50, 75])
+        solver = times.get(("solver", method), np.full(rounds, np.nan))
+        rows.append(Overhead(tasks, method, mode, *map(float, (
+            np.median(spent), middle, low, high, np.median(solver), np.median(solver / spent)
+        ))))
+    return rows
+
+
+def variants(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Method and gradient mode, the plain step first; a scalarisation is the same in both modes."""
+    chosen = [(PLAIN, "losses")]
+    for name in map(methods.registry.resolve, names):
+        method = methods.get(name)
+        chosen += [(name, mode) for mode in (method.modes if looks_at_gradients(method) else ("losses",))]
+    return list(dict.fromkeys(chosen))
+
+
+def looks_at_gradients(method: Method) -> bool:
+    """Whether it needs more than the losses."""
+    return bool(method.needs & {"gram", "rows"})
+
+
+def weighing(names: Iterable[str]) -> list[str]:
+    """Those methods that decide on a Gram matrix."""
+    return list(dict.fromkeys(name for name in names if "gram" in methods.get(name).needs))
+
+
+def compiled_step(tasks: int, method: str, mode: str) -> Callable[[], Any]:
+    """A traced training step on one constant batch; returns the loss."""
+    keras.utils.set_random_seed(0)
+    names = [f"task_{t}" for t in range(tasks)]
+    model = MultiTaskRanker(ARCHITECTURE, [Task(n, loss="softmax") for n in names], Schema([Dense("x", (FEATURES,))]))
+    gradients = "parameters" if mode == "losses" else mode
+    model.compile("adam", method=method, gradients=gradients, train_metrics=False)
+    rng = np.random.default_rng(0)
+    x = {
+        "x": tf.constant(rng.normal(size=(LISTS, ITEMS, FEATURES)), tf.float32),
+        "list_size": tf.constant(rng.integers(ITEMS // 2, ITEMS + 1, LISTS), tf.int32),
+    }
+    y = {name: tf.constant(rng.integers(0, 5, (LISTS, ITEMS)), tf.float32) for name in names}
+    model.prepare(x)
+    step = tf.function(model.train_step, autograph=False).get_concrete_function((x, y))
+    return lambda: step((x, y))["loss"]
+
+
+def compiled_solver(tasks: int, name: str) -> Callable[[], Any]:
+    """A traced decision on the Gram matrix of random gradients whose lengths differ by a decade; returns weights."""
+    method = methods.get(name)
+    rng = np.random.default_rng(0)
+    rows = rng.normal(size=(tasks, 4096)) * 10 ** rng.uniform(-0.5, 0.5, (tasks, 1))
+    rows -= 0.5 * rows.mean(0)
+    state = {key: tf.constant(value) for key, value in method.initial_state(tasks).items()}
+
+    def decide(gram: Any, losses: Any, step: Any) -> Any:
+        signals = Signals(
+            losses=losses, preference=tf.fill([tasks], 1.0 / tasks), present=tf.ones([tasks], tf.bool), gram=gram,
+            cross=gram, step=step, epoch=tf.constant(2, tf.int64), seed=tf.stack([0, tf.cast(step, tf.int32)]),
+        )
+        return weigh(method, signals, state)[0]
+
+    given = (
+        tf.constant(rows @ rows.T, tf.float32), tf.constant(rng.uniform(0.5, 2.0, tasks), tf.float32),
+        tf.constant(1, tf.int64),
+    )
+    compiled = tf.function(decide, autograph=False).get_concrete_function(*given)
+    return lambda: compiled(*given)
+
+
+def interleaved(runs: Mapping[Any, Callable[[], Any]], rounds: int, repeats: int) -> dict[Any, np.ndarray]:
+    """Milliseconds per call in each round; every run has its turn in every round, in another order each time."""
+    times: dict[Any, list[float]] = {name: [] for name in runs}
+    rng = np.random.default_rng(0)
+    order = list(runs)
+    for round_ in range(rounds + 1):
+        for index in rng.permutation(len(order)):
+            start = time.perf_counter()
+            for _ in range(repeats):
+                result = runs[order[index]]()
+            np.asarray(result)
+            if round_:  # the first round warms up
+                times[order[index]].append((time.perf_counter() - start) / repeats * 1e3)
+    return {name: np.array(spent) for name, spent in times.items()}
+
+
+def write_csv(rows: Sequence[Overhead], path: str | Path) -> Path:
+    """Writes one line per measurement."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Overhead)])
+        writer.writeheader()
+        writer.writerows(map(dataclasses.asdict, rows))
+    return path
+
+
+def read_csv(path: str | Path) -> list[Overhead]:
+    """Reads what :func:`write_csv` wrote."""
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        return [
+            Overhead(int(row["tasks"]), row["method"], row["gradients"], *(float(row[f.name]) for f in _NUMBERS))
+            for row in csv.DictReader(file)
+        ]
+
+
+_NUMBERS = dataclasses.fields(Overhead)[3:]
+
+
+def picture(rows: Sequence[Overhead], path: str | Path) -> Path:
+    """Draws ratio against the number of tasks: one panel per mode, one line with quartiles per method.
+
+    Args:
+        rows: measurements.
+        path: of the PNG file.
+    """
+    modes = [mode for mode in ("parameters", "features", "losses") if any(row.gradients == mode for row in rows)]
+    titles = {"parameters": "exact gradients", "features": "gradients at the cut", "losses": "losses only"}
+    figure = Figure(figsize=(5.2 * len(modes), 6.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, mode in zip(np.atleast_1d(figure.subplots(1, len(modes))), modes, strict=True):
+        shown = [row for row in rows if row.gradients == mode]
+        for i, name in enumerate(sorted({row.method for row in shown})):
+            line = sorted((row for row in shown if row.method == name), key=lambda row: row.tasks)
+            middle = np.array([row.ratio for row in line])
+            spread = np.abs(np.array([[row.ratio_q1, row.ratio_q3] for row in line]).T - middle)
+            axes.errorbar([row.tasks for row in line], middle, spread, label=name, marker="osv^D"[i // 10 % 5],
+                          color=f"C{i % 10}", markersize=4, linewidth=1, capsize=2)
+        axes.set(title=titles[mode], xlabel="tasks", xticks=sorted({row.tasks for row in shown}), yscale="log",
+                 ylabel="time of a step / plain step")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=False, fontsize=6, ncols=2)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=130)
+    return path

@@ -1,0 +1,300 @@
+"""Prioritised training: stage by stage, each under the constraint that what matters more keeps what it reached.
+
+:func:`fit_prioritised` takes the order of the tasks from their priorities; :func:`fit_constrained` from a sentence
+such as "maximise clicks, but the relevance loss may not be more than 1 % above its best". Both need a ranker that is
+compiled with a method that keeps goals and bounds in its state, ``method="nmt"``::
+
+    ranker.compile("adam", method="nmt")
+    fit_prioritised(ranker, train, validation, epochs=10)
+    fit_constrained(ranker, train, validation, constraints={"relevance": "1%"}, epochs=10)
+
+The stages follow Cheng et al. 2025 (https://arxiv.org/abs/2412.12092), of which the abstract and summaries were at
+hand: tasks in order of priority, those before as inequality constraints, a Lagrangian. What is reconstructed or added
+here: the reference is the training loss of the kept weights with dropout off, the tolerance, how a checkpoint is
+chosen, early stopping, fresh optimizer and multipliers in every stage, ties, and bounds given by the user. Within an
+epoch the multipliers follow the losses of the batches, dropout on, which errs on the side of the constraints.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import logging
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import keras
+from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.training.priorities import Constraint, Plan, constrained, prioritised
+
+__all__ = ["Constraint", "Stage", "StagedTraining", "fit_constrained", "fit_prioritised"]
+
+_ROUNDING = 1e-5  # of a loss that is measured again over batches in another order
+log = logging.getLogger("tfmtl2r")
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """What one stage did.
+
+    Args:
+        goals: names of the tasks that were minimised.
+        bounds: task -> upper bound on its training loss in this stage.
+        losses: task -> training loss of the kept weights, dropout off; for the goals, what later stages hold on to.
+        watched: the goals' mean loss of the kept weights on the validation data (training data where there is none).
+        violation: the largest excess of a loss over its bound with the kept weights; 0 if all bounds hold.
+        kept: number of the epoch whose weights were kept; 0 for those the stage began with.
+        epochs: epochs trained.
+        multipliers: task -> its multiplier when training ended.
+    """
+
+    goals: tuple[str, ...]
+    bounds: dict[str, float]
+    losses: dict[str, float]
+    watched: float
+    violation: float
+    kept: int
+    epochs: int
+    multipliers: dict[str, float]
+
+    @property
+    def feasible(self) -> bool:
+        """Whether the kept weights hold all bounds."""
+        return self.violation == 0
+
+
+@dataclasses.dataclass(frozen=True)
+class StagedTraining:
+    """All stages in order.
+
+    Args:
+        stages: what each did.
+        history: epoch by epoch over all stages, what ``fit`` reported, with ``stage`` (1, 2, ...), ``kept`` (1 where
+            the weights are better than all before in the stage), and for each task ``<task>_full_loss`` (training loss
+            after the epoch, dropout off), ``<task>_violation`` (its excess over the bound, negative while there is
+            slack; 0 without a bound) and ``<task>_multiplier``.
+    """
+
+    stages: tuple[Stage, ...]
+    history: dict[str, list[float]]
+
+
+def fit_prioritised(
+    model: MultiTaskRanker, x: Any, validation_data: Any = None, *, epochs: int = 10, patience: int = 0,
+    warm_start: bool = True, callbacks: Sequence[Any] = (), verbose: int | str = 0,
+) -> StagedTraining:
+    """Trains priority 1, then each next level under the constraint that the higher ones keep what they reached.
+
+    A stage minimises the mean loss of its tasks; each task of a higher level may be at most ``tolerance`` (an option of
+    the method) above the training loss with which its own stage ended. Of all epochs, and of the weights a stage begins
+    with, those are kept that hold all bounds on the whole training data and are best for the goals on the validation
+    data; if none hold, those with the least violation, and a warning is logged.
+
+    Args:
+        model: compiled with ``method="nmt"``; the order is that of its ``priorities``, else of ``Task.priority``, else
+            the listed one.
+        x: training data, a ``tf.data.Dataset``. It is read twice per epoch: to train, and to measure the losses.
+        validation_data: chooses among the epochs; the training data if None.
+        epochs: of each stage, at most.
+        patience: a stage ends after so many epochs without a better one; 0 trains all.
+        warm_start: begin a stage with the weights of the one before, else with the weights the training began with;
+            then give the method a ``max_multiplier``, since multipliers wind up while a bound is out of reach.
+        callbacks: Keras callbacks; they see the epochs of all stages counted on.
+        verbose: of Keras' ``fit``.
+
+    Raises:
+        ValueError: for a ranker whose method keeps no goals and bounds, or an option out of range.
+    """
+    method = _driven(model)
+    return _run(model, prioritised(method.levels(len(model.tasks)), method.tolerance), x, validation_data,
+                _Options(epochs, patience, warm_start, tuple(callbacks), verbose))
+
+
+def fit_constrained(
+    model: MultiTaskRanker, x: Any, validation_data: Any = None, *, constraints: Mapping[str, Any], epochs: int = 10,
+    patience: int = 0, warm_start: bool = True, callbacks: Sequence[Any] = (), verbose: int | str = 0,
+) -> StagedTraining:
+    """Minimises the losses of the tasks without a constraint, subject to bounds on the others.
+
+    A constraint relative to a task's best has a stage of its own, in the order given and under the constraints before
+    it, in which that best is found. A bound that is known holds in every stage. For the rest see
+    :func:`fit_prioritised`.
+
+    Args:
+        model: compiled with ``method="nmt"``; its priorities are not used.
+        x: training data.
+        validation_data: chooses among the epochs.
+        constraints: task -> :class:`Constraint`, or its short form: ``"1%"`` (above its best), ``"+0.02"`` (above its
+            best, in units of the loss), or a number, the highest training loss allowed.
+        epochs: of each stage, at most.
+        patience: a stage ends after so many epochs without a better one; 0 trains all.
+        warm_start: begin a stage with the weights of the one before.
+        callbacks: Keras callbacks.
+        verbose: of Keras' ``fit``.
+
+    Raises:
+        ValueError: also for an unknown task, a constraint that cannot be read, or no task left to minimise.
+    """
+    _driven(model)
+    return _run(model, constrained([task.name for task in model.tasks], constraints), x, validation_data,
+                _Options(epochs, patience, warm_start, tuple(callbacks), verbose))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Options:
+    epochs: int
+    patience: int
+    warm_start: bool
+    callbacks: tuple[Any, ...]
+    verbose: int | str
+
+    def __post_init__(self) -> None:
+        for option, least in (("epochs", 1), ("patience", 0)):
+            if getattr(self, option) < least:
+                raise ValueError(f"{option} must be at least {least}, not {getattr(self, option)}")
+
+
+def _driven(model: MultiTaskRanker) -> Any:
+    """The method of a model, if it lets goals and bounds be set."""
+    method: Any = model.method if model.compiled else None
+    if not {"priorities", "stage_epochs", "tolerance"} <= set(vars(method) if method is not None else ()):
+        why = "it is not compiled" if method is None else f"{type(method).__name__} keeps no goals and bounds"
+        raise ValueError(f"the ranker cannot be trained in stages, {why}: compile it with method='nmt'")
+    if getattr(method, "bounds", ()):
+        raise ValueError(f"the bounds {method.bounds} of the method would be replaced: give them as constraints")
+    return method
+
+
+def _run(model: MultiTaskRanker, plan: Plan, x: Any, validation_data: Any, options: _Options) -> StagedTraining:
+    """Runs the stages of a plan."""
+    model.prepare(x)
+    with model.distribute_strategy.scope() if model.distribute_strategy else contextlib.nullcontext():
+        # From here on goals and bounds are set from outside.
+        method = dataclasses.replace(model.method, stage_epochs=0, bounds=())
+        model.compile_from_config({**model.get_compile_config(), "method": method})
+    names = [task.name for task in model.tasks]
+    blank = [np.array(v) for v in model.optimizer.variables]
+    begin = _weights(model)
+    bounds = {names[task]: c.at_most for task, c in plan.constraints.items() if c.at_most is not None}
+    stages: list[Stage] = []
+    history: dict[str, list[float]] = {}
+    for number, goals in enumerate(plan.levels, start=1):
+        if stages and not options.warm_start:
+            _assign(model.architecture.variables, begin)
+        _assign(model.optimizer.variables, blank)
+        chosen = tuple(names[task] for task in goals)
+        _set_stage(model, chosen, bounds)
+        keeper = _Keeper(x, validation_data, number, chosen, dict(bounds), options.patience)
+        start = len(history.get("stage", ()))
+        epoch_by_epoch = model.fit(
+            x, validation_data=validation_data, initial_epoch=start, epochs=start + options.epochs,
+            callbacks=[keeper, *options.callbacks], verbose=options.verbose,
+        ).history
+        for key, values in epoch_by_epoch.items():
+            history.setdefault(key, []).extend(float(value) for value in values)
+        stages.append(keeper.finish())
+        for task in goals:
+            if task in plan.constraints and names[task] not in bounds:
+                bounds[names[task]] = plan.constraints[task].bound(stages[-1].losses[names[task]])
+    return StagedTraining(tuple(stages), history)
+
+
+def _set_stage(model: MultiTaskRanker, goals: Sequence[str], bounds: Mapping[str, float]) -> None:
+    """Tells the method whom to minimise and what to keep; multipliers start at 0."""
+    state = model.method_state.states[0]
+    names = [task.name for task in model.tasks]
+    state["goals"].assign([float(name in goals) for name in names])
+    state["bounds"].assign([bounds.get(name, math.inf) for name in names])
+    for key in ("multipliers", "violations"):
+        state[key].assign(np.zeros(len(names)))
+
+
+class _Keeper(keras.callbacks.Callback):
+    """Measures every epoch of a stage and keeps the best weights that hold the bounds."""
+
+    def __init__(
+        self, x: Any, validation: Any, number: int, goals: tuple[str, ...], bounds: dict[str, float], patience: int
+    ):
+        super().__init__()
+        self.x = x
+        self.validation = validation
+        self.number = number
+        self.goals = goals
+        self.bounds = bounds
+        self.patience = patience
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """The weights a stage begins with are its first candidate: it never ends worse than it began."""
+        self.epochs = 0
+        losses = self._losses(self.x)
+        watched = losses if self.validation is None else self._losses(self.validation)
+        self._keep(losses, self._goal(watched))
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Another candidate; its numbers join the epoch's logs, for the callbacks after this one and the history."""
+        logs = {} if logs is None else logs
+        self.epochs += 1
+        losses = self._losses(self.x)
+        watched = self._goal(losses) if self.validation is None else self._goal(
+            {task: logs[f"val_{task}_loss"] for task in self.goals}
+        )
+        better = self._rank(losses, watched) < self.rank
+        if better:
+            self._keep(losses, watched)
+        elif self.patience and self.epochs - self.kept >= self.patience:
+            self.model.stop_training = True
+        logs["stage"], logs["kept"] = float(self.number), float(better)
+        for task, multiplier in self._multipliers().items():
+            logs[f"{task}_full_loss"] = losses[task]
+            logs[f"{task}_violation"] = losses[task] - self.bounds.get(task, losses[task])
+            logs[f"{task}_multiplier"] = multiplier
+
+    def finish(self) -> Stage:
+        """Restores the kept weights and says what the stage did."""
+        _assign(self.model.architecture.variables, self.weights)
+        stage = Stage(self.goals, self.bounds, self.losses, self.watched, self.rank[0], self.kept, self.epochs,
+                      self._multipliers())
+        if not stage.feasible:
+            worst = max(self.bounds, key=lambda task: self.losses[task] - self.bounds[task])
+            log.warning(
+                "stage %d (%s): no epoch holds all bounds; the one with the least violation was kept, in which the "
+                "training loss of task %r is %.6g with a bound of %.6g. Loosen it, or train for more epochs.",
+                self.number, ", ".join(self.goals), worst, self.losses[worst], self.bounds[worst],
+            )
+        return stage
+
+    def _keep(self, losses: dict[str, float], watched: float) -> None:
+        self.rank = self._rank(losses, watched)
+        self.losses, self.watched, self.kept = losses, watched, self.epochs
+        self.weights = _weights(self.model)
+
+    def _rank(self, losses: Mapping[str, float], watched: float) -> tuple[float, float]:
+        """Smaller is better: first the largest violation (0 if there is none), then the goals."""
+        excess = [losses[task] - bound for task, bound in self.bounds.items()
+                  if not losses[task] <= bound + _ROUNDING * abs(bound)]
+        numbers = max(excess, default=0.0), watched
+        return tuple(math.inf if math.isnan(n) else n for n in numbers)  # type: ignore[return-value]
+
+    def _goal(self, losses: Mapping[str, float]) -> float:
+        return float(np.mean([losses[task] for task in self.goals]))
+
+    def _losses(self, data: Any) -> dict[str, float]:
+        """Every task's mean loss over a data set, dropout off."""
+        values = self.model.evaluate(data, verbose=0, return_dict=True)
+        return {task.name: float(values[f"{task.name}_loss"]) for task in self.model.tasks}
+
+    def _multipliers(self) -> dict[str, float]:
+        values = np.array(self.model.method_state.states[0]["multipliers"])
+        return {task.name: float(value) for task, value in zip(self.model.tasks, values, strict=True)}
+
+
+def _weights(model: MultiTaskRanker) -> list[np.ndarray]:
+    return [np.array(v) for v in model.architecture.variables]
+
+
+def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
