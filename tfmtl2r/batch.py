@@ -7,6 +7,7 @@ A data set yields what Keras calls ``(x, y)`` or ``(x, y, sample_weight)``:
 ``x``
     dict of features, per item ``[B, L]`` or ``[B, L, D]``, per list ``[B]`` or ``[B, D]``, plus ``list_size``,
     ``int32[B]``: the number of real items in each list. Places behind that are padding and are never looked at.
+    A ranker that is conditioned on the preference also reads ``preference``, ``float32[B, T]``.
 ``y``
     dict task -> ``float32[B, L]``. A missing label is NaN (or negative, for binary and graded tasks).
 ``sample_weight``
@@ -21,6 +22,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 LIST_SIZE = "list_size"
+PREFERENCE = "preference"
 
 
 class Batch(NamedTuple):

@@ -56,6 +56,7 @@ def test_every_data_set(name, table_folder):
     options = {
         "synthetic_mslr": {"num_lists": 12, "max_length": 30},
         "synthetic_rows": {"rows": 40},
+        "synthetic_conflict": {"rows": 40},
         "table": {"path": str(table_folder), "list_id": "user", "labels": "click=is_click:binary"},
         "mslr": letor_folder(table_folder, 136, 5),
         "mq2008": letor_folder(table_folder, 46, 3),

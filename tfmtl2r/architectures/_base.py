@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.layers import inspection
+from tfmtl2r.layers import inspection, interactions
+from tfmtl2r.layers.conditioning import HeadModulation, Modulated
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.features import Encoder, ListEncoder
 from tfmtl2r.layers.items import pack, spread
@@ -21,8 +22,8 @@ class Group:
     Args:
         tasks: indices of those tasks. More than one: a balancing method combines their gradients.
         variables: Keras variables.
-        stacked: the variables hold one slice per task along their first axis, each reached by its own task only; or
-            equally many slices per task, those of a task side by side.
+        stacked: the variables hold slices along their first axis, each reached by one task only: slice i by
+            ``tasks[i]``, or equally many slices per task, those of a task side by side.
     """
 
     tasks: tuple[int, ...]
@@ -35,6 +36,11 @@ class Group:
         return len(self.tasks) > 1 and not self.stacked
 
 
+def small_head_of(task: str) -> str:
+    """Where a training step finds a task's auxiliary scores; no task can have this name."""
+    return f"{task}/small_head"
+
+
 class Architecture(keras.layers.Layer):
     """Base of all architectures: features in, one score per item and task out.
 
@@ -45,21 +51,38 @@ class Architecture(keras.layers.Layer):
         encoder: ``"transformer"`` lets the items of a list see each other before they are scored, or
             ``{"name": "transformer", option: value}`` with options of
             :class:`tfmtl2r.layers.list_attention.ListTransformer`; by default each item is scored alone.
+        interaction: ``"cross"`` or ``"dot"`` multiplies features with each other before all else, see
+            :class:`tfmtl2r.layers.interactions.Interaction`; needs keras-rs.
+
+    Attributes:
+        schema: the features that a score depends on; those that only training looks at are left out.
+        small_heads: weight of the auxiliary scores that :meth:`heads` adds in training, under
+            :func:`small_head_of` each task.
 
     Raises:
-        ValueError: for another encoder.
+        ValueError: for another encoder or interaction.
     """
 
-    def __init__(self, encoder: str | dict[str, Any] | None = None, **kwargs: Any):
+    small_heads: float = 0.0
+
+    def __init__(
+        self,
+        encoder: str | dict[str, Any] | None = None,
+        interaction: str | dict[str, Any] | None = None,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         described = {"name": encoder} if encoder is None or isinstance(encoder, str) else dict(encoder)
         name = described.pop("name", None)
         if name not in (None, "transformer"):
             raise ValueError(f"encoder must be 'transformer' or None, not {name!r}")
         self.transformer = described if name else None
+        self.interaction = interactions.described(interaction)
         # Features must not be rounded to the compute precision before they are normalised.
         self.autocast = False
         self.tasks: tuple[str, ...] = ()
+        # Set by a ranker that is conditioned on the preference, before it connects the architecture.
+        self.conditioned = False
 
     def connect(self, tasks: Sequence[str], schema: Schema) -> None:
         """Makes all layers and variables, once tasks and features are known.
@@ -72,13 +95,16 @@ class Architecture(keras.layers.Layer):
         self.tasks = tuple(tasks)
         self.schema = schema
         self.encoder = self.make_encoder(schema)
+        if self.conditioned:
+            self.encoder = Modulated(self.encoder, len(self.tasks), dtype=self.dtype_policy, name="modulated")
+            self.modulation = HeadModulation(len(self.tasks), name="modulation")
         self.built = True
 
     def make_encoder(self, schema: Schema) -> Any:
         """The layer that turns features into vectors: embeddings shared by all tasks, unless overridden."""
         if self.transformer is not None:
-            return ListEncoder(schema, self.transformer, dtype=self.dtype_policy)
-        return Encoder(schema, dtype=self.dtype_policy)
+            return ListEncoder(schema, self.transformer, self.interaction, dtype=self.dtype_policy)
+        return Encoder(schema, self.interaction, dtype=self.dtype_policy)
 
     @property
     def list_context(self) -> bool:
@@ -102,6 +128,13 @@ class Architecture(keras.layers.Layer):
     def variable_groups(self) -> list[Group]:
         """Every trainable variable in exactly one group."""
         raise NotImplementedError
+
+    def groups(self) -> list[Group]:
+        """All groups: those of the architecture, and the modulation of scores by the preference, if there is one."""
+        if not self.conditioned:
+            return self.variable_groups()
+        modulation = Group(tuple(range(len(self.tasks))), self.modulation.trainable_variables, stacked=True)
+        return [*self.variable_groups(), modulation]
 
     def routed_variables(self) -> list[Any]:
         """Variables whose gradients go through :meth:`route`; none by default."""
@@ -155,12 +188,11 @@ class Architecture(keras.layers.Layer):
             self(features, valid=valid, training=False)
         return seen
 
-    def items(self, features: dict[str, Any], valid: Any) -> dict[str, Any]:
-        """The features of the real items only, one row each."""
-        if valid is None:
-            return {name: features[name] for name in self.schema.names}
-        context = [f.name for f in self.schema.features if f.context]
-        return pack({name: features[name] for name in self.schema.names}, valid, context)
+    def items(self, features: dict[str, Any], valid: Any, schema: Schema | None = None) -> dict[str, Any]:
+        """The features of the real items only, one row each: those of the architecture's schema, or of another."""
+        schema = schema or self.schema
+        wanted = {name: features[name] for name in schema.names}
+        return wanted if valid is None else pack(wanted, valid, [f.name for f in schema.features if f.context])
 
     def encode_items(self, features: dict[str, Any], valid: Any, training: bool) -> Any:
         """The real items, one encoded row each, ``[n, F]``; :meth:`scores_of_items` is the way back."""
@@ -173,6 +205,8 @@ class Architecture(keras.layers.Layer):
 
         In float32: a loss must not see rounded scores.
         """
+        if self.conditioned:
+            stacked = self.modulation(stacked)
         scores = tf.cast(stacked[..., 0], tf.float32)
         scores = scores if valid is None else spread(scores, valid)
         return dict(zip(self.tasks, tf.unstack(scores, num=len(self.tasks)), strict=True))

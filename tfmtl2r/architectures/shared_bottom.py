@@ -57,7 +57,7 @@ class SharedBottom(TowerArchitecture):
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
         """The trunk's output for the real items, ``[n, units[-1]]``."""
-        return [self.trunk(self.encode_items(features, valid), training=training)]
+        return [self.trunk(self.encode_items(features, valid, training), training=training)]
 
     def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
         """Each task's own copy of the trunk's output."""

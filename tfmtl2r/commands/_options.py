@@ -21,11 +21,15 @@ REGISTRIES = {
     "method": "tfmtl2r.methods",
 }
 
+INNER = "base"
+"""An option of this name names another thing of the same registry, whose options are flags too."""
+
 
 def parse(base: type, arguments: Sequence[str], prog: str) -> tuple[Any, dict[str, dict[str, Any]]]:
     """Parses the flags of a dataclass plus the options of the things that it names.
 
     ``--method graddrop --method.leak 0.5``: only graddrop's file is imported, and only its options are flags.
+    ``--architecture dml --base ple --base.levels 1``: a thing that wraps another one.
 
     Args:
         base: a dataclass with fields named as in ``REGISTRIES``.
@@ -35,39 +39,65 @@ def parse(base: type, arguments: Sequence[str], prog: str) -> tuple[Any, dict[st
     Returns:
         The parsed dataclass, and for each named thing ``{"name": ..., **options that were given}``.
     """
-    names = {field.name: field.default for field in dataclasses.fields(base) if field.name in REGISTRIES}
-    for key in names:
-        for position, argument in enumerate(arguments):
-            if argument == f"--{key}" and position + 1 < len(arguments):
-                names[key] = arguments[position + 1]
-            elif argument.startswith(f"--{key}="):
-                names[key] = argument.split("=", 1)[1]
+    names = {
+        field.name: _named(arguments, field.name, field.default)
+        for field in dataclasses.fields(base) if field.name in REGISTRIES
+    }
+    registries = {key: importlib.import_module(REGISTRIES[key]).registry for key in names}
     fields: list[tuple[str, Any, Any]] = [
         ("base", Annotated[base, tyro.conf.arg(name="")], dataclasses.field(default_factory=base))
     ]
+    owners = {}
+    for key in list(names):
+        for option in registries[key].options(str(names[key])):
+            if option.name == INNER:
+                names[INNER] = _named(arguments, INNER, option.default)
+                registries[INNER], owners[INNER] = registries[key], key
+                flag = tyro.conf.arg(name=INNER, help=f"what {names[key]} wraps; see tfmtl2r list")
+                fields.append((f"{INNER}_name", Annotated[str, flag], option.default))
     defaults = {}
     for key, name in names.items():
-        registry = importlib.import_module(REGISTRIES[key]).registry
-        options = registry.options(str(name))
-        if options:
-            made = dataclasses.make_dataclass(
-                f"{registry.resolve(str(name))}", [(o.name, _flag(o.annotation), _default(o.default)) for o in options]
-            )
-            made.__doc__ = f"options of {name}\n\n{_arguments(registry.constructor(str(name)).__doc__ or '')}"
+        made = _option_class(registries[key], str(name), leave_out=INNER if key in owners.values() else "")
+        if made is not None:
             fields.append((f"{key}_options", Annotated[made, tyro.conf.arg(name=key)],
                            dataclasses.field(default_factory=made)))
             defaults[key] = made()
     combined = dataclasses.make_dataclass("Arguments", fields)
     combined.__doc__ = base.__doc__
     parsed: Any = tyro.cli(combined, args=list(arguments), prog=prog, description=(base.__doc__ or "").split("\n\n")[0])
-    named = {}
+    named: dict[str, dict[str, Any]] = {}
     for key, name in names.items():
         named[key] = {"name": str(name)}
         if key in defaults:
             given = getattr(parsed, f"{key}_options")
             changed = {k: v for k, v in vars(given).items() if v != getattr(defaults[key], k)}
             named[key].update(changed)
+    for inner, owner in owners.items():
+        named[owner][inner] = named.pop(inner)
     return parsed.base, named
+
+
+def _option_class(registry: Any, name: str, leave_out: str) -> type | None:
+    """A dataclass of a thing's options; None if it has none."""
+    options = [o for o in registry.options(name) if o.name != leave_out]
+    if not options:
+        return None
+    made = dataclasses.make_dataclass(
+        f"{registry.resolve(name)}", [(o.name, _flag(o.annotation), _default(o.default)) for o in options]
+    )
+    made.__doc__ = f"options of {name}\n\n{_arguments(registry.constructor(name).__doc__ or '')}"
+    return made
+
+
+def _named(arguments: Sequence[str], key: str, default: Any) -> Any:
+    """What follows the flag ``--key``."""
+    name = default
+    for position, argument in enumerate(arguments):
+        if argument == f"--{key}" and position + 1 < len(arguments):
+            name = arguments[position + 1]
+        elif argument.startswith(f"--{key}="):
+            name = argument.split("=", 1)[1]
+    return name
 
 
 def _arguments(docstring: str) -> str:

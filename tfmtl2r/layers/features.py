@@ -11,6 +11,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.layers.interactions import Interaction
 from tfmtl2r.layers.items import pack
 from tfmtl2r.layers.list_attention import ListTransformer
 from tfmtl2r.schema import LOG_OFFSET, Category, Dense, Schema
@@ -60,9 +61,15 @@ class Encoder(keras.layers.Layer):
 
     Args:
         schema: a fitted schema.
+        interaction: how features are multiplied with each other, as
+            :func:`tfmtl2r.layers.interactions.described` says it; None for not at all.
+
+    Attributes:
+        fields: width of each feature in what comes out, dense ones first.
+        width: F, their sum.
     """
 
-    def __init__(self, schema: Schema, **kwargs: Any):
+    def __init__(self, schema: Schema, interaction: dict[str, Any] | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         self.autocast = False  # numbers must not be rounded to the compute precision before they are normalised
         self.schema = schema
@@ -72,7 +79,14 @@ class Encoder(keras.layers.Layer):
             )
             for feature in schema.categories
         }
-        self.width = sum(feature.width for feature in schema.features)
+        self.fields = tuple(feature.width for feature in (*schema.dense, *schema.categories))
+        self.interaction: Any = None
+        if interaction is not None:
+            self.interaction = Interaction(
+                interaction, self.fields, len(schema.categories), dtype=self.dtype_policy, name="interaction"
+            )
+            self.fields = self.interaction.fields
+        self.width = sum(self.fields)
         for table in self.embeddings.values():
             table.build()
         self.built = True
@@ -88,7 +102,8 @@ class Encoder(keras.layers.Layer):
         columns = [tf.cast(self._normalise(tf.concat(dense, axis=-1)), self.compute_dtype)] if dense else []
         for f in self.schema.categories:
             columns.append(self._column(f, self.embeddings[f.name](features[f.name]), valid))
-        return tf.concat(columns, axis=-1)
+        encoded = tf.concat(columns, axis=-1)
+        return encoded if self.interaction is None else self.interaction(encoded)
 
     def _column(self, feature: Dense | Category, value: Any, valid: Any) -> Any:
         """Gives a feature of the list to each of its items: ``[B, width]`` becomes ``[B, L, width]``."""
@@ -128,13 +143,17 @@ class ListEncoder(Encoder):
     Args:
         schema: a fitted schema.
         transformer: options of :class:`tfmtl2r.layers.list_attention.ListTransformer`.
+        interaction: before the transformer, as in :class:`Encoder`.
     """
 
-    def __init__(self, schema: Schema, transformer: dict[str, Any], **kwargs: Any):
-        super().__init__(schema, **kwargs)
+    def __init__(
+        self, schema: Schema, transformer: dict[str, Any], interaction: dict[str, Any] | None = None, **kwargs: Any
+    ):
+        super().__init__(schema, interaction, **kwargs)
         self.transformer = ListTransformer(**transformer, dtype=self.dtype_policy, name="transformer")
         self.transformer.build((None, None, self.width))
         self.width = self.transformer.units
+        self.fields = (self.width,)
 
     def items(self, features: dict[str, Any], valid: Any, training: bool = False) -> Any:
         """The real items of all lists, one row each, ``[n, units]``; each has seen its list.

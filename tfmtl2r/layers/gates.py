@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.layers import randomness
+from tfmtl2r.layers import inspection, randomness
 from tfmtl2r.layers.mlp import StackedDense
 
 
@@ -17,10 +17,14 @@ class Gates(keras.layers.Layer):
         experts: E.
         dropout: in training, the chance that a gate does without an expert; at least one is kept.
         temperature: above 1 the gates mix more evenly.
+
+    Raises:
+        ValueError: for a dropout outside [0, 1), or a temperature that is not above 0.
     """
 
     def __init__(self, num: int, experts: int, dropout: float = 0.0, temperature: float = 1.0, **kwargs: Any):
         super().__init__(**kwargs)
+        check_gates(dropout, temperature)
         self.dropout = dropout
         self.temperature = temperature
         self.logits = StackedDense(num, experts, dtype=self.dtype_policy, name="logits")
@@ -37,8 +41,35 @@ class Gates(keras.layers.Layer):
             keep = tf.random.stateless_uniform(tf.shape(logits), randomness.next_seed()) >= self.dropout
             keep |= ~tf.reduce_any(keep, axis=-1, keepdims=True)
             logits = tf.where(keep, logits, -1e9)
-        return tf.cast(tf.nn.softmax(logits), self.compute_dtype)
+        gates = tf.nn.softmax(logits)
+        inspection.record(self.name, gates, average=tuple(range(1, len(gates.shape) - 1)))
+        return tf.cast(gates, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """``[T, ..., E]``."""
         return self.logits.compute_output_shape(input_shape)
+
+
+def check_gates(dropout: float, temperature: float) -> None:
+    """Refuses impossible options of :class:`Gates`, before any layer is made.
+
+    Raises:
+        ValueError: for a dropout outside [0, 1), or a temperature that is not above 0.
+    """
+    if not 0.0 <= dropout < 1.0:
+        raise ValueError(f"gate_dropout must lie in [0, 1), not {dropout}")
+    if not temperature > 0:
+        raise ValueError(f"temperature must be above 0, not {temperature}")
+
+
+def mixture(gates: Any, experts: Any) -> Any:
+    """``sum_e gates[t, n, e] experts[e, n]``: gates ``[T, n, E]`` and experts ``[E, n, D]`` to ``[T, n, D]``."""
+    mixed = tf.matmul(tf.transpose(gates, [1, 0, 2]), tf.transpose(experts, [1, 0, 2]))
+    return tf.transpose(mixed, [1, 0, 2])
+
+
+def mixture_of_own(gates: Any, experts: Any) -> Any:
+    """Each task's mixture of its own M experts: ``[T, n, M]`` and, task by task, ``[T M, n, D]`` to ``[T, n, D]``."""
+    num, each = gates.shape[0], gates.shape[-1]
+    experts = tf.reshape(experts, [num, each, -1, experts.shape[-1]])
+    return tf.reduce_sum(tf.transpose(gates, [0, 2, 1])[..., None] * experts, axis=1)

@@ -12,7 +12,7 @@ from tfmtl2r.layers.dropout import Dropout
 class StackedDense(keras.layers.Layer):
     """T dense layers of equal shape as one batched product: ``[T, ..., in]`` in, ``[T, ..., units]`` out.
 
-    An input of shape ``[1, ..., in]`` is read by all T.
+    An input of fewer slices, ``[G, ..., in]``, is read by T / G layers per slice, slice 0 by the first T / G.
 
     Each of the T kernels starts as a Keras ``Dense`` of the same size would (Glorot uniform).
 
@@ -46,15 +46,21 @@ class StackedDense(keras.layers.Layer):
 
     def call(self, inputs: Any) -> Any:
         """One dense layer per leading index."""
-        shape = tf.shape(inputs)
+        shape, width = tf.shape(inputs), inputs.shape[-1]
+        groups = inputs.shape[0] or self.num
+        each = self.num // groups
+        if each * groups != self.num:
+            raise ValueError(f"{self.num} dense layers side by side cannot read {groups} inputs evenly; give one input "
+                             "for all, or one for every so many layers")
         kernel = tf.convert_to_tensor(self.kernel)
-        if inputs.shape[0] == 1 and self.num > 1:
-            # One wide product instead of T that read the same rows.
-            rows = tf.reshape(inputs, [-1, inputs.shape[-1]])
-            wide = tf.matmul(rows, tf.reshape(tf.transpose(kernel, [1, 0, 2]), [kernel.shape[1], -1]))
-            outputs = tf.transpose(tf.reshape(wide, [-1, self.num, self.units]), [1, 0, 2])
-        else:
-            outputs = tf.matmul(tf.reshape(inputs, [self.num, -1, inputs.shape[-1]]), kernel)
+        rows = tf.reshape(inputs, [groups, -1, width])
+        if each == 1:
+            outputs = tf.matmul(rows, kernel)
+        else:  # one wide product per input instead of several that read the same rows
+            kernel = tf.transpose(tf.reshape(kernel, [groups, each, width, self.units]), [0, 2, 1, 3])
+            wide = tf.matmul(rows, tf.reshape(kernel, [groups, width, each * self.units]))
+            outputs = tf.transpose(tf.reshape(wide, [groups, -1, each, self.units]), [0, 2, 1, 3])
+            outputs = tf.reshape(outputs, [self.num, -1, self.units])
         outputs = self.activation(outputs + self.bias)
         return tf.reshape(outputs, tf.concat([[self.num], shape[1:-1], [self.units]], 0))
 

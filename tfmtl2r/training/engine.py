@@ -73,7 +73,7 @@ class Engine:
         self.losses = losses
         self.method = method
         self.mode = mode
-        groups = architecture.variable_groups()
+        groups = architecture.groups()
         self.shared_groups = [group for group in groups if group.shared]
         self.shared_variables = [v for group in self.shared_groups for v in group.variables]
         self.private_variables = [v for group in groups if not group.shared for v in group.variables]
@@ -132,7 +132,7 @@ class Engine:
                     weights, state = tf.cast(signals.present, tf.float32), states[0]
                 else:
                     weights, state = weigh(self.method, signals, states[0])
-            objective = tf.reduce_sum(weights * losses.local)
+            objective = tf.reduce_sum(weights * losses.local) + self._penalty(scores, valid, replicas)
         gradients = tape.gradient(objective, [v.value for v in keras_variables])
         pairs = _pairs(gradients, keras_variables)
         return Step(scores, losses, pairs, weights, None, [state, *states[1:]], signals, None)
@@ -146,17 +146,25 @@ class Engine:
         signals = self._seen(signals, heads.losses)
         if exact:
             rows, halves = self._rows(trunk, heads, replicas)
+            penalty = [None] * len(self.shared_variables)
+            if heads.penalty is not None:
+                shared = [v.value for v in self.shared_variables]
+                penalty = trunk.gradient(heads.tensors, shared, output_gradients=heads.penalty)
             del trunk  # a persistent tape keeps every activation alive
             weights, gram, combined, states = self._decide_groups(rows, halves, signals, states)
             # Rows are already sums over replicas; the optimizer will add up the replicas once more.
             combined = [_scaled(g, 1.0 / replicas.count) for g in combined]
+            combined = [_sum(g, p) for g, p in zip(combined, penalty, strict=True)]
         else:
             gram = heads.gram(replicas)
             signals = dataclasses.replace(signals, gram=gram)
             weights, state = weigh(self.method, signals, states[0])
             states = [state, *states[1:]]
             shared = [v.value for v in self.shared_variables]
-            combined = trunk.gradient(heads.tensors, shared, output_gradients=heads.weighted(weights))
+            cotangents = heads.weighted(weights)
+            if heads.penalty is not None:
+                cotangents = [c + p for c, p in zip(cotangents, heads.penalty, strict=True)]
+            combined = trunk.gradient(heads.tensors, shared, output_gradients=cotangents)
         gradients = _pairs(combined, self.shared_variables) + _pairs(heads.gradients, self.private_variables)
         return Step(heads.scores, heads.losses, gradients, weights, gram, states, signals, None)
 
@@ -171,7 +179,7 @@ class Engine:
     def _heads(self, cut: list[Any], batch: Batch, valid: Any, replicas: Replicas) -> _Heads:
         """Runs heads and losses on per-task copies of the cut and differentiates them, once or once per half."""
         split = "second_batch" in self.method.needs
-        with tf.GradientTape(persistent=split) as tape:
+        with tf.GradientTape(persistent=True) as tape:
             branches = [Branch(tensor, len(self.architecture.tasks), tape.watch) for tensor in cut]
             scores = self.architecture.heads(branches, valid, True)
             values, weights = self.losses.per_list(batch, scores, valid)
@@ -180,6 +188,7 @@ class Engine:
             parts = _even_and_odd(tf.shape(weights)[1], replicas) if split else ()
             halves = [self.losses.reduce(values, weights * part, replicas) for part in parts]
             half_totals = [tf.reduce_sum(half.local) for half in halves]
+            penalty = self._penalty(scores, valid, replicas)
         branches = [branch for branch in branches if branch.tap is not None]
         taps = [branch.tap for branch in branches]
         zero = tf.UnconnectedGradients.ZERO
@@ -187,8 +196,24 @@ class Engine:
             total, [taps, [v.value for v in self.private_variables]], unconnected_gradients=zero
         )
         half_cotangents = [tape.gradient(half, taps, unconnected_gradients=zero) for half in half_totals]
-        del tape
-        return _Heads(branches, scores, losses, cotangents, private, halves, half_cotangents)
+        at_cut = None
+        if tf.is_tensor(penalty):
+            of_taps, of_private = tape.gradient(
+                penalty, [taps, [v.value for v in self.private_variables]], unconnected_gradients=zero
+            )
+            at_cut = [b.weighted(c, tf.ones([b.num_tasks])) for b, c in zip(branches, of_taps, strict=True)]
+            private = [_sum(g, p) for g, p in zip(private, of_private, strict=True)]
+        del tape  # a persistent tape keeps every activation alive
+        return _Heads(branches, scores, losses, cotangents, private, halves, half_cotangents, at_cut)
+
+    def _penalty(self, scores: dict[str, Any], valid: Any, replicas: Replicas) -> Any:
+        """This replica's share of what the architecture asks of the scores: a tensor, or 0."""
+        asked = self.architecture.penalty(scores, valid)
+        if asked is None:
+            return 0.0
+        values, weights = asked
+        count = replicas.sum(tf.reduce_sum(weights))
+        return tf.math.divide_no_nan(tf.reduce_sum(values * weights), count)
 
     def _rows(self, trunk: Any, heads: _Heads, replicas: Replicas) -> tuple[list[Any], tuple[Any, Any] | None]:
         """Exact rows of all shared variables, and those of the two halves of the batch where the method needs them."""
@@ -267,8 +292,7 @@ class Engine:
             penalty = tf.add_n(self.architecture.losses)
         share = 1.0 / Replicas().count
         added = [_scaled(g, share) for g in tape.gradient(penalty, [v.value for v in variables])]
-        both = [g if p is None else tf.convert_to_tensor(g) + p for (g, _), p in zip(gradients, added, strict=True)]
-        return _pairs(both, variables)
+        return _pairs([_sum(g, p) for (g, _), p in zip(gradients, added, strict=True)], variables)
 
 
 def state_shapes(architecture: Architecture, method: Method, mode: str) -> list[int | None]:
@@ -277,7 +301,7 @@ def state_shapes(architecture: Architecture, method: Method, mode: str) -> list[
     One state per group of shared variables where each is balanced on its own; one in all for a scalarisation and for
     gradients at the cut.
     """
-    groups = [group for group in architecture.variable_groups() if group.shared]
+    groups = [group for group in architecture.groups() if group.shared]
     if mode == "parameters" and method.needs & {"gram", "rows"} and groups:
         return [sum(v.shape.num_elements() for v in map(tf.convert_to_tensor, group.variables)) for group in groups]
     return [None]
@@ -285,7 +309,10 @@ def state_shapes(architecture: Architecture, method: Method, mode: str) -> list[
 
 @dataclasses.dataclass(frozen=True)
 class _Heads:
-    """The private half after its backward pass: the gradient at every branch's tap, and the plain head gradients."""
+    """The private half after its backward pass: the gradient at every branch's tap, and the plain head gradients.
+
+    ``penalty``: the gradient at every tensor of the cut of what the architecture asks of the scores, if anything.
+    """
 
     branches: list[Branch]
     scores: dict[str, Any]
@@ -294,6 +321,7 @@ class _Heads:
     gradients: list[Any]
     halves: list[LossValues]
     half_cotangents: list[list[Any]]
+    penalty: list[Any] | None
 
     @property
     def tensors(self) -> list[Any]:
@@ -318,6 +346,11 @@ def _even_and_odd(lists: Any, replicas: Replicas) -> tuple[Any, Any]:
     """The two halves of the global batch as masks ``[B]``, whichever replica a list is on."""
     even = tf.cast(tf.equal((tf.range(lists) + replicas.first_index(lists)) % 2, 0), tf.float32)
     return even, 1.0 - even
+
+
+def _sum(gradient: Any, other: Any) -> Any:
+    """The sum of two gradients, the second of which may be None."""
+    return gradient if other is None else tf.convert_to_tensor(gradient) + tf.convert_to_tensor(other)
 
 
 def _scaled(gradient: Any, factor: float) -> Any:

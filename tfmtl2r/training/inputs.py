@@ -7,12 +7,18 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.schema import Dense, Schema
 
 
-def specs(schema: Schema, lists: bool) -> dict[str, Any]:
-    """The looked-up features of a batch of any size: one graph serves all shapes."""
+def specs(schema: Schema, lists: bool, preference: int | None = None) -> dict[str, Any]:
+    """The looked-up features of a batch of any size: one graph serves all shapes.
+
+    Args:
+        schema: the features.
+        lists: whether there is a list axis and ``list_size``.
+        preference: T, where the batch carries preferences.
+    """
     layout = {}
     for feature in schema.features:
         axes = [None] if feature.context or not lists else [None, None]
@@ -22,6 +28,8 @@ def specs(schema: Schema, lists: bool) -> dict[str, Any]:
             layout[feature.name] = tf.TensorSpec(axes, tf.int32, feature.name)
     if lists:
         layout[LIST_SIZE] = tf.TensorSpec([None], tf.int32, LIST_SIZE)
+    if preference is not None:
+        layout[PREFERENCE] = tf.TensorSpec([None, preference], tf.float32, PREFERENCE)
     return layout
 
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import numpy as np
-
 from tfmtl2r import architectures, methods
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.batch import LIST_SIZE, Batch, unpack
-from tfmtl2r.layers import randomness
-from tfmtl2r.methods._base import MODES, Method, Signals
+from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch, unpack
+from tfmtl2r.layers import conditioning, randomness
+from tfmtl2r.methods._base import MODES, Signals
 from tfmtl2r.ranking import valid_mask
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
+from tfmtl2r.training import optimizers
 from tfmtl2r.training.engine import Engine, state_shapes
 from tfmtl2r.training.inputs import plain_schema, specs
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.objectives import TaskLosses
+from tfmtl2r.training.preference import checked_preference, drawn, normalised, preference_of
+from tfmtl2r.training.priorities import with_priorities
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.training.telemetry import Telemetry
 from tfmtl2r.training.trackers import Trackers
@@ -38,6 +38,9 @@ class MultiTaskRanker(keras.Model):
         features: a fitted :class:`tfmtl2r.Schema`. Without it every feature of the first batch is taken as a number
             that is ready to use.
         lists: whether it ranks lists rather than scores plain rows; learnt from the first data it sees, and saved.
+        conditioned: if given, the ranker reads the preference: each training step draws one from a Dirichlet
+            distribution of this concentration (1 is uniform), and one training serves all trade-offs. Batches may then
+            carry ``preference``, ``float32[B, T]``; without it the compiled one is meant.
 
     >>> from tfmtl2r import Dense
     >>> ranker = MultiTaskRanker("shared_bottom", ["click", "buy"], Schema([Dense("price")]))
@@ -56,13 +59,20 @@ class MultiTaskRanker(keras.Model):
         tasks: Sequence[Task | str],
         features: Schema | None = None,
         lists: bool | None = None,
+        conditioned: float | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        if conditioned is not None and not conditioned > 0:
+            raise ValueError("conditioned is the concentration of a Dirichlet distribution, above 0, not "
+                             f"{conditioned}")
         self.lists = lists
+        self.conditioned = conditioned
         self.autocast = False
         self.tasks = validated(tasks)
         self.architecture = architectures.get(architecture)
+        self.architecture.conditioned = conditioned is not None
+        self._preference = normalised([task.weight for task in self.tasks], self.tasks)
         self.features: Schema | None = None
         self._telemetry: Telemetry | None = None
         self._forward: dict[Any, Any] = {}
@@ -77,7 +87,14 @@ class MultiTaskRanker(keras.Model):
             training: whether dropout and the like are on.
         """
         batch = unpack(inputs)
-        return self.architecture(batch.features, valid=self.valid(batch), training=training)
+        valid = self.valid(batch)
+        with self._at(batch, valid, self._preference):
+            return self.architecture(batch.features, valid=valid, training=training)
+
+    def _at(self, batch: Batch, valid: Any, default: Any) -> Any:
+        """Around a forward pass: the preference that a conditioned ranker reads."""
+        preference = None if self.conditioned is None else preference_of(batch, default)
+        return conditioning.scope(preference, valid)
 
     def valid(self, batch: Batch) -> Any:
         """``bool[B, L]``, True for real items; None for plain rows."""
@@ -101,7 +118,7 @@ class MultiTaskRanker(keras.Model):
         """Chooses how to train.
 
         Args:
-            optimizer: a Keras optimizer, or its name.
+            optimizer: a Keras optimizer, or its name; see :mod:`tfmtl2r.training.optimizers` for embedding tables.
             method: a balancing method, its name, or ``{"name": ..., option: value}``.
             gradients: ``"parameters"`` for exact gradients of the shared parameters, ``"features"`` for gradients at
                 the architecture's cut (an upper bound, nearly free).
@@ -113,7 +130,7 @@ class MultiTaskRanker(keras.Model):
         Raises:
             ValueError: for a mode that the method cannot run in, or a preference with a method that has none.
         """
-        method = methods.get(method)
+        method = with_priorities(methods.get(method), self.tasks)
         if gradients not in MODES:
             raise ValueError(f"gradients must be one of {', '.join(map(repr, MODES))}, not {gradients!r}")
         if gradients not in method.modes and method.needs & {"gram", "rows"}:
@@ -124,7 +141,7 @@ class MultiTaskRanker(keras.Model):
         if replicas > 1 and keras_options.get("steps_per_execution", 1) != 1:
             raise ValueError(f"steps_per_execution must be 1 with {replicas} replicas: Keras 3 cannot run several "
                              "steps at once under a distribution strategy")
-        super().compile(optimizer=optimizer, loss=None, **keras_options)
+        super().compile(optimizer=optimizers.get(optimizer), loss=None, **keras_options)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             raise ValueError("mixed_float16 scales the loss, which balancing methods would see; use mixed_bfloat16")
         weights = [task.weight for task in self.tasks] if preference is None else preference
@@ -144,6 +161,7 @@ class MultiTaskRanker(keras.Model):
         if self.features is None:
             return  # made as soon as the variables are
         if hasattr(self, "method_state"):
+            self._tracker.untrack(self.method_state)  # Keras would go on saving it, in the place of the new one
             del self.method_state
         shapes = state_shapes(self.architecture, self.method, self.gradient_mode)
         self.method_state = MethodState(self.method, self._preference, shapes)
@@ -172,6 +190,7 @@ class MultiTaskRanker(keras.Model):
         """
         self._preference = checked_preference(preference, self.tasks, self.method)
         self.method_state.preference.assign(self._preference)
+        self._forward.clear()  # a conditioned ranker's graph holds the default
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; returns the running losses and metrics."""
@@ -181,20 +200,23 @@ class MultiTaskRanker(keras.Model):
         iterations = tf.cast(self.optimizer.iterations.value, tf.int64)
         seed = randomness.step_seed(self.seed, iterations)
         preference = self.method_state.preference.value
+        if self.conditioned is not None:
+            preference = drawn(len(self.tasks), self.conditioned, randomness.step_seed(self.seed + 1, iterations))
         signals = Signals(
             losses=None, preference=preference, present=None,
             step=iterations, epoch=self.method_state.epoch.value, seed=seed,
         )
         valid = self.valid(batch)
-        with randomness.scope(replicas.own_seed(seed)):
-            step = engine.step(batch, valid, signals, self.method_state.read())
-        if self._telemetry is not None:
-            self._telemetry.record(step, iterations, replicas, lambda: engine.gram_at_cut(batch, valid))
-        self.optimizer.apply(*map(list, zip(*step.gradients, strict=True)))
-        states = step.states
-        if "losses_after" in self.method.needs:
-            with randomness.scope(replicas.own_seed(seed)):  # the same dropout as in the step
-                states = engine.learn(batch, valid, step)
+        with self._at(batch, valid, preference):
+            with randomness.scope(replicas.own_seed(seed)):
+                step = engine.step(batch, valid, signals, self.method_state.read())
+            if self._telemetry is not None:
+                self._telemetry.record(step, iterations, replicas, lambda: engine.gram_at_cut(batch, valid))
+            self.optimizer.apply(*map(list, zip(*step.gradients, strict=True)))
+            states = step.states
+            if "losses_after" in self.method.needs:
+                with randomness.scope(replicas.own_seed(seed)):  # the same dropout as in the step
+                    states = engine.learn(batch, valid, step)
         self.method_state.write(states)
         for key, value in step.routing.items():
             self.architecture.routing_state()[key].assign(value)
@@ -210,7 +232,8 @@ class MultiTaskRanker(keras.Model):
         lists = batch.list_size is not None
         trackers, engine = self._trackers_for(lists), self._engine_for(lists)
         replicas, valid = Replicas(), self.valid(batch)
-        scores = self.architecture(batch.features, valid=valid, training=False)
+        with self._at(batch, valid, self.method_state.preference.value):
+            scores = self.architecture(batch.features, valid=valid, training=False)
         with randomness.scope(randomness.step_seed(self.seed, 0)):
             trackers.update_losses(engine.losses(batch, scores, valid, replicas), replicas)
         trackers.update_metrics(batch, scores, valid)
@@ -241,11 +264,7 @@ class MultiTaskRanker(keras.Model):
                     self.optimizer.build(self.trainable_variables)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Nothing to do after :meth:`prepare`.
-
-        Under a distribution strategy Keras would average the first batch over replicas here, which fails where they
-        hold unequal numbers of lists.
-        """
+        """Nothing to do after :meth:`prepare`; Keras would average the first batch over replicas, which may fail."""
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
         """Trains as Keras does."""
@@ -269,7 +288,8 @@ class MultiTaskRanker(keras.Model):
 
     def scores(self, features: dict[str, Any]) -> dict[str, Any]:
         """The compiled forward pass: what ``ranker(features)`` gives, in one graph for all batch shapes."""
-        layout = specs(self._schema(), lists=LIST_SIZE in features)
+        asked = len(self.tasks) if self.conditioned is not None and PREFERENCE in features else None
+        layout = specs(self._schema(), lists=LIST_SIZE in features, preference=asked)
         key = tuple(layout)
         if key not in self._forward:
             self._forward[key] = tf.function(
@@ -294,6 +314,7 @@ class MultiTaskRanker(keras.Model):
             "tasks": [_task_config(task) for task in self.tasks],
             "features": self.features.get_config() if self.features is not None else None,
             "lists": self.lists,
+            "conditioned": self.conditioned,
         }
 
     @classmethod
@@ -339,9 +360,11 @@ class MultiTaskRanker(keras.Model):
     def _schema(self) -> Schema:
         if self.features is None:
             raise ValueError("this ranker does not know its features yet: pass features=Schema(...), or fit it first")
-        return self.features
+        return self.architecture.schema
 
     def _connect(self, features: Schema) -> None:
+        if self.conditioned is not None and PREFERENCE in features.names:
+            raise ValueError(f"a conditioned ranker reads {PREFERENCE!r}; rename the feature of that name")
         self.features = features
         self.architecture.dtype_policy = self.dtype_policy
         self.architecture.connect([task.name for task in self.tasks], features)
@@ -351,7 +374,8 @@ class MultiTaskRanker(keras.Model):
 
     def _engine_for(self, lists: bool) -> Engine:
         if self._engine is None:
-            self._engine = Engine(self.architecture, TaskLosses(self.tasks, lists), self.method, self.gradient_mode)
+            losses = TaskLosses(self.tasks, lists, self.architecture.small_heads)
+            self._engine = Engine(self.architecture, losses, self.method, self.gradient_mode)
         return self._engine
 
     def _trackers_for(self, lists: bool) -> Trackers:
@@ -360,29 +384,6 @@ class MultiTaskRanker(keras.Model):
             self._trackers = Trackers(self.tasks, lists)
             self._engine = None
         return self._trackers
-
-
-def checked_preference(preference: Any, tasks: Sequence[Task], method: Method) -> np.ndarray:
-    """A preference normalised to sum 1.
-
-    Raises:
-        ValueError: for a wrong length, a number that is not finite or below 0, all zeros, or unequal importance for a
-            method that treats tasks alike.
-    """
-    values = np.asarray(preference, np.float64)
-    names = ", ".join(task.name for task in tasks)
-    if values.shape != (len(tasks),):
-        raise ValueError(f"a preference needs one number per task ({names}), got {preference!r}")
-    if not np.isfinite(values).all() or (values < 0).any() or values.sum() <= 0:
-        raise ValueError(f"a preference must be finite, >= 0 and not all 0 (tasks {names}), got {preference!r}")
-    values = values / math.fsum(values)
-    if method.positive_preference and (values == 0).any():
-        raise ValueError(f"{type(method).__name__} divides by the preference: that of every task ({names}) must be "
-                         f"above 0, got {preference!r}")
-    if not method.takes_preference and np.ptp(values) > 1e-9:
-        raise ValueError(f"{type(method).__name__} has no preference: it would ignore the importance "
-                         f"{values.round(4).tolist()} of {names}; make all task weights equal or choose another method")
-    return values
 
 
 def _task_config(task: Task) -> dict[str, Any]:

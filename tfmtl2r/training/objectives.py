@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from tfmtl2r import losses as loss_registry
 from tfmtl2r._backend import tf
+from tfmtl2r.architectures._base import small_head_of
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
 from tfmtl2r.losses._base import default_name
@@ -36,14 +37,16 @@ class TaskLosses:
     Args:
         tasks: the tasks, in order.
         lists: whether batches hold lists (plain rows otherwise).
+        small_heads: weight of the same loss on a task's auxiliary scores, where a forward pass gives them.
 
     Raises:
         ValueError: for a listwise loss on plain rows.
     """
 
-    def __init__(self, tasks: Sequence[Task], lists: bool):
+    def __init__(self, tasks: Sequence[Task], lists: bool, small_heads: float = 0.0):
         self.tasks = tuple(tasks)
         self.lists = lists
+        self.small_heads = small_heads
         self.losses = [loss_registry.get(task.loss or default_name(task.kind, lists)) for task in self.tasks]
         for task, loss in zip(self.tasks, self.losses, strict=True):
             if loss.listwise and not lists:
@@ -80,6 +83,9 @@ class TaskLosses:
         weights: list[Any] = [None] * len(self.tasks)
         for group in self._groups:
             group_values, group_weights = self._group(group, batch, scores, valid)
+            small = {self.tasks[i].name: scores.get(small_head_of(self.tasks[i].name)) for i in group}
+            if self.small_heads and None not in small.values():
+                group_values += self.small_heads * self._group(group, batch, small, valid)[0]
             for row, index in enumerate(group):
                 values[index] = group_values[row]
                 weights[index] = group_weights[row] * self._list_weight(batch, self.tasks[index])

@@ -49,7 +49,7 @@ def predict(model: MultiTaskRanker, x: Any, layout: str, list_id: str | None, ba
 
 def _predict_frame(model: MultiTaskRanker, frame: pd.DataFrame, list_id: str | None, batch_size: int) -> pd.DataFrame:
     lists = data.from_frame(frame, list_id)
-    scores, sizes = _run(model, data.batches(lists, (), model.features, batch_size=batch_size))
+    scores, sizes = _run(model, data.batches(lists, (), model.architecture.schema, batch_size=batch_size))
     items = _arrange(scores, sizes, "items")
     columns = {}
     for task, values in items.items():

@@ -1,0 +1,186 @@
+"""What batched products save: training steps of MMoE and PLE against the same networks as plain Keras layers.
+
+    python recipes/bench_architectures.py --tasks 5 --experts 8
+
+The peer has the same experts, gates and heads, one ``keras.layers.Dense`` stack after another, as most public code
+writes them, and runs in the same ranker, on the same packed items, with the same loss and optimizer. Both run
+interleaved, a few steps each in turn, so that other load on the machine hits both alike; a ratio is the median over
+rounds of the ratio within a round.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from tfmtl2r import MultiTaskRanker, Schema, Task, architectures
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.schema import Dense
+
+LISTS, ITEMS, FEATURES = 8, 60, 136
+UNITS, HEAD_UNITS = (256, 128), (64,)
+
+
+class Plain(Architecture):
+    """Experts, gates and heads one after another. The cut is empty: it serves plain summed losses only."""
+
+    def stack(self, units: Sequence[int], width: int, last: int | None = None) -> list[Any]:
+        """Dense layers, and a linear one behind them where ``last`` is given."""
+        layers = [keras.layers.Dense(u, activation="relu") for u in units]
+        layers += [] if last is None else [keras.layers.Dense(last)]
+        for layer in layers:
+            layer.build((None, width))
+            width = layer.units
+        return layers
+
+    def finish(self, inputs: list[Any], valid: Any) -> dict[str, Any]:
+        """One head after another."""
+        return self.scores_of_items(tf.stack([run(h, z) for h, z in zip(self.heads_, inputs, strict=True)]), valid)
+
+    def variable_groups(self) -> list[Group]:
+        """All tasks reach all: nothing here is balanced."""
+        return [Group(tuple(range(len(self.tasks))), self.trainable_variables)]
+
+
+class PlainMMoE(Plain):
+    """MMoE as a list of networks."""
+
+    def __init__(self, num_experts: int):
+        super().__init__()
+        self.num_experts = num_experts
+
+    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+        """Makes the networks."""
+        super().connect(tasks, schema)
+        self.experts = [self.stack(UNITS, self.encoder.width) for _ in range(self.num_experts)]
+        self.gates = [self.stack((), self.encoder.width, self.num_experts) for _ in tasks]
+        self.heads_ = [self.stack(HEAD_UNITS, UNITS[-1], 1) for _ in tasks]
+
+    def call(self, features: dict[str, Any], valid: Any = None, training: bool = False) -> dict[str, Any]:
+        """Expert by expert, task by task."""
+        x = self.encode_items(features, valid, training)
+        experts = tf.stack([run(expert, x) for expert in self.experts], axis=1)
+        return self.finish([mixed(run(gate, x), experts) for gate in self.gates], valid)
+
+
+class PlainPLE(Plain):
+    """PLE of two levels as a list of networks: one expert per task, the rest shared."""
+
+    def __init__(self, shared_experts: int):
+        super().__init__()
+        self.shared_experts = shared_experts
+
+    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+        """Makes the networks."""
+        super().connect(tasks, schema)
+        num, width = len(tasks), self.encoder.width
+        self.levels = []
+        for hands_on in (True, False):
+            self.levels.append({
+                "own": [self.stack(UNITS, width) for _ in tasks],
+                "shared": [self.stack(UNITS, width) for _ in range(self.shared_experts)],
+                "gates": [self.stack((), width, 1 + self.shared_experts) for _ in tasks],
+                "shared_gate": self.stack((), width, num + self.shared_experts) if hands_on else [],
+            })
+            width = UNITS[-1]
+        self.heads_ = [self.stack(HEAD_UNITS, width, 1) for _ in tasks]
+
+    def call(self, features: dict[str, Any], valid: Any = None, training: bool = False) -> dict[str, Any]:
+        """Level by level, expert by expert, task by task."""
+        shared = self.encode_items(features, valid, training)
+        inputs = [shared] * len(self.tasks)
+        for level in self.levels:
+            own = [run(expert, x) for expert, x in zip(level["own"], inputs, strict=True)]
+            common = [run(expert, shared) for expert in level["shared"]]
+            inputs = [
+                mixed(run(gate, x), tf.stack([mine, *common], axis=1))
+                for gate, x, mine in zip(level["gates"], inputs, own, strict=True)
+            ]
+            if level["shared_gate"]:
+                shared = mixed(run(level["shared_gate"], shared), tf.stack([*own, *common], axis=1))
+        return self.finish(inputs, valid)
+
+
+def run(layers: Sequence[Any], value: Any) -> Any:
+    """Layers in order."""
+    for layer in layers:
+        value = layer(value)
+    return value
+
+
+def mixed(logits: Any, experts: Any) -> Any:
+    """Softmax gates ``[n, E]`` over experts ``[n, E, D]``."""
+    return tf.squeeze(tf.matmul(tf.nn.softmax(logits)[:, None], experts), axis=1)
+
+
+def compiled_step(architecture: Any, tasks: int) -> tuple[Callable[[], dict], int, float]:
+    """A traced training step on one constant batch, its number of parameters, and seconds of tracing."""
+    keras.utils.set_random_seed(0)
+    names = [f"task_{t}" for t in range(tasks)]
+    model = MultiTaskRanker(architecture, [Task(n, loss="softmax") for n in names], Schema([Dense("x", (FEATURES,))]))
+    model.compile("adam", train_metrics=False)
+    rng = np.random.default_rng(0)
+    x = {
+        "x": tf.constant(rng.normal(size=(LISTS, ITEMS, FEATURES)), tf.float32),
+        "list_size": tf.constant(rng.integers(ITEMS // 2, ITEMS + 1, LISTS), tf.int32),
+    }
+    y = {name: tf.constant(rng.integers(0, 5, (LISTS, ITEMS)), tf.float32) for name in names}
+    model.prepare(x)
+    start = time.perf_counter()
+    step = tf.function(model.train_step).get_concrete_function((x, y))
+    return lambda: step((x, y)), model.count_params(), time.perf_counter() - start
+
+
+def measure(steps: list[Callable[[], dict]], rounds: int, repeats: int) -> np.ndarray:
+    """Milliseconds per step, ``[rounds, variants]``."""
+    times = np.zeros([rounds + 1, len(steps)])
+    for round_ in range(rounds + 1):
+        for variant, step in enumerate(steps):
+            start = time.perf_counter()
+            for _ in range(repeats):
+                logs = step()
+            float(logs["loss"])
+            times[round_, variant] = (time.perf_counter() - start) / repeats * 1e3
+    return times[1:]  # the first round warms up
+
+
+def main() -> None:
+    """Measures both architectures and prints one table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--tasks", type=int, default=5)
+    parser.add_argument("--experts", type=int, default=8, help="of MMoE; of PLE one per task, the rest shared")
+    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--steps", type=int, default=3, help="steps of a variant in each round")
+    options = parser.parse_args()
+    shared = options.experts - options.tasks
+    if shared < 1:
+        parser.error(f"PLE needs more experts than tasks, got {options.experts} experts for {options.tasks} tasks")
+    sizes = {"expert_units": UNITS, "head_units": HEAD_UNITS}
+    pairs = {
+        "mmoe": (architectures.get("mmoe", num_experts=options.experts, **sizes), PlainMMoE(options.experts)),
+        "ple": (architectures.get("ple", shared_experts=shared, **sizes), PlainPLE(shared)),
+    }
+    title = f"{options.tasks} tasks, {options.experts} experts, {LISTS} lists x {ITEMS} items x {FEATURES} features"
+    table = Table(title=f"{title}, load {os.getloadavg()[0]:.1f}")
+    for name in ("architecture", "parameters", "ms", "plain ms", "faster", "quartiles", "tracing s", "plain"):
+        table.add_column(name, justify="left" if name == "architecture" else "right")
+    for name, pair in pairs.items():
+        (ours, size, traced), (plain, plain_size, plain_traced) = (compiled_step(a, options.tasks) for a in pair)
+        assert size == plain_size, f"{name}: {size} parameters against {plain_size}"
+        times = measure([ours, plain], options.rounds, options.steps)
+        low, middle, high = np.percentile(times[:, 1] / times[:, 0], [25, 50, 75])
+        table.add_row(name, f"{size:,}", *(f"{t:.1f}" for t in np.median(times, axis=0)), f"{middle:.2f}x",
+                      f"{low:.2f}-{high:.2f}", f"{traced:.1f}", f"{plain_traced:.1f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""One model for all preferences: what it reads, that it learns trade-offs, and that the default is the compiled one."""
+
+import numpy as np
+import pytest
+
+from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.layers.items import spread
+from tfmtl2r.layers.mlp import MLP
+from tfmtl2r.training.preference import drawn, usable
+
+TASKS = [Task("a", kind="regression", loss="mse", metrics=("mse",)),
+         Task("b", kind="regression", loss="mse", metrics=("mse",))]
+SMALL = {"name": "shared_bottom", "units": [16], "head_units": []}
+
+
+def ranker(architecture=SMALL, conditioned=1.0, method="linear_scalarization", preference=None, **options):
+    keras.utils.set_random_seed(4)
+    model = MultiTaskRanker(architecture, TASKS, Schema([Dense("x", shape=(3,))]), conditioned=conditioned)
+    model.compile(keras.optimizers.Adam(0.01), method=method, preference=preference, **options)
+    return model
+
+
+@pytest.fixture
+def batch(rng):
+    x = {"x": rng.normal(size=(4, 5, 3)).astype(np.float32), "list_size": np.array([5, 2, 4, 1], np.int32)}
+    y = {name: rng.normal(size=(4, 5)).astype(np.float32) for name in ("a", "b")}
+    return x, y
+
+
+def test_drawn_preferences_are_dirichlet():
+    draws = np.array([drawn(3, 1.0, (1, step)) for step in range(600)])
+    np.testing.assert_allclose(draws.sum(1), 1, atol=1e-6)
+    assert draws.min() > 0
+    np.testing.assert_allclose(draws.mean(0), 1 / 3, atol=0.04)
+    np.testing.assert_allclose(draws.var(0), 2 / 9 / 4, rtol=0.2)  # a (a0 - a) / a0^2 / (a0 + 1)
+
+
+def test_requests_that_are_no_preference_get_the_default():
+    asked = [[2, 6], [0, 3], [0, 0], [np.nan, 1], [np.inf, 1], [-1, 2], [3e38, 3e38]]
+    found = usable(tf.constant(asked, tf.float32), tf.constant([0.4, 0.6]))
+    np.testing.assert_allclose(found, [[0.25, 0.75], [0, 1], *[[0.4, 0.6]] * 5], atol=1e-6)
+
+
+@pytest.mark.parametrize(("method", "mode"), [
+    ("mgda", "parameters"), *(pytest.param(*case, marks=pytest.mark.slow) for case in [
+        ("linear_scalarization", "parameters"), ("famo", "parameters"), ("mgda", "features"), ("cosmos", "parameters"),
+    ]),
+])  # fmt: skip
+def test_trains_in_every_mode(batch, method, mode):
+    model = ranker(method=method, gradients=mode)
+    data = tf.data.Dataset.from_tensors(batch).repeat(20)
+    history = model.fit(data, epochs=4, verbose=0).history
+    assert history["loss"][-1] < history["loss"][0]
+
+
+def test_the_preference_changes_the_scores_and_the_default_is_the_compiled_one(batch):
+    x, y = batch
+    model = ranker(preference=[0.2, 0.8])
+    model.fit(tf.data.Dataset.from_tensors((x, y)).repeat(30), epochs=2, verbose=0)
+    plain, rows = model.scores(x), np.array([[1, 0], [0.2, 0.8], [0, 1], [2, 8]], np.float32)
+    asked = model.scores({**x, "preference": rows})
+    for task in ("a", "b"):
+        np.testing.assert_allclose(asked[task].numpy()[[1, 3]], plain[task].numpy()[[1, 3]], atol=1e-6)
+        assert np.abs(asked[task][0] - plain[task][0]).max() > 1e-3
+    model.set_preference([0.5, 0.5])
+    assert np.abs(model.scores(x)["a"] - plain["a"]).max() > 1e-5
+    np.testing.assert_allclose(model(x)["a"], model.scores(x)["a"], atol=1e-6)
+
+
+def test_saved_and_loaded(batch, tmp_path):
+    x, y = batch
+    model = ranker({"name": "mmoe", "num_experts": 2, "expert_units": [6], "head_units": [4]}, preference=[0.3, 0.7])
+    model.fit(tf.data.Dataset.from_tensors((x, y)).repeat(5), epochs=1, verbose=0)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    for request in (x, {**x, "preference": np.tile([[0.9, 0.1]], (4, 1)).astype(np.float32)}):
+        np.testing.assert_allclose(loaded.scores(request)["b"], model.scores(request)["b"], atol=1e-6)
+
+
+class OneOutput(Architecture):
+    """A score for two tasks that want 0 and 1 of it: what one gains the other loses."""
+
+    def connect(self, tasks, schema):
+        super().connect(tasks, schema)
+        self.modulation.trainable = False  # with it the tasks could part
+        self.net = MLP((16, 1), activation="tanh", name="net")
+        self.net.build((None, self.encoder.width))
+
+    def shared(self, features, valid, training):
+        return [self.net(self.encode_items(features, valid, training))]
+
+    def heads(self, cut, valid, training):
+        scores = spread(cut[0].copies()[..., 0], valid)
+        return dict(zip(self.tasks, tf.unstack(scores, num=2), strict=True))
+
+    def variable_groups(self):
+        return [Group((0, 1), [*self.encoder.trainable_variables, *self.net.trainable_variables])]
+
+def test_the_whole_front_from_one_training():
+    """Losses y^2 and (1 - y)^2 weighed by r: the front is y = r_b, of hypervolume 5/6 towards (1, 1)."""
+    model = ranker(OneOutput())
+    x = {"x": np.zeros((8, 1, 3), np.float32), "list_size": np.ones(8, np.int32)}
+    y = {"a": np.zeros((8, 1), np.float32), "b": np.ones((8, 1), np.float32)}
+    model.fit(tf.data.Dataset.from_tensors((x, y)).repeat(1000), epochs=1, verbose=0)
+    shares = np.linspace(0, 1, 21, dtype=np.float32)
+    asked = np.stack([1 - shares, shares], axis=1)
+    one = {"x": np.zeros((21, 1, 3), np.float32), "list_size": np.ones(21, np.int32), "preference": asked}
+    found = model.scores(one)["a"].numpy()[:, 0]
+    assert (np.diff(found) > 0).all(), "monotone along the preference"
+    assert volume_of(found) >= 0.97 * volume_of(shares)
+
+
+def volume_of(outputs):
+    """Hypervolume of the points (y^2, (1 - y)^2) towards (1, 1), for rising y."""
+    volume, before = 0.0, 1.0
+    for y in np.clip(outputs, 0, 1):
+        volume += (1 - y**2) * max(0.0, before - (1 - y) ** 2)
+        before = min(before, (1 - y) ** 2)
+    return volume
+
+
+def test_errors():
+    with pytest.raises(ValueError, match="concentration of a Dirichlet distribution, above 0, not 0"):
+        ranker(conditioned=0.0)
+    with pytest.raises(ValueError, match="rename the feature"):
+        MultiTaskRanker(SMALL, TASKS, Schema([Dense("preference")]), conditioned=1.0)

@@ -1,0 +1,99 @@
+"""Architectures whose tasks choose, by softmax gates, among experts that all of them share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmtl2r.architectures._base import Group
+from tfmtl2r.architectures._towers import TowerArchitecture
+from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.gates import Gates, check_gates
+from tfmtl2r.layers.mlp import MLP
+from tfmtl2r.schema import Schema
+
+
+class ExpertArchitecture(TowerArchitecture):
+    """E experts, G gates over them, and one tower per task.
+
+    Args:
+        num_experts: E.
+        expert_units: widths of each expert's layers.
+        head_units: widths of each head's hidden layers.
+        activation: name of a Keras activation.
+        dropout: rate after each hidden layer of experts and heads.
+        gate_dropout: in training, share of experts that each item and gate does without.
+        temperature: of the gates; above 1 they mix more evenly.
+
+    Raises:
+        ValueError: for less than one expert, no expert layer, a gate_dropout outside [0, 1), or a temperature that is
+            not above 0.
+    """
+
+    def __init__(
+        self,
+        num_experts: int = 8,
+        expert_units: Sequence[int] = (256, 128),
+        head_units: Sequence[int] = (64,),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        gate_dropout: float = 0.0,
+        temperature: float = 1.0,
+        **kwargs: Any,
+    ):
+        super().__init__(head_units, activation, dropout, **kwargs)
+        if num_experts < 1 or not expert_units:
+            raise ValueError(f"{type(self).__name__} needs at least one expert with at least one layer, got "
+                             f"{num_experts} experts of {tuple(expert_units)}")
+        check_gates(gate_dropout, temperature)
+        self.num_experts = num_experts
+        self.expert_units = tuple(expert_units)
+        self.gate_options = {"dropout": gate_dropout, "temperature": temperature}
+
+    @property
+    def num_gates(self) -> int:
+        """G: one per task, or one for all."""
+        raise NotImplementedError
+
+    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+        """Makes experts and gates."""
+        super().connect_lower(tasks, schema)
+        dtype, width = self.dtype_policy, self.encoder.width
+        self.experts = MLP(self.expert_units, **self.hidden, stacked=self.num_experts, dtype=dtype, name="experts")
+        self.gates = Gates(self.num_gates, self.num_experts, **self.gate_options, dtype=dtype, name="gates")
+        self.experts.build((1, None, width))
+        self.gates.build((self.num_gates, None, width))
+
+    @property
+    def tower_width(self) -> int:
+        """The experts' last width."""
+        return self.expert_units[-1]
+
+    def lower_groups(self) -> list[Group]:
+        """Encoder and experts belong to all tasks; a gate to its task, or to all where there is one for all."""
+        tasks = tuple(range(len(self.tasks)))
+        shared = [*self.encoder.trainable_variables, *self.experts.trainable_variables]
+        gates = self.gates.trainable_variables
+        if self.num_gates == 1:
+            return [Group(tasks, [*shared, *gates])]
+        return [Group(tasks, shared), Group(tasks, gates, stacked=True)]
+
+
+class MultiGateArchitecture(ExpertArchitecture):
+    """Experts with one gate per task; the cut is their output, and the encoded items for the gates."""
+
+    @property
+    def num_gates(self) -> int:
+        """One per task."""
+        return len(self.tasks)
+
+    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+        """The experts' outputs ``[E, n, D]`` and the encoded items ``[n, F]`` that the gates read."""
+        x = self.encode_items(features, valid, training)
+        return [self.experts(x[None], training=training), x]
+
+    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+        """One mixture of the experts per task."""
+        experts, x = cut
+        read = x.copies() if self.encoder.trainable_variables else x.constant()[None]
+        return experts.mix(self.gates(read, training=training))

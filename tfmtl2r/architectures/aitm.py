@@ -1,0 +1,151 @@
+"""AITM: adaptive information transfer between the steps of a funnel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.layers import inspection
+from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.mlp import MLP, StackedDense
+from tfmtl2r.registry import Card
+from tfmtl2r.schema import Schema
+
+__all__ = ["AITM"]
+
+CARD = Card(
+    title="AITM (adaptive information transfer multi-task)",
+    paper="Xi et al. 2021, https://doi.org/10.1145/3447548.3467071",
+    note="For tasks that happen one after another, in listed order: each learns what to take over from the one before.",
+)
+
+
+class AITM(Architecture):
+    """``z_1 = q_1``, ``z_t = sum_u w_u (u W3)`` over ``u in {p_{t-1}, q_t}``; the score of task t is ``z_t . v_t``.
+
+    ``q_t = tower_t(x)``, ``p_t = activation(z_t P_t + b_t)`` is what task t hands on, and
+    ``w = softmax_u((u W1) . (u W2) / sqrt(k))`` is how much task t takes over. W1, W2, W3 belong to one step of the
+    funnel and start as N(0, .01). List the tasks in the order in which they happen.
+
+    Since a step cannot be likelier than the one before it, the ``calibrator`` asks for
+    ``calibrator mean_items sum_{t>1} max(y_t - y_{t-1}, 0)`` with ``y = sigmoid(score)``: see :meth:`penalty`.
+
+    What task t hands on serves all later tasks, so all towers but the last lie below the cut. The cut is z_1 to
+    z_{T-1}, each for its own task's scorer, z_{T-1} once more for the last task, and the embeddings for its tower.
+
+    Args:
+        units: widths of each tower's layers; the last is k.
+        activation: name of a Keras activation.
+        dropout: rate after each hidden layer, and on what is handed on.
+        calibrator: strength of the calibrator; 0 switches it off.
+
+    Raises:
+        ValueError: without a tower layer, or for a calibrator below 0.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[int] = (128, 64, 32),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        calibrator: float = 0.6,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if not units:
+            raise ValueError("AITM needs towers with at least one layer; got units=()")
+        if not calibrator >= 0:
+            raise ValueError(f"AITM: calibrator must be 0 or more, not {calibrator}")
+        self.units = tuple(units)
+        self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout}
+        self.calibrator = calibrator
+
+    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+        """Makes towers, transfers and scorers.
+
+        Raises:
+            ValueError: for a single task.
+        """
+        if len(tasks) < 2:
+            raise ValueError(f"AITM is a funnel of at least two tasks, got {list(tasks)}; use single_task")
+        super().connect(tasks, schema)
+        num, dtype = len(tasks), self.dtype_policy
+        self.early = MLP(self.units, **self.hidden, stacked=num - 1, dtype=dtype, name="early_towers")
+        self.last = MLP(self.units, **self.hidden, stacked=1, dtype=dtype, name="last_tower")
+        self.transfers = [
+            Transfer(self.units[-1], **self.hidden, dtype=dtype, name=f"transfer_to_{task}") for task in tasks[1:]
+        ]
+        self.scorers = StackedDense(num, 1, dtype=dtype, name="scorers")
+        self.early.build((num - 1, None, self.encoder.width))
+        self.last.build((1, None, self.encoder.width))
+        self.scorers.build((num, None, self.units[-1]))
+
+    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+        """z of all tasks but the last ``[T-1, n, k]``, that of the last but one once more, and the encoded items."""
+        x = self.encode_items(features, valid, training)[None]
+        own = self.early(x, training=training)
+        z = [own[0]]
+        for task, transfer in enumerate(self.transfers[:-1], start=1):
+            z.append(transfer(z[-1], own[task], training=training))
+        return [tf.stack(z), z[-1][None], x]
+
+    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
+        """One scorer per task; the last task's tower and transfer."""
+        last = (len(self.tasks) - 1,)
+        z, before, x = cut
+        read = x.own(last) if self.encoder.trainable_variables else x.constant()
+        own = self.last(read, training=training)[0]
+        z_last = self.transfers[-1](before.own(last)[0], own, training=training)
+        stacked = tf.concat([z.own(range(last[0])), z_last[None]], 0)
+        return self.scores_of_items(self.scorers(stacked), valid)
+
+    def penalty(self, scores: dict[str, Any], valid: Any) -> tuple[Any, Any] | None:
+        """The calibrator: a list's mean over items of ``calibrator sum_{t>1} max(y_t - y_{t-1}, 0)``, and its items."""
+        if not self.calibrator:
+            return None
+        y = tf.sigmoid(tf.stack([scores[task] for task in self.tasks]))
+        excess = self.calibrator * tf.reduce_sum(tf.maximum(y[1:] - y[:-1], 0.0), axis=0)
+        if valid is None:
+            return excess, tf.ones_like(excess)
+        items = tf.cast(valid, tf.float32)
+        weight = tf.reduce_sum(items, axis=1)
+        return tf.math.divide_no_nan(tf.reduce_sum(excess * items, axis=1), weight), weight
+
+    def variable_groups(self) -> list[Group]:
+        """A transfer belongs to its task and all later ones, the last tower to the last, scorers to one task each."""
+        tasks = tuple(range(len(self.tasks)))
+        groups = [Group(tasks, [*self.encoder.trainable_variables, *self.early.trainable_variables])]
+        for task, transfer in enumerate(self.transfers, start=1):
+            groups.append(Group(tasks[task:], transfer.trainable_variables))
+        groups.append(Group(tasks[-1:], self.last.trainable_variables))
+        return [*groups, Group(tasks, self.scorers.trainable_variables, stacked=True)]
+
+
+class Transfer(keras.layers.Layer):
+    """One step of the funnel: ``z`` of the task before and the task's own ``q``, both ``[n, k]``, to its ``z``.
+
+    Args:
+        width: k.
+        activation: of what is handed on.
+        dropout: rate on what is handed on.
+    """
+
+    def __init__(self, width: int, activation: str, dropout: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.hand_on = MLP((width,), activation, dropout, dtype=self.dtype_policy, name="hand_on")
+        self.hand_on.build((None, width))
+        self.kernels = self.add_weight(name="attention", shape=(3, width, width),
+                                       initializer=keras.initializers.RandomNormal(stddev=0.01))
+        self.built = True
+
+    def call(self, before: Any, own: Any, training: bool = False) -> Any:
+        """Attention over what is handed on and the task's own representation."""
+        tokens = tf.stack([self.hand_on(before, training=training), own])  # [2, n, k]
+        projected = tf.matmul(tokens[None], self.kernels[:, None])  # [3, 2, n, k]
+        keys, queries, values = tf.unstack(projected)
+        logits = tf.reduce_sum(tf.cast(keys * queries, tf.float32), -1) / keys.shape[-1] ** 0.5
+        weights = tf.nn.softmax(logits, axis=0)  # [2, n]
+        inspection.record(self.name, weights, average=(1,))
+        return tf.reduce_sum(tf.cast(weights, values.dtype)[..., None] * values, axis=0)

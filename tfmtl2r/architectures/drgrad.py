@@ -1,0 +1,241 @@
+"""DRGrad: a split MMoE whose primary task is helped by the gradients of the others, routed to it where they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.layers import inspection
+from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.gates import Gates, mixture
+from tfmtl2r.layers.mlp import MLP, StackedDense
+from tfmtl2r.registry import Card
+from tfmtl2r.schema import Schema
+
+__all__ = ["DRGrad"]
+
+CARD = Card(
+    title="DRGrad (direct routing gradient) on Split-MMoE",
+    paper="Liu et al. 2025, https://arxiv.org/abs/2510.09643",
+    note="One task is primary, the first by default: agreeing gradients of the others are added to its own tower's.",
+)
+_READINGS = ("matched", "typeset")
+_SCOPES = ("first_kernel", "per_variable", "tower")
+
+
+class DRGrad(Architecture):
+    """``score_1 = mu' T1'(v_1) + mu'' T1''(v_s)``, ``score_k = T_k(v_s)`` for the auxiliary tasks k.
+
+    Experts are mixed twice: by a gate of the primary task's own, ``v_1``, and by one that all tasks share, ``v_s``,
+    which the personalised gate scales: ``v_s <- 2 v_s * sigmoid(v_ppnet W)``. The primary task has a tower on each.
+
+    *Router* (in training only). With g', g'', g_k the gradients at the towers T1', T1'', T_k, ``cos`` the cosine and
+    ``lam(a, b) = min(|a| / |b|, 1) ^ gamma``, T1' is updated with
+    ``g' + (1 - min(xi_1, 0)) lam(g', g'') g'' + sum_k 1[xi_k >= 0] lam(g', g_k) g_k`` and T1'' with
+    ``(1 + max(-xi_1 xi_k, 0)) g''``, where ``xi_1 = cos(g', g'')``, ``xi_k = cos(g', g_k)`` and in the latter k is the
+    auxiliary with the largest ``|xi_k|``. All other variables keep their gradients. It sees gradients of the losses'
+    weighted sum, whatever the balancing method.
+
+    *Updater*. ``(mu', mu'') = softmax(sigma / temperature)`` where sigma adds up the norms of the two towers' updates;
+    only ``sigma' - sigma''`` matters, and is kept with the model's weights. As the sums grow mu tends to (0, 1) or
+    (1, 0); ``updater_decay`` below 1 forgets old norms.
+
+    Args:
+        num_experts: E.
+        expert_units: widths of each expert's layers.
+        head_units: widths of each tower's hidden layers.
+        activation: name of a Keras activation.
+        dropout: rate after each hidden layer of experts and towers.
+        primary: name of the primary task; the first by default.
+        personal: names of category features, the ids whose embeddings make the personalised gate; no gate if empty.
+        router: whether gradients are routed.
+        updater: whether mu follows the norms; (0.5, 0.5) otherwise.
+        reading: ``"matched"``, the formulas above, or ``"typeset"``, those that the paper prints: there cosine and
+            ratio of (g', g_k) go with g'', and those of (g', g'') with g_k. The matched reading is the one under which
+            the router projects conflicting gradients as PCGrad does, which the paper says of it.
+        scope: what is routed: the ``"first_kernel"`` of each tower, as in the authors' code; all variables of the
+            towers, each on its own (``"per_variable"``); or all as one vector (``"tower"``).
+        gamma: exponent of the ratio, above 0.
+        updater_temperature: above 1 mu moves more slowly.
+        updater_decay: in (0, 1], factor of the old sums at each step; 1 in the paper.
+
+    Raises:
+        ValueError: for a number out of its range, an unknown reading or scope; on connecting, for an unknown task or
+            feature, or without an auxiliary task.
+    """
+
+    def __init__(
+        self,
+        num_experts: int = 8,
+        expert_units: Sequence[int] = (256, 128),
+        head_units: Sequence[int] = (64,),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        primary: str | None = None,
+        personal: Sequence[str] = (),
+        router: bool = True,
+        updater: bool = True,
+        reading: str = "matched",
+        scope: str = "first_kernel",
+        gamma: float = 1.0,
+        updater_temperature: float = 1.0,
+        updater_decay: float = 1.0,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        if num_experts < 1 or not expert_units:
+            raise ValueError(f"drgrad needs at least one expert with at least one layer, got {num_experts} experts of "
+                             f"{tuple(expert_units)}")
+        for option, value, allowed in (("reading", reading, _READINGS), ("scope", scope, _SCOPES)):
+            if value not in allowed:
+                raise ValueError(f"drgrad: {option} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+        for option, number in (("gamma", gamma), ("updater_temperature", updater_temperature)):
+            if not number > 0:
+                raise ValueError(f"drgrad: {option} must be above 0, not {number}")
+        if not 0.0 < updater_decay <= 1.0:
+            raise ValueError(f"drgrad: updater_decay must lie in (0, 1], not {updater_decay}")
+        self.num_experts = num_experts
+        self.expert_units = tuple(expert_units)
+        self.head_units = tuple(head_units)
+        self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout}
+        self.primary_task = primary
+        self.personal = tuple(dict.fromkeys(personal))
+        self.router = router
+        self.updater = updater
+        self.reading = reading
+        self.scope = scope
+        self.gamma = gamma
+        self.temperature = updater_temperature
+        self.decay = updater_decay
+
+    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+        """Makes experts, gates, towers and the updater's state."""
+        self._check(tasks, [feature.name for feature in schema.categories])
+        super().connect(tasks, schema)
+        dtype, width, mixed = self.dtype_policy, self.encoder.width, self.expert_units[-1]
+        self.primary = 0 if self.primary_task is None else self.tasks.index(self.primary_task)
+        # Slice 0 is T1'; slice 1 + t is the tower of task t on v_s, T1'' where t is the primary task.
+        self.owners = (self.primary, *range(len(tasks)))
+        self.experts = MLP(self.expert_units, **self.hidden, stacked=self.num_experts, dtype=dtype, name="experts")
+        self.own_gate = Gates(1, self.num_experts, dtype=dtype, name="own_gate")
+        self.shared_gate = Gates(1, self.num_experts, dtype=dtype, name="shared_gate")
+        towers = len(self.owners)
+        self.towers = MLP(self.head_units, **self.hidden, stacked=towers, dtype=dtype, name="towers")
+        self.scorers = StackedDense(towers, 1, dtype=dtype, name="scorers")
+        self.experts.build((1, None, width))
+        self.own_gate.build((1, None, width))
+        self.shared_gate.build((1, None, width))
+        self.towers.build((towers, None, mixed))
+        self.scorers.build(self.towers.compute_output_shape((towers, None, mixed)))
+        if self.personal:
+            ids = sum(feature.width for feature in schema.categories if feature.name in self.personal)
+            self.personal_gate = keras.layers.Dense(
+                mixed, use_bias=False, kernel_initializer="zeros", dtype=dtype, name="personal_gate"
+            )
+            self.personal_gate.build((None, ids))
+        self.lead = self.add_weight(
+            name="lead", shape=(), initializer="zeros", trainable=False, dtype="float32",
+            aggregation="only_first_replica",
+        )
+
+    def _check(self, tasks: Sequence[str], categories: Sequence[str]) -> None:
+        if len(tasks) < 2:
+            raise ValueError(f"drgrad needs a primary and at least one auxiliary task, got {', '.join(tasks)}")
+        if self.primary_task is not None and self.primary_task not in tasks:
+            raise ValueError(f"drgrad: the primary task {self.primary_task!r} is none of {', '.join(tasks)}")
+        for name in self.personal:
+            if name not in categories:
+                raise ValueError(f"drgrad: personal={self.personal} names category features, whose embeddings make the "
+                                 f"personalised gate; {name!r} is none of them: {', '.join(categories) or 'none'}")
+
+    @property
+    def mu(self) -> Any:
+        """``float32[2]``: the weights of the primary task's two towers."""
+        own = tf.sigmoid(tf.convert_to_tensor(self.lead.value) / self.temperature)
+        return tf.stack([own, 1.0 - own])
+
+    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+        """The experts' outputs ``[E, n, D]``, the encoded items ``[1, n, F]``, and ``v_s`` ``[n, D]``."""
+        x = self.encode_items(features, valid, training)
+        experts = self.experts(x[None], training=training)
+        common = mixture(self.shared_gate(x[None]), experts)[0]
+        if self.personal:
+            items = self.items(features, valid)
+            ids = tf.concat([self.encoder.embeddings[name](items[name]) for name in self.personal], axis=-1)
+            common *= 2.0 * tf.sigmoid(self.personal_gate(ids))
+        return [experts, x[None], common]
+
+    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
+        """The towers, those of the primary task summed with mu."""
+        experts, x, common = cut
+        read = x.own((self.primary,)) if self.encoder.trainable_variables else x.constant()
+        own = mixture(self.own_gate(read), experts.own((self.primary,) * self.num_experts))
+        inputs = tf.concat([own, common.copies()], axis=0)
+        outputs = tf.cast(self.scorers(self.towers(inputs, training=training)), tf.float32)
+        scores = tf.unstack(outputs, num=len(self.owners))
+        mu = self.mu
+        inspection.record("mu", mu)
+        scores[1 + self.primary] = mu[0] * scores[0] + mu[1] * scores[1 + self.primary]
+        return self.scores_of_items(tf.stack(scores[1:]), valid)
+
+    def variable_groups(self) -> list[Group]:
+        """Encoder, experts, shared and personalised gate belong to all tasks, the own gate to the primary task.
+
+        Each slice of towers and scorers belongs to one task, and two of them to the primary.
+        """
+        layers: list[Any] = [self.encoder, self.experts, self.shared_gate]
+        layers += [self.personal_gate] if self.personal else []
+        return [
+            Group(tuple(range(len(self.tasks))), [v for layer in layers for v in layer.trainable_variables]),
+            Group((self.primary,), self.own_gate.trainable_variables),
+            Group(self.owners, [*self.towers.trainable_variables, *self.scorers.trainable_variables], stacked=True),
+        ]
+
+    def routed_variables(self) -> list[Any]:
+        """The towers' first kernel, or all their variables; none where router and updater are off."""
+        if not (self.router or self.updater):
+            return []
+        variables = [*self.towers.trainable_variables, *self.scorers.trainable_variables]
+        return variables[:1] if self.scope == "first_kernel" else variables
+
+    def routing_state(self) -> dict[str, Any]:
+        """``lead``: ``sigma' - sigma''``."""
+        return {"lead": self.lead} if self.updater else {}
+
+    def route(self, gradients: list[Any], state: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+        """Router and updater."""
+        rows = [tf.reshape(tf.cast(g, tf.float32), [len(self.owners), -1]) for g in gradients]
+        if self.router:
+            if self.scope == "tower":
+                mixing = self._mixing(tf.add_n([tf.matmul(r, r, transpose_b=True) for r in rows]))
+                rows = [tf.matmul(mixing, r) for r in rows]
+            else:
+                rows = [tf.matmul(self._mixing(tf.matmul(r, r, transpose_b=True)), r) for r in rows]
+            gradients = [tf.cast(tf.reshape(r, tf.shape(g)), g.dtype) for r, g in zip(rows, gradients, strict=True)]
+        if self.updater:
+            squares = tf.add_n([tf.reduce_sum(r**2, axis=1) for r in rows])
+            norms = tf.sqrt(squares)
+            state = {"lead": self.decay * state["lead"] + norms[0] - norms[1 + self.primary]}
+        return gradients, state
+
+    def _mixing(self, gram: Any) -> Any:
+        """The matrix ``[T + 1, T + 1]`` that routes the towers' gradients, from their inner products."""
+        twin = 1 + self.primary
+        others = [slot for slot in range(1, len(self.owners)) if slot != twin]
+        norms = tf.sqrt(tf.linalg.diag_part(gram))
+        ratio = tf.clip_by_value(tf.math.divide_no_nan(norms[0], norms), 0.0, 1.0) ** self.gamma
+        cosine = tf.clip_by_value(tf.math.divide_no_nan(gram[0], norms[0] * norms), -1.0, 1.0)
+        toward, scale = tf.gather(cosine, others), tf.gather(ratio, others)
+        strongest = tf.argmax(tf.abs(toward))
+        opposed = tf.maximum(-cosine[twin] * toward[strongest], 0.0)
+        if self.reading == "matched":
+            to_twin = (1.0 - tf.minimum(cosine[twin], 0.0)) * ratio[twin]
+            to_others = tf.where(toward >= 0, scale, 0.0)
+        else:
+            to_twin = (1.0 - tf.minimum(toward[strongest], 0.0)) * scale[strongest]
+            to_others = tf.fill([len(others)], tf.where(cosine[twin] >= 0, ratio[twin], 0.0))
+        slots = [[0, twin], [twin, twin], *([0, slot] for slot in others)]
+        values = tf.concat([[to_twin, opposed], to_others], axis=0)
+        return tf.eye(len(self.owners)) + tf.scatter_nd(slots, values, [len(self.owners)] * 2)

@@ -1,0 +1,97 @@
+"""ESMM: entire space multi-task model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmtl2r._backend import tf
+from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.funnel import logits_of_products
+from tfmtl2r.layers.mlp import MLP, StackedDense
+from tfmtl2r.registry import Card
+from tfmtl2r.schema import Schema
+
+__all__ = ["ESMM"]
+
+CARD = Card(
+    title="ESMM (entire space multi-task model)",
+    paper="Ma et al. 2018, https://doi.org/10.1145/3209978.3210104",
+    note="For tasks that happen one after another, in listed order (click, buy); a later label implies the earlier.",
+)
+
+
+class ESMM(Architecture):
+    """``P_t(x) = prod_{s<=t} p_s(x)`` with ``p_s = sigmoid(tower_s(x))``; the score of task t is the logit of ``P_t``.
+
+    For two tasks, click and conversion: pCTR and pCTCVR = pCTR pCVR; pCVR has no loss of its own, so it is learnt on
+    all impressions. List the tasks in the order in which they happen, and label each with the event itself (bought,
+    not bought-if-clicked): a later label implies the earlier ones. The towers read the same embeddings. All towers but
+    the last serve several tasks; the cut is their logits, and the embeddings for the last.
+
+    Args:
+        units: widths of each tower's hidden layers.
+        activation: name of a Keras activation.
+        dropout: rate after each hidden layer.
+        layer_norm: normalise each hidden layer before its activation.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[int] = (360, 200, 80),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        layer_norm: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        self.units = tuple(units)
+        self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
+
+    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+        """Makes the towers.
+
+        Raises:
+            ValueError: for a single task.
+        """
+        if len(tasks) < 2:
+            raise ValueError(f"ESMM is a funnel of at least two tasks, got {list(tasks)}; use single_task")
+        super().connect(tasks, schema)
+        self.early = self._towers(len(tasks) - 1, "early")
+        self.last = self._towers(1, "last")
+
+    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+        """Logits of all towers but the last, ``[T-1, n]``, and the encoded items ``[1, n, F]`` that the last reads."""
+        x = self.encode_items(features, valid, training)[None]
+        return [_logits(self.early, x, training), x]
+
+    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
+        """The logit of each product."""
+        num = len(self.tasks)
+        x = cut[1].own((num - 1,)) if self.encoder.trainable_variables else cut[1].constant()
+        last = _logits(self.last, x, training)
+        others = tf.zeros([num - 1, 1, tf.shape(last)[1]])
+        stages = tf.concat([cut[0].copies(), tf.concat([others, last[None]], 0)], axis=1)
+        return self.scores_of_items(logits_of_products(stages)[..., None], valid)
+
+    def variable_groups(self) -> list[Group]:
+        """The last tower belongs to the last task, everything else to all."""
+        tasks = tuple(range(len(self.tasks)))
+        shared = [v for layer in (self.encoder, *self.early) for v in layer.trainable_variables]
+        return [Group(tasks, shared), Group(tasks[-1:], [v for layer in self.last for v in layer.trainable_variables])]
+
+    def _towers(self, num: int, name: str) -> list[Any]:
+        """That many towers side by side: hidden layers, and what makes logits of them."""
+        hidden = MLP(self.units, **self.hidden, stacked=num, dtype=self.dtype_policy, name=f"{name}_towers")
+        scorers = StackedDense(num, 1, dtype=self.dtype_policy, name=f"{name}_scorers")
+        shape = (num, None, self.encoder.width)
+        hidden.build(shape)
+        scorers.build(hidden.compute_output_shape(shape))
+        return [hidden, scorers]
+
+
+def _logits(towers: Sequence[Any], inputs: Any, training: bool) -> Any:
+    """``float32[num, n]``, summed up in logarithms later."""
+    hidden, scorers = towers
+    return tf.cast(scorers(hidden(inputs, training=training))[..., 0], tf.float32)

@@ -1,0 +1,54 @@
+"""OMoE: one-gate mixture of experts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmtl2r.architectures._experts import ExpertArchitecture
+from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.gates import mixture
+from tfmtl2r.registry import Card
+
+__all__ = ["OMoE"]
+
+CARD = Card(
+    title="OMoE (one-gate mixture of experts)",
+    paper="Ma et al. 2018, https://doi.org/10.1145/3219819.3220007",
+    note="MMoE with a single gate for all tasks: what separates the tasks is their heads alone.",
+)
+
+
+class OMoE(ExpertArchitecture):
+    """``score_t = head_t(sum_e g_e(x) E_e(x))`` with one gate ``g = softmax(x W + b)`` for all tasks.
+
+    It equals MMoE whose gates are all the same. The cut is the mixture.
+
+    Args:
+        num_experts: E.
+        expert_units: widths of each expert's layers.
+        head_units: widths of each head's hidden layers.
+        activation: name of a Keras activation.
+        dropout: rate after each hidden layer of experts and heads.
+        gate_dropout: in training, share of experts that each item does without.
+        temperature: of the gate; above 1 it mixes more evenly.
+
+    Raises:
+        ValueError: for less than one expert, no expert layer, a gate_dropout outside [0, 1), or a temperature that is
+            not above 0.
+    """
+
+    @property
+    def num_gates(self) -> int:
+        """One for all tasks."""
+        return 1
+
+    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+        """The mixture of the experts for the real items, ``[n, D]``."""
+        x = self.encode_items(features, valid, training)[None]
+        gates = self.gates(x, training=training)
+        return [mixture(gates, self.experts(x, training=training))[0]]
+
+    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+        """Each task's own copy of the mixture."""
+        return cut[0].copies()

@@ -1,0 +1,85 @@
+"""Single-task: T independent networks in one model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmtl2r.architectures._base import Group
+from tfmtl2r.architectures._towers import TowerArchitecture
+from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.mlp import MLP
+from tfmtl2r.layers.task_encoders import TaskEncoders
+from tfmtl2r.registry import Card
+from tfmtl2r.schema import Schema
+
+__all__ = ["SingleTask"]
+
+CARD = Card(
+    title="Single-task networks",
+    note="T networks that share nothing, in one model: the baseline of delta-m. Every method gives plain gradients.",
+)
+
+
+class SingleTask(TowerArchitecture):
+    """``score_t = head_t(trunk_t(x_t))``; tasks share nothing, embeddings included.
+
+    Each network is what shared-bottom with the same options would be for one task. They are batched products.
+
+    Args:
+        units: widths of each trunk's layers.
+        head_units: widths of each head's hidden layers.
+        activation: name of a Keras activation.
+        dropout: rate after each hidden layer.
+        layer_norm: normalise each hidden layer before its activation.
+
+    Raises:
+        ValueError: with an ``encoder``, which tasks would share.
+    """
+
+    def __init__(
+        self,
+        units: Sequence[int] = (256, 128),
+        head_units: Sequence[int] = (64,),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        layer_norm: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(head_units, activation, dropout, layer_norm, **kwargs)
+        if self.transformer is not None:
+            raise ValueError("single_task shares nothing, but an encoder belongs to all tasks; train one shared_bottom "
+                             "with encoder='transformer' per task instead")
+        self.units = tuple(units)
+
+    def make_encoder(self, schema: Schema) -> Any:
+        """Embeddings for each task."""
+        return TaskEncoders(self.tasks, schema, self.interaction, dtype=self.dtype_policy)
+
+    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+        """Makes the trunks."""
+        super().connect_lower(tasks, schema)
+        num = len(self.tasks)
+        self.trunks = MLP(self.units, **self.hidden, stacked=num, dtype=self.dtype_policy, name="trunks")
+        self.trunks.build((num, None, self.encoder.width))
+
+    @property
+    def tower_width(self) -> int:
+        """The trunks' last width."""
+        return self.units[-1] if self.units else self.encoder.width
+
+    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+        """The features of the real items, in the schema's order: no variable leads to them."""
+        return list(self.items(features, valid).values())
+
+    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+        """Each task's trunk on its own embeddings."""
+        items = {name: branch.constant() for name, branch in zip(self.schema.names, cut, strict=True)}
+        return self.trunks(self.encoder(items), training=training)
+
+    def lower_groups(self) -> list[Group]:
+        """Each task has its own."""
+        tasks = range(len(self.tasks))
+        groups = [Group((task,), self.encoder.variables_of(task)) for task in tasks]
+        groups.append(Group(tuple(tasks), self.trunks.trainable_variables, stacked=True))
+        return [group for group in groups if group.variables]

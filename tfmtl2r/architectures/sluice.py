@@ -1,0 +1,145 @@
+"""Sluice networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.architectures._base import Group
+from tfmtl2r.architectures._towers import TowerArchitecture
+from tfmtl2r.layers import inspection
+from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.mlp import MLP
+from tfmtl2r.layers.stitch import Stitch
+from tfmtl2r.registry import Card
+from tfmtl2r.schema import Schema
+
+__all__ = ["Sluice"]
+
+CARD = Card(
+    title="Sluice networks",
+    paper="Ruder et al. 2019, https://doi.org/10.1609/aaai.v33i01.33014822",
+    note="Cross-stitch on halves of each layer, so that a task can keep one to itself; towers read all layers.",
+)
+SUBSPACES = 2
+
+
+class Sluice(TowerArchitecture):
+    """One network per task, mixed in halves after each layer; ``score_t = head_t(sum_l beta_tl h_t^l)``.
+
+    Each task's layer output is two subspaces of ``units / 2``; ``alpha^l [2T, 2T]`` mixes those of all tasks, and
+    ``h_t^l``, its two mixtures side by side, is what the task's next layer reads. ``beta_t [L]`` mixes the layers.
+    ``penalty sum_t sum_l |G_1' G_2|_F^2`` over the two halves ``G_1``, ``G_2`` of the columns of each kernel keeps the
+    subspaces apart; it is added to the training loss.
+
+    ``alpha`` starts with ``self_weight`` on its diagonal and the rest spread evenly, ``beta`` with ``1 / L``. With
+    the identity and a beta of the last layer alone, the tasks are independent networks on the same embeddings. The cut
+    lies before the last mixture, whose rows belong to one task each, and holds the earlier layers for beta.
+
+    Args:
+        units: width of every layer, an even number: beta adds layers up.
+        num_layers: L, of each task.
+        head_units: widths of each head's hidden layers.
+        activation: name of a Keras activation.
+        dropout: rate after each hidden layer.
+        layer_norm: normalise each hidden layer before its activation.
+        self_weight: share of itself that a subspace starts with, in (0, 1].
+        penalty: strength of the orthogonality penalty.
+
+    Raises:
+        ValueError: for an odd width, no layer, a self_weight outside (0, 1], or a penalty below 0.
+    """
+
+    def __init__(
+        self,
+        units: int = 128,
+        num_layers: int = 2,
+        head_units: Sequence[int] = (64,),
+        activation: str = "relu",
+        dropout: float = 0.0,
+        layer_norm: bool = False,
+        self_weight: float = 0.9,
+        penalty: float = 1e-4,
+        **kwargs: Any,
+    ):
+        super().__init__(head_units, activation, dropout, layer_norm, **kwargs)
+        if units < SUBSPACES or units % SUBSPACES or num_layers < 1:
+            raise ValueError("Sluice needs at least one layer, whose width is an even number (of two subspaces); got "
+                             f"units={units}, num_layers={num_layers}")
+        if not 0.0 < self_weight <= 1.0:
+            raise ValueError(f"Sluice: self_weight must lie in (0, 1], not {self_weight}")
+        if not penalty >= 0.0:
+            raise ValueError(f"Sluice: penalty must be 0 or more, not {penalty}")
+        self.units = units
+        self.num_layers = num_layers
+        self.self_weight = self_weight
+        self.orthogonality = penalty
+
+    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+        """Makes the tasks' layers, the mixtures between them, and those of the layers."""
+        super().connect_lower(tasks, schema)
+        num, width, dtype = len(self.tasks), self.encoder.width, self.dtype_policy
+        self.blocks, self.stitches = [], []
+        for number in range(1, self.num_layers + 1):
+            layer = MLP((self.units,), **self.hidden, stacked=num, dtype=dtype, name=f"layer_{number}")
+            layer.build((num, None, width))
+            if self.orthogonality:
+                layer.dense[0].kernel.regularizer = self._overlap
+            self.blocks.append(layer)
+            self.stitches.append(Stitch(num * SUBSPACES, self.self_weight, dtype=dtype, name=f"alpha_{number}"))
+            width = self.units
+        self.beta = self.add_weight(
+            name="beta", shape=(num, self.num_layers), dtype="float32", autocast=False,
+            initializer=keras.initializers.Constant(1.0 / self.num_layers),
+        )
+
+    @property
+    def tower_width(self) -> int:
+        """The layers' width."""
+        return self.units
+
+    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+        """Mixed subspaces of all layers but the last, and those of the last unmixed, twice; all ``[2T, n, units/2]``."""
+        value, cut = self.encode_items(features, valid, training)[None], []
+        for layer, stitch in zip(self.blocks[:-1], self.stitches[:-1], strict=True):
+            cut.append(stitch(_apart(layer(value, training=training))))
+            value = _together(cut[-1])
+        last = _apart(self.blocks[-1](value, training=training))
+        return [*cut, last, tf.identity(last)]
+
+    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+        """The last mixture, and each task's mixture of its layers."""
+        *earlier, first, second = cut
+        alpha = self.stitches[-1].weights_for(tf.shape(first.tensor)[1])
+        owners = [task for task in range(len(self.tasks)) for _ in range(SUBSPACES)]
+        layers = [_together(branch.own(owners)) for branch in earlier]
+        layers.append(tf.concat([first.mix(alpha[0::SUBSPACES]), second.mix(alpha[1::SUBSPACES])], axis=-1))
+        inspection.record("beta", self.beta)
+        beta = tf.cast(self.beta, self.compute_dtype)
+        return tf.add_n([beta[:, number, None, None] * layer for number, layer in enumerate(layers)])
+
+    def lower_groups(self) -> list[Group]:
+        """Rows of the last alpha and of beta belong to one task, everything else below the towers to all."""
+        tasks = tuple(range(len(self.tasks)))
+        below = (self.encoder, *self.blocks, *self.stitches[:-1])
+        return [
+            Group(tasks, [v for layer in below for v in layer.trainable_variables]),
+            Group(tasks, [*self.stitches[-1].trainable_variables, self.beta], stacked=True),
+        ]
+
+    def _overlap(self, kernel: Any) -> Any:
+        """The penalty of one layer of all tasks, ``[T, in, units]``."""
+        first, second = tf.split(tf.convert_to_tensor(kernel), SUBSPACES, axis=-1)
+        return self.orthogonality * tf.reduce_sum(tf.matmul(first, second, transpose_a=True) ** 2)
+
+
+def _apart(layers: Any) -> Any:
+    """``[T, n, D]`` to ``[2T, n, D / 2]``, a task's two subspaces next to each other."""
+    num, _, width = layers.shape
+    return tf.reshape(tf.stack(tf.split(layers, SUBSPACES, axis=-1), axis=1), [num * SUBSPACES, -1, width // SUBSPACES])
+
+
+def _together(subspaces: Any) -> Any:
+    """The way back."""
+    return tf.concat([subspaces[0::SUBSPACES], subspaces[1::SUBSPACES]], axis=-1)

@@ -1,0 +1,53 @@
+"""Plain rows of a primary and an auxiliary binary task that cooperate or conflict, as the DRGrad paper makes them."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from tfmtl2r.data.conflict import conflict_rows
+from tfmtl2r.data.datasets._base import DataSet
+from tfmtl2r.data.lists import Lists
+from tfmtl2r.registry import Card
+from tfmtl2r.task import Task
+
+CARD = Card(
+    title="Synthetic rows with cooperating or conflicting tasks",
+    paper="Liu et al. 2025, Direct Routing Gradient, https://arxiv.org/abs/2510.09643",
+    note="plain rows without lists; mix='literal' is the paper's recipe, in which only the sign of the cosine matters",
+)
+__all__ = ["SyntheticConflict"]
+
+
+@dataclasses.dataclass(frozen=True)
+class SyntheticConflict(DataSet):
+    """Rows with one feature vector and two binary labels; see :func:`tfmtl2r.data.conflict.conflict_rows`.
+
+    Args:
+        rows: training rows; vali and test have a tenth as many each. 100,000 in the paper.
+        cosine: from -1, conflict, to 1, cooperation.
+        mix: ``"orthogonal"`` (gradual) or ``"literal"`` (as printed).
+        seed: of everything.
+
+    Raises:
+        ValueError: for a number out of its range or an unknown mix.
+
+    >>> SyntheticConflict(rows=20).lists("vali").columns["label_1"].shape
+    (2,)
+    """
+
+    rows: int = 20_000
+    cosine: float = 0.5
+    mix: str = "orthogonal"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.rows < 20:
+            raise ValueError(f"rows must be at least 20, not {self.rows}")
+
+    def tasks(self) -> tuple[Task, ...]:
+        """``label1``, the primary one, and ``label2``."""
+        return (Task("label1", "label_1", "binary"), Task("label2", "label_2", "binary"))
+
+    def _read(self, split: str) -> Lists:
+        rows = self.rows if split == "train" else self.rows // 10
+        return conflict_rows(rows, cosine=self.cosine, mix=self.mix, seed=self.seed, split=split)

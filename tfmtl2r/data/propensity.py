@@ -1,0 +1,146 @@
+"""Inverse-propensity weights: clicks logged under a ranking, counted as if every place had been looked at.
+
+A click needs a look: ``P(click at place k) = p_k r`` with ``p_k`` the propensity of place k and r the item's relevance.
+Weighing each click by ``1 / p_k`` gives r on average, wherever items stood (Joachims et al. 2017,
+https://arxiv.org/abs/1608.04468). Find the propensities, from a power law (:func:`power_law`) or from randomised
+rankings (:func:`click_ratios`), add a column of weights (:func:`with_click_weights`), and name it in ``batches``::
+
+    lists = with_click_weights(lists, "click", power_law(50, eta=0.8), position="position")
+    data = batches(lists, tasks, schema, weights={"click": "click_weight"})
+
+Losses that are sums over clicked items become unbiased, up to clipping: softmax on lists with one click each, and in
+expectation nearly so with more. Pairwise losses weigh a pair by its clicked item, which corrects that item's place but
+not the other's. Pointwise losses take an item without a click for a negative, looked at or not, and stay biased.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from tfmtl2r.data.columns import label_values
+from tfmtl2r.data.lists import Lists
+from tfmtl2r.task import Task
+
+
+def power_law(places: int, eta: float = 1.0) -> np.ndarray:
+    """Propensities ``p_k = k^-eta`` of the places 1 .. K, ``float64[K]``.
+
+    Args:
+        places: K.
+        eta: how fast interest falls; 0: all places are looked at alike.
+
+    Raises:
+        ValueError: for less than one place, or an eta that is not a finite number >= 0.
+
+    >>> power_law(3).round(3).tolist()
+    [1.0, 0.5, 0.333]
+    """
+    if places < 1:
+        raise ValueError(f"places must be at least 1, not {places}")
+    if not (math.isfinite(eta) and eta >= 0):
+        raise ValueError(f"eta must be a finite number of 0 or more, not {eta!r}")
+    return np.arange(1, places + 1, dtype=np.float64) ** -eta
+
+
+def click_ratios(lists: Lists, label: str, position: str | None = None) -> np.ndarray:
+    """Propensities ``p_k = (clicks per item at place k) / (clicks per item at place 1)``, ``float64[K]``.
+
+    Only where items were shown **in random order** are items equally relevant at every place; on a ranker's own lists
+    this would take good ranking for attention.
+
+    Args:
+        lists: randomised lists.
+        label: the column of clicks, 0 or 1; missing ones (NaN or negative) do not count.
+        position: the column of places, from 1; by default an item's place in its list.
+
+    Returns:
+        One propensity per place up to the last that was shown, 1 at place 1. It can be above 1 by chance.
+
+    Raises:
+        ValueError: for a missing column, a place that is no whole number from 1, a place up to the last that was never
+            shown, or no click at place 1.
+
+    >>> lists = Lists({"click": np.array([1, 0, 1, 1])}, offsets=np.array([0, 2, 4]))
+    >>> click_ratios(lists, "click").tolist()
+    [1.0, 0.5]
+    """
+    clicks = label_values(lists, Task("click", label=label, kind="binary"))
+    known = clicks >= 0
+    places = _places(lists, position)[known] - 1
+    shown = np.bincount(places)
+    if (shown == 0).any():
+        raise ValueError(f"no item with a known label {label!r} was shown at place {int((shown == 0).argmax()) + 1}: its "
+                         "propensity cannot be estimated; give more lists, or use power_law")
+    rates = np.bincount(places, weights=clicks[known]) / shown
+    if not len(rates) or rates[0] == 0:
+        raise ValueError(f"label {label!r} has no click at place 1, which the other places are compared with; give more "
+                         "lists, or use power_law")
+    return rates / rates[0]
+
+
+def with_click_weights(
+    lists: Lists,
+    label: str,
+    propensities: np.ndarray,
+    *,
+    position: str | None = None,
+    clip: float | None = 10.0,
+    column: str | None = None,
+) -> Lists:
+    """The lists with a column of weights: ``min(1 / p_k, clip)`` for an item clicked at place k, 1 for any other.
+
+    Args:
+        lists: logged lists.
+        label: the column of clicks, 0 or 1.
+        propensities: ``p_k`` of the places 1 .. K, as :func:`power_law` and :func:`click_ratios` give them.
+        position: the column of places, from 1; by default an item's place in its list.
+        clip: no weight is larger: less variance, for some bias at places that are hardly looked at. None for no limit.
+        column: what the column is called; ``<label>_weight`` by default.
+
+    Raises:
+        ValueError: for a missing column, a propensity that is not a finite number >= 0, a clip below 1, a place without
+            a propensity, a click at a place of propensity 0 without clip, or a column that exists.
+
+    >>> lists = Lists({"click": np.array([0, 1, 1])}, offsets=np.array([0, 3]))
+    >>> with_click_weights(lists, "click", power_law(3)).columns["click_weight"].tolist()
+    [1.0, 2.0, 3.0]
+    """
+    propensities = np.asarray(propensities, np.float64)
+    if propensities.ndim != 1 or not (np.isfinite(propensities) & (propensities >= 0)).all():
+        raise ValueError(f"propensities must be finite numbers of 0 or more, one per place, not {propensities!r}")
+    if clip is not None and not clip >= 1:
+        raise ValueError(f"clip must be at least 1, or None, not {clip!r}")
+    column = column or f"{label}_weight"
+    if column in lists.columns:
+        raise ValueError(f"the table has a column {column!r} already; choose another with column=...")
+    clicked = label_values(lists, Task("click", label=label, kind="binary")) > 0
+    places = _places(lists, position)
+    if len(places) and places.max() > len(propensities):
+        item = int(places.argmax())
+        raise ValueError(f"{lists.place(item)} was shown at place {places[item]}, but there are propensities for "
+                         f"{len(propensities)} places; give more")
+    chances = propensities[places - 1]
+    if clip is None and (clicked & (chances == 0)).any():
+        item = int((clicked & (chances == 0)).argmax())
+        raise ValueError(f"{lists.place(item)} was clicked at place {places[item]}, whose propensity is 0: its weight "
+                         "would be infinite; set clip")
+    with np.errstate(divide="ignore"):
+        weights = np.where(clicked, np.minimum(1.0 / chances, np.inf if clip is None else clip), 1.0)
+    return lists.with_column(column, weights.astype(np.float32))
+
+
+def _places(lists: Lists, position: str | None) -> np.ndarray:
+    """The place of every item, ``int64[N]`` from 1."""
+    if position is None:
+        if lists.offsets is None:
+            raise ValueError("plain rows have no places: name the column that holds them, position=...")
+        return np.arange(lists.num_items) - np.repeat(lists.offsets[:-1], lists.sizes) + 1
+    values = lists.column(position)
+    wrong = ~((values >= 1) & (values == np.floor(values))) if values.dtype.kind in "iuf" else np.ones(len(values), bool)
+    if wrong.any():
+        item = int(wrong.argmax())
+        raise ValueError(f"column {position!r}: places are whole numbers from 1, got {values[item]!r} in "
+                         f"{lists.place(item)}")
+    return values.astype(np.int64)

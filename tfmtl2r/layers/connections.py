@@ -1,0 +1,62 @@
+"""Connections between small networks that gates of 0 to 1 switch on and off."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.layers.hard_concrete import HardConcrete
+
+
+class Connections(keras.layers.Layer):
+    """From the outputs of J subnets to the inputs of I readers: ``v_i = sum_j z_ij (u_j W_ij)``, ``[J, n, D]`` to ``[I, n, D]``.
+
+    ``z`` are hard concrete gates. The gates scale the maps, not the activations: the former are smaller, and one
+    product per reader does the rest.
+
+    Args:
+        readers: I.
+        subnets: J.
+        width: D; None for ``v_i = sum_j z_ij u_j``, without maps.
+        gate_options: of :class:`tfmtl2r.layers.hard_concrete.HardConcrete`.
+        per_unit: a gate for each of the D numbers of a map's output, ``z_ij [D]``, instead of one for the map.
+    """
+
+    def __init__(
+        self,
+        readers: int,
+        subnets: int,
+        width: int | None,
+        gate_options: dict[str, float],
+        per_unit: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(**kwargs)
+        shape = (readers, subnets) if not per_unit or width is None else (readers, subnets, width)
+        routing = self.name.replace("connections", "routing")
+        self.gates = HardConcrete(shape, **gate_options, dtype=self.dtype_policy, name=routing)
+        self.kernel = None
+        if width is not None:
+            limit = (6.0 / (2 * width)) ** 0.5  # Glorot uniform for each of the I x J maps
+            self.kernel = self.add_weight(name="kernel", shape=(readers, subnets, width, width),
+                                          initializer=keras.initializers.RandomUniform(-limit, limit))
+        self.built = True
+
+    def call(self, outputs: Any, training: bool = False) -> Any:
+        """``[J, n, D]`` to ``[I, n, D]``."""
+        if self.kernel is None:
+            return tf.tensordot(tf.cast(self.gates(training=training), outputs.dtype), outputs, 1)
+        return self.transformed(side_by_side(outputs)[None], training)
+
+    def transformed(self, rows: Any, training: bool) -> Any:
+        """Outputs side by side, ``[1 or I, n, J D]``, to ``[I, n, D]``."""
+        kernel = tf.convert_to_tensor(self.kernel)
+        readers, subnets, width, _ = kernel.shape
+        gates = tf.cast(self.gates(training=training), kernel.dtype)
+        kernel *= tf.reshape(gates, [readers, subnets, 1, -1])
+        return tf.matmul(rows, tf.cast(tf.reshape(kernel, [readers, subnets * width, width]), rows.dtype))
+
+
+def side_by_side(outputs: Any) -> Any:
+    """``[..., J, n, D]`` to ``[..., n, J D]``."""
+    return tf.concat(tf.unstack(outputs, axis=-3), axis=-1)

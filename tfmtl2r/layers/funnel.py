@@ -1,0 +1,35 @@
+"""A funnel of stages: who reaches stage t has passed all stages before it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmtl2r._backend import tf
+
+NEVER = -1e30
+"""Stands for log 0 where a logarithm is summed or compared; an infinity would turn gradients into NaN."""
+
+
+def logits_of_products(logits: Any) -> Any:
+    """The logit of ``P_t = prod_{s<=t} sigmoid(a_ts)``, for each t, from the logits of the stages.
+
+    With ``log p = -softplus(-a)`` and ``log(1 - p) = -softplus(a)``, what fails, fails at a first stage:
+    ``1 - P_t = sum_{s<=t} (1 - p_s) prod_{r<s} p_r``. Both logarithms are sums without cancellation, so that the
+    difference ``log P_t - log(1 - P_t)`` is exact for any logits.
+
+    Args:
+        logits: ``[T, T, ...]``, row t holding the stages as the t-th product sees them; entries after t are ignored.
+
+    Returns:
+        ``[T, ...]`` in float32.
+
+    >>> a = tf.math.log([0.2 / 0.8, 0.1 / 0.9])
+    >>> tf.sigmoid(logits_of_products(tf.stack([a, a]))).numpy().round(4).tolist()
+    [0.2, 0.02]
+    """
+    logits = tf.cast(logits, tf.float32)
+    num = logits.shape[0]
+    used = tf.reshape(tf.linalg.band_part(tf.ones([num, num]), -1, 0) > 0, [num, num] + [1] * (len(logits.shape) - 2))
+    passed = tf.where(used, -tf.math.softplus(-logits), 0.0)
+    failed = tf.where(used, tf.cumsum(passed, axis=1, exclusive=True) - tf.math.softplus(logits), NEVER)
+    return tf.reduce_sum(passed, axis=1) - tf.reduce_logsumexp(failed, axis=1)

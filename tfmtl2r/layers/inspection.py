@@ -1,0 +1,53 @@
+"""What a forward pass decides inside: gates, attention between tasks, routing, for whoever asks.
+
+A layer calls :func:`record` with what it computed; nothing happens unless someone opened a :func:`scope` around the
+pass, so a training step pays nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+from collections.abc import Iterator
+from typing import Any
+
+from tfmtl2r._backend import tf
+
+_seen: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("tfmtl2r_inspection", default=None)
+
+
+@contextlib.contextmanager
+def scope() -> Iterator[dict[str, Any]]:
+    """Collects what layers record inside: name -> tensor.
+
+    >>> with scope() as seen:
+    ...     record("gates", tf.constant([[[0.2, 0.8], [0.4, 0.6]]]), average=(1,))
+    >>> seen["gates"].numpy().round(2).tolist()
+    [[0.3, 0.7]]
+    """
+    seen: dict[str, Any] = {}
+    token = _seen.set(seen)
+    try:
+        yield seen
+    finally:
+        _seen.reset(token)
+
+
+def record(name: str, value: Any, average: tuple[int, ...] = ()) -> None:
+    """Keeps a value in float32 under a name, if anyone is looking.
+
+    Args:
+        name: distinct within an architecture, as a rule the layer's name.
+        value: a tensor.
+        average: axes to average over, such as that of the items.
+
+    Raises:
+        ValueError: when the name is taken.
+    """
+    seen = _seen.get()
+    if seen is None:
+        return
+    if name in seen:
+        raise ValueError(f"two values are recorded as {name!r}; give the layers different names")
+    value = tf.cast(value, tf.float32)
+    seen[name] = tf.reduce_mean(value, axis=average) if average else value

@@ -1,0 +1,39 @@
+"""Learnt linear mixtures between networks side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.layers import inspection
+
+
+class Stitch(keras.layers.Layer):
+    """``y_t = sum_s alpha_ts x_s`` on ``[T, n, D]``.
+
+    Args:
+        num: T.
+        self_weight: where the diagonal of alpha starts; the rest is spread over the other tasks.
+    """
+
+    def __init__(self, num: int, self_weight: float, **kwargs: Any):
+        super().__init__(**kwargs)
+        rest = (1.0 - self_weight) / max(num - 1, 1)
+        start = tf.eye(num) * (self_weight - rest) + rest if num > 1 else tf.ones([1, 1])
+        self.alpha = self.add_weight(
+            name="alpha", shape=(num, num), initializer=lambda *_, **__: start, dtype="float32", autocast=False
+        )
+        self.built = True
+
+    def call(self, inputs: Any) -> Any:
+        """One mixture per task."""
+        return tf.tensordot(self._alpha(), inputs, 1)
+
+    def weights_for(self, items: Any) -> Any:
+        """The mixture's weights as gates that are the same for all items, ``[T, n, T]``."""
+        alpha = self._alpha()
+        return tf.broadcast_to(alpha[:, None, :], [alpha.shape[0], items, alpha.shape[1]])
+
+    def _alpha(self) -> Any:
+        inspection.record(self.name, self.alpha)
+        return tf.cast(self.alpha, self.compute_dtype)

@@ -1,0 +1,42 @@
+"""Encoded features for tasks that share no embedding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.layers.features import Encoder
+from tfmtl2r.schema import Schema
+
+
+class TaskEncoders(keras.layers.Layer):
+    """One :class:`tfmtl2r.layers.features.Encoder` per task: features to ``[T, n, F]``.
+
+    Without categories or interactions nothing is trainable and one serves all: ``[1, n, F]``.
+
+    Args:
+        tasks: names of the T tasks.
+        schema: a fitted schema.
+        interaction: as in :class:`tfmtl2r.layers.features.Encoder`.
+    """
+
+    def __init__(
+        self, tasks: Sequence[str], schema: Schema, interaction: dict[str, Any] | None = None, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        self.autocast = False  # the encoders normalise before they round
+        self.encoders = []
+        for task in tasks if schema.categories or interaction else ["all"]:
+            with keras.name_scope(task):  # tables of different tasks get different paths
+                self.encoders.append(Encoder(schema, interaction, dtype=self.dtype_policy, name=f"encoder_{task}"))
+        self.width = self.encoders[0].width
+        self.built = True
+
+    def call(self, features: dict[str, Any]) -> Any:
+        """Encodes plain rows once per task."""
+        return tf.stack([encoder(features) for encoder in self.encoders])
+
+    def variables_of(self, task: int) -> list[Any]:
+        """A task's own embedding tables."""
+        return self.encoders[task].trainable_variables if self.trainable_variables else []
