@@ -40,6 +40,8 @@ class Experiment:
         method: name, or ``{"name": ..., option: value}``.
         gradients: ``"parameters"`` or ``"features"``.
         preference: importance of each task; the tasks' weights if empty.
+        conditioned: if given, the ranker reads the preference, and training draws it from a Dirichlet distribution of
+            this concentration; see :class:`tfmtl2r.MultiTaskRanker`.
         learning_rate: of Adam.
         epochs: at most so many.
         patience: stop after so many epochs in which the blend of the validation metrics did not improve, and go back
@@ -66,6 +68,7 @@ class Experiment:
     method: Any = "linear_scalarization"
     gradients: str = "parameters"
     preference: Sequence[float] = ()
+    conditioned: float | None = None
     learning_rate: float = 1e-3
     epochs: int = 8
     patience: int = 2
@@ -101,7 +104,7 @@ class Experiment:
         """A fresh, compiled ranker."""
         keras.utils.set_random_seed(self.seed)
         tasks = dataset.select(self.tasks or None)
-        model = MultiTaskRanker(self.architecture, tasks, dataset.schema(tasks))
+        model = MultiTaskRanker(self.architecture, tasks, dataset.schema(tasks), conditioned=self.conditioned)
         model.compile(
             LazyAdam(self.learning_rate),
             method=self.method,
@@ -139,7 +142,7 @@ class Experiment:
         clock = _StepClock()
         watchers: list[Any] = [clock, *callbacks]
         if self.telemetry_every:
-            watchers.append(TensorBoard(self.folder / "logs", self.telemetry_every))
+            watchers.append(self._tensorboard(model, vali))
         history = self._fit(
             model,
             batches(train, model.tasks, model.features, shuffle=True, seed=self.seed, **options, **cut),
@@ -157,6 +160,11 @@ class Experiment:
         if self.telemetry_every:
             hparams.write(self.folder / "logs", card.config, card.results["test"])
         return model, card
+
+    def _tensorboard(self, model: MultiTaskRanker, vali: Lists) -> TensorBoard:
+        first = next(iter(batches(vali.select(np.arange(min(self.batch_size, vali.num_lists))), (), model.features,
+                                  batch_size=self.batch_size)))
+        return TensorBoard(self.folder / "logs", self.telemetry_every, first[0] if isinstance(first, tuple) else first)
 
     def _fit(
         self, model: MultiTaskRanker, train: Any, vali: Any, callbacks: list[Any], verbose: int | str
@@ -199,15 +207,19 @@ class Experiment:
         return config
 
 
-def score(model: MultiTaskRanker, lists: Lists, batch_size: int = 256) -> dict[str, dict[str, Score]]:
+def score(
+    model: MultiTaskRanker, lists: Lists, batch_size: int = 256, preference: Sequence[float] | None = None
+) -> dict[str, dict[str, Score]]:
     """Evaluates a ranker on a split.
 
     Args:
         model: a trained ranker.
         lists: the split.
         batch_size: lists per batch.
+        preference: what a conditioned ranker is asked for; the compiled one if None.
     """
-    predicted = model.predict(batches(lists, (), model.features, batch_size=batch_size), layout="items")
+    data = batches(lists, (), model.features, batch_size=batch_size)
+    predicted = model.predict(data, layout="items", preference=preference)
     return evaluate(predicted, lists, model.tasks)
 
 

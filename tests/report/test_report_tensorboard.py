@@ -53,3 +53,18 @@ def test_a_second_fit_continues_the_curves(tmp_path, rng):
     for _ in range(2):
         model.fit(batches, verbose=0, callbacks=[TensorBoard(tmp_path, every=4)])
     assert [step for step, _ in series(tmp_path / "train")["weights/up"]] == [4, 8, 12]
+
+
+def test_gates_of_a_sample_are_shown(tmp_path, rng):
+    batches = data(rng)
+    tasks = [Task(name, kind="binary", metrics=("ndcg@2",)) for name in ("up", "up_again", "down")]
+    mmoe = {"name": "mmoe", "num_experts": 2, "expert_units": [4], "head_units": []}
+    model = MultiTaskRanker(mmoe, tasks, Schema([Dense("a")]), conditioned=1.0)
+    model.compile(keras.optimizers.SGD(0.1))
+    sample, _ = next(iter(batches))
+    model.fit(batches, verbose=0, callbacks=[TensorBoard(tmp_path, every=4, sample=sample)])
+    train = series(tmp_path / "train")
+    for task in range(3):
+        gates = [train[f"inside/gates/{task}_{expert}"][0][1] for expert in range(2)]
+        assert min(gates) > 0
+        np.testing.assert_allclose(sum(gates), 1, atol=1e-5)

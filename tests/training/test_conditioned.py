@@ -64,6 +64,8 @@ def test_the_preference_changes_the_scores_and_the_default_is_the_compiled_one(b
     for task in ("a", "b"):
         np.testing.assert_allclose(asked[task].numpy()[[1, 3]], plain[task].numpy()[[1, 3]], atol=1e-6)
         assert np.abs(asked[task][0] - plain[task][0]).max() > 1e-3
+    np.testing.assert_allclose(model.predict(x, preference=[2, 8])["a"], model.predict(x)["a"], atol=1e-6)
+    np.testing.assert_allclose(model.predict(x, preference=[3, 0])["b"][0], asked["b"][0], atol=1e-6)
     model.set_preference([0.5, 0.5])
     assert np.abs(model.scores(x)["a"] - plain["a"]).max() > 1e-5
     np.testing.assert_allclose(model(x)["a"], model.scores(x)["a"], atol=1e-6)

@@ -8,6 +8,10 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import unpack
+
+SHOWN = 64
+"""Larger matrices become a histogram."""
 
 
 class TensorBoard(keras.callbacks.Callback):
@@ -19,15 +23,18 @@ class TensorBoard(keras.callbacks.Callback):
     gradients are those the method sees (``gradients=...`` of ``compile``); for a scalarisation, those at the cut.
     ``method/<name>/<task>`` is what the method remembers of each task, such as its multipliers or logits (for several
     groups of shared variables, of the first). ``solver/unsettled_so_far`` counts solvers that stopped at their
-    iteration cap.
+    iteration cap. With a sample of features, ``inside/<name>/...`` is per epoch what the architecture decides on it:
+    gates averaged over items, attention between tasks, routing.
 
     Args:
         folder: where to write.
         every: training steps between samples of the gradients.
+        sample: a batch of looked-up features, such as the first of the validation split; None to leave that out.
     """
 
-    def __init__(self, folder: str | Path, every: int = 100):
+    def __init__(self, folder: str | Path, every: int = 100, sample: dict[str, Any] | None = None):
         super().__init__()
+        self.sample = sample
         self.folder = Path(folder)
         self.every = every
         self._step = 0
@@ -61,6 +68,8 @@ class TensorBoard(keras.callbacks.Callback):
             run = "validation" if name.startswith("val_") else "train"
             with self._writer(run).as_default(step=epoch):
                 tf.summary.scalar(self._tag(name.removeprefix("val_")), float(value))
+        if self.sample is not None:
+            self._write_inside(epoch)
         for writer in self._writers.values():
             writer.flush()
 
@@ -87,6 +96,20 @@ class TensorBoard(keras.callbacks.Callback):
             if name.startswith(f"{task}_"):
                 return f"{task}/{name.removeprefix(f'{task}_')}"
         return f"all/{name}"
+
+    def _write_inside(self, epoch: int) -> None:
+        model, batch = self.model, unpack(self.sample)
+        valid = model.valid(batch)
+        with model.preferring(batch, valid, model.method_state.preference):
+            decided = model.architecture.inspect(batch.features, valid)
+        with self._writer("train").as_default(step=epoch):
+            for name, value in decided.items():
+                value = np.array(value)
+                if value.size > SHOWN:
+                    tf.summary.histogram(f"inside/{name}", value)
+                    continue
+                for place in np.ndindex(value.shape):
+                    _scalar("/".join(["inside", name, "_".join(map(str, place))]).rstrip("/"), value[place])
 
     def _write_gradients(self) -> None:
         weights, gram = self._telemetry.weights.numpy(), self._telemetry.gram.numpy()

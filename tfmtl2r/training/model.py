@@ -88,10 +88,10 @@ class MultiTaskRanker(keras.Model):
         """
         batch = unpack(inputs)
         valid = self.valid(batch)
-        with self._at(batch, valid, self._preference):
+        with self.preferring(batch, valid, self._preference):
             return self.architecture(batch.features, valid=valid, training=training)
 
-    def _at(self, batch: Batch, valid: Any, default: Any) -> Any:
+    def preferring(self, batch: Batch, valid: Any, default: Any) -> Any:
         """Around a forward pass: the preference that a conditioned ranker reads."""
         preference = None if self.conditioned is None else preference_of(batch, default)
         return conditioning.scope(preference, valid)
@@ -207,7 +207,7 @@ class MultiTaskRanker(keras.Model):
             step=iterations, epoch=self.method_state.epoch.value, seed=seed,
         )
         valid = self.valid(batch)
-        with self._at(batch, valid, preference):
+        with self.preferring(batch, valid, preference):
             with randomness.scope(replicas.own_seed(seed)):
                 step = engine.step(batch, valid, signals, self.method_state.read())
             if self._telemetry is not None:
@@ -232,7 +232,7 @@ class MultiTaskRanker(keras.Model):
         lists = batch.list_size is not None
         trackers, engine = self._trackers_for(lists), self._engine_for(lists)
         replicas, valid = Replicas(), self.valid(batch)
-        with self._at(batch, valid, self.method_state.preference.value):
+        with self.preferring(batch, valid, self.method_state.preference.value):
             scores = self.architecture(batch.features, valid=valid, training=False)
         with randomness.scope(randomness.step_seed(self.seed, 0)):
             trackers.update_losses(engine.losses(batch, scores, valid, replicas), replicas)
@@ -280,11 +280,13 @@ class MultiTaskRanker(keras.Model):
         self.prepare(x)
         return super().evaluate(x, y, *args, **kwargs)
 
-    def predict(self, x: Any, layout: str = "padded", list_id: str | None = None, batch_size: int = 64) -> Any:
+    def predict(
+        self, x: Any, layout: str = "padded", list_id: str | None = None, batch_size: int = 64, preference: Any = None
+    ) -> Any:
         """Scores of every item in input order; see :func:`tfmtl2r.training.prediction.predict`."""
         from tfmtl2r.training.prediction import predict  # it loads pandas, which training does not need
 
-        return predict(self, x, layout, list_id, batch_size)
+        return predict(self, x, layout, list_id, batch_size, preference)
 
     def scores(self, features: dict[str, Any]) -> dict[str, Any]:
         """The compiled forward pass: what ``ranker(features)`` gives, in one graph for all batch shapes."""
@@ -335,8 +337,8 @@ class MultiTaskRanker(keras.Model):
         """Nothing to do: ``from_config`` makes all variables."""
 
     def get_compile_config(self) -> dict[str, Any]:
-        """How the model was compiled, as plain data."""
-        return {
+        """How the model was compiled, as plain data; empty if it was not."""
+        return {} if not self.compiled else {
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
             "method": methods.registry.describe(self.method),
             "gradients": self.gradient_mode,

@@ -10,7 +10,8 @@ import pandas as pd
 
 from tfmtl2r import data
 from tfmtl2r._backend import tf
-from tfmtl2r.batch import unpack
+from tfmtl2r.batch import PREFERENCE, unpack
+from tfmtl2r.training.preference import normalised
 
 if TYPE_CHECKING:
     from tfmtl2r.training.model import MultiTaskRanker
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 LAYOUTS = ("padded", "ragged", "items")
 
 
-def predict(model: MultiTaskRanker, x: Any, layout: str, list_id: str | None, batch_size: int) -> Any:
+def predict(
+    model: MultiTaskRanker, x: Any, layout: str, list_id: str | None, batch_size: int, preference: Any = None
+) -> Any:
     """Scores of every item.
 
     Args:
@@ -29,27 +32,35 @@ def predict(model: MultiTaskRanker, x: Any, layout: str, list_id: str | None, ba
             give ``[rows]`` in every layout.
         list_id: for a DataFrame of lists, the column that holds the list id; its rows need not be adjacent.
         batch_size: lists (or rows) per batch, for DataFrames and dicts.
+        preference: importance of each task, which a conditioned ranker reads; the compiled one if None.
 
     Returns:
         dict task -> scores; for a DataFrame, a DataFrame on the same index with a column ``score_<task>`` per task.
 
     Raises:
-        ValueError: for an unknown layout, or ``list_id`` without a DataFrame.
+        ValueError: for an unknown layout, ``list_id`` without a DataFrame, or a preference that is none or that the
+            ranker does not read.
     """
     if layout not in LAYOUTS:
         raise ValueError(f"layout must be one of {', '.join(map(repr, LAYOUTS))}, not {layout!r}")
+    if preference is not None:
+        if model.conditioned is None:
+            raise ValueError("this ranker reads no preference: make it with conditioned=1.0, or leave out preference")
+        preference = normalised(preference, model.tasks).astype(np.float32)
     if isinstance(x, pd.DataFrame):
-        return _predict_frame(model, x, list_id, batch_size)
+        return _predict_frame(model, x, list_id, batch_size, preference)
     if list_id is not None:
         raise ValueError("list_id names a column of a DataFrame; batches say list_size instead")
     if isinstance(x, Mapping):
         x = tf.data.Dataset.from_tensor_slices(dict(x)).batch(batch_size)
-    return _arrange(*_run(model, x), layout)
+    return _arrange(*_run(model, x, preference), layout)
 
 
-def _predict_frame(model: MultiTaskRanker, frame: pd.DataFrame, list_id: str | None, batch_size: int) -> pd.DataFrame:
+def _predict_frame(
+    model: MultiTaskRanker, frame: pd.DataFrame, list_id: str | None, batch_size: int, preference: Any
+) -> pd.DataFrame:
     lists = data.from_frame(frame, list_id)
-    scores, sizes = _run(model, data.batches(lists, (), model.architecture.schema, batch_size=batch_size))
+    scores, sizes = _run(model, data.batches(lists, (), model.architecture.schema, batch_size=batch_size), preference)
     items = _arrange(scores, sizes, "items")
     columns = {}
     for task, values in items.items():
@@ -58,12 +69,17 @@ def _predict_frame(model: MultiTaskRanker, frame: pd.DataFrame, list_id: str | N
     return pd.DataFrame(columns, index=frame.index)
 
 
-def _run(model: MultiTaskRanker, batches: Any) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray] | None]:
+def _run(
+    model: MultiTaskRanker, batches: Any, preference: Any = None
+) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray] | None]:
     """Scores batch by batch, and the list sizes of each (None for plain rows)."""
     scores: dict[str, list[np.ndarray]] = {task.name: [] for task in model.tasks}
     sizes: list[np.ndarray] = []
     for element in batches:
         features = element[0] if isinstance(element, tuple) else element
+        if preference is not None:
+            lists = len(next(iter(features.values())))
+            features = {**features, PREFERENCE: np.tile(preference, (lists, 1))}
         for task, values in model.scores(features).items():
             scores[task].append(values.numpy())
         list_size = unpack(element).list_size
