@@ -1,0 +1,155 @@
+"""Sweep, front, choice and comparison from the command line."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tfmtl2r import cli
+from tfmtl2r.experiment import Experiment
+from tfmtl2r.pareto import planning
+from tfmtl2r.pareto.runs import load_all
+from tfmtl2r.pareto.summary import pick, summarise
+from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard
+
+FLAGS = ["--data", "synthetic_mslr", "--data.num-lists", "16", "--data.max-length", "8", "--data.num-tasks", "2",
+         "--data.num-features", "8", "--architectures", "shared_bottom:units=[8,4]", "--epochs", "2",
+         "--batch-size", "4"]
+
+
+def fake_sweep(folder, tasks=2, seeds=(0, 1), lists=60):
+    """A sweep with made-up results: a concave front for one method, a worse one for another, single-task runs."""
+    data = {"name": "synthetic_mslr", "num_lists": lists, "num_tasks": tasks, "num_features": 8}
+    base = Experiment("base", data=data, epochs=3, patience=0)
+    grid = np.eye(tasks) * 0.8 + 0.2 / tasks
+    grid = np.vstack([grid, np.full((1, tasks), 1 / tasks)])
+    rng = np.random.default_rng(0)
+    per_list = rng.random((lists, tasks))
+    planned = [*planning.single_tasks(base, seeds), *planning.plan(base, ["linear_scalarization", "epo"], grid, seeds)]
+    for experiment in planned:
+        names = [str(t) for t in experiment.tasks] or [f"task_{t + 1}" for t in range(tasks)]
+        columns = [int(name[-1]) - 1 for name in names]
+        weight = np.array(experiment.preference or [1.0])
+        gain = 0.2 * np.sqrt(weight) - (0.1 if experiment.method == "epo" else 0) + 0.01 * experiment.seed
+        values = per_list[:, columns] + gain + 0.01 * rng.normal(size=(lists, len(names)))
+        write(folder / experiment.name, experiment, dict(zip(names, values.T, strict=True)))
+    return planned
+
+
+def write(folder, experiment, values):
+    results, history = {}, {}
+    for task, value in values.items():
+        results[task] = {"ndcg@5": {"value": float(value.mean()), "direction": "max", "lists": len(value)}}
+        for name, last in (("_loss", 2 - value.mean()), ("_ndcg@5", value.mean())):
+            history[f"val_{task}{name}"] = [last, last, last]
+        history[f"{task}_loss"] = [3.0, 2.5, 2 - value.mean()]
+    card = RunCard(experiment.name, experiment.config(), {"test": {"fingerprint": "f"}}, {"test": results}, history)
+    card.save(folder)
+    np.savez(folder / PER_LIST, **{f"test/{task}/ndcg@5": v for task, v in values.items()})
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path
+
+
+def test_pareto_shows_numbers_with_what_they_depend_on_and_pictures(here, capsys):
+    fake_sweep(here / "runs/s")
+    assert cli.main(["pareto", "s", "--pick", "knee"]) == 0
+    out = capsys.readouterr().out
+    assert "worst of all 12 compared points + 0.1 of the range" in out
+    assert out.count("chosen") >= 1
+    saved = json.loads((here / "runs/s/pareto/test/pareto.json").read_text())
+    assert saved["maximise"] == [True, True]
+    assert saved["objectives"] == ["task_1 ndcg@5 (test)", "task_2 ndcg@5 (test)"]
+    assert saved["reference_rule"].startswith("worst of all 12")
+    rows = saved["groups"]
+    assert rows["linear_scalarization"]["hypervolume"] > rows["epo"]["hypervolume"] > 0
+    assert rows["epo"]["together"]["reference"] == saved["reference"]
+    assert rows["epo"]["seeds"] == 2
+    for name in ("front", "trajectories"):
+        assert (here / f"runs/s/pareto/test/{name}.png").read_bytes().startswith(b"\x89PNG")
+    assert list((here / "runs/s/pareto/test/pictures").glob("events*"))
+    assert cli.main(["pareto", "s", "--on", "train_loss", "--reference", "4", "4"]) == 0
+    saved = json.loads((here / "runs/s/pareto/train_loss/pareto.json").read_text())
+    assert (saved["maximise"], saved["reference"], saved["reference_rule"]) == ([False, False], [4, 4], "given")
+
+
+def test_more_than_two_tasks_have_other_pictures(here):
+    fake_sweep(here / "runs/s", tasks=4, seeds=(0,))
+    assert cli.main(["pareto", "s", "--pick", "nearest", "--preference", "1", "2", "3", "4"]) == 0
+    assert {path.name for path in (here / "runs/s/pareto/test").glob("*.png")} == {"parallel.png", "pairs.png"}
+
+
+def test_choice_follows_the_preference(here):
+    fake_sweep(here / "runs/s")
+    points = summarise(load_all(here / "runs/s"), "vali").points
+    for task in (0, 1):
+        chosen = points.runs[pick(points, "nearest", [1 - task, task])]
+        assert chosen.method == "linear_scalarization"
+        assert np.argmax(chosen.preference) == task
+    knee = points.runs[pick(points, "knee")]
+    assert knee.preference == (0.5, 0.5)
+
+
+def test_compare_marks_what_is_significant_and_names_who_lost(here, capsys):
+    planned = fake_sweep(here / "runs/s", lists=100)
+    assert cli.main(["compare", "s"]) == 0
+    out = capsys.readouterr().out
+    lines = [line for line in out.splitlines() if "negative transfer" in line and "epo" in line]
+    assert len(lines) == 3
+    assert all("significant" in line for line in lines)
+    assert "delta-m" in out
+    capsys.readouterr()
+    names = [e.name for e in planned if len(e.tasks) != 1 and e.preference and e.seed == 0][:2]
+    assert cli.main(["compare", *(f"s/{name}" for name in names)]) == 0
+    assert "better" in capsys.readouterr().out
+    for experiment in planned:
+        if len(experiment.tasks) == 1:
+            (here / "runs/s" / experiment.name / FILE).unlink()
+    assert cli.main(["compare", "s"]) == 0
+    assert "no single-task runs with the same settings were found" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["pareto", "nothing"], "holds no finished run"),
+        (["pareto", "s", "--on", "trian"], "objectives come from test, vali"),
+        (["pareto", "s", "--pick", "best"], "pick must be one of knee, nearest"),
+        (["pareto", "export", "s", "--pick", "nearest"], "nearest to what? give a preference"),
+        (["pareto", "export", "s", "--preference", "1", "2"], "the knee asks for no preference"),
+        (["pareto", "s", "--reference", "1"], "reference must be 2 finite numbers"),
+        (["compare", "missing"], "is not a run of tfmtl2r train"),
+        (["compare", "s", "--split", "vali"], "was not evaluated on vali: tfmtl2r evaluate"),
+        (["sweep", "x", *FLAGS, "--methods", "mgdaa"], "did you mean 'mgda'"),
+        (["sweep", "x", *FLAGS, "--methods", "stch:mu"], "expected NAME or NAME:option=value"),
+        (["sweep", "x", *FLAGS, "--preferences", "angel:3"], "expected angle:N"),
+        (["sweep", "a b", *FLAGS], "run name 'a b'"),
+    ],
+)
+def test_mistakes_are_one_line(here, capsys, arguments, message):
+    if "s" in arguments:
+        fake_sweep(here / "runs/s", seeds=(0,), lists=5)
+    assert cli.main(arguments) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_sweep_to_export(here, capsys):
+    arguments = ["sweep", "s", *FLAGS, "--methods", "epo", "stch:warmup=0", "--preferences", "angle:2", "--jobs", "2"]
+    assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "6 runs are finished, 0 failed" in out
+    table = (here / "runs/s/table.csv").read_bytes()
+    assert table.count(b"\n") == 9  # two ends for the angles besides
+    assert cli.main(arguments) == 0
+    assert "done " not in capsys.readouterr().out
+    assert (here / "runs/s/table.csv").read_bytes() == table
+    assert cli.main(["pareto", "s"]) == 0
+    assert cli.main(["compare", "s"]) == 0
+    assert "negative transfer, epo" in capsys.readouterr().out
+    assert cli.main(["pareto", "export", "s", "--pick", "nearest", "--preference", "2", "1"]) == 0
+    assert (here / "saved_models/s/1/saved_model.pb").is_file()

@@ -1,0 +1,45 @@
+"""Trade-offs between tasks: sweeps over preferences, Pareto fronts, indicators, choices and comparisons."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_PUBLIC = {
+    "Reference": "tfmtl2r.pareto.front",
+    "bands": "tfmtl2r.pareto.front",
+    "hypervolume": "tfmtl2r.pareto.front",
+    "indicators": "tfmtl2r.pareto.front",
+    "knee": "tfmtl2r.pareto.front",
+    "max_weighted_loss": "tfmtl2r.pareto.front",
+    "nearest": "tfmtl2r.pareto.front",
+    "non_dominated": "tfmtl2r.pareto.front",
+    "preference_error": "tfmtl2r.pareto.front",
+    "r2": "tfmtl2r.pareto.front",
+    "reference_point": "tfmtl2r.pareto.front",
+    "by_angle": "tfmtl2r.pareto.preferences",
+    "das_dennis": "tfmtl2r.pareto.preferences",
+    "from_file": "tfmtl2r.pareto.preferences",
+    "low_discrepancy": "tfmtl2r.pareto.preferences",
+    "compare": "tfmtl2r.pareto.significance",
+    "delta_m": "tfmtl2r.pareto.significance",
+    "holm": "tfmtl2r.pareto.significance",
+    "negative_transfer": "tfmtl2r.pareto.significance",
+    "permutation_test": "tfmtl2r.pareto.significance",
+    "plan": "tfmtl2r.pareto.planning",
+    "single_tasks": "tfmtl2r.pareto.planning",
+    "Sweep": "tfmtl2r.pareto.sweep",
+}
+__all__ = [*_PUBLIC]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'tfmtl2r.pareto' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_PUBLIC[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

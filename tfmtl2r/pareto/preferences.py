@@ -1,0 +1,171 @@
+"""Grids of preferences: importances ``[N, T]``, >= 0, each row of sum 1, large for important."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+FLOOR = 1e-3
+
+
+def by_angle(count: int, ends: Any = ((0.0, 1.0), (1.0, 0.0))) -> np.ndarray:
+    """Preferences of two tasks whose rays are evenly spaced by angle between two ends in loss space.
+
+    A preference p has the ray along ``1 / p``. Rays beyond what single-task training reaches lead nowhere; between the
+    losses ``ends`` of the two single-task models, every ray may meet the front.
+
+    Args:
+        count: how many. Between ends with positive losses the first and the last ray go through the ends; a ray along
+            an axis has no preference above 0 for both, so with such ends all rays lie strictly between them.
+        ends: losses ``(loss_1, loss_2)`` of the model trained for task 1 alone, and of that for task 2 alone.
+
+    Raises:
+        ValueError: for fewer than 1, losses that are negative, or ends on the same ray.
+
+    >>> by_angle(3).round(3).tolist()
+    [[0.707, 0.293], [0.5, 0.5], [0.293, 0.707]]
+    >>> by_angle(3, ends=[(1, 3), (2, 1)]).round(3).tolist()
+    [[0.75, 0.25], [0.536, 0.464], [0.333, 0.667]]
+    """
+    ends = np.asarray(ends, np.float64)
+    if count < 1:
+        raise ValueError(f"a grid needs at least 1 preference, not {count}")
+    if ends.shape != (2, 2) or not np.isfinite(ends).all() or (ends < 0).any() or not ends.any(axis=1).all():
+        raise ValueError(f"ends must be the losses of two tasks at two models, >= 0, got {ends.tolist()}")
+    first, last = np.arctan2(ends[:, 1], ends[:, 0])
+    if np.isclose(first, last, rtol=0, atol=1e-9):
+        raise ValueError(f"both ends lie on the same ray: {ends.tolist()}; the tasks do not conflict in these losses")
+    on_axis = (ends == 0).any()
+    places = (np.arange(1, count + 1) / (count + 1) if on_axis else np.linspace(0, 1, count) if count > 1
+              else np.array([0.5]))
+    angles = first + places * (last - first)
+    inverse = np.stack([np.sin(angles), np.cos(angles)], axis=1)  # 1 / p is along (cos, sin)
+    return inverse / inverse.sum(axis=1, keepdims=True)
+
+
+def das_dennis(tasks: int, divisions: int) -> np.ndarray:
+    """The simplex lattice: all preferences whose entries are multiples of ``1 / divisions``.
+
+    Args:
+        tasks: T.
+        divisions: H; there are ``C(H + T - 1, T - 1)`` preferences, ends and zeros included.
+
+    Raises:
+        ValueError: for fewer than 1 task or division.
+
+    Source: Das and Dennis, Normal-Boundary Intersection, 1998, https://doi.org/10.1137/S1052623496307510.
+
+    >>> das_dennis(2, 2).tolist()
+    [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    >>> len(das_dennis(5, 4)) == math.comb(8, 4)
+    True
+    """
+    if tasks < 1 or divisions < 1:
+        raise ValueError(f"a lattice needs at least 1 task and 1 division, not {tasks} and {divisions}")
+    bars = itertools.combinations(range(divisions + tasks - 1), tasks - 1)
+    walls = np.array([(-1, *bar, divisions + tasks - 1) for bar in bars], np.float64)
+    return (np.diff(walls, axis=1) - 1)[::-1] / divisions
+
+
+def low_discrepancy(tasks: int, count: int) -> np.ndarray:
+    """Preferences spread evenly over the simplex, as many as wanted, none of them 0.
+
+    Points of the additive recurrence ``frac(1/2 + n a)``, ``a_i = phi^-i`` with ``phi^T = phi + 1``, n = 1, 2, ..., are
+    sorted and their gaps taken, which maps the unit cube of T - 1 sides evenly onto the simplex. The first rows of a
+    longer grid are the shorter one.
+
+    Args:
+        tasks: T.
+        count: how many.
+
+    Raises:
+        ValueError: for fewer than 1 task or preference.
+
+    Source: Roberts, The unreasonable effectiveness of quasirandom sequences, 2018,
+    https://extremelearning.com.au/unreasonable-effectiveness-of-quasirandom-sequences/; gaps: Devroye, Non-Uniform
+    Random Variate Generation, 1986, chapter V.
+
+    >>> low_discrepancy(3, 2).round(3).tolist()
+    [[0.07, 0.185, 0.745], [0.01, 0.63, 0.36]]
+    """
+    if tasks < 1 or count < 1:
+        raise ValueError(f"a grid needs at least 1 task and 1 preference, not {tasks} and {count}")
+    phi = 2.0
+    for _ in range(64):
+        phi = (1 + phi) ** (1 / tasks)
+    steps = phi ** -np.arange(1.0, tasks)
+    cube = np.sort((0.5 + np.outer(np.arange(1, count + 1), steps)) % 1, axis=1)
+    walls = np.concatenate([np.zeros((count, 1)), cube, np.ones((count, 1))], axis=1)
+    return np.diff(walls, axis=1)
+
+
+def from_file(path: str | Path, tasks: int) -> np.ndarray:
+    """Preferences of a text file: one per line, numbers separated by commas or blanks, ``#`` starts a comment.
+
+    Args:
+        path: of the file.
+        tasks: T.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: for a line that is no preference of T tasks, with its number, or a file without any.
+    """
+    path = Path(path)
+    rows = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        cells = [c for cell in next(csv.reader([line.split("#", 1)[0]]), []) for c in cell.split()]
+        if not cells:
+            continue
+        try:
+            row = [float(cell) for cell in cells]
+        except ValueError:
+            raise ValueError(f"{path}, line {number}: expected {tasks} numbers, got {line!r}") from None
+        if len(row) != tasks or min(row) < 0 or not math.isfinite(sum(row)) or sum(row) <= 0:
+            raise ValueError(f"{path}, line {number}: expected {tasks} numbers >= 0, not all 0, got {line!r}")
+        rows.append([value / math.fsum(row) for value in row])
+    if not rows:
+        raise ValueError(f"{path} holds no preference")
+    return np.array(rows)
+
+
+def above_zero(preferences: Any, floor: float = FLOOR) -> np.ndarray:
+    """Preferences for methods that divide by them: no entry below ``floor`` before the row is scaled to sum 1.
+
+    >>> above_zero([[0.0, 1.0]]).round(6).tolist()
+    [[0.000999, 0.999001]]
+    """
+    raised = np.maximum(np.asarray(preferences, np.float64), floor)
+    return raised / raised.sum(axis=1, keepdims=True)
+
+
+def grid(spec: str, tasks: int, ends: Any = None) -> np.ndarray:
+    """The grid that a command line names.
+
+    Args:
+        spec: ``"angle:N"`` (two tasks), ``"lattice:H"``, ``"spread:N"`` or the name of a file.
+        tasks: T.
+        ends: for ``angle``: see :func:`by_angle`.
+
+    Raises:
+        ValueError: for anything else, or ``angle`` with another number of tasks.
+
+    >>> grid("lattice:1", 2).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
+    kind, colon, number = spec.partition(":")
+    if kind not in ("angle", "lattice", "spread") or not colon:
+        if Path(spec).is_file():
+            return from_file(spec, tasks)
+        raise ValueError(f"preferences {spec!r}: expected angle:N, lattice:H, spread:N, or a file with one per line")
+    if not number.isdecimal():
+        raise ValueError(f"preferences {spec!r}: expected a whole number behind the colon")
+    if kind == "angle":
+        if tasks != 2:
+            raise ValueError(f"preferences by angle are for 2 tasks, there are {tasks}: use lattice:H or spread:N")
+        return by_angle(int(number), ends) if ends is not None else by_angle(int(number))
+    return das_dennis(tasks, int(number)) if kind == "lattice" else low_discrepancy(tasks, int(number))

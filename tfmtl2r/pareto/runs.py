@@ -1,0 +1,223 @@
+"""Finished runs as points in objective space."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r.report.run_card import RunCard
+
+SOURCES = ("test", "vali", "train_loss", "vali_loss")
+NO_OUTCOME = frozenset({"name", "directory", "overwrite", "telemetry_every"})
+"""Settings of an experiment that change no number of it."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished run.
+
+    Args:
+        folder: of the run.
+        card: what it did.
+    """
+
+    folder: Path
+    card: RunCard
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of its tasks, in order."""
+        return tuple(self.card.results["test"])
+
+    @property
+    def method(self) -> str:
+        """The method with its options, such as ``cagrad c=0.5``."""
+        return described(self.card.config["method"])
+
+    @property
+    def architecture(self) -> str:
+        """The architecture's name; with its options in :meth:`group`."""
+        return described(self.card.config["architecture"]).split()[0]
+
+    @property
+    def preference(self) -> tuple[float, ...]:
+        """Scaled to sum 1; empty where the tasks' own weights were used."""
+        values = self.card.config["preference"]
+        return tuple(v / sum(values) for v in values)
+
+    @property
+    def seed(self) -> int:
+        """Of the run."""
+        return int(self.card.config["seed"])
+
+    def group(self) -> str:
+        """The same for runs that differ in nothing but the seed."""
+        return json.dumps(outcome_settings(self.card.config, without=("seed",)), sort_keys=True)
+
+    def epoch(self) -> int:
+        """The epoch whose weights were kept: what staged training says, with ``patience`` the best one, else the last.
+
+        Raises:
+            ValueError: for a staged training that kept the weights it began with.
+        """
+        history = self.card.history
+        if "kept" in history:
+            kept = np.flatnonzero(history["kept"])
+            if not len(kept):
+                raise ValueError(f"run {self.card.name!r} kept the weights it began with: no epoch stands for it")
+            return int(kept[-1])
+        if self.card.config["patience"] and "val_blend" in history:
+            return int(np.argmax(history["val_blend"]))
+        return len(next(iter(history.values()))) - 1
+
+    def objective(self, task: str, source: str, metric: str | None = None) -> tuple[float, bool, str]:
+        """One task's objective.
+
+        Args:
+            task: name.
+            source: ``"test"`` or ``"vali"`` (the metric on that split), ``"train_loss"`` (mean over the batches of
+                the kept epoch) or ``"vali_loss"``.
+            metric: label; the task's first one if None.
+
+        Returns:
+            The value, whether it is to be maximised, and what it is.
+
+        Raises:
+            ValueError: for an unknown source or metric, or one that this run did not measure.
+        """
+        if source not in SOURCES:
+            raise ValueError(f"objectives come from {', '.join(SOURCES)}, not {source!r}")
+        known = self.card.results["test"].get(task)
+        if known is None:
+            raise ValueError(f"run {self.card.name!r} has no task {task!r}; its tasks: {', '.join(self.tasks)}")
+        if source.endswith("loss"):
+            return self._logged(f"{'val_' if source == 'vali_loss' else ''}{task}_loss"), False, f"{task} {source}"
+        metric = metric or next(iter(known), None)
+        if metric not in known:
+            raise ValueError(f"task {task!r} of run {self.card.name!r} has no metric {metric!r}; its metrics: "
+                             f"{', '.join(known) or 'none'}")
+        value = known[metric]["value"] if source == "test" else self._logged(f"val_{task}_{metric}")
+        return float(value), known[metric]["direction"] == "max", f"{task} {metric} ({source})"
+
+    def trajectory(self, tasks: Sequence[str], source: str = "train_loss") -> np.ndarray:
+        """Losses ``[epochs, T]`` from epoch to epoch."""
+        prefix = "val_" if source == "vali_loss" else ""
+        return np.stack([self.card.history[f"{prefix}{task}_loss"] for task in tasks], axis=1)
+
+    def _logged(self, name: str) -> float:
+        if name not in self.card.history:
+            raise ValueError(f"run {self.card.name!r} did not log {name!r}; it logged {', '.join(self.card.history)}")
+        return float(self.card.history[name][self.epoch()])
+
+
+@dataclasses.dataclass(frozen=True)
+class Objectives:
+    """Several runs in one objective space.
+
+    Args:
+        runs: N of them.
+        values: ``[N, T]``.
+        maximise: for each of T objectives.
+        labels: what each is.
+    """
+
+    runs: tuple[Run, ...]
+    values: np.ndarray
+    maximise: tuple[bool, ...]
+    labels: tuple[str, ...]
+
+    def where(self, keep: Sequence[bool] | np.ndarray) -> Objectives:
+        """Only the runs with True."""
+        rows = np.flatnonzero(keep)
+        return dataclasses.replace(self, runs=tuple(self.runs[i] for i in rows), values=self.values[rows])
+
+    def ideal(self) -> np.ndarray:
+        """The best value of each objective."""
+        return np.where(self.maximise, self.values.max(axis=0), self.values.min(axis=0))
+
+
+def objectives(
+    runs: Sequence[Run], source: str, tasks: Sequence[str] = (), metrics: Mapping[str, str] | None = None
+) -> Objectives:
+    """Places runs in objective space.
+
+    Args:
+        runs: at least one, all on the same data.
+        source: see :meth:`Run.objective`.
+        tasks: the objectives; all tasks of the first run if empty.
+        metrics: task -> metric; the first of each task if None.
+
+    Raises:
+        ValueError: when there is no run, runs saw different data, or an objective was not measured or is not finite.
+    """
+    if not runs:
+        raise ValueError("there is no finished run")
+    same_data(runs)
+    tasks = tuple(tasks) or runs[0].tasks
+    rows = [[run.objective(task, source, (metrics or {}).get(task)) for task in tasks] for run in runs]
+    values = np.array([[value for value, _, _ in row] for row in rows])
+    if not np.isfinite(values).all():
+        row, column = map(int, np.argwhere(~np.isfinite(values))[0])
+        raise ValueError(f"run {runs[row].card.name!r}: {rows[row][column][2]} is {values[row, column]}")
+    return Objectives(tuple(runs), values, tuple(up for _, up, _ in rows[0]), tuple(label for _, _, label in rows[0]))
+
+
+def same_data(runs: Sequence[Run]) -> None:
+    """Refuses to compare runs whose splits differ.
+
+    Raises:
+        ValueError: naming two runs and the split.
+    """
+    first = runs[0]
+    for run in runs[1:]:
+        for split, said in first.card.data.items():
+            if run.card.data.get(split, {}).get("fingerprint") != said["fingerprint"]:
+                raise ValueError(f"runs {first.card.name!r} and {run.card.name!r} saw different data: their {split} "
+                                 "splits differ; train again on one of them")
+
+
+def load(folder: str | Path) -> Run:
+    """One run.
+
+    Raises:
+        FileNotFoundError: when the folder holds none.
+    """
+    return Run(Path(folder), RunCard.load(folder))
+
+
+def load_all(folder: str | Path) -> list[Run]:
+    """All finished runs below a folder, by name.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    cards = sorted(Path(folder).glob("*/run.json"))
+    if not cards:
+        raise FileNotFoundError(f"{folder} holds no finished run; tfmtl2r sweep makes some")
+    return [load(card.parent) for card in cards]
+
+
+def described(thing: Any) -> str:
+    """A method or architecture of a run card in a few words.
+
+    >>> described({"name": "cagrad", "c": 0.5}), described("mgda")
+    ('cagrad c=0.5', 'mgda')
+    """
+    if isinstance(thing, str):
+        return thing
+    options = [f"{key}={value}" for key, value in thing.items() if key != "name"]
+    return " ".join([thing["name"], *options])
+
+
+def outcome_settings(config: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
+    """The settings that decide a run's numbers, in one form whether they come from an experiment or from a file."""
+    kept = {key: value for key, value in config.items() if key not in NO_OUTCOME and key not in without}
+    for key in ("data", "architecture", "method"):
+        if isinstance(kept.get(key), str):
+            kept[key] = {"name": kept[key]}
+    return json.loads(json.dumps(kept, sort_keys=True))

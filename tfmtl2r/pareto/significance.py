@@ -1,0 +1,304 @@
+"""Is one ranker better than another, and did learning tasks together cost any of them: paired tests list by list."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r.pareto.runs import Run, outcome_settings, same_data
+from tfmtl2r.report.evaluation import bootstrap
+from tfmtl2r.report.run_card import PER_LIST
+
+LEVEL = 0.05
+_EXACT = 14  # up to so many lists all 2^n signs are tried
+_CHUNK = 4096  # sign vectors at a time: bounds memory
+
+Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def permutation_test(ours: Any, theirs: Any, draws: int = 10_000, seed: int = 0) -> float:
+    """Two-sided p-value of the paired sign-flip test: how often does chance alone give as large a mean difference?
+
+    If the two rankings were equal, the sign of each list's difference would be random. With at most 14 lists whose
+    values differ all signs are tried; else ``(1 + hits) / (1 + draws)`` over random ones, which is never 0.
+
+    Args:
+        ours, theirs: a metric per list, the same lists; NaN in either leaves the list out.
+        draws: random sign vectors.
+        seed: of the draws.
+
+    Raises:
+        ValueError: for arrays of different lists, or when no list counts in both.
+
+    Source: Fisher, The Design of Experiments, 1935, section 21; Smucker, Allan and Carterette, A Comparison of
+    Statistical Significance Tests for Information Retrieval Evaluation, 2007, https://doi.org/10.1145/1321440.1321528.
+
+    >>> permutation_test([1.0, 1.0, 1.0], [0.0, 0.0, 0.0])  # 2 of 8 sign vectors
+    0.25
+    """
+    ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
+    if ours.shape != theirs.shape or ours.ndim != 1:
+        raise ValueError(f"paired values must come from the same lists, got {ours.shape} and {theirs.shape}")
+    difference = (ours - theirs)[~np.isnan(ours - theirs)]
+    if not len(difference):
+        raise ValueError("no list counts in both rankings")
+    difference = difference[difference != 0]  # their sign changes nothing
+    if not len(difference):
+        return 1.0
+    seen = abs(difference.sum()) - 1e-12 * abs(difference).sum()  # equal sums may round apart
+    if len(difference) <= _EXACT:
+        every = np.array(list(itertools.product((-1.0, 1.0), repeat=len(difference))))
+        return float(np.mean(np.abs(every @ difference) >= seen))
+    rng = np.random.default_rng(seed)
+    hits = 0
+    for start in range(0, draws, _CHUNK):
+        flips = rng.integers(0, 2, (min(_CHUNK, draws - start), len(difference)), dtype=np.int8) * 2.0 - 1
+        hits += int((np.abs(flips @ difference) >= seen).sum())
+    return (1 + hits) / (1 + draws)
+
+
+def holm(p_values: Iterable[float]) -> np.ndarray:
+    """p-values adjusted for testing several hypotheses: any of them below 5 % is false with at most 5 % chance.
+
+    The i-th smallest of m becomes the largest of ``(m - j + 1) p_j`` over ``j <= i``, at most 1.
+
+    Args:
+        p_values: ``[m]``.
+
+    Raises:
+        ValueError: for a number that is no probability.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, 1979, https://www.jstor.org/stable/4615733.
+
+    >>> holm([0.04, 0.01, 0.03]).tolist()
+    [0.06, 0.03, 0.06]
+    """
+    values = np.asarray(list(p_values), float)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise ValueError(f"p-values must lie between 0 and 1, got {values.tolist()}")
+    order = np.argsort(values, kind="stable")
+    scaled = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(scaled, 1.0)
+    return adjusted
+
+
+def delta_m(results: Results, single: Results) -> float:
+    """The mean relative loss against single-task training, in percent: **below 0 is better** than single-task.
+
+    ``100 mean_t mean_i s_ti (m_ti - b_ti) / b_ti`` over tasks t and their metrics i, b of the single-task run, s = -1
+    where large is good and 1 where small is.
+
+    Args:
+        results: task -> metric -> ``{"value", "direction", ...}`` as in a run card.
+        single: the same of the single-task runs.
+
+    Raises:
+        ValueError: when single-task results lack a metric, or one is 0.
+
+    Source: Maninis, Radosavovic and Kokkinos, Attentive Single-Tasking of Multiple Tasks, 2019,
+    https://arxiv.org/abs/1904.08918, with the sign of Liu et al., CAGrad, 2021, https://arxiv.org/abs/2110.14048.
+
+    >>> ours = {"click": {"ndcg@5": {"value": 0.55, "direction": "max"}}}
+    >>> round(delta_m(ours, {"click": {"ndcg@5": {"value": 0.5, "direction": "max"}}}), 9)
+    -10.0
+    """
+    changes = []
+    for task, row in results.items():
+        of_task = []
+        for metric, score in row.items():
+            base = single.get(task, {}).get(metric, {}).get("value")
+            if not base:
+                raise ValueError(f"delta-m needs a single-task value other than 0 of {task} {metric}, got {base}")
+            sign = -1.0 if score["direction"] == "max" else 1.0
+            of_task.append(sign * (score["value"] - base) / base)
+        if of_task:
+            changes.append(np.mean(of_task))
+    if not changes:
+        raise ValueError("delta-m needs at least one metric")
+    return 100 * float(np.mean(changes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One task's metric of two rankers on the same lists.
+
+    Args:
+        ours, theirs: what is compared.
+        task, metric: on what.
+        difference: mean of ours - theirs over lists.
+        low, high: its 95 % bootstrap interval.
+        p: of the permutation test.
+        adjusted: p after Holm's correction over all comparisons made together.
+        lists: how many counted.
+        direction: of the metric.
+    """
+
+    ours: str
+    theirs: str
+    task: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    adjusted: float
+    lists: int
+    direction: str
+
+    @property
+    def better(self) -> bool:
+        """Whether ours is the better one, significantly or not."""
+        return self.difference > 0 if self.direction == "max" else self.difference < 0
+
+    @property
+    def mark(self) -> str:
+        """``+`` significantly better, ``-`` significantly worse, empty if neither."""
+        if self.adjusted >= LEVEL:
+            return ""
+        return "+" if self.better else "-"
+
+
+def compare(
+    groups: Mapping[str, Sequence[Run]], baseline: str, split: str = "test", seed: int = 0
+) -> list[Comparison]:
+    """Every group of runs against one of them, list by list.
+
+    The runs of a group differ in their seed; each list's values are averaged over them first. The tests then ask
+    whether the difference would carry over to other lists, given these seeds.
+
+    Args:
+        groups: name -> runs on the same data.
+        baseline: one of the names.
+        split: one that the runs were evaluated on.
+        seed: of bootstrap and permutations.
+
+    Returns:
+        A comparison for each other group, task and metric that both have per list; Holm's correction is over all.
+
+    Raises:
+        ValueError: for an unknown baseline, or runs on different data.
+    """
+    if baseline not in groups:
+        raise ValueError(f"the baseline must be one of {', '.join(groups)}, not {baseline!r}")
+    same_data([run for runs in groups.values() for run in runs])
+    pairs = [(name, runs, baseline, groups[baseline]) for name, runs in groups.items() if name != baseline]
+    return _compare(pairs, split, seed)
+
+
+def negative_transfer(
+    groups: Mapping[str, Sequence[Run]], single: Mapping[str, Mapping[str, Sequence[Run]]], split: str = "test",
+    seed: int = 0,
+) -> list[Comparison]:
+    """Every group of runs against single-task training, task by task: a mark ``-`` is significant negative transfer.
+
+    Args:
+        groups: name -> runs that learn several tasks.
+        single: name -> task -> runs that learn only this task; see :func:`single_runs`.
+        split: one that all were evaluated on.
+        seed: of bootstrap and permutations.
+
+    Raises:
+        ValueError: for runs on different data.
+    """
+    pairs = [(name, runs, f"single-task {task}", alone) for name, runs in groups.items()
+             for task, alone in single[name].items()]
+    same_data([run for _, runs, _, alone in pairs for run in [*runs, *alone]])
+    return _compare(pairs, split, seed)
+
+
+def single_runs(group: Sequence[Run], candidates: Iterable[Run]) -> dict[str, list[Run]]:
+    """The single-task runs that a group compares with: one task, all else equal but method, preference and seed.
+
+    Args:
+        group: runs that learn several tasks.
+        candidates: runs to choose from.
+
+    Returns:
+        task -> runs, tasks without any left out.
+    """
+    apart = ("method", "preference", "seed", "tasks", "gradients")
+    wanted = outcome_settings(group[0].card.config, without=apart)
+    found: dict[str, list[Run]] = {}
+    for run in candidates:
+        task = run.tasks[0]
+        if (len(run.tasks) == 1 and task in group[0].tasks
+                and outcome_settings(run.card.config, without=apart) == wanted):
+            found.setdefault(task, []).append(run)
+    return found
+
+
+def mean_results(runs: Sequence[Run], split: str = "test") -> dict[str, dict[str, dict[str, Any]]]:
+    """Results of a group, the mean over its runs.
+
+    Raises:
+        ValueError: for a run that was not evaluated on the split.
+    """
+    for run in runs:
+        if split not in run.card.results:
+            raise ValueError(f"run {run.card.name!r} was not evaluated on {split}: tfmtl2r evaluate {run.card.name} "
+                             f"--split {split}")
+    return {
+        task: {
+            metric: {**score, "value": float(np.mean([r.card.results[split][task][metric]["value"] for r in runs]))}
+            for metric, score in row.items()
+        }
+        for task, row in runs[0].card.results[split].items()
+    }
+
+
+def grouped(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs that differ in nothing but the seed, together, under a short name that tells the groups apart."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group(), []).append(run)
+    members = list(groups.values())
+    names = [_short(runs[0]) for runs in members]
+    if len(set(names)) < len(names):
+        names = [f"{name} {runs[0].architecture}" for name, runs in zip(names, members, strict=True)]
+    if len(set(names)) < len(names):
+        names = [runs[0].card.name for runs in members]
+    return dict(zip(names, members, strict=True))
+
+
+def _short(run: Run) -> str:
+    what = f"single-task {run.tasks[0]}" if len(run.tasks) == 1 else run.method
+    return what + (f" ({', '.join(f'{p:.3g}' for p in run.preference)})" if run.preference else "")
+
+
+def _compare(pairs: Sequence[tuple[str, Sequence[Run], str, Sequence[Run]]], split: str, seed: int) -> list[Comparison]:
+    found = []
+    for name, runs, other, others in pairs:
+        ours, theirs = _per_list(runs, split), _per_list(others, split)
+        for task, metric in ours:
+            if (task, metric) not in theirs:
+                continue
+            values = ours[task, metric], theirs[task, metric]
+            difference, low, high = bootstrap(*values, seed=seed)
+            found.append(Comparison(
+                name, other, task, metric, difference, low, high, permutation_test(*values, seed=seed), 1.0,
+                int((~np.isnan(values[0] - values[1])).sum()),
+                runs[0].card.results[split][task][metric]["direction"],
+            ))
+    adjusted = holm(comparison.p for comparison in found)
+    return [dataclasses.replace(c, adjusted=float(p)) for c, p in zip(found, adjusted, strict=True)]
+
+
+def _per_list(runs: Sequence[Run], split: str) -> dict[tuple[str, str], np.ndarray]:
+    """Values of each list, the mean over runs; a metric over all items has none."""
+    mean_results(runs, split)  # says so where a run lacks the split
+    values: dict[tuple[str, str], np.ndarray] = {}
+    for task, row in runs[0].card.results[split].items():
+        for metric in row:
+            stored = []
+            for run in runs:
+                with np.load(run.folder / PER_LIST) as arrays:
+                    if f"{split}/{task}/{metric}" in arrays:
+                        stored.append(arrays[f"{split}/{task}/{metric}"].astype(float))
+            if len(stored) == len(runs):
+                values[task, metric] = np.mean(stored, axis=0)
+    return values
