@@ -1,11 +1,11 @@
-"""One ranker, exported once per module."""
+"""One ranker, exported once for all tests."""
 
 import dataclasses
 from pathlib import Path
 from typing import Any
 
 import pytest
-from serving_problem import make_ranker
+from serving_problem import SCHEMA, make_ranker, rows
 
 import tfmtl2r
 from tfmtl2r.serving.session import LoadedExport
@@ -21,9 +21,9 @@ class Exported:
         return self.loaded.run(signature, request)
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory):
     ranker = make_ranker()
-    folder = tfmtl2r.export(ranker, tmp_path_factory.mktemp("export"))
+    folder = tfmtl2r.export(ranker, tmp_path_factory.mktemp("export") / "model", rows=rows(SCHEMA))
     with LoadedExport(folder) as loaded:
         yield Exported(ranker, folder, loaded)

@@ -4,9 +4,10 @@ import numpy as np
 
 import tfmtl2r
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.data import Lists
 from tfmtl2r.layers.features import Lookup
 from tfmtl2r.schema import Category, Dense, Schema
-from tfmtl2r.serving.examples import merged, requests
+from tfmtl2r.serving.examples import merged, requests, with_extras
 from tfmtl2r.task import Task
 
 SCHEMA = Schema([
@@ -51,3 +52,22 @@ def training_data(ranker, batch=4):
     shape = request["price"].shape
     labels = {task.name: random.integers(0, 2, shape).astype(np.float32) for task in ranker.tasks}
     return tf.data.Dataset.from_tensor_slices((looked_up(ranker, request), labels)).batch(batch)
+
+
+def asked(seed=4, number=1):
+    """A request of three lists of 11, 4 and no items (``number=0``: of 3 and 2) with all further inputs."""
+    return with_extras(requests(SCHEMA, seed=seed)[number], SCHEMA, len(TASKS))
+
+
+def rows(schema, lists=10, seed=2):
+    """A table of lists of one to four items, as a data set would bring."""
+    random = np.random.default_rng(seed)
+    sizes = random.integers(1, 5, lists)
+    items = requests(schema, lists=False, seed=seed)[1]
+    columns = {}
+    for feature in schema.features:
+        per_list = np.resize(items[feature.name], (lists, *items[feature.name].shape[1:]))
+        per_item = np.resize(items[feature.name], (sizes.sum(), *items[feature.name].shape[1:]))
+        columns[feature.name] = np.repeat(per_list, sizes, axis=0) if feature.context else per_item
+    context = tuple(feature.name for feature in schema.features if feature.context)
+    return Lists(columns, np.concatenate([[0], np.cumsum(sizes)]), context=context)

@@ -8,15 +8,18 @@ import sys
 
 import numpy as np
 import pytest
-from serving_problem import SCHEMA, TASKS, looked_up, make_ranker, predicted, training_data
+from serving_problem import SCHEMA, TASKS, looked_up, make_ranker, predicted, rows, training_data
 
 import tfmtl2r
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.data import Lists
 from tfmtl2r.schema import Category, Dense, Schema
-from tfmtl2r.serving.examples import merged, requests
-from tfmtl2r.serving.export import METADATA, blend_weights
+from tfmtl2r.serving import export as exporting
+from tfmtl2r.serving import warmup
+from tfmtl2r.serving.blend import Blend
+from tfmtl2r.serving.check import METADATA, ExportError
+from tfmtl2r.serving.examples import from_rows, merged, requests
 from tfmtl2r.serving.session import LoadedExport
-from tfmtl2r.task import Task
 
 TASK_NAMES = [task.name for task in TASKS]
 SMALL_SCHEMA = Schema([Dense("price"), Category("brand", vocabulary=("acme",)), Category("shop", buckets=5)])
@@ -78,71 +81,42 @@ def test_merging_as_the_server_does(exported):
         start += lists
 
 
-@pytest.mark.parametrize(("given", "meant"), [([99, 3], [3, 3]), ([-5, 2], [0, 2])])
-def test_list_size_outside_the_tensor(exported, given, meant):
-    request = requests(SCHEMA, seed=4)[0]
-    answer = exported.run({**request, "list_size": np.array(given, np.int32)})
-    clipped = exported.run({**request, "list_size": np.array(meant, np.int32)})
-    for name in answer:
-        np.testing.assert_array_equal(answer[name], clipped[name])
-    assert answer["valid"].sum(axis=1).tolist() == meant
-
-
-def test_unknown_categories_share_one_embedding(exported):
-    request = requests(SCHEMA, seed=4)[1]
-    answers = [
-        exported.run({**request, "brand": np.full_like(request["brand"], brand), "shop": np.full((3, 11), shop)})
-        for brand, shop in [("never seen", 99), ("", -1)]
-    ]
-    np.testing.assert_array_equal(answers[0]["score"], answers[1]["score"])
-
-
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-def test_missing_numbers_become_the_mean(exported, value):
-    request = requests(SCHEMA, seed=4)[1]
-    odd = {**request, "vector": np.full_like(request["vector"], value), "age": np.full(3, value, np.float32)}
-    mean = {**request, "vector": np.broadcast_to(np.float32([1, 2, 3, 4]), (3, 11, 4)), "age": np.full(3, 40.0)}
-    np.testing.assert_allclose(exported.run(odd)["score"], exported.run(mean)["score"], atol=1e-6)
-
-
-@pytest.mark.parametrize(("lists", "length"), [(2, 0), (0, 0), (0, 4)])
-def test_nothing_to_score(exported, lists, length):
-    request = {}
-    for name, value in requests(SCHEMA)[0].items():
-        shape = (lists, length, *value.shape[2:]) if value.shape[:2] == (2, 3) else (lists, *value.shape[1:])
-        request[name] = np.zeros(shape, value.dtype) if value.dtype != object else np.full(shape, "", object)
-    answer = exported.run(request)
-    assert {values.shape for values in answer.values()} == {(lists, length)}
-
-
-def test_blend_is_chosen_at_export(tmp_path):
-    schema = Schema([Dense("price")])
-    ranker = make_ranker(schema)
-    folder = tfmtl2r.export(ranker, tmp_path, blend={"click": 2.0, "dwell": -0.5})
-    answer = served(folder, {"price": np.ones([1, 2], np.float32), "list_size": np.int32([2])})
-    expected = 2 * answer["score_click"] - 0.5 * answer["score_dwell"]
+@pytest.mark.slow
+@pytest.mark.parametrize("rule", ["weighted_sum", "product_of_powers", "rank_fusion"])
+def test_blend_is_chosen_at_export(tmp_path, rule):
+    ranker = make_ranker(Schema([Dense("price")]))
+    folder = tfmtl2r.export(ranker, tmp_path, blend=Blend({"click": 2.0, "dwell": -0.5}, rule))
+    prices = np.float32([[1.0, 2.0, -3.0]])
+    answer = served(folder, {"price": prices, "list_size": np.int32([3])})
+    click, dwell = answer["score_click"], answer["score_dwell"]
+    expected = {
+        "weighted_sum": 2 * click - 0.5 * dwell,
+        "product_of_powers": -2 * np.log1p(np.exp(-click)) - 0.5 * np.log(np.log1p(np.exp(dwell))),
+        "rank_fusion": sum(weight / (61 + (score[:, None, :] > score[..., None]).sum(axis=2))
+                           for weight, score in ((2, click), (-0.5, dwell))),
+    }[rule]
     np.testing.assert_allclose(answer["score"], expected, atol=1e-6)
     metadata = json.loads((folder / METADATA).read_text())
     assert metadata["blend"] == {"click": 2.0, "buy": 0.0, "dwell": -0.5}
-    assert "raw scores" in metadata["score"]
+    assert metadata["blend_rule"] == rule
+    assert ("regress" in metadata["left_out"]) == (rule == "rank_fusion")
 
 
-@pytest.mark.parametrize(("blend", "message"), [
-    ({"clck": 1.0}, "'clck', which is no task.*click, buy, dwell"),
-    ({"click": float("nan")}, "finite"),
-    ({"click": 0.0}, "at least one"),
-    ({}, "at least one"),
-])
-def test_wrong_blend(tmp_path, blend, message):
-    with pytest.raises(ValueError, match=message):
-        tfmtl2r.export(make_ranker(), tmp_path / "export", blend=blend)
+def test_wrong_blend(tmp_path):
+    with pytest.raises(ValueError, match="'clck', which is no task"):
+        tfmtl2r.export(make_ranker(), tmp_path / "export", blend={"clck": 1.0})
     assert not (tmp_path / "export").exists()
 
 
-def test_blend_follows_a_changed_preference():
-    ranker = make_ranker()
-    ranker.set_preference([1, 0, 3])
-    assert blend_weights(ranker) == {"click": 0.25, "buy": 0.0, "dwell": 0.75}
+def test_a_failing_export_leaves_everything_as_it_was(tmp_path, monkeypatch):
+    base = tmp_path / "model"
+    (base / "1").mkdir(parents=True)
+    (base / "models.config").write_text("as it was")
+    monkeypatch.setattr(exporting, "_write_graph", lambda plan, folder: None)
+    with pytest.raises(ExportError, match=r"not published(?s:.*)saved_model.pb is missing"):
+        tfmtl2r.export(make_ranker(SMALL_SCHEMA, TASKS[:1]), base, lists=False)
+    assert sorted(path.name for path in base.iterdir()) == ["1", "models.config"]
+    assert (base / "models.config").read_text() == "as it was"
 
 
 def test_metadata(exported):
@@ -164,6 +138,7 @@ def test_each_weight_is_written_once(exported):
     assert len(weights) == len(exported.ranker.architecture.variables)
 
 
+@pytest.mark.slow
 def test_training_goes_on_as_without_an_export(tmp_path):
     weights = []
     for exports in (True, False):
@@ -179,31 +154,42 @@ def test_training_goes_on_as_without_an_export(tmp_path):
         np.testing.assert_array_equal(one, other)
 
 
+@pytest.mark.slow
 def test_mixed_bfloat16(tmp_path):
     ranker = make_ranker(dtype="mixed_bfloat16")
     assert_agrees(ranker, tfmtl2r.export(ranker, tmp_path), tolerance=2e-2)
 
 
+@pytest.mark.slow
 def test_plain_rows(tmp_path):
     schema = Schema([f for f in SCHEMA.features if not f.context])
     ranker = make_ranker(schema, TASKS[1:])
-    rows = requests(schema, lists=False, seed=6)[1]
+    request = requests(schema, lists=False, seed=6)[1]
     labels = {"buy": np.ones(15, np.float32), "dwell": np.zeros(15, np.float32)}
-    ranker.evaluate(tf.data.Dataset.from_tensor_slices((looked_up(ranker, rows), labels)).batch(15), verbose=0)
-    folder = tfmtl2r.export(ranker, tmp_path)
-    answer = served(folder, rows)
+    ranker.evaluate(tf.data.Dataset.from_tensor_slices((looked_up(ranker, request), labels)).batch(15), verbose=0)
+    table = Lists(request)
+    with pytest.raises(ValueError, match="are lists, but the ranker is exported for plain rows"):
+        tfmtl2r.export(ranker, tmp_path, rows=rows(schema))
+    folder = tfmtl2r.export(ranker, tmp_path, rows=table)
+    answer = served(folder, request)
     assert set(answer) == {"score_buy", "score_dwell", "probability_buy", "score"}
     assert answer["score"].shape == (15,)
+    assert set(json.loads((folder / METADATA).read_text())["left_out"]) == {"predict_elwc", "rank"}
+    first = next(warmup.read(folder / warmup.WARMUP))
+    np.testing.assert_array_equal(first.inputs["price"], from_rows(table, schema, lists=False)[0]["price"])
+    assert '"list_size"' not in (tmp_path / "README.md").read_text()
     assert_agrees(ranker, folder, lists=False)
     with pytest.raises(ValueError, match="fitted or evaluated on plain rows"):
         tfmtl2r.export(ranker, tmp_path, lists=True)
 
 
+@pytest.mark.slow
 def test_plain_rows_of_a_ranker_that_does_not_remember(tmp_path):
     folder = tfmtl2r.export(make_ranker(SMALL_SCHEMA, TASKS[1:]), tmp_path, lists=False)
     assert set(json.loads((folder / METADATA).read_text())["inputs"]) == set(SMALL_SCHEMA.names)
 
 
+@pytest.mark.slow
 def test_after_reloading_a_keras_file(tmp_path):
     ranker = make_ranker()
     ranker.save(tmp_path / "model.keras")
@@ -213,6 +199,7 @@ def test_after_reloading_a_keras_file(tmp_path):
     assert_agrees(ranker, folder)
 
 
+@pytest.mark.slow
 def test_trained_on_two_replicas(tmp_path):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():
@@ -237,6 +224,7 @@ assert not [name for name in sys.modules if name.startswith("tfmtl2r")]
 """
 
 
+@pytest.mark.slow
 def test_in_a_new_process_without_this_library(exported, tmp_path):
     request = requests(SCHEMA, seed=7)[1]
     np.savez(tmp_path / "request.npz", **request)
@@ -246,6 +234,7 @@ def test_in_a_new_process_without_this_library(exported, tmp_path):
     np.testing.assert_allclose(np.load(tmp_path / "score.npy"), exported.run(request)["score"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_names_that_tensorflow_cannot_carry(tmp_path, caplog):
     schema = Schema([Dense("BM25 body"), Dense("1", context=True), Category("score", vocabulary=("a",))])
     with caplog.at_level(logging.WARNING, "tfmtl2r"):
@@ -254,9 +243,6 @@ def test_names_that_tensorflow_cannot_carry(tmp_path, caplog):
     names = {name: spec["feature"] for name, spec in metadata["inputs"].items() if name != "list_size"}
     assert names == {"BM25_body": "BM25 body", "feature_1": "1", "feature_score": "score"}
     assert "'BM25 body' is served as the input 'BM25_body'" in caplog.text
-    twins = Schema([Dense("Age"), Dense("age")])
-    with pytest.raises(ValueError, match="'Age' and 'age' would both"):
-        tfmtl2r.export(make_ranker(twins), tmp_path)
 
 
 def test_models_that_cannot_be_exported(tmp_path):
@@ -267,19 +253,14 @@ def test_models_that_cannot_be_exported(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_terminal_stays_clean(exported, tmp_path, capfd):
     tfmtl2r.export(exported.ranker, tmp_path)
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
 
 
-def test_a_list_default_is_no_probability(tmp_path):
-    tasks = [Task("like", kind="binary"), Task("seen", kind="binary", loss="mse"), Task("stars", loss="bce")]
-    with LoadedExport(tfmtl2r.export(make_ranker(Schema([Dense("price")]), tasks), tmp_path)) as loaded:
-        outputs = loaded.meta_graph.signature_def["serving_default"].outputs
-    assert not [name for name in outputs if name.startswith("probability")]
-
-
+@pytest.mark.slow
 def test_inside_the_scope_of_a_strategy(tmp_path):
     strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
     with strategy.scope():

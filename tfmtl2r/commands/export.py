@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,31 +20,46 @@ class Export:
         run: name of the run.
         to: folder of the export; saved_models/RUN if not given.
         blend: weight of each task in the blended score, as click=1 long_view=0.5; the run's preference if not given.
+        rule: how tasks are blended: weighted_sum, product_of_powers or rank_fusion.
+        rows: split of the run's data whose first lists become warm-up requests; none for requests made from the
+            schema alone.
         directory: where runs are kept.
     """
 
     run: Annotated[str, tyro.conf.Positional]
     to: str = ""
     blend: tuple[str, ...] = ()
+    rule: str = "weighted_sum"
+    rows: str = "test"
     directory: str = "runs"
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Exports and prints where to."""
+def main(arguments: Sequence[str]) -> int:
+    """Exports and prints where to; 1 if the export failed its checks, which say why."""
     options = tyro.cli(Export, args=arguments, prog="tfmtl2r export")
     from tfmtl2r.report.run_card import RunCard
+    from tfmtl2r.serving.blend import Blend
+    from tfmtl2r.serving.check import METADATA, ExportError
     from tfmtl2r.serving.export import export
     from tfmtl2r.serving.load import load
 
     folder = Path(options.directory) / options.run
-    RunCard.load(folder)  # says so if this is no run
+    card = RunCard.load(folder)  # says so if this is no run
     ranker: Any = load(folder / "model.keras")
-    version = export(ranker, options.to or f"saved_models/{options.run}",
-                     blend=_blend(options.blend))
+    blend = Blend(_weights(options.blend), options.rule)
+    try:
+        version = export(ranker, options.to or f"saved_models/{options.run}", blend=blend,
+                         rows=None if options.rows == "none" else _rows(card, options.rows))
+    except ExportError as error:
+        print(f"tfmtl2r export: {error}", file=sys.stderr)
+        return 1
     print(f"exported and checked: {version}")
+    for name, reason in json.loads((version / METADATA).read_text(encoding="utf-8"))["left_out"].items():
+        print(f"without the signature {name}: {reason}")
+    return 0
 
 
-def _blend(entries: Sequence[str]) -> dict[str, float] | None:
+def _weights(entries: Sequence[str]) -> dict[str, float] | None:
     blend = {}
     for entry in entries:
         task, equals, weight = entry.partition("=")
@@ -51,3 +68,15 @@ def _blend(entries: Sequence[str]) -> dict[str, float] | None:
         except ValueError:
             raise ValueError(f"--blend takes TASK=WEIGHT, such as click=1, not {entry!r}") from None
     return blend or None
+
+
+def _rows(card: Any, split: str) -> Any:
+    """The split; data that are no longer there are no reason not to export."""
+    from tfmtl2r.data import datasets
+
+    try:
+        return datasets.get(card.config["data"]).lists(split)
+    except (OSError, ValueError) as error:
+        print(f"tfmtl2r export: the {split} split cannot be read, so warm-up requests are made from the schema alone: "
+              f"{error}", file=sys.stderr)
+        return None

@@ -1,23 +1,33 @@
-"""What an export has to pass before anybody can see it.
+"""What an export has to pass before anybody can see it, and can be asked to pass again wherever it lies.
 
-A check is a function of a :class:`Subject` that returns what is wrong, in sentences. The first group reads the graph;
-the second runs it, and only where the first found nothing.
+First the files are looked at, then the graph is read, then it is run, each only where nothing was found before. All
+that this needs lies in the folder: what was planned in ``assets.extra/tfmtl2r.json``, requests with the answers of
+``model.predict`` in the warm-up records. A check of the graph is a function of a :class:`Subject` that returns what is
+wrong, in sentences.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.serving.examples import Request, merged
+from tfmtl2r.serving import warmup
+from tfmtl2r.serving.differences import differences
+from tfmtl2r.serving.examples import merged
 from tfmtl2r.serving.session import SERVE, LoadedExport
-from tfmtl2r.serving.signatures import PADDED, Signature
-from tfmtl2r.serving.versions import SAVED_MODEL
+from tfmtl2r.serving.signatures import CLASSIFY, REGRESS
+from tfmtl2r.serving.versions import SAVED_MODEL, is_version, latest
+from tfmtl2r.serving.warmup import MOST, WARMUP, Record
 
+METADATA = "assets.extra/tfmtl2r.json"
+FILES = (SAVED_MODEL, "variables/variables.index", METADATA, WARMUP)
 REFUSED = {
     r"PyFunc": "runs Python code, which the server does not have",
     r"Random|Rng|Multinomial|TruncatedNormal|StatefulUniform|StatefulStandardNormal": "draws random numbers, so that "
@@ -25,10 +35,13 @@ REFUSED = {
 }
 """Operations that no served graph may reach, as patterns, and why."""
 _COMPILED = "_XlaMustCompile"
+_SERVED = {tf.float32, tf.int32, tf.int64, tf.string, tf.bool}
+_INITIALISES = "__saved_model_init_op"
+_EXACT = {REGRESS: ({"inputs"}, {"outputs"}), CLASSIFY: ({"inputs"}, {"classes", "scores"})}
 
 
 class ExportError(RuntimeError):
-    """An export failed its checks; nothing was published."""
+    """An export failed its checks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,36 +50,79 @@ class Subject:
 
     Args:
         export: the version folder, opened.
-        signatures: what it should answer to, by name.
-        requests: raw requests, by input name.
-        predicted: the outputs that the merged requests should give.
-        tolerance: how far a number may be off, as a share of the largest real one of its output, at least of 1.
+        metadata: what was planned.
+        records: requests and their answers.
     """
 
     export: LoadedExport
-    signatures: Mapping[str, Signature]
-    requests: Sequence[Request]
-    predicted: Mapping[str, np.ndarray]
-    tolerance: float
+    metadata: Mapping[str, Any]
+    records: list[Record]
+
+    @property
+    def tolerance(self) -> float:
+        """How far a number may be off, as a share of the largest real one of its output, at least of 1."""
+        return self.metadata["tolerance"]
 
 
 Check = Callable[[Subject], Iterable[str]]
 
 
-def check(subject: Subject) -> None:
-    """Runs all checks.
+def check(folder: str | Path) -> Path:
+    """Runs all checks on an export.
 
     Args:
-        subject: what to check.
+        folder: a version, or the folder of its versions: then the highest number, which is what the server takes.
+
+    Returns:
+        The version.
 
     Raises:
         ExportError: with every reason found.
+        FileNotFoundError: when there is no export.
     """
-    for group in (GRAPH, NUMBERS):
-        reasons = [reason for one in group for reason in _reasons(one, subject)]
-        if reasons:
-            listed = "".join(f"\n- {reason}" for reason in reasons)
-            raise ExportError(f"the export was not published, since TensorFlow Serving could not serve it:{listed}")
+    folder = latest(folder)
+    reasons = problems(folder)
+    if reasons:
+        listed = "".join(f"\n- {reason}" for reason in reasons)
+        raise ExportError(f"TensorFlow Serving could not serve {folder} as it should:{listed}")
+    return folder
+
+
+def problems(folder: Path) -> list[str]:
+    """Everything that is wrong with a version folder; nothing if it may be served.
+
+    Args:
+        folder: what holds ``saved_model.pb``.
+    """
+    reasons = list(_layout(folder))
+    if reasons:
+        return reasons
+    try:
+        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        records = list(warmup.read(folder / WARMUP))
+    except (tf.errors.OpError, ValueError) as error:
+        return [f"{METADATA} or {WARMUP} cannot be read: {said(error)}"]
+    if not {"signatures", "tolerance"} <= set(metadata):
+        return [f"{METADATA} tells no signatures: an older tfmtl2r wrote it; export again"]
+    try:
+        export = LoadedExport(folder)
+    except (tf.errors.OpError, RuntimeError, OSError) as error:
+        return [f"TensorFlow's session loader refused it with {error}"]
+    with export:
+        subject = Subject(export, metadata, records)
+        for group in (GRAPH, NUMBERS):
+            reasons = [reason for one in group for reason in _reasons(one, subject)]
+            if reasons:
+                break
+    return reasons
+
+
+def _layout(folder: Path) -> Iterator[str]:
+    if not is_version(folder):
+        yield f"the folder is called {folder.name!r}; the server reads folders whose name is a number below 2**63"
+    for name in FILES:
+        if not (folder / name).is_file():
+            yield f"the file {name} is missing: the export is incomplete, or tfmtl2r did not write it"
 
 
 def one_graph(subject: Subject) -> Iterator[str]:
@@ -81,25 +137,43 @@ def one_graph(subject: Subject) -> Iterator[str]:
 
 
 def signatures_as_planned(subject: Subject) -> Iterator[str]:
-    """Every signature is there, with its names, types and shapes, and a free batch axis."""
-    for name, planned in subject.signatures.items():
-        if name not in subject.export.meta_graph.signature_def:
-            yield f"the signature {name!r} is missing"
+    """Every signature is there, with its method, names, types and shapes, and no other."""
+    planned, definitions = subject.metadata["signatures"], _definitions(subject)
+    for name in sorted({*planned, *definitions}):
+        if name not in definitions or name not in planned:
+            yield f"the signature {name!r} is {'missing' if name in planned else 'not planned'}"
             continue
-        definition = subject.export.meta_graph.signature_def[name]
-        for side, specs in (("input", planned.inputs), ("output", planned.outputs)):
-            expected = {key: _text(spec.dtype, spec.shape) for key, spec in specs.items()}
-            infos = getattr(definition, f"{side}s")
-            found = {key: _text(info.dtype, tf.TensorShape(info.tensor_shape)) for key, info in infos.items()}
+        definition, plan = definitions[name], planned[name]
+        if definition.method_name != plan["method"]:
+            yield f"signature {name!r}: the method should be {plan['method']!r}, but is {definition.method_name!r}"
+        for side in ("inputs", "outputs"):
+            expected = {key: _text(spec["dtype"], spec["shape"]) for key, spec in plan[side].items()}
+            found = {key: _text(info.dtype, _shape(info)) for key, info in getattr(definition, side).items()}
             for key in sorted({*expected, *found}):
                 if expected.get(key) != found.get(key):
-                    yield (f"signature {name!r}: {side} {key!r} should be {expected.get(key, 'left out')}, "
+                    yield (f"signature {name!r}: {side[:-1]} {key!r} should be {expected.get(key, 'left out')}, "
                            f"but is {found.get(key, 'missing')}")
+
+
+def batchable_signatures(subject: Subject) -> Iterator[str]:
+    """Dense tensors of types that JSON can carry, with a free batch axis, as each method of the server wants them."""
+    for name, definition in _definitions(subject).items():
+        sides = (set(definition.inputs), set(definition.outputs))
+        if sides != _EXACT.get(definition.method_name, sides):
+            yield f"signature {name!r}: {definition.method_name!r} cannot have the inputs and outputs {sides}"
+        for key, info in [*definition.inputs.items(), *definition.outputs.items()]:
+            shape = _shape(info)
+            if info.WhichOneof("encoding") != "name":
+                yield f"signature {name!r}: {key!r} is no dense tensor, which is all that the server takes"
+            elif not shape or shape[0] is not None:
+                yield f"signature {name!r}: {key!r} has the shape {shape}; its first axis must be open, for requests"
+            elif tf.as_dtype(info.dtype) not in _SERVED:
+                yield f"signature {name!r}: {key!r} is {tf.as_dtype(info.dtype).name}, which the server cannot write"
 
 
 def servable_operations(subject: Subject) -> Iterator[str]:
     """No operation that the server lacks, or that makes scores random."""
-    for name in subject.signatures:
+    for name in _definitions(subject):
         found: dict[str, set[str]] = {}
         for operation, compiled in operations(subject.export.meta_graph, name):
             for pattern, why in REFUSED.items():
@@ -111,29 +185,44 @@ def servable_operations(subject: Subject) -> Iterator[str]:
         yield from (f"signature {name!r}: {', '.join(sorted(ops))} {why}" for why, ops in found.items())
 
 
-def agrees_with_predict(subject: Subject) -> Iterator[str]:
-    """Raw requests give what ``model.predict`` gives; padded places are filled."""
-    whole = merged(subject.requests)
-    for name in subject.signatures:
-        found = subject.export.run(name, whole)
-        yield from differences(f"signature {name!r}", "model.predict", found, subject.predicted, subject.tolerance)
+def warmup_covers(subject: Subject) -> Iterator[str]:
+    """A record for each signature and none for others; few enough for the server."""
+    known, recorded = set(_definitions(subject)), {record.signature for record in subject.records}
+    if len(subject.records) > MOST:
+        yield f"{WARMUP} holds {len(subject.records)} records; with more than {MOST} the server refuses the version"
+    for name in sorted(known ^ recorded):
+        yield f"{WARMUP} holds " + (f"no record for {name!r}" if name in known else f"a record for {name!r}, which is "
+                                    "no signature: the server would refuse the version")
+
+
+def replays_warmup(subject: Subject) -> Iterator[str]:
+    """Every recorded request runs, and gives what ``model.predict`` gave; padded places are filled."""
+    for number, record in enumerate(subject.records):
+        found = subject.export.run(record.signature, record.inputs)
+        what = f"signature {record.signature!r}, warm-up record {number}"
+        yield from differences(what, "model.predict", found, record.outputs or found, subject.tolerance)
 
 
 def ignores_padding(subject: Subject) -> Iterator[str]:
     """A request gives the same scores alone and merged with others, as the server's batching merges them."""
-    for name in subject.signatures:
-        together = subject.export.run(name, merged(subject.requests))
-        start = 0
-        for request in subject.requests:
+    for name in _definitions(subject):
+        requests = [{key: np.asarray(value) for key, value in record.inputs.items()}
+                    for record in subject.records if record.signature == name]
+        requests = [request for request in requests if all(value.size for value in request.values())]
+        if len(requests) < 2:
+            continue
+        together, start = subject.export.run(name, merged(requests)), 0
+        for request in requests:
             alone = subject.export.run(name, request)
-            rows = slice(start, start := start + len(alone["score"]))
+            rows = slice(start, start := start + len(next(iter(alone.values()))))
             cut = {key: value[(rows, *map(slice, alone[key].shape[1:]))] for key, value in together.items()}
-            what = f"signature {name!r}, a request of shape {alone['score'].shape} alone"
+            shapes = next(iter(request.values())).shape
+            what = f"signature {name!r}, a request whose first input has the shape {shapes} alone"
             yield from differences(what, "the same merged with others", alone, cut, subject.tolerance)
 
 
-GRAPH: tuple[Check, ...] = (one_graph, signatures_as_planned, servable_operations)
-NUMBERS: tuple[Check, ...] = (agrees_with_predict, ignores_padding)
+GRAPH: tuple[Check, ...] = (one_graph, signatures_as_planned, batchable_signatures, servable_operations, warmup_covers)
+NUMBERS: tuple[Check, ...] = (replays_warmup, ignores_padding)
 
 
 def operations(meta_graph: object, signature: str) -> Iterator[tuple[str, bool]]:
@@ -166,44 +255,29 @@ def operations(meta_graph: object, signature: str) -> Iterator[tuple[str, bool]]
                 todo.append(nodes[name])
 
 
-def differences(
-    what: str, other: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], tolerance: float
-) -> Iterator[str]:
-    """Where two sets of outputs differ, or hold numbers that are not finite.
-
-    Args:
-        what: whose ``found`` is, for the message.
-        other: whose ``expected`` is.
-        found, expected: outputs by name.
-        tolerance: see :class:`Subject`.
-
-    >>> list(differences("a", "b", {"score": np.array([0.5])}, {"score": np.array([0.25])}, 1e-5))
-    ["a: 'score' is off from b by up to 0.25 (allowed: 1e-05)"]
-    """
-    for name, values in expected.items():
-        if name not in found or found[name].shape != values.shape:
-            shape = found[name].shape if name in found else "missing"
-            yield f"{what}: {name!r} has the shape {shape}, expected {values.shape} as from {other}"
-        elif not np.isfinite(found[name]).all():
-            count = int((~np.isfinite(found[name])).sum())
-            yield (f"{what}: {count} of {found[name].size} values of {name!r} are not finite; if model.predict gives "
-                   "such scores too, the training diverged: try a lower learning rate")
-        else:
-            numbers = values.astype(np.float64)
-            largest = np.abs(numbers[np.isfinite(numbers) & (numbers > PADDED / 2)]).max(initial=1.0)
-            off = np.abs(found[name] - numbers).max(initial=0.0)
-            if not off <= tolerance * largest:
-                yield f"{what}: {name!r} is off from {other} by up to {off:.3g} (allowed: {tolerance * largest:.3g})"
+def _definitions(subject: Subject) -> dict[str, Any]:
+    definitions = subject.export.meta_graph.signature_def
+    return {name: definitions[name] for name in sorted(definitions) if name != _INITIALISES}
 
 
 def _reasons(one: Check, subject: Subject) -> list[str]:
     try:
         return list(one(subject))
-    except tf.errors.OpError as error:
-        lines = [line.strip() for line in error.message.splitlines()]
-        said = [line for line in lines if line and not re.match(r"Graph execution error|Detected at|<stack|\[\[", line)]
-        return [f"the graph cannot run: {' '.join(said)[:500]}"]
+    except (tf.errors.OpError, ValueError, TypeError) as error:
+        return [f"the graph cannot run: {said(error)}"]
 
 
-def _text(dtype: int, shape: object) -> str:
-    return f"{tf.as_dtype(dtype).name}{shape}"
+def said(error: Exception) -> str:
+    """What an error of TensorFlow says, without its stack traces."""
+    traces = r"Graph execution error|Detected at|<stack|\[\[|File |$"
+    lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines()]
+    return " ".join(line for line in lines if not re.match(traces, line))[:500]
+
+
+def _shape(info: Any) -> list[int | None] | None:
+    shape = tf.TensorShape(info.tensor_shape)
+    return None if shape.rank is None else shape.as_list()
+
+
+def _text(dtype: Any, shape: list[int | None] | None) -> str:
+    return f"{tf.as_dtype(dtype).name}{'(unknown)' if shape is None else tuple(shape)}"

@@ -1,4 +1,4 @@
-"""Raw requests made from the schema alone, for checks that need no data."""
+"""Raw requests: made from the schema alone, or taken from real rows; merged as the server merges them."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from collections.abc import Sequence
 import numpy as np
 
 from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.data.columns import feature_values
+from tfmtl2r.data.lists import Lists
 from tfmtl2r.schema import LOG_OFFSET, Category, Dense, Schema
-
-Request = dict[str, np.ndarray]
+from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP
+from tfmtl2r.serving.parsing import Request
 
 _SIZES = ((3, 2), (11, 4, 0), (1,))  # L is the first of each; 0 is a list that a filter upstream left empty
 
@@ -49,6 +51,67 @@ def requests(schema: Schema, lists: bool = True, seed: int = 0) -> list[Request]
             request[LIST_SIZE] = np.array(sizes, np.int32)
         made.append(request)
     return made
+
+
+def from_rows(rows: Lists, schema: Schema, lists: bool = True, count: int = 8) -> list[Request]:
+    """Two requests from real data: the first list (or row) alone, and some after it together.
+
+    Args:
+        rows: lists, or plain rows.
+        schema: a fitted schema.
+        lists: whether the ranker ranks lists.
+        count: lists (or rows) that are taken in all.
+
+    Raises:
+        ValueError: for plain rows where lists are needed or the other way round, or a column that is missing or wrong.
+
+    >>> rows = Lists({"price": np.array([3.0, 1.0, 2.0])}, offsets=np.array([0, 2, 3]))
+    >>> [request["price"].tolist() for request in from_rows(rows, Schema([Dense("price")]))]
+    [[[3.0, 1.0]], [[2.0]]]
+    """
+    if rows.is_rows == lists:
+        kinds = {True: "lists", False: "plain rows"}
+        raise ValueError(f"the rows for warm-up are {kinds[not rows.is_rows]}, but the ranker is exported for "
+                         f"{kinds[lists]}")
+    total = min(count, rows.num_lists)
+    parts = [rows.select(np.arange(*span)) for span in ((0, 1), (1, total)) if span[0] < span[1]]
+    return [_request(part, schema) for part in parts]
+
+
+def _request(rows: Lists, schema: Schema) -> Request:
+    values = {feature.name: feature_values(rows, feature) for feature in schema.features}
+    if rows.is_rows:
+        return values
+    sizes = rows.sizes.astype(np.int32)
+    valid = np.arange(sizes.max()) < sizes[:, None]
+    for feature in schema.features:
+        if not feature.context:
+            flat = values[feature.name]
+            fill = "" if flat.dtype == object else 0
+            values[feature.name] = np.full((*valid.shape, *flat.shape[1:]), fill, flat.dtype)
+            values[feature.name][valid] = flat
+    return {**values, LIST_SIZE: sizes}
+
+
+def with_extras(request: Request, schema: Schema, tasks: int) -> Request:
+    """A request with what some signatures read beside features: weights of its own, ids of its items, how many to rank.
+
+    The weights of the first list are zeros, which ask for the default; the first list wants more items than it has.
+
+    Args:
+        request: by feature name.
+        schema: the features.
+        tasks: T.
+    """
+    count = len(next(iter(request.values())))
+    weights = (np.arange(count * tasks, dtype=np.float32).reshape(count, tasks) % 5) / 2
+    extras = {BLEND_WEIGHTS: np.where(np.arange(count)[:, None] == 0, np.float32(0), weights)}
+    if LIST_SIZE in request:
+        length = next(request[f.name].shape[1] for f in schema.features if not f.context)
+        ids = [[f"item {number} of list {row}" for number in range(length)] for row in range(count)]
+        extras[ITEM_IDS] = np.array(ids, object).reshape(count, length)
+        extras[TOP] = np.array([length + 3, 2, 0], np.int32)[np.arange(count) % 3]
+    return {**request, **extras}
 
 
 def merged(requests: Sequence[Request]) -> Request:

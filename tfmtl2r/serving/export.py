@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,15 +12,18 @@ import numpy as np
 
 import tfmtl2r
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.layers.features import Lookup
-from tfmtl2r.serving.check import ExportError, Subject, check
-from tfmtl2r.serving.examples import Request, merged, requests
-from tfmtl2r.serving.session import LoadedExport, quiet
-from tfmtl2r.serving.signatures import PADDED, Signature, predict_features
+from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.data.lists import Lists
+from tfmtl2r.serving import readme, warmup
+from tfmtl2r.serving.blend import RULES, Blend, resolved
+from tfmtl2r.serving.check import METADATA, ExportError, problems, said
+from tfmtl2r.serving.configs import write_configs
+from tfmtl2r.serving.examples import Request, from_rows, requests, with_extras
+from tfmtl2r.serving.session import quiet
+from tfmtl2r.serving.signatures import DEFAULT, Plan, Signature, planned
 from tfmtl2r.serving.versions import publish
 from tfmtl2r.training.model import MultiTaskRanker
 
-METADATA = "assets.extra/tfmtl2r.json"
 TOLERANCE = 1e-5
 HALF_TOLERANCE = 2e-2
 """Allowed where layers compute in 16 bits: between 1 and 2 a bfloat16 has steps of 8e-3, and TensorFlow fuses the
@@ -33,78 +35,73 @@ def export(
     model: MultiTaskRanker,
     directory: str | Path,
     *,
-    blend: Mapping[str, float] | None = None,
+    blend: Mapping[str, float] | Blend | None = None,
     lists: bool | None = None,
+    rows: Lists | None = None,
 ) -> Path:
     """Writes the next numbered version of a ranker as a SavedModel that a stock TensorFlow Serving loads.
 
-    Normalisation and vocabularies are inside; requests bring raw features. The signature, under the names
-    ``serving_default`` and ``predict_features``, is described at
-    :func:`tfmtl2r.serving.signatures.predict_features`. Before the version becomes visible it is loaded as the server
-    loads it and compared with ``model.predict``: to 1e-5 (2e-2 where layers compute in 16 bits), times the largest
-    score where that is above 1. The model itself is not changed.
+    Normalisation and vocabularies are inside; requests bring raw features. The signatures are described in
+    :mod:`tfmtl2r.serving.signatures`; those that the ranker cannot have are named in ``assets.extra/tfmtl2r.json``.
+    Before the version becomes visible it passes :func:`tfmtl2r.serving.check.check`: it is loaded as the server loads
+    it and compared with ``model.predict``, to 1e-5 (2e-2 where layers compute in 16 bits), times the largest score
+    where that is above 1. The model itself is not changed.
 
     Args:
         model: a ranker that knows its features.
-        directory: the folder of the export; versions are its subfolders 1, 2, ...
-        blend: weights of the tasks in the output ``score``, taken as they are; a task that is left out has weight 0.
-            By default the model's preference, which sums to 1. Raw scores are added, so mind their scales: a softmax
-            score and a regression in milliseconds do not compare.
+        directory: the folder of the export; versions are its subfolders 1, 2, ... ``batching.config``,
+            ``models.config`` and a README with example requests are written beside them.
+        blend: weights of the tasks in the output ``score``, taken as they are, for a weighted sum, or a
+            :class:`tfmtl2r.serving.blend.Blend` for another rule; a task that is left out has weight 0. By default the
+            model's preference, which sums to 1. Raw scores are added, so mind their scales: a softmax score and a
+            regression in milliseconds do not compare.
         lists: whether the ranker ranks lists rather than plain rows. By default what it was fitted or evaluated on
             last, and lists where it never was.
+        rows: real data, of which the first eight lists (or rows) become warm-up requests beside those that are made
+            from the schema.
 
     Returns:
-        The version's folder. Beside the graph it holds ``assets.extra/tfmtl2r.json``, which tells tasks, inputs,
-        outputs and what ``score`` reads.
+        The version's folder. Beside the graph it holds ``assets.extra/tfmtl2r.json``, which tells tasks, signatures
+        and what ``score`` reads, and the warm-up requests.
 
     Raises:
-        ExportError: when the graph fails a check; nothing is published then.
-        ValueError: for a model without features, a wrong blend, or ``lists`` other than what the model was fitted on.
+        ExportError: when the export fails a check; nothing is published then.
+        ValueError: for a model without features, a wrong blend, or ``lists`` or ``rows`` other than what the model was
+            fitted on.
 
     >>> import tempfile
     >>> schema = tfmtl2r.Schema([tfmtl2r.Dense("price"), tfmtl2r.Category("brand", vocabulary=("a", "b"))])
     >>> ranker = MultiTaskRanker("shared_bottom", ["click", "buy"], schema)
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     export(ranker, folder).name, export(ranker, folder).name
-    ('1', '2')
+    ...     export(ranker, folder).name
+    '1'
     """
     if model.features is None:
         raise ValueError("this ranker does not know its features yet, so there are no inputs to export: pass "
                          "features=Schema(...), or fit it first")
     lists = _serves_lists(model, lists)
-    weights = blend_weights(model, blend)
-    signature = predict_features(model, weights, lists)
-    return publish(directory, lambda folder: _write(model, signature, weights, lists, folder))
+    chosen = resolved(model, blend)
+    plan = planned(model, chosen, lists)
+    _announce(plan)
+    real = [] if rows is None else from_rows(rows, model.features, lists)
+    asked = [with_extras(request, model.features, len(model.tasks))
+             for request in [*real, *requests(model.features, lists)]]
+    base, name = Path(directory), Path(directory).resolve().name
+    metadata = _metadata(model, plan, chosen, lists)
+    version = publish(base, lambda folder: _write(model, plan, metadata, asked, folder, name))
+    write_configs(base)
+    # The first request that is made from the schema is full of missing values.
+    readme.write(base / readme.README, name, plan, model.features, asked[0 if real else 1], metadata)
+    return version
 
 
-def blend_weights(model: MultiTaskRanker, blend: Mapping[str, float] | None = None) -> dict[str, float]:
-    """The weight of every task in the blended score.
-
-    Args:
-        model: a ranker.
-        blend: weights by task, negative ones for what should sink; None for the model's preference.
-
-    Raises:
-        ValueError: for an unknown task, a weight that is not finite, or no weight other than 0.
-
-    >>> schema = tfmtl2r.Schema([tfmtl2r.Dense("price")])
-    >>> ranker = MultiTaskRanker("shared_bottom", [tfmtl2r.Task("click"), tfmtl2r.Task("buy", weight=3)], schema)
-    >>> blend_weights(ranker), blend_weights(ranker, {"click": 2})
-    ({'click': 0.25, 'buy': 0.75}, {'click': 2.0, 'buy': 0.0})
-    """
-    names = [task.name for task in model.tasks]
-    if blend is None:
-        state = getattr(model, "method_state", None)
-        shares = [task.weight for task in model.tasks] if state is None else state.preference.numpy().tolist()
-        return {name: share / math.fsum(shares) for name, share in zip(names, shares, strict=True)}
-    unknown = sorted(set(blend) - set(names))
-    if unknown:
-        raise ValueError(f"blend has a weight for {unknown[0]!r}, which is no task of this ranker; its tasks are "
-                         f"{', '.join(names)}")
-    weights = {name: float(blend.get(name, 0.0)) for name in names}
-    if not all(map(math.isfinite, weights.values())) or not any(weights.values()):
-        raise ValueError(f"blend needs finite weights, at least one of them not 0, got {dict(blend)}")
-    return weights
+def _announce(plan: Plan) -> None:
+    """Says what a user of the export might not expect."""
+    for feature, name in plan.names.items():
+        if name != feature:
+            log.warning("feature %r is served as the input %r, since TensorFlow cannot name an input so", feature, name)
+    for name, reason in plan.left_out.items():
+        log.info("the export has no signature %r: %s", name, reason)
 
 
 def _serves_lists(model: MultiTaskRanker, lists: bool | None) -> bool:
@@ -119,86 +116,100 @@ def _serves_lists(model: MultiTaskRanker, lists: bool | None) -> bool:
 
 
 def _write(
-    model: MultiTaskRanker, signature: Signature, blend: Mapping[str, float], lists: bool, folder: Path
+    model: MultiTaskRanker, plan: Plan, metadata: Mapping[str, Any], asked: list[Request], folder: Path, name: str
 ) -> None:
     """Fills a version's folder and checks what it holds."""
-    for feature, name in signature.names.items():
-        if name != feature:
-            log.warning("feature %r is served as the input %r, since TensorFlow cannot name an input so", feature, name)
-    signatures = {"serving_default": signature, "predict_features": signature}
-    _write_graph(signatures, folder)
-    _write_metadata(model, signature, blend, lists, folder)
-    assert model.features is not None
-    examples = requests(model.features, lists)
-    predicted = _predicted(model, signature, blend, merged(examples))
-    half = tf.as_dtype(model.dtype_policy.compute_dtype).size < 4
-    with _opened(folder) as loaded:
-        feeds = [signature.feed(request) for request in examples]
-        check(Subject(loaded, signatures, feeds, predicted, HALF_TOLERANCE if half else TOLERANCE))
+    _write_graph(plan, folder)
+    path = folder / METADATA
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
+    warmup.write(folder / warmup.WARMUP, name, _records(model, plan, asked))
+    reasons = problems(folder)
+    if reasons:
+        listed = "".join(f"\n- {reason}" for reason in reasons)
+        raise ExportError(f"the export was not published, since TensorFlow Serving could not serve it:{listed}")
 
 
-def _predicted(
-    model: MultiTaskRanker, signature: Signature, blend: Mapping[str, float], request: Request
-) -> dict[str, np.ndarray]:
-    """What the signature should answer, by way of ``model.predict``."""
-    assert model.features is not None
-    tensors = {name: tf.convert_to_tensor(value) for name, value in request.items()}
-    scores = model.predict(Lookup(model.features)(tensors), batch_size=len(next(iter(request.values()))))
-    outputs = {f"score_{task}": values for task, values in scores.items()}
-    with np.errstate(invalid="ignore"):  # inf - inf of a ranker that diverged: the check says so
-        outputs["score"] = np.sum([weight * scores[task].astype(np.float64) for task, weight in blend.items()], axis=0)
-    for name in signature.outputs:
-        task = name.removeprefix("probability_")
-        if task != name:
-            outputs[name] = tf.sigmoid(scores[task]).numpy()
-    if "valid" not in signature.outputs:
-        return outputs
-    sizes = request[signature.names["list_size"]]
-    valid = np.arange(outputs["score"].shape[1]) < sizes[:, None]
-    filled = {name: np.where(valid, values, 0.0 if name.startswith("probability_") else PADDED)
-              for name, values in outputs.items()}
-    return {**filled, "valid": valid}
-
-
-def _write_graph(signatures: Mapping[str, Signature], folder: Path) -> None:
+def _write_graph(plan: Plan, folder: Path) -> None:
     archive = keras.export.ExportArchive()
-    for signature in {id(signature): signature for signature in signatures.values()}.values():
-        for holder in signature.tracked:
-            archive.track(holder)
+    archive.track(plan.lookup)
     # The archive finds the variables of its endpoints. Tracking the model as well would write each one twice, and the
     # state of the balancing method and the running metrics with them.
-    for name, signature in signatures.items():
+    for name, signature in plan.signatures.items():
         archive.add_endpoint(name, signature.function)
     with quiet():
         archive.write_out(str(folder), verbose=False)
+    _name_methods(plan, folder)
 
 
-def _write_metadata(
-    model: MultiTaskRanker, signature: Signature, blend: Mapping[str, float], lists: bool, folder: Path
-) -> None:
-    """Says in plain data what the export is; the server ignores this file."""
+def _name_methods(plan: Plan, folder: Path) -> None:
+    """TensorFlow writes the method of predict for every signature, which a server that compares them refuses."""
+    with quiet():
+        updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
+        for name, signature in plan.signatures.items():
+            updater.replace_method_name(signature_key=name, method_name=signature.method)
+        updater.save()
+
+
+def _records(model: MultiTaskRanker, plan: Plan, asked: list[Request]) -> list[tuple[str, warmup.Record]]:
+    """Every request to every signature, with the answer that ``model.predict`` gives."""
+    predicted: dict[tuple[Any, int], Any] = {}
+    records = []
+    for name, signature in plan.signatures.items():
+        for number, request in enumerate(asked):
+            request = {**request, **signature.view(request)}
+            key = (signature.view, number)
+            if key not in predicted:
+                predicted[key] = _predicted(model, plan, request)
+            scores, valid = predicted[key]
+            answer = _answer(signature, scores, valid, request)
+            records.append((signature.method, warmup.Record(name, signature.feed(request), answer)))
+    return records
+
+
+def _predicted(model: MultiTaskRanker, plan: Plan, request: Request) -> tuple[dict[str, Any], Any]:
+    """Scores by task, by way of ``model.predict``, and which places are real."""
+    assert model.features is not None
+    names = [*model.features.names, *([LIST_SIZE] if LIST_SIZE in request else [])]
+    tensors = {name: tf.convert_to_tensor(request[name]) for name in names}
+    try:
+        scores = model.predict(plan.lookup(tensors), batch_size=len(request[names[0]]))
+    except tf.errors.OpError as error:
+        shapes = {name: value.shape for name, value in tensors.items()}
+        raise ExportError(f"the export was not published, since model.predict cannot score a request of the shapes "
+                          f"{shapes}: {said(error)}") from error
+    tensors = {task: tf.constant(values) for task, values in scores.items()}
+    if LIST_SIZE not in request:
+        return tensors, None
+    return tensors, tf.sequence_mask(request[LIST_SIZE], tensors[model.tasks[0].name].shape[1])
+
+
+def _answer(signature: Signature, scores: Mapping[str, Any], valid: Any, request: Request) -> dict[str, np.ndarray]:
+    extras = {name: tf.convert_to_tensor(request[name]) for name in signature.extras}
+    return {name: value.numpy() for name, value in signature.answer(scores, valid, extras).items()}
+
+
+def _metadata(model: MultiTaskRanker, plan: Plan, blend: Blend, lists: bool) -> dict[str, Any]:
+    """What the export is, in plain data; the server ignores it."""
     def described(specs: Mapping[str, Any]) -> dict[str, Any]:
         return {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in specs.items()}
 
-    features = {name: feature for feature, name in signature.names.items()}
-    inputs = {name: {**spec, "feature": features[name]} for name, spec in described(signature.inputs).items()}
-    metadata = {
+    features = {name: feature for feature, name in plan.names.items()}
+    signatures = {name: {"method": signature.method, "inputs": described(signature.inputs),
+                         "outputs": described(signature.outputs)} for name, signature in plan.signatures.items()}
+    default = plan.signatures[DEFAULT]
+    inputs = {name: {**spec, "feature": features[name]} for name, spec in described(default.inputs).items()}
+    half = tf.as_dtype(model.dtype_policy.compute_dtype).size < 4
+    return {
         "tasks": [{"name": task.name, "kind": task.kind} for task in model.tasks],
         "lists": lists,
-        "score": "sum over tasks of blend[task] * score_<task>, on raw scores",
-        "blend": dict(blend),
+        "score": RULES[blend.rule],
+        "blend": dict(blend.weights or {}),
+        "blend_rule": blend.rule,
         "inputs": inputs,
-        "outputs": described(signature.outputs),
+        "outputs": described(default.outputs),
+        "signatures": signatures,
+        "left_out": plan.left_out,
+        "tolerance": HALF_TOLERANCE if half else TOLERANCE,
         "versions": {"tfmtl2r": tfmtl2r.__version__, "tensorflow": tf.__version__, "keras": keras.__version__},
     }
-    path = folder / METADATA
-    path.parent.mkdir()
-    path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-
-
-def _opened(folder: Path) -> LoadedExport:
-    try:
-        return LoadedExport(folder)
-    except (tf.errors.OpError, RuntimeError, OSError) as error:
-        raise ExportError(f"the export was not published: TensorFlow's session loader refused it with {error}") \
-            from error

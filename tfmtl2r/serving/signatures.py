@@ -1,27 +1,50 @@
-"""What an export answers to: functions on named tensors, traced for the server.
+"""What an export answers to: functions on named tensors and on serialized examples, traced for the server.
 
 B requests' lists, L items in the longest of them. The list length comes in as ``list_size`` and never as a mask: the
-server pads a tensor with its own first element when it merges requests, and a mask would be padded with True.
+server pads a tensor with its own first element when it merges requests, and a mask would be padded with True. Every
+input has one row per list, also the further ones: the server merges requests along that axis, and refuses what has
+none, so that there are neither scalars nor defaults that a request could leave out. What may be left out is a signature
+of its own (``predict_features``, ``predict_blended``), or a feature of the context of an ``ExampleListWithContext``.
+
+=================== ================================================= ==============================================
+signature           inputs                                            outputs
+=================== ================================================= ==============================================
+``predict_features`` every feature, ``list_size: int32[B]``            ``score_<task>``, ``probability_<task>``,
+                                                                      ``score``, ``valid``: ``[B, L]``
+``predict_blended`` the same and ``blend_weights: float32[B, T]``     the same
+``predict_elwc``    ``inputs: string[B]``, ExampleListWithContext     the same
+``rank``            the same as ``predict_blended`` and               ``indices``, ``ids``, ``score``,
+                    ``item_ids: string[B, L]``, ``k: int32[B]``       ``score_<task>``, ``valid``: ``[B, max k]``
+``regress``         ``inputs: string[N]``, tf.Example                 ``outputs: float32[N]``, the blended score
+``classify``        the same                                          ``classes``, ``scores``: ``[N, T + 1]``
+=================== ================================================= ==============================================
+
+``serving_default`` is ``predict_features``. Plain rows have no ``list_size`` and no list axis, and neither
+``predict_elwc`` nor ``rank``. A ranker that scores an item in the context of its list, and a blend that fuses ranks,
+have no ``regress`` and ``classify``, for which every item stands alone.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from tfmtl2r import losses
+import numpy as np
+
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, Batch
 from tfmtl2r.layers.features import Lookup
-from tfmtl2r.losses._base import default_name
 from tfmtl2r.schema import Category, Dense, Schema
-from tfmtl2r.task import Task
+from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP, Answers
+from tfmtl2r.serving.blend import Blend
+from tfmtl2r.serving.parsing import Request, item_messages, list_messages, one_item_lists, parse_items, parse_lists
+from tfmtl2r.serving.shapes import checked
 from tfmtl2r.training.model import MultiTaskRanker
 
-PADDED = -1e9
-"""The score of a padded place: lower than any item's, and finite, since JSON knows no infinity."""
+DEFAULT = "serving_default"
+PREDICT, REGRESS, CLASSIFY = (f"tensorflow/serving/{method}" for method in ("predict", "regress", "classify"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,135 +55,213 @@ class Signature:
         function: a traced ``tf.function`` of one dict of tensors.
         inputs: what it reads, by input name.
         outputs: what it returns, by output name.
-        names: the input of each feature, and of ``list_size``.
-        tracked: what holds its lookup tables.
+        extras: what it reads of a request beside features.
+        method: the API of the server that calls it.
+        view: a raw request as this signature reads it: whole lists, or every item alone.
+        feed: a request so viewed as inputs by name.
+        answer: what it should return, from the scores by task, the mask and such a request.
     """
 
     function: Any
     inputs: dict[str, Any]
     outputs: dict[str, Any]
+    extras: tuple[str, ...]
+    method: str
+    view: Callable[[Request], Request]
+    feed: Callable[[Request], dict[str, Any]]
+    answer: Callable[[Mapping[str, Any], Any, Mapping[str, Any]], dict[str, Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """All that an export is to answer to.
+
+    Args:
+        signatures: by name.
+        names: the input of each feature, and of ``list_size``.
+        left_out: signatures that this ranker cannot have, and why.
+        lookup: the layer with the lookup tables, which an archive has to track.
+    """
+
+    signatures: dict[str, Signature]
     names: dict[str, str]
-    tracked: tuple[Any, ...]
-
-    def feed(self, request: Mapping[str, Any]) -> dict[str, Any]:
-        """A request by feature name, renamed to inputs."""
-        return {self.names[name]: value for name, value in request.items()}
+    left_out: dict[str, str]
+    lookup: Lookup
 
 
-def predict_features(model: MultiTaskRanker, blend: Mapping[str, float], lists: bool) -> Signature:
-    """All scores from raw features.
-
-    Inputs: every feature by name, ``float32``, ``string`` or ``int64``, ``[B, L]`` or ``[B, L, D]`` per item and
-    ``[B]`` or ``[B, D]`` per list, and ``list_size``, ``int32[B]`` (what is below 0 or above L counts as 0 or L).
-    Plain rows have no ``list_size``, and ``[B]`` or ``[B, D]`` for every feature.
-
-    Outputs, ``[B, L]`` (plain rows: ``[B]``): ``score_<task>``, the raw ranking score; ``probability_<task>`` for
-    tasks that are :func:`calibrated`; ``score``, the sum of the tasks' raw scores times ``blend``; for lists ``valid``,
-    True for real items. Padded places have the scores -1e9 and the probability 0. Numbers are float32.
+def planned(model: MultiTaskRanker, blend: Blend, lists: bool) -> Plan:
+    """Traces every signature that a ranker can have; the graph of the ranker itself is traced once.
 
     Args:
         model: a ranker that knows its features.
-        blend: a weight for each task.
+        blend: resolved.
         lists: whether requests hold lists.
-    """
-    schema = model.features
-    assert schema is not None
-    lookup = Lookup(schema)
-    probabilities = [task.name for task in model.tasks if calibrated(task, lists)]
-    outputs = _output_specs(model.tasks, probabilities, lists)
-    names = input_names(schema, outputs, lists)
-    features = {feature.name: _spec(feature, names[feature.name], lists) for feature in schema.features}
-    if lists:
-        features[LIST_SIZE] = tf.TensorSpec([None], tf.int32, LIST_SIZE)
 
-    def serve(raw: dict[str, Any]) -> dict[str, Any]:
-        looked_up = lookup(raw)
-        valid = None
+    Raises:
+        ValueError: for a blend that fuses ranks of plain rows, or features whose inputs would share a name.
+    """
+    if blend.rule == "rank_fusion" and not lists:
+        raise ValueError("a blend with the rule 'rank_fusion' needs lists, but this ranker scores plain rows: choose "
+                         "'weighted_sum' or 'product_of_powers'")
+    graphs = _Graphs(model, blend, lists)
+    answers = graphs.answers
+    rows = "the ranker scores plain rows, which have no lists"
+    alone = None
+    if getattr(model.architecture, "list_context", False):
+        alone = "this architecture scores an item in the context of its list, so that an item alone has no score"
+    elif blend.rule == "rank_fusion":
+        alone = "the blend fuses the ranks of the items of a list, and an item alone has none"
+    weights = {BLEND_WEIGHTS: tf.TensorSpec([None, len(model.tasks)], tf.float32)}
+    ranking = {**weights, ITEM_IDS: tf.TensorSpec([None, None], tf.string), TOP: tf.TensorSpec([None], tf.int32)}
+    makers: dict[str, tuple[str | None, Callable[[], Signature]]] = {
+        "predict_features": (None, lambda: graphs.raw({}, answers.scores, answers.score_specs())),
+        "predict_blended": (None, lambda: graphs.raw(weights, answers.scores, answers.score_specs())),
+        "predict_elwc": (None if lists else rows, lambda: graphs.elwc(weights)),
+        "rank": (None if lists else rows, lambda: graphs.raw(ranking, answers.best, answers.best_specs())),
+        "regress": (alone, lambda: graphs.items(answers.regressed, answers.regressed_specs(), REGRESS)),
+        "classify": (alone, lambda: graphs.items(answers.classified, answers.classified_specs(), CLASSIFY)),
+    }
+    signatures = {name: make() for name, (reason, make) in makers.items() if reason is None}
+    left_out = {name: reason for name, (reason, _) in makers.items() if reason is not None}
+    signatures = {DEFAULT: signatures["predict_features"], **signatures}
+    return Plan(signatures, graphs.names, left_out, graphs.lookup)
+
+
+class _Graphs:
+    """Makes signatures around one traced graph from raw features to scores."""
+
+    def __init__(self, model: MultiTaskRanker, blend: Blend, lists: bool):
+        assert model.features is not None
+        self.model, self.schema, self.lists = model, model.features, lists
+        self.lookup = Lookup(self.schema)
+        self.answers = Answers(model.tasks, blend, lists)
+        taken = {*self.answers.score_specs(), *self.answers.best_specs(), BLEND_WEIGHTS, ITEM_IDS, TOP}
+        self.names = input_names(self.schema, taken, lists)
+        if BLEND_WEIGHTS in self.schema.names:
+            raise ValueError(f"a feature may not be called {BLEND_WEIGHTS!r}: requests give the blend's weights under "
+                             "that name; rename it in the schema")
+        self.features = {f.name: _spec(f, lists) for f in self.schema.features}
         if lists:
-            valid = model.valid(Batch(looked_up, {}, {}, looked_up[LIST_SIZE]))
+            self.features[LIST_SIZE] = tf.TensorSpec([None], tf.int32)
+        self.score = tf.function(self._score, input_signature=[self.features], autograph=False)
+
+    def raw(self, extras: Mapping[str, Any], finish: Any, outputs: dict[str, Any]) -> Signature:
+        """A signature of named tensors: features and further inputs."""
+        names = {**self.names, **{name: name for name in extras}}
+        specs = {names[name]: spec for name, spec in {**self.features, **extras}.items()}
+        per_item = [f.name for f in self.schema.features if not f.context]
+        items = self.names[per_item[0]] if self.lists and per_item else None
+
+        def serve(tensors: dict[str, Any]) -> dict[str, Any]:
+            tensors = checked(tensors, specs, items)
+            scores, valid = self.score({name: tensors[names[name]] for name in self.features})
+            return finish(scores, valid, {name: tensors[name] for name in extras})
+
+        def feed(request: Request) -> dict[str, Any]:
+            return {name: request[feature] for feature, name in names.items()}
+
+        return self._signature(serve, specs, outputs, tuple(extras), PREDICT, _same, feed, finish)
+
+    def elwc(self, extras: Mapping[str, Any]) -> Signature:
+        """The signature of serialized lists; further inputs are features of the context."""
+        context = {name: spec.shape[1] for name, spec in extras.items()}
+
+        def serve(tensors: dict[str, Any]) -> dict[str, Any]:
+            raw = parse_lists(tensors["inputs"], self.schema, context)
+            scores, valid = self.score({name: raw[name] for name in self.features})
+            return self.answers.scores(scores, valid, {name: raw[name] for name in extras})
+
+        def feed(request: Request) -> dict[str, Any]:
+            return {"inputs": _serialized(list_messages(request, self.schema, context))}
+
+        specs, outputs = {"inputs": tf.TensorSpec([None], tf.string)}, self.answers.score_specs()
+        return self._signature(serve, specs, outputs, tuple(extras), PREDICT, _same, feed, self.answers.scores)
+
+    def items(self, finish: Any, outputs: dict[str, Any], method: str) -> Signature:
+        """A signature of serialized items, each scored alone."""
+        def serve(tensors: dict[str, Any]) -> dict[str, Any]:
+            raw = parse_items(tensors["inputs"], self.schema, self.lists)
+            return finish(*self.score(raw), {})
+
+        def feed(request: Request) -> dict[str, Any]:
+            return {"inputs": _serialized(item_messages(request, self.schema))}
+
+        specs = {"inputs": tf.TensorSpec([None], tf.string)}
+        return self._signature(serve, specs, outputs, (), method, self._alone if self.lists else _same, feed, finish)
+
+    def _signature(
+        self, serve: Any, specs: dict[str, Any], outputs: dict[str, Any], extras: tuple[str, ...], *rest: Any
+    ) -> Signature:
+        def stated(tensors: dict[str, Any]) -> dict[str, Any]:
+            answers = serve(tensors)
+            for name, value in answers.items():  # ranks: a request parser needs them where the graph leaves them open
+                value.set_shape(outputs[name].shape)
+            return answers
+
+        named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
+        function = tf.function(stated, input_signature=[named], autograph=False)
+        function.get_concrete_function()
+        return Signature(function, named, outputs, extras, *rest)
+
+    def _alone(self, request: Request) -> Request:
+        return one_item_lists(request, self.schema)
+
+    def _score(self, raw: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        """Raw features to ``({task: float32[B, L]}, valid)``."""
+        looked_up = self.lookup(raw)
+        valid = None
+        if self.lists:
+            valid = self.model.valid(Batch(looked_up, {}, {}, looked_up[LIST_SIZE]))
             looked_up[LIST_SIZE] = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)  # now between 0 and L
-        scores = {task: tf.cast(score, tf.float32) for task, score in model(looked_up, training=False).items()}
-        served = {f"score_{task}": score for task, score in scores.items()}
-        served["score"] = tf.add_n([weight * scores[task] for task, weight in blend.items()])
-        served |= {f"probability_{task}": tf.sigmoid(scores[task]) for task in probabilities}
-        return _at_real_places(served, valid, outputs)
-
-    function = tf.function(serve, input_signature=[features], autograph=False)
-    function.get_concrete_function()
-    inputs = {names[name]: spec for name, spec in features.items()}
-    return Signature(function, inputs, outputs, names, tracked=(lookup,))
+        scores = self.model(looked_up, training=False)
+        return {task: tf.cast(score, tf.float32) for task, score in scores.items()}, valid
 
 
-def calibrated(task: Task, lists: bool) -> bool:
-    """Whether the sigmoid of a task's score is a probability: a binary task with a pointwise loss on relevance (bce).
-
-    A listwise loss fixes differences within a list, not the level of the scores, and squared error fits the score
-    itself to the label: the sigmoid of either is a number between 0 and 1 without a meaning.
-
-    Args:
-        task: the task.
-        lists: whether it was trained on lists, which decides about its default loss.
-
-    >>> calibrated(Task("buy", kind="binary", loss="bce"), True), calibrated(Task("buy", kind="binary"), True)
-    (True, False)
-    """
-    loss = losses.get(task.loss or default_name(task.kind, lists))
-    return task.kind == "binary" and not loss.listwise and loss.relevance
-
-
-def input_names(schema: Schema, outputs: Mapping[str, Any], lists: bool) -> dict[str, str]:
+def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, str]:
     """The input of each feature: its own name wherever TensorFlow lets an input have it.
 
     Others (``"BM25 body"``, ``"1"``) get ``_`` for each character that is no letter, digit or underscore, and
-    ``feature_`` in front of what does not start with a letter or is the name of an output.
+    ``feature_`` in front of what does not start with a letter or is the name of an output or a further input.
 
     Args:
         schema: the features.
-        outputs: by name; converters break where an input shares one.
+        taken: names of outputs, since converters break where an input shares one, and of further inputs.
         lists: whether there is a ``list_size``.
 
     Raises:
         ValueError: when two features would share an input.
 
-    >>> input_names(Schema([Dense("price"), Dense("BM25 body"), Dense("1")]), {}, lists=False)
+    >>> input_names(Schema([Dense("price"), Dense("BM25 body"), Dense("1")]), [], lists=False)
     {'price': 'price', 'BM25 body': 'BM25_body', '1': 'feature_1'}
     """
+    reserved = {*taken, "self"}
     names: dict[str, str] = {}
-    taken: dict[str, str] = {}
+    used: dict[str, str] = {}
     for feature in [*schema.names, *([LIST_SIZE] if lists else [])]:
         name = re.sub(r"[^A-Za-z0-9_]", "_", feature)
-        if not name[:1].isalpha() or name in outputs or name == "self":
+        if not name[:1].isalpha() or name in reserved:
             name = f"feature_{name}"
         # TensorFlow makes names differ by more than capitals.
-        if name.lower() in taken:
-            raise ValueError(f"the features {taken[name.lower()]!r} and {feature!r} would both be served as the input "
+        if name.lower() in used:
+            raise ValueError(f"the features {used[name.lower()]!r} and {feature!r} would both be served as the input "
                              f"{name!r} (TensorFlow tells neither capitals nor signs apart there): rename one of them "
                              "in the schema")
         names[feature] = name
-        taken[name.lower()] = feature
+        used[name.lower()] = feature
     return names
 
 
-def _spec(feature: Dense | Category, name: str, lists: bool) -> Any:
+def _spec(feature: Dense | Category, lists: bool) -> Any:
     axes: list[int | None] = [None, None] if lists and not feature.context else [None]
     if isinstance(feature, Category):
-        return tf.TensorSpec(axes, tf.as_dtype(feature.dtype), name)
-    return tf.TensorSpec([*axes, *feature.shape], tf.float32, name)
+        return tf.TensorSpec(axes, tf.as_dtype(feature.dtype))
+    return tf.TensorSpec([*axes, *feature.shape], tf.float32)
 
 
-def _output_specs(tasks: tuple[Task, ...], probabilities: list[str], lists: bool) -> dict[str, Any]:
-    names = [*(f"score_{task.name}" for task in tasks), *(f"probability_{task}" for task in probabilities), "score"]
-    shape = [None, None] if lists else [None]
-    specs = {name: tf.TensorSpec(shape, tf.float32, name) for name in names}
-    return {**specs, "valid": tf.TensorSpec(shape, tf.bool, "valid")} if lists else specs
+def _same(request: Request) -> Request:
+    return request
 
 
-def _at_real_places(served: dict[str, Any], valid: Any, outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """Fills padded places; ranks are stated, since a request parser needs them where the graph leaves them open."""
-    if valid is not None:
-        served = {name: tf.where(valid, value, 0.0 if name.startswith("probability_") else PADDED)
-                  for name, value in served.items()}
-        served["valid"] = valid
-    for name, value in served.items():
-        value.set_shape(outputs[name].shape)
-    return served
+def _serialized(messages: list[Any]) -> np.ndarray:
+    # Objects: numpy's own bytes would lose zeros at the end of a message.
+    return np.array([message.SerializeToString(deterministic=True) for message in messages], object)

@@ -15,6 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 SAVED_MODEL = "saved_model.pb"
+TEMPORARY = ".tmp-"
+"""How the names of unfinished versions begin."""
 _HIGHEST = 2**63 - 1  # the server reads a version as an int64 and ignores what does not fit
 
 
@@ -49,6 +51,28 @@ def newest(base: str | Path) -> Path:
                             "or give the path of a .keras file")
 
 
+def latest(folder: str | Path) -> Path:
+    """The version that the server would take: the highest number, finished or not.
+
+    Args:
+        folder: the folder of an export, or a version, which is given back.
+
+    Raises:
+        FileNotFoundError: when there is none.
+    """
+    folder = Path(folder)
+    named = _named(folder)
+    if (folder / SAVED_MODEL).is_file() or (not named and folder.is_dir() and is_version(folder)):
+        return folder
+    return named[max(named)] if named else newest(folder)  # which says what is missing
+
+
+def is_version(folder: Path) -> bool:
+    """Whether the server reads a folder of this name, or :func:`publish` has yet to give it one."""
+    number = re.fullmatch(r"[0-9]+", folder.name)
+    return folder.name.startswith(TEMPORARY) or (number is not None and int(folder.name) <= _HIGHEST)
+
+
 def publish(base: str | Path, write: Callable[[Path], None]) -> Path:
     """Writes a version and makes it visible under the next number, all of it or nothing.
 
@@ -71,7 +95,7 @@ def publish(base: str | Path, write: Callable[[Path], None]) -> Path:
         raise NotADirectoryError(f"{base} is a file; an export needs a folder for its numbered versions")
     base.mkdir(parents=True, exist_ok=True)
     # Not tempfile.mkdtemp: its folders are closed to other users, and the server may run as one.
-    temporary = base / f".tmp-{secrets.token_hex(4)}"
+    temporary = base / f"{TEMPORARY}{secrets.token_hex(4)}"
     temporary.mkdir()
     try:
         write(temporary)

@@ -1,0 +1,66 @@
+"""Score the rows of a table with a served model."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+
+@dataclasses.dataclass(frozen=True)
+class Client:
+    """Sends a table to a model behind TensorFlow Serving and writes the scores, in the order of the rows.
+
+    Args:
+        model: what the server calls the model.
+        table: a .csv, .csv.gz or .parquet file with a row per item.
+        list_id: the column that says which list a row belongs to; none for a model of plain rows.
+        to: a .csv or .parquet file for the scores; to the terminal, as CSV, if not given.
+        target: localhost:8500 for gRPC, http://localhost:8501 for REST.
+        signature: which signature to call.
+        version: a version number or a label; the newest if not given.
+        timeout: seconds that an answer may take.
+        batch_size: lists (or rows) per request.
+    """
+
+    model: Annotated[str, tyro.conf.Positional]
+    table: Annotated[str, tyro.conf.Positional]
+    list_id: str = ""
+    to: str = ""
+    target: str = "localhost:8500"
+    signature: str = "serving_default"
+    version: str = ""
+    timeout: float = 5.0
+    batch_size: int = 64
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Calls the server and writes a table of the list id and the outputs."""
+    options = tyro.cli(Client, args=arguments, prog="tfmtl2r client")
+    if options.to and not options.to.endswith((".csv", ".parquet")):
+        raise ValueError(f"--to takes a file that ends in .csv or .parquet, not {options.to!r}")
+    from tfmtl2r.data.frame import read_table
+    from tfmtl2r.serving import client
+
+    version = int(options.version) if options.version.isdigit() else options.version or None
+    frame = read_table(options.table)
+    list_id = options.list_id or None
+    try:
+        with client.Client(options.target, options.model, version=version, timeout=options.timeout) as served:
+            answer = served.predict_frame(frame, list_id, signature=options.signature, batch_size=options.batch_size)
+    except client.ServingError as error:
+        print(f"tfmtl2r client: {error}", file=sys.stderr)
+        return 1
+    if list_id:
+        answer.insert(0, list_id, frame[list_id])
+    if options.to.endswith(".parquet"):
+        answer.to_parquet(options.to, index=False)
+    else:
+        answer.to_csv(options.to or sys.stdout, index=False)
+    if options.to:
+        print(f"{len(answer)} rows scored: {Path(options.to)}")
+    return 0

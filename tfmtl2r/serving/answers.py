@@ -1,0 +1,144 @@
+"""What the signatures answer, from the scores of all tasks: functions of tensors, used in the graph and for its checks.
+
+B lists, L items in the longest of them, N items of pointwise requests, T tasks. A place without an item has the score
+-1e9, the probability 0, the index -1 and the id ``""``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping
+from typing import Any
+
+from tfmtl2r import losses
+from tfmtl2r._backend import tf
+from tfmtl2r.losses._base import default_name
+from tfmtl2r.serving.blend import Blend, blended
+from tfmtl2r.task import Task
+
+PADDED = -1e9
+"""The score of a padded place: lower than any item's, and finite, since JSON knows no infinity."""
+BLEND_WEIGHTS, ITEM_IDS, TOP = "blend_weights", "item_ids", "k"
+BLENDED = "blend"
+"""What ``classify`` calls the blended score, behind the tasks."""
+
+
+def calibrated(task: Task, lists: bool) -> bool:
+    """Whether the sigmoid of a task's score is a probability: a binary task with a pointwise loss on relevance (bce).
+
+    A listwise loss fixes differences within a list, not the level of the scores, and squared error fits the score
+    itself to the label: the sigmoid of either is a number between 0 and 1 without a meaning.
+
+    Args:
+        task: the task.
+        lists: whether it was trained on lists, which decides about its default loss.
+
+    >>> calibrated(Task("buy", kind="binary", loss="bce"), True), calibrated(Task("buy", kind="binary"), True)
+    (True, False)
+    """
+    loss = losses.get(task.loss or default_name(task.kind, lists))
+    return task.kind == "binary" and not loss.listwise and loss.relevance
+
+
+@dataclasses.dataclass(frozen=True)
+class Answers:
+    """The outputs of every signature of one ranker.
+
+    Args:
+        tasks: of the ranker.
+        blend: resolved.
+        lists: whether requests hold lists.
+    """
+
+    tasks: tuple[Task, ...]
+    blend: Blend
+    lists: bool
+
+    def scores(self, scores: Mapping[str, Any], valid: Any, extras: Mapping[str, Any]) -> dict[str, Any]:
+        """Of the predict signatures: everything about every item.
+
+        Args:
+            scores: by task, ``float32[B, L]`` (plain rows: ``[B]``).
+            valid: ``bool[B, L]``; None for plain rows.
+            extras: further inputs of the request: ``blend_weights``, ``float32[B, T]``, or nothing.
+        """
+        served = {f"score_{task}": score for task, score in scores.items()}
+        served["score"] = self._blended(scores, valid, extras)
+        served |= {f"probability_{task}": tf.sigmoid(scores[task]) for task in self.probabilities}
+        if valid is None:
+            return served
+        filled = {name: tf.where(valid, value, 0.0 if name.startswith("probability_") else PADDED)
+                  for name, value in served.items()}
+        return {**filled, "valid": valid}
+
+    def score_specs(self) -> dict[str, Any]:
+        """Types and shapes of :meth:`scores`."""
+        names = [*(f"score_{task.name}" for task in self.tasks), "score",
+                 *(f"probability_{task}" for task in self.probabilities)]
+        shape = [None, None] if self.lists else [None]
+        specs = {name: tf.TensorSpec(shape, tf.float32) for name in names}
+        return {**specs, "valid": tf.TensorSpec(shape, tf.bool)} if self.lists else specs
+
+    def best(self, scores: Mapping[str, Any], valid: Any, extras: Mapping[str, Any]) -> dict[str, Any]:
+        """Of ``rank``: the k best items of each list by blended score, best first; of equals the earlier item first.
+
+        Args:
+            scores, valid: as above.
+            extras: ``k``, ``int32[B]`` (the axis of the outputs is the largest of them, at most L), ``item_ids``,
+                ``string[B, L]``, and ``blend_weights``.
+        """
+        blend = self._blended(scores, valid, extras)
+        size = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)
+        wanted = tf.clip_by_value(extras[TOP], 0, size)
+        # Not the longest list, but what is asked for: a merged request is then answered as each part of it alone.
+        width = tf.reduce_max(tf.concat([[0], tf.minimum(extras[TOP], tf.shape(valid)[1])], axis=0))
+        order = tf.math.top_k(tf.where(valid, blend, -float("inf")), k=width).indices
+        there = tf.range(width) < wanted[:, None]
+        served = {"score": blend, **{f"score_{task}": score for task, score in scores.items()}}
+        served = {name: tf.where(there, tf.gather(value, order, batch_dims=1), PADDED)
+                  for name, value in served.items()}
+        ids = tf.where(there, tf.gather(extras[ITEM_IDS], order, batch_dims=1), "")
+        return {"indices": tf.where(there, order, -1), "ids": ids, **served, "valid": there}
+
+    def best_specs(self) -> dict[str, Any]:
+        """Types and shapes of :meth:`best`."""
+        types = {"indices": tf.int32, "ids": tf.string, "score": tf.float32}
+        types |= {f"score_{task.name}": tf.float32 for task in self.tasks} | {"valid": tf.bool}
+        return {name: tf.TensorSpec([None, None], dtype) for name, dtype in types.items()}
+
+    def regressed(self, scores: Mapping[str, Any], valid: Any, extras: Mapping[str, Any]) -> dict[str, Any]:
+        """Of ``regress``: the blended score of every item, ``[N]``.
+
+        Args:
+            scores, valid, extras: as above, of lists of one item (or plain rows).
+        """
+        return {"outputs": tf.reshape(self._blended(scores, valid, extras), [-1])}
+
+    def regressed_specs(self) -> dict[str, Any]:
+        """Types and shapes of :meth:`regressed`."""
+        return {"outputs": tf.TensorSpec([None], tf.float32)}
+
+    def classified(self, scores: Mapping[str, Any], valid: Any, extras: Mapping[str, Any]) -> dict[str, Any]:
+        """Of ``classify``: the labelled score of every item by every task and by the blend, ``[N, T + 1]``.
+
+        Args:
+            scores, valid, extras: as above, of lists of one item (or plain rows).
+        """
+        columns = [*(scores[task.name] for task in self.tasks), self._blended(scores, valid, extras)]
+        stacked = tf.stack([tf.reshape(column, [-1]) for column in columns], axis=1)
+        classes = tf.constant([[*(task.name for task in self.tasks), BLENDED]])
+        return {"classes": tf.repeat(classes, tf.shape(stacked)[0], axis=0), "scores": stacked}
+
+    def classified_specs(self) -> dict[str, Any]:
+        """Types and shapes of :meth:`classified`."""
+        shape = [None, len(self.tasks) + 1]
+        return {"classes": tf.TensorSpec(shape, tf.string), "scores": tf.TensorSpec(shape, tf.float32)}
+
+    def _blended(self, scores: Mapping[str, Any], valid: Any, extras: Mapping[str, Any]) -> Any:
+        return blended(self.blend, self.tasks, scores, valid, extras.get(BLEND_WEIGHTS))
+
+    @functools.cached_property
+    def probabilities(self) -> list[str]:
+        """Tasks that are :func:`calibrated`."""
+        return [task.name for task in self.tasks if calibrated(task, self.lists)]

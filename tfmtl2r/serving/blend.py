@@ -1,0 +1,155 @@
+"""One score from the scores of all tasks: which rule and which weights is data, chosen at export."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r.task import Task
+from tfmtl2r.training.model import MultiTaskRanker
+
+RULES = {
+    "weighted_sum": "sum over tasks of weight * score_<task>, on raw scores",
+    "product_of_powers": "log of the product over tasks of value ** weight; the value is sigmoid(score_<task>) of a "
+    "binary task and softplus(score_<task>) of any other",
+    "rank_fusion": "sum over tasks of weight / (60 + rank of the item in its list by score_<task>)",
+}
+"""What the output ``score`` is, by rule."""
+RANK_OFFSET = 60.0
+"""The constant of reciprocal rank fusion, as its paper chose it: it keeps first places from deciding alone."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Blend:
+    """How a served score comes from the tasks' scores.
+
+    ``"weighted_sum"`` adds raw scores, so mind their scales. ``"product_of_powers"`` reads every task as a positive
+    number; its logarithm is served, which has the same order and neither underflows nor overflows.
+    ``"rank_fusion"`` reads nothing but the order of each list, whatever the scales; items that tie share the best of
+    their ranks. It needs lists.
+
+    Args:
+        weights: by task, in the ranker's order once :func:`resolved`; a task that is left out has weight 0. None for
+            the ranker's preference.
+        rule: one of ``RULES``.
+
+    Raises:
+        ValueError: for an unknown rule, a weight that is not finite, or no weight other than 0.
+
+    Source of rank fusion: Cormack, Clarke and Buettcher, Reciprocal rank fusion outperforms Condorcet and individual
+    rank learning methods, SIGIR 2009, https://doi.org/10.1145/1571941.1572114
+    """
+
+    weights: Mapping[str, float] | None = None
+    rule: str = "weighted_sum"
+
+    def __post_init__(self) -> None:
+        if self.rule not in RULES:
+            raise ValueError(f"the rule of a blend must be one of {', '.join(map(repr, RULES))}, not {self.rule!r}")
+        if self.weights is None:
+            return
+        weights = {name: float(weight) for name, weight in self.weights.items()}
+        if not all(map(math.isfinite, weights.values())) or not any(weights.values()):
+            raise ValueError(f"blend needs finite weights, at least one of them not 0, got {dict(self.weights)}")
+        object.__setattr__(self, "weights", weights)
+
+    @property
+    def values(self) -> np.ndarray:
+        """The weights as ``float32[T]``."""
+        return np.array(list((self.weights or {}).values()), np.float32)
+
+
+def resolved(model: MultiTaskRanker, blend: Mapping[str, float] | Blend | None = None) -> Blend:
+    """A blend with a weight for every task of a ranker.
+
+    Args:
+        model: a ranker.
+        blend: a blend, or weights by task for a weighted sum, negative ones for what should sink; None for a sum
+            weighted by the model's preference.
+
+    Raises:
+        ValueError: for an unknown task, or what :class:`Blend` refuses.
+
+    >>> from tfmtl2r.schema import Dense, Schema
+    >>> ranker = MultiTaskRanker("shared_bottom", [Task("click"), Task("buy", weight=3)], Schema([Dense("price")]))
+    >>> resolved(ranker).weights, resolved(ranker, {"click": 2}).weights
+    ({'click': 0.25, 'buy': 0.75}, {'click': 2.0, 'buy': 0.0})
+    """
+    blend = blend if isinstance(blend, Blend) else Blend(blend)
+    names = [task.name for task in model.tasks]
+    if blend.weights is None:
+        state = getattr(model, "method_state", None)
+        shares = [task.weight for task in model.tasks] if state is None else state.preference.numpy().tolist()
+        weights = {name: share / math.fsum(shares) for name, share in zip(names, shares, strict=True)}
+    else:
+        unknown = sorted(set(blend.weights) - set(names))
+        if unknown:
+            raise ValueError(f"blend has a weight for {unknown[0]!r}, which is no task of this ranker; its tasks are "
+                             f"{', '.join(names)}")
+        weights = {name: blend.weights.get(name, 0.0) for name in names}
+    return Blend(weights, blend.rule)
+
+
+def blended(blend: Blend, tasks: tuple[Task, ...], scores: Mapping[str, Any], valid: Any, weights: Any = None) -> Any:
+    """The blended score of every item.
+
+    Args:
+        blend: the rule, and the weights of requests that bring none.
+        tasks: of the ranker.
+        scores: by task, ``float32[B, L]`` (plain rows: ``[B]``).
+        valid: ``bool[B, L]``; None for plain rows.
+        weights: ``float32[B, T]`` of the requests; see :func:`chosen`.
+
+    Returns:
+        ``float32``, shaped as the scores.
+
+    >>> tasks = (Task("click", kind="binary"), Task("buy"))
+    >>> scores = {"click": tf.constant([[0.0, 2.0, 9.0]]), "buy": tf.constant([[3.0, 1.0, 9.0]])}
+    >>> valid = tf.constant([[True, True, False]])
+    >>> blended(Blend({"click": 2.0, "buy": 1.0}), tasks, scores, valid)[:, :2].numpy().tolist()
+    [[3.0, 5.0]]
+    >>> fused = blended(Blend({"click": 2.0, "buy": 1.0}, "rank_fusion"), tasks, scores, valid)
+    >>> bool(abs(fused[0, 0] - (2 / 62 + 1 / 61)) < 1e-6)
+    True
+    """
+    if blend.rule == "product_of_powers":
+        values = [_log_value(task, scores[task.name]) for task in tasks]
+    elif blend.rule == "rank_fusion":
+        values = [1.0 / (RANK_OFFSET + _rank(scores[task.name], valid)) for task in tasks]
+    else:
+        values = [scores[task.name] for task in tasks]
+    if weights is None:
+        return tf.add_n([weight * value for weight, value in zip(blend.values.tolist(), values, strict=True)])
+    weights = chosen(weights, blend)
+    return tf.reduce_sum(tf.stack(values, axis=-1) * (weights if valid is None else weights[:, None, :]), axis=-1)
+
+
+def chosen(weights: Any, blend: Blend) -> Any:
+    """The weights of each request, ``float32[B, T]``: its own, or the blend's where a row of them is no preference.
+
+    A row with a number that is negative or not finite, or of zeros only, counts as the blend's own weights: an error
+    would fail the other requests that the server merged with this one. So zeros ask for the default.
+
+    >>> chosen(tf.constant([[1.0, 2.0], [0.0, 0.0], [-1.0, 1.0]]), Blend({"click": 5.0, "buy": 6.0})).numpy().tolist()
+    [[1.0, 2.0], [5.0, 6.0], [5.0, 6.0]]
+    """
+    usable = tf.reduce_all(tf.math.is_finite(weights) & (weights >= 0), axis=1) & tf.reduce_any(weights > 0, axis=1)
+    return tf.where(usable[:, None], weights, blend.values)
+
+
+def _log_value(task: Task, score: Any) -> Any:
+    if task.kind == "binary":
+        return tf.math.log_sigmoid(score)
+    # Far below 0, where softplus(x) underflows, its logarithm is x.
+    return tf.where(score < -15.0, score, tf.math.log(tf.nn.softplus(tf.maximum(score, -15.0))))
+
+
+def _rank(scores: Any, valid: Any) -> Any:
+    """1 + the number of items of the list with a higher score, as float32; O(L log L)."""
+    keys = tf.where(valid, -scores, np.inf)
+    return 1.0 + tf.cast(tf.searchsorted(tf.sort(keys, axis=-1), keys, side="left"), tf.float32)

@@ -1,0 +1,73 @@
+"""Where two sets of outputs differ, said in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+
+from tfmtl2r.serving.answers import PADDED
+
+
+def differences(
+    what: str, other: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], tolerance: float
+) -> Iterator[str]:
+    """Where two sets of outputs differ, or hold numbers that are not finite.
+
+    Where outputs are sorted by ``score`` and name ``indices``, items whose scores are equal up to the tolerance may
+    stand in either order.
+
+    Args:
+        what: whose ``found`` is, for the message.
+        other: whose ``expected`` is.
+        found, expected: outputs by name.
+        tolerance: how far a number may be off, as a share of the largest real one of its output, at least of 1.
+
+    >>> list(differences("a", "b", {"score": np.array([0.5])}, {"score": np.array([0.25])}, 1e-5))
+    ["a: 'score' is off from b by up to 0.25 (allowed: 1e-05)"]
+    """
+    compared = _settled(expected, tolerance) if "indices" in expected else None
+    for name in sorted({*found} - {*expected}):
+        yield f"{what}: {name!r} is not expected from {other}"
+    for name, values in expected.items():
+        if name not in found or found[name].shape != values.shape:
+            shape = found[name].shape if name in found else "missing"
+            yield f"{what}: {name!r} has the shape {shape}, expected {values.shape} as from {other}"
+            continue
+        where = compared if compared is not None and name not in ("score", "valid") else np.ones(values.shape, bool)
+        if values.dtype.kind == "f":
+            yield from _numbers(f"{what}: ", name, found[name], values, other, tolerance, where)
+        elif (wrong := (found[name] != values) & where).any():
+            place = tuple(int(i) for i in np.argwhere(wrong)[0])
+            yield (f"{what}: {name!r} differs from {other} in {int(wrong.sum())} of {wrong.size} places, such as "
+                   f"{place}: {found[name][place]!r} for {values[place]!r}")
+
+
+def _numbers(
+    what: str, name: str, found: np.ndarray, values: np.ndarray, other: str, tolerance: float, where: np.ndarray
+) -> Iterator[str]:
+    if not np.isfinite(found).all():
+        count = int((~np.isfinite(found)).sum())
+        yield (f"{what}{count} of {found.size} values of {name!r} are not finite; if model.predict gives such scores "
+               "too, the training diverged: try a lower learning rate")
+        return
+    allowed = _allowed(values, tolerance)
+    off = np.abs(found - values.astype(np.float64))[where].max(initial=0.0)
+    if not off <= allowed:
+        yield f"{what}{name!r} is off from {other} by up to {off:.3g} (allowed: {allowed:.3g})"
+
+
+def _allowed(values: np.ndarray, tolerance: float) -> float:
+    numbers = values.astype(np.float64)
+    return tolerance * np.abs(numbers[np.isfinite(numbers) & (numbers > PADDED / 2)]).max(initial=1.0)
+
+
+def _settled(expected: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
+    """Places of a ranking at which only one item can stand: no neighbour ties, nor may one behind the last place."""
+    scores, valid = expected["score"].astype(np.float64), expected["valid"]
+    if not scores.size:
+        return valid
+    near = np.abs(np.diff(scores, axis=1)) <= 2 * _allowed(scores, tolerance)
+    edge = np.zeros((len(scores), 1), bool)
+    last = valid & ~np.concatenate([valid[:, 1:], edge], axis=1)
+    return ~(np.concatenate([near, edge], axis=1) | np.concatenate([edge, near], axis=1) & valid | last) | ~valid

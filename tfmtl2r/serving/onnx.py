@@ -1,0 +1,217 @@
+"""ONNX files from exports, for ONNX Runtime and what else reads them; the extra ``[onnx]`` brings the libraries."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.serving.session import LoadedExport, quiet
+from tfmtl2r.serving.versions import SAVED_MODEL, newest
+
+OPSET = 18
+TOLERANCE = 1e-4
+"""Allowed between the two runtimes, times the largest score where that is above 1: they sum in other orders."""
+_LABEL_ENCODER = "ai.onnx.ml"
+_SHAPES = ((2, 3), (1, 1), (3, 11))
+_FILLED = -1e8
+"""Scores below this stand at padded places and say nothing about the size of scores."""
+Tables = Mapping[str, tuple[np.ndarray, np.ndarray]]
+
+
+class OnnxError(RuntimeError):
+    """An export that ONNX cannot hold, or whose ONNX file answers otherwise; nothing was written."""
+
+
+def export_onnx(export: str | Path, path: str | Path, *, signature: str = "predict_features") -> Path:
+    """Writes a signature of an export as an ONNX file with the same input and output names.
+
+    Normalisation and vocabularies are inside. The file is run with ONNX Runtime and compared with the export, on
+    requests of several sizes with known and unknown categories and missing numbers, before it appears.
+
+    Args:
+        export: a version folder, or the folder of the versions (the newest is taken).
+        path: the ``.onnx`` file; one that is there already is replaced.
+        signature: one on raw tensors; parsers of serialized examples have no counterpart in ONNX.
+
+    Returns:
+        The path.
+
+    Raises:
+        ImportError: without tf2onnx, onnx and onnxruntime; the message is the ``pip install`` to run.
+        ValueError: for an unknown signature, or a path that does not end in ``.onnx``.
+        OnnxError: when ONNX lacks an operation, as it does for hashed categories, or the scores differ.
+    """
+    path, folder = Path(path), Path(export)
+    if path.suffix != ".onnx":
+        raise ValueError(f"{path}: expected a file that ends in .onnx")
+    if not (folder / SAVED_MODEL).is_file():
+        folder = newest(folder)
+    _libraries()
+    with LoadedExport(folder) as loaded:
+        definitions = loaded.meta_graph.signature_def
+        if signature not in definitions:
+            raise ValueError(f"{folder} has no signature {signature!r}; it has {', '.join(sorted(definitions))}")
+        model, tables = _converted(folder, signature)
+        content = model.SerializeToString()
+        _compare(content, loaded, signature, tables)
+    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        temporary.write_bytes(content)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def _libraries() -> None:
+    try:
+        import onnxruntime  # noqa: F401
+        import tf2onnx  # noqa: F401
+    except ImportError as error:
+        raise ImportError(f"export_onnx needs {error.name}: pip install 'tfmtl2r[onnx]'") from error
+
+
+def _converted(folder: Path, signature: str) -> tuple[Any, Tables]:
+    """The ONNX model, and the vocabularies in it: keys and ids by table."""
+    import onnx
+    from tf2onnx import optimizer, tf_loader, tfonnx
+
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)  # it reports each gap many times; the error below says it once
+    try:
+        with quiet():
+            # tf2onnx finds some tables by itself, but not all, and takes them off the function that it loads.
+            owner = tf.saved_model.load(str(folder))
+            function = owner.signatures[signature]
+            frozen, inputs, outputs, names = tf_loader.from_saved_model(
+                str(folder), None, None, tag="serve", signatures=[signature], return_tensors_to_rename=True,
+            )
+            tables = _tables(frozen, {inner.name.split(":")[0]: outer for outer, inner in function.graph.captures})
+            with tf.Graph().as_default() as graph:
+                tf.import_graph_def(frozen, name="")
+                made = tfonnx.process_tf_graph(
+                    graph, opset=OPSET, input_names=inputs, output_names=outputs, tensors_to_rename=names,
+                    initialized_tables={}, custom_op_handlers=_handlers(tables),
+                )
+            del owner  # it kept the tables alive
+            model = optimizer.optimize_graph(made).make_model(f"tfmtl2r {signature}")
+        missing = sorted({node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)})
+        for node in model.graph.node:
+            if node.op_type == "Reshape":  # else ONNX reads a 0 as "take this size from the input"
+                node.attribute.append(onnx.helper.make_attribute("allowzero", 1))
+        if missing:
+            raise OnnxError(f"ONNX has no {', '.join(missing)}{_advice(missing)}: {folder} cannot become an ONNX file")
+        return model, tables
+    except ValueError as error:
+        raise OnnxError(f"{folder} cannot become an ONNX file: tf2onnx says {error}") from error
+    finally:
+        logger.setLevel(level)
+
+
+def _advice(missing: list[str]) -> str:
+    if any("Hash" in name for name in missing):
+        return " (a hashed category needs a vocabulary instead)"
+    return " (a parser of serialized examples: take predict_features)" if "DecodeProtoV2" in missing else ""
+
+
+def _tables(frozen: Any, handles: Mapping[str, Any]) -> Tables:
+    """Keys and ids of every table that a graph looks something up in, by the name of the table's node."""
+    nodes = {node.name: node for node in frozen.node}
+    tables = {}
+    for node in frozen.node:
+        if node.op == "LookupTableFindV2":
+            table = nodes[node.input[0].split(":")[0]]
+            while table.op == "Identity":
+                table = nodes[table.input[0].split(":")[0]]
+            keys, ids = tf.raw_ops.LookupTableExportV2(
+                table_handle=handles[table.name], Tkeys=node.attr["Tin"].type, Tvalues=node.attr["Tout"].type)
+            tables[table.name] = keys.numpy(), ids.numpy()
+    return tables
+
+
+def _handlers(tables: Tables) -> dict[str, tuple[Callable[..., None], list[Any]]]:
+    """What tf2onnx lacks or gets wrong: log1p, vocabularies of integers, and a choice that stops a NaN."""
+    def log1p(graph: Any, node: Any, name: str, _: Any) -> None:
+        # log(u) - ((u - 1) - x) / u with u = 1 + x is accurate near 0, where log(1 + x) has lost the digits of x.
+        x, output = node.input[0], node.output[0]
+        kind, shape = graph.get_dtype(output), graph.get_shape(output)
+        graph.remove_node(name)
+        one = graph.make_const(f"{name}_one", np.array(1.0, np.float32)).output[0]
+
+        def step(op: str, *inputs: str, **options: Any) -> str:
+            return graph.make_node(op, list(inputs), shapes=[shape], dtypes=[kind], **options).output[0]
+
+        u = step("Add", x, one)
+        lost = step("Div", step("Sub", step("Sub", u, one), x), u)
+        step("Sub", step("Log", u), lost, outputs=[output], name=name)
+
+    def lookup(graph: Any, node: Any, name: str, _: Any) -> None:
+        table = node.inputs[0]
+        while table.type == "Identity":
+            table = table.inputs[0]
+        keys, ids = tables[table.name]
+        default = int(node.inputs[2].get_tensor_value())
+        source, output, shape = node.input[1], node.output[0], graph.get_shape(node.input[1])
+        kind = graph.get_dtype(output)
+        known = "keys_int64s" if keys.dtype.kind == "i" else "keys_strings"
+        attributes = {known: keys.tolist(), "values_int64s": ids.tolist(), "default_int64": default}
+        graph.remove_node(name)
+        graph.make_node("LabelEncoder", [source], attr=attributes, outputs=[output], name=name, shapes=[shape],
+                        dtypes=[kind], domain=_LABEL_ENCODER)
+
+    def choose(graph: Any, node: Any, name: str, _: Any) -> None:
+        # tf2onnx multiplies both sides by 0 and 1 and adds them, and 0 * NaN is NaN.
+        node.type = "Where"
+
+    return {"Log1p": (log1p, []), "LookupTableFindV2": (lookup, []), "SelectV2": (choose, [])}
+
+
+def _compare(content: bytes, loaded: LoadedExport, signature: str, tables: Tables) -> None:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    for request in _requests(loaded.meta_graph.signature_def[signature], tables):
+        expected = loaded.run(signature, request)
+        found = dict(zip(names, session.run(None, request), strict=True))
+        for name, values in expected.items():
+            largest = np.abs(values[values > _FILLED]).max(initial=1.0) if values.dtype.kind == "f" else 1.0
+            off = np.abs(found[name].astype(np.float64) - values).max(initial=0.0)
+            if not off <= TOLERANCE * largest:
+                raise OnnxError(f"output {name!r} of the ONNX file is off from the export by {off:.3g} (allowed: "
+                                f"{TOLERANCE * largest:.3g}); nothing was written")
+
+
+def _requests(definition: Any, tables: Tables) -> Iterator[dict[str, np.ndarray]]:
+    """Requests of several sizes: known and unknown categories, numbers of all magnitudes, missing ones."""
+    random = np.random.default_rng(0)
+    keys: dict[str, list[Any]] = {"string": [b"<unknown>"], "int64": [-7]}
+    for known, _ in tables.values():
+        keys["int64" if known.dtype.kind == "i" else "string"].extend(known)
+    for lists, length in _SHAPES:
+        request = {}
+        for name, info in definition.inputs.items():
+            sizes = [dim.size for dim in info.tensor_shape.dim]
+            free = iter((lists, length))
+            shape = [next(free) if size < 0 else size for size in sizes]
+            dtype = tf.as_dtype(info.dtype)
+            if name == LIST_SIZE:
+                values = random.integers(0, length, lists, endpoint=True).astype(np.int32)
+            elif dtype.name in keys:
+                chosen = [keys[dtype.name][i] for i in random.integers(len(keys[dtype.name]), size=np.prod(shape))]
+                texts = [key.decode() if isinstance(key, bytes) else key for key in chosen]
+                values = np.array(texts, dtype.as_numpy_dtype).reshape(shape)
+            else:
+                values = (random.normal(size=shape) * 10.0 ** random.uniform(-8, 4, shape)).astype(dtype.as_numpy_dtype)
+                values[(-1,) * len(shape)] = np.nan
+            request[name] = values
+        yield request

@@ -1,0 +1,133 @@
+"""The README of an export: what it answers to, with requests to copy, made from its signatures."""
+
+from __future__ import annotations
+
+import base64
+import json
+import shlex
+import textwrap
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.serving.answers import ITEM_IDS, TOP
+from tfmtl2r.serving.blend import RULES
+from tfmtl2r.serving.configs import BATCHING, CANARY, MODELS, STABLE, replace
+from tfmtl2r.serving.examples import Request
+from tfmtl2r.serving.signatures import CLASSIFY, DEFAULT, PREDICT, REGRESS, Plan
+
+README = "README.md"
+_ITEMS = 2
+_SERVER = """\
+tensorflow_model_server --rest_api_port=8501 --port=8500 --model_config_file=$PWD/{models} \\
+  --model_config_file_poll_wait_seconds=10 --allow_version_labels_for_unavailable_models=true \\
+  --enable_batching=true --batching_parameters_file=$PWD/{batching}"""
+_NOTES = (
+    "`{models}` gives the newest version the label `{canary}` and an earlier one `{stable}`; to promote a version, "
+    "write its number behind `{stable}` there. A request picks one with `/v1/models/{name}/labels/{canary}:predict`. "
+    "The server must be built on TensorFlow {tensorflow} or later.",
+    "`score` is the {rule} (weights: {weights}). Scores are float32; a place without an item has the score -1e9, the "
+    "probability 0 and `valid` false. Merged with other requests by the server, an answer may be longer than the "
+    "request's lists: read the first items only. A number that is missing, NaN or infinite counts as the mean of the "
+    "training data, a category that training did not know as unknown. JSON has no NaN, but an example may leave a "
+    "feature out.",
+    "A row of `blend_weights` (one number >= 0 per task: {tasks}) replaces these weights for its list; a row of zeros, "
+    "or one with a negative or infinite number, asks for them. In an ExampleListWithContext it is an optional feature "
+    "of the context.",
+)
+
+
+def text(name: str, plan: Plan, schema: Schema, request: Request, metadata: Mapping[str, Any]) -> str:
+    """The README.
+
+    Args:
+        name: of the model.
+        plan: what it answers to.
+        schema: its features.
+        request: to show, with all further inputs; cut to one list of two items (or two rows).
+        metadata: as written to ``tfmtl2r.json``.
+    """
+    versions, blend = metadata["versions"], metadata["blend"]
+    values = {
+        "name": name, "tensorflow": ".".join(versions["tensorflow"].split(".")[:2]), "tasks": ", ".join(blend),
+        "rule": RULES[metadata["blend_rule"]], "models": MODELS, "batching": BATCHING, "canary": CANARY,
+        "weights": ", ".join(f"{task} {value:.4g}" for task, value in blend.items()), "stable": STABLE,
+    }
+    what = ("SavedModels of a multi-task ranker, one folder per version, written and checked by tfmtl2r "
+            f"{versions['tfmtl2r']}. `tfmtl2r export-check .` checks the newest again. TensorFlow Serving takes them "
+            "as they are:")
+    server = f"```\n{_SERVER.format(**values)}\n```\n"
+    notes = [_paragraph(note.format(**values)) for note in _NOTES]
+    parts = [f"# {name}\n", _paragraph(what), server, *notes]
+    short = _cut(request, schema)
+    for signature in plan.signatures:
+        if signature == DEFAULT:
+            continue
+        default = f", also `{DEFAULT}`" if plan.signatures[signature] is plan.signatures[DEFAULT] else ""
+        outputs = ", ".join(f"`{output}`" for output in plan.signatures[signature].outputs)
+        parts.append(f"## {signature}{default}\n\nAnswers {outputs}.\n\n```\n"
+                     f"{_curl(name, signature, plan, schema, short)}\n```\n")
+    if plan.left_out:
+        parts.append("## Left out\n\n" + "".join(f"- `{key}`: {why}\n" for key, why in plan.left_out.items()))
+    return "\n".join(parts)
+
+
+def _paragraph(line: str) -> str:
+    return textwrap.fill(line, 120, break_long_words=False, break_on_hyphens=False) + "\n"
+
+
+def write(path: Path, *arguments: Any) -> None:
+    """Writes :func:`text` of these arguments."""
+    replace(path, text(*arguments))
+
+
+def _curl(name: str, signature: str, plan: Plan, schema: Schema, request: Request) -> str:
+    planned = plan.signatures[signature]
+    if planned.method == PREDICT:
+        inputs = {key: _plain(np.asarray(value)) for key, value in planned.feed(request).items()}
+        body: dict[str, Any] = {"signature_name": signature, "inputs": inputs}
+    else:
+        body = {"signature_name": signature, **_examples(request, schema)}
+    method = {PREDICT: "predict", REGRESS: "regress", CLASSIFY: "classify"}[planned.method]
+    body_text = json.dumps(body, ensure_ascii=False)
+    return f"curl -d {shlex.quote(body_text)} {shlex.quote(f'http://localhost:8501/v1/models/{name}:{method}')}"
+
+
+def _examples(request: Request, schema: Schema) -> dict[str, Any]:
+    """Items of one list (or rows) as the server's JSON for examples; the first list's context once."""
+    lists = LIST_SIZE in request
+    context = {f.name: _plain(request[f.name][0], f) for f in schema.features if f.context}
+    per_item = [f for f in schema.features if not f.context]
+    values = {f.name: request[f.name][0] if lists else request[f.name] for f in per_item}
+    count = len(next(iter(values.values())))
+    examples = [{f.name: _plain(values[f.name][item], f) for f in per_item} for item in range(count)]
+    return {"context": context, "examples": examples} if context else {"examples": examples}
+
+
+def _cut(request: Request, schema: Schema) -> Request:
+    """One list of two items, or two rows; the mean for a missing number."""
+    lists = LIST_SIZE in request
+    per_item = {f.name for f in schema.features if not f.context} | {ITEM_IDS}
+    cut = {name: value[: 1 if lists else _ITEMS] for name, value in request.items()}
+    if lists:
+        cut = {name: value[:, :_ITEMS] if name in per_item else value for name, value in cut.items()}
+        length = min(_ITEMS, max(int(request[LIST_SIZE][0]), 1))
+        cut[LIST_SIZE] = cut[TOP] = np.array([length], np.int32)
+    for feature in schema.dense:
+        mean = np.reshape(feature.mean or (0.0,) * feature.width, feature.shape)
+        cut[feature.name] = np.where(np.isfinite(cut[feature.name]), cut[feature.name], mean)
+    return cut
+
+
+def _plain(value: Any, feature: Dense | Category | None = None) -> Any:
+    """An array or scalar as JSON data; a number that is a float is written as one, which the server insists on."""
+    value = np.asarray(value)
+    if value.dtype.kind == "S" or (value.dtype == object and value.size and isinstance(value.flat[0], bytes)):
+        return [{"b64": base64.b64encode(item).decode()} for item in value.tolist()]
+    if value.dtype.kind == "f":
+        return np.vectorize(lambda number: float(f"{number:.4g}"), otypes=[np.float64])(value).tolist()
+    return value.tolist()

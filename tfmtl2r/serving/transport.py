@@ -1,0 +1,167 @@
+"""The two ways to a server: TensorFlow Serving's gRPC and its REST."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+
+UNREACHABLE = ("no server answers at {}: start one with `tfmtl2r serve NAME`, and check the address (gRPC listens at "
+               "8500, REST at http://HOST:8501 unless told otherwise)")
+
+
+class ServingError(RuntimeError):
+    """What went wrong on the way to a server or inside it.
+
+    Args:
+        message: for people.
+        code: gRPC's name for it (``"INVALID_ARGUMENT"``, ``"DEADLINE_EXCEEDED"``, ``"UNAVAILABLE"``, ...), for an
+            answer of REST ``"HTTP 400"`` and the like.
+    """
+
+    def __init__(self, message: str, code: str):
+        super().__init__(message)
+        self.code = code
+
+
+class Transport(Protocol):
+    """A way to a server."""
+
+    def __init__(self, target: str, model: str, version: int | str | None, timeout: float): ...
+
+    def signatures(self) -> Mapping[str, Any]:
+        """Every ``SignatureDef`` by name."""
+
+    def predict(self, inputs: Mapping[str, np.ndarray], signature: str) -> dict[str, np.ndarray]:
+        """Outputs by name."""
+
+    def close(self) -> None:
+        """Gives the connection back."""
+
+
+class Grpc:
+    """The official stubs."""
+
+    def __init__(self, target: str, model: str, version: int | str | None, timeout: float):
+        import grpc
+        from tensorflow_serving.apis import prediction_service_pb2_grpc
+
+        sizes = [("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1)]
+        self._channel = grpc.insecure_channel(target, sizes)
+        self._stub = prediction_service_pb2_grpc.PredictionServiceStub(self._channel)
+        self._target, self._model, self._version, self._timeout = target, model, version, timeout
+
+    def close(self) -> None:
+        self._channel.close()
+
+    def signatures(self) -> Mapping[str, Any]:
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+        answer = self._call(self._stub.GetModelMetadata, request)
+        definitions = get_model_metadata_pb2.SignatureDefMap()
+        answer.metadata["signature_def"].Unpack(definitions)
+        return definitions.signature_def
+
+    def predict(self, inputs: Mapping[str, np.ndarray], signature: str) -> dict[str, np.ndarray]:
+        from tensorflow_serving.apis import predict_pb2
+
+        request = predict_pb2.PredictRequest()
+        request.model_spec.signature_name = signature
+        for name, value in inputs.items():
+            request.inputs[name].CopyFrom(tf.make_tensor_proto(value))
+        outputs = self._call(self._stub.Predict, request).outputs
+        return {name: tf.make_ndarray(proto) for name, proto in outputs.items()}
+
+    def _call(self, method: Any, request: Any) -> Any:
+        import grpc
+
+        request.model_spec.name = self._model
+        if isinstance(self._version, str):
+            request.model_spec.version_label = self._version
+        elif self._version is not None:
+            request.model_spec.version.value = self._version
+        try:
+            return method(request, timeout=self._timeout)
+        except grpc.RpcError as error:
+            code = error.code()
+            if code == grpc.StatusCode.UNAVAILABLE:
+                message = UNREACHABLE.format(self._target)
+            elif code == grpc.StatusCode.DEADLINE_EXCEEDED:
+                message = _late(self._target, self._timeout)
+            else:
+                message = f"the server at {self._target} answered {code.name} for {self._model!r}: {error.details()}"
+            raise ServingError(message, code.name) from error
+
+
+class Rest:
+    """JSON over HTTP, columns of tensors."""
+
+    def __init__(self, target: str, model: str, version: int | str | None, timeout: float):
+        part = "" if version is None else f"/{'labels' if isinstance(version, str) else 'versions'}/{version}"
+        self._url = f"{target.rstrip('/')}/v1/models/{model}{part}"
+        self._target, self._model, self._timeout = target, model, timeout
+
+    def close(self) -> None:
+        pass
+
+    def signatures(self) -> Mapping[str, Any]:
+        from google.protobuf import json_format
+        from tensorflow_serving.apis import get_model_metadata_pb2
+
+        answer = self._call(f"{self._url}/metadata", None)
+        definitions = get_model_metadata_pb2.SignatureDefMap()
+        json_format.ParseDict(answer["metadata"]["signature_def"], definitions, ignore_unknown_fields=True)
+        return definitions.signature_def
+
+    def predict(self, inputs: Mapping[str, np.ndarray], signature: str) -> dict[str, np.ndarray]:
+        columns = {name: _json_value(value) for name, value in inputs.items()}
+        body = {"signature_name": signature, "inputs": columns}
+        outputs = self._call(f"{self._url}:predict", body)["outputs"]
+        if not isinstance(outputs, dict):  # the server leaves out the name of a single output
+            outputs = {"": outputs}
+        return {name: np.array(value) for name, value in outputs.items()}
+
+    def _call(self, url: str, body: Any) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+                return json.load(answer)
+        except urllib.error.HTTPError as error:
+            said = error.read().decode(errors="replace").strip()
+            try:
+                said = json.loads(said)["error"]
+            except (ValueError, KeyError, TypeError):
+                said = said or error.reason
+            message = f"the server at {self._target} answered HTTP {error.code} for {self._model!r}: {said}"
+            raise ServingError(message, f"HTTP {error.code}") from error
+        except TimeoutError as error:
+            raise ServingError(_late(self._target, self._timeout), "DEADLINE_EXCEEDED") from error
+        except OSError as error:
+            if isinstance(getattr(error, "reason", None), TimeoutError):
+                raise ServingError(_late(self._target, self._timeout), "DEADLINE_EXCEEDED") from error
+            raise ServingError(f"{UNREACHABLE.format(self._target)} ({error})", "UNAVAILABLE") from error
+        except ValueError as error:
+            raise ServingError(f"{url} answered something else than JSON ({error}): it is no TensorFlow Serving",
+                               "UNKNOWN") from error
+
+
+def _late(target: str, timeout: float) -> str:
+    return f"the server at {target} did not answer within {timeout:g} s: send less at once, or raise timeout"
+
+
+def _json_value(value: np.ndarray) -> Any:
+    if value.dtype != object:
+        return value.tolist()
+    cells = [{"b64": base64.b64encode(v).decode()} if isinstance(v, bytes) else str(v) for v in value.ravel()]
+    flat = np.empty(len(cells), object)
+    flat[:] = cells
+    return flat.reshape(value.shape).tolist()
