@@ -226,7 +226,7 @@ def _sources(constructor: Callable[..., Any], package: str) -> list[Callable[...
 
 
 def _hints(source: Callable[..., Any]) -> dict[str, Any]:
-    target = source.__init__ if inspect.isclass(source) else source  # type: ignore[misc]
+    target = source.__init__ if inspect.isclass(source) else source
     try:
         return inspect.get_annotations(target, eval_str=True)
     except NameError:  # an annotation of a name that is only imported for type checking

@@ -45,5 +45,5 @@ def sample_lists(lists: Lists, num_lists: int, list_length: int, seed: int = 0) 
     ids = np.array([f"{lists.ids[i]}#{n}" for i in np.flatnonzero(enough) for n in range(num_lists)], object)
     return dataclasses.replace(
         lists, columns={name: values[items] for name, values in lists.columns.items()}, ids=ids,
-        offsets=np.arange(len(ids) + 1) * list_length, source_rows=lists.source_rows[items],
+        offsets=np.arange(len(ids) + 1) * list_length, source_rows=np.asarray(lists.source_rows)[items],
     )

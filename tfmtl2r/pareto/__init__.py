@@ -7,6 +7,8 @@ from typing import Any
 
 _PUBLIC = {
     "Reference": "tfmtl2r.pareto.front",
+    "Curve": "tfmtl2r.pareto.conditioned",
+    "curve": "tfmtl2r.pareto.conditioned",
     "bands": "tfmtl2r.pareto.front",
     "hypervolume": "tfmtl2r.pareto.front",
     "indicators": "tfmtl2r.pareto.front",

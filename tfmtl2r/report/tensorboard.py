@@ -109,7 +109,7 @@ class TensorBoard(keras.callbacks.Callback):
                     tf.summary.histogram(f"inside/{name}", value)
                     continue
                 for place in np.ndindex(value.shape):
-                    _scalar("/".join(["inside", name, "_".join(map(str, place))]).rstrip("/"), value[place])
+                    _scalar("/".join(["inside", name, "_".join(map(str, place))]).rstrip("/"), float(value[place]))
 
     def _write_gradients(self) -> None:
         weights, gram = self._telemetry.weights.numpy(), self._telemetry.gram.numpy()

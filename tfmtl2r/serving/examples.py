@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.data.columns import feature_values
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.schema import LOG_OFFSET, Category, Dense, Schema
@@ -96,7 +96,7 @@ def _request(rows: Lists, schema: Schema) -> Request:
 def with_extras(request: Request, schema: Schema, tasks: int) -> Request:
     """A request with what some signatures read beside features: weights of its own, ids of its items, how many to rank.
 
-    The weights of the first list are zeros, which ask for the default; the first list wants more items than it has.
+    Weights and preference of the first list are zeros, which ask for the default; it wants more items than it has.
 
     Args:
         request: by feature name.
@@ -106,6 +106,8 @@ def with_extras(request: Request, schema: Schema, tasks: int) -> Request:
     count = len(next(iter(request.values())))
     weights = (np.arange(count * tasks, dtype=np.float32).reshape(count, tasks) % 5) / 2
     extras = {BLEND_WEIGHTS: np.where(np.arange(count)[:, None] == 0, np.float32(0), weights)}
+    if PREFERENCE not in schema.names:
+        extras[PREFERENCE] = extras[BLEND_WEIGHTS][:, ::-1].copy()
     if LIST_SIZE in request:
         length = next(request[f.name].shape[1] for f in schema.features if not f.context)
         ids = [[f"item {number} of list {row}" for number in range(length)] for row in range(count)]

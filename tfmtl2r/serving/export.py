@@ -12,7 +12,7 @@ import numpy as np
 
 import tfmtl2r
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.serving import readme, warmup
 from tfmtl2r.serving.blend import RULES, Blend, resolved
@@ -153,27 +153,31 @@ def _name_methods(plan: Plan, folder: Path) -> None:
 
 def _records(model: MultiTaskRanker, plan: Plan, asked: list[Request]) -> list[tuple[str, warmup.Record]]:
     """Every request to every signature, with the answer that ``model.predict`` gives."""
-    predicted: dict[tuple[Any, int], Any] = {}
+    predicted: dict[tuple[Any, ...], Any] = {}
     records = []
     for name, signature in plan.signatures.items():
         for number, request in enumerate(asked):
             request = {**request, **signature.view(request)}
-            key = (signature.view, number)
+            preferred = [PREFERENCE] if PREFERENCE in signature.extras else []
+            key = (signature.view, number, *preferred)
             if key not in predicted:
-                predicted[key] = _predicted(model, plan, request)
+                predicted[key] = _predicted(model, plan, request, preferred)
             scores, valid = predicted[key]
             answer = _answer(signature, scores, valid, request)
             records.append((signature.method, warmup.Record(name, signature.feed(request), answer)))
     return records
 
 
-def _predicted(model: MultiTaskRanker, plan: Plan, request: Request) -> tuple[dict[str, Any], Any]:
+def _predicted(
+    model: MultiTaskRanker, plan: Plan, request: Request, preferred: list[str]
+) -> tuple[dict[str, Any], Any]:
     """Scores by task, by way of ``model.predict``, and which places are real."""
     assert model.features is not None
     names = [*model.features.names, *([LIST_SIZE] if LIST_SIZE in request else [])]
     tensors = {name: tf.convert_to_tensor(request[name]) for name in names}
     try:
-        scores = model.predict(plan.lookup(tensors), batch_size=len(request[names[0]]))
+        asked = {**plan.lookup(tensors), **{name: tf.convert_to_tensor(request[name]) for name in preferred}}
+        scores = model.predict(asked, batch_size=len(request[names[0]]))
     except tf.errors.OpError as error:
         shapes = {name: value.shape for name, value in tensors.items()}
         raise ExportError(f"the export was not published, since model.predict cannot score a request of the shapes "

@@ -12,6 +12,7 @@ signature           inputs                                            outputs
 ``predict_features`` every feature, ``list_size: int32[B]``            ``score_<task>``, ``probability_<task>``,
                                                                       ``score``, ``valid``: ``[B, L]``
 ``predict_blended`` the same and ``blend_weights: float32[B, T]``     the same
+``predict_preferred`` the same and ``preference: float32[B, T]``       the same
 ``predict_elwc``    ``inputs: string[B]``, ExampleListWithContext     the same
 ``rank``            the same as ``predict_blended`` and               ``indices``, ``ids``, ``score``,
                     ``item_ids: string[B, L]``, ``k: int32[B]``       ``score_<task>``, ``valid``: ``[B, max k]``
@@ -21,7 +22,9 @@ signature           inputs                                            outputs
 
 ``serving_default`` is ``predict_features``. Plain rows have no ``list_size`` and no list axis, and neither
 ``predict_elwc`` nor ``rank``. A ranker that scores an item in the context of its list, and a blend that fuses ranks,
-have no ``regress`` and ``classify``, for which every item stands alone.
+have no ``regress`` and ``classify``, for which every item stands alone. Only a ranker that is conditioned on the
+preference has ``predict_preferred``; its ``rank`` reads the ``preference`` too, and its ``predict_elwc`` finds it in the
+context. A row that is no preference (all 0, or a number below 0 or not finite) asks for the one of the training.
 """
 
 from __future__ import annotations
@@ -34,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.batch import LIST_SIZE, Batch
+from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch
 from tfmtl2r.layers.features import Lookup
 from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP, Answers
@@ -112,15 +115,19 @@ def planned(model: MultiTaskRanker, blend: Blend, lists: bool) -> Plan:
     elif blend.rule == "rank_fusion":
         alone = "the blend fuses the ranks of the items of a list, and an item alone has none"
     weights = {BLEND_WEIGHTS: tf.TensorSpec([None, len(model.tasks)], tf.float32)}
-    ranking = {**weights, ITEM_IDS: tf.TensorSpec([None, None], tf.string), TOP: tf.TensorSpec([None], tf.int32)}
+    asked = {PREFERENCE: tf.TensorSpec([None, len(model.tasks)], tf.float32)} if model.conditioned else {}
+    weighed = {**weights, **asked}
+    ranking = {**weighed, ITEM_IDS: tf.TensorSpec([None, None], tf.string), TOP: tf.TensorSpec([None], tf.int32)}
     makers: dict[str, tuple[str | None, Callable[[], Signature]]] = {
         "predict_features": (None, lambda: graphs.raw({}, answers.scores, answers.score_specs())),
         "predict_blended": (None, lambda: graphs.raw(weights, answers.scores, answers.score_specs())),
-        "predict_elwc": (None if lists else rows, lambda: graphs.elwc(weights)),
+        "predict_elwc": (None if lists else rows, lambda: graphs.elwc(weighed)),
         "rank": (None if lists else rows, lambda: graphs.raw(ranking, answers.best, answers.best_specs())),
         "regress": (alone, lambda: graphs.items(answers.regressed, answers.regressed_specs(), REGRESS)),
         "classify": (alone, lambda: graphs.items(answers.classified, answers.classified_specs(), CLASSIFY)),
     }
+    if asked:
+        makers["predict_preferred"] = None, lambda: graphs.raw(weighed, answers.scores, answers.score_specs())
     signatures = {name: make() for name, (reason, make) in makers.items() if reason is None}
     left_out = {name: reason for name, (reason, _) in makers.items() if reason is not None}
     signatures = {DEFAULT: signatures["predict_features"], **signatures}
@@ -136,6 +143,8 @@ class _Graphs:
         self.lookup = Lookup(self.schema)
         self.answers = Answers(model.tasks, blend, lists)
         taken = {*self.answers.score_specs(), *self.answers.best_specs(), BLEND_WEIGHTS, ITEM_IDS, TOP}
+        if model.conditioned is not None:
+            taken.add(PREFERENCE)
         self.names = input_names(self.schema, taken, lists)
         if BLEND_WEIGHTS in self.schema.names:
             raise ValueError(f"a feature may not be called {BLEND_WEIGHTS!r}: requests give the blend's weights under "
@@ -144,6 +153,8 @@ class _Graphs:
         if lists:
             self.features[LIST_SIZE] = tf.TensorSpec([None], tf.int32)
         self.score = tf.function(self._score, input_signature=[self.features], autograph=False)
+        asked = {**self.features, PREFERENCE: tf.TensorSpec([None, len(model.tasks)], tf.float32)}
+        self.score_asked = tf.function(self._score, input_signature=[asked], autograph=False)
 
     def raw(self, extras: Mapping[str, Any], finish: Any, outputs: dict[str, Any]) -> Signature:
         """A signature of named tensors: features and further inputs."""
@@ -154,7 +165,7 @@ class _Graphs:
 
         def serve(tensors: dict[str, Any]) -> dict[str, Any]:
             tensors = checked(tensors, specs, items)
-            scores, valid = self.score({name: tensors[names[name]] for name in self.features})
+            scores, valid = self._scored({name: tensors[names[name]] for name in self.features}, tensors)
             return finish(scores, valid, {name: tensors[name] for name in extras})
 
         def feed(request: Request) -> dict[str, Any]:
@@ -168,7 +179,7 @@ class _Graphs:
 
         def serve(tensors: dict[str, Any]) -> dict[str, Any]:
             raw = parse_lists(tensors["inputs"], self.schema, context)
-            scores, valid = self.score({name: raw[name] for name in self.features})
+            scores, valid = self._scored({name: raw[name] for name in self.features}, raw)
             return self.answers.scores(scores, valid, {name: raw[name] for name in extras})
 
         def feed(request: Request) -> dict[str, Any]:
@@ -206,9 +217,17 @@ class _Graphs:
     def _alone(self, request: Request) -> Request:
         return one_item_lists(request, self.schema)
 
+    def _scored(self, features: dict[str, Any], tensors: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+        """Scores with the preference of the request, if this ranker reads one and the request has it."""
+        if self.model.conditioned is None or PREFERENCE not in tensors:
+            return self.score(features)
+        return self.score_asked({**features, PREFERENCE: tensors[PREFERENCE]})
+
     def _score(self, raw: dict[str, Any]) -> tuple[dict[str, Any], Any]:
         """Raw features to ``({task: float32[B, L]}, valid)``."""
         looked_up = self.lookup(raw)
+        if PREFERENCE in raw and self.model.conditioned is not None:
+            looked_up[PREFERENCE] = raw[PREFERENCE]
         valid = None
         if self.lists:
             valid = self.model.valid(Batch(looked_up, {}, {}, looked_up[LIST_SIZE]))

@@ -1,0 +1,89 @@
+"""The whole front from one training: a ranker that reads the preference, against one ranker per preference.
+
+    python recipes/conditioned_front.py
+
+Synthetic MSLR-shaped lists with two goals that conflict. Trains one conditioned ranker and, for each of 11 preferences,
+one ordinary ranker with weighted losses, every one for the same number of epochs; shows the test metrics along the
+preference, the hypervolume of both sets under one reference point, the seconds of training, and a picture. The
+conditioned ranker is exported: its signature ``predict_preferred`` takes the preference with the request.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from rich.table import Table
+
+import tfmtl2r
+from tfmtl2r.experiment import Experiment, score
+from tfmtl2r.pareto import curve, hypervolume, reference_point
+from tfmtl2r.report.tables import show
+
+matplotlib.use("Agg")
+import matplotlib.pyplot as plt
+
+
+def main() -> None:
+    """Runs the recipe."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--architecture", default="shared_bottom")
+    parser.add_argument("--lists", type=int, default=200, help="synthetic training lists")
+    parser.add_argument("--preferences", type=int, default=11)
+    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--conditioned-epochs", type=int, default=0, help="as many as the others if 0")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--export", default="saved_models/conditioned", help="where the conditioned ranker goes")
+    options = parser.parse_args()
+    data = tfmtl2r.datasets.get("synthetic_mslr", num_lists=options.lists, num_tasks=2, max_length=120, conflict=0.7)
+    shares = np.linspace(0.05, 0.95, options.preferences)
+    preferences = np.stack([shares, 1 - shares], axis=1)
+    common = {"data": data, "architecture": options.architecture, "batch_size": 8, "patience": 0, "seed": options.seed,
+              "telemetry_every": 0, "overwrite": True}  # fmt: skip
+    separate, seconds = [], []
+    for number, preference in enumerate(preferences):
+        start = time.perf_counter()
+        experiment = Experiment(name=f"front-{number}", preference=tuple(preference), epochs=options.epochs, **common)
+        model, _ = experiment.run(verbose=0, dataset=data)
+        seconds.append(time.perf_counter() - start)
+        results = score(model, data.lists("test"))
+        separate.append([next(iter(row.values())).value for row in results.values()])
+    start = time.perf_counter()
+    model, _ = Experiment(
+        name="front-conditioned", conditioned=1.0, epochs=options.conditioned_epochs or options.epochs, **common
+    ).run(verbose=0, dataset=data)
+    cost = time.perf_counter() - start
+    one = curve(model, data.lists("test"), preferences)
+    report(one, np.array(separate), cost, float(np.median(seconds)))
+    print(tfmtl2r.export(model, options.export))
+
+
+def report(one, separate, cost, usual) -> None:
+    """Table, hypervolumes, cost and picture."""
+    table = Table(title="test, one conditioned ranker / one ranker per preference", title_justify="left")
+    for column in ("preference", *one.labels):
+        table.add_column(column, justify="right")
+    for preference, ours, theirs in zip(one.preferences, one.points, separate, strict=True):
+        cells = [f"{a:.4f} / {b:.4f}" for a, b in zip(ours, theirs, strict=True)]
+        table.add_row(" : ".join(f"{p:.2f}" for p in preference), *cells)
+    show(table)
+    reference = reference_point(np.concatenate([one.points, separate]), one.maximise)
+    volumes = [hypervolume(points, reference, one.maximise) for points in (one.points, separate)]
+    print(f"hypervolume: conditioned {volumes[0]:.5f}, {len(separate)} rankers {volumes[1]:.5f}, "
+          f"ratio {volumes[0] / volumes[1]:.3f}")
+    print(f"training: conditioned {cost:.1f} s, one ordinary ranker {usual:.1f} s (median), ratio {cost / usual:.2f}")
+    figure, axes = plt.subplots(figsize=(6, 5))
+    axes.plot(*one.points.T, "o-", label="one conditioned ranker")
+    axes.plot(*separate.T, "s--", label=f"{len(separate)} rankers")
+    axes.set(xlabel=one.labels[0], ylabel=one.labels[1])
+    axes.legend()
+    path = Path("runs/front-conditioned/front.png")
+    figure.savefig(path, dpi=120, bbox_inches="tight")
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
