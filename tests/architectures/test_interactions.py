@@ -15,7 +15,8 @@ from tfmtl2r.layers.features import Encoder
 
 pytest.importorskip("keras_rs")
 
-WORDS = Schema([Dense("x", shape=(3,)), *(Category(name, vocabulary=("a", "b", "c"), dim=2) for name in ("brand", "shop", "size"))])
+IDS = ("brand", "shop", "size")
+WORDS = Schema([Dense("x", shape=(3,)), *(Category(name, vocabulary=("a", "b", "c"), dim=2) for name in IDS)])
 
 
 @pytest.fixture
@@ -25,7 +26,7 @@ def features(rng):
 
 @pytest.fixture
 def words(features, rng):
-    ids = {name: tf.constant(rng.integers(0, 4, (3, 5)), tf.int32) for name in ("brand", "shop", "size")}
+    ids = {name: tf.constant(rng.integers(0, 4, (3, 5)), tf.int32) for name in IDS}
     return {"x": features["x"], **ids}
 
 
@@ -64,28 +65,29 @@ def test_dots_of_every_two_embeddings_follow(words):
     np.testing.assert_allclose(row, crossed(words, valid=VALID)[:, 0], atol=1e-6)
 
 
-@pytest.mark.parametrize(("name", "schema"), [("single_task", NUMBERS), ("mmoe", NUMBERS)])
-def test_gradients_reach_the_crosses(features, rng, name, schema):
+@pytest.mark.parametrize("name", ["single_task", pytest.param("mmoe", marks=pytest.mark.slow)])
+def test_gradients_reach_the_crosses(features, rng, name):
     """Without categories, the crosses alone make the encoder trainable: the cut has to know."""
     options = {"interaction": "cross"}
-    contract.test_groups_say_what_the_gradients_say(features, name, options, schema)
-    contract.test_weights_of_ones_reproduce_the_plain_gradient(features, rng, name, options, schema)
+    contract.test_groups_say_what_the_gradients_say(features, name, options, NUMBERS)
+    contract.test_weights_of_ones_reproduce_the_plain_gradient(features, rng, name, options, NUMBERS)
 
 
 def test_dots_below_the_cut(words, rng):
-    contract.test_weights_of_ones_reproduce_the_plain_gradient(words, rng, "shared_bottom", {"interaction": "dot"}, WORDS)
+    options = {"interaction": "dot"}
+    contract.test_weights_of_ones_reproduce_the_plain_gradient(words, rng, "shared_bottom", options, WORDS)
 
 
 def test_before_the_list_transformer(features):
     transformer = {"name": "transformer", "units": 4, "num_layers": 1, "num_heads": 1, "feedforward": 8}
-    architecture = connected("shared_bottom", interaction="cross", encoder=transformer)
+    architecture = connected("shared_bottom", interaction="cross", encoder=transformer, activation="tanh")
     before = architecture(features, valid=VALID)
     for weight in architecture.encoder.interaction.trainable_variables:
         weight.assign(weight + 0.5)
     assert (np.abs(architecture(features, valid=VALID)["click"] - before["click"])[VALID] > 1e-5).all()
 
 
-@pytest.mark.parametrize("mode", ["parameters", "features"])
+@pytest.mark.parametrize("mode", [pytest.param("parameters", marks=pytest.mark.slow), "features"])
 def test_trained_and_saved(features, tmp_path, mode):
     model = MultiTaskRanker({"name": "shared_bottom", "units": [6], "head_units": [4],
                              "interaction": {"name": "cross", "layers": 1, "projection_dim": 2}}, TASKS, SCHEMA)

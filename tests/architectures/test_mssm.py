@@ -1,11 +1,13 @@
 """MSSM: against numpy with open and closed gates, field gates, connectivity, groups and gradients."""
 
+import itertools
+
 import numpy as np
 import pytest
 import test_architectures_contract as contract
 from architecture_problem import NUMBERS, SCHEMA, TASKS, VALID, connected, make_features
 
-from tfmtl2r import architectures
+from tfmtl2r import MultiTaskRanker, architectures
 from tfmtl2r._backend import tf
 from tfmtl2r.layers.field_gates import FieldGates
 
@@ -24,7 +26,7 @@ SLOW = [({"levels": 2}, NUMBERS), ({"levels": 3, "task_experts": 1}, NUMBERS), (
 @pytest.mark.parametrize(
     ("options", "schema"),
     [({"levels": 3, "field_gates": True}, SCHEMA), *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)],
-    ids=contract.label,
+    ids=["three levels", "two", "single experts", "one level"],
 )
 def test_gradients_and_groups_of_several_levels(features, rng, options, schema):
     contract.test_groups_say_what_the_gradients_say(features, "mssm", options, schema)
@@ -52,7 +54,7 @@ def test_a_gate_for_every_number(features, rng):
 
 
 def test_levels_hand_on_through_all_experts(features):
-    """Shut what leads from the first level's shared experts: only other tasks' experts are left for the shared reader."""
+    """Open for the shared reader is one expert of task 0 alone: through it, task 2 learns from task 0."""
     architecture = connected("mssm", levels=2, schema=NUMBERS, activation="tanh")
     first, last = architecture.levels
     gates = np.full((1, 8, WIDTH), SHUT)
@@ -79,7 +81,7 @@ def test_field_gates_are_those_of_the_definition(rng):
     dropped = 0
     for network in range(4):
         for item in range(7):
-            for begin, end in zip(starts, starts[1:], strict=False):
+            for begin, end in itertools.pairwise(starts):
                 encoded = x[network // 2, item, begin:end]
                 gate = max(np.tanh(encoded @ directions[network, begin:end]), 0.0)
                 dropped += gate == 0
@@ -118,6 +120,10 @@ def test_options_out_of_range():
         architectures.get("mssm", field_gates=True, encoder="transformer")
 
 
-def test_scores_of_tasks_differ(features):
-    scores = connected("mssm")(features, valid=VALID)
-    assert len({float(scores[task][0, 0]) for task in TASKS}) == 3
+def test_the_preference_is_a_field_of_a_conditioned_ranker(features):
+    described = {"name": "mssm", "expert_units": [WIDTH], "field_gates": True}
+    model = MultiTaskRanker(described, TASKS, SCHEMA, conditioned=1.0)
+    assert model.architecture.levels[0].task_fields.directions.shape == (3, 6 + 3)
+    lists = {**features, "list_size": tf.reduce_sum(tf.cast(VALID, tf.int32), axis=1)}
+    scores = [model({**lists, "preference": tf.constant([row] * 3)}) for row in ([1.0, 0.0, 0.0], [0.0, 0.0, 1.0])]
+    assert (scores[0]["click"] != scores[1]["click"])[VALID].numpy().any()

@@ -8,7 +8,7 @@ from architecture_problem import LENGTH, TASKS, VALID, connected, make_features
 
 import tfmtl2r
 from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, Task, architectures
-from tfmtl2r._backend import tf
+from tfmtl2r._backend import keras, tf
 from tfmtl2r.layers import randomness
 
 SCHEMA = Schema([
@@ -111,7 +111,7 @@ def test_dropped_and_unknown_positions_are_missing(features):
         np.testing.assert_allclose(scores, served[task], atol=1e-6)
 
 
-@pytest.mark.parametrize("biased", [(), ("buy",), ("click", "like")])
+@pytest.mark.parametrize("biased", [pytest.param((), marks=pytest.mark.slow), ("buy",), ("click", "like")])
 def test_every_path_crosses_the_cut(features, rng, biased):
     """Embedded positions, of all tasks or of some; in training, where they count."""
     options = {**OPTIONS, "biased": biased}
@@ -149,6 +149,26 @@ def test_trained_saved_and_asked_without_positions(features, tmp_path):
     for task in TASKS:
         np.testing.assert_allclose(again.predict(served)[task], scores[task], atol=1e-6)
         np.testing.assert_allclose(again.scores(x)[task][VALID], scores[task][VALID], atol=1e-6)
+
+
+@pytest.mark.slow
+def test_takes_the_blame_for_clicks_on_top(rng):
+    """An old ranker put the good items below: plain MMoE believes it, watch_next finds what items are worth."""
+    worth = rng.normal(size=6000).astype(np.float32)
+    position = np.clip(np.round(5.5 + 1.5 * worth + 2.0 * rng.normal(size=6000)), 1, 10).astype(np.float32)
+    click = rng.random(6000) < 1.0 / (1.0 + np.exp(position - 5.5 - worth))
+    rows = {"worth": worth, "position": position}
+    data = tf.data.Dataset.from_tensor_slices((rows, {"click": click.astype(np.float32)})).batch(1000)
+    position = Dense("position", mean=(5.5,), variance=(8.0,))
+    tasks, slopes = [Task("click", kind="binary", loss="bce", metrics=())], {}
+    for name, features in (("mmoe", [Dense("worth")]), ("watch_next", [Dense("worth"), position])):
+        model = MultiTaskRanker({"name": name, "num_experts": 2, "expert_units": [8], "head_units": [4]}, tasks,
+                                Schema(features))
+        model.compile(keras.optimizers.Adam(0.02), train_metrics=False)
+        model.fit(data, epochs=40, verbose=0)
+        low, high = model.predict({"worth": np.float32([-1.0, 1.0])})["click"]
+        slopes[name] = (high - low) / 2
+    assert slopes["mmoe"] < 0.0 < 0.5 < slopes["watch_next"] < 1.1
 
 
 def test_a_frame_needs_no_position():

@@ -32,7 +32,7 @@ def sessions(rng, order, eta=1.0):
 
 def badly_ranked(rng):
     """An old ranker that puts the wanted last, more often than not."""
-    return np.argsort(-np.arange(LENGTH) - rng.gumbel(size=LENGTH))
+    return np.argsort(-1.5 * np.arange(LENGTH) - rng.gumbel(size=LENGTH))
 
 
 @pytest.fixture(scope="module")
@@ -52,18 +52,18 @@ def test_click_ratios_find_the_propensities_of_randomised_lists():
 
 
 def test_weighted_clicks_give_what_items_are_worth(logged):
-    """Unbiased: sums of weighted clicks per item are its chance to be wanted; plain sums even order items wrongly."""
+    """Unbiased: sums of weighted clicks per item are its chance to be wanted; plain sums hardly tell items apart."""
     weighted = with_click_weights(logged, "click", power_law(LENGTH), position="position")
     clicks, items = weighted.columns["click"], weighted.columns["item"]
     plain = np.bincount(items, clicks) / SESSIONS
     fair = np.bincount(items, clicks * weighted.columns["click_weight"]) / SESSIONS
-    np.testing.assert_allclose(fair, WORTH, atol=0.012)
-    assert plain[0] < plain[2] < plain[3]
+    np.testing.assert_allclose(fair, WORTH, atol=0.015)
+    assert plain[0] < 1.5 * plain[5], "six times as good, and hardly clicked more often"
     assert (weighted.columns["click_weight"][clicks == 0] == 1).all()
 
 
 def test_the_loss_is_the_one_of_unbiased_clicks(logged):
-    """Through the pipeline and the engine's losses: proportional to the loss on what items are worth, for any scores."""
+    """Through the pipeline and the engine's losses: the loss on what items are worth, for any scores."""
     weighted = with_click_weights(logged, "click", power_law(LENGTH))
     task = Task("click", kind="binary", loss="softmax", metrics=())
     losses = TaskLosses([task], lists=True)
@@ -108,7 +108,7 @@ def test_what_does_not_fit():
         (lambda: click_ratios(rows, "click"), "plain rows have no places"),
         (lambda: click_ratios(lists, "click"), "has no click at place 1"),
         (lambda: click_ratios(Lists({"click": [1], "p": [2]}), "click", "p"), "was shown at place 1"),
-        (lambda: with_click_weights(lists, "click", power_law(1)), "shown at place 2, but there are propensities for 1"),
+        (lambda: with_click_weights(lists, "click", power_law(1)), "place 2, but there are propensities for 1"),
         (lambda: with_click_weights(lists, "click", [1.0, 0.0], clip=None), "whose propensity is 0"),
         (lambda: with_click_weights(lists, "click", [1.0, np.nan]), "propensities must be finite"),
         (lambda: with_click_weights(lists, "click", power_law(2), clip=0.5), "clip must be at least 1"),

@@ -5,21 +5,25 @@ from pathlib import Path
 
 import pytest
 
-from tfmtl2r.commands.list import summary
+from tfmtl2r.commands.list import methods_markdown, summary
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
-def test_names_are_those_of_the_registries():
-    """Renew it: tfmtl2r list --summary."""
-    block = re.search(r"<!-- tfmtl2r list --summary -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
+@pytest.mark.parametrize(("command", "text"), [
+    ("tfmtl2r list --summary", summary), ("tfmtl2r list methods --markdown", methods_markdown),
+])  # fmt: skip
+def test_blocks_are_what_the_commands_print(command, text):
+    """Renew a block: paste what its command prints."""
+    block = re.search(rf"<!-- {command} -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
     assert block is not None
-    assert block.group(1) == summary()
+    assert block.group(1) == text()
 
 
 def test_pictures_and_files_exist():
-    for path in [*re.findall(r"\]\(([\w/.]+)\)", README), "recipes/quickstart.py", "recipes/bench_methods.py"]:
+    for path in [*re.findall(r"\]\(([\w/.]+)\)", README),
+                 *(f"recipes/{name}" for name in re.findall(r"`(\w+\.py)`", README))]:
         assert (ROOT / path).exists(), path
 
 

@@ -21,7 +21,7 @@ from tfmtl2r.task import Task
 SCHEMA = Schema([Dense("price"), Dense("age", context=True), Category("brand", vocabulary=("a", "b"), dim=2)])
 TASKS = (Task("click", kind="binary", loss="bce"), Task("buy", kind="binary", loss="bce"), Task("like", kind="binary"))
 SMALL = {"units": (6, 5), "head_units": (4,), "expert_units": (6, 5), "subnet_units": (6,), "num_layers": 1,
-         "num_heads": 2, "feedforward": 8}
+         "num_heads": 2, "feedforward": 8, "position": ("age",)}
 LIST_ENCODER = {"encoder": {"name": "transformer", "units": 4, "num_layers": 1, "num_heads": 1, "feedforward": 8}}
 
 

@@ -106,7 +106,7 @@ class MSSM(TowerArchitecture):
         return self.expert_units[-1]
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
-        """The encoded items ``[n, F]``, or ``[T M, n, D]`` and ``[S, n, D]`` of level J-1; ``[S, n, D]`` of the last."""
+        """The encoded items ``[n, F]``, or all outputs of level J-1; and the last level's shared ones ``[S, n, D]``."""
         x = self.encode_items(features, valid, training)
         own_input = shared_input = x[None]
         cut = [x]

@@ -100,7 +100,7 @@ class Sluice(TowerArchitecture):
         return self.units
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
-        """Mixed subspaces of all layers but the last, and those of the last unmixed, twice; all ``[2T, n, units/2]``."""
+        """Mixed subspaces of all layers but the last, and those of the last unmixed, twice: ``[2T, n, D / 2]`` each."""
         value, cut = self.encode_items(features, valid, training)[None], []
         for layer, stitch in zip(self.blocks[:-1], self.stitches[:-1], strict=True):
             cut.append(stitch(_apart(layer(value, training=training))))

@@ -10,6 +10,7 @@ from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._experts import MultiGateArchitecture
 from tfmtl2r.layers import randomness
 from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.items import spread
 from tfmtl2r.layers.mlp import MLP, StackedDense
 from tfmtl2r.layers.task_encoders import TaskEncoders
 from tfmtl2r.registry import Card
@@ -67,9 +68,11 @@ class WatchNext(MultiGateArchitecture):
         biased: Sequence[str] = (),
         **kwargs: Any,
     ):
-        super().__init__(num_experts, expert_units, head_units, activation, dropout, gate_dropout, temperature, **kwargs)
+        mmoe = (num_experts, expert_units, head_units, activation, dropout, gate_dropout, temperature)
+        super().__init__(*mmoe, **kwargs)
         if isinstance(position, str) or not position:
-            raise ValueError(f"watch_next: position must name one or more features, such as ('position',), not {position!r}")
+            raise ValueError("watch_next: position must name one or more features, such as ('position',), not "
+                             f"{position!r}")
         if not 0.0 <= position_dropout < 1.0:
             raise ValueError(f"watch_next: position_dropout must lie in [0, 1), not {position_dropout}")
         self.position = tuple(position)
@@ -121,10 +124,10 @@ class WatchNext(MultiGateArchitecture):
         shallow = self.shallow_scorers(self.shallow(tf.cast(seen, self.compute_dtype), training=training))
         # One number for all items, not as many that rounding might tell apart.
         shallow = shallow if training else tf.repeat(shallow, items, axis=1)
-        by_task = dict(zip(self.biased, tf.unstack(shallow, num=len(self.biased)), strict=True))
-        none = tf.zeros([items, 1], self.compute_dtype)
-        added = self.scores_of_items(tf.stack([by_task.get(i, none) for i in range(len(self.tasks))]), valid)
-        return {**scores, **{task: scores[task] + added[task] for task in self.tasks}}
+        added = tf.cast(shallow[..., 0], tf.float32)
+        added = tf.unstack(added if valid is None else spread(added, valid), num=len(self.biased))
+        biased = [self.tasks[i] for i in self.biased]
+        return {**scores, **{task: scores[task] + term for task, term in zip(biased, added, strict=True)}}
 
     def variable_groups(self) -> list[Group]:
         """MMoE's; position encoders and shallow towers belong to one task each."""
@@ -137,11 +140,12 @@ class WatchNext(MultiGateArchitecture):
         """The position features, in the order of the schema, and the others."""
         for name in self.position:
             if name not in schema.names:
-                raise ValueError(f"watch_next reads where an item was shown from position={self.position}, but no feature "
-                                 f"is called {name!r}: {', '.join(schema.names)}; name yours, or use mmoe")
+                raise ValueError(f"watch_next reads where an item was shown from position={self.position}, but no "
+                                 f"feature is called {name!r}: {', '.join(schema.names)}; name yours, or use mmoe")
         rest = [f for f in schema.features if f.name not in self.position]
         if not rest:
-            raise ValueError(f"watch_next: all features are position features, {self.position}; the experts need others")
+            raise ValueError(f"watch_next: all features are position features, {self.position}; the experts need "
+                             "others")
         return Schema(f for f in schema.features if f.name in self.position), Schema(rest)
 
     def _seen(self, values: list[Any], items: Any) -> Any:

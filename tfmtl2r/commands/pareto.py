@@ -133,7 +133,8 @@ def indicator_table(found: Any) -> Any:
     from rich.table import Table
 
     table = Table(title="indicators per method, mean ± standard deviation over seeds", title_justify="left")
-    for column in ("", "runs", "on its\nfront", "hyper-\nvolume", "share of\nbox", "R2", "angle\nto ray", "max\np·loss"):
+    columns = ("", "runs", "on its\nfront", "hyper-\nvolume", "share of\nbox", "R2", "angle\nto ray", "max\np·loss")
+    for column in columns:
         table.add_column(column, justify="right" if column else "left", overflow="fold")
     for name, row in sorted(found.rows.items(), key=lambda item: -item[1]["hypervolume"]):
         spreads = {key: f" ± {row[f'{key}_std']:.1g}" if row["seeds"] > 1 else ""

@@ -71,12 +71,13 @@ def click_ratios(lists: Lists, label: str, position: str | None = None) -> np.nd
     places = _places(lists, position)[known] - 1
     shown = np.bincount(places)
     if (shown == 0).any():
-        raise ValueError(f"no item with a known label {label!r} was shown at place {int((shown == 0).argmax()) + 1}: its "
-                         "propensity cannot be estimated; give more lists, or use power_law")
+        place = int((shown == 0).argmax()) + 1
+        raise ValueError(f"no item with a known label {label!r} was shown at place {place}: its propensity cannot be "
+                         "estimated; give more lists, or use power_law")
     rates = np.bincount(places, weights=clicks[known]) / shown
     if not len(rates) or rates[0] == 0:
-        raise ValueError(f"label {label!r} has no click at place 1, which the other places are compared with; give more "
-                         "lists, or use power_law")
+        raise ValueError(f"label {label!r} has no click at place 1, which the other places are compared with; give "
+                         "more lists, or use power_law")
     return rates / rates[0]
 
 
@@ -138,9 +139,11 @@ def _places(lists: Lists, position: str | None) -> np.ndarray:
             raise ValueError("plain rows have no places: name the column that holds them, position=...")
         return np.arange(lists.num_items) - np.repeat(lists.offsets[:-1], lists.sizes) + 1
     values = lists.column(position)
-    wrong = ~((values >= 1) & (values == np.floor(values))) if values.dtype.kind in "iuf" else np.ones(len(values), bool)
+    if values.dtype.kind not in "iuf":
+        raise ValueError(f"column {position!r}: places are whole numbers from 1, got {values.dtype}")
+    wrong = ~((values >= 1) & (values == np.floor(values)))
     if wrong.any():
         item = int(wrong.argmax())
-        raise ValueError(f"column {position!r}: places are whole numbers from 1, got {values[item]!r} in "
+        raise ValueError(f"column {position!r}: places are whole numbers from 1, got {values[item].item()!r} in "
                          f"{lists.place(item)}")
     return values.astype(np.int64)

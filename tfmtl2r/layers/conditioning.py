@@ -67,6 +67,7 @@ class Modulated(keras.layers.Layer):
         self.autocast = False  # the encoder normalises before it rounds
         self.inner = encoder
         self.width = encoder.width + num_tasks
+        self.fields = (*encoder.fields, num_tasks)
         dtype = self.dtype_policy
         self.hidden = keras.layers.Dense(units, activation="tanh", dtype=dtype, name="preference_hidden")
         self.film = keras.layers.Dense(2 * encoder.width, kernel_initializer="zeros", dtype=dtype, name="film")

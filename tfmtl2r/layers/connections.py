@@ -9,10 +9,10 @@ from tfmtl2r.layers.hard_concrete import HardConcrete
 
 
 class Connections(keras.layers.Layer):
-    """From the outputs of J subnets to the inputs of I readers: ``v_i = sum_j z_ij (u_j W_ij)``, ``[J, n, D]`` to ``[I, n, D]``.
+    """From the outputs of J subnets to the inputs of I readers: ``v_i = sum_j z_ij (u_j W_ij)``.
 
-    ``z`` are hard concrete gates. The gates scale the maps, not the activations: the former are smaller, and one
-    product per reader does the rest.
+    ``[J, n, D]`` in, ``[I, n, D]`` out; ``z`` are hard concrete gates. They scale the maps, not the activations: the
+    former are smaller, and one product per reader does the rest.
 
     Args:
         readers: I.

@@ -79,7 +79,7 @@ class Encoder(keras.layers.Layer):
             )
             for feature in schema.categories
         }
-        self.fields = tuple(feature.width for feature in (*schema.dense, *schema.categories))
+        self.fields = (*(f.width for f in schema.dense), *(f.width for f in schema.categories))
         self.interaction: Any = None
         if interaction is not None:
             self.interaction = Interaction(

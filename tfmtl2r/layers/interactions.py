@@ -85,7 +85,7 @@ def described(interaction: str | Mapping[str, Any] | None) -> dict[str, Any] | N
     """
     if interaction is None:
         return None
-    found = {"name": interaction} if isinstance(interaction, str) else dict(interaction)
+    found: dict[str, Any] = {"name": interaction} if isinstance(interaction, str) else dict(interaction)
     name = found.get("name")
     if name not in KINDS:
         raise ValueError(f"interaction must be one of {', '.join(map(repr, KINDS))}, or None, not {name!r}")

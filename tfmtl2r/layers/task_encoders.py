@@ -31,6 +31,7 @@ class TaskEncoders(keras.layers.Layer):
             with keras.name_scope(task):  # tables of different tasks get different paths
                 self.encoders.append(Encoder(schema, interaction, dtype=self.dtype_policy, name=f"encoder_{task}"))
         self.width = self.encoders[0].width
+        self.fields = self.encoders[0].fields
         self.built = True
 
     def call(self, features: dict[str, Any]) -> Any:

@@ -83,15 +83,15 @@ def export(
     chosen = resolved(model, blend)
     plan = planned(model, chosen, lists)
     _announce(plan)
-    real = [] if rows is None else from_rows(rows, model.features, lists)
-    asked = [with_extras(request, model.features, len(model.tasks))
-             for request in [*real, *requests(model.features, lists)]]
+    real = [] if rows is None else from_rows(rows, model.architecture.schema, lists)
+    asked = [with_extras(request, model.architecture.schema, len(model.tasks))
+             for request in [*real, *requests(model.architecture.schema, lists)]]
     base, name = Path(directory), Path(directory).resolve().name
     metadata = _metadata(model, plan, chosen, lists)
     version = publish(base, lambda folder: _write(model, plan, metadata, asked, folder, name))
     write_configs(base)
     # The first request that is made from the schema is full of missing values.
-    readme.write(base / readme.README, name, plan, model.features, asked[0 if real else 1], metadata)
+    readme.write(base / readme.README, name, plan, model.architecture.schema, asked[0 if real else 1], metadata)
     return version
 
 
@@ -173,7 +173,7 @@ def _predicted(
 ) -> tuple[dict[str, Any], Any]:
     """Scores by task, by way of ``model.predict``, and which places are real."""
     assert model.features is not None
-    names = [*model.features.names, *([LIST_SIZE] if LIST_SIZE in request else [])]
+    names = [*model.architecture.schema.names, *([LIST_SIZE] if LIST_SIZE in request else [])]
     tensors = {name: tf.convert_to_tensor(request[name]) for name in names}
     try:
         asked = {**plan.lookup(tensors), **{name: tf.convert_to_tensor(request[name]) for name in preferred}}

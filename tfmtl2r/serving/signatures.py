@@ -23,8 +23,8 @@ signature           inputs                                            outputs
 ``serving_default`` is ``predict_features``. Plain rows have no ``list_size`` and no list axis, and neither
 ``predict_elwc`` nor ``rank``. A ranker that scores an item in the context of its list, and a blend that fuses ranks,
 have no ``regress`` and ``classify``, for which every item stands alone. Only a ranker that is conditioned on the
-preference has ``predict_preferred``; its ``rank`` reads the ``preference`` too, and its ``predict_elwc`` finds it in the
-context. A row that is no preference (all 0, or a number below 0 or not finite) asks for the one of the training.
+preference has ``predict_preferred``; its ``rank`` reads the ``preference`` too, and its ``predict_elwc`` finds it in
+the context. A row that is no preference (all 0, or a number below 0 or not finite) asks for the one of the training.
 """
 
 from __future__ import annotations
@@ -139,7 +139,7 @@ class _Graphs:
 
     def __init__(self, model: MultiTaskRanker, blend: Blend, lists: bool):
         assert model.features is not None
-        self.model, self.schema, self.lists = model, model.features, lists
+        self.model, self.schema, self.lists = model, model.architecture.schema, lists
         self.lookup = Lookup(self.schema)
         self.answers = Answers(model.tasks, blend, lists)
         taken = {*self.answers.score_specs(), *self.answers.best_specs(), BLEND_WEIGHTS, ITEM_IDS, TOP}
