@@ -16,15 +16,15 @@ from tfmtl2r.pareto import Sweep
 from tfmtl2r.report.seeds import seeds_table, variants, write_csv
 from tfmtl2r.report.tables import show
 
-UNITS = {"units": [128, 64], "head_units": [32], "dropout": 0.2}
-EXPERTS = {"expert_units": [128, 64], "head_units": [32], "dropout": 0.2}
+UNITS = {"units": [128, 64], "head_units": [32], "dropout": 0.3}
+EXPERTS = {"expert_units": [128, 64], "head_units": [32], "dropout": 0.3}
 ARCHITECTURES = {
     "single_task": UNITS,
     "shared_bottom": UNITS,
     "mmoe": {"num_experts": 4, **EXPERTS},
     "ple": EXPERTS,
     "drgrad": {"num_experts": 4, **EXPERTS},
-    "dml": {"base": {"name": "mmoe", "num_experts": 4, **EXPERTS}, "head_units": [32], "dropout": 0.2},
+    "dml": {"base": {"name": "mmoe", "num_experts": 4, **EXPERTS}, "head_units": [32], "dropout": 0.3},
 }
 
 
@@ -37,11 +37,11 @@ def main() -> None:
     parser.add_argument("--architectures", nargs="+", default=[*ARCHITECTURES], choices=[*ARCHITECTURES])
     parser.add_argument("--method", default="linear_scalarization")
     parser.add_argument("--seeds", type=int, default=5, help="how many")
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=6)
     parser.add_argument("--jobs", type=int, default=0, help="processes at a time; as many as CPUs if 0")
     options = parser.parse_args()
     for group in options.groups:
-        data = {"name": "census_income", "path": options.data, "group": group}
+        data = {"name": "census_income", "path": options.data, "group": group, "embed_numbers": True}
         experiments = [
             Experiment(
                 name=f"{architecture}-{seed}", data=data, method=options.method, seed=seed, epochs=options.epochs,

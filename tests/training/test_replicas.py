@@ -91,6 +91,7 @@ def test_every_method_makes_the_same_updates(gaps, method, mode):
     assert_same(*logs)
 
 
+@pytest.mark.slow
 def test_metrics_and_a_replica_without_lists(gaps):
     """Batches of 7: the last batch is a single list, and the second replica has nothing to do."""
     logs = []
@@ -104,6 +105,7 @@ def test_metrics_and_a_replica_without_lists(gaps):
     assert_same(*logs)
 
 
+@pytest.mark.slow
 def test_a_loop_of_ones_own(gaps):
     """Without ``fit``: ``strategy.run(model.train_step)`` on a distributed data set, watched by telemetry."""
     results = []

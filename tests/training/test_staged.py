@@ -179,6 +179,7 @@ class TestPriorities:
 
 
 class TestConstraints:
+    @pytest.mark.slow
     def test_clicks_as_long_as_relevance_stays_within_two_percent(self):
         data = bottleneck(1, 512, 512)
         model = ranker(("two", "one"), {"name": "nmt", "dual_lr": 5.0}, lr=0.3, run_eagerly=True)

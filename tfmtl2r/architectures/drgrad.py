@@ -136,6 +136,7 @@ class DRGrad(Architecture):
             )
             self.personal_gate.build((None, ids))
         self.lead = self.add_weight(
+            autocast=False,
             name="lead", shape=(), initializer="zeros", trainable=False, dtype="float32",
             aggregation="only_first_replica",
         )

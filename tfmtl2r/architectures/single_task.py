@@ -54,6 +54,9 @@ class SingleTask(TowerArchitecture):
 
     def make_encoder(self, schema: Schema) -> Any:
         """Embeddings for each task."""
+        if self.conditioned:
+            raise ValueError("single_task learns each task alone, so no preference can change it: condition another "
+                             "architecture")
         return TaskEncoders(self.tasks, schema, self.interaction, dtype=self.dtype_policy)
 
     def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:

@@ -75,6 +75,11 @@ class Modulated(keras.layers.Layer):
         self.film.build((None, units))
         self.built = True
 
+    @property
+    def embeddings(self) -> dict[str, Any]:
+        """The encoder's tables, by feature."""
+        return self.inner.embeddings
+
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Encoded and modulated items, ``[n, F + T]``."""
         return self._modulated(self.inner(*args, **kwargs))

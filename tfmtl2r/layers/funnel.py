@@ -24,7 +24,7 @@ def logits_of_products(logits: Any) -> Any:
         ``[T, ...]`` in float32.
 
     >>> a = tf.math.log([0.2 / 0.8, 0.1 / 0.9])
-    >>> tf.sigmoid(logits_of_products(tf.stack([a, a]))).numpy().round(4).tolist()
+    >>> [round(float(p), 4) for p in tf.sigmoid(logits_of_products(tf.stack([a, a])))]
     [0.2, 0.02]
     """
     logits = tf.cast(logits, tf.float32)

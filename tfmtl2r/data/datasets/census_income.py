@@ -66,6 +66,8 @@ class CensusIncome(DataSet):
     Args:
         path: a folder with ``census-income.data`` and ``census-income.test`` (or ``.test.dev``), plain or as ``.gz``.
         group: ``income_married`` or ``education_married``.
+        embed_numbers: make every number a category too: amounts and weeks repeat (there are 132 capital gains in all),
+            and what an amount says has steps that a network finds hard to make of the number itself.
         vali_share: part of the training file that becomes ``vali``.
         seed: of that draw.
 
@@ -78,6 +80,7 @@ class CensusIncome(DataSet):
 
     path: str = ""
     group: str = "income_married"
+    embed_numbers: bool = False
     vali_share: float = 0.1
     seed: int = 0
 
@@ -100,7 +103,8 @@ class CensusIncome(DataSet):
         own = self.exclude()
         numbers = {**{name: Dense(name) for name in PLAIN}, **{name: Dense(name, transform="log1p") for name in SKEWED}}
         names = (name for name in COLUMNS if name not in own and name != "instance_weight")
-        return tuple(numbers.get(name, Category(name)) for name in names)
+        values = (Category(f"{name}_value", dim=8, dtype="int64") for name in numbers if self.embed_numbers)
+        return (*(numbers.get(name, Category(name)) for name in names), *values)
 
     def exclude(self) -> tuple[str, ...]:
         """The columns that the labels are made of."""
@@ -140,7 +144,8 @@ class CensusIncome(DataSet):
             "college": np.isin(texts["education"], COLLEGE),
         }
         chosen = {name: labels[name].astype(np.float32) for name in GROUPS[self.group]}
-        return Lists({**columns, **chosen})
+        values = {f"{name}_value": numbers[name].astype(np.int64) for name in numbers if self.embed_numbers}
+        return Lists({**columns, **values, **chosen})
 
 
 def _table(path: Path) -> pyarrow.Table:
