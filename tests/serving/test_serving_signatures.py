@@ -165,3 +165,5 @@ def test_only_calibrated_tasks_have_probabilities():
     tasks = (Task("like", kind="binary"), Task("seen", kind="binary", loss="mse"), Task("stars", loss="bce"))
     assert Answers(tasks, Blend({"like": 1}), True).probabilities == []
     assert Answers(tasks, Blend({"like": 1}), False).probabilities == ["like"]
+    levels = tuple(Task(f"l{n}", kind="binary", loss={"name": "ordinal", "levels": n}) for n in (1, 2))
+    assert Answers(levels, Blend({"l1": 1}), True).probabilities == ["l1"]

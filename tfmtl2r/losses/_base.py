@@ -25,12 +25,14 @@ class Loss:
             (the caller reshapes them to ``[B, 1]``).
         needs_seed: draws random numbers; pass ``seed``, otherwise the same fixed one serves every call.
         relevance: labels are relevance, and a negative one is missing; False where any number is a label.
+        calibrated: for labels of 0 and 1, the sigmoid of a trained score is a probability.
         grades: has the gain ``2^y - 1`` always; see :meth:`exponential_gain`.
     """
 
     listwise: ClassVar[bool] = True
     needs_seed: ClassVar[bool] = False
     relevance: ClassVar[bool] = True
+    calibrated: ClassVar[bool] = False
     grades: ClassVar[bool] = False
 
     # AutoGraph would rewrite all of TF-Ranking: traces then take ten times as long.

@@ -31,6 +31,7 @@ class BCE(Loss):
     """
 
     listwise = False
+    calibrated = True
 
     def counts(self, labels: Any, known: Any) -> Any:
         return tf.reduce_any(known, axis=1)

@@ -50,6 +50,11 @@ class Ordinal(Loss):
     levels: int = 4
     spacing: float = 2.0
 
+    @property
+    def calibrated(self) -> bool:  # type: ignore[override]
+        """With one level it is binary cross-entropy; more levels push the scores of labels of 0 and 1 down."""
+        return self.levels == 1
+
     def __post_init__(self) -> None:
         positive(self, "levels", "spacing")
 

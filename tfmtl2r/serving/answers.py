@@ -38,7 +38,7 @@ def calibrated(task: Task, lists: bool) -> bool:
     (True, False)
     """
     loss = losses.get(task.loss or default_name(task.kind, lists))
-    return task.kind == "binary" and not loss.listwise and loss.relevance
+    return task.kind == "binary" and loss.calibrated
 
 
 @dataclasses.dataclass(frozen=True)
