@@ -23,6 +23,8 @@ class Train:
         method: see tfmtl2r list methods.
         gradients: "parameters" (exact) or "features" (at the cut, nearly free).
         preference: importance of each task, in order.
+        conditioned: above 0 the ranker reads the preference, and training draws it from a Dirichlet distribution of this
+            concentration: one model for all trade-offs.
         learning_rate: of Adam.
         epochs: at most so many.
         patience: epochs without a better validation blend before stopping; 0 trains all epochs.
@@ -46,6 +48,7 @@ class Train:
     method: str = "linear_scalarization"
     gradients: str = "parameters"
     preference: tuple[float, ...] = ()
+    conditioned: float = 0.0
     learning_rate: float = 1e-3
     epochs: int = 8
     patience: int = 2
@@ -68,7 +71,8 @@ def main(arguments: Sequence[str]) -> None:
     from tfmtl2r.experiment import Experiment
     from tfmtl2r.report.tables import results_table, show
 
-    settings = {**vars(options), **named, "list_limit": options.list_limit or None}
+    settings = {**vars(options), **named, "list_limit": options.list_limit or None,
+                "conditioned": options.conditioned or None}
     settings["constraints"] = dict(_constraint(entry) for entry in options.constraints)
     settings["name"] = options.name or f"{named['method']['name']}-{time.strftime('%Y%m%d-%H%M%S')}"
     experiment = Experiment(**settings)
