@@ -1,0 +1,276 @@
+"""What do balancing methods buy? All of them against tuned weights, single-task training and boosted trees.
+
+    python recipes/compare_methods.py --data-dir DIR --seeds 5
+
+Synthetic MSLR-shaped lists and MSLR with 2 and 5 tasks, KuaiRand with 3; everything on one data set is trained for the
+same number of epochs. Methods that follow a preference are trained with a small grid of them, which gives their
+hypervolume; "tuned weights" is, for each seed, the weighted sum whose preference was best on validation. Writes
+compare.md, compare.csv, compare.png and report.html into runs/NAME from the run cards there. What is finished is not
+run again; --report trains nothing and writes about what there is. --quick is a small look in a minute.
+
+DIR holds mslr/ (MSLR-WEB10K or a slice) and kuairand_pure/; without the latter the bundled excerpt stands in.
+LambdaMART needs pip install 'tfmtl2r[baselines]'.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from tfmtl2r import methods
+from tfmtl2r.commands.report import BASELINES, TUNED, conclusions, study, sweeps, write_report
+from tfmtl2r.data.columns import label_values
+from tfmtl2r.experiment import Experiment, record
+from tfmtl2r.pareto import Sweep, plan, single_tasks
+from tfmtl2r.pareto.runs import load_all, outcome_settings
+from tfmtl2r.pareto.table import markdown
+from tfmtl2r.report.evaluation import evaluate
+from tfmtl2r.report.run_card import RunCard
+from tfmtl2r.schema import Category
+from tfmtl2r.task import Task
+
+WEIGHTS = "linear_scalarization"
+LEFT_OUT = ("stl",)  # trains one task of several; single-task training has rows of its own
+MIXED_NDCG = {"name": "ndcg", "k": 10, "mixed_only": True}
+TREES = {"num_leaves": 31, "learning_rate": 0.05, "bagging_fraction": 0.8, "bagging_freq": 1, "feature_fraction": 0.8}
+ROUNDS, STOP_AFTER = 300, 30
+
+
+def main() -> None:
+    """Trains what is missing and writes the report."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--data-dir", default="../shared/data", help="folder with mslr and kuairand_pure")
+    parser.add_argument("--data", nargs="+", help="only these, such as synthetic-2 mslr-5")
+    parser.add_argument("--methods", nargs="+", help="all if not given")
+    parser.add_argument("--seeds", type=int, help="how many; 5, or 2 with --quick")
+    parser.add_argument("--jobs", type=int, default=0, help="processes at a time; one for each CPU if 0")
+    parser.add_argument("--name", help="of the study below runs; compare, or compare-quick")
+    parser.add_argument("--quick", action="store_true", help="one method, 2 seeds, little synthetic data")
+    parser.add_argument("--report", action="store_true", help="train nothing")
+    options = parser.parse_args()
+    folder = Path("runs") / (options.name or ("compare-quick" if options.quick else "compare"))
+    if not options.report:
+        known = quick() if options.quick else experiments(Path(options.data_dir))
+        chosen = options.methods or (["mgda"] if options.quick else methods.names())
+        unknown = sorted({*(options.data or [])} - {*known})
+        if unknown:
+            raise SystemExit(f"no data for {', '.join(unknown)}; there are {', '.join(known)}")
+        for name in options.data or known:
+            train(known[name], folder / name, chosen, range(options.seeds or (2 if options.quick else 5)), options)
+    write(folder)
+
+
+def experiments(data_dir: Path) -> dict[str, Experiment]:
+    """Data set -> everything but method, preference and seed; says what is left out."""
+    lists = {"architecture": {"name": "shared_bottom", "units": [128, 64], "dropout": 0.1}, "batch_size": 8,
+             "epochs": 15, "patience": 0, "telemetry_every": 0}  # fmt: skip
+    found = {}
+    for count in (2, 5):
+        data = {"name": "synthetic_mslr", "num_lists": 200, "num_tasks": count, "max_length": 120, "conflict": 0.7}
+        found[f"synthetic-{count}"] = Experiment("base", data=data, tasks=synthetic_tasks(count), **lists)
+    path = data_dir / "mslr"
+    for count, targets in ((2, ["relevance", "quality"]), (5, ["relevance", "quality", "quality2", "clicks", "dwell"])):
+        if path.is_dir():
+            data = {"name": "mslr", "path": str(path), "targets": targets, "normalise": "signed_log1p"}
+            found[f"mslr-{count}"] = Experiment("base", data=data, tasks=tuple(targets), **lists)
+        else:
+            print(f"mslr-{count} is skipped: there is no folder {path}; get MSLR-WEB10K from "
+                  "https://www.microsoft.com/en-us/research/project/mslr/")
+    path = data_dir / "kuairand_pure"
+    data = {"name": "kuairand", "path": str(path)} if path.is_dir() else {"name": "kuairand_excerpt"}
+    if not path.is_dir():
+        print(f"kuairand-3 takes the bundled excerpt: there is no folder {path}; KuaiRand-Pure is at https://kuairand.com")
+    tasks = (Task("click", "is_click", "binary", "bce", (MIXED_NDCG,)),
+             Task("long_view", "long_view", "binary", "bce", (MIXED_NDCG,)),
+             Task("like", "is_like", "binary", "bce", (MIXED_NDCG,)))  # fmt: skip
+    found["kuairand-3"] = Experiment("base", data=data, tasks=tasks, **{**lists, "batch_size": 64, "epochs": 4})
+    return found
+
+
+def quick() -> dict[str, Experiment]:
+    """Little data, few steps: shows that everything works, not which method is good."""
+    data = {"name": "synthetic_mslr", "num_lists": 32, "num_tasks": 2, "num_features": 8, "max_length": 12,
+            "conflict": 0.7}  # fmt: skip
+    return {"synthetic-2": Experiment(
+        "base", data=data, tasks=synthetic_tasks(2)[::-1], epochs=3, patience=0, batch_size=8,
+        architecture={"name": "shared_bottom", "units": [8]}, telemetry_every=0, learning_rate=1e-2,
+    )}  # fmt: skip
+
+
+def synthetic_tasks(count: int) -> tuple[Task, ...]:
+    """Graded, with NDCG@10."""
+    return tuple(Task(f"task_{t + 1}", f"label_{t + 1}", "graded", metrics=("ndcg@10",)) for t in range(count))
+
+
+def preferences(tasks: int, few: bool = False) -> np.ndarray:
+    """A small grid: equal importance, and more for each task in turn, once or (for two tasks, if not ``few``) twice.
+
+    >>> preferences(2).round(2).tolist()
+    [[0.5, 0.5], [0.65, 0.35], [0.35, 0.65], [0.8, 0.2], [0.2, 0.8]]
+    """
+    equal = np.full((1, tasks), 1 / tasks)
+    extra = (0.3, 0.6) if tasks == 2 and not few else (0.4,)
+    return np.concatenate([equal, *((1 - more) * equal + more * np.eye(tasks) for more in extra)])
+
+
+def train(base: Experiment, folder: Path, chosen, seeds, options) -> None:
+    """Runs what is missing of one data set. What fails is named, in the report too; the rest goes on."""
+    names = [WEIGHTS, *(name for name in chosen if name not in (WEIGHTS, *LEFT_OUT))]
+    grid = preferences(len(base.tasks), options.quick)
+    with Sweep(folder, options.jobs) as sweep:
+        sweep.run([*single_tasks(base, seeds), *plan(base, names, grid, seeds)])
+    lambdamart(base, folder / BASELINES, seeds)
+
+
+def lambdamart(base: Experiment, folder: Path, seeds) -> None:
+    """Boosted trees, one model for each task, as run cards beside those of the sweep."""
+    try:
+        import lightgbm
+    except ImportError:
+        print("LightGBM LambdaMART is skipped: pip install 'tfmtl2r[baselines]'")
+        return
+    method = {"name": "LambdaMART", "rounds": ROUNDS, "stop_after": STOP_AFTER, **TREES}
+    finished = {run.card.name: run.card for run in load_all(folder)} if folder.is_dir() else {}
+    dataset = base.dataset()
+    tasks = dataset.select(base.tasks)
+    for seed in seeds:
+        name = f"lambdamart-s{seed}"
+        config = {**dataclasses.replace(base, name=name, directory=str(folder), seed=seed).config(), "method": method,
+                  "architecture": "trees"}  # fmt: skip
+        if name in finished and outcome_settings(finished[name].config) == outcome_settings(config):
+            continue
+        schema = dataset.schema(tasks)
+        inputs = {split: matrix(dataset.lists(split), schema) for split in dataset.splits}
+        scores = {task.name: trees(lightgbm, dataset, task, inputs, schema, seed) for task in tasks}
+        card = RunCard(name, config)
+        card.data = {split: {"fingerprint": dataset.lists(split).fingerprint()} for split in dataset.splits}
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        record(card, "test", evaluate(scores, dataset.lists("test"), tasks), folder / name)
+        card.save(folder / name)
+        print(f"done    {name}")
+
+
+def trees(lightgbm, dataset, task, inputs, schema, seed: int) -> np.ndarray:
+    """Scores of one model on the test items; rounds chosen on validation."""
+    categories = [i for i, (_, is_category) in enumerate(columns(schema)) if is_category]
+    parts = []
+    for split in ("train", "vali"):
+        lists = dataset.lists(split)
+        labels = label_values(lists, task)
+        keep = np.isfinite(labels) & (labels >= 0)
+        group = np.bincount(np.repeat(np.arange(lists.num_lists), lists.sizes)[keep], minlength=lists.num_lists)
+        parts.append(lightgbm.Dataset(inputs[split][keep], labels[keep], group=group[group > 0],
+                                      categorical_feature=categories, reference=parts[0] if parts else None))
+    settings = {"objective": "lambdarank", "metric": "ndcg", "eval_at": [10], "seed": seed, "deterministic": True,
+                "force_row_wise": True, "num_threads": 1, "verbosity": -1, **TREES}  # fmt: skip
+    model = lightgbm.train(settings, parts[0], ROUNDS, valid_sets=[parts[1]],
+                           callbacks=[lightgbm.early_stopping(STOP_AFTER, verbose=False)])
+    return model.predict(inputs["test"], num_iteration=model.best_iteration)
+
+
+def matrix(lists, schema) -> np.ndarray:
+    """Features as LightGBM takes them: numbers as they are, categories as places in the vocabulary, NaN for others."""
+    parts = []
+    for feature in schema.features:
+        values = lists.columns[feature.name]
+        if isinstance(feature, Category):
+            places = {value: place for place, value in enumerate(feature.vocabulary)}
+            values = np.array([places.get(value, np.nan) for value in values.tolist()])
+        parts.append(np.asarray(values, np.float64).reshape(lists.num_items, -1))
+    return np.concatenate(parts, axis=1)
+
+
+def columns(schema) -> list[tuple[str, bool]]:
+    """Name of each column of the matrix, and whether it is a category."""
+    return [(feature.name, isinstance(feature, Category)) for feature in schema.features
+            for _ in range(1 if isinstance(feature, Category) else int(np.prod(feature.shape)))]
+
+
+def write(folder: Path) -> None:
+    """Markdown, CSV, picture and HTML from run cards."""
+    studies = [study(sweep) for sweep in sweeps(folder)]
+    text = ["# What balancing methods buy", "",
+            "Test metrics, mean ± standard deviation over seeds; + and - significantly better or worse than "
+            f"{TUNED}. delta-m is the mean relative loss against single-task training (below 0 is better); hypervolume "
+            "that of a method's front over the preference grid, which takes one training for each; seconds are of one "
+            "training step beside other runs on the same machine, of one for each task where every task has a model of "
+            "its own; trainings are per seed, for the metrics of the row.", "", "![delta-m](compare.png)"]
+    rows = []
+    for found in studies:
+        shown = table(found)
+        rows += [{"data": found.name, **row} for row in numbers(found)]
+        lines = conclusions(found)
+        text += ["", f"## {found.name}", "", markdown(shown), *(f"- {line}" for line in lines)]
+        print(f"\n{found.name}\n" + "\n".join(lines))
+    (folder / "compare.md").write_text("\n".join(text) + "\n", encoding="utf-8")
+    with (folder / "compare.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), restval="")
+        writer.writeheader()
+        writer.writerows(rows)
+    picture(studies).savefig(folder / "compare.png", dpi=130)
+    print(f"\n{folder / 'compare.md'}\n{folder / 'compare.csv'}\n{folder / 'compare.png'}\n"
+          f"{write_report(folder, studies)}")
+
+
+def table(found) -> list[dict[str, str]]:
+    """A row per ranker, for reading."""
+    marks = {(c.ours, c.task): c.mark for c in found.comparisons.get(TUNED, ())}
+    rows = []
+    for ranker in found.rankers:
+        row = {"ranker": ranker.name}
+        for task, scores in found.rankers[0].results.items():
+            metric = next(iter(scores))
+            row[f"{task} {metric}"] = (f"{ranker.results[task][metric]['value']:.4f} ± {ranker.spread[task]:.4f} "
+                                       f"{marks.get((ranker.name, task), '')}").rstrip()
+        row["delta-m %"] = f"{ranker.change[0]:+.2f} ± {ranker.change[1]:.2f}" if ranker.change else ""
+        row["hypervolume"] = f"{ranker.volume[0]:.3g} ± {ranker.volume[1]:.1g}" if ranker.volume else ""
+        row["s a step"] = f"{ranker.step_s:.4f}" if ranker.step_s else ""
+        rows.append({**row, "trainings": str(ranker.trainings), "seeds": str(ranker.seeds)})
+    return rows
+
+
+def numbers(found) -> list[dict[str, str | float]]:
+    """The same with all digits."""
+    rows = []
+    for ranker in found.rankers:
+        row: dict[str, str | float] = {"ranker": ranker.name, "seeds": ranker.seeds, "trainings": ranker.trainings,
+                                       "seconds_a_step": ranker.step_s or ""}
+        for name, pair in (("delta_m", ranker.change), ("hypervolume", ranker.volume)):
+            row[name], row[f"{name}_std"] = pair or ("", "")
+        for task, scores in ranker.results.items():
+            metric = next(iter(scores))
+            row[f"{task} {metric}"], row[f"{task} {metric} std"] = scores[metric]["value"], ranker.spread[task]
+        rows.append(row)
+    return rows
+
+
+def picture(studies) -> Figure:
+    """delta-m of every ranker, one panel for each data set."""
+    tallest = max(len(found.rankers) for found in studies)
+    figure = Figure(figsize=(4.2 * len(studies), 1.6 + 0.21 * tallest), layout="constrained")
+    FigureCanvasAgg(figure)
+    for i, found in enumerate(studies):
+        axes = figure.add_subplot(1, len(studies), i + 1)
+        known = [ranker for ranker in found.rankers if ranker.change]
+        for place, ranker in enumerate(known):
+            axes.errorbar(ranker.change[0], place, xerr=ranker.change[1], fmt="o", markersize=4, linewidth=1,
+                          color="C0" if ranker.special else "C3")
+            if ranker.name == TUNED:
+                axes.axvline(ranker.change[0], color="C3", linewidth=0.8, linestyle="--")
+        axes.axvline(0, color="0.6", linewidth=0.8)
+        axes.set_yticks(range(len(known)), [ranker.name for ranker in known], fontsize=7)
+        axes.invert_yaxis()
+        axes.set_title(found.name, fontsize=9)
+        axes.set_xlabel("delta-m % (left is better), ± sd over seeds", fontsize=8)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+if __name__ == "__main__":
+    main()
