@@ -24,11 +24,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tfmtl2r import methods
-from tfmtl2r.commands.report import BASELINES, TUNED, conclusions, study, sweeps, write_report
+from tfmtl2r.commands.report import write_report
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.experiment import Experiment, record
 from tfmtl2r.pareto import Sweep, plan, single_tasks
 from tfmtl2r.pareto.runs import load_all, outcome_settings
+from tfmtl2r.pareto.study import BASELINES, TUNED, conclusions, study, sweeps
 from tfmtl2r.pareto.table import markdown
 from tfmtl2r.report.evaluation import evaluate
 from tfmtl2r.report.run_card import RunCard

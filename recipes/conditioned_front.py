@@ -4,9 +4,9 @@
 
 Synthetic MSLR-shaped lists with two goals that conflict, and one ranking for both (a list transformer with one scorer;
 with a tower for each goal there would be little to trade). Trains one conditioned ranker and, for each of 11
-preferences, one ordinary ranker with weighted losses, every one for the same number of epochs; shows the test metrics along the
-preference, the hypervolume of both sets above what a random order reaches, the seconds of training, and a picture. The
-conditioned ranker is exported: its signature ``predict_preferred`` takes the preference with the request.
+preferences, one ordinary ranker with weighted losses, every one for the same number of epochs; shows the test metrics
+along the preference, the hypervolume of both sets above what a random order reaches, the seconds of training, and a
+picture. The conditioned ranker is exported: its signature ``predict_preferred`` takes the preference with the request.
 """
 
 from __future__ import annotations

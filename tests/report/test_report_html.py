@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from tfmtl2r import cli
-from tfmtl2r.commands.report import EQUAL, SINGLE, TUNED, conclusions, study, tuned, verdict
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto import planning
 from tfmtl2r.pareto.runs import load_all
 from tfmtl2r.pareto.significance import Comparison, delta_m
+from tfmtl2r.pareto.study import EQUAL, SINGLE, TUNED, conclusions, study, tuned, verdict
 from tfmtl2r.report.html import Cell, Column, Front, Point, Section, Table, page, write_html
 from tfmtl2r.report.run_card import PER_LIST, RunCard
 

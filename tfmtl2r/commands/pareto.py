@@ -123,7 +123,7 @@ def front_table(found: Any, chosen: int | None = None) -> Any:
         table.add_column(label, justify="right")
     for row in order:
         run = points.runs[row]
-        table.add_row("chosen" if row == chosen else "", run.method, _numbers(run.preference), str(run.seed),
+        table.add_row("chosen" if row == chosen else "", run.method, numbers(run.preference), str(run.seed),
                       *(f"{value:.4f}" for value in points.values[row]))
     return table
 
@@ -151,5 +151,6 @@ def _rays(points: Any) -> list[tuple[float, ...]]:
     return sorted({run.preference for run in points.runs if run.preference and min(run.preference) > 0})
 
 
-def _numbers(values: Sequence[float]) -> str:
+def numbers(values: Sequence[float]) -> str:
+    """Such as ``(0.25, 0.75)``; empty for none."""
     return f"({', '.join(f'{value:.3g}' for value in values)})" if len(values) else ""

@@ -23,8 +23,8 @@ class Train:
         method: see tfmtl2r list methods.
         gradients: "parameters" (exact) or "features" (at the cut, nearly free).
         preference: importance of each task, in order.
-        conditioned: above 0 the ranker reads the preference, and training draws it from a Dirichlet distribution of this
-            concentration: one model for all trade-offs.
+        conditioned: above 0 the ranker reads the preference, and training draws it from a Dirichlet distribution of
+            this concentration: one model for all trade-offs.
         learning_rate: of Adam.
         epochs: at most so many.
         patience: epochs without a better validation blend before stopping; 0 trains all epochs.

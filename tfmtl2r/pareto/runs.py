@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -173,8 +174,7 @@ def same_data(runs: Sequence[Run]) -> None:
     Raises:
         ValueError: naming two runs and the split.
     """
-    first = runs[0]
-    for run in runs[1:]:
+    for first, run in itertools.product(runs[:1], runs[1:]):
         for split, said in first.card.data.items():
             if run.card.data.get(split, {}).get("fingerprint") != said["fingerprint"]:
                 raise ValueError(f"runs {first.card.name!r} and {run.card.name!r} saw different data: their {split} "

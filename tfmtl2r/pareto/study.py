@@ -1,0 +1,252 @@
+"""What a sweep says: equal and tuned weights, special methods and single-task training side by side, and a verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r.experiment import Experiment
+from tfmtl2r.pareto.runs import described, load_all, objectives, same_data
+from tfmtl2r.pareto.significance import (
+    LEVEL,
+    compare,
+    delta_m,
+    mean_results,
+    negative_transfer,
+    single_runs,
+)
+from tfmtl2r.pareto.summary import summarise
+
+BASELINES = "baselines"
+"""Subfolder of a sweep for run cards of rankers that no sweep trains, such as boosted trees."""
+EQUAL, TUNED, SINGLE = "equal weights", "tuned weights", "single-task"
+Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Ranker:
+    """A row of the comparison: one way of training, all seeds.
+
+    Args:
+        name: shown.
+        runs: one per seed; for single-task training one per task and seed.
+        results: test, the mean over seeds.
+        seeds: how many.
+        spread: task -> standard deviation over seeds of its first metric.
+        change: delta-m in percent, mean and standard deviation over seeds; None without single-task runs.
+        volume: hypervolume of its front of preferences, mean and standard deviation over seeds; None without one.
+        trainings: per seed, what it took to get this row.
+        step_s: seconds of a training step; of one step for every task where each has a model of its own.
+        special: a balancing method other than weights on the losses.
+        alone: task -> its single-task runs.
+    """
+
+    name: str
+    runs: Sequence[Any]
+    results: Results
+    seeds: int
+    spread: Mapping[str, float]
+    change: tuple[float, float] | None
+    volume: tuple[float, float] | None
+    trainings: int
+    step_s: float | None
+    special: bool
+    alone: Mapping[str, Sequence[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A sweep and what it amounts to.
+
+    Args:
+        name: of the folder.
+        runs: the sweep's finished ones.
+        rankers: rows of the comparison, best first.
+        comparisons: baseline (``"tuned weights"``, ``"equal weights"``) -> all others against it.
+        transfer: all rankers of several tasks against single-task training.
+        summary: fronts, see :func:`tfmtl2r.pareto.summary.summarise`; None if no run learns all tasks.
+        unfinished: names of planned runs without a result.
+    """
+
+    name: str
+    runs: Sequence[Any]
+    rankers: Sequence[Ranker]
+    comparisons: Mapping[str, Sequence[Any]]
+    transfer: Sequence[Any]
+    summary: Any
+    unfinished: Sequence[str]
+
+
+def sweeps(folder: Path) -> list[Path]:
+    """The folder itself if it holds runs, else its subfolders that do.
+
+    Raises:
+        FileNotFoundError: when neither does.
+    """
+    if list(folder.glob("*/run.json")):
+        return [folder]
+    found = sorted({card.parent.parent for card in folder.glob("*/*/run.json")})
+    if not found:
+        raise FileNotFoundError(f"{folder} holds no finished run, nor do its subfolders; tfmtl2r sweep makes some")
+    return found
+
+
+def study(folder: Path) -> Study:
+    """Reads a sweep and compares what it trained."""
+    runs = load_all(folder)
+    beside = load_all(folder / BASELINES) if (folder / BASELINES).is_dir() else []
+    same_data([*runs, *beside])
+    manifest = folder / "sweep.json"
+    planned = json.loads(manifest.read_text(encoding="utf-8"))["runs"] if manifest.is_file() else []
+    unfinished = sorted({job["name"] for job in planned} - {run.card.name for run in runs})
+    tasks = {task for run in runs for task in run.tasks}
+    summary = summarise(runs) if any(len(run.tasks) > 1 and set(run.tasks) == tasks for run in runs) else None
+    if summary is None:
+        return Study(folder.name, runs, [], {}, [], None, unfinished)
+    found = _rankers(summary, runs, beside)
+    joint = {ranker.name: ranker for ranker in found if len(ranker.runs[0].tasks) > 1}
+    groups = {name: ranker.runs for name, ranker in joint.items()}
+    alone = {name: ranker.alone for name, ranker in joint.items() if ranker.alone}
+    transfer = negative_transfer({name: groups[name] for name in alone}, alone) if alone else []
+    comparisons = {name: compare(groups, name) for name in (TUNED, EQUAL) if name in groups}
+    return Study(folder.name, runs, found, comparisons, transfer, summary, unfinished)
+
+
+def tuned(candidates: Sequence[Any]) -> list[Any]:
+    """For each seed the run with the best validation metrics.
+
+    Best is the largest mean over tasks of the metric relative to its mean over all candidates, negated where small is
+    good. Test results have no say.
+
+    Args:
+        candidates: runs of several preferences and seeds.
+    """
+    found = objectives(candidates, "vali")
+    scale = np.abs(found.values.mean(axis=0))
+    gain = (np.where(found.maximise, 1, -1) * found.values / np.where(scale > 0, scale, 1)).mean(axis=1)
+    best: dict[int, int] = {}
+    for row, run in enumerate(candidates):
+        if run.seed not in best or gain[row] > gain[best[run.seed]]:
+            best[run.seed] = row
+    return [candidates[row] for _, row in sorted(best.items())]
+
+
+def verdict(comparisons: Sequence[Any], baseline: str, special: Sequence[str]) -> list[str]:
+    """In words, which special methods beat a baseline: significantly better on a task and worse on none.
+
+    Args:
+        comparisons: all rankers against it.
+        baseline: its name.
+        special: names of special methods; every other ranker gets a line of its own.
+    """
+    kinds: dict[str, list[str]] = {"beats": [], "mixed": [], "worse": [], "same": []}
+    lines = []
+    for name in dict.fromkeys(c.ours for c in comparisons):
+        better, worse = ([c.task for c in comparisons if c.ours == name and c.mark == mark] for mark in "+-")
+        if name in special:
+            kinds["mixed" if better and worse else "beats" if better else "worse" if worse else "same"].append(name)
+        else:
+            lines.append(f"{name[0].upper()}{name[1:]} against {baseline}: better on {', '.join(better) or 'no task'}, "
+                         f"worse on {', '.join(worse) or 'no task'}.")
+    total = sum(map(len, kinds.values()))
+    if total:
+        head = f"{len(kinds['beats'])} of {total} special methods beat" if kinds["beats"] else "No special method beats"
+        found = [f"{head} {baseline}{': ' if kinds['beats'] else ''}{', '.join(kinds['beats'])}."]
+        for kind, words in (("same", "No clear difference from"), ("worse", "Worse on a task and better on none than"),
+                            ("mixed", "Better on one task and worse on another than")):
+            if kinds[kind]:
+                found.append(f"{words} {baseline}: {', '.join(kinds[kind])}.")
+        lines.insert(0, " ".join(found))
+    return lines
+
+
+def conclusions(found: Study) -> list[str]:
+    """What a sweep says, in words that follow from its comparisons."""
+    lines = []
+    rows = {ranker.name: ranker for ranker in found.rankers}
+    if TUNED in rows:
+        chosen = [" : ".join(f"{p:.2g}" for p in run.preference) for run in rows[TUNED].runs]
+        lines.append(f"Tuned weights: for each seed the best of {rows[TUNED].trainings} preferences by validation "
+                     f"({', '.join(chosen)}), so {rows[TUNED].trainings} trainings; a special method is shown at one "
+                     "preference, one training.")
+    special = [ranker.name for ranker in found.rankers if ranker.special]
+    for baseline, comparisons in found.comparisons.items():
+        lines += verdict([c for c in comparisons if baseline == TUNED or c.ours in special], baseline, special)
+    if found.transfer:
+        lost = {name: [c.task for c in found.transfer if c.ours == name and c.mark == "-"]
+                for name in dict.fromkeys(c.ours for c in found.transfer)}
+        named = [f"{name} ({', '.join(tasks)})" for name, tasks in lost.items() if tasks]
+        lines.append(f"Significantly below single-task training: {'; '.join(named) or 'nobody'}.")
+    tests = [c for comparisons in found.comparisons.values() for c in comparisons]
+    if tests:
+        lists = sorted({min(c.lists for c in tests), max(c.lists for c in tests)})
+        lines.append("Better and worse are meant as significant: paired differences list by list, permutation test, "
+                     "Holm's correction over all comparisons with one baseline, 5 %. The tests ask whether a "
+                     "difference carries over to other lists, given these seeds; they rest on "
+                     f"{' to '.join(map(str, lists))} test lists.")
+        if 2.0 ** (1 - lists[-1]) * max(map(len, found.comparisons.values())) >= LEVEL:
+            lines.append("So few lists cannot show any difference among so many comparisons: that there is none here "
+                         "means nothing.")
+    if found.unfinished:
+        lines.append(f"{len(found.unfinished)} planned runs have no result: {', '.join(found.unfinished)}.")
+    return lines
+
+
+def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[Ranker]:
+    plain = described(Experiment("default").method)
+    found: dict[str, Ranker] = {}
+    alone: dict[str, list[Any]] = {}
+    for name, group in summary.groups.items():
+        preferences: dict[tuple[float, ...], list[Any]] = {}
+        for run in group.runs:
+            preferences.setdefault(run.preference, []).append(run)
+        middle = min(preferences, key=lambda p: max(p, default=0.0) - min(p, default=0.0))
+        even = max(middle, default=0.0) - min(middle, default=0.0) < 1e-6
+        is_plain, several = group.runs[0].method == plain, len(preferences) > 1
+        architecture = name.removeprefix(group.runs[0].method)  # empty where there is but one
+        by_task = single_runs(group.runs, runs)
+        alone = {task: by_task[task] for task in group.runs[0].tasks if task in by_task}
+        if len(alone) == len(group.runs[0].tasks):
+            these = [run for of_task in alone.values() for run in of_task]
+            found[SINGLE + architecture] = _ranker(SINGLE + architecture, these, alone, trainings=len(alone))
+        row = summary.rows[name]
+        volume = (row["hypervolume"], row["hypervolume_std"]) if several else None
+        shown = EQUAL + architecture if is_plain and even else name
+        found[shown] = _ranker(shown, preferences[middle], alone, volume, special=not is_plain)
+        if is_plain and several:
+            shown = TUNED + architecture
+            found[shown] = _ranker(shown, tuned(group.runs), alone, trainings=len(preferences))
+    for name in dict.fromkeys(run.method.split()[0] for run in beside):
+        these = [run for run in beside if run.method.split()[0] == name]
+        found[name] = _ranker(name, these, alone, trainings=len(these[0].tasks))
+    return sorted(found.values(), key=lambda ranker: ranker.change or (0.0, 0.0))
+
+
+def _ranker(
+    name: str, runs: Sequence[Any], alone: Mapping[str, Sequence[Any]], volume: tuple[float, float] | None = None,
+    trainings: int = 1, special: bool = False,
+) -> Ranker:
+    seeds: dict[int, dict[str, Any]] = {}
+    steps: dict[tuple[str, ...], list[float]] = {}
+    for run in runs:
+        seeds.setdefault(run.seed, {}).update(run.card.results["test"])
+        if run.card.step_ms:
+            steps.setdefault(run.tasks, []).append(run.card.step_ms / 1000)
+    results: dict[str, dict[str, Any]] = {}
+    spread = {}
+    for task, row in {task: row for of_seed in seeds.values() for task, row in of_seed.items()}.items():
+        values = {metric: [of[task][metric]["value"] for of in seeds.values() if task in of] for metric in row}
+        results[task] = {metric: {**row[metric], "value": float(np.mean(these))} for metric, these in values.items()}
+        spread[task] = float(np.std(next(iter(values.values()))))
+    changes = []
+    if set(results) <= set(alone):
+        base = {task: mean_results(alone[task])[task] for task in results}
+        changes = [delta_m(of_seed, base) for of_seed in seeds.values()]
+    change = (float(np.mean(changes)), float(np.std(changes))) if changes else None
+    step = sum(float(np.median(times)) for times in steps.values()) if steps else None
+    return Ranker(name, runs, results, len(seeds), spread, change, volume, trainings, step, special, alone)
