@@ -115,3 +115,22 @@ def test_saved_with_the_model(tmp_path, name):
         fit(model, 1)
     for ours, theirs in zip(resumed.get_weights(), straight.get_weights(), strict=True):
         np.testing.assert_allclose(ours, theirs, atol=1e-7)
+
+
+@pytest.mark.parametrize("mode", ["parameters", "features"])
+def test_no_step_reads_a_whole_table(mode):
+    """TensorFlow copies a variable that an optimizer writes row by row whenever somebody reads all of it."""
+    model = trained("adam", mode=mode, epochs=1)
+    (table,) = [v for v in model.trainable_variables if optimizers.is_table(v)]
+    rng = np.random.default_rng(0)
+    batch = ({"x": rng.normal(size=6).astype(np.float32), "brand": rng.integers(1, 5, 6).astype(np.int32)},
+             {name: np.ones(6, np.float32) for name in ("click", "buy")})
+    step = tf.function(model.train_step, autograph=False)
+    graph = step.get_concrete_function(tf.nest.map_structure(tf.constant, batch)).graph
+    slots = [v.value for v in model.optimizer.variables if v.shape == table.shape]
+    assert len(slots) == 2
+    for variable in (table.value, *slots):
+        (inside,) = [placeholder for handle, placeholder in graph.captures if handle is variable.handle]
+        readers = {op.type for op in inside.consumers()}
+        assert "ResourceGather" in readers
+        assert "ReadVariableOp" not in readers

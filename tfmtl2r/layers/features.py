@@ -53,6 +53,18 @@ class Lookup(keras.layers.Layer):
         return features
 
 
+class Table(keras.layers.Embedding):
+    """An embedding of which a step reads the rows that it needs, and nothing else.
+
+    Keras reads the whole variable and gathers from that. Once an optimizer has written single rows, TensorFlow copies
+    a variable for every such reading, so that a step would take time and memory in proportion to the table.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        """The rows of ids, in the compute type."""
+        return tf.cast(tf.gather(self.embeddings.value, inputs), self.compute_dtype)
+
+
 class Encoder(keras.layers.Layer):
     """Looked-up features to one vector per item: dense ones normalised, categories embedded, all concatenated.
 
@@ -74,7 +86,7 @@ class Encoder(keras.layers.Layer):
         self.autocast = False  # numbers must not be rounded to the compute precision before they are normalised
         self.schema = schema
         self.embeddings = {
-            feature.name: keras.layers.Embedding(
+            feature.name: Table(
                 feature.size, feature.width, dtype=self.dtype_policy, name=f"embedding_{feature.name}"
             )
             for feature in schema.categories

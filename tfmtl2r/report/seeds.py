@@ -70,16 +70,22 @@ def seeds_table(
         cells = []
         for task, metric in metrics.items():
             values = by_seed(cards, task, metric)
-            cell = f"{np.mean(list(values.values())):.4f} ± {np.std(list(values.values())):.4f}"
+            spread = np.std(list(values.values())) if len(values) > 1 else float("nan")
+            cell = _with_error(f"{np.mean(list(values.values())):.4f}", spread)
             if baseline is not None and name != baseline:
                 gap, error, _ = paired(values, by_seed(runs[baseline], task, metric))
-                cell += f"\n{gap:+.4f} ± {error:.4f}"
+                cell += "\n" + _with_error(f"{gap:+.4f}", error)
             cells.append(cell)
         steps = [card.step_ms for card in cards if card.step_ms]
         table.add_row(name, *cells, str(len(cards)), f"{np.median(steps):.1f}" if steps else "")
     if baseline is not None:
         table.caption = f"below: difference to {baseline} seed by seed, ± its standard error"
     return table
+
+
+def _with_error(value: str, error: float) -> str:
+    """One seed has no spread."""
+    return value if np.isnan(error) else f"{value} ± {error:.4f}"
 
 
 def write_csv(runs: Mapping[str, Sequence[RunCard]], metrics: Mapping[str, str], path: str | Path) -> Path:
