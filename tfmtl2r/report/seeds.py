@@ -70,7 +70,7 @@ def seeds_table(
         cells = []
         for task, metric in metrics.items():
             values = by_seed(cards, task, metric)
-            spread = np.std(list(values.values())) if len(values) > 1 else float("nan")
+            spread = float(np.std(list(values.values()))) if len(values) > 1 else float("nan")
             cell = _with_error(f"{np.mean(list(values.values())):.4f}", spread)
             if baseline is not None and name != baseline:
                 gap, error, _ = paired(values, by_seed(runs[baseline], task, metric))
