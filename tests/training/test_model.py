@@ -29,8 +29,7 @@ def representatives():
         method = methods.get(name)
         kinds.setdefault((method.needs, method.per_parameter, bool(method.initial_state(2, 2))), name)
     names = sorted({"linear_scalarization", *kinds.values()})
-    # Four kinds always: an objective, a Gram matrix with a state, losses after the step, rows.
-    fast = {"linear_scalarization", "cr_mogm", "famo", "modo"}
+    fast = {"linear_scalarization", "cr_mogm"}  # an objective, and a Gram matrix with a state
     return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
@@ -120,7 +119,7 @@ np.savez(sys.argv[3], **model.predict(x))
 """
 
 
-@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("policy", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
 def test_save_and_load_in_a_new_process(problem, tmp_path, policy):
     keras.mixed_precision.set_global_policy(policy)
     model = ranker(problem, "pcgrad", keras.optimizers.Adam(0.01), architecture={"layer_norm": True})
@@ -227,8 +226,11 @@ class TestPreference:
             ranker(problem, "mgda", preference=[2, 1, 1])
 
 
-@pytest.mark.parametrize("mode", ["parameters", "features"])
-@pytest.mark.parametrize("method", ["linear_scalarization", "mgda"])
+@pytest.mark.parametrize(("method", "mode"), [
+    ("linear_scalarization", "features"), ("mgda", "parameters"),
+    pytest.param("linear_scalarization", "parameters", marks=pytest.mark.slow),
+    pytest.param("mgda", "features", marks=pytest.mark.slow),
+])  # fmt: skip
 def test_telemetry_samples_the_gradients(problem, method, mode):
     model = ranker(problem, method, gradients=mode)
     telemetry = model.watch_gradients(4)
