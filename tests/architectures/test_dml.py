@@ -277,3 +277,11 @@ def test_base_and_ablations_are_flags():
     assert len(made) == 6
     with pytest.raises(SystemExit):
         _options.parse(Train, ["--architecture", "mmoe", "--base", "ple"], "x")
+
+
+def test_groups_of_variables_that_do_not_broadcast():
+    """Experts and gates of other shapes: groups are told apart by what they are, not by the numbers in them."""
+    dml = architectures.get("dml", base={"name": "mmoe", "num_experts": 4, "expert_units": (6,)}, head_units=(4,))
+    dml.connect(("rating", "like"), Schema([Dense("x", shape=(5,))]))
+    listed = [id(v) for group in dml.variable_groups() for v in group.variables]
+    assert sorted(listed) == sorted(id(v) for v in dml.trainable_variables)

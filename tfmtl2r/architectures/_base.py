@@ -15,7 +15,7 @@ from tfmtl2r.layers.items import pack, spread
 from tfmtl2r.schema import Schema
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)  # variables compare element by element
 class Group:
     """Variables and the tasks whose losses reach them.
 
