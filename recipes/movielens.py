@@ -24,12 +24,12 @@ from tfmtl2r.report import trivial_results
 from tfmtl2r.report.seeds import by_seed, seeds_table, variants, write_csv
 from tfmtl2r.report.tables import show
 
-EXPERTS = {"num_experts": 4, "expert_units": [64], "head_units": [32], "dropout": 0.3}
+EXPERTS = {"num_experts": 4, "expert_units": [64], "head_units": [32], "dropout": 0.1}
 ARCHITECTURES = {
-    "shared_bottom": {"units": [64], "head_units": [32], "dropout": 0.3},
+    "shared_bottom": {"units": [64], "head_units": [32], "dropout": 0.1},
     "mmoe": EXPERTS,
-    "ple": {"expert_units": [64], "head_units": [32], "dropout": 0.3},
-    "dml": {"base": {"name": "mmoe", **EXPERTS}, "head_units": [32], "dropout": 0.3},
+    "ple": {"expert_units": [64], "head_units": [32], "dropout": 0.1},
+    "dml": {"base": {"name": "mmoe", **EXPERTS}, "head_units": [32], "dropout": 0.1},
 }
 
 
@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--ids", action="store_true", help="make user and film inputs")
     parser.add_argument("--architectures", nargs="+", default=[*ARCHITECTURES], choices=[*ARCHITECTURES])
     parser.add_argument("--seeds", type=int, default=5, help="how many")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--jobs", type=int, default=0, help="processes at a time; as many as CPUs if 0")
     options = parser.parse_args()
     data = {"name": "movielens", "path": options.data, "protocol": options.protocol, "ids": options.ids,
