@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from tfmtl2r import _lazy
 
 _PUBLIC = {
     "RunCard": "tfmtl2r.report.run_card",
@@ -13,15 +12,4 @@ _PUBLIC = {
     "trivial_results": "tfmtl2r.report.trivial",
 }
 __all__ = [*_PUBLIC]  # noqa: PLE0604
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module 'tfmtl2r.report' has no attribute {name!r}")
-    value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__getattr__, __dir__ = _lazy.names(__name__, _PUBLIC)
