@@ -80,6 +80,19 @@ def test_lists_without_items(converted):
     assert (answer["score"] == np.float32(-1e9)).all()
 
 
+@pytest.mark.parametrize("architecture", ["mmoe", "ple", "dml", "deepmtl2r"])
+def test_lists_without_items_where_tasks_mix_experts(architecture, tmp_path):
+    """ONNX Runtime fuses these products and divides by their number of rows."""
+    schema = Schema([feature for feature in LISTED.features if feature.name in ("price", "brand")])
+    ranker = tfmtl2r.MultiTaskRanker(architecture, TASKS, schema)
+    path = export_onnx(tfmtl2r.export(ranker, tmp_path), tmp_path / "ranker.onnx")
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    for size in ([0, 0], [1, 0]):
+        answer = run(session, {**requests(schema)[0], "list_size": np.int32(size)})
+        assert answer["valid"].sum() == sum(size)
+        assert ((answer["score"] == np.float32(-1e9)) != answer["valid"]).all()
+
+
 def test_hashes_are_refused(exported, tmp_path):
     with pytest.raises(OnnxError, match=r"ONNX has no StringToHashBucketFast \(a hashed category needs a vocabulary"):
         export_onnx(exported.folder, tmp_path / "ranker.onnx")

@@ -105,8 +105,11 @@ def _converted(folder: Path, signature: str) -> tuple[Any, Tables]:
             del owner  # it kept the tables alive
             model = optimizer.optimize_graph(made).make_model(f"tfmtl2r {signature}")
         missing = sorted({node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)})
+        constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         for node in model.graph.node:
-            if node.op_type == "Reshape":  # else ONNX reads a 0 as "take this size from the input"
+            # ONNX reads a 0 as "take this size from the input". tf2onnx writes such zeros itself, but a 0 that is
+            # computed is an empty list.
+            if node.op_type == "Reshape" and 0 not in constants.get(node.input[1], ()):
                 node.attribute.append(onnx.helper.make_attribute("allowzero", 1))
         if missing:
             raise OnnxError(f"ONNX has no {', '.join(missing)}{_advice(missing)}: {folder} cannot become an ONNX file")
@@ -139,7 +142,10 @@ def _tables(frozen: Any, handles: Mapping[str, Any]) -> Tables:
 
 
 def _handlers(tables: Tables) -> dict[str, tuple[Callable[..., None], list[Any]]]:
-    """What tf2onnx lacks or gets wrong: log1p, vocabularies of integers, and a choice that stops a NaN."""
+    """What tf2onnx or ONNX Runtime gets wrong.
+
+    log1p, vocabularies of integers, a choice that stops a NaN, and a request in which no place is real.
+    """
     def log1p(graph: Any, node: Any, name: str, _: Any) -> None:
         # log(u) - ((u - 1) - x) / u with u = 1 + x is accurate near 0, where log(1 + x) has lost the digits of x.
         x, output = node.input[0], node.output[0]
@@ -172,7 +178,30 @@ def _handlers(tables: Tables) -> dict[str, tuple[Callable[..., None], list[Any]]
         # tf2onnx multiplies both sides by 0 and 1 and adds them, and 0 * NaN is NaN.
         node.type = "Where"
 
-    return {"Log1p": (log1p, []), "LookupTableFindV2": (lookup, []), "SelectV2": (choose, [])}
+    def where(graph: Any, node: Any, name: str, _: Any) -> None:
+        # ONNX Runtime divides by the number of rows in its fused products, and a division by zero kills the process.
+        # Where no place is real the first one is computed; the signatures mask what comes of it.
+        from onnx import TensorProto
+
+        mask, output, rank = node.input[0], node.output[0], len(graph.get_shape(node.input[0]))
+        graph.remove_node(name)
+
+        def step(op: str, *inputs: str, **options: Any) -> str:
+            return graph.make_node(op, list(inputs), **options).output[0]
+
+        def constant(suffix: str, value: list[int]) -> str:
+            return graph.make_const(f"{name}_{suffix}", np.array(value, np.int64)).output[0]
+
+        places = step("NonZero", mask)  # [rank, n]
+        real = step("Slice", step("Shape", places), constant("one", [1]), constant("two", [2]))
+        missing = step("Sub", constant("least", [1]), step("Min", real, constant("most", [1])))
+        first = step("ConstantOfShape", step("Concat", constant("rank", [rank]), missing, attr={"axis": 0}))
+        first = step("Cast", first, attr={"to": TensorProto.INT64})
+        places = step("Concat", places, first, attr={"axis": 1})
+        graph.make_node("Transpose", [places], outputs=[output], name=name, shapes=[[-1, rank]],
+                        dtypes=[TensorProto.INT64])
+
+    return {"Log1p": (log1p, []), "LookupTableFindV2": (lookup, []), "SelectV2": (choose, []), "Where": (where, [])}
 
 
 def _compare(content: bytes, loaded: LoadedExport, signature: str, tables: Tables) -> None:
@@ -192,14 +221,14 @@ def _compare(content: bytes, loaded: LoadedExport, signature: str, tables: Table
 
 
 def _requests(definition: Any, tables: Tables) -> Iterator[dict[str, np.ndarray]]:
-    """Requests of several sizes: known and unknown categories, numbers of all magnitudes, missing ones."""
+    """Requests of several sizes: known and unknown categories, numbers of all magnitudes, missing ones, no items."""
     random = np.random.default_rng(0)
     keys: dict[str, list[Any]] = {"string": [b"<unknown>"], "int64": [-7]}
     for known, _ in tables.values():
         keys["int64" if known.dtype.kind == "i" else "string"].extend(known)
     for lists, length in _SHAPES:
         request = {}
-        for name, info in definition.inputs.items():
+        for name, info in sorted(definition.inputs.items()):  # a map of protobuf has another order in each process
             sizes = [dim.size for dim in info.tensor_shape.dim]
             free = iter((lists, length))
             shape = [next(free) if size < 0 else size for size in sizes]
@@ -215,3 +244,5 @@ def _requests(definition: Any, tables: Tables) -> Iterator[dict[str, np.ndarray]
                 values[(-1,) * len(shape)] = np.nan
             request[name] = values
         yield request
+    if LIST_SIZE in request:
+        yield {**request, LIST_SIZE: np.zeros_like(request[LIST_SIZE])}
