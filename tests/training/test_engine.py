@@ -43,6 +43,17 @@ class KeepsGram(GramMethod):
         return tf.ones_like(signals.losses), state
 
 
+class Halves(GramMethod):
+    """The plain sum from the two halves of the batch; remembers their cross products."""
+
+    needs: ClassVar[frozenset] = frozenset({"gram", "second_batch"})
+    seen: ClassVar[list] = []
+
+    def weigh(self, signals, state):
+        self.seen.append(signals.cross)
+        return tf.ones_like(signals.losses), state
+
+
 ARCHITECTURES = {
     "shared_bottom": {"units": (6, 5), "head_units": (4,)},
     "mmoe": {"num_experts": 3, "expert_units": (6, 5), "head_units": (4,)},
@@ -78,7 +89,7 @@ def flat(gradients):
 def run(problem, architecture, method, mode, **batch):
     batch, valid = one_batch(problem, **batch)
     engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), method, mode)
-    step = engine.step(batch, valid, signals(len(problem.tasks)), [{}])
+    step = engine.step(batch, valid, signals(len(problem.tasks)), [{}] * max(1, len(engine.shared_groups)))
     return step, {v.path: tf.convert_to_tensor(g).numpy() for g, v in step.gradients}
 
 
@@ -185,17 +196,9 @@ def test_a_scalarisation_weighs_by_its_derivative(problem):
 
 def test_two_halves_of_the_batch(problem, name):
     """The cross products are those of the gradients of even and odd lists; their mean is the gradient of all."""
-    seen = {}
-
-    class Halves(GramMethod):
-        needs = frozenset({"gram", "second_batch"})
-
-        def weigh(self, signals, state):
-            seen.update(gram=signals.gram, cross=signals.cross)
-            return tf.ones_like(signals.losses), state
-
+    method = Halves()
     architecture = connected(problem, name)
-    _, ours = run(problem, architecture, Halves(), "parameters")
+    _, ours = run(problem, architecture, method, "parameters")
     _, plain = run(problem, architecture, methods.get("ls"), "parameters")
     for path, gradient in plain.items():
         np.testing.assert_allclose(ours[path], gradient, atol=1e-6, err_msg=path)
@@ -208,7 +211,20 @@ def test_two_halves_of_the_batch(problem, name):
             values = tf.unstack(engine.losses(batch, scores, valid, Replicas()).local)
         rows.append([flat(tape.gradient(value, [v.value for v in engine.shared_variables])) for value in values])
     first, second = map(np.array, rows)
-    np.testing.assert_allclose(seen["cross"], first @ second.T, rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(method.seen[-1], first @ second.T, rtol=1e-4, atol=1e-7)
+
+
+def test_halves_add_up_to_the_penalty_and_keep_the_order_of_the_batch(problem):
+    architecture = architectures.get("aitm", calibrator=5.0)
+    architecture.connect([task.name for task in problem.tasks], problem.schema)
+    whole, plain = run(problem, architecture, methods.get("ls"), "parameters", rows=slice(0, 7))
+    halves, ours = run(problem, architecture, Halves(), "parameters", rows=slice(0, 7))
+    for path, gradient in plain.items():
+        np.testing.assert_allclose(ours[path], gradient, atol=1e-6, err_msg=path)
+    for task, scores in whole.scores.items():
+        np.testing.assert_allclose(halves.scores[task], scores, atol=1e-6, err_msg=task)
+    for name in ("total", "count", "present"):
+        np.testing.assert_allclose(getattr(halves.losses, name), getattr(whole.losses, name), rtol=1e-6)
 
 
 def test_losses_after_the_update_see_the_same_dropout(problem):

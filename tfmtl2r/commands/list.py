@@ -99,8 +99,8 @@ def cost(method: Any) -> str:
     if "features" in method.modes and "gram" in method.needs:
         parts.append("features: 1 pass")
     if method.needs & {"gram", "rows"}:
-        passes = "2T" if "second_batch" in method.needs else "T"
-        parts.append(f"parameters: {passes} backward passes" + (", [T, P] rows" if "rows" in method.needs else ""))
+        halves = " for each half of the batch" if "second_batch" in method.needs else ""
+        parts.append(f"parameters: T backward passes{halves}" + (", [T, P] rows" if "rows" in method.needs else ""))
     if "losses_after" in method.needs:
         parts.append("one more forward pass")
     return "; ".join(parts) or "a plain step"

@@ -14,16 +14,17 @@ Over replicas each loss is the local sum over lists divided by the global count 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures._base import Architecture
 from tfmtl2r.batch import Batch
-from tfmtl2r.layers.cut import Branch
 from tfmtl2r.linalg import settling
 from tfmtl2r.methods._base import Method, Signals, State
 from tfmtl2r.methods._combine import merge, standing_still, weigh
 from tfmtl2r.training import rows as per_task_rows
+from tfmtl2r.training.heads import Heads, Part, added, forward, joined, penalty_of
 from tfmtl2r.training.objectives import LossValues, TaskLosses
 from tfmtl2r.training.replicas import Replicas
 
@@ -117,8 +118,8 @@ class Engine:
     def gram_at_cut(self, batch: Batch, valid: Any) -> Any:
         """Inner products of the tasks' gradients at the cut: what telemetry samples for scalarisations."""
         replicas = Replicas()
-        heads = self._heads(self.architecture.shared(batch.features, valid, True), batch, valid, replicas)
-        return heads.gram(replicas)
+        _, heads, _, _ = self._passes([Part(batch, valid)], replicas)
+        return heads[0].gram(replicas)
 
     def _scalarised(self, batch: Batch, valid: Any, signals: Signals, states: list[State]) -> Step:
         replicas = Replicas()
@@ -132,41 +133,63 @@ class Engine:
                     weights, state = tf.cast(signals.present, tf.float32), states[0]
                 else:
                     weights, state = weigh(self.method, signals, states[0])
-            objective = tf.reduce_sum(weights * losses.local) + self._penalty(scores, valid, replicas)
+            objective = tf.reduce_sum(weights * losses.local)
+            asked = penalty_of(self.architecture, scores, valid)
+            if asked is not None:
+                objective += tf.math.divide_no_nan(asked[0], replicas.sum(asked[1]))
         gradients = tape.gradient(objective, [v.value for v in keras_variables])
         pairs = _pairs(gradients, keras_variables)
         return Step(scores, losses, pairs, weights, None, [state, *states[1:]], signals, None)
 
     def _balanced(self, batch: Batch, valid: Any, signals: Signals, states: list[State]) -> Step:
         replicas = Replicas()
-        exact = self.mode == "parameters"
-        with tf.GradientTape(persistent=exact) as trunk:
-            cut = self.architecture.shared(batch.features, valid, True)
-        heads = self._heads(cut, batch, valid, replicas)
-        signals = self._seen(signals, heads.losses)
-        if exact:
-            rows, halves = self._rows(trunk, heads, replicas)
-            penalty = [None] * len(self.shared_variables)
-            if heads.penalty is not None:
-                shared = [v.value for v in self.shared_variables]
-                penalty = trunk.gradient(heads.tensors, shared, output_gradients=heads.penalty)
-            del trunk  # a persistent tape keeps every activation alive
-            weights, gram, combined, states = self._decide_groups(rows, halves, signals, states)
+        parts = [Part(batch, valid)]
+        if "second_batch" in self.method.needs:
+            parts = parts[0].halves(tf.shape(batch.labels[self.architecture.tasks[0]])[0], replicas)
+        trunks, heads, scores, losses = self._passes(parts, replicas)
+        signals = self._seen(signals, losses)
+        shared = [v.value for v in self.shared_variables]
+        if self.mode == "parameters":
+            rows = [self._rows(trunk, half, replicas) for trunk, half in zip(trunks, heads, strict=True)]
+            whole, halves = self._whole(rows, heads, losses, replicas)
+            weights, gram, combined, states = self._decide_groups(whole, halves, signals, states)
             # Rows are already sums over replicas; the optimizer will add up the replicas once more.
             combined = [_scaled(g, 1.0 / replicas.count) for g in combined]
-            combined = [_sum(g, p) for g, p in zip(combined, penalty, strict=True)]
+            for trunk, half in zip(trunks, heads, strict=True):
+                if half.penalty is not None:
+                    penalty = trunk.gradient(half.tensors, shared, output_gradients=half.penalty)
+                    combined = [added(g, p) for g, p in zip(combined, penalty, strict=True)]
         else:
-            gram = heads.gram(replicas)
+            gram = tf.add_n([half.gram(replicas) for half in heads])
             signals = dataclasses.replace(signals, gram=gram)
             weights, state = weigh(self.method, signals, states[0])
             states = [state, *states[1:]]
-            shared = [v.value for v in self.shared_variables]
-            cotangents = heads.weighted(weights)
-            if heads.penalty is not None:
-                cotangents = [c + p for c, p in zip(cotangents, heads.penalty, strict=True)]
-            combined = trunk.gradient(heads.tensors, shared, output_gradients=cotangents)
-        gradients = _pairs(combined, self.shared_variables) + _pairs(heads.gradients, self.private_variables)
-        return Step(heads.scores, heads.losses, gradients, weights, gram, states, signals, None)
+            each = [
+                trunk.gradient(half.tensors, shared, output_gradients=half.weighted(weights))
+                for trunk, half in zip(trunks, heads, strict=True)
+            ]
+            combined = [functools.reduce(added, gradients) for gradients in zip(*each, strict=True)]
+        private = [functools.reduce(added, gradients) for gradients in zip(*(h.gradients for h in heads), strict=True)]
+        gradients = _pairs(combined, self.shared_variables) + _pairs(private, self.private_variables)
+        return Step(scores, losses, gradients, weights, gram, states, signals, None)
+
+    def _passes(
+        self, parts: list[Part], replicas: Replicas
+    ) -> tuple[list[Any], list[Heads], dict[str, Any], LossValues]:
+        """Both halves of the model on each part: the shared half recorded, the private half already differentiated."""
+        trunks, runs = [], []
+        for part in parts:
+            with tf.GradientTape(persistent=self.mode == "parameters") as trunk:
+                cut = self.architecture.shared(part.batch.features, part.valid, True)
+            trunks.append(trunk)
+            runs.append(forward(self.architecture, self.losses, cut, part))
+        values, weights = (tf.concat([getattr(run, name) for run in runs], 1) for name in ("values", "weights"))
+        losses = self.losses.reduce(values, weights, replicas)
+        counts = [run.penalty[1] for run in runs if run.penalty is not None]
+        asked = replicas.sum(tf.add_n(counts)) if counts else None
+        heads = [run.backward(losses.count, asked, [v.value for v in self.private_variables]) for run in runs]
+        scores = {task: joined(parts, [run.scores[task] for run in runs]) for task in runs[0].scores}
+        return trunks, heads, scores, losses
 
     def _seen(self, signals: Signals, losses: LossValues) -> Signals:
         """The signals with the losses of the batch; a negative one is an error for methods that take logarithms."""
@@ -176,62 +199,29 @@ class Engine:
             tf.debugging.assert_greater_equal(losses.total, 0.0, message=message)
         return dataclasses.replace(signals, losses=losses.total, present=losses.present)
 
-    def _heads(self, cut: list[Any], batch: Batch, valid: Any, replicas: Replicas) -> _Heads:
-        """Runs heads and losses on per-task copies of the cut and differentiates them, once or once per half."""
-        split = "second_batch" in self.method.needs
-        with tf.GradientTape(persistent=True) as tape:
-            branches = [Branch(tensor, len(self.architecture.tasks), tape.watch) for tensor in cut]
-            scores = self.architecture.heads(branches, valid, True)
-            values, weights = self.losses.per_list(batch, scores, valid)
-            losses = self.losses.reduce(values, weights, replicas)
-            total = tf.reduce_sum(losses.local)
-            parts = _even_and_odd(tf.shape(weights)[1], replicas) if split else ()
-            halves = [self.losses.reduce(values, weights * part, replicas) for part in parts]
-            half_totals = [tf.reduce_sum(half.local) for half in halves]
-            penalty = self._penalty(scores, valid, replicas)
-        branches = [branch for branch in branches if branch.tap is not None]
-        taps = [branch.tap for branch in branches]
-        zero = tf.UnconnectedGradients.ZERO
-        cotangents, private = tape.gradient(
-            total, [taps, [v.value for v in self.private_variables]], unconnected_gradients=zero
-        )
-        half_cotangents = [tape.gradient(half, taps, unconnected_gradients=zero) for half in half_totals]
-        at_cut = None
-        if tf.is_tensor(penalty):
-            of_taps, of_private = tape.gradient(
-                penalty, [taps, [v.value for v in self.private_variables]], unconnected_gradients=zero
-            )
-            at_cut = [b.weighted(c, tf.ones([b.num_tasks])) for b, c in zip(branches, of_taps, strict=True)]
-            private = [_sum(g, p) for g, p in zip(private, of_private, strict=True)]
-        del tape  # a persistent tape keeps every activation alive
-        return _Heads(branches, scores, losses, cotangents, private, halves, half_cotangents, at_cut)
-
-    def _penalty(self, scores: dict[str, Any], valid: Any, replicas: Replicas) -> Any:
-        """This replica's share of what the architecture asks of the scores: a tensor, or 0."""
-        asked = self.architecture.penalty(scores, valid)
-        if asked is None:
-            return 0.0
-        values, weights = asked
-        count = replicas.sum(tf.reduce_sum(weights))
-        return tf.math.divide_no_nan(tf.reduce_sum(values * weights), count)
-
-    def _rows(self, trunk: Any, heads: _Heads, replicas: Replicas) -> tuple[list[Any], tuple[Any, Any] | None]:
-        """Exact rows of all shared variables, and those of the two halves of the batch where the method needs them."""
+    def _rows(self, trunk: Any, heads: Heads, replicas: Replicas) -> list[Any]:
+        """Exact rows of all shared variables, one backward pass per task."""
         shared = [v.value for v in self.shared_variables]
+        per_task = [
+            trunk.gradient(heads.tensors, shared, output_gradients=heads.of_task(task))
+            for task in range(len(self.architecture.tasks))
+        ]
+        rows = per_task_rows.stack(per_task, shared, replicas)
+        return per_task_rows.densified(rows) if self.method.per_parameter else rows
 
-        def backward(cotangents: list[Any]) -> list[Any]:
-            per_task = [
-                trunk.gradient(heads.tensors, shared, output_gradients=heads.of_task(cotangents, task))
-                for task in range(len(self.architecture.tasks))
-            ]
-            rows = per_task_rows.stack(per_task, shared, replicas)
-            return per_task_rows.densified(rows) if self.method.per_parameter else rows
+    def _whole(
+        self, parts: list[list[Any]], heads: list[Heads], losses: LossValues, replicas: Replicas
+    ) -> tuple[list[Any], tuple[list[Any], list[Any]] | None]:
+        """The rows of the whole batch, and those of its two halves where the method wanted them.
 
-        if not heads.halves:
-            return backward(heads.cotangents), None
-        first, second = (backward(cotangents) for cotangents in heads.half_cotangents)
-        share = tf.math.divide_no_nan(heads.halves[0].count, heads.losses.count)
-        return per_task_rows.mean_of_halves(first, second, share), (first, second)
+        Each part's rows are its share of the whole; a half stands for itself, divided by its own count of lists.
+        """
+        if len(parts) == 1:
+            return parts[0], None
+        first, second = per_task_rows.aligned(*parts)
+        whole = per_task_rows.total(first, second)
+        scales = [tf.math.divide_no_nan(losses.count, replicas.sum(half.count)) for half in heads]
+        return whole, (per_task_rows.scaled(first, scales[0]), per_task_rows.scaled(second, scales[1]))
 
     def _decide_groups(
         self, rows: list[Any], halves: tuple[Any, Any] | None, signals: Signals, states: list[State]
@@ -291,8 +281,8 @@ class Engine:
         with tf.GradientTape() as tape:
             penalty = tf.add_n(self.architecture.losses)
         share = 1.0 / Replicas().count
-        added = [_scaled(g, share) for g in tape.gradient(penalty, [v.value for v in variables])]
-        return _pairs([_sum(g, p) for (g, _), p in zip(gradients, added, strict=True)], variables)
+        penalties = [_scaled(g, share) for g in tape.gradient(penalty, [v.value for v in variables])]
+        return _pairs([added(g, p) for (g, _), p in zip(gradients, penalties, strict=True)], variables)
 
 
 def state_shapes(architecture: Architecture, method: Method, mode: str) -> list[int | None]:
@@ -305,52 +295,6 @@ def state_shapes(architecture: Architecture, method: Method, mode: str) -> list[
     if mode == "parameters" and method.needs & {"gram", "rows"} and groups:
         return [sum(v.shape.num_elements() for v in map(tf.convert_to_tensor, group.variables)) for group in groups]
     return [None]
-
-
-@dataclasses.dataclass(frozen=True)
-class _Heads:
-    """The private half after its backward pass: the gradient at every branch's tap, and the plain head gradients.
-
-    ``penalty``: the gradient at every tensor of the cut of what the architecture asks of the scores, if anything.
-    """
-
-    branches: list[Branch]
-    scores: dict[str, Any]
-    losses: LossValues
-    cotangents: list[Any]
-    gradients: list[Any]
-    halves: list[LossValues]
-    half_cotangents: list[list[Any]]
-    penalty: list[Any] | None
-
-    @property
-    def tensors(self) -> list[Any]:
-        return [branch.tensor for branch in self.branches]
-
-    def of_task(self, cotangents: list[Any], task: int) -> list[Any]:
-        return [branch.of_task(c, task) for branch, c in zip(self.branches, cotangents, strict=True)]
-
-    def weighted(self, weights: Any) -> list[Any]:
-        return [branch.weighted(c, weights) for branch, c in zip(self.branches, self.cotangents, strict=True)]
-
-    def gram(self, replicas: Replicas) -> Any:
-        # Each example lives on one replica, so the Gram matrices of the replicas add up.
-        num = self.losses.total.shape[0]
-        total = tf.zeros([num, num])
-        for branch, cotangents in zip(self.branches, self.cotangents, strict=True):
-            total += branch.gram(cotangents)
-        return replicas.sum(total)
-
-
-def _even_and_odd(lists: Any, replicas: Replicas) -> tuple[Any, Any]:
-    """The two halves of the global batch as masks ``[B]``, whichever replica a list is on."""
-    even = tf.cast(tf.equal((tf.range(lists) + replicas.first_index(lists)) % 2, 0), tf.float32)
-    return even, 1.0 - even
-
-
-def _sum(gradient: Any, other: Any) -> Any:
-    """The sum of two gradients, the second of which may be None."""
-    return gradient if other is None else tf.convert_to_tensor(gradient) + tf.convert_to_tensor(other)
 
 
 def _scaled(gradient: Any, factor: float) -> Any:

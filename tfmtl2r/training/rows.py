@@ -106,17 +106,33 @@ def densified(rows: list[DenseRows | SparseRows]) -> list[DenseRows | SparseRows
     return dense
 
 
-def mean_of_halves(first: list[Any], second: list[Any], share: Any) -> list[Any]:
-    """Rows of the whole batch from those of its halves.
+def aligned(first: list[Any], second: list[Any]) -> tuple[list[Any], list[Any]]:
+    """Two sets of rows over the same variables, with the same ids of every embedding table."""
+    pairs = [_same_ids(a, b) if isinstance(a, SparseRows) else (a, b) for a, b in zip(first, second, strict=True)]
+    return [a for a, _ in pairs], [b for _, b in pairs]
 
-    Args:
-        first, second: rows of the two halves.
-        share: ``float32[T]``, the first half's share of each task's lists.
-    """
-    return [
-        dataclasses.replace(a, matrix=share[:, None] * a.matrix + (1.0 - share)[:, None] * b.matrix)
-        for a, b in zip(first, second, strict=True)
-    ]
+
+def _same_ids(first: SparseRows, second: SparseRows) -> tuple[SparseRows, SparseRows]:
+    ids, places = tf.unique(tf.concat([first.ids, second.ids], 0))
+    tasks, width = first.matrix.shape[0], first.shape[-1]
+
+    def over_all(rows: SparseRows, places: Any) -> SparseRows:
+        values = tf.transpose(tf.reshape(rows.matrix, [tasks, -1, width]), [1, 0, 2])
+        spread = tf.math.unsorted_segment_sum(values, places, tf.size(ids))  # [U, T, d]
+        return SparseRows(ids, tf.reshape(tf.transpose(spread, [1, 0, 2]), [tasks, -1]), rows.shape)
+
+    number = tf.size(first.ids)
+    return over_all(first, places[:number]), over_all(second, places[number:])
+
+
+def total(first: list[Any], second: list[Any]) -> list[Any]:
+    """The sums of aligned rows."""
+    return [dataclasses.replace(a, matrix=a.matrix + b.matrix) for a, b in zip(first, second, strict=True)]
+
+
+def scaled(rows: list[Any], factors: Any) -> list[Any]:
+    """Each task's rows times its factor; ``factors`` is ``float32[T]``."""
+    return [dataclasses.replace(row, matrix=row.matrix * factors[:, None]) for row in rows]
 
 
 def cross(first: list[Any], second: list[Any]) -> Any:
