@@ -177,6 +177,11 @@ class Experiment:
             if self.constraints:
                 return fit_constrained(model, train, vali, constraints=self.constraints, **staged).history
             return fit_prioritised(model, train, vali, **staged).history
+        needed = model.method.epochs_needed(len(model.tasks))
+        if self.epochs < needed:
+            raise ValueError(f"{self.name}: {type(model.method).__name__} takes {needed} epochs to come to the last of "
+                             f"{len(model.tasks)} tasks, but epochs is {self.epochs}: some would never be trained; "
+                             "give more epochs, a smaller stage_epochs, or train in stages (staged, --staged)")
         if self.patience:
             callbacks = [*callbacks, keras.callbacks.EarlyStopping(
                 monitor="val_blend", mode="max", patience=self.patience, restore_best_weights=True

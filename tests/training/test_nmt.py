@@ -8,8 +8,10 @@ import pytest
 
 from tfmtl2r import MultiTaskRanker, Task, methods
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.experiment import Experiment
 from tfmtl2r.methods._base import Signals
 from tfmtl2r.methods._combine import weigh
+from tfmtl2r.methods._wrappers import Every
 from tfmtl2r.training.priorities import with_priorities
 
 INF = math.inf
@@ -291,3 +293,15 @@ class TestTaskPriority:
     def test_all_tasks_or_none_have_one(self):
         with pytest.raises(ValueError, match="task 'b' has no priority but others have one"):
             with_priorities(methods.get("nmt"), self.tasks(1, None, 2))
+
+
+def test_too_few_epochs_for_the_last_task_are_refused(tmp_path):
+    nmt = methods.get("nmt")
+    assert [nmt.epochs_needed(tasks) for tasks in (1, 2, 3)] == [1, 3, 5]
+    assert methods.get("nmt", priorities=(1, 1, 2), stage_epochs=3).epochs_needed(3) == 4
+    assert methods.get("nmt", bounds=(0.5, INF)).epochs_needed(2) == 1
+    assert Every("nmt", steps=2).epochs_needed(3) == 5
+    data = {"name": "synthetic_mslr", "num_lists": 8, "num_tasks": 3, "num_features": 4}
+    experiment = Experiment("short", data=data, method="nmt", epochs=4, patience=0, directory=str(tmp_path))
+    with pytest.raises(ValueError, match=r"short: NMT takes 5 epochs to come to the last of 3 tasks, but epochs is 4"):
+        experiment.run(verbose=0)

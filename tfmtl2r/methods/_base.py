@@ -80,6 +80,10 @@ class Method:
         """
         return {}
 
+    def epochs_needed(self, num_tasks: int) -> int:
+        """How many epochs it takes until every task that is to be trained is."""
+        return 1
+
     def learn(self, losses_after: Any, signals: Signals, state: State) -> State:
         """The next state, once the losses ``[T]`` of the same batch after the update are known."""
         raise NotImplementedError

@@ -49,6 +49,10 @@ class Wrapper(Method):
         inner = self.method.initial_state(num_tasks, num_parameters)
         return {_INNER + key: value for key, value in inner.items()}
 
+    def epochs_needed(self, num_tasks: int) -> int:
+        """Those of the inner method."""
+        return self.method.epochs_needed(num_tasks)
+
     def learn(self, losses_after: Any, signals: Signals, state: State) -> State:
         """What the inner method learns from the losses after the update."""
         return self._store(state, self.method.learn(losses_after, signals, self._inner(state)))

@@ -102,6 +102,10 @@ class NMT(Scalarisation):
             raise ValueError(f"nmt: {len(priorities)} priorities for {num_tasks} tasks")
         return np.unique(np.asarray(priorities), return_inverse=True)[1].astype(np.int64)
 
+    def epochs_needed(self, num_tasks: int) -> int:
+        """``stage_epochs`` for each level of priority but the last, and one for that."""
+        return 1 if self.bounds else 1 + self.stage_epochs * int(self.levels(num_tasks).max())
+
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Multipliers of 0, goals and bounds, and each task's sum of losses in the epoch in which it was last seen."""
         if self.bounds and len(self.bounds) != num_tasks:
