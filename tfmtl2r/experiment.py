@@ -21,9 +21,10 @@ from tfmtl2r.report.evaluation import Score, evaluate
 from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard, checked_name, peak_memory_mb
 from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.task import Task
+from tfmtl2r.training.inputs import task_config
 from tfmtl2r.training.model import MultiTaskRanker
-from tfmtl2r.training.model import _task_config as task_config
 from tfmtl2r.training.optimizers import LazyAdam
+from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 
 
@@ -109,7 +110,7 @@ class Experiment:
             LazyAdam(self.learning_rate),
             method=self.method,
             gradients=self.gradients,
-            preference=self.preference or None,
+            preference=self.preference if len(self.preference) else None,
             train_metrics=self.train_metrics,
             seed=self.seed,
             steps_per_execution=self.steps_per_execution,
@@ -182,13 +183,17 @@ class Experiment:
             raise ValueError(f"{self.name}: {type(model.method).__name__} takes {needed} epochs to come to the last of "
                              f"{len(model.tasks)} tasks, but epochs is {self.epochs}: some would never be trained; "
                              "give more epochs, a smaller stage_epochs, or train in stages (staged, --staged)")
-        if self.patience:
-            callbacks = [*callbacks, keras.callbacks.EarlyStopping(
-                monitor="val_blend", mode="max", patience=self.patience, restore_best_weights=True
-            )]
-        return model.fit(
-            train, validation_data=vali, epochs=self.epochs, callbacks=callbacks, verbose=verbose
+        best = keras.callbacks.EarlyStopping(
+            monitor="val_blend", mode="max", patience=self.patience, restore_best_weights=True,
+            start_from_epoch=needed - 1,
+        )
+        history = model.fit(
+            train, validation_data=vali, epochs=self.epochs, verbose=verbose,
+            callbacks=[*callbacks, best] if self.patience else callbacks,
         ).history
+        if self.patience:
+            history["kept"] = [float(epoch == best.best_epoch) for epoch in range(len(history["loss"]))]
+        return history
 
     def _make_room(self) -> None:
         """Removes what an earlier run of this name left, and nothing else."""
@@ -209,6 +214,10 @@ class Experiment:
                 config[field] = registry.describe(config[field])
         config["tasks"] = [task if isinstance(task, str) else task_config(task) for task in self.tasks]
         config["preference"] = list(self.preference)
+        config["constraints"] = {
+            task: dataclasses.asdict(bound) if isinstance(bound, Constraint) else bound
+            for task, bound in self.constraints.items()
+        }
         return config
 
 

@@ -43,9 +43,12 @@ def test_requests_that_are_no_preference_get_the_default():
     np.testing.assert_allclose(found, [[0.25, 0.75], [0, 1], *[[0.4, 0.6]] * 5], atol=1e-6)
 
 
+TWO_GRADIENTS = {"name": "sdmgrad", "solve": "stochastic"}
+
+
 @pytest.mark.parametrize(("method", "mode"), [
-    ("mgda", "parameters"), *(pytest.param(*case, marks=pytest.mark.slow) for case in [
-        ("linear_scalarization", "parameters"), ("famo", "parameters"), ("mgda", "features"), ("cosmos", "parameters"),
+    ("upgrad", "parameters"), (TWO_GRADIENTS, "parameters"), *(pytest.param(*case, marks=pytest.mark.slow) for case in [
+        ("linear_scalarization", "parameters"), ("upgrad", "features"), ("cosmos", "parameters"),
     ]),
 ])  # fmt: skip
 def test_trains_in_every_mode(batch, method, mode):
@@ -53,6 +56,40 @@ def test_trains_in_every_mode(batch, method, mode):
     data = tf.data.Dataset.from_tensors(batch).repeat(20)
     history = model.fit(data, epochs=4, verbose=0).history
     assert history["loss"][-1] < history["loss"][0]
+
+
+def test_a_method_without_preference_cannot_teach_one():
+    with pytest.raises(ValueError, match="learns what the preference means from the method, but MGDA has"):
+        ranker(method="mgda")
+
+
+def test_the_preference_is_that_of_the_last_compile_and_of_the_weights(batch, tmp_path):
+    x, y = batch
+    model = ranker(preference=[0.2, 0.8])
+    model.fit(tf.data.Dataset.from_tensors((x, y)).repeat(10), epochs=1, verbose=0)
+    before = model.scores(x)["a"].numpy()
+    model.save_weights(tmp_path / "first.weights.h5")
+    model.compile(keras.optimizers.Adam(0.01), preference=[0.9, 0.1])
+    np.testing.assert_allclose(model.scores(x)["a"], model(x)["a"], atol=1e-6)
+    assert np.abs(model.scores(x)["a"] - before).max() > 1e-4
+    other = ranker(preference=[0.9, 0.1])
+    other.prepare((x, y))
+    other.load_weights(tmp_path / "first.weights.h5")
+    np.testing.assert_allclose(other.scores(x)["a"], before, atol=1e-6)
+    np.testing.assert_allclose(other.get_compile_config()["preference"], [0.2, 0.8], rtol=1e-6)
+    predicted = other.predict(x)["a"][0]
+    first = tf.data.Dataset.from_tensors(tf.nest.map_structure(lambda values: values[:1], (x, y)))
+    mse = other.evaluate(first, verbose=0, return_dict=True)["a_mse"]
+    assert mse == pytest.approx(np.mean((predicted - y["a"][0]) ** 2), rel=1e-5)
+
+
+def test_a_preference_before_compile_is_an_error():
+    model = MultiTaskRanker(SMALL, TASKS, conditioned=1.0)
+    with pytest.raises(ValueError, match="compile the ranker first"):
+        model.set_preference([1, 1])
+    model.compile()
+    model.set_preference([1, 3])
+    np.testing.assert_allclose(model.preference, [0.25, 0.75])
 
 
 def test_the_preference_changes_the_scores_and_the_default_is_the_compiled_one(batch):

@@ -305,3 +305,26 @@ def test_too_few_epochs_for_the_last_task_are_refused(tmp_path):
     experiment = Experiment("short", data=data, method="nmt", epochs=4, patience=0, directory=str(tmp_path))
     with pytest.raises(ValueError, match=r"short: NMT takes 5 epochs to come to the last of 3 tasks, but epochs is 4"):
         experiment.run(verbose=0)
+
+
+def test_what_a_task_reached_is_its_mean_over_lists():
+    method = methods.get("nmt", stage_epochs=1, tolerance=0.0)
+    state = method.initial_state(2)
+    for epoch, loss, lists in ((0, 1.0, 64.0), (0, 9.0, 1.0), (1, 1.0, 64.0)):
+        seen = Signals(
+            losses=tf.constant([loss, loss]), preference=tf.constant([0.5, 0.5]), present=tf.constant([True, True]),
+            count=tf.constant([lists, lists]), epoch=tf.constant(epoch, tf.int64),
+        )
+        _, state = weigh(method, seen, state)
+    np.testing.assert_allclose(state["bounds"], [(64 + 9) / 65, INF], rtol=1e-6)
+
+
+def test_early_stopping_waits_for_the_last_task(tmp_path):
+    data = {"name": "synthetic_mslr", "num_lists": 8, "num_tasks": 2, "num_features": 4, "max_length": 6}
+    experiment = Experiment("patient", data=data, method="nmt", epochs=8, patience=1, directory=str(tmp_path),
+                            architecture={"name": "shared_bottom", "units": [4], "head_units": []}, telemetry_every=0)
+    model, card = experiment.run(verbose=0)
+    kept = np.flatnonzero(card.history["kept"])
+    assert len(kept) == 1
+    assert kept[0] >= 2  # the third epoch is the first in which the second task is the goal
+    assert model.method_state.read()[0]["goals"].numpy().tolist() == [0.0, 1.0]

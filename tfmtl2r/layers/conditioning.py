@@ -15,7 +15,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.layers.items import pack
 from tfmtl2r.layers.mlp import StackedDense
 
-_rows: contextvars.ContextVar[Any] = contextvars.ContextVar("tfmtl2r_preference_rows", default=None)
+_current: contextvars.ContextVar[tuple[Any, Any]] = contextvars.ContextVar("tfmtl2r_preference", default=(None, None))
 
 
 @contextlib.contextmanager
@@ -26,14 +26,27 @@ def scope(preference: Any, valid: Any) -> Iterator[None]:
         preference: ``float32[B, T]``, one per list (or plain row); None where the ranker reads none.
         valid: ``bool[B, L]``, or None for plain rows.
     """
-    rows = preference
+    packed = preference
     if preference is not None and valid is not None:
-        rows = pack({"preference": preference}, valid, ["preference"])["preference"]
-    token = _rows.set(rows)
+        packed = pack({"preference": preference}, valid, ["preference"])["preference"]
+    token = _current.set((preference, packed))
     try:
         yield
     finally:
-        _rows.reset(token)
+        _current.reset(token)
+
+
+def narrowed(places: Any, valid: Any) -> contextlib.AbstractContextManager[None]:
+    """Inside a scope, the one of some of its lists.
+
+    Args:
+        places: which lists (or plain rows), ``int[B']``; None for all.
+        valid: ``bool[B', L]``, or None for plain rows.
+    """
+    preference, _ = _current.get()
+    if preference is None or places is None:
+        return contextlib.nullcontext()
+    return scope(tf.gather(preference, places), valid)
 
 
 def rows() -> Any:
@@ -42,7 +55,7 @@ def rows() -> Any:
     Raises:
         RuntimeError: outside a scope.
     """
-    found = _rows.get()
+    _, found = _current.get()
     if found is None:
         raise RuntimeError("a conditioned architecture needs a preference: call the ranker, not its architecture, or "
                            "open conditioning.scope(preference, valid) around it")

@@ -30,6 +30,7 @@ class Signals:
         preference: ``float32[T]``, importance of each task, >= 0, sum 1.
         present: ``bool[T]``, False for a task without a single usable label in the batch.
         gram: ``float32[T, T]``, inner products of the task gradients, for methods that need it.
+        count: ``float32[T]``, weight of the lists that the losses are means over; 1 where nobody says.
         cross: ``float32[T, T]``, inner products ``<g_i, h_j>`` of the gradients of two independent halves of the batch,
             for methods that need a second batch.
         step: ``int64``, training steps done so far.
@@ -42,6 +43,7 @@ class Signals:
     present: Any
     gram: Any = None
     cross: Any = None
+    count: Any = 1.0
     step: Any = 0
     epoch: Any = 0
     seed: Any = (0, 0)
@@ -136,3 +138,16 @@ def importance(signals: Signals) -> Any:
     weights = signals.preference * tf.cast(signals.present, signals.preference.dtype)
     total = tf.reduce_sum(weights)
     return tf.math.divide_no_nan(weights * count_present(signals, weights.dtype), total)
+
+
+def check_mode(method: Method, gradients: str) -> None:
+    """Refuses a mode of taking gradients that does not exist, or that a method cannot work with.
+
+    Raises:
+        ValueError: then.
+    """
+    if gradients not in MODES:
+        raise ValueError(f"gradients must be one of {', '.join(map(repr, MODES))}, not {gradients!r}")
+    if gradients not in method.modes and method.needs & {"gram", "rows"}:
+        raise ValueError(f"{type(method).__name__} cannot run with gradients={gradients!r}, only with "
+                         f"{' or '.join(map(repr, method.modes))}")

@@ -34,8 +34,8 @@ class NMT(Scalarisation):
 
     Dividing by ``1 + sum hat`` (the re-scaling) keeps the step bounded however large a multiplier grows. Tasks of lower
     priority than the goals weigh nothing. The goals move on by themselves: the first level of priority trains for
-    ``stage_epochs`` epochs; what its tasks reached, their mean training loss over the last of these, becomes their
-    bound, ``mean + tolerance |mean|``, and the next level is the goal; the last level trains until the end.
+    ``stage_epochs`` epochs; what its tasks reached, their mean training loss over the lists of the last of these,
+    becomes their bound, ``mean + tolerance |mean|``, and the next level is the goal; the last one trains until the end.
     ``tfmtl2r.training.staged`` does the same with exact losses, early stopping and the best feasible checkpoint.
     With ``bounds`` there are no stages: bounded tasks are constraints, the others goals.
 
@@ -146,12 +146,13 @@ class NMT(Scalarisation):
         fresh = signals.epoch > state["epoch"]  # a task's first step in an epoch: its sum is that of the one before
         sums, counts, bounds = (tf.cast(state[key], losses.dtype) for key in ("sums", "counts", "bounds"))
         reached = tf.math.divide_no_nan(sums, counts)
+        count = tf.cast(signals.count, losses.dtype)  # of lists: a small last batch counts for little
         over = fresh & (levels < stage) & (counts > 0) & ~tf.math.is_finite(bounds)
         return {
             **state,
             "goals": tf.cast(levels == stage, losses.dtype),
             "bounds": tf.where(over, reached + self.tolerance * tf.abs(reached), bounds),
-            "sums": tf.where(fresh, tf.zeros_like(sums), sums) + losses,
-            "counts": tf.where(fresh, tf.zeros_like(counts), counts) + 1.0,
+            "sums": tf.where(fresh, tf.zeros_like(sums), sums) + count * losses,
+            "counts": tf.where(fresh, tf.zeros_like(counts), counts) + count,
             "epoch": tf.fill(fresh.shape, signals.epoch),
         }

@@ -20,6 +20,7 @@ from typing import Any
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures._base import Architecture
 from tfmtl2r.batch import Batch
+from tfmtl2r.layers import conditioning
 from tfmtl2r.linalg import settling
 from tfmtl2r.methods._base import Method, Signals, State
 from tfmtl2r.methods._combine import merge, standing_still, weigh
@@ -179,10 +180,11 @@ class Engine:
         """Both halves of the model on each part: the shared half recorded, the private half already differentiated."""
         trunks, runs = [], []
         for part in parts:
-            with tf.GradientTape(persistent=self.mode == "parameters") as trunk:
-                cut = self.architecture.shared(part.batch.features, part.valid, True)
+            with conditioning.narrowed(part.places, part.valid):
+                with tf.GradientTape(persistent=self.mode == "parameters") as trunk:
+                    cut = self.architecture.shared(part.batch.features, part.valid, True)
+                runs.append(forward(self.architecture, self.losses, cut, part))
             trunks.append(trunk)
-            runs.append(forward(self.architecture, self.losses, cut, part))
         values, weights = (tf.concat([getattr(run, name) for run in runs], 1) for name in ("values", "weights"))
         losses = self.losses.reduce(values, weights, replicas)
         counts = [run.penalty[1] for run in runs if run.penalty is not None]
@@ -197,7 +199,7 @@ class Engine:
             tasks = ", ".join(self.architecture.tasks)
             message = f"{type(self.method).__name__} needs losses >= 0, but one of the tasks {tasks} has a negative one"
             tf.debugging.assert_greater_equal(losses.total, 0.0, message=message)
-        return dataclasses.replace(signals, losses=losses.total, present=losses.present)
+        return dataclasses.replace(signals, losses=losses.total, count=losses.count, present=losses.present)
 
     def _rows(self, trunk: Any, heads: Heads, replicas: Replicas) -> list[Any]:
         """Exact rows of all shared variables, one backward pass per task."""

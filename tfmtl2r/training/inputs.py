@@ -6,9 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from tfmtl2r import losses, metrics
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.schema import Dense, Schema
+from tfmtl2r.task import Task
 
 
 def specs(schema: Schema, lists: bool, preference: int | None = None) -> dict[str, Any]:
@@ -44,3 +46,13 @@ def plain_schema(features: Mapping[str, Any]) -> Schema:
         context = lists and len(shape) == 1
         made.append(Dense(name, shape=shape[1 if context or not lists else 2:], context=context, clip=math.inf))
     return Schema(made)
+
+
+def task_config(task: Task) -> dict[str, Any]:
+    """A task as plain data: ``Task(**config)`` is the same one."""
+    config = dict(vars(task))
+    if task.loss is not None and not isinstance(task.loss, (str, Mapping)):
+        config["loss"] = losses.registry.describe(task.loss)
+    if task.metrics is not None:
+        config["metrics"] = [m if isinstance(m, (str, Mapping)) else metrics.registry.describe(m) for m in task.metrics]
+    return config

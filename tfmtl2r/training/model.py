@@ -6,17 +6,19 @@ import contextlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from tfmtl2r import architectures, methods
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch, unpack
 from tfmtl2r.layers import conditioning, randomness
-from tfmtl2r.methods._base import MODES, Signals
+from tfmtl2r.methods._base import Signals, check_mode
 from tfmtl2r.ranking import valid_mask
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
 from tfmtl2r.training import optimizers
 from tfmtl2r.training.engine import Engine, state_shapes
-from tfmtl2r.training.inputs import plain_schema, specs
+from tfmtl2r.training.inputs import plain_schema, specs, task_config
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.preference import checked_preference, drawn, normalised, preference_of
@@ -88,8 +90,14 @@ class MultiTaskRanker(keras.Model):
         """
         batch = unpack(inputs)
         valid = self.valid(batch)
-        with self.preferring(batch, valid, self._preference):
+        with self.preferring(batch, valid, self.preference):
             return self.architecture(batch.features, valid=valid, training=training)
+
+    @property
+    def preference(self) -> Any:
+        """``float32[T]``: importance of each task, sum 1; what a conditioned ranker reads where a batch has none."""
+        state = getattr(self, "method_state", None)
+        return self._preference if state is None else state.preference.value
 
     def preferring(self, batch: Batch, valid: Any, default: Any) -> Any:
         """Around a forward pass: the preference that a conditioned ranker reads."""
@@ -131,11 +139,7 @@ class MultiTaskRanker(keras.Model):
             ValueError: for a mode that the method cannot run in, or a preference with a method that has none.
         """
         method = with_priorities(methods.get(method), self.tasks)
-        if gradients not in MODES:
-            raise ValueError(f"gradients must be one of {', '.join(map(repr, MODES))}, not {gradients!r}")
-        if gradients not in method.modes and method.needs & {"gram", "rows"}:
-            raise ValueError(f"{type(method).__name__} cannot run with gradients={gradients!r}, only with "
-                             f"{' or '.join(map(repr, method.modes))}")
+        check_mode(method, gradients)
         keras_options.setdefault("jit_compile", False)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1 and keras_options.get("steps_per_execution", 1) != 1:
@@ -145,7 +149,7 @@ class MultiTaskRanker(keras.Model):
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
             raise ValueError("mixed_float16 scales the loss, which balancing methods would see; use mixed_bfloat16")
         weights = [task.weight for task in self.tasks] if preference is None else preference
-        values = checked_preference(weights, self.tasks, method)
+        values = checked_preference(weights, self.tasks, method, self.conditioned is not None)
         self.method = method
         self.gradient_mode = gradients
         self.train_metrics = train_metrics
@@ -155,6 +159,7 @@ class MultiTaskRanker(keras.Model):
         self._make_method_state()
         self._engine = None
         self._trackers = None
+        self._forward.clear()  # graphs of a conditioned ranker read the preference of the state that was
         self._retrace()
 
     def _make_method_state(self) -> None:
@@ -187,10 +192,15 @@ class MultiTaskRanker(keras.Model):
 
         Args:
             preference: importance of each task, >= 0, normalised to sum 1.
+
+        Raises:
+            ValueError: before ``compile``, or for a preference that the method cannot use.
         """
+        if not self.compiled:
+            raise ValueError("compile the ranker first: whether a preference makes sense depends on the method")
         self._preference = checked_preference(preference, self.tasks, self.method)
-        self.method_state.preference.assign(self._preference)
-        self._forward.clear()  # a conditioned ranker's graph holds the default
+        if self.features is not None:
+            self.method_state.preference.assign(self._preference)
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; returns the running losses and metrics."""
@@ -208,14 +218,14 @@ class MultiTaskRanker(keras.Model):
         )
         valid = self.valid(batch)
         with self.preferring(batch, valid, preference):
-            with randomness.scope(replicas.own_seed(seed)):
+            with randomness.scope(replicas.own_seed(seed), seed):
                 step = engine.step(batch, valid, signals, self.method_state.read())
             if self._telemetry is not None:
                 self._telemetry.record(step, iterations, replicas, lambda: engine.gram_at_cut(batch, valid))
             self.optimizer.apply(*map(list, zip(*step.gradients, strict=True)))
             states = step.states
             if "losses_after" in self.method.needs:
-                with randomness.scope(replicas.own_seed(seed)):  # the same dropout as in the step
+                with randomness.scope(replicas.own_seed(seed), seed):  # the same dropout as in the step
                     states = engine.learn(batch, valid, step)
         self.method_state.write(states)
         for key, value in step.routing.items():
@@ -313,7 +323,7 @@ class MultiTaskRanker(keras.Model):
             "name": self.name,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
             "architecture": architectures.registry.describe(self.architecture),
-            "tasks": [_task_config(task) for task in self.tasks],
+            "tasks": [task_config(task) for task in self.tasks],
             "features": self.features.get_config() if self.features is not None else None,
             "lists": self.lists,
             "conditioned": self.conditioned,
@@ -342,7 +352,7 @@ class MultiTaskRanker(keras.Model):
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
             "method": methods.registry.describe(self.method),
             "gradients": self.gradient_mode,
-            "preference": self._preference.tolist(),
+            "preference": np.asarray(self.preference, np.float64).tolist(),
             "train_metrics": self.train_metrics,
             "seed": self.seed,
             **self._options,
@@ -376,7 +386,7 @@ class MultiTaskRanker(keras.Model):
 
     def _engine_for(self, lists: bool) -> Engine:
         if self._engine is None:
-            losses = TaskLosses(self.tasks, lists, self.architecture.small_heads)
+            losses = TaskLosses(self.tasks, lists, self.architecture.small_heads, self.architecture.needs_probabilities)
             self._engine = Engine(self.architecture, losses, self.method, self.gradient_mode)
         return self._engine
 
@@ -386,14 +396,3 @@ class MultiTaskRanker(keras.Model):
             self._trackers = Trackers(self.tasks, lists)
             self._engine = None
         return self._trackers
-
-
-def _task_config(task: Task) -> dict[str, Any]:
-    from tfmtl2r import losses, metrics
-
-    config = dict(vars(task))
-    if task.loss is not None and not isinstance(task.loss, (str, Mapping)):
-        config["loss"] = losses.registry.describe(task.loss)
-    if task.metrics is not None:
-        config["metrics"] = [m if isinstance(m, (str, Mapping)) else metrics.registry.describe(m) for m in task.metrics]
-    return config

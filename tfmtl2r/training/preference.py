@@ -17,18 +17,25 @@ LEAST = 1e-3
 """Smallest importance of a drawn preference: ratio methods divide by it."""
 
 
-def checked_preference(preference: Any, tasks: Sequence[Task], method: Method) -> np.ndarray:
+def checked_preference(
+    preference: Any, tasks: Sequence[Task], method: Method, conditioned: bool = False
+) -> np.ndarray:
     """A preference normalised to sum 1.
 
     Args:
         preference: importance of each task.
         tasks: of the ranker.
         method: the balancing method.
+        conditioned: whether the ranker reads the preference.
 
     Raises:
-        ValueError: for a wrong length, a number that is not finite or below 0, all zeros, or unequal importance for a
-            method that treats tasks alike.
+        ValueError: for a wrong length, a number that is not finite or below 0, all zeros, or, with a method that treats
+            tasks alike, unequal importance or a conditioned ranker.
     """
+    if conditioned and not method.takes_preference:
+        raise ValueError(f"a conditioned ranker learns what the preference means from the method, but "
+                         f"{type(method).__name__} has no preference; choose one that takes it, such as "
+                         "linear_scalarization or stch")
     values = normalised(preference, tasks)
     names = ", ".join(task.name for task in tasks)
     if method.positive_preference and (values == 0).any():

@@ -45,11 +45,15 @@ class Constraint:
     def read(cls, text: Any) -> Constraint:
         """A constraint from its short form: ``"1%"`` or ``"+0.02"`` above its best, or a number, the bound itself.
 
+        Or from plain data, its fields by name.
+
         Raises:
             ValueError: for anything else.
         """
         if isinstance(text, Constraint):
             return text
+        if isinstance(text, Mapping):
+            return cls(**text)
         short = str(text).strip()
         try:
             value = float(short.removesuffix("%"))
