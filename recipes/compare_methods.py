@@ -6,7 +6,8 @@ Synthetic MSLR-shaped lists and MSLR with 2 and 5 tasks, KuaiRand with 3; everyt
 same number of epochs. Methods that follow a preference are trained with a small grid of them, which gives their
 hypervolume; "tuned weights" is, for each seed, the weighted sum whose preference was best on validation. Writes
 compare.md, compare.csv, compare.png and report.html into runs/NAME from the run cards there. What is finished is not
-run again; --report trains nothing and writes about what there is. --quick is a small look in a minute.
+run again; --report trains nothing and writes about what there is. --quick is a small look in a minute. A smaller
+budget: --methods, --seeds, --epochs, --lists, and --one-preference, which trains a grid for tuned weights alone.
 
 DIR holds mslr/ (MSLR-WEB10K or a slice) and kuairand_pure/; without the latter the bundled excerpt stands in.
 LambdaMART needs pip install 'tfmtl2r[baselines]'.
@@ -29,7 +30,7 @@ from tfmtl2r.data.columns import label_values
 from tfmtl2r.experiment import Experiment, record
 from tfmtl2r.pareto import Sweep, plan, single_tasks
 from tfmtl2r.pareto.runs import load_all, outcome_settings
-from tfmtl2r.pareto.study import BASELINES, TUNED, conclusions, study, sweeps
+from tfmtl2r.pareto.study import BASELINES, TUNED, conclusions, study, sweeps, verdict
 from tfmtl2r.pareto.table import markdown
 from tfmtl2r.report.evaluation import evaluate
 from tfmtl2r.report.run_card import RunCard
@@ -50,6 +51,10 @@ def main() -> None:
     parser.add_argument("--data", nargs="+", help="only these, such as synthetic-2 mslr-5")
     parser.add_argument("--methods", nargs="+", help="all if not given")
     parser.add_argument("--seeds", type=int, help="how many; 5, or 2 with --quick")
+    parser.add_argument("--epochs", type=int, help="of every data set; 15 for lists of documents, 4 for KuaiRand")
+    parser.add_argument("--lists", type=int, help="synthetic training lists; 200, or 32 with --quick")
+    parser.add_argument("--one-preference", action="store_true",
+                        help="special methods at equal importance only: no hypervolume, a third of the trainings")
     parser.add_argument("--jobs", type=int, default=0, help="processes at a time; one for each CPU if 0")
     parser.add_argument("--name", help="of the study below runs; compare, or compare-quick")
     parser.add_argument("--quick", action="store_true", help="one method, 2 seeds, little synthetic data")
@@ -58,6 +63,7 @@ def main() -> None:
     folder = Path("runs") / (options.name or ("compare-quick" if options.quick else "compare"))
     if not options.report:
         known = quick() if options.quick else experiments(Path(options.data_dir))
+        known = {name: reduced(base, options.epochs, options.lists) for name, base in known.items()}
         chosen = options.methods or (["mgda"] if options.quick else methods.names())
         unknown = sorted({*(options.data or [])} - {*known})
         if unknown:
@@ -104,6 +110,12 @@ def quick() -> dict[str, Experiment]:
     )}  # fmt: skip
 
 
+def reduced(base: Experiment, epochs: int | None, lists: int | None) -> Experiment:
+    """With so many epochs, and so many training lists where they are synthetic; None keeps what there is."""
+    data = base.data if lists is None or "num_lists" not in base.data else {**base.data, "num_lists": lists}
+    return dataclasses.replace(base, data=data, epochs=base.epochs if epochs is None else epochs)
+
+
 def synthetic_tasks(count: int) -> tuple[Task, ...]:
     """Graded, with NDCG@10."""
     return tuple(Task(f"task_{t + 1}", f"label_{t + 1}", "graded", metrics=("ndcg@10",)) for t in range(count))
@@ -122,10 +134,12 @@ def preferences(tasks: int, few: bool = False) -> np.ndarray:
 
 def train(base: Experiment, folder: Path, chosen, seeds, options) -> None:
     """Runs what is missing of one data set. What fails is named, in the report too; the rest goes on."""
-    names = [WEIGHTS, *(name for name in chosen if name not in (WEIGHTS, *LEFT_OUT))]
+    special = [name for name in chosen if name not in (WEIGHTS, *LEFT_OUT)]
     grid = preferences(len(base.tasks), options.quick)
+    planned = [*plan(base, [WEIGHTS], grid, seeds),
+               *plan(base, special, grid[:1] if options.one_preference else grid, seeds)]
     with Sweep(folder, options.jobs) as sweep:
-        sweep.run([*single_tasks(base, seeds), *plan(base, names, grid, seeds)])
+        sweep.run([*single_tasks(base, seeds), *planned])
     lambdamart(base, folder / BASELINES, seeds)
 
 
@@ -201,12 +215,13 @@ def write(folder: Path) -> None:
             f"{TUNED}. delta-m is the mean relative loss against single-task training (below 0 is better); hypervolume "
             "that of a method's front over the preference grid, which takes one training for each; seconds are of one "
             "training step beside other runs on the same machine, of one for each task where every task has a model of "
-            "its own; trainings are per seed, for the metrics of the row.", "", "![delta-m](compare.png)"]
+            "its own; trainings are per seed, for the metrics of the row.", "", "![delta-m](compare.png)", "",
+            *(f"- {found.name}: {line}" for found in studies for line in in_short(found))]
     rows = []
     for found in studies:
         shown = table(found)
         rows += [{"data": found.name, **row} for row in numbers(found)]
-        lines = conclusions(found)
+        lines = [*budget(found), *conclusions(found)]
         text += ["", f"## {found.name}", "", markdown(shown), *(f"- {line}" for line in lines)]
         print(f"\n{found.name}\n" + "\n".join(lines))
     (folder / "compare.md").write_text("\n".join(text) + "\n", encoding="utf-8")
@@ -217,6 +232,22 @@ def write(folder: Path) -> None:
     picture(studies).savefig(folder / "compare.png", dpi=130)
     print(f"\n{folder / 'compare.md'}\n{folder / 'compare.csv'}\n{folder / 'compare.png'}\n"
           f"{write_report(folder, studies)}")
+
+
+def in_short(found) -> list[str]:
+    """Which special methods beat tuned weights, if there are any."""
+    special = [ranker.name for ranker in found.rankers if ranker.special]
+    return verdict(found.comparisons.get(TUNED, ()), TUNED, special)[:1] if special else []
+
+
+def budget(found) -> list[str]:
+    """What was trained for how long."""
+    configs = [run.card.config for run in found.runs]
+    epochs = " or ".join(str(number) for number in sorted({config["epochs"] for config in configs}))
+    seeds = len({config["seed"] for config in configs})
+    lists = configs[0]["data"].get("num_lists")
+    return [f"Budget: {len(configs)} trainings; epochs: {epochs}; seeds: {seeds}"
+            f"{f'; synthetic training lists: {lists}' if lists else ''}."]
 
 
 def table(found) -> list[dict[str, str]]:

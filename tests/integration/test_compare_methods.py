@@ -1,5 +1,6 @@
 """The study that compares methods, reduced: it runs, goes on where it was, and its files agree with the run cards."""
 
+import collections
 import csv
 import importlib.util
 import json
@@ -11,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tfmtl2r import methods
+
 ROOT = Path(__file__).parents[2]
 RECIPE = ROOT / "recipes/compare_methods.py"
 
@@ -19,6 +22,79 @@ def run(folder, *arguments):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run([sys.executable, str(RECIPE), "--quick", *arguments], cwd=folder, capture_output=True,
                           text=True, check=False, env=environment)
+
+
+@pytest.fixture
+def recipe():
+    spec = importlib.util.spec_from_file_location("compare_methods", RECIPE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def planned(recipe, tmp_path, monkeypatch):
+    """What a command line would train: data set -> experiments."""
+    for name in ("mslr", "kuairand_pure"):
+        (tmp_path / name).mkdir()
+    found = {}
+
+    class Recorder:
+        def __init__(self, folder, jobs):
+            self.name = folder.name
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def run(self, experiments):
+            found[self.name] = experiments
+
+    def run(*arguments):
+        found.clear()
+        monkeypatch.setattr(sys, "argv", ["compare_methods.py", "--data-dir", str(tmp_path), *arguments])
+        recipe.main()
+        return dict(found)
+
+    monkeypatch.setattr(recipe, "Sweep", Recorder)
+    monkeypatch.setattr(recipe, "lambdamart", lambda base, folder, seeds: found[folder.parent.name].append("trees"))
+    monkeypatch.setattr(recipe, "write", lambda folder: None)
+    return run
+
+
+def counts(experiments):
+    found = collections.Counter("single" if len(e.tasks) == 1 else e.method for e in experiments[:-1])
+    assert experiments[-1] == "trees"
+    return dict(found)
+
+
+def test_one_command_for_all_data_with_every_baseline(planned):
+    found = planned("--methods", "mgda", "stch", "--seeds", "1")
+    assert set(found) == {"synthetic-2", "synthetic-5", "mslr-2", "mslr-5", "kuairand-3"}
+    for name, experiments in found.items():
+        tasks = int(name[-1])
+        grid = 5 if tasks == 2 else tasks + 1
+        assert {len(e.dataset().select(e.tasks)) for e in experiments[:-1]} == {1, tasks}
+        assert counts(experiments) == {"single": tasks, "linear_scalarization": grid, "mgda": 1, "stch": grid}
+        assert {e.epochs for e in experiments[:-1]} == {4 if tasks == 3 else 15}
+    for experiments in planned("--seeds", "1", "--data", "synthetic-2").values():
+        assert {e.method for e in experiments[:-1]} == {*methods.names()} - {"stl"}
+
+
+def test_the_budget_can_be_reduced(planned):
+    small = ["--methods", "mgda", "stch", "--seeds", "2", "--epochs", "3", "--lists", "8", "--one-preference"]
+    found = planned("--data", "synthetic-5", "mslr-2", *small)
+    assert counts(found["synthetic-5"]) == {"single": 10, "linear_scalarization": 12, "mgda": 2, "stch": 2}
+    assert counts(found["mslr-2"]) == {"single": 4, "linear_scalarization": 10, "mgda": 2, "stch": 2}
+    assert {e.epochs for experiments in found.values() for e in experiments[:-1]} == {3}
+    assert {e.data["num_lists"] for e in found["synthetic-5"][:-1]} == {8}
+    assert "num_lists" not in found["mslr-2"][0].data
+    with pytest.raises(ValueError, match="epochs must be at least 1, not 0"):
+        planned("--data", "mslr-2", "--epochs", "0")
+    with pytest.raises(SystemExit, match="no data for mslr-3; there are synthetic-2"):
+        planned("--data", "mslr-3")
 
 
 @pytest.mark.slow
@@ -42,6 +118,8 @@ def test_reduced_study(tmp_path):
     assert float(rows["mgda"]["seconds_a_step"]) > 0
     text = (folder / "compare.md").read_text()
     assert ("No special method beats tuned weights" in text) != ("special methods beat tuned weights: mgda" in text)
+    assert text.count("- synthetic-2: ") == 1, "the verdict stands in front, too"
+    assert "- Budget: 12 trainings; epochs: 3; seeds: 2; synthetic training lists: 32." in text
     assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
     head, *table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
     for cells in table[1:]:  # their tasks are not in the order of the alphabet

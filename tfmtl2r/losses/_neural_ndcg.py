@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
-from tfmtl2r.losses import _neural_sort
+from tfmtl2r.losses import _neural_sort, _pairs
 from tfmtl2r.losses._base import Loss, list_weight, ndcg_gains, positive
 
 CLOSE = 1e-6
+LOG_OFFSET = 1e-10
 
 
 @dataclasses.dataclass(frozen=True)
 class NeuralSorted(Loss):
     """``1 - NDCG@k`` with a soft permutation of the scores that is doubly stochastic.
 
+    The stochastic form is the mean over S copies of the scores with Gumbel noise, ``s + beta g``: as many orders drawn
+    from the Plackett-Luce model of ``s / beta``, each sorted softly. As many copies as fit into a bounded number of
+    pairs are sorted at once, the others after them, and the gradient is summed along with the value: memory does not
+    grow with S but for the noise itself, ``[S, B, L]``.
+
     Args:
-        temperature: of NeuralSort; divides the scores.
+        temperature: of NeuralSort; divides the scores, noise included.
         k: the cutoff; None for whole lists.
         gain: ``"exp2"`` for ``2^y - 1``, or ``"linear"``.
         iterations: of Sinkhorn's scaling at most; it stops earlier where all sums are within 1e-6 of 1.
+        samples: S; 0 for the scores as they are.
+        beta: scale of the noise.
+        log_scores: noise is added to ``log(s - min s + 1e-10)``, as the authors' code does, rather than to the scores.
+            Its gradient is unbounded near the lowest score of the list.
 
     Raises:
-        ValueError: for an unknown gain, or a number that is not above 0.
+        ValueError: for an unknown gain, a number that is not above 0 (``samples`` and ``beta``: below 0), or
+            ``log_scores`` without samples.
 
     Class attributes:
         transposed: scales the transposed matrix.
@@ -35,12 +47,26 @@ class NeuralSorted(Loss):
     k: int | None = None
     gain: str = "exp2"
     iterations: int = 50
+    samples: int = 0
+    beta: float = 0.1
+    log_scores: bool = False
 
     def __post_init__(self) -> None:
+        name = type(self).__name__
         positive(self, "temperature", "k", "iterations")
         if self.gain not in ranking.GAINS:
             known = ", ".join(ranking.GAINS)
-            raise ValueError(f"{type(self).__name__}: gain must be one of {known}, not {self.gain!r}")
+            raise ValueError(f"{name}: gain must be one of {known}, not {self.gain!r}")
+        for option in ("samples", "beta"):
+            if not getattr(self, option) >= 0:
+                raise ValueError(f"{name}: {option} must be at least 0, not {getattr(self, option)!r}")
+        if self.log_scores and not self.samples:
+            raise ValueError(f"{name}: log_scores has no effect without noise; give samples, such as 32")
+
+    @property
+    def needs_seed(self) -> bool:  # type: ignore[override]
+        """Only the stochastic form draws."""
+        return self.samples > 0
 
     def exponential_gain(self) -> bool:
         return self.gain == "exp2"
@@ -51,6 +77,46 @@ class NeuralSorted(Loss):
         if self.k is not None:
             discounts = tf.where(rank <= self.k, discounts, 0.0)
         gains = ndcg_gains(labels, known, self.k, self.gain)
-        scores = scores / self.temperature
-        ndcg = _neural_sort.placed(scores, known, discounts, gains, self.transposed, self.iterations, CLOSE)
-        return (1.0 - ndcg) * list_weight(labels, weights)
+
+        def ndcg(scores: Any, known: Any, gains: Any) -> Any:
+            scores = scores / self.temperature
+            return _neural_sort.placed(scores, known, discounts, gains, self.transposed, self.iterations, CLOSE)
+
+        found = self._sampled(ndcg, scores, known, gains, seed) if self.samples else ndcg(scores, known, gains)
+        return (1.0 - found) * list_weight(labels, weights)
+
+    def _sampled(self, ndcg: Callable[[Any, Any, Any], Any], scores: Any, known: Any, gains: Any, seed: Any) -> Any:
+        """The mean of ``ndcg`` over noisy scores, ``float32[B]``."""
+        lists, length = tf.unstack(tf.shape(scores))
+        noise = self.beta * ranking.gumbel(lists, length, seed, self.samples)
+        at_once = tf.clip_by_value(_pairs.MOST_PAIRS // tf.maximum(lists * length, 1) // tf.maximum(length, 1),
+                                   1, self.samples)  # fmt: skip
+
+        def add(first: Any, total: Any, slope: Any) -> Any:
+            drawn = noise[first : first + at_once]
+            count = tf.shape(drawn)[0]
+            with tf.GradientTape() as tape:
+                tape.watch(start)
+                noisy = tf.reshape(self._logs(start, known)[None] + drawn, [count * lists, length])
+                found = ndcg(noisy, tf.tile(known, [count, 1]), tf.tile(gains, [count, 1]))
+                found = tf.reduce_sum(tf.reshape(found, [count, lists]), axis=0)
+            # A list's value depends on its own scores alone: the gradient of the sum holds that of every list.
+            slope += tape.gradient(found, start)
+            return first + at_once, total + tf.ensure_shape(found, total.shape), tf.ensure_shape(slope, start.shape)
+
+        @tf.custom_gradient
+        def mean(_: Any) -> Any:
+            slope = tf.zeros_like(start)
+            loop = (tf.constant(0), tf.reduce_sum(slope, axis=1), slope)
+            _, total, slope = tf.while_loop(lambda first, *_: first < self.samples, add, loop, parallel_iterations=1)
+            return total / self.samples, lambda upstream: upstream[:, None] * slope / self.samples
+
+        start = tf.stop_gradient(scores)
+        return mean(scores)
+
+    def _logs(self, scores: Any, known: Any) -> Any:
+        """What noise is added to."""
+        if not self.log_scores:
+            return scores
+        lowest = tf.reduce_min(tf.where(known, scores, tf.float32.max), axis=1, keepdims=True)
+        return tf.math.log(tf.where(known, scores - lowest, 0.0) + LOG_OFFSET)

@@ -23,15 +23,17 @@ class NeuralNDCG(NeuralSorted):
 
     ``P' = scale(P)`` is NeuralSort's matrix P of the scores after Sinkhorn's scaling of columns and rows in turn. Item
     weights multiply the list's loss by their mean, weighed by label. Long lists go in blocks, see
-    :mod:`~tfmtl2r.losses._neural_sort`.
+    :mod:`~tfmtl2r.losses._neural_sort`. With ``samples``, the stochastic form: the mean over so many copies of the
+    scores with Gumbel noise of scale ``beta``, drawn from ``seed``; it costs so many times as much.
 
-    Args: ``temperature``, ``k``, ``gain`` and ``iterations``, see
-        :class:`~tfmtl2r.losses._neural_ndcg.NeuralSorted`.
+    Args: ``temperature``, ``k``, ``gain`` and ``iterations``, and for noise ``samples``, ``beta`` and ``log_scores``,
+        see :class:`~tfmtl2r.losses._neural_ndcg.NeuralSorted`.
 
     >>> loss, weight = NeuralNDCG().per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
     >>> round(float(loss[0]), 4)  # 1 - (1 + 1 / log2(3)) / 2
     0.1845
 
     Source: see ``CARD``. Differs from the authors' code: an item that is placed more than once where iterations ran
-    out is scaled down, so that the loss is >= 0; the variant with noise is left out.
+    out is scaled down, so that the loss is >= 0; noise is added to the scores, which are logits, unless ``log_scores``
+    asks for their logarithm, and that is taken from the lowest score of the list, not of the batch.
     """

@@ -23,10 +23,10 @@ class NeuralNDCGTransposed(NeuralSorted):
 
     ``P' = scale(P^T)``, the transposed matrix of NeuralSort after Sinkhorn's scaling. The scaled matrix is unique, so
     this is ``neural_ndcg`` wherever the scaling converges; where iterations run out, here each item has all its mass,
-    and a rank may hold less than one item. Item weights and long lists as there.
+    and a rank may hold less than one item. Item weights, long lists and noise as there.
 
-    Args: ``temperature``, ``k``, ``gain`` and ``iterations``, see
-        :class:`~tfmtl2r.losses._neural_ndcg.NeuralSorted`.
+    Args: ``temperature``, ``k``, ``gain`` and ``iterations``, and for noise ``samples``, ``beta`` and ``log_scores``,
+        see :class:`~tfmtl2r.losses._neural_ndcg.NeuralSorted`.
 
     >>> loss, weight = NeuralNDCGTransposed(k=1).per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
     >>> round(float(loss[0]), 4)  # 1 - 1/2
