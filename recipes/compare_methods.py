@@ -135,6 +135,12 @@ def preferences(tasks: int, few: bool = False) -> np.ndarray:
 def train(base: Experiment, folder: Path, chosen, seeds, options) -> None:
     """Runs what is missing of one data set. What fails is named, in the report too; the rest goes on."""
     special = [name for name in chosen if name not in (WEIGHTS, *LEFT_OUT)]
+    for name in [*special]:
+        needed = methods.get(name).epochs_needed(len(base.tasks))
+        if needed > base.epochs:
+            print(f"{name} is left out of {folder.name}: it takes {needed} epochs to come to every task, and there "
+                  f"are {base.epochs}")
+            special.remove(name)
     grid = preferences(len(base.tasks), options.quick)
     planned = [*plan(base, [WEIGHTS], grid, seeds),
                *plan(base, special, grid[:1] if options.one_preference else grid, seeds)]
