@@ -33,7 +33,7 @@ def kuairand_folder(folder):
         log = log.assign(user_id=rng.integers(0, 6, 60), video_id=rng.integers(0, 9, 60), date=20220430 + 101 * day,
                          hourmin=2300, time_ms=np.arange(60), duration_ms=10_000, tab=rng.integers(0, 3, 60),
                          play_time_ms=rng.integers(0, 15_000, 60))
-        log["date"] = [20220430, 20220502, 20220504][day]
+        log["date"] = [20220430, 20220502, 20220504][day] - rng.integers(0, 2, 60)
         pd.concat([log, log[:7]]).to_csv(folder / f"{stem}.csv.gz", index=False)
     users = pd.DataFrame({name: rng.integers(0, 5, 6) for name in (*kuairand.USER_COUNTS, *kuairand.USER_CODES)})
     users.assign(user_id=range(6), user_active_degree=["full", "high"] * 3, follow_user_num_range="x").to_csv(
@@ -119,7 +119,7 @@ def test_kuairand_rows(tmp_path):
     assert columns["video_hist_like_rate"][row] == pytest.approx((1 + 20 * 1 / 5) / (3 + 20))
     assert set(columns["tag"].tolist()) == {"39", "12", ""}
     assert set(columns["hour"].tolist()) == {23}
-    assert set(columns["video_age_days"].tolist()) == {20}
+    assert set(columns["video_age_days"].tolist()) == {19, 20}
     np.testing.assert_array_equal(columns["watch_grade"], np.digitize(columns["watch_ratio"], [0.1, 0.3, 0.6, 1.0]))
 
 
@@ -131,6 +131,62 @@ def test_kuairand_popularity_is_of_training_rows(tmp_path):
     clicks = train["is_click"][train["video_id"] == video]
     want = (clicks.sum() + 20 * train["is_click"].mean()) / (len(clicks) + 20)
     assert scores[5] == pytest.approx(want)
+
+
+def rates_of(path, split):
+    """Labels and rates of a split in the order of the log, the duplicates gone."""
+    lists = datasets.get("kuairand", path=str(path)).lists(split)
+    order = np.argsort(lists.source_rows)
+    return {name: values[order] for name, values in lists.columns.items() if name.endswith(("_log_odds", "_count"))}
+
+
+def test_kuairand_rates_leave_out_the_own_day(tmp_path):
+    path = Path(folder("kuairand", tmp_path)["path"])
+    log = path / f"{kuairand.LOGS['train']}.csv.gz"
+    before = pd.read_csv(log).drop_duplicates(ignore_index=True)
+    train, test = rates_of(path, "train"), rates_of(path, "test")
+    changed = before.copy()
+    changed.loc[11, ["is_click", "is_like"]] = 1 - before.loc[11, ["is_click", "is_like"]]
+    changed.to_csv(log, index=False)
+    own_day = (before["date"] == before["date"][11]).to_numpy()
+    assert 0 < own_day.sum() < 60
+    for name, values in rates_of(path, "train").items():
+        np.testing.assert_array_equal(values[own_day], train[name][own_day], err_msg=name)
+        assert (values[~own_day] != train[name][~own_day]).all() == any(f"_{t}_" in name for t in ("click", "like"))
+    after = rates_of(path, "test")
+    assert (after["user_click_log_odds"] != test["user_click_log_odds"]).all()
+    np.testing.assert_array_equal(after["user_follow_log_odds"], test["user_follow_log_odds"])
+
+
+def test_kuairand_rates_never_read_labels_of_other_splits(tmp_path):
+    path = Path(folder("kuairand", tmp_path)["path"])
+    before = {split: rates_of(path, split) for split in SPLITS}
+    for split in ("vali", "test"):
+        log = path / f"{kuairand.LOGS[split]}.csv.gz"
+        rows = pd.read_csv(log)
+        labels = ["is_click", "long_view", "is_like", "is_follow", "is_comment"]
+        rows.assign(**{label: 1 - rows[label] for label in labels}).to_csv(log, index=False)
+    for split in SPLITS:
+        for name, values in rates_of(path, split).items():
+            np.testing.assert_array_equal(values, before[split][name], err_msg=f"{split} {name}")
+
+
+def test_kuairand_rates_by_hand(tmp_path):
+    data = datasets.get("kuairand", **folder("kuairand", tmp_path), prior=5.0)
+    train, test = data.lists("train").columns, data.lists("test").columns
+    author = test["author_id"][7]
+    likes = train["is_like"][train["author_id"] == author]
+    p = (likes.sum() + 5 * train["is_like"].mean()) / (len(likes) + 5)
+    assert test["author_like_log_odds"][7] == pytest.approx(np.log(p / (1 - p)))
+    assert test["author_train_count"][7] == len(likes)
+    without = datasets.get("kuairand", path=data.path, rates=False)
+    assert set(data.schema().names) - set(without.schema().names) == {
+        *(f"{key}_{task}_log_odds" for key in ("user", "video", "author")
+          for task in ("click", "long_view", "like", "follow", "comment")),
+        *(f"{key}_train_count" for key in ("user", "video", "author")),
+    }  # fmt: skip
+    with pytest.raises(ValueError, match="prior must be above 0, not 0"):
+        datasets.get("kuairand", path=data.path, prior=0)
 
 
 def test_kuairand_errors(tmp_path):

@@ -25,6 +25,7 @@ _PUBLIC = {
     "data_report": "tfmtl2r.data.quality",
     "labels_from_features": "tfmtl2r.data.labels",
     "normalised": "tfmtl2r.data.normalise",
+    "out_of_fold_rates": "tfmtl2r.data.rates",
 }
 __all__ = [*_PUBLIC]  # noqa: PLE0604
 __getattr__, __dir__ = _lazy.names(__name__, _PUBLIC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import pandas as pd
 from tfmtl2r.data.datasets._base import DataSet, Scores
 from tfmtl2r.data.frame import from_frame, read_table
 from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.data.rates import log_odds, out_of_fold_rates
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
 from tfmtl2r.task import Task
@@ -24,8 +26,8 @@ CARD = Card(
     "by day. Good for multi-task ranking with related goals of very different frequency (click 45 %, like 1.7 %, "
     "follow .13 %). Pitfalls: exact duplicates in the source are dropped here; video statistics are month totals and "
     "leak the future: they are not read; tab alone covers half of the way from random to popularity, so a gain from "
-    "it is not personalisation; embeddings of ids overfit after two epochs; most lists hold 1 to 5 videos, and only "
-    "those with a positive and a negative count for NDCG; like has few mixed lists: use its AUC",
+    "it is not personalisation; embeddings of ids overfit after two epochs (hence rates, the default); most lists hold "
+    "1 to 5 videos, and only those with a positive and a negative count for NDCG; like has few mixed lists: use AUC",
 )
 __all__ = ["KuaiRand"]
 
@@ -49,6 +51,10 @@ VIDEO_COLUMNS = ("video_id", "author_id", "video_type", "upload_dt", "upload_typ
 HISTORY_COLUMNS = ("user_id", "history_len", "watch_seq", "like_seq", "long_watch_seq")
 PRIOR = 20.0
 """Impressions at the mean rate that are added to each video, so that a rare one is no extreme."""
+RATED = {"user": "user_id", "video": "video_id", "author": "author_id"}
+"""Whose training rates are inputs."""
+RATED_LABELS = {"click": "is_click", "long_view": "long_view", "like": "is_like", "follow": "is_follow",
+                "comment": "is_comment"}  # fmt: skip
 MIXED_NDCG = {"name": "ndcg", "k": 5, "mixed_only": True}
 
 
@@ -59,16 +65,21 @@ class KuaiRand(DataSet):
     Tasks: ``click``, ``long_view``, ``like``, ``follow`` and ``comment`` (binary), ``watch_ratio`` (graded 0 to 4:
     watched share of the video from 0, .1, .3, .6 and 1 on); the first three by default, since the others are rare or
     follow from long views. Inputs: attributes of the user and the video, hour, tab, and counts from the histories
-    that end on 24 April, the day before the log begins. No feedback of the log, and no video statistics.
+    that end on 24 April, the day before the log begins; with ``rates``, also how often the user, the video and its
+    author had each binary label in the training split, as smoothed log-odds, and in how many rows. A training row's
+    rates leave out its day, so that its own labels do not enter; validation and test rows get those of all training
+    days. No other feedback of the log, and no video statistics.
 
     Args:
         path: a folder with ``log_train_0425_0501``, ``log_vali_0502_0503``, ``log_test_0504_0505``,
             ``user_features_pure``, ``video_features_basic_pure`` and ``user_history_until_0424``, each as ``.csv.gz``
             or ``.csv``.
         ids: make the user, the video and its author inputs too.
+        rates: make training rates inputs; see :func:`tfmtl2r.data.rates.out_of_fold_rates`.
+        prior: rows at the mean rate that are added to each user, video and author, so that a rare one is no extreme.
 
     Raises:
-        ValueError: for a missing path.
+        ValueError: for a missing path, or a prior that is not above 0.
 
     >>> data = KuaiRand("KuaiRand-Pure")
     >>> data.default_tasks
@@ -77,10 +88,14 @@ class KuaiRand(DataSet):
 
     path: str = ""
     ids: bool = False
+    rates: bool = True
+    prior: float = PRIOR
 
     def __post_init__(self) -> None:
         if not self.path:
             raise ValueError(f"path is empty: give the folder with the files of KuaiRand-Pure; {SOURCE}")
+        if not self.prior > 0:
+            raise ValueError(f"prior must be above 0, not {self.prior!r}")
 
     def tasks(self) -> tuple[Task, ...]:
         """All feedback that can be learned; NDCG@5 over lists with a positive and a negative."""
@@ -102,6 +117,8 @@ class KuaiRand(DataSet):
         """User, impression and video."""
         integers: dict[str, Any] = {"dtype": "int64"}
         ids = [Category("user_id", context=True, **integers), *(Category(name, **integers) for name in IDS)]
+        rates = [Dense(f"{name}_{task}_log_odds") for name in RATED for task in RATED_LABELS]
+        rates += [Dense(f"{name}_train_count", transform="log1p") for name in RATED]
         return (
             *(Dense(name, context=True, transform="log1p") for name in (*USER_COUNTS, "hist_len")),
             Dense("hist_like_rate", context=True), Dense("hist_long_rate", context=True),
@@ -112,7 +129,7 @@ class KuaiRand(DataSet):
             Dense("video_hist_like_rate"), Dense("video_hist_long_rate"), Dense("seen_before", transform="log1p"),
             Dense("server_width"), Dense("server_height"),
             Category("video_type"), Category("upload_type"), Category("music_type", **integers), Category("tag"),
-            *(ids if self.ids else ()),
+            *(rates if self.rates else ()), *(ids if self.ids else ()),
         )  # fmt: skip
 
     def exclude(self) -> tuple[str, ...]:
@@ -138,21 +155,42 @@ class KuaiRand(DataSet):
         return scores
 
     def _read(self, split: str) -> Lists:
+        frame = self._impressions(split)
+        frame = frame.assign(**self._tables[2].counts(frame), **(self._rates(frame) if self.rates else {}))
+        context = (*USER_COUNTS, *USER_CODES, "hist_len", "hist_like_rate", "hist_long_rate", "user_id")
+        return from_frame(_impression(frame), list_id="user_id", context=context)
+
+    def _impressions(self, split: str) -> pd.DataFrame:
+        """The log of a split with the attributes of user and video, each impression once."""
         log = self._table(LOGS[split], LOG_COLUMNS, distinct=True)
-        if "tables" not in self._cache:
-            history = _History.of(self._table("user_history_until_0424", HISTORY_COLUMNS))
-            self._cache["tables"] = self._users(), self._videos(), history
-        users, videos, history = self._cache["tables"]
+        users, videos, _ = self._tables
         for key, table, name in (("user_id", users, "user_features_pure"),
                                  ("video_id", videos, "video_features_basic_pure")):
             unknown = ~log[key].isin(table.index)
             if unknown.any():
                 raise ValueError(f"{self._file(LOGS[split])}: {key} {log[key][unknown].iloc[0]} is not in {name} "
                                  f"({int(unknown.sum())} rows in all); the files must be of one release")
-        frame = log.join(users, on="user_id").join(videos, on="video_id")
-        frame = _impression(frame.assign(**history.counts(log)))
-        context = (*USER_COUNTS, *USER_CODES, "hist_len", "hist_like_rate", "hist_long_rate", "user_id")
-        return from_frame(frame, list_id="user_id", context=context)
+        return log.join(users, on="user_id").join(videos, on="video_id")
+
+    def _rates(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+        """Log-odds and counts of training rows of other days."""
+        out: dict[str, np.ndarray] = {}
+        for name, key in RATED.items():
+            rates, counts = out_of_fold_rates(self._train_rows, frame, key, [*RATED_LABELS.values()], fold="date",
+                                              prior=self.prior)
+            out |= dict(zip((f"{name}_{task}_log_odds" for task in RATED_LABELS), log_odds(rates).T, strict=True))
+            out[f"{name}_train_count"] = counts[:, 0]
+        return out
+
+    @functools.cached_property
+    def _train_rows(self) -> pd.DataFrame:
+        """What the rates of all splits are computed from."""
+        return self._impressions("train")[[*RATED.values(), *RATED_LABELS.values(), "date"]]
+
+    @functools.cached_property
+    def _tables(self) -> tuple[pd.DataFrame, pd.DataFrame, _History]:
+        """Users, videos and histories."""
+        return self._users(), self._videos(), _History.of(self._table("user_history_until_0424", HISTORY_COLUMNS))
 
     def _users(self) -> pd.DataFrame:
         return self._table("user_features_pure", ("user_id", *USER_COUNTS, *USER_CODES)).set_index("user_id")
