@@ -10,6 +10,7 @@ The network, and what a server does besides, are not in these numbers.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import functools
 import os
 import tempfile
@@ -17,6 +18,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -48,12 +50,13 @@ def main() -> None:
     ranker = tfmtl2r.MultiTaskRanker("mmoe", TASKS, tfmtl2r.Schema([Dense("x", shape=(FEATURES,), **scale)]))
     with tempfile.TemporaryDirectory() as folder:
         version = tfmtl2r.export(ranker, folder)
-        made = ways(ranker, version, Path(folder) / "ranker.onnx")
-        for items in options.items:
-            calls = {name: functools.partial(way, *request(items)) for name, way in made.items()}
-            check_alike(calls)
-            show(items, measure(calls, options.rounds, options.calls),
-                 {name: throughput(call, options.threads, options.seconds) for name, call in calls.items()})
+        with contextlib.closing(tf.compat.v1.Session(graph=tf.Graph())) as session:
+            made = ways(ranker, version, Path(folder) / "ranker.onnx", session)
+            for items in options.items:
+                calls = {name: functools.partial(way, *request(items)) for name, way in made.items()}
+                check_alike(calls)
+                show(items, measure(calls, options.rounds, options.calls),
+                     {name: throughput(call, options.threads, options.seconds) for name, call in calls.items()})
 
 
 def request(items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -67,8 +70,10 @@ def request(items: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return x, np.array([items], np.int32), np.array([message.SerializeToString()], object)
 
 
-def ways(ranker: tfmtl2r.MultiTaskRanker, version: Path, onnx: Path) -> dict[str, Callable[..., np.ndarray]]:
-    """Each way as a function of a request that returns the scores of the first task."""
+def ways(
+    ranker: tfmtl2r.MultiTaskRanker, version: Path, onnx: Path, session: Any
+) -> dict[str, Callable[..., np.ndarray]]:
+    """Each way as a function of a request that returns the scores of the first task; the session is an empty one."""
     @tf.function(input_signature=[tf.TensorSpec([None, None, FEATURES]), tf.TensorSpec([None], tf.int32)])
     def forward(x, list_size):
         return ranker({"x": x, "list_size": list_size}, training=False)
@@ -80,7 +85,6 @@ def ways(ranker: tfmtl2r.MultiTaskRanker, version: Path, onnx: Path) -> dict[str
         return scores[TASKS[0]]
 
     made = {BARE: bare}
-    session = tf.compat.v1.Session(graph=tf.Graph())
     with session.graph.as_default():
         definitions = tf.compat.v1.saved_model.loader.load(session, ["serve"], str(version)).signature_def
 

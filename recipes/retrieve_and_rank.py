@@ -4,7 +4,8 @@
 
 Trains two towers with TensorFlow Recommenders (who rates what) and a ranker for rating and like on MovieLens, and puts
 the index of all films, the features of users and films, and the ranker into one graph: ``recommend(user) -> items,
-scores``. It is loaded as TensorFlow Serving loads it and compared with its parts before it is published.
+scores``. Before it is published it is loaded as TensorFlow Serving loads it, and passes the checks of every export: its
+answers, alone and merged with others, are those of the graph here.
 """
 
 from __future__ import annotations
@@ -25,8 +26,11 @@ from tfmtl2r.data.datasets.movielens import PRIOR
 from tfmtl2r.data.frame import read_table
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.layers.features import Lookup
-from tfmtl2r.serving.session import LoadedExport, quiet
+from tfmtl2r.serving.export import TOLERANCE, complete, described
+from tfmtl2r.serving.session import quiet
+from tfmtl2r.serving.signatures import PREDICT
 from tfmtl2r.serving.versions import publish
+from tfmtl2r.serving.warmup import Record
 
 DIM = 32
 FILM = ("genres", "year", "item_mean", "item_count")
@@ -152,10 +156,17 @@ class RetrieveAndRank(tf.Module):
         users, films: vectors of the towers.
         candidates: how many films the index finds; films that the user rated are left out.
         items: how many of them come back.
+
+    Raises:
+        ValueError: for more candidates than there are films beside those that one user may have rated.
     """
 
     def __init__(self, ranker: Any, store: Store, users: np.ndarray, films: np.ndarray, candidates: int, items: int):
         super().__init__(name="retrieve_and_rank")
+        most = len(films) - store.seen.shape[1]  # TFRS finds as many more as it leaves out
+        if not 1 <= candidates <= most:
+            raise ValueError(f"the index can find 1 to {most} films, since of {len(films)} one user rated "
+                             f"{store.seen.shape[1]}, but {candidates} are asked for: lower --candidates")
         self.ranker, self.store, self.items = ranker, store, min(items, candidates)
         self.lookup = Lookup(ranker.features)
         self.rows = keras.layers.IntegerLookup(vocabulary=store.users.tolist())
@@ -209,21 +220,26 @@ def most_rated(store: Store, rows: np.ndarray, count: int) -> np.ndarray:
 
 
 def export(model: RetrieveAndRank, directory: str | Path) -> Path:
-    """Writes the next version, once it answers in the session loader as it does here."""
+    """Writes the next version, once it passed the checks that every export has to pass."""
+    names, users = ("serving_default", "recommend"), [*model.store.users[:3], -1]
+    plan = described(PREDICT, {"user": tf.TensorSpec([None], tf.int64)},
+                     model.recommend.get_concrete_function().structured_outputs)
+    records = []
+    for request in (users, users[:1]):
+        answer = model.recommend(tf.constant(request, tf.int64))
+        known = Record("", {"user": np.array(request, np.int64)}, {k: v.numpy() for k, v in answer.items()})
+        records += [(PREDICT, dataclasses.replace(known, signature=name)) for name in names]
+
     def write(folder: Path) -> None:
         archive = keras.export.ExportArchive()
         for part in (model.lookup, model.rows, model.index):
             archive.track(part)
-        for name in ("serving_default", "recommend"):
+        for name in names:
             archive.add_endpoint(name, model.recommend)
         with quiet():
             archive.write_out(str(folder), verbose=False)
-        users = np.array([*model.store.users[:3], -1], np.int64)
-        expected = model.recommend(tf.constant(users))
-        with LoadedExport(folder) as loaded:
-            found = loaded.run("recommend", {"user": users})
-        for name, values in expected.items():
-            np.testing.assert_allclose(found[name], values, rtol=1e-5, atol=1e-5, err_msg=f"{name}: not published")
+        metadata = {"signatures": dict.fromkeys(names, plan), "tolerance": TOLERANCE}
+        complete(folder, Path(directory).resolve().name, metadata, records)
 
     return publish(directory, write)
 

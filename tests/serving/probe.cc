@@ -60,7 +60,7 @@ int main(int argc, char** argv) {
   if (!status.ok()) return Fail("run", status);
   for (size_t i = 0; i < keys.size(); ++i) {
     tensorflow::TensorProto proto;
-    outputs[i].AsProtoTensorContent(&proto);
+    outputs[i].AsProtoField(&proto);
     std::ofstream file(folder + "/out/" + keys[i], std::ios::binary);
     if (!proto.SerializeToOstream(&file)) return Fail("output", absl::InternalError(keys[i]));
   }

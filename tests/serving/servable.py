@@ -15,8 +15,10 @@ from tensorflow_serving.apis import (
     prediction_log_pb2,
     regression_pb2,
 )
+from tensorflow_serving.config import model_server_config_pb2
 
 from tfmtl2r._backend import tf
+from tfmtl2r.serving.configs import MODELS, entry
 from tfmtl2r.serving.examples import merged
 from tfmtl2r.serving.session import LoadedExport
 from tfmtl2r.serving.versions import numbers
@@ -90,7 +92,7 @@ class Servable:
             if tf.as_dtype(value.dtype) != wanted:
                 raise RefusedError("INVALID_ARGUMENT", f"Expects {key} to be {wanted.name} but "
                                    f"{tf.as_dtype(value.dtype).name} is provided")
-        if self._batcher and all(value.size for value in inputs.values()):
+        if self._batcher:
             return self._batcher.run(name or "serving_default", inputs)
         return self._run(name or "serving_default", inputs)
 
@@ -113,7 +115,7 @@ class Servable:
 
 
 class Batcher:
-    """Merges requests as the server does with pad_variable_length_inputs."""
+    """Merges requests as the server does with pad_variable_length_inputs; what it refuses fails the whole batch."""
 
     def __init__(self, run, rows=64, seconds=0.002):
         self._run, self._rows, self._seconds = run, rows, seconds
@@ -123,6 +125,9 @@ class Batcher:
         self._thread.start()
 
     def run(self, name, inputs):
+        if len({value.shape[:1] for value in inputs.values()}) > 1 or not all(v.ndim for v in inputs.values()):
+            raise RefusedError("INVALID_ARGUMENT",
+                               "Batching session Run() input tensors must have equal 0th-dimension size")
         answer = futures.Future()
         self._queue.put((name, inputs, answer))
         return answer.result()
@@ -146,7 +151,7 @@ class Batcher:
     def _answer(self, name, group):
         self.sizes.append(len(group))
         try:
-            outputs = self._run(name, merged([inputs for inputs, _ in group]))
+            outputs = self._run(name, padded([inputs for inputs, _ in group]))
         except Exception as error:
             for _, answer in group:
                 answer.set_exception(error)
@@ -157,51 +162,101 @@ class Batcher:
             answer.set_result({key: value[part] for key, value in outputs.items()})
 
 
+def padded(requests):
+    """One request from many, or the server's refusal."""
+    if len(requests) == 1:
+        return requests[0]
+    if len({tuple(value.ndim for _, value in sorted(request.items())) for request in requests}) > 1:
+        raise RefusedError("INVALID_ARGUMENT", "Tensors from different tasks have different number of dimensions")
+    if not all(value.size for request in requests for value in request.values()):
+        raise RefusedError("INVALID_ARGUMENT", "Got empty tensor in batch of non-empty tensors.")
+    return merged(requests)
+
+
 def rows(inputs):
     return len(next(iter(inputs.values())))
 
 
 class Model:
-    """Watches a folder: the newest version that loads is served, the one before it until then."""
+    """Watches a folder: the newest version that loads is served, or those that ``models.config`` asks for.
 
-    def __init__(self, base, name, batching, labels, poll):
-        self.base, self.name, self.labels = base, name, labels
-        self._batching, self._poll = batching, poll
+    The file is read in the order of the server's ``ReloadConfig``: first its labels, of which a known one moves only to
+    a version that is loaded; where one cannot move, nothing of the file counts, the versions that it asks for included.
+    """
+
+    def __init__(self, base, name, batching, configured, poll):
+        self.base, self.name, self.labels = base, name, {}
+        self._batching, self._configured, self._poll = batching, configured, poll
         self._stop, self._lock = threading.Event(), threading.Lock()
-        self.current = None
-        self.states, self.log = {}, []
+        self._policy = model_server_config_pb2.ModelConfig().model_version_policy
+        self.servables, self.states, self.log, self.refused = {}, {}, [], []
         self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def start(self):
         self._thread.start()
 
     def close(self):
         self._stop.set()
         self._thread.join()
-        if self.current:
-            self.current.retire()
+        for servable in self.servables.values():
+            servable.retire()
+
+    @property
+    def current(self):
+        return self.servables[max(self.servables)] if self.servables else None
 
     @contextlib.contextmanager
     def servable(self, spec):
         if spec.name != self.name:
             raise RefusedError("NOT_FOUND", f"Servable not found for request: Latest({spec.name})")
-        wanted = self.labels.get(spec.version_label) if spec.version_label else \
-            spec.version.value if spec.HasField("version") else None
         with self._lock:
-            servable = self.current
-            if servable is None or (spec.version_label and wanted is None) or wanted not in (None, servable.version) \
-                    or not servable.acquire():
-                raise RefusedError("NOT_FOUND", f"Servable not found for request: {self.name} {spec.version_label} "
-                                   f"{wanted or 'Latest'}")
+            if spec.version_label and spec.version_label not in self.labels:
+                raise RefusedError("INVALID_ARGUMENT", f"Unrecognized servable version label: {spec.version_label}")
+            wanted = self.labels[spec.version_label] if spec.version_label else \
+                spec.version.value if spec.HasField("version") else None
+            servable = self.current if wanted is None else self.servables.get(wanted)
+            if servable is None or not servable.acquire():
+                raise RefusedError("NOT_FOUND", f"Servable not found for request: {self.name} {wanted or 'Latest'}")
         try:
             yield servable
         finally:
             servable.release()
 
+    def look(self):
+        """Reads the file, then the folder."""
+        if self._configured:
+            self._reload(entry(self.base / MODELS, self.name))
+        wanted = self._wanted(numbers(self.base))
+        for number in wanted:
+            if number not in self.states:
+                self._load(number)
+        if any(number in self.servables for number in wanted):  # what serves stays until there is something else
+            for number in set(self.servables) - set(wanted):
+                with self._lock:
+                    old = self.servables.pop(number)
+                old.retire()
+                self.states[number] = (Status.END, "")
+
     def _watch(self):
         while not self._stop.is_set():
-            newest = max(numbers(self.base), default=None)
-            if newest is not None and newest not in self.states:
-                self._load(newest)
+            self.look()
             self._stop.wait(self._poll)
+
+    def _reload(self, config):
+        for label, version in config.version_labels.items():
+            if self.labels.get(label, version) != version and version not in self.servables:
+                self.refused.append(f"Request to assign label to version {version} of model {self.name}, which is not "
+                                    "currently available for inference")
+                return
+        with self._lock:
+            self.labels = dict(config.version_labels)
+        self._policy = config.model_version_policy
+
+    def _wanted(self, there):
+        kind = self._policy.WhichOneof("policy_choice")
+        if kind == "all":
+            return there
+        return [n for n in there if n in self._policy.specific.versions] if kind == "specific" else there[-1:]
 
     def _load(self, number):
         folder = next(path for path in self.base.iterdir() if re.fullmatch(f"0*{number}", path.name))
@@ -212,12 +267,9 @@ class Model:
             self.states[number] = (Status.END, str(error))
             return
         with self._lock:
-            old, self.current = self.current, servable
+            self.servables[number] = servable
         self.states[number] = (Status.AVAILABLE, "")
         self.log.append(number)
-        if old:
-            old.retire()
-            self.states[old.version] = (Status.END, "")
 
 
 def predict(servable, request):

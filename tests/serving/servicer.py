@@ -11,6 +11,7 @@ import time
 from base64 import b64decode
 from concurrent import futures
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 import grpc
 import numpy as np
@@ -127,7 +128,7 @@ class Rest(BaseHTTPRequestHandler):
             if path is None:
                 raise RefusedError("INVALID_ARGUMENT", f"Malformed request: {self.command} {self.path}")
             request = predict_pb2.PredictRequest()
-            request.model_spec.name = path[1]
+            request.model_spec.name = unquote(path[1])
             if path[2].startswith("/versions/"):
                 request.model_spec.version.value = int(path[2].split("/")[2])
             elif path[2]:
@@ -181,12 +182,12 @@ class Server:
         base: the folder with the versions.
         name: of the model.
         batching: options of :class:`Batcher`; None answers each request by itself.
-        labels: version numbers by label.
+        configured: whether ``models.config`` says which versions are served under which labels.
         poll: seconds between looks at the folder.
     """
 
-    def __init__(self, base, name="ranker", batching=None, labels=None, poll=0.05):
-        self.model = Model(base, name, batching, labels or {}, poll)
+    def __init__(self, base, name="ranker", batching=None, configured=False, poll=0.05):
+        self.model = Model(base, name, batching, configured, poll)
         self._grpc = grpc.server(futures.ThreadPoolExecutor(16), options=[("grpc.max_receive_message_length", -1)])
         service = Service(self.model)
         prediction_service_pb2_grpc.add_PredictionServiceServicer_to_server(service, self._grpc)
@@ -199,6 +200,7 @@ class Server:
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
 
     def __enter__(self):
+        self.model.start()
         self._grpc.start()
         self._thread.start()
         return self

@@ -1,5 +1,6 @@
 """Tables in, scores out, in the order of the rows; and what the client says when it cannot."""
 
+import contextlib
 import json
 import socket
 import threading
@@ -111,11 +112,11 @@ def test_inputs_are_looked_at_before_they_are_sent(server):
         without = {name: value for name, value in good.items() if name != "price"}
         with pytest.raises(ValueError, match=r"missing: price; unknown: prise \('prise'; did you mean 'price'\?\)"):
             client.predict({**without, "prise": good["price"]})
-        with pytest.raises(TypeError, match=r"input 'brand' takes string .*expected text, got 1.0"):
+        with pytest.raises(TypeError, match=r"input 'brand' takes string: expected text, got 1.0"):
             client.predict({**good, "brand": np.ones([2, 3])})
         with pytest.raises(TypeError, match="input 'price' takes float32"):
             client.predict({**good, "price": good["brand"]})
-        with pytest.raises(TypeError, match=r"'list_size' takes int32 .* does not fit"):
+        with pytest.raises(TypeError, match="'list_size' takes int32: 1099511627776 does not fit"):
             client.predict({**good, "list_size": [2**40, 2]})
         with pytest.raises(TypeError, match="'list_size' takes int32"):
             client.predict({**good, "list_size": [1.5, 2]})
@@ -123,6 +124,13 @@ def test_inputs_are_looked_at_before_they_are_sent(server):
             client.predict({**good, "price": good["price"].ravel()})
         with pytest.raises(ValueError, match="no signature 'serving_defalt'; did you mean 'serving_default'"):
             client.predict(good, "serving_defalt")
+        with pytest.raises(ValueError, match="items on the second axis, but price has 2 and others gain 3"):
+            client.predict({**good, "price": good["price"][:, :2]})
+        with pytest.raises(ValueError, match=r"lists \(or rows\) on the first axis, but price has 2 and others age 1$"):
+            client.predict({**good, "age": good["age"][:1]})
+        for size in ([4, 2], [-1, 2]):
+            with pytest.raises(ValueError, match=rf"'list_size' holds {size[0]}, but the lists have 3 places"):
+                client.predict({**good, "list_size": size})
         as_lists = {name: value.tolist() for name, value in good.items()}
         np.testing.assert_array_equal(client.predict(as_lists)["score"], client.predict(good)["score"])
 
@@ -135,9 +143,9 @@ def test_plain_rows_and_names_that_tensorflow_cannot_carry(tmp_path):
     rows = {name: frame[name].to_numpy(kind) for name, kind in (("BM25 body", "f4"), ("1", "f4"), ("score", object))}
     labels = {task.name: np.zeros(9, np.float32) for task in TASKS[1:]}
     ranker.evaluate(tf.data.Dataset.from_tensor_slices((looked_up(ranker, rows), labels)).batch(9), verbose=0)
-    tfmtl2r.export(ranker, tmp_path)
+    tfmtl2r.export(ranker, tmp_path / "ranker")
     expected = ranker.predict(looked_up(ranker, rows), batch_size=9)
-    with Server(tmp_path, labels={"stable": 1}) as server:
+    with Server(tmp_path / "ranker", configured=True) as server:
         server.wait_for(1)
         for target, version in ((server.target, 1), (server.target, "stable"), (server.rest, "stable")):
             with Client(target, "ranker", version=version) as client:
@@ -196,6 +204,48 @@ def test_something_else_answers():
         server.shutdown()
 
 
+@contextlib.contextmanager
+def answering(content):
+    """A server that says these bytes to whatever it is asked; yields its address and what it was asked."""
+    asked = []
+    with socket.create_server(("localhost", 0)) as server:
+        def serve():
+            connection, _ = server.accept()
+            with connection:
+                asked.append(connection.recv(65536).decode())
+                connection.sendall(content)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"http://localhost:{server.getsockname()[1]}", asked
+        thread.join()
+
+
+def http_answer(body, length=None):
+    return f"HTTP/1.1 200 OK\r\nContent-Length: {length or len(body)}\r\n\r\n{body}".encode()
+
+
+@pytest.mark.parametrize("content", [
+    b"\x00\x00\x12\x04\x00\x00\x00\x00\x00", http_answer("{", 99), http_answer("{}"), http_answer("[3]"),
+    http_answer('{"metadata": {"signature_def": {"signature_def": 3}}}'), http_answer("\x00"),
+], ids=["another protocol", "cut off", "nothing", "a list", "no signatures", "no JSON"])
+def test_answers_that_are_none(content):
+    with answering(content) as (target, _), pytest.raises(ServingError, match="is no TensorFlow Serving") as caught:
+        Client(target, "ranker").signature()
+    assert caught.value.code == "UNKNOWN"
+
+
+def test_addresses_that_are_none():
+    with pytest.raises(ServingError, match="is no TensorFlow Serving"):
+        Client("http://local host:8501", "ranker").signature()
+
+
+def test_names_are_quoted():
+    with answering(http_answer("{}")) as (target, asked), pytest.raises(ServingError):
+        Client(target, "my model", version="a/b").signature()
+    assert asked[0].startswith("GET /v1/models/my%20model/labels/a%2Fb/metadata HTTP/1.1")
+
+
 def test_the_command(server, tmp_path, capsys, exported):
     frame = table().drop(columns=["vector", "profile"])
     expected = exported.ranker.predict(table(), list_id="q")
@@ -231,7 +281,7 @@ def test_json_is_what_the_server_reads(server):
         price = np.array([[np.nan, 1.0]], np.float32)
         first = {name: value[:1, :2] if value.shape[:2] == (2, 3) else value[:1]
                  for name, value in requests(SCHEMA)[0].items()}
-        client.predict({**first, "price": price, "brand": [["é", b"\xff"]]})
+        client.predict({**first, "price": price, "brand": [["é", b"\xff"]], "list_size": [2]})
     assert json.dumps(sent[0]["inputs"]["price"]) == "[[NaN, 1.0]]"
     assert sent[0]["inputs"]["brand"] == [["é", {"b64": "/w=="}]]
     assert sent[0]["signature_name"] == "serving_default"

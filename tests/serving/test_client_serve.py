@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from tfmtl2r.serving.configs import write_configs
 from tfmtl2r.serving.server import NoServerError, Serving
 
 
@@ -67,11 +68,27 @@ def test_files_beside_the_versions(export, programs):
     (export / "batching.config").write_text("")
     assert Serving(export).flags()[-2:] == [
         "--enable_batching=true", f"--batching_parameters_file={export / 'batching.config'}"]
-    (export / "models.config").write_text("")
+    write_configs(export)
     flags = Serving(export).flags()
-    assert f"--model_config_file={export / 'models.config'}" in flags
-    assert "--allow_version_labels_for_unavailable_models=true" in flags
+    for flag in (f"--model_config_file={export / 'models.config'}", "--model_config_file_poll_wait_seconds=10",
+                 "--allow_version_labels_for_unavailable_models=true"):
+        assert flag in flags
     assert not [flag for flag in flags if flag.startswith("--model_name")]
+
+
+def test_a_file_that_serves_another_place(export):
+    """A folder that was moved, renamed or copied brings its ``models.config`` along."""
+    write_configs(export)
+    moved = export.rename(export.with_name("moved"))
+    with pytest.raises(ValueError, match=r"models\.config knows no model 'moved', but .*delete the file"):
+        Serving(moved).flags()
+    with pytest.raises(ValueError, match=f"serves 'shop' from {export}, but this is {moved}: write .*{moved}"):
+        Serving(moved, "shop").flags()
+    with pytest.raises(ValueError, match="knows no model 'other'"):
+        Serving(moved.rename(export), "other").docker()
+    (export / "models.config").write_text("no config")
+    with pytest.raises(ValueError, match=r"models\.config is no ModelServerConfig"):
+        Serving(export).flags()
 
 
 def test_nothing_to_serve(tmp_path, programs):

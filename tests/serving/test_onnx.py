@@ -8,7 +8,7 @@ import tfmtl2r
 from tfmtl2r._backend import tf
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving import onnx as conversion
-from tfmtl2r.serving.examples import requests
+from tfmtl2r.serving.examples import requests, with_extras
 from tfmtl2r.serving.onnx import OnnxError, export_onnx
 from tfmtl2r.serving.session import LoadedExport
 
@@ -91,6 +91,31 @@ def test_lists_without_items_where_tasks_mix_experts(architecture, tmp_path):
         answer = run(session, {**requests(schema)[0], "list_size": np.int32(size)})
         assert answer["valid"].sum() == sum(size)
         assert ((answer["score"] == np.float32(-1e9)) != answer["valid"]).all()
+
+
+@pytest.mark.parametrize("signature", ["predict_blended", "rank"])
+def test_other_signatures_on_raw_tensors(converted, tmp_path, signature):
+    """Integers that know no NaN, and text that comes back."""
+    _, version, _ = converted
+    path = export_onnx(version, tmp_path / "ranker.onnx", signature=signature)
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    request = with_extras(requests(LISTED, seed=4)[1], LISTED, len(TASKS))
+    request = {each.name: request[each.name] for each in session.get_inputs()}
+    answer = run(session, request)
+    with LoadedExport(version) as loaded:
+        for name, values in loaded.run(signature, request).items():
+            if values.dtype == object:
+                assert answer[name].tolist() == [[text.decode() for text in row] for row in values]
+            else:
+                np.testing.assert_allclose(answer[name], values, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("signature", ["predict_elwc", "regress"])
+def test_parsers_are_refused(converted, tmp_path, signature):
+    _, version, _ = converted
+    with pytest.raises(OnnxError, match="a parser of serialized examples: take predict_features"):
+        export_onnx(version, tmp_path / "ranker.onnx", signature=signature)
+    assert not list(tmp_path.iterdir())
 
 
 def test_hashes_are_refused(exported, tmp_path):

@@ -5,11 +5,13 @@ import subprocess
 
 import numpy as np
 import pytest
-from serving_problem import SCHEMA, looked_up, make_ranker, predicted
+from serving_problem import SCHEMA, asked, looked_up, make_ranker, predicted
 from tensorflow.core.framework import tensor_pb2
 
 from tfmtl2r._backend import tf
+from tfmtl2r.serving.differences import differences
 from tfmtl2r.serving.examples import merged, requests
+from tfmtl2r.serving.parsing import list_messages
 from tfmtl2r.serving.session import quiet
 
 COMPILER = next(filter(None, map(shutil.which, ("g++", "clang++"))), None)
@@ -52,6 +54,18 @@ def test_scores_are_those_of_predict(probe, exported, tmp_path):
     for task, scores in predicted(exported.ranker, request).items():
         found = answer[f"score_{task}"][answer["valid"]]
         np.testing.assert_allclose(found, scores[answer["valid"]], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("signature", ["predict_elwc", "rank"])
+def test_other_signatures(probe, exported, tmp_path, signature):
+    request = asked()
+    if signature == "predict_elwc":
+        request = {"inputs": np.array([m.SerializeToString() for m in list_messages(request, SCHEMA, {})], object)}
+    names = exported.loaded.meta_graph.signature_def[signature].inputs
+    request = {name: request[name] for name in names}
+    done, answer = probe(exported.folder, request, tmp_path, signature)
+    assert done.returncode == 0, done.stderr
+    assert not list(differences("the probe", "the session loader", answer, exported.run(request, signature), 1e-5))
 
 
 def test_a_bad_request_is_an_error_and_no_crash(probe, exported, tmp_path):

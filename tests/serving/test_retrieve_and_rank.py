@@ -11,6 +11,8 @@ from servicer import Server
 import tfmtl2r
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import batches
+from tfmtl2r.serving import warmup
+from tfmtl2r.serving.check import check
 from tfmtl2r.serving.client import Client
 
 pytestmark = pytest.mark.slow
@@ -80,6 +82,23 @@ def test_brute_force_in_numpy(made):
             found = answer[f"score_{task}"].numpy()[i]
             np.testing.assert_allclose(found, values.numpy()[0][best], rtol=1e-5, atol=1e-6)
         assert not set(answer["items"].numpy()[i]) & set(store.films[seen])
+
+
+def test_checked_like_every_export(made):
+    _, _, _, version = made
+    assert check(version.parent) == version
+    assert {record.signature for record in warmup.read(version / warmup.WARMUP)} == {"serving_default", "recommend"}
+
+
+def test_more_candidates_than_films(made, recipe):
+    """TFRS looks for as many more as it leaves out, and would fail inside the graph."""
+    _, store, model, _ = made
+    films = model.index._candidates.numpy()
+    most = len(films) - store.seen.shape[1]
+    with pytest.raises(ValueError, match=rf"can find 1 to {most} films.*lower --candidates"):
+        recipe.RetrieveAndRank(model.ranker, store, model.vectors, films, most + 1, 10)
+    largest = recipe.RetrieveAndRank(model.ranker, store, model.vectors, films, most, 10)
+    assert largest.candidates(tf.constant([1])).shape == (1, most)
 
 
 def test_retrieval_finds_more_than_popularity(made, recipe):

@@ -4,17 +4,19 @@ The stand-in runs the session loader; see :mod:`servicer`.
 """
 
 import contextlib
+import functools
 import shutil
 import socket
 import subprocess
 import threading
 import time
+from concurrent import futures
 
 import grpc
 import numpy as np
 import pytest
 from servicer import Server, Status
-from serving_problem import SCHEMA, predicted
+from serving_problem import SCHEMA, asked, predicted
 from tensorflow_serving.apis import (
     get_model_status_pb2,
     model_service_pb2_grpc,
@@ -24,6 +26,7 @@ from tensorflow_serving.apis import (
 
 from tfmtl2r._backend import tf
 from tfmtl2r.serving.client import Client, ServingError
+from tfmtl2r.serving.configs import write_configs
 from tfmtl2r.serving.examples import requests
 from tfmtl2r.serving.server import BINARY, Serving
 
@@ -39,8 +42,8 @@ class RealServer:
             with socket.create_server(("localhost", 0)) as free:
                 ports.append(free.getsockname()[1])
         command = Serving(base, NAME, *ports).command()
-        self._process = subprocess.Popen([*command, "--file_system_poll_wait_seconds=0"],
-                                         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        polls = ["--file_system_poll_wait_seconds=1", "--model_config_file_poll_wait_seconds=1"]  # 0 looks once
+        self._process = subprocess.Popen([*command, *polls], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         self.target, self.rest = f"localhost:{ports[0]}", f"http://localhost:{ports[1]}"
         self._channel = grpc.insecure_channel(self.target)
 
@@ -72,7 +75,9 @@ def served(request, exported, tmp_path_factory):
         pytest.skip(f"{BINARY} is not on the PATH: the contract was tested against the stand-in only")
     base = tmp_path_factory.mktemp("served") / NAME
     shutil.copytree(exported.folder, base / "1")
-    with (RealServer if request.param == BINARY else Server)(base) as server:
+    write_configs(base)
+    stand_in = functools.partial(Server, batching={}, configured=True)
+    with (RealServer if request.param == BINARY else stand_in)(base) as server:
         assert server.wait_for(1) == (Status.AVAILABLE, "")
         server.base = base
         yield server
@@ -90,9 +95,11 @@ def stub(served):
         yield prediction_service_pb2_grpc.PredictionServiceStub(channel)
 
 
-def proto(inputs, signature="", name=NAME):
+def proto(inputs, signature="", name=NAME, label=""):
     request = predict_pb2.PredictRequest()
     request.model_spec.name = name
+    if label:
+        request.model_spec.version_label = label
     request.model_spec.signature_name = signature
     for key, value in inputs.items():
         request.inputs[key].CopyFrom(tf.make_tensor_proto(value))
@@ -133,6 +140,37 @@ def test_no_items(stub):
     request = {name: value[:, :0] if value.shape[:2] == (2, 3) else value for name, value in first.items()}
     answer = stub.Predict(proto({**request, "list_size": np.int32([0, 0])}), timeout=30)
     assert {tuple(tf.make_ndarray(value).shape) for value in answer.outputs.values()} == {(2, 0)}
+
+
+def without_items(request):
+    """Lists of which a filter upstream left nothing."""
+    per_item = {"item_ids", *(feature.name for feature in SCHEMA.features if not feature.context)}
+    empty = {name: value[:, :0] if name in per_item else value for name, value in request.items()}
+    return {**empty, "list_size": np.int32([0, 0])}
+
+
+@pytest.mark.parametrize("signature", ["predict_features", "rank"])
+def test_no_items_through_the_client(client, signature):
+    """It sends one empty place, which a server can write as JSON and pad."""
+    names = client.signature(signature).inputs
+    request = without_items({name: value for name, value in asked(number=0).items() if name in names})
+    answer = client.predict(request, signature)
+    assert {value.shape for value in answer.values()} == {(2, 1)}
+    assert not answer["valid"].any()
+    assert (answer["score"] == np.float32(-1e9)).all()
+
+
+def test_ranking(client, exported):
+    names = client.signature("rank").inputs
+    request = {name: value for name, value in asked().items() if name in names}
+    answer, expected = client.predict(request, "rank"), exported.run(request, "rank")
+    assert set(answer) == set(expected)
+    for name, value in expected.items():
+        assert answer[name].dtype == value.dtype, name
+        compare = np.testing.assert_array_equal if value.dtype == object else \
+            functools.partial(np.testing.assert_allclose, rtol=0, atol=1e-5)
+        compare(answer[name], value)
+    assert answer["ids"][0, 0].startswith(b"item ")
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -190,36 +228,32 @@ def test_the_signature_as_the_server_tells_it(client):
     assert signature.outputs["valid"].dtype == tf.bool
 
 
-def test_requests_that_meet(exported):
+def test_requests_that_meet(exported, served):
     """Merged requests get the scores that they get alone, whatever the lengths of their lists."""
     made = [request for seed in range(3) for request in requests(SCHEMA, seed=seed)]
     expected = [exported.run(request) for request in made]
-    answers, failures = {}, []
-    together = threading.Barrier(len(made))
-    with Server(exported.folder.parent, batching={"seconds": 0.2}) as server:
-        server.wait_for(1)
-        with Client(server.target, "ranker", timeout=60) as client:
-            client.signature()
+    made.append(without_items(made[0]))
+    expected.append({name: value[:, :0] for name, value in expected[0].items()})
+    batcher = served.model.current._batcher if isinstance(served, Server) else None
+    if batcher:
+        batcher._seconds = 0.2
+    with Client(served.target, NAME, timeout=60) as client:
+        client.signature()
+        together = threading.Barrier(len(made))
 
-            def call(number):
-                together.wait()
-                try:
-                    answers[number] = client.predict(made[number])
-                except Exception as error:  # a thread's exception would be lost
-                    failures.append(error)
+        def call(request):
+            together.wait()
+            return client.predict(request)
 
-            threads = [threading.Thread(target=call, args=(number,)) for number in range(len(made))]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        sizes = server.model.current._batcher.sizes
-    assert not failures
-    assert max(sizes) > 1
-    for number, outputs in enumerate(expected):
+        with futures.ThreadPoolExecutor(len(made)) as pool:
+            answers = list(pool.map(call, made))
+    if batcher:
+        batcher._seconds = 0.002
+        assert max(batcher.sizes) > 1
+    for answer, outputs in zip(answers, expected, strict=True):
         for name, values in outputs.items():
             lists, length = values.shape
-            found = answers[number][name]
+            found = answer[name]
             assert found.shape[0] == lists
             np.testing.assert_allclose(found[:, :length], values, rtol=0, atol=1e-5)
             if name == "valid":
@@ -229,19 +263,36 @@ def test_requests_that_meet(exported):
 
 
 @pytest.mark.slow
-def test_versions_change_and_a_broken_one_is_never_served(served, exported, stub):
-    """The last test of this server: it moves on to version 3."""
+def test_versions_and_labels_change_and_a_broken_one_is_never_served(served, exported, stub):
+    """The last test of this server: it moves on to version 5."""
     request = requests(SCHEMA)[0]
-    broken = served.base / ".tmp-broken"
-    shutil.copytree(exported.folder, broken)
-    for path in (broken / "variables").iterdir():
-        path.unlink()
-    broken.rename(served.base / "2")
-    state, message = served.wait_for(2)
+
+    def publish(number, broken=False):
+        shutil.copytree(exported.folder, served.base / ".tmp-new")
+        for path in (served.base / ".tmp-new" / "variables").iterdir() if broken else ():
+            path.unlink()
+        (served.base / ".tmp-new").rename(served.base / str(number))
+        write_configs(served.base)
+        return served.wait_for(number)
+
+    def version(label=""):
+        return stub.Predict(proto(request, label=label), timeout=30).model_spec.version.value
+
+    def wait_until(label, number):
+        until = time.monotonic() + 30
+        while (found := version(label)) != number:
+            assert time.monotonic() < until, f"{label!r} stays at {found} instead of {number}"
+            time.sleep(0.05)
+
+    assert version("canary") == version("stable") == 1
+    for number in (2, 3):
+        assert publish(number) == (Status.AVAILABLE, "")
+        wait_until("canary", number)
+        assert (version(), version("stable")) == (number, 1)
+    state, message = publish(4, broken=True)
     assert state == Status.END
     assert message
-    assert stub.Predict(proto(request), timeout=30).model_spec.version.value == 1
-    shutil.copytree(exported.folder, served.base / ".tmp-sound")
-    (served.base / ".tmp-sound").rename(served.base / "3")
-    assert served.wait_for(3) == (Status.AVAILABLE, "")
-    assert stub.Predict(proto(request), timeout=30).model_spec.version.value == 3
+    assert (version(), version("canary"), version("stable")) == (3, 3, 1)
+    assert publish(5) == (Status.AVAILABLE, "")
+    wait_until("canary", 5)
+    assert (version(), version("stable")) == (5, 1)

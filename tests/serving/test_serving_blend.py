@@ -2,11 +2,14 @@
 
 import numpy as np
 import pytest
+from serving_problem import make_ranker
 
 import tfmtl2r
 from tfmtl2r._backend import tf
 from tfmtl2r.schema import Dense, Schema
 from tfmtl2r.serving.blend import Blend, blended, chosen, resolved
+from tfmtl2r.serving.parsing import list_messages
+from tfmtl2r.serving.session import LoadedExport
 from tfmtl2r.task import Task
 
 TASKS = (Task("click", kind="binary"), Task("stars"), Task("dwell", kind="regression"))
@@ -76,10 +79,36 @@ def test_ranks_do_not_see_padding(rng):
     np.testing.assert_array_equal(one, two)
 
 
-@pytest.mark.parametrize("row", [[-1, 1, 1], [0, 0, 0], [np.nan, 1, 1], [np.inf, 1, 1], [-np.inf, 0, 0]])
+@pytest.mark.parametrize("row", [[-1, 1, 1], [0, 0, 0], [np.nan, 1, 1], [np.inf, 1, 1], [-np.inf, 0, 0],
+                                 [3e38, 1, 1]])
 def test_no_preference_is_the_default(row):
     found = chosen(tf.constant([row, [1, 0, 0]], tf.float32), Blend(WEIGHTS)).numpy()
     np.testing.assert_array_equal(found, [[0.5, 2.0, -1.0], [1, 0, 0]])
+
+
+@pytest.fixture(scope="module")
+def steep(tmp_path_factory):
+    """An export with scores as large as trained ones."""
+    ranker = make_ranker(Schema([Dense("price")]), TASKS)
+    ranker.set_weights([weight + np.float32(3) * (weight.ndim == 2) for weight in ranker.get_weights()])
+    with LoadedExport(tfmtl2r.export(ranker, tmp_path_factory.mktemp("export") / "steep")) as loaded:
+        yield loaded
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("weight", "usable"), [(1e20, True), (3e38, False)])
+def test_large_weights_times_large_scores(steep, weight, usable):
+    items = {"price": np.float32([[9, 20, 1]]), "list_size": np.int32([3])}
+    plain = steep.run("predict_features", items)
+    assert abs(plain["score"]).max() > 10
+    asked = {**items, "blend_weights": np.full([1, 3], weight, np.float32)}
+    listed = {"item_ids": np.array([["a", "b", "c"]], object), "k": np.int32([3])}
+    message = list_messages(asked, Schema([Dense("price")]), {"blend_weights": 3})[0].SerializeToString()
+    total = sum(plain[f"score_{task.name}"] for task in TASKS)
+    expected = np.float32(weight) * total if usable else plain["score"]
+    for inputs, signature in ((asked, "predict_blended"), ({"inputs": [message]}, "predict_elwc")):
+        np.testing.assert_allclose(steep.run(signature, inputs)["score"], expected, rtol=1e-5)
+    np.testing.assert_allclose(steep.run("rank", {**asked, **listed})["score"], -np.sort(-expected), rtol=1e-5)
 
 
 def test_resolved():
@@ -96,6 +125,7 @@ def test_resolved():
 @pytest.mark.parametrize(("blend", "message"), [
     ({"clck": 1.0}, "'clck', which is no task.*click, stars, dwell"),
     ({"click": float("nan")}, "finite"),
+    ({"click": -3e38}, r"finite weights from -1e\+20 to 1e\+20"),
     ({"click": 0.0}, "at least one"),
     ({}, "at least one"),
 ])

@@ -8,6 +8,7 @@ import shutil
 import numpy as np
 import pytest
 from serving_problem import make_ranker
+from tensorflow.core.protobuf import saved_model_pb2
 
 import tfmtl2r
 from tfmtl2r import cli
@@ -169,6 +170,47 @@ def test_files(copied, spoil, reason, capsys):
     assert f"TensorFlow Serving could not serve {copied} as it should" in said
     with pytest.raises(ExportError, match=reason):
         check(copied.parent)
+
+
+def spoil_graph(folder, change):
+    path = folder / "saved_model.pb"
+    model = saved_model_pb2.SavedModel.FromString(path.read_bytes())
+    change(model.meta_graphs[0])
+    path.write_bytes(model.SerializeToString())
+
+
+def unknown_input(graph):
+    next(node for node in graph.graph_def.node if node.op == "Const").input.append("nowhere")
+
+
+def output_without_a_tensor(graph):
+    graph.signature_def["rank"].outputs["score"].composite_tensor.type_spec.type_spec_class = 1
+
+
+def output_that_is_nowhere(graph):
+    graph.signature_def["rank"].outputs["score"].name = "nowhere:0"
+
+
+@pytest.mark.parametrize(("spoil", "reason"), [
+    (lambda folder: spoil_graph(folder, unknown_input), "session loader refused it"),
+    (lambda folder: spoil_graph(folder, output_without_a_tensor), "'rank': 'score' is no dense tensor"),
+    (lambda folder: spoil_graph(folder, output_that_is_nowhere), "'rank': 'score' is said to be 'nowhere:0', which is"),
+    (lambda folder: spoil_metadata(folder, lambda m: m["signatures"]["rank"].pop("method")), "tells no signatures"),
+    (lambda folder: spoil_metadata(folder, lambda m: m["signatures"]["rank"].update(inputs=3)), "tells no signatures"),
+    (lambda folder: spoil_metadata(folder, lambda m: m.update(tolerance="x")), "tells no signatures"),
+    (lambda folder: (folder / METADATA).write_text("3"), "tells no signatures"),
+], ids=range(7))
+def test_damage_is_a_reason_and_no_crash(copied, spoil, reason):
+    spoil(copied)
+    assert [found for found in problems(copied) if reason in found]
+
+
+def test_a_version_that_is_out_stays_out(tmp_path, monkeypatch, caplog):
+    """What cannot be written beside it is a warning: the version may be served already."""
+    (tmp_path / "README.md").mkdir()
+    monkeypatch.setattr(exporting, "planned", raw_only)
+    assert tfmtl2r.export(make_ranker(SCHEMA, TASKS), tmp_path).is_dir()
+    assert "is published, but a file beside it could not be written" in caplog.text
 
 
 def test_the_highest_number_is_checked_finished_or_not(copied, capsys):

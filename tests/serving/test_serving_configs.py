@@ -5,14 +5,20 @@ import json
 import logging
 import re
 import shlex
+import threading
+import types
 
 import numpy as np
 import pytest
+from serving_problem import SCHEMA
 
 from tfmtl2r._backend import tf
+from tfmtl2r.serving import configs, readme
 from tfmtl2r.serving.check import METADATA
-from tfmtl2r.serving.configs import BATCHING, MODELS, labels, write_configs
+from tfmtl2r.serving.configs import BATCHING, LOCK, MODELS, entry, labels, write_configs
 from tfmtl2r.serving.readme import README
+from tfmtl2r.serving.signatures import PREDICT
+from tfmtl2r.serving.versions import numbers
 
 
 @pytest.fixture
@@ -45,9 +51,6 @@ def test_promoting_by_hand_is_kept(base):
     (base / "3").mkdir()
     write_configs(base)
     assert labels(path) == {"stable": 2, "canary": 3}
-    assert "versions: 2" in path.read_text()
-    assert "versions: 3" in path.read_text()
-    assert "versions: 1" not in path.read_text()
 
 
 def test_as_the_server_reads_it(base):
@@ -61,7 +64,57 @@ def test_as_the_server_reads_it(base):
     first, mine = config.model_config_list.config
     assert (first.name, first.base_path) == ("other", "/elsewhere")
     assert (mine.name, mine.base_path, mine.model_platform) == ("ranker", str(base), "tensorflow")
-    assert list(mine.model_version_policy.specific.versions) == [1]
+    assert mine.model_version_policy.WhichOneof("policy_choice") == "all"
+
+
+def written(base, change):
+    """``models.config`` after a user's change."""
+    path = base / MODELS
+    path.write_text(change(path.read_text()))
+    (base / str(max(numbers(base)) + 1)).mkdir()
+    write_configs(base)
+    return entry(path, base.name)
+
+
+def test_the_path_and_the_policy_of_a_user_are_kept(base):
+    write_configs(base)
+    mine = written(base, lambda text: text.replace(str(base), "/models/ranker").replace("all {", "latest {"))
+    assert (mine.base_path, mine.model_version_policy.WhichOneof("policy_choice")) == ("/models/ranker", "latest")
+    assert dict(mine.version_labels) == {"stable": 1, "canary": 2}
+
+
+def test_a_label_goes_to_no_version_that_is_not_served(base, caplog):
+    """The server would refuse the whole file, again and again."""
+    write_configs(base)
+    with caplog.at_level(logging.WARNING, "tfmtl2r"):
+        mine = written(base, lambda text: re.sub(r"all \{\s*\}", "specific { versions: 1 }", text))
+    assert dict(mine.version_labels) == {"stable": 1, "canary": 1}
+    assert "serves the versions 1 of ranker only, so the new version 2 is not loaded and gets no label" in caplog.text
+
+
+def test_exports_at_the_same_time(base, monkeypatch):
+    """One has read the versions when the other writes: it has to wait, or the older label would stay."""
+    reading, go_on = threading.Event(), threading.Event()
+
+    def slow(folder):
+        found = numbers(folder)
+        reading.set()
+        go_on.wait()
+        return found
+
+    monkeypatch.setattr(configs, "numbers", slow)
+    first = threading.Thread(target=write_configs, args=(base,))
+    first.start()
+    reading.wait()
+    (base / "2").mkdir()
+    second = threading.Thread(target=write_configs, args=(base,))
+    second.start()
+    second.join(0.2)
+    assert second.is_alive()
+    go_on.set()
+    first.join()
+    second.join()
+    assert labels(base / MODELS)["canary"] == 2
 
 
 def test_files_of_the_user_are_kept(base, caplog):
@@ -72,7 +125,7 @@ def test_files_of_the_user_are_kept(base, caplog):
     assert (base / MODELS).read_text() == "no config"
     assert "is left as it is" in caplog.text
     assert (base / BATCHING).read_text() == "max_batch_size { value: 7 }\n"
-    assert sorted(path.name for path in base.iterdir()) == ["1", BATCHING, MODELS]
+    assert sorted(path.name for path in base.iterdir()) == [LOCK, "1", BATCHING, MODELS]
 
 
 def test_batching_pads(exported):
@@ -131,9 +184,19 @@ def test_every_curl_line_works(exported):
     np.testing.assert_allclose(scores["rank"][0], -np.sort(-scores["predict_features"][0]), atol=1e-3)
 
 
+def test_a_name_with_a_space():
+    planned = types.SimpleNamespace(method=PREDICT, feed=lambda request: {})
+    line = readme._curl("my model", "rank", types.SimpleNamespace(signatures={"rank": planned}), SCHEMA, {})
+    assert shlex.split(line)[-1] == "http://localhost:8501/v1/models/my%20model:predict"
+
+
 def test_readme_says_what_there_is(exported):
     text = (exported.folder.parent / README).read_text()
-    for part in ("# model", "tensorflow_model_server", "sum over tasks of weight", "click 0.2, buy 0.6, dwell 0.2",
-                 "labels/canary:predict", "also `serving_default`", "`probability_buy`"):
-        assert part in text
+    assert '--model_config_file="$PWD/models.config"' in text
+    assert '--batching_parameters_file="$PWD/batching.config"\n' in text
+    for part in ("# model", "tensorflow_model_server", "--model_config_file_poll_wait_seconds=10",
+                 "sum over tasks of weight", "click 0.2, buy 0.6, dwell 0.2", "labels/canary:predict",
+                 "keeps every version in memory until its folder is deleted", "also `serving_default`",
+                 "`probability_buy`", "from 0 to 1e+20 per", "a list without items has one place"):
+        assert part in text.replace("\n", " ")
     assert max(len(line) for line in text.splitlines() if not line.startswith("curl")) <= 120

@@ -32,8 +32,10 @@ def test_inputs_are_converted_and_named(exported):
     assert tf.is_tensor(serve(**request)["score"])
     doubles = {**requests(SCHEMA, seed=2)[0], "age": np.array([1.0, 2.0]), "list_size": np.array([3, 2])}
     assert serve(**doubles)["score"].shape == (2, 3)
-    with pytest.raises(TypeError, match=r"missing: price; unknown: prise; did you mean 'price'"):
+    with pytest.raises(TypeError, match=r"missing: price; unknown: prise \('prise'; did you mean 'price'"):
         serve(**{"prise" if name == "price" else name: value for name, value in request.items()})
+    with pytest.raises(TypeError, match="input 'list_size' takes int32: 4294967297 does not fit"):
+        serve(**{**request, "list_size": [2**32 + 1, 1]})
     with pytest.raises(TypeError, match="input 'brand' takes string"):
         serve(**{**request, "brand": np.ones([2, 3])})
 

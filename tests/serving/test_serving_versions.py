@@ -1,6 +1,8 @@
 """Version folders: numbers go up, and a version is there completely or not at all."""
 
+import os
 import threading
+import time
 
 import pytest
 
@@ -52,6 +54,15 @@ def test_a_failing_write_leaves_nothing(tmp_path, error):
     with pytest.raises(type(error)):
         publish(tmp_path, fails)
     assert [path.name for path in tmp_path.iterdir()] == ["1"]
+
+
+def test_what_a_killed_export_left_is_removed(tmp_path):
+    for name, age in ((".tmp-old", versions.ABANDONED + 60), (".tmp-new", 60)):
+        (tmp_path / name / "variables").mkdir(parents=True)
+        then = time.time() - age
+        os.utime(tmp_path / name, (then, then))
+    publish(tmp_path, complete)
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".tmp-new", "1"], "another may be at work right now"
 
 
 def test_unfinished_versions_have_no_number(tmp_path):

@@ -18,6 +18,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 import tfmtl2r
 from tfmtl2r._backend import tf
 from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.serving.blend import resolved
 from tfmtl2r.serving.check import ExportError
 from tfmtl2r.serving.examples import requests
 
@@ -55,8 +56,13 @@ def pool():
 
 
 def expected_scores(ranker, made):
-    """What ``predict`` gives each of the requests; NaN at padded places."""
-    return [ranker.predict(looked_up(ranker, request), batch_size=4) for request in made]
+    """The outputs that ``predict`` gives each of the requests, blended too; NaN at padded places."""
+    weights, expected = resolved(ranker).weights, []
+    for request in made:
+        scores = ranker.predict(looked_up(ranker, request), batch_size=4)
+        blend = sum(weight * scores[task] for task, weight in weights.items())
+        expected.append({"score": blend, **{f"score_{task}": values for task, values in scores.items()}})
+    return expected
 
 
 def as_protos(made):
@@ -95,13 +101,13 @@ class Caller(threading.Thread):
         version = answer.model_spec.version.value
         self.versions.append(version)
         outputs = {name: tf.make_ndarray(value) for name, value in answer.outputs.items()}
-        for task, scores in self.expected[version][which].items():
-            found, valid = outputs[f"score_{task}"], outputs["valid"][:, : scores.shape[1]]
+        for name, scores in self.expected[version][which].items():
+            found, valid = outputs[name], outputs["valid"][:, : scores.shape[1]]
             real = np.isfinite(scores)
             off = np.abs(found[:, : real.shape[1]] - scores)[real].max()
             if not (np.array_equal(valid, real) and outputs["valid"].sum() == real.sum() and off <= 1e-5
                     and (found[~outputs["valid"]] == np.float32(-1e9)).all()):
-                self.wrong.append(f"version {version}, request {which}, {task}: {found} instead of {scores}")
+                self.wrong.append(f"version {version}, request {which}, {name}: {found} instead of {scores}")
 
 
 def megabytes():

@@ -20,6 +20,8 @@ RULES = {
     "rank_fusion": "sum over tasks of weight / (60 + rank of the item in its list by score_<task>)",
 }
 """What the output ``score`` is, by rule."""
+MOST = 1e20
+"""The largest weight, up or down: a float32 ends at 3e38, which a larger one times a score could leave."""
 RANK_OFFSET = 60.0
 """The constant of reciprocal rank fusion, as its paper chose it: it keeps first places from deciding alone."""
 
@@ -39,7 +41,7 @@ class Blend:
         rule: one of ``RULES``.
 
     Raises:
-        ValueError: for an unknown rule, a weight that is not finite, or no weight other than 0.
+        ValueError: for an unknown rule, a weight that is not finite or beyond 1e20, or no weight other than 0.
 
     Source of rank fusion: Cormack, Clarke and Buettcher, Reciprocal rank fusion outperforms Condorcet and individual
     rank learning methods, SIGIR 2009, https://doi.org/10.1145/1571941.1572114
@@ -54,8 +56,9 @@ class Blend:
         if self.weights is None:
             return
         weights = {name: float(weight) for name, weight in self.weights.items()}
-        if not all(map(math.isfinite, weights.values())) or not any(weights.values()):
-            raise ValueError(f"blend needs finite weights, at least one of them not 0, got {dict(self.weights)}")
+        if not all(abs(weight) <= MOST for weight in weights.values()) or not any(weights.values()):
+            raise ValueError(f"blend needs finite weights from {-MOST:g} to {MOST:g}, at least one of them not 0, got "
+                             f"{dict(self.weights)}")
         object.__setattr__(self, "weights", weights)
 
     @property
@@ -132,13 +135,13 @@ def blended(blend: Blend, tasks: tuple[Task, ...], scores: Mapping[str, Any], va
 def chosen(weights: Any, blend: Blend) -> Any:
     """The weights of each request, ``float32[B, T]``: its own, or the blend's where a row of them is no preference.
 
-    A row with a number that is negative or not finite, or of zeros only, counts as the blend's own weights: an error
-    would fail the other requests that the server merged with this one. So zeros ask for the default.
+    A row with a number that is negative, above 1e20 or NaN, or of zeros only, counts as the blend's own weights: an
+    error would fail the other requests that the server merged with this one. So zeros ask for the default.
 
     >>> chosen(tf.constant([[1.0, 2.0], [0.0, 0.0], [-1.0, 1.0]]), Blend({"click": 5.0, "buy": 6.0})).numpy().tolist()
     [[1.0, 2.0], [5.0, 6.0], [5.0, 6.0]]
     """
-    usable = tf.reduce_all(tf.math.is_finite(weights) & (weights >= 0), axis=1) & tf.reduce_any(weights > 0, axis=1)
+    usable = tf.reduce_all((weights >= 0) & (weights <= MOST), axis=1) & tf.reduce_any(weights > 0, axis=1)
     return tf.where(usable[:, None], weights, blend.values)
 
 

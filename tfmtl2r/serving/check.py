@@ -36,6 +36,7 @@ REFUSED = {
 """Operations that no served graph may reach, as patterns, and why."""
 _COMPILED = "_XlaMustCompile"
 _SERVED = {tf.float32, tf.int32, tf.int64, tf.string, tf.bool}
+SIDES = ("inputs", "outputs")
 _INITIALISES = "__saved_model_init_op"
 _EXACT = {REGRESS: ({"inputs"}, {"outputs"}), CLASSIFY: ({"inputs"}, {"classes", "scores"})}
 
@@ -102,11 +103,12 @@ def problems(folder: Path) -> list[str]:
         records = list(warmup.read(folder / WARMUP))
     except (tf.errors.OpError, ValueError) as error:
         return [f"{METADATA} or {WARMUP} cannot be read: {said(error)}"]
-    if not {"signatures", "tolerance"} <= set(metadata):
-        return [f"{METADATA} tells no signatures: an older tfmtl2r wrote it; export again"]
+    if not _tells_a_plan(metadata):
+        return [f"{METADATA} tells no signatures, or not all of them: it is damaged, or an older tfmtl2r wrote it; "
+                "export again"]
     try:
         export = LoadedExport(folder)
-    except (tf.errors.OpError, RuntimeError, OSError) as error:
+    except (tf.errors.OpError, RuntimeError, OSError, ValueError, KeyError, TypeError) as error:
         return [f"TensorFlow's session loader refused it with {error}"]
     with export:
         subject = Subject(export, metadata, records)
@@ -123,6 +125,17 @@ def _layout(folder: Path) -> Iterator[str]:
     for name in FILES:
         if not (folder / name).is_file():
             yield f"the file {name} is missing: the export is incomplete, or tfmtl2r did not write it"
+
+
+def _tells_a_plan(metadata: Any) -> bool:
+    """Whether metadata hold what the checks read."""
+    try:
+        specs = [spec for plan in metadata["signatures"].values() for side in SIDES for spec in plan[side].values()]
+        told = [_text(spec["dtype"], spec["shape"]) for spec in specs]
+        methods = [plan["method"] for plan in metadata["signatures"].values()]
+        return bool(told) and all(isinstance(method, str) for method in methods) and metadata["tolerance"] > 0
+    except (KeyError, TypeError, AttributeError):
+        return False
 
 
 def one_graph(subject: Subject) -> Iterator[str]:
@@ -146,7 +159,7 @@ def signatures_as_planned(subject: Subject) -> Iterator[str]:
         definition, plan = definitions[name], planned[name]
         if definition.method_name != plan["method"]:
             yield f"signature {name!r}: the method should be {plan['method']!r}, but is {definition.method_name!r}"
-        for side in ("inputs", "outputs"):
+        for side in SIDES:
             expected = {key: _text(spec["dtype"], spec["shape"]) for key, spec in plan[side].items()}
             found = {key: _text(info.dtype, _shape(info)) for key, info in getattr(definition, side).items()}
             for key in sorted({*expected, *found}):
@@ -157,6 +170,7 @@ def signatures_as_planned(subject: Subject) -> Iterator[str]:
 
 def batchable_signatures(subject: Subject) -> Iterator[str]:
     """Dense tensors of types that JSON can carry, with a free batch axis, as each method of the server wants them."""
+    there = {node.name for node in subject.export.meta_graph.graph_def.node}
     for name, definition in _definitions(subject).items():
         sides = (set(definition.inputs), set(definition.outputs))
         if sides != _EXACT.get(definition.method_name, sides):
@@ -165,6 +179,8 @@ def batchable_signatures(subject: Subject) -> Iterator[str]:
             shape = _shape(info)
             if info.WhichOneof("encoding") != "name":
                 yield f"signature {name!r}: {key!r} is no dense tensor, which is all that the server takes"
+            elif info.name.split(":")[0] not in there:
+                yield f"signature {name!r}: {key!r} is said to be {info.name!r}, which is not in the graph"
             elif not shape or shape[0] is not None:
                 yield f"signature {name!r}: {key!r} has the shape {shape}; its first axis must be open, for requests"
             elif tf.as_dtype(info.dtype) not in _SERVED:
@@ -236,7 +252,7 @@ def operations(meta_graph: object, signature: str) -> Iterator[tuple[str, bool]]
     nodes = {node.name: node for node in graph.node}
     functions = {function.signature.name: function for function in graph.library.function}
     outputs = meta_graph.signature_def[signature].outputs.values()  # type: ignore[attr-defined]
-    todo = [nodes[info.name.split(":")[0]] for info in outputs]
+    todo = [nodes[name] for info in outputs if (name := info.name.split(":")[0]) in nodes]
     seen_nodes, seen_functions = {node.name for node in todo}, set()
     while todo:
         node = todo.pop()
@@ -263,7 +279,7 @@ def _definitions(subject: Subject) -> dict[str, Any]:
 def _reasons(one: Check, subject: Subject) -> list[str]:
     try:
         return list(one(subject))
-    except (tf.errors.OpError, ValueError, TypeError) as error:
+    except (tf.errors.OpError, ValueError, TypeError, KeyError) as error:
         return [f"the graph cannot run: {said(error)}"]
 
 

@@ -21,6 +21,7 @@ from tfmtl2r.data.frame import from_frame
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.schema import Category, Dense
 from tfmtl2r.serving.transport import Grpc, Rest, ServingError, Transport
+from tfmtl2r.serving.values import as_array, misnamed
 
 VALID = "valid"
 INDICES = "indices"
@@ -102,20 +103,25 @@ class Client:
         """The outputs of a signature.
 
         Args:
-            inputs: arrays or nested lists by input name; text as ``str`` or ``bytes``.
+            inputs: arrays or nested lists by input name; text as ``str`` or ``bytes``. Lists without items are sent
+                with one empty place each, since a server that merges requests cannot pad what is empty.
             signature: its name.
 
         Returns:
-            Arrays by output name; text as ``bytes``.
+            Arrays by output name; text as ``bytes``. Merged with other requests by the server, lists may come back
+            longer than they were: ``valid`` tells which places are real.
 
         Raises:
-            ValueError: for a missing or unknown input, or a shape that the signature does not take.
+            ValueError: for a missing or unknown input, a shape that the signature does not take or that does not fit
+                the other inputs, or a ``list_size`` that is negative or above the number of items. A server that
+                merges requests answers the last two with wrong scores, or with an error for every caller in the batch.
             TypeError: for values of another type than the input's.
             ServingError: when the server does not answer in time, or refuses the request.
         """
         served = self.signature(signature)
-        _check_names(inputs, served, signature)
-        arrays = {name: _array(name, value, served.inputs[name]) for name, value in inputs.items()}
+        if wrong := misnamed(inputs, served.inputs, served.optional):
+            raise ValueError(f"signature {signature!r} {wrong}")
+        arrays = _fitting({name: _array(name, value, served.inputs[name]) for name, value in inputs.items()}, served)
         try:
             outputs = self._transport.predict(arrays, signature)
         except ServingError:
@@ -152,23 +158,16 @@ class Client:
 
         Raises:
             ValueError: for a missing column, values that an input cannot take, a list id where the model knows no
-                lists or the other way round, or a signature that answers otherwise than per item.
+                lists or the other way round, or a signature that does not answer per item.
             ServingError: as from :meth:`predict`.
         """
-        served = self.signature(signature)
-        has_lists = LIST_SIZE in served.inputs
-        if has_lists != (list_id is not None):
-            advice = "give the column of the list id as list_id" if has_lists else "leave list_id out"
-            raise ValueError(f"signature {signature!r} scores {'lists' if has_lists else 'plain rows'}: {advice}")
-        if INDICES in served.outputs:
-            raise ValueError(f"signature {signature!r} returns items in an order of its own, and not all of them: call "
-                             "predict with arrays")
         if batch_size < 1:
             raise ValueError(f"batch_size must be at least 1, not {batch_size}")
-        constants = dict(constants or {})
-        frame = frame.rename(columns=str)
+        served = self.signature(signature)
+        has_lists = _scores_lists(signature, served, list_id)
+        constants, frame = dict(constants or {}), frame.rename(columns=str)
         features = _features(served, frame, constants)
-        lists = from_frame(frame[[name for name in frame if name == list_id or name in features.values()]], list_id)
+        lists = from_frame(frame[[name for name in frame if name in (list_id, *features.values())]], list_id)
         values = {name: _values(lists, column, name, served.inputs[name]) for name, column in features.items()}
         columns: dict[str, np.ndarray] = {}
         assert lists.source_rows is not None
@@ -192,48 +191,71 @@ def _described(definition: Any) -> RemoteSignature:
     return RemoteSignature(specs(definition.inputs), specs(definition.outputs), frozenset(definition.defaults))
 
 
-def _check_names(inputs: Mapping[str, Any], served: RemoteSignature, signature: str) -> None:
-    unknown = sorted(set(inputs) - set(served.inputs))
-    missing = sorted(set(served.inputs) - set(inputs) - served.optional)
-    if unknown or missing:
-        hints = "".join(f" ({name!r}{hint})" for name in unknown if (hint := nearest(name, missing)))
-        raise ValueError(f"signature {signature!r} reads {', '.join(sorted(served.inputs))}; missing: "
-                         f"{', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}{hints}")
+def _scores_lists(signature: str, served: RemoteSignature, list_id: str | None) -> bool:
+    """Whether a signature that answers per item does so for lists, as the caller thinks too."""
+    has_lists = LIST_SIZE in served.inputs
+    if has_lists != (list_id is not None):
+        advice = "give the column of the list id as list_id" if has_lists else "leave list_id out"
+        raise ValueError(f"signature {signature!r} scores {'lists' if has_lists else 'plain rows'}: {advice}")
+    if INDICES in served.outputs:
+        raise ValueError(f"signature {signature!r} returns items in an order of its own, and not all of them: call "
+                         "predict with arrays")
+    return has_lists
 
 
 def _array(name: str, value: Any, spec: Any) -> np.ndarray:
-    """A value as the array that an input takes; text stays an object array."""
-    try:
-        array = _texts(value) if spec.dtype == tf.string else _numbers(value, spec.dtype)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"input {name!r} takes {spec.dtype.name} of shape {spec.shape}: {error}") from error
+    array = as_array(name, value, spec.dtype)
     if not spec.shape.is_compatible_with(array.shape):
         raise ValueError(f"input {name!r} takes the shape {spec.shape}, got {array.shape}")
     return array
 
 
-def _texts(value: Any) -> np.ndarray:
-    array = np.asarray(value, object)
-    odd = next((cell for cell in array.ravel() if not isinstance(cell, (str, bytes))), None)
-    if odd is not None:
-        raise TypeError(f"expected text, got {odd!r}")
-    return array
+def _open(spec: Any, axis: int) -> bool:
+    """Whether an axis is there and has any size: the first is that of the lists (or rows), the second of the items."""
+    return spec.shape.rank is not None and spec.shape.rank > axis and spec.shape[axis] is None
 
 
-def _numbers(value: Any, dtype: Any) -> np.ndarray:
-    array = np.asarray(value)
-    if array.dtype.kind not in ("biuf" if dtype.is_floating else "iu") and array.size:
-        raise TypeError(f"got {array.dtype}")
-    numbers = array.astype(dtype.as_numpy_dtype)
-    if dtype.is_integer and (numbers != array).any():
-        raise ValueError(f"{array[numbers != array][0]} does not fit")
-    return numbers
+def _fitting(arrays: dict[str, np.ndarray], served: RemoteSignature) -> dict[str, np.ndarray]:
+    """Inputs that agree on the number of lists and of items, which is at least 1."""
+    _same_size({name: array for name, array in arrays.items() if _open(served.inputs[name], 0)}, 0)
+    if LIST_SIZE not in served.inputs:
+        return arrays
+    items = {name: array for name, array in arrays.items() if _open(served.inputs[name], 1)}
+    _same_size(items, 1)
+    length = max((array.shape[1] for array in items.values()), default=None)
+    sizes = arrays.get(LIST_SIZE)
+    if length is None or sizes is None or not sizes.size:
+        return arrays
+    if not 0 <= sizes.min() <= sizes.max() <= length:
+        odd = sizes[(sizes < 0) | (sizes > length)][0]
+        raise ValueError(f"{LIST_SIZE!r} holds {odd}, but the lists have {length} places: it is how many of them are "
+                         "real, from 0 to that number")
+    return arrays if length else {**arrays, **{name: _one_place(array) for name, array in items.items()}}
+
+
+def _same_size(arrays: Mapping[str, np.ndarray], axis: int) -> None:
+    sizes = {name: array.shape[axis] for name, array in arrays.items()}
+    first = next(iter(sizes), "")
+    odd = [f"{name} {size}" for name, size in sizes.items() if size != sizes[first]]
+    if odd:
+        what = ("lists (or rows) on the first", "items on the second")[axis]
+        raise ValueError(f"the inputs of a request must have equally many {what} axis, but {first} has {sizes[first]} "
+                         f"and others {', '.join(odd)}")
+
+
+def _one_place(array: np.ndarray) -> np.ndarray:
+    shape = (array.shape[0], 1, *array.shape[2:])
+    return np.full(shape, "" if array.dtype == object else 0, array.dtype)
 
 
 def _as_spec(value: np.ndarray, spec: Any) -> np.ndarray:
-    """REST says numbers without their type."""
-    if spec is None or spec.dtype == tf.string:
+    """REST says numbers without their type, and bytes as text."""
+    if spec is None:
         return value
+    if spec.dtype == tf.string:
+        cells = np.empty(value.size, object)
+        cells[:] = [cell.encode() if isinstance(cell, str) else cell for cell in value.ravel().tolist()]
+        return cells.reshape(value.shape)
     return value.astype(spec.dtype.as_numpy_dtype, copy=False)
 
 
@@ -259,7 +281,7 @@ def _features(served: RemoteSignature, frame: pd.DataFrame, constants: Mapping[s
 def _values(lists: Lists, column: str, name: str, spec: Any) -> np.ndarray:
     """The values of an input, ``[N, ...]``, or ``[lists, ...]`` where it has no axis of items."""
     shape = spec.shape.as_list()
-    per_item = not lists.is_rows and len(shape) > 1 and shape[1] is None
+    per_item = not lists.is_rows and _open(spec, 1)
     context = not lists.is_rows and not per_item
     width = tuple(shape[1 + per_item:])
     if spec.dtype in (tf.string, tf.int64) and not width:
@@ -293,8 +315,7 @@ def _request(
     real = np.arange(sizes.max()) < sizes[:, None]
     request: dict[str, np.ndarray] = {LIST_SIZE: sizes.astype(np.int32)}
     for name, value in values.items():
-        shape = served.inputs[name].shape.as_list()
-        if len(shape) > 1 and shape[1] is None:
+        if _open(served.inputs[name], 1):
             padded = np.full((*real.shape, *value.shape[1:]), "" if value.dtype == object else 0, value.dtype)
             padded[real] = value[items]
             request[name] = padded

@@ -41,11 +41,10 @@ def export(
 ) -> Path:
     """Writes the next numbered version of a ranker as a SavedModel that a stock TensorFlow Serving loads.
 
-    Normalisation and vocabularies are inside; requests bring raw features. The signatures are described in
-    :mod:`tfmtl2r.serving.signatures`; those that the ranker cannot have are named in ``assets.extra/tfmtl2r.json``.
-    Before the version becomes visible it passes :func:`tfmtl2r.serving.check.check`: it is loaded as the server loads
-    it and compared with ``model.predict``, to 1e-5 (2e-2 where layers compute in 16 bits), times the largest score
-    where that is above 1. The model itself is not changed.
+    Normalisation and vocabularies are inside; requests bring raw features to :mod:`tfmtl2r.serving.signatures`. Before
+    the version becomes visible it passes :func:`tfmtl2r.serving.check.check`: it is loaded as the server loads it and
+    compared with ``model.predict``, to 1e-5 (2e-2 where layers compute in 16 bits), times the largest score where that
+    is above 1. The model itself is not changed.
 
     Args:
         model: a ranker that knows its features.
@@ -55,14 +54,12 @@ def export(
             :class:`tfmtl2r.serving.blend.Blend` for another rule; a task that is left out has weight 0. By default the
             model's preference, which sums to 1. Raw scores are added, so mind their scales: a softmax score and a
             regression in milliseconds do not compare.
-        lists: whether the ranker ranks lists rather than plain rows. By default what it was fitted or evaluated on
-            last, and lists where it never was.
-        rows: real data, of which the first eight lists (or rows) become warm-up requests beside those that are made
-            from the schema.
+        lists: whether the ranker ranks lists rather than plain rows. By default what it was last fitted on, or lists.
+        rows: real data; the first eight lists (or rows) become warm-up requests beside those made from the schema.
 
     Returns:
-        The version's folder. Beside the graph it holds ``assets.extra/tfmtl2r.json``, which tells tasks, signatures
-        and what ``score`` reads, and the warm-up requests.
+        The version's folder. Beside the graph it holds warm-up requests and ``assets.extra/tfmtl2r.json``, which tells
+        tasks, what ``score`` reads, signatures, and those that the ranker cannot have.
 
     Raises:
         ExportError: when the export fails a check; nothing is published then.
@@ -76,22 +73,28 @@ def export(
     ...     export(ranker, folder).name
     '1'
     """
-    if model.features is None:
-        raise ValueError("this ranker does not know its features yet, so there are no inputs to export: pass "
-                         "features=Schema(...), or fit it first")
     lists = _serves_lists(model, lists)
     chosen = resolved(model, blend)
     plan = planned(model, chosen, lists)
     _announce(plan)
     real = [] if rows is None else from_rows(rows, model.architecture.schema, lists)
-    asked = [with_extras(request, model.architecture.schema, len(model.tasks))
-             for request in [*real, *requests(model.architecture.schema, lists)]]
-    base, name = Path(directory), Path(directory).resolve().name
-    metadata = _metadata(model, plan, chosen, lists)
+    return _published(Path(directory), model, plan, _metadata(model, plan, chosen, lists), real)
+
+
+def _published(
+    base: Path, model: MultiTaskRanker, plan: Plan, metadata: Mapping[str, Any], real: list[Request]
+) -> Path:
+    """The version, with what lies beside it; its warm-up requests are real ones and those made from the schema."""
+    schema, name = model.architecture.schema, base.resolve().name
+    asked = [with_extras(request, schema, len(model.tasks))
+             for request in [*real, *requests(schema, metadata["lists"])]]
     version = publish(base, lambda folder: _write(model, plan, metadata, asked, folder, name))
-    write_configs(base)
-    # The first request that is made from the schema is full of missing values.
-    readme.write(base / readme.README, name, plan, model.architecture.schema, asked[0 if real else 1], metadata)
+    try:
+        write_configs(base)
+        # The first request that is made from the schema is full of missing values.
+        readme.write(base / readme.README, name, plan, schema, asked[0 if real else 1], metadata)
+    except OSError as error:
+        log.warning("%s is published, but a file beside it could not be written: %s", version, error)
     return version
 
 
@@ -106,6 +109,9 @@ def _announce(plan: Plan) -> None:
 
 def _serves_lists(model: MultiTaskRanker, lists: bool | None) -> bool:
     """Whether requests hold lists: as in training, which the model remembers."""
+    if model.features is None:
+        raise ValueError("this ranker does not know its features yet, so there are no inputs to export: pass "
+                         "features=Schema(...), or fit it first")
     if model.lists is None:
         return True if lists is None else lists
     if lists is not None and lists != model.lists:
@@ -120,10 +126,27 @@ def _write(
 ) -> None:
     """Fills a version's folder and checks what it holds."""
     _write_graph(plan, folder)
+    complete(folder, name, metadata, _records(model, plan, asked))
+
+
+def complete(
+    folder: Path, name: str, metadata: Mapping[str, Any], records: list[tuple[str, warmup.Record]]
+) -> None:
+    """Puts beside a SavedModel what the server and the checks read, and runs the checks.
+
+    Args:
+        folder: with the SavedModel, not published yet.
+        name: of the model.
+        metadata: with its ``signatures`` (:func:`described`) and the ``tolerance`` of the checks.
+        records: requests with the answers to expect, at least one for each signature, with the signature's method.
+
+    Raises:
+        ExportError: with every reason why the server could not serve it.
+    """
     path = folder / METADATA
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps(metadata, indent=2) + "\n", encoding="utf-8")
-    warmup.write(folder / warmup.WARMUP, name, _records(model, plan, asked))
+    warmup.write(folder / warmup.WARMUP, name, records)
     reasons = problems(folder)
     if reasons:
         listed = "".join(f"\n- {reason}" for reason in reasons)
@@ -195,14 +218,10 @@ def _answer(signature: Signature, scores: Mapping[str, Any], valid: Any, request
 
 def _metadata(model: MultiTaskRanker, plan: Plan, blend: Blend, lists: bool) -> dict[str, Any]:
     """What the export is, in plain data; the server ignores it."""
-    def described(specs: Mapping[str, Any]) -> dict[str, Any]:
-        return {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in specs.items()}
-
     features = {name: feature for feature, name in plan.names.items()}
-    signatures = {name: {"method": signature.method, "inputs": described(signature.inputs),
-                         "outputs": described(signature.outputs)} for name, signature in plan.signatures.items()}
-    default = plan.signatures[DEFAULT]
-    inputs = {name: {**spec, "feature": features[name]} for name, spec in described(default.inputs).items()}
+    signatures = {name: described(one.method, one.inputs, one.outputs) for name, one in plan.signatures.items()}
+    default = signatures[DEFAULT]
+    inputs = {name: {**spec, "feature": features[name]} for name, spec in default["inputs"].items()}
     half = tf.as_dtype(model.dtype_policy.compute_dtype).size < 4
     return {
         "tasks": [{"name": task.name, "kind": task.kind} for task in model.tasks],
@@ -211,9 +230,22 @@ def _metadata(model: MultiTaskRanker, plan: Plan, blend: Blend, lists: bool) -> 
         "blend": dict(blend.weights or {}),
         "blend_rule": blend.rule,
         "inputs": inputs,
-        "outputs": described(default.outputs),
+        "outputs": default["outputs"],
         "signatures": signatures,
         "left_out": plan.left_out,
         "tolerance": HALF_TOLERANCE if half else TOLERANCE,
         "versions": {"tfmtl2r": tfmtl2r.__version__, "tensorflow": tf.__version__, "keras": keras.__version__},
     }
+
+
+def described(method: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
+    """A signature in plain data.
+
+    Args:
+        method: the API of the server that calls it.
+        inputs, outputs: tensors or their specs, by name.
+    """
+    sides = {"inputs": inputs, "outputs": outputs}
+    return {"method": method, **{
+        side: {name: {"dtype": spec.dtype.name, "shape": spec.shape.as_list()} for name, spec in specs.items()}
+        for side, specs in sides.items()}}

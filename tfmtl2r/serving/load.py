@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.serving.values import as_array, misnamed
 from tfmtl2r.serving.versions import SAVED_MODEL, newest
 from tfmtl2r.training.model import MultiTaskRanker
 
@@ -34,13 +34,8 @@ class ServedSignature:
         Raises:
             TypeError: for a missing or unknown input, or values of another type than the input's.
         """
-        missing = sorted(set(self.inputs) - set(tensors))
-        unknown = sorted(set(tensors) - set(self.inputs))
-        if missing or unknown:
-            near = {name: difflib.get_close_matches(name, missing, n=1) for name in unknown}
-            hints = "".join(f"; did you mean {match[0]!r} by {name!r}?" for name, match in near.items() if match)
-            raise TypeError(f"this signature reads {', '.join(sorted(self.inputs))}; missing: "
-                            f"{', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}{hints}")
+        if wrong := misnamed(tensors, self.inputs):
+            raise TypeError(f"this signature {wrong}")
         return self._function(**{name: _tensor(name, tensors[name], spec) for name, spec in self.inputs.items()})
 
 
@@ -67,6 +62,6 @@ def load(path: str | Path) -> MultiTaskRanker | dict[str, ServedSignature]:
 
 def _tensor(name: str, value: Any, spec: Any) -> Any:
     try:
-        return tf.convert_to_tensor(value, spec.dtype)
-    except (TypeError, ValueError) as error:
+        return tf.convert_to_tensor(value if tf.is_tensor(value) else as_array(name, value, spec.dtype), spec.dtype)
+    except ValueError as error:
         raise TypeError(f"input {name!r} takes {spec.dtype.name} of shape {spec.shape}: {error}") from error

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import re
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,15 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.serving.differences import differences
+from tfmtl2r.serving.onnx_operations import Tables, handlers
 from tfmtl2r.serving.session import LoadedExport, quiet
 from tfmtl2r.serving.versions import SAVED_MODEL, newest
 
 OPSET = 18
 TOLERANCE = 1e-4
 """Allowed between the two runtimes, times the largest score where that is above 1: they sum in other orders."""
-_LABEL_ENCODER = "ai.onnx.ml"
 _SHAPES = ((2, 3), (1, 1), (3, 11))
-_FILLED = -1e8
-"""Scores below this stand at padded places and say nothing about the size of scores."""
-Tables = Mapping[str, tuple[np.ndarray, np.ndarray]]
 
 
 class OnnxError(RuntimeError):
@@ -100,7 +99,7 @@ def _converted(folder: Path, signature: str) -> tuple[Any, Tables]:
                 tf.import_graph_def(frozen, name="")
                 made = tfonnx.process_tf_graph(
                     graph, opset=OPSET, input_names=inputs, output_names=outputs, tensors_to_rename=names,
-                    initialized_tables={}, custom_op_handlers=_handlers(tables),
+                    initialized_tables={}, custom_op_handlers=handlers(tables),
                 )
             del owner  # it kept the tables alive
             model = optimizer.optimize_graph(made).make_model(f"tfmtl2r {signature}")
@@ -123,7 +122,9 @@ def _converted(folder: Path, signature: str) -> tuple[Any, Tables]:
 def _advice(missing: list[str]) -> str:
     if any("Hash" in name for name in missing):
         return " (a hashed category needs a vocabulary instead)"
-    return " (a parser of serialized examples: take predict_features)" if "DecodeProtoV2" in missing else ""
+    if any(re.search("DecodeProto|ParseExample", name) for name in missing):
+        return " (a parser of serialized examples: take predict_features)"
+    return ""
 
 
 def _tables(frozen: Any, handles: Mapping[str, Any]) -> Tables:
@@ -141,83 +142,22 @@ def _tables(frozen: Any, handles: Mapping[str, Any]) -> Tables:
     return tables
 
 
-def _handlers(tables: Tables) -> dict[str, tuple[Callable[..., None], list[Any]]]:
-    """What tf2onnx or ONNX Runtime gets wrong.
-
-    log1p, vocabularies of integers, a choice that stops a NaN, and a request in which no place is real.
-    """
-    def log1p(graph: Any, node: Any, name: str, _: Any) -> None:
-        # log(u) - ((u - 1) - x) / u with u = 1 + x is accurate near 0, where log(1 + x) has lost the digits of x.
-        x, output = node.input[0], node.output[0]
-        kind, shape = graph.get_dtype(output), graph.get_shape(output)
-        graph.remove_node(name)
-        one = graph.make_const(f"{name}_one", np.array(1.0, np.float32)).output[0]
-
-        def step(op: str, *inputs: str, **options: Any) -> str:
-            return graph.make_node(op, list(inputs), shapes=[shape], dtypes=[kind], **options).output[0]
-
-        u = step("Add", x, one)
-        lost = step("Div", step("Sub", step("Sub", u, one), x), u)
-        step("Sub", step("Log", u), lost, outputs=[output], name=name)
-
-    def lookup(graph: Any, node: Any, name: str, _: Any) -> None:
-        table = node.inputs[0]
-        while table.type == "Identity":
-            table = table.inputs[0]
-        keys, ids = tables[table.name]
-        default = int(node.inputs[2].get_tensor_value())
-        source, output, shape = node.input[1], node.output[0], graph.get_shape(node.input[1])
-        kind = graph.get_dtype(output)
-        known = "keys_int64s" if keys.dtype.kind == "i" else "keys_strings"
-        attributes = {known: keys.tolist(), "values_int64s": ids.tolist(), "default_int64": default}
-        graph.remove_node(name)
-        graph.make_node("LabelEncoder", [source], attr=attributes, outputs=[output], name=name, shapes=[shape],
-                        dtypes=[kind], domain=_LABEL_ENCODER)
-
-    def choose(graph: Any, node: Any, name: str, _: Any) -> None:
-        # tf2onnx multiplies both sides by 0 and 1 and adds them, and 0 * NaN is NaN.
-        node.type = "Where"
-
-    def where(graph: Any, node: Any, name: str, _: Any) -> None:
-        # ONNX Runtime divides by the number of rows in its fused products, and a division by zero kills the process.
-        # Where no place is real the first one is computed; the signatures mask what comes of it.
-        from onnx import TensorProto
-
-        mask, output, rank = node.input[0], node.output[0], len(graph.get_shape(node.input[0]))
-        graph.remove_node(name)
-
-        def step(op: str, *inputs: str, **options: Any) -> str:
-            return graph.make_node(op, list(inputs), **options).output[0]
-
-        def constant(suffix: str, value: list[int]) -> str:
-            return graph.make_const(f"{name}_{suffix}", np.array(value, np.int64)).output[0]
-
-        places = step("NonZero", mask)  # [rank, n]
-        real = step("Slice", step("Shape", places), constant("one", [1]), constant("two", [2]))
-        missing = step("Sub", constant("least", [1]), step("Min", real, constant("most", [1])))
-        first = step("ConstantOfShape", step("Concat", constant("rank", [rank]), missing, attr={"axis": 0}))
-        first = step("Cast", first, attr={"to": TensorProto.INT64})
-        places = step("Concat", places, first, attr={"axis": 1})
-        graph.make_node("Transpose", [places], outputs=[output], name=name, shapes=[[-1, rank]],
-                        dtypes=[TensorProto.INT64])
-
-    return {"Log1p": (log1p, []), "LookupTableFindV2": (lookup, []), "SelectV2": (choose, []), "Where": (where, [])}
-
-
 def _compare(content: bytes, loaded: LoadedExport, signature: str, tables: Tables) -> None:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     for request in _requests(loaded.meta_graph.signature_def[signature], tables):
-        expected = loaded.run(signature, request)
-        found = dict(zip(names, session.run(None, request), strict=True))
-        for name, values in expected.items():
-            largest = np.abs(values[values > _FILLED]).max(initial=1.0) if values.dtype.kind == "f" else 1.0
-            off = np.abs(found[name].astype(np.float64) - values).max(initial=0.0)
-            if not off <= TOLERANCE * largest:
-                raise OnnxError(f"output {name!r} of the ONNX file is off from the export by {off:.3g} (allowed: "
-                                f"{TOLERANCE * largest:.3g}); nothing was written")
+        found = {name: _as_bytes(value) for name, value in zip(names, session.run(None, request), strict=True)}
+        for difference in differences("the ONNX file", "the export", found, loaded.run(signature, request), TOLERANCE):
+            raise OnnxError(f"{difference}; nothing was written")
+
+
+def _as_bytes(value: np.ndarray) -> np.ndarray:
+    """Text as TensorFlow has it."""
+    if value.dtype.kind not in "OU":
+        return value
+    return np.array([text.encode() for text in value.ravel()], object).reshape(value.shape)
 
 
 def _requests(definition: Any, tables: Tables) -> Iterator[dict[str, np.ndarray]]:
@@ -241,7 +181,8 @@ def _requests(definition: Any, tables: Tables) -> Iterator[dict[str, np.ndarray]
                 values = np.array(texts, dtype.as_numpy_dtype).reshape(shape)
             else:
                 values = (random.normal(size=shape) * 10.0 ** random.uniform(-8, 4, shape)).astype(dtype.as_numpy_dtype)
-                values[(-1,) * len(shape)] = np.nan
+                if dtype.is_floating:
+                    values[(-1,) * len(shape)] = np.nan
             request[name] = values
         yield request
     if LIST_SIZE in request:

@@ -6,6 +6,7 @@ import base64
 import json
 import shlex
 import textwrap
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,29 +16,39 @@ import numpy as np
 from tfmtl2r.batch import LIST_SIZE
 from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.serving.answers import ITEM_IDS, TOP
-from tfmtl2r.serving.blend import RULES
+from tfmtl2r.serving.blend import MOST, RULES
 from tfmtl2r.serving.configs import BATCHING, CANARY, MODELS, STABLE, replace
 from tfmtl2r.serving.examples import Request
+from tfmtl2r.serving.server import POLL_SECONDS
 from tfmtl2r.serving.signatures import CLASSIFY, DEFAULT, PREDICT, REGRESS, Plan
 
 README = "README.md"
 _ITEMS = 2
 _SERVER = """\
-tensorflow_model_server --rest_api_port=8501 --port=8500 --model_config_file=$PWD/{models} \\
-  --model_config_file_poll_wait_seconds=10 --allow_version_labels_for_unavailable_models=true \\
-  --enable_batching=true --batching_parameters_file=$PWD/{batching}"""
+tensorflow_model_server --rest_api_port=8501 --port=8500 --model_config_file="$PWD/{models}" \\
+  --model_config_file_poll_wait_seconds={seconds} --allow_version_labels_for_unavailable_models=true \\
+  --enable_batching=true --batching_parameters_file="$PWD/{batching}\""""
 _NOTES = (
     "`{models}` gives the newest version the label `{canary}` and an earlier one `{stable}`; to promote a version, "
-    "write its number behind `{stable}` there. A request picks one with `/v1/models/{name}/labels/{canary}:predict`. "
-    "The server must be built on TensorFlow {tensorflow} or later.",
+    "write its number behind `{stable}` there. A request picks one with `/v1/models/{name}/labels/{canary}:predict`; "
+    "without a label it gets the newest. The server loads a version as soon as it is there, moves the labels up to "
+    "{seconds} seconds later, and keeps every version in memory until its folder is deleted. It must be built on "
+    "TensorFlow {tensorflow} or later.",
     "`score` is the {rule} (weights: {weights}). Scores are float32; a place without an item has the score -1e9, the "
     "probability 0 and `valid` false. Merged with other requests by the server, an answer may be longer than the "
     "request's lists: read the first items only. A number that is missing, NaN or infinite counts as the mean of the "
     "training data, a category that training did not know as unknown. JSON has no NaN, but an example may leave a "
     "feature out.",
-    "A row of `blend_weights` (one number >= 0 per task: {tasks}) replaces these weights for its list; a row of zeros, "
-    "or one with a negative or infinite number, asks for them. In an ExampleListWithContext it is an optional feature "
-    "of the context.",
+    "A row of `blend_weights` (one number from 0 to {most:g} per task: {tasks}) replaces these weights for its list; a "
+    "row of zeros, or with any other number, asks for them. In an ExampleListWithContext it is an optional feature of "
+    "the context.",
+)
+_LISTS = (
+    "The server pads the requests that it merges before the graph sees them, and fails them all if one is wrong. So a "
+    "caller has to see to three things: every input has one row per list, and as many items as the others; `list_size` "
+    "is from 0 to that number of items; and a list without items has one place all the same, with any values and the "
+    "`list_size` 0. Sent alone, a wrong request is an error or read up to the last item; merged, it may get scores "
+    "that mean nothing, without a word. `tfmtl2r.serving.client.Client` looks before it sends."
 )
 
 
@@ -53,7 +64,8 @@ def text(name: str, plan: Plan, schema: Schema, request: Request, metadata: Mapp
     """
     versions, blend = metadata["versions"], metadata["blend"]
     values = {
-        "name": name, "tensorflow": ".".join(versions["tensorflow"].split(".")[:2]), "tasks": ", ".join(blend),
+        "name": urllib.parse.quote(name), "tensorflow": ".".join(versions["tensorflow"].split(".")[:2]),
+        "tasks": ", ".join(blend), "most": MOST, "seconds": POLL_SECONDS,
         "rule": RULES[metadata["blend_rule"]], "models": MODELS, "batching": BATCHING, "canary": CANARY,
         "weights": ", ".join(f"{task} {value:.4g}" for task, value in blend.items()), "stable": STABLE,
     }
@@ -61,7 +73,7 @@ def text(name: str, plan: Plan, schema: Schema, request: Request, metadata: Mapp
             f"{versions['tfmtl2r']}. `tfmtl2r export-check .` checks the newest again. TensorFlow Serving takes them "
             "as they are:")
     server = f"```\n{_SERVER.format(**values)}\n```\n"
-    notes = [_paragraph(note.format(**values)) for note in _NOTES]
+    notes = [_paragraph(note.format(**values)) for note in (*_NOTES, *([_LISTS] if metadata["lists"] else []))]
     parts = [f"# {name}\n", _paragraph(what), server, *notes]
     short = _cut(request, schema)
     for signature in plan.signatures:
@@ -94,7 +106,8 @@ def _curl(name: str, signature: str, plan: Plan, schema: Schema, request: Reques
         body = {"signature_name": signature, **_examples(request, schema)}
     method = {PREDICT: "predict", REGRESS: "regress", CLASSIFY: "classify"}[planned.method]
     body_text = json.dumps(body, ensure_ascii=False)
-    return f"curl -d {shlex.quote(body_text)} {shlex.quote(f'http://localhost:8501/v1/models/{name}:{method}')}"
+    url = f"http://localhost:8501/v1/models/{urllib.parse.quote(name)}:{method}"
+    return f"curl -d {shlex.quote(body_text)} {shlex.quote(url)}"
 
 
 def _examples(request: Request, schema: Schema) -> dict[str, Any]:

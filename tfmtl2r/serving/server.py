@@ -8,11 +8,12 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tfmtl2r.serving.configs import BATCHING, MODELS, entry
 from tfmtl2r.serving.versions import newest
 
 BINARY = "tensorflow_model_server"
-BATCHING = "batching.config"
-MODELS = "models.config"
+POLL_SECONDS = 10
+"""How often the server looks whether ``models.config`` has changed."""
 _DOCKER_SECONDS = 20
 
 
@@ -25,8 +26,8 @@ class Serving:
     """How an export is to be served.
 
     Where the export's folder holds ``batching.config``, the server merges requests as it says; where it holds
-    ``models.config``, the server reads from it which versions to serve under which labels. Without them it serves the
-    newest version, one request at a time.
+    ``models.config``, the server reads from it which versions to serve under which labels, and looks again every ten
+    seconds. Without them it serves the newest version, one request at a time.
 
     Args:
         base: the folder of the export, which holds its versions.
@@ -47,6 +48,7 @@ class Serving:
 
         Raises:
             FileNotFoundError: when the folder holds no version.
+            ValueError: when ``models.config`` tells of another model or folder than this one.
             NoServerError: when there is no server.
         """
         newest(self.base)  # a server without a version waits for one without a word
@@ -71,17 +73,34 @@ class Serving:
                 *self.flags()]
 
     def flags(self) -> list[str]:
-        """The flags of the server, the same for both ways."""
+        """The flags of the server, the same for both ways.
+
+        Raises:
+            ValueError: when ``models.config`` tells of another model or folder than this one.
+        """
         base = self.base.resolve()  # the server refuses a relative path
+        name = self.name or base.name
         flags = [f"--port={self.port}", f"--rest_api_port={self.rest_port}"]
         if (base / MODELS).is_file():
+            _check_entry(base, name)
             # Labels of versions that are not loaded yet would keep the server from starting.
-            flags += [f"--model_config_file={base / MODELS}", "--allow_version_labels_for_unavailable_models=true"]
+            flags += [f"--model_config_file={base / MODELS}", f"--model_config_file_poll_wait_seconds={POLL_SECONDS}",
+                      "--allow_version_labels_for_unavailable_models=true"]
         else:
-            flags += [f"--model_name={self.name or base.name}", f"--model_base_path={base}"]
+            flags += [f"--model_name={name}", f"--model_base_path={base}"]
         if (base / BATCHING).is_file():
             flags += ["--enable_batching=true", f"--batching_parameters_file={base / BATCHING}"]
         return flags
+
+
+def _check_entry(base: Path, name: str) -> None:
+    """A folder that was copied or renamed brings a file along that serves the old place."""
+    model = entry(base / MODELS, name)
+    if model is None or model.base_path != str(base):
+        found = f"knows no model {name!r}" if model is None else f"serves {name!r} from {model.base_path}"
+        raise ValueError(f"{base / MODELS} {found}, but this is {base}: write name: {name!r} and base_path: "
+                         f"{str(base)!r} there, or delete the file, which the next export writes again (without it the "
+                         "newest version is served, and no labels)")
 
 
 def _trouble_with_docker() -> str:

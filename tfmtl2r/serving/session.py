@@ -7,7 +7,6 @@ and opens exports that the server cannot run, such as a Keras 3 model that ``tf.
 from __future__ import annotations
 
 import contextlib
-import difflib
 import logging
 import threading
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.serving.values import as_array, misnamed
 
 SERVE = "serve"
 
@@ -62,15 +62,17 @@ class LoadedExport:
 
         Raises:
             ValueError: for an unknown signature, and an input that is missing or unknown.
-            TypeError: for an input of another type.
+            TypeError: for an input of another type, or a number that its type does not hold.
             tf.errors.OpError: what the server would answer instead of outputs.
         """
         definitions = self.meta_graph.signature_def
         if signature not in definitions:
             raise ValueError(f"there is no signature {signature!r}; this export has {', '.join(sorted(definitions))}")
         definition = definitions[signature]
-        _compare(signature, definition.inputs, inputs)
-        feed = [_array(signature, name, inputs[name], definition.inputs[name]) for name in sorted(definition.inputs)]
+        if wrong := misnamed(inputs, definition.inputs):
+            raise ValueError(f"signature {signature!r} {wrong}")
+        feed = [as_array(name, inputs[name], tf.as_dtype(definition.inputs[name].dtype))
+                for name in sorted(definition.inputs)]
         try:
             values = self._callable(signature)(*feed)
         except UnicodeDecodeError as error:  # TensorFlow's message repeats the bytes of the request
@@ -94,36 +96,13 @@ class LoadedExport:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back TensorFlow's notices about saving and loading; its errors pass."""
+    """Holds back TensorFlow's notices about saving and loading; its errors pass. Threads may overlap in it."""
+    def errors(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.ERROR
+
     logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    logger.addFilter(errors)  # each has its own, where a level would be put back in the wrong order
     try:
         yield
     finally:
-        logger.setLevel(level)
-
-
-def _compare(signature: str, expected: Mapping[str, Any], given: Mapping[str, Any]) -> None:
-    missing, unknown = sorted(set(expected) - set(given)), sorted(set(given) - set(expected))
-    if missing or unknown:
-        near = {name: difflib.get_close_matches(name, missing, n=1) for name in unknown}
-        hints = "".join(f"; did you mean {match[0]!r} by {name!r}?" for name, match in near.items() if match)
-        raise ValueError(f"signature {signature!r} reads {', '.join(sorted(expected))}; missing: "
-                         f"{', '.join(missing) or 'none'}; unknown: {', '.join(unknown) or 'none'}{hints}")
-
-
-def _array(signature: str, name: str, value: Any, info: Any) -> np.ndarray:
-    dtype = tf.as_dtype(info.dtype)
-    wanted = np.dtype(dtype.as_numpy_dtype)
-    if isinstance(value, np.ndarray) and value.dtype == wanted and dtype != tf.string:
-        return value
-    # Objects: numpy's own bytes would lose zeros at the end of a message.
-    array = np.array(value, object) if dtype == tf.string else np.asarray(value)
-    if dtype == tf.string:
-        found = next((type(item).__name__ for item in array.flat if not isinstance(item, (str, bytes))), None)
-    else:
-        found = None if np.can_cast(array.dtype, wanted, "same_kind") or not array.size else array.dtype.name
-    if found is not None:
-        raise TypeError(f"signature {signature!r}: input {name!r} takes {dtype.name}, not {found} values")
-    return array.astype(wanted)
+        logger.removeFilter(errors)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -105,8 +108,9 @@ class Rest:
     """JSON over HTTP, columns of tensors."""
 
     def __init__(self, target: str, model: str, version: int | str | None, timeout: float):
-        part = "" if version is None else f"/{'labels' if isinstance(version, str) else 'versions'}/{version}"
-        self._url = f"{target.rstrip('/')}/v1/models/{model}{part}"
+        kind = "labels" if isinstance(version, str) else "versions"
+        part = "" if version is None else f"/{kind}/{urllib.parse.quote(str(version), safe='')}"
+        self._url = f"{target.rstrip('/')}/v1/models/{urllib.parse.quote(model, safe='')}{part}"
         self._target, self._model, self._timeout = target, model, timeout
 
     def close(self) -> None:
@@ -116,42 +120,63 @@ class Rest:
         from google.protobuf import json_format
         from tensorflow_serving.apis import get_model_metadata_pb2
 
-        answer = self._call(f"{self._url}/metadata", None)
-        definitions = get_model_metadata_pb2.SignatureDefMap()
-        json_format.ParseDict(answer["metadata"]["signature_def"], definitions, ignore_unknown_fields=True)
+        url, definitions = f"{self._url}/metadata", get_model_metadata_pb2.SignatureDefMap()
+        answer = self._call(url, None)
+        with _understood(url):
+            json_format.ParseDict(answer["metadata"]["signature_def"], definitions, ignore_unknown_fields=True)
         return definitions.signature_def
 
     def predict(self, inputs: Mapping[str, np.ndarray], signature: str) -> dict[str, np.ndarray]:
         columns = {name: _json_value(value) for name, value in inputs.items()}
         body = {"signature_name": signature, "inputs": columns}
-        outputs = self._call(f"{self._url}:predict", body)["outputs"]
-        if not isinstance(outputs, dict):  # the server leaves out the name of a single output
-            outputs = {"": outputs}
-        return {name: np.array(value) for name, value in outputs.items()}
+        url = f"{self._url}:predict"
+        answer = self._call(url, body)
+        with _understood(url):
+            outputs = answer["outputs"]
+            if not isinstance(outputs, dict):  # the server leaves out the name of a single output
+                outputs = {"": outputs}
+            return {name: np.array(value) for name, value in outputs.items()}
 
     def _call(self, url: str, body: Any) -> Any:
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
         try:
-            with urllib.request.urlopen(request, timeout=self._timeout) as answer:
+            with _understood(url), urllib.request.urlopen(request, timeout=self._timeout) as answer:
                 return json.load(answer)
         except urllib.error.HTTPError as error:
-            said = error.read().decode(errors="replace").strip()
-            try:
-                said = json.loads(said)["error"]
-            except (ValueError, KeyError, TypeError):
-                said = said or error.reason
-            message = f"the server at {self._target} answered HTTP {error.code} for {self._model!r}: {said}"
-            raise ServingError(message, f"HTTP {error.code}") from error
+            raise self._refusal(error) from error
         except TimeoutError as error:
             raise ServingError(_late(self._target, self._timeout), "DEADLINE_EXCEEDED") from error
         except OSError as error:
             if isinstance(getattr(error, "reason", None), TimeoutError):
                 raise ServingError(_late(self._target, self._timeout), "DEADLINE_EXCEEDED") from error
             raise ServingError(f"{UNREACHABLE.format(self._target)} ({error})", "UNAVAILABLE") from error
-        except ValueError as error:
-            raise ServingError(f"{url} answered something else than JSON ({error}): it is no TensorFlow Serving",
-                               "UNKNOWN") from error
+
+    def _refusal(self, error: urllib.error.HTTPError) -> ServingError:
+        try:
+            said = error.read().decode(errors="replace").strip()
+        except (OSError, http.client.HTTPException):  # it says longer things than it sends
+            said = ""
+        try:
+            said = json.loads(said)["error"]
+        except (ValueError, KeyError, TypeError):
+            said = said or error.reason
+        message = f"the server at {self._target} answered HTTP {error.code} for {self._model!r}: {said}"
+        return ServingError(message, f"HTTP {error.code}")
+
+
+@contextlib.contextmanager
+def _understood(url: str) -> Iterator[None]:
+    """Whatever an answer lacks that the server's API promises is an error of who answered."""
+    from google.protobuf import json_format
+
+    try:
+        yield
+    except (ValueError, KeyError, TypeError, http.client.HTTPException, json_format.ParseError) as error:
+        if isinstance(error, OSError):  # a connection that is cut off
+            raise
+        raise ServingError(f"{url} answered something else than the JSON of TensorFlow Serving ({error!r}): it is no "
+                           "TensorFlow Serving", "UNKNOWN") from error
 
 
 def _late(target: str, timeout: float) -> str:

@@ -6,17 +6,21 @@ therefore written under another name on the same filesystem, and gets its number
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
 import secrets
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 SAVED_MODEL = "saved_model.pb"
 TEMPORARY = ".tmp-"
 """How the names of unfinished versions begin."""
+ABANDONED = 24 * 3600
+"""Seconds after which nobody writes an unfinished version any more: its export was killed."""
 _HIGHEST = 2**63 - 1  # the server reads a version as an int64 and ignores what does not fit
 
 
@@ -76,6 +80,8 @@ def is_version(folder: Path) -> bool:
 def publish(base: str | Path, write: Callable[[Path], None]) -> Path:
     """Writes a version and makes it visible under the next number, all of it or nothing.
 
+    What an export that was killed left behind more than a day ago is removed.
+
     Args:
         base: the folder of an export, made if missing.
         write: fills the (existing, empty) folder that it is given. If it raises, nothing is left of the version.
@@ -94,6 +100,7 @@ def publish(base: str | Path, write: Callable[[Path], None]) -> Path:
     if base.exists() and not base.is_dir():
         raise NotADirectoryError(f"{base} is a file; an export needs a folder for its numbered versions")
     base.mkdir(parents=True, exist_ok=True)
+    _remove_abandoned(base)
     # Not tempfile.mkdtemp: its folders are closed to other users, and the server may run as one.
     temporary = base / f"{TEMPORARY}{secrets.token_hex(4)}"
     temporary.mkdir()
@@ -103,6 +110,13 @@ def publish(base: str | Path, write: Callable[[Path], None]) -> Path:
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         raise
+
+
+def _remove_abandoned(base: Path) -> None:
+    for left in base.glob(f"{TEMPORARY}*"):
+        with contextlib.suppress(FileNotFoundError):  # it was finished just now, or another export removes it too
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _renamed(temporary: Path, base: Path) -> Path:

@@ -1,0 +1,83 @@
+"""Operations that tf2onnx or ONNX Runtime gets wrong, written as ONNX nodes of our own."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+_LABEL_ENCODER = "ai.onnx.ml"
+Tables = Mapping[str, tuple[np.ndarray, np.ndarray]]
+"""Keys and ids of vocabularies, by the name of the table's node."""
+
+
+def handlers(tables: Tables) -> dict[str, tuple[Callable[..., None], list[Any]]]:
+    """What tf2onnx calls for each operation: log1p, vocabularies of integers, a choice that stops a NaN, and a request
+    in which no place is real.
+
+    Args:
+        tables: of the graph that is converted.
+    """
+    lookup = functools.partial(_lookup, tables)
+    return {"Log1p": (_log1p, []), "LookupTableFindV2": (lookup, []), "SelectV2": (_choose, []), "Where": (_where, [])}
+
+
+def _log1p(graph: Any, node: Any, name: str, _: Any) -> None:
+    # log(u) - ((u - 1) - x) / u with u = 1 + x is accurate near 0, where log(1 + x) has lost the digits of x.
+    x, output = node.input[0], node.output[0]
+    kind, shape = graph.get_dtype(output), graph.get_shape(output)
+    graph.remove_node(name)
+    one = graph.make_const(f"{name}_one", np.array(1.0, np.float32)).output[0]
+
+    def step(op: str, *inputs: str, **options: Any) -> str:
+        return graph.make_node(op, list(inputs), shapes=[shape], dtypes=[kind], **options).output[0]
+
+    u = step("Add", x, one)
+    lost = step("Div", step("Sub", step("Sub", u, one), x), u)
+    step("Sub", step("Log", u), lost, outputs=[output], name=name)
+
+
+def _lookup(tables: Tables, graph: Any, node: Any, name: str, _: Any) -> None:
+    table = node.inputs[0]
+    while table.type == "Identity":
+        table = table.inputs[0]
+    keys, ids = tables[table.name]
+    default = int(node.inputs[2].get_tensor_value())
+    source, output, shape = node.input[1], node.output[0], graph.get_shape(node.input[1])
+    kind = graph.get_dtype(output)
+    known = "keys_int64s" if keys.dtype.kind == "i" else "keys_strings"
+    attributes = {known: keys.tolist(), "values_int64s": ids.tolist(), "default_int64": default}
+    graph.remove_node(name)
+    graph.make_node("LabelEncoder", [source], attr=attributes, outputs=[output], name=name, shapes=[shape],
+                    dtypes=[kind], domain=_LABEL_ENCODER)
+
+
+def _choose(graph: Any, node: Any, name: str, _: Any) -> None:
+    # tf2onnx multiplies both sides by 0 and 1 and adds them, and 0 * NaN is NaN.
+    node.type = "Where"
+
+
+def _where(graph: Any, node: Any, name: str, _: Any) -> None:
+    # ONNX Runtime divides by the number of rows in its fused products, and a division by zero kills the process.
+    # Where no place is real the first one is computed; the signatures mask what comes of it.
+    from onnx import TensorProto
+
+    mask, output, rank = node.input[0], node.output[0], len(graph.get_shape(node.input[0]))
+    graph.remove_node(name)
+
+    def step(op: str, *inputs: str, **options: Any) -> str:
+        return graph.make_node(op, list(inputs), **options).output[0]
+
+    def constant(suffix: str, value: list[int]) -> str:
+        return graph.make_const(f"{name}_{suffix}", np.array(value, np.int64)).output[0]
+
+    places = step("NonZero", mask)  # [rank, n]
+    real = step("Slice", step("Shape", places), constant("one", [1]), constant("two", [2]))
+    missing = step("Sub", constant("least", [1]), step("Min", real, constant("most", [1])))
+    first = step("ConstantOfShape", step("Concat", constant("rank", [rank]), missing, attr={"axis": 0}))
+    first = step("Cast", first, attr={"to": TensorProto.INT64})
+    places = step("Concat", places, first, attr={"axis": 1})
+    graph.make_node("Transpose", [places], outputs=[output], name=name, shapes=[[-1, rank]],
+                    dtypes=[TensorProto.INT64])

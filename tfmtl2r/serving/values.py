@@ -1,0 +1,78 @@
+"""Values of a request as the arrays that inputs take, and what is wrong with those that do not fit."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r.data.columns import nearest
+
+
+def misnamed(given: Collection[str], expected: Collection[str], optional: Collection[str] = ()) -> str:
+    """What a signature reads, which inputs are missing and which are unknown, as a sentence; nothing if none are.
+
+    Args:
+        given: names in the request.
+        expected: names of the signature's inputs.
+        optional: those of them that may be left out.
+
+    >>> misnamed(["prise"], ["price", "size"], ["size"])
+    "reads price, size; missing: price; unknown: prise ('prise'; did you mean 'price'?)"
+    >>> misnamed(["price"], ["price"])
+    ''
+    """
+    missing = sorted(set(expected) - set(given) - set(optional))
+    unknown = sorted(set(given) - set(expected))
+    if not missing and not unknown:
+        return ""
+    hints = "".join(f" ({name!r}{hint})" for name in unknown if (hint := nearest(name, missing)))
+    return (f"reads {', '.join(sorted(expected))}; missing: {', '.join(missing) or 'none'}; unknown: "
+            f"{', '.join(unknown) or 'none'}{hints}")
+
+
+def as_array(name: str, value: Any, dtype: Any) -> np.ndarray:
+    """A value as the array that an input takes; text stays an object array of ``str`` or ``bytes``.
+
+    Args:
+        name: of the input.
+        value: an array or nested lists.
+        dtype: of the input, a ``tf.DType``.
+
+    Raises:
+        TypeError: for values of another kind, or numbers that the type does not hold.
+
+    >>> as_array("size", [2**32 + 1], tf.int32)
+    Traceback (most recent call last):
+    TypeError: input 'size' takes int32: 4294967297 does not fit
+    """
+    try:
+        return _texts(value) if dtype == tf.string else _numbers(value, dtype)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"input {name!r} takes {dtype.name}: {error}") from error
+
+
+def _texts(value: Any) -> np.ndarray:
+    # Objects: numpy's own bytes would lose zeros at the end of a message.
+    array = np.array(value, object)
+    odd = next((cell for cell in array.ravel() if not isinstance(cell, (str, bytes))), None)
+    if odd is not None:
+        raise TypeError(f"expected text, got {odd!r}")
+    return array
+
+
+def _numbers(value: Any, dtype: Any) -> np.ndarray:
+    array, wanted = np.asarray(value), dtype.as_numpy_dtype
+    if array.dtype == wanted or not array.size:
+        return array.astype(wanted, copy=False)
+    if array.dtype.kind not in ("biuf" if dtype.is_floating else "b" if dtype.is_bool else "iu"):
+        raise TypeError(f"expected numbers of this type, got {array.dtype}")
+    with np.errstate(over="ignore"):
+        numbers = array.astype(wanted)
+    # A float may lose digits, but not become infinite.
+    lost = np.isfinite(array) & ~np.isfinite(numbers) if dtype.is_floating else numbers != array
+    if lost.any():
+        raise ValueError(f"{array[lost][0]} does not fit")
+    return numbers
