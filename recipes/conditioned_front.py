@@ -13,20 +13,16 @@ from __future__ import annotations
 
 import argparse
 import time
-from pathlib import Path
 
-import matplotlib
 import numpy as np
 from rich.table import Table
 
 import tfmtl2r
-from tfmtl2r.experiment import Experiment, score
-from tfmtl2r.pareto import curve, hypervolume
+from tfmtl2r.experiment import Experiment
+from tfmtl2r.pareto import curve, hypervolume, plots
+from tfmtl2r.pareto.runs import Run, objectives
 from tfmtl2r.report import trivial_results
 from tfmtl2r.report.tables import show
-
-matplotlib.use("Agg")
-import matplotlib.pyplot as plt
 
 ONE_RANKING = {"name": "deepmtl2r", "heads": "shared", "units": 64, "num_layers": 1, "num_heads": 2, "feedforward": 128,
                "dropout": 0.0}  # fmt: skip
@@ -53,10 +49,9 @@ def main() -> None:
     for number, preference in enumerate(preferences):
         start = time.perf_counter()
         experiment = Experiment(name=f"front-{number}", preference=tuple(preference), epochs=options.epochs, **common)
-        model, _ = experiment.run(verbose=0, dataset=data)
+        _, card = experiment.run(verbose=0, dataset=data)
         seconds.append(time.perf_counter() - start)
-        results = score(model, data.lists("test"))
-        separate.append([next(iter(row.values())).value for row in results.values()])
+        separate.append(Run(experiment.folder, card))
     start = time.perf_counter()
     model, _ = Experiment(
         name="front-conditioned", conditioned=1.0, epochs=options.conditioned_epochs or options.epochs, **common
@@ -64,7 +59,7 @@ def main() -> None:
     cost = time.perf_counter() - start
     one = curve(model, data.lists("test"), preferences)
     chance = [next(iter(row.values()))["value"] for row in trivial_results(data, "test")["random"].values()]
-    report(one, np.array(separate), chance, cost, float(np.median(seconds)))
+    report(one, objectives(separate, "test"), chance, cost, float(np.median(seconds)))
     print(tfmtl2r.export(model, options.export))
 
 
@@ -73,22 +68,16 @@ def report(one, separate, chance, cost, usual) -> None:
     table = Table(title="test, one conditioned ranker / one ranker per preference", title_justify="left")
     for column in ("preference", *one.labels):
         table.add_column(column, justify="right")
-    for preference, ours, theirs in zip(one.preferences, one.points, separate, strict=True):
+    for preference, ours, theirs in zip(one.preferences, one.values, separate.values, strict=True):
         cells = [f"{a:.4f} / {b:.4f}" for a, b in zip(ours, theirs, strict=True)]
         table.add_row(" : ".join(f"{p:.2f}" for p in preference), *cells)
     show(table)
-    volumes = [hypervolume(points, chance, one.maximise) for points in (one.points, separate)]
+    volumes = [hypervolume(points.values, chance, one.maximise) for points in (one, separate)]
     print(f"hypervolume above a random order ({chance[0]:.3f}, {chance[1]:.3f}): conditioned {volumes[0]:.5f}, "
-          f"{len(separate)} rankers {volumes[1]:.5f}, ratio {volumes[0] / volumes[1]:.3f}")
+          f"{len(separate.runs)} rankers {volumes[1]:.5f}, ratio {volumes[0] / volumes[1]:.3f}")
     print(f"training: conditioned {cost:.1f} s, one ordinary ranker {usual:.1f} s (median), ratio {cost / usual:.2f}")
-    figure, axes = plt.subplots(figsize=(6, 5))
-    axes.plot(*one.points.T, "o-", label="one conditioned ranker")
-    axes.plot(*separate.T, "s--", label=f"{len(separate)} rankers")
-    axes.set(xlabel=one.labels[0], ylabel=one.labels[1])
-    axes.legend()
-    path = Path("runs/front-conditioned/front.png")
-    figure.savefig(path, dpi=120, bbox_inches="tight")
-    print(path)
+    groups = {"one conditioned ranker": one, f"{len(separate.runs)} rankers": separate}
+    print(*plots.save({"front": plots.front(groups)}, "runs/front-conditioned"))
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from tfmtl2r.data import Lists, batches, cut_report, datasets
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.losses._base import default_name
 from tfmtl2r.report import hparams
-from tfmtl2r.report.evaluation import Score, evaluate
+from tfmtl2r.report.evaluation import Score, evaluate, per_list_arrays
 from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard, checked_name, peak_memory_mb
 from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.task import Task
@@ -246,10 +246,7 @@ def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], fold
         }
         for task, row in results.items()
     }
-    arrays = {
-        f"{split}/{task}/{metric}": s.per_list
-        for task, row in results.items() for metric, s in row.items() if s.per_list is not None
-    }
+    arrays = per_list_arrays(split, results)
     path = folder / PER_LIST
     before = dict(np.load(path)) if path.is_file() else {}
     np.savez_compressed(path, **{**before, **arrays})

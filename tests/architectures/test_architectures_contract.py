@@ -158,9 +158,21 @@ def test_plain_rows_score_as_lists_of_one_do(features, name):
         np.testing.assert_allclose(row_scores, lists[task][:, 0], atol=1e-6)
 
 
+def test_one_width_is_not_a_stack_of_widths(name):
+    stacks = [option.name for option in architectures.registry.options(name) if isinstance(option.default, tuple)
+              and option.name.endswith("units")]
+    stacks += ["head_units"] if name == "dml" else []
+    assert stacks or name == "deepmtl2r"
+    for option in stacks:
+        for one in (64, "64"):
+            with pytest.raises(TypeError, match=rf"{option} is one width per layer, such as \(64,\).*got '?64"):
+                architectures.get(name, **{option: one})
+
+
 def test_a_batch_of_no_lists(features, name):
-    none = {key: value[:0] for key, value in features.items()}
-    assert all(s.shape == (0, LENGTH) for s in connected(name)(none, valid=VALID[:0]).values())
+    architecture, none = connected(name), {key: value[:0] for key, value in features.items()}
+    assert all(s.shape == (0, LENGTH) for s in architecture(none, valid=VALID[:0]).values())
+    assert all(np.isfinite(seen).all() for seen in architecture.inspect(none, VALID[:0]).values())
 
 
 def test_dropout_acts_in_training_only(features, name):
@@ -205,6 +217,21 @@ def test_bfloat16_scores_are_close(features, name):
     for task, scores in rounded(features, valid=VALID).items():
         assert scores.dtype == tf.float32
         np.testing.assert_allclose(scores, exact(features, valid=VALID)[task], atol=0.05)
+
+
+def test_bfloat16_does_not_tie_items(rng, name):
+    """A list of 200: hidden values may be rounded, scores are not, or a tenth of the items or more would tie."""
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    wide = {key: (16,) for key in ("units", "expert_units", "subnet_units", "head_units") if key in small(name)}
+    wide |= {"units": 16} if isinstance(small(name).get("units"), int) else {}
+    architecture = connected(name, **smooth(name), **wide)
+    features = {
+        "x": tf.constant(rng.normal(size=(1, 200, 3)), tf.float32), "age": tf.constant([0.5]),
+        "brand": tf.constant(rng.integers(0, 4, (1, 200)), tf.int32),
+    }
+    for training in (False, True) if "penalty" not in small(name) else (False,):
+        for task, scores in architecture(features, valid=tf.ones([1, 200], tf.bool), training=training).items():
+            assert len(np.unique(scores)) > 195, task
 
 
 RELOAD = """

@@ -6,6 +6,7 @@ import pytest
 import tfmtl2r
 from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.architectures.mmoe import MMoE
 from tfmtl2r.batch import unpack
 from tfmtl2r.commands import _options
 from tfmtl2r.commands.train import Train
@@ -139,14 +140,54 @@ def test_engine_weighs_the_gradients_of_the_forward_pass(data, base, options):
             )
 
 
-def test_without_both_parts_it_is_its_base(features):
-    alone = architectures.get({**BASES["mmoe"], "head_units": [6]})
+@pytest.mark.parametrize("options", [
+    {"name": "mmoe", "num_experts": 3, "expert_units": [6], "activation": "tanh", "head_units": [6], "dropout": 0.5},
+    {"name": "shared_bottom", "units": [7], "activation": "elu", "head_units": [5, 4], "layer_norm": True},
+], ids=lambda options: options["name"])
+@pytest.mark.parametrize("ready", [False, True], ids=["by name", "ready"])
+def test_without_both_parts_it_is_its_base(features, options, ready):
+    """Its towers are those of the base, in training as well; what is given to both is no contradiction."""
+    alone = architectures.get(options)
     alone.connect(NAMES, SCHEMA)
     drawn(alone)
-    architecture = connected(ctfm=False, gkd=False)
-    assert [w.shape for w in architecture.weights] == [w.shape for w in alone.weights]
-    for task, scores in architecture(features, valid=VALID).items():
-        np.testing.assert_array_equal(scores, alone(features, valid=VALID)[task])
+    make = architectures.registry.constructor(options["name"])
+    for repeated in ({}, {"head_units": options["head_units"], "dropout": options.get("dropout", 0.0)}):
+        base = make(**{key: value for key, value in options.items() if key != "name"}) if ready else options
+        architecture = architectures.get("dml", base=base, ctfm=False, gkd=False, **repeated)
+        architecture.connect(NAMES, SCHEMA)
+        drawn(architecture)
+        assert [w.shape for w in architecture.weights] == [w.shape for w in alone.weights]
+        for training in (False, True):
+            scores = []
+            for model in (architecture, alone):
+                with randomness.scope(tf.constant([1, 2])):
+                    scores.append(model(features, valid=VALID, training=training))
+            for task in NAMES:
+                np.testing.assert_array_equal(scores[0][task], scores[1][task])
+
+
+def test_towers_may_differ_from_the_base_where_both_are_heard():
+    """The base's dropout goes to its experts, the one given to dml to the towers."""
+    dml = architectures.get("dml", base={"name": "mmoe", "dropout": 0.2, "activation": "tanh"}, dropout=0.3)
+    assert (dml.hidden["dropout"], dml.hidden["activation"], dml.base.hidden["dropout"]) == (0.3, "tanh", 0.2)
+    assert dml.head_units == dml.base.head_units
+
+
+def test_a_base_without_layers_of_its_own(features):
+    """Nothing but the scorers tells its tasks apart; GKD still has hidden states of every task."""
+    options = {"base": {"name": "single_task", "units": ()}, "ctfm": False, "head_units": ()}
+    architecture = architectures.get("dml", **options)
+    architecture.connect(NAMES, Schema(SCHEMA.dense))
+    assert [s.shape for s in architecture(features, valid=VALID).values()] == [(4, LENGTH)] * 3
+
+
+def test_the_earlier_gkd_is_an_option(features):
+    """Of equal weights: the residual adds h_t v_t to the score."""
+    plain, residual = connected(ctfm=False), connected(ctfm=False, gkd_residual=True)
+    inputs = tf.random.stateless_normal([3, 4, 6], (1, 2))
+    added = tf.matmul(plain.towers(inputs), tf.convert_to_tensor(plain.gkd.readout))
+    expected = plain.tower_scores(inputs, False) + added
+    np.testing.assert_allclose(residual.tower_scores(inputs, False), expected, rtol=1e-5, atol=1e-6)
 
 
 def test_parts_without_readout_change_nothing(features):
@@ -198,8 +239,10 @@ def test_bases_that_do_not_fit():
         architectures.get("dml", base="drgrad")
     with pytest.raises(ValueError, match="DML is none, or has its own exchange"):
         architectures.get("dml", base="dml")
-    with pytest.raises(ValueError, match=r"head_units=\(64,\); its base has others: give them to dml"):
-        architectures.get("dml", base={"name": "mmoe", "head_units": [3]})
+    message = r"head_units=\(64,\) was given to it and \(3,\) to its base: give them to one of the two"
+    for base in ({"name": "mmoe", "head_units": [3]}, MMoE(head_units=(3,))):
+        with pytest.raises(ValueError, match=message):
+            architectures.get("dml", base=base, head_units=(64,))
     with pytest.raises(ValueError, match="give the encoder to the base"):
         architectures.get("dml", encoder="transformer")
     with pytest.raises(ValueError, match="no architecture is called 'mmo'; did you mean 'mmoe'"):

@@ -120,7 +120,7 @@ def test_engine_weighs_and_routes(data, options, mode):
     expected = {key: np.tensordot(weights if key in shared else np.ones(3), row, 1) for key, row in rows.items()}
     routed = architecture.routed_variables()
     plain = [expected[id(v)] for v in routed]
-    state = {key: tf.constant(0.3) for key in architecture.routing_state()}
+    state = {key: tf.convert_to_tensor(variable) for key, variable in architecture.routing_state().items()}
     after, state = architecture.route([tf.constant(g, tf.float32) for g in plain], state)
     for variable, gradient, before in zip(routed, after, plain, strict=True):
         expected[id(variable)] = gradient
@@ -134,6 +134,32 @@ def test_engine_weighs_and_routes(data, options, mode):
     assert step.routing.keys() == state.keys()
     for key, value in state.items():
         np.testing.assert_allclose(step.routing[key], value, rtol=1e-4)
+
+
+@pytest.mark.parametrize(("scope", "routed"), [("first_kernel", 1), ("tower", 1), ("per_variable", 4)])
+def test_routing_is_open_to_inspection(data, features, scope, routed):
+    """After a step: the cosines of the gradients, and the matrix that made the towers' updates of them."""
+    model = ranker(options={"scope": scope, "updater": False, "primary": "buy"})
+    model.prepare(data)
+    before = model.architecture.inspect(features, VALID)
+    np.testing.assert_array_equal(before["routing"], np.broadcast_to(np.eye(4), (routed, 4, 4)))
+    variables = model.architecture.routed_variables()
+    start = [np.array(v) for v in variables]
+    with tf.GradientTape() as tape:
+        losses = TaskLosses(TASKS, lists=True)(unpack(data), model(data[0], training=True), VALID, Replicas())
+        total = tf.reduce_sum(losses.local)
+    rows = [np.reshape(tf.convert_to_tensor(g), (4, -1)) for g in tape.gradient(total, [v.value for v in variables])]
+    model.train_step(data)
+    seen = {key: value.numpy() for key, value in model.architecture.inspect(features, VALID).items()}
+    assert seen["cosines"].shape == (routed, 3)
+    joined = [np.concatenate(rows, axis=1)] if scope == "tower" else rows
+    for place, row in enumerate(joined):
+        unit = row / np.linalg.norm(row, axis=1, keepdims=True)
+        np.testing.assert_allclose(seen["cosines"][place], unit[1:] @ unit[0], rtol=1e-3, atol=1e-5)
+    for place, (variable, old, row) in enumerate(zip(variables, start, rows, strict=True)):
+        update = (old - np.array(variable)).reshape(4, -1) / 0.1
+        routing = seen["routing"][0 if scope == "tower" else place]
+        np.testing.assert_allclose(update, routing @ row, rtol=1e-3, atol=2e-6)
 
 
 def test_it_is_a_split_mmoe(features):

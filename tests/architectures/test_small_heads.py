@@ -63,6 +63,16 @@ def test_only_training_sees_them(features, name):
     assert sorted(listed) == sorted(id(v) for v in architecture.trainable_variables)
 
 
+def test_small_heads_of_watch_next_explain_the_position_away(features):
+    """A small head shapes the experts, so it must not have to explain by them what the position explains."""
+    architecture = connected("watch_next", small_heads=GAMMA, biased=("click",), position_dropout=0.0)
+    near, far = (architecture({**features, "age": tf.fill([3], age)}, valid=VALID, training=True) for age in (1.0, 9.0))
+    for task in TASKS:
+        moved = [(far[key] - near[key]).numpy()[VALID] for key in (task, small_head_of(task))]
+        np.testing.assert_allclose(moved[0], moved[1], atol=1e-5)
+        assert np.abs(moved[0]).max() > 1e-3 if task == "click" else not moved[0].any()
+
+
 def test_same_weights_same_predictions(features):
     """Made with the same seed, too: the small heads are drawn last."""
     plain, helped = pair()

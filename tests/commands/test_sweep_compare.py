@@ -11,6 +11,7 @@ from tfmtl2r.pareto import planning
 from tfmtl2r.pareto.runs import load_all
 from tfmtl2r.pareto.summary import pick, summarise
 from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard
+from tfmtl2r.serving.check import ExportError
 
 FLAGS = ["--data", "synthetic_mslr", "--data.num-lists", "16", "--data.max-length", "8", "--data.num-tasks", "2",
          "--data.num-features", "8", "--architectures", "shared_bottom:units=[8,4]", "--epochs", "2",
@@ -113,6 +114,82 @@ def test_compare_marks_what_is_significant_and_names_who_lost(here, capsys):
     assert "no single-task runs with the same settings were found" in capsys.readouterr().out
 
 
+def overwrite(folder, task, value):
+    """Another value of a run's metric."""
+    card = RunCard.load(folder)
+    card.results["test"][task]["ndcg@5"]["value"] = value
+    card.save(folder)
+
+
+def test_compare_says_what_it_could_not_test(here, capsys):
+    planned = fake_sweep(here / "runs/s", seeds=(0,))
+    plain = {e.tasks[0]: e.name for e in planned if len(e.tasks) == 1}
+    for experiment in planned:
+        overwrite(here / "runs/s" / experiment.name, experiment.tasks[0] if experiment.tasks else "task_1", 0.4)
+        path = here / "runs/s" / experiment.name / PER_LIST  # as if task_1 were measured over all items
+        with np.load(path) as arrays:
+            kept = {key: arrays[key] for key in arrays if "task_1" not in key}
+        np.savez(path, **kept)
+    overwrite(here / "runs/s" / plain["task_2"], "task_2", 0.0)
+    first = next(e.name for e in planned if len(e.tasks) != 1)
+    assert cli.main(["compare", "s"]) == 0
+    out = capsys.readouterr().out
+    assert "no task lost" not in out
+    assert "task_1 ndcg@5  +0.0000  not tested: it has no values per list" in out
+    reports = [line for line in out.splitlines() if line.startswith("negative transfer")]
+    assert len(reports) == 6
+    assert all("not tested: task_1 ndcg@5 +0.0000" in line for line in reports)
+    assert out.count("delta-m needs a single-task value other than 0 of task_2 ndcg@5, got 0.0") == 6
+    overwrite(here / "runs/s" / first, "task_2", float("nan"))
+    assert cli.main(["compare", "s"]) == 0
+    assert f"task_2 ndcg@5  +nan  not tested: it is nan in run '{first}'" in capsys.readouterr().out
+
+
+def test_named_single_task_runs_need_no_equal_settings(here, capsys):
+    for experiment in fake_sweep(here / "runs/s", seeds=(0,)):
+        if len(experiment.tasks) == 1:
+            card = RunCard.load(here / "runs/s" / experiment.name)
+            card.config["epochs"] = 50
+            card.save(here / "runs/s" / experiment.name)
+    assert cli.main(["compare", "s"]) == 0
+    out = capsys.readouterr().out
+    assert "no single-task runs with the same settings were found" in out
+    assert "negative transfer, " not in out
+    assert cli.main(["compare", "s", "--single", "s"]) == 0
+    assert "negative transfer, epo" in capsys.readouterr().out
+
+
+def test_a_choice_is_exported_as_its_run_would_be(here, capsys, monkeypatch):
+    fake_sweep(here / "runs/s")
+    asked = []
+    monkeypatch.setattr("tfmtl2r.serving.load.load", lambda path: path)
+
+    def export(ranker, to, **options):
+        asked.append((ranker, to, options))
+        raise ExportError("the check failed")
+
+    monkeypatch.setattr("tfmtl2r.serving.export.export", export)
+    assert cli.main(["pareto", "export", "s"]) == 1
+    assert "the check failed" in capsys.readouterr().err
+    (ranker, to, options), = asked
+    assert RunCard.load(ranker.parent).config["preference"] == [0.5, 0.5]
+    assert ranker.name == "model.keras"
+    assert to == "saved_models/s"
+    assert options["rows"].num_lists > 0  # warm-up requests are those of the run's data
+
+
+def test_sweep_trains_in_stages_and_with_conditioning(here, monkeypatch):
+    found = []
+    monkeypatch.setattr("tfmtl2r.pareto.sweep.Sweep.run", lambda self, experiments: found.extend(experiments) or [])
+    flags = ["sweep", "x", *FLAGS, "--methods", "nmt", "--seeds", "0"]
+    assert cli.main([*flags, "--constraints", "task_1=1%", "--staged"]) == 0
+    assert cli.main([*flags[:-4], "--conditioned", "2"]) == 0
+    several = [e for e in found if len(e.tasks) != 1]
+    assert (several[0].constraints, several[0].staged, several[0].conditioned) == ({"task_1": "1%"}, True, None)
+    assert {e.conditioned for e in several[1:]} == {2.0}
+    assert {(e.staged, e.conditioned) for e in found if len(e.tasks) == 1} == {(False, None)}
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -122,6 +199,9 @@ def test_compare_marks_what_is_significant_and_names_who_lost(here, capsys):
         (["pareto", "export", "s", "--pick", "nearest"], "nearest to what? give a preference"),
         (["pareto", "export", "s", "--preference", "1", "2"], "the knee asks for no preference"),
         (["pareto", "s", "--reference", "1"], "reference must be 2 finite numbers"),
+        (["pareto", "s", "--reference", "5", "0"], "must be worse than the ideal"),
+        (["pareto", "s", "--preferences", "lattice:2"], "s is a sweep, whose runs have theirs"),
+        (["sweep", "x", *FLAGS, "--constraints", "task_1"], "--constraints takes TASK=BOUND"),
         (["compare", "missing"], "is not a run of tfmtl2r train"),
         (["compare", "s", "--split", "vali"], "was not evaluated on vali: tfmtl2r evaluate"),
         (["sweep", "x", *FLAGS, "--methods", "mgdaa"], "did you mean 'mgda'"),

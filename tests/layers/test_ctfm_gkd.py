@@ -177,13 +177,15 @@ def test_numbers_of_parameters(rng, gate_layers):
     assert distilling(rng, gate_layers=gate_layers).count_params() == t * each
 
 
-def test_distilled_by_hand():
-    layer = GlobalKnowledgeDistillation()
+@pytest.mark.parametrize(("residual", "expected"), [(False, [1.5, 1.5]), (True, [2.5, 3.5])])
+def test_distilled_by_hand(residual, expected):
+    """z = 3 and a = 1/2 for both towers; h = 1 and 2."""
+    layer = GlobalKnowledgeDistillation(residual=residual)
     layer.build((2, None, 1))
     layer.knowledge.set_weights([np.ones((2, 2, 1)), np.zeros((2, 1, 1))])
     layer.gate.set_weights([np.zeros((2, 2, 1)), np.zeros((2, 1, 1))])
     layer.readout.assign(np.ones((2, 1, 1)))
-    np.testing.assert_allclose(layer(tf.constant([[[1.0]], [[2.0]]]))[:, 0], [[1.5], [1.5]])
+    np.testing.assert_allclose(layer(tf.constant([[[1.0]], [[2.0]]]))[:, 0, 0], expected)
 
 
 @pytest.mark.parametrize("gate_layers", [1, 2])
@@ -233,7 +235,7 @@ def test_dropout_acts_in_training_only(x, rng, make):
 def test_bfloat16(x, make):
     layer = make(dtype="mixed_bfloat16")
     outputs = layer(tf.cast(x, tf.bfloat16))
-    assert outputs.dtype == tf.bfloat16
+    assert outputs.dtype == (tf.bfloat16 if make is CrossTaskFeatureMining else tf.float32), "GKD's are scores"
     assert {w.dtype for w in layer.trainable_weights} == {"float32"}
     np.testing.assert_array_equal(np.isfinite(tf.cast(outputs, tf.float32)), True)
 

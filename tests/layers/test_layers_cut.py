@@ -9,7 +9,7 @@ from tfmtl2r.layers.cut import Branch
 TASKS, EXPERTS, ITEMS, WIDTH = 3, 4, 5, 2
 
 
-@pytest.fixture(params=["copies", "own", "mix"])
+@pytest.fixture(params=["copies", "own", "mix", "two mixtures"])
 def reading(request, rng):
     """A branch read in either way, the gradients at its tap, and the same gradients at its tensor, ``[T, ...]``."""
     shape = (ITEMS, WIDTH) if request.param == "copies" else (EXPERTS, ITEMS, WIDTH)
@@ -24,6 +24,11 @@ def reading(request, rng):
             tap = branch.own((0, 1, 2, 1))
             values = tf.unstack(tf.reduce_sum((tap - tf.gather(targets, [0, 1, 2, 0])) ** 3, axis=[1, 2]))
             losses = [values[0], values[1] + values[3], values[2]]
+        elif request.param == "two mixtures":
+            gates = tf.nn.softmax(tf.constant(rng.normal(size=(2 * TASKS, ITEMS, EXPERTS)), tf.float32))
+            tap = branch.mix(gates, each=2)
+            values = tf.unstack(tf.reduce_sum((tap - tf.repeat(targets, 2, axis=0)) ** 3, axis=[1, 2]))
+            losses = [first + second for first, second in zip(values[::2], values[1::2], strict=True)]
         else:
             tap = branch.copies() if request.param == "copies" else branch.mix(gates)
             losses = tf.unstack(tf.reduce_sum((tap - targets) ** 3, axis=[1, 2]))
@@ -77,7 +82,7 @@ def test_a_branch_nobody_reads_has_no_tap():
 def test_copies_may_be_read_twice_but_in_one_way_only():
     branch = Branch(tf.ones([EXPERTS, ITEMS, WIDTH]), TASKS)
     assert branch.copies() is branch.copies()
-    with pytest.raises(ValueError, match="put it into the cut twice"):
+    with pytest.raises(ValueError, match=r"read it by copies.. for all purposes, or give mix.. all gates at once"):
         branch.mix(tf.ones([TASKS, ITEMS, EXPERTS]))
 
 

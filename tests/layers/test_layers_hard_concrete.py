@@ -8,6 +8,7 @@ import pytest
 from tfmtl2r._backend import tf
 from tfmtl2r.layers import randomness
 from tfmtl2r.layers.hard_concrete import HardConcrete
+from tfmtl2r.training.replicas import Replicas
 
 
 @pytest.mark.parametrize(("options", "opened", "full", "test_gate"), [
@@ -37,6 +38,33 @@ def test_one_draw_per_step():
             draws.append(gates(training=True).numpy())
     np.testing.assert_array_equal(draws[0], draws[1])
     assert (draws[0] != draws[2]).any()
+
+
+def test_replicas_draw_the_same_gates():
+    """What all items share, items on other replicas share, too; what belongs to an item is drawn apart."""
+
+    class Mirrored(tf.distribute.MirroredStrategy):
+        _collective_key_base = 600_000
+
+    strategy = Mirrored(["CPU:0", "CPU:1"])
+    with strategy.scope():
+        gates = HardConcrete((2, 3))
+
+    @tf.function
+    def step():
+        seed = randomness.step_seed(0, 1)
+        with randomness.scope(Replicas().own_seed(seed), seed):
+            return gates(training=True), tf.random.stateless_uniform([6], randomness.next_seed())
+
+    (first, second), own = (strategy.experimental_local_results(part) for part in strategy.run(step))
+    np.testing.assert_array_equal(first, second)
+    assert (own[0] != own[1]).numpy().all()
+
+
+def test_one_replica_draws_gates_and_dropout_apart():
+    with randomness.scope(tf.constant([1, 2])):
+        seeds = [randomness.next_seed(), randomness.next_common_seed()]
+    assert (seeds[0] != seeds[1]).numpy().any()
 
 
 def test_refused_options():

@@ -8,7 +8,6 @@ import pytest
 
 from tfmtl2r import losses
 from tfmtl2r._backend import tf
-from tfmtl2r.losses._base import Loss
 
 NAMES = losses.names()
 SEED = (3, 4)
@@ -189,6 +188,6 @@ def test_labels_are_checked_before_training(loss):
     loss.validate(np.array([[0.0, 2.0, np.nan, -1.0]]))
     with pytest.raises(ValueError, match="a label is infinite"):
         loss.validate(np.array([np.inf]))
-    refuses = loss.exponential_gain() or type(loss).validate is not Loss.validate
+    refuses = loss.highest_label()[0] < 250
     with pytest.raises(ValueError, match="a label of 250") if refuses else contextlib.nullcontext():
         loss.validate(np.array([1.0, 250.0]))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tfmtl2r import pareto
-from tfmtl2r.pareto.front import costs, signs
+from tfmtl2r.pareto.front import Reference, costs, signs
 from tfmtl2r.pareto.preferences import das_dennis
 
 
@@ -59,6 +59,14 @@ def test_reference_lies_beyond_all_points_by_a_tenth_of_the_range():
     np.testing.assert_allclose(found["share"], 1.0)
     with pytest.raises(ValueError, match="margin must be above 0"):
         pareto.reference_point(points, margin=0)
+
+
+def test_a_reference_must_be_worse_than_the_ideal():
+    points, maximise = [[1.0, 2.0], [2.0, 1.0]], [False, True]
+    assert pareto.indicators(points, Reference((3.0, 0.0)), [1, 2], maximise)["share"] > 0
+    for point in ((3.0, 2.0), (3.0, 4.0)):
+        with pytest.raises(ValueError, match=r"worse than the ideal \[1.0, 2.0\] .* objective 1 \([24]\) is not"):
+            pareto.indicators(points, Reference(point), [1, 2], maximise)
 
 
 def test_r2_is_the_mean_over_preferences(rng):

@@ -8,6 +8,7 @@ import pytest
 from tfmtl2r import pareto
 from tfmtl2r.pareto import plots
 from tfmtl2r.pareto.planning import end_losses
+from tfmtl2r.pareto.preferences import above_zero
 from tfmtl2r.pareto.runs import Run, objectives
 from tfmtl2r.pareto.summary import summarise
 from tfmtl2r.pareto.table import rows
@@ -78,7 +79,7 @@ def test_table_marks_the_front_and_leaves_gaps():
 
 def test_summary_states_what_its_numbers_depend_on():
     found = summarise([run("a", 0.5, 2.0), run("b", 0.3, 1.0), run("d", 0.6, tasks=("click",))])
-    assert found.single == (0.6, None)
+    assert found.single == {"mmoe units=[8]": (0.6, None)}
     assert found.ideal == (0.6, 1.0)  # single-task training included
     np.testing.assert_allclose(found.reference.point, [0.3 - 0.02, 2.0 + 0.1])
     expected = pareto.hypervolume([[0.5, 2], [0.3, 1]], found.reference, [True, False])
@@ -87,6 +88,45 @@ def test_summary_states_what_its_numbers_depend_on():
     np.testing.assert_allclose(row["share"], expected / ((0.6 - 0.28) * (2.1 - 1.0)))
     np.testing.assert_allclose(row["preference_error"], pareto.preference_error([1, 4], [1, 3]))
     np.testing.assert_allclose(row["max_weighted_loss"], 3.0)
+
+
+def test_a_run_without_a_number_is_named_and_not_on_the_front():
+    lost = run("b", click=float("nan"))
+    table = rows([run("a"), lost, run("c", 0.4, 3.0)])
+    assert [row["front"] for row in table] == ["*", "", ""]
+    found = summarise([run("a"), lost, run("s", float("inf"), tasks=("click",))])
+    assert [run.card.name for run in found.points.runs] == ["a"]
+    assert found.left_out == ("run 'b': click ndcg@5 (test) is nan", "run 's': click ndcg@5 (test) is inf")
+    assert found.single == {}
+    lost.card.history["kept"] = [0.0, 0.0, 0.0]  # no epoch stands for it
+    assert rows([lost])[0]["click train_loss"] == ""
+    with pytest.raises(ValueError, match=r"run 'b': click ndcg@5 \(test\) is nan"):
+        summarise([lost])
+
+
+def test_groups_are_what_differs_in_more_than_preference_and_seed():
+    large = {"name": "mmoe", "units": [512]}
+    found = summarise([run("a", 0.5, 2.0), run("b", 0.3, 1.0, architecture=large), run("c", 0.3, 1.1, seed=1),
+                       run("d", 0.4, 1.5, gradients="features", preference=[2, 1]), run("e", train_metrics=True),
+                       run("s", 0.6, tasks=("click",)), run("t", 0.8, tasks=("click",), architecture=large)])
+    assert {name: [r.card.name for r in group.runs] for name, group in found.groups.items()} == {
+        "epo mmoe units=[8]": ["a", "c", "e"], "epo mmoe units=[512]": ["b"],
+        "epo mmoe units=[8] gradients=features": ["d"],
+    }
+    assert found.single == {"mmoe units=[8]": (0.6, None), "mmoe units=[512]": (0.8, None)}
+    assert found.ideal == (0.8, 1.0)
+    plots.overview(found.groups, found.single, reference=found.reference)
+    assert list(summarise([run("a", staged=False), run("b", seed=1)]).groups) == ["epo"]  # a card from before stages
+
+
+def test_methods_are_compared_over_the_same_preferences():
+    def of(method, *preferences):
+        return [run(f"{method}{i}", method=method, preference=p) for i, p in enumerate(preferences)]
+
+    grid = [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    rows = summarise([*of("linear_scalarization", *grid), *of("epo", *above_zero(grid).tolist())]).rows
+    for name in ("preference_error", "max_weighted_loss"):
+        assert rows["epo"][name] == rows["linear_scalarization"][name] > 0
 
 
 def test_every_public_name_is_there():

@@ -23,6 +23,17 @@ def test_permutations_are_exact_for_few_lists(rng):
     assert pareto.permutation_test([1.0, 2.0], [1.0, 2.0]) == 1.0
 
 
+def test_permutations_flip_what_a_list_adds_to_the_weighted_mean(rng):
+    difference, weights = rng.normal(size=7), rng.integers(1, 9, 7).astype(float)
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 7)).reshape(7, -1).T
+    means = abs((signs * difference * weights).sum(axis=1) / weights.sum())
+    expected = np.mean(means >= abs(np.average(difference, weights=weights)) - 1e-12)
+    assert pareto.permutation_test(difference, np.zeros(7), weights=weights) == expected
+    assert pareto.permutation_test(difference, np.zeros(7)) != expected
+    padded = np.r_[difference, 9.0], np.zeros(8), 10_000, 0, np.r_[weights, 0.0]  # counts not once
+    assert pareto.permutation_test(*padded) == expected
+
+
 def test_random_permutations_agree_with_the_normal_approximation(rng):
     difference = rng.normal(0.2, 1, 100)
     z = difference.sum() / np.sqrt((difference**2).sum())
@@ -68,19 +79,34 @@ def test_delta_m_counts_each_metric_in_its_direction():
     np.testing.assert_allclose(pareto.delta_m(results(0.6, 0.76, 2.2), single), expected)
     with pytest.raises(ValueError, match="single-task value other than 0 of price mse"):
         pareto.delta_m(single, {"click": single["click"]})
+    for bad in (0.0, math.nan, math.inf):
+        with pytest.raises(ValueError, match="single-task value other than 0 of price mse"):
+            pareto.delta_m(single, results(0.5, 0.8, bad))
+    with pytest.raises(ValueError, match="finite value of click auc, got nan"):
+        pareto.delta_m(results(0.5, math.nan, 2.0), single)
+    np.testing.assert_allclose(pareto.delta_m(results(0.5, 0.8, -3.0), results(0.5, 0.8, -2.0)), -25)  # lower: better
 
 
-def make(tmp_path, name, values, seed=0, direction="max", fingerprint="f", **config):
-    """A finished run with given values per list: task -> [lists]."""
+def make(tmp_path, name, values, seed=0, direction="max", fingerprint="f", counts=None, **config):
+    """A finished run with given values per list: task -> [lists], each of which counts so many times."""
     settings = {"name": name, "method": "mgda", "architecture": {"name": "shared_bottom"}, "preference": [],
                 "tasks": list(values), "seed": seed, "patience": 0, "epochs": 1, "data": "x", **config}
     card = RunCard(name, settings, {"test": {"fingerprint": fingerprint}}, {
-        "test": {task: {"ndcg@5": {"value": float(np.nanmean(v)), "direction": direction, "lists": len(v)}}
+        "test": {task: {"ndcg@5": {"value": mean(v, counts), "direction": direction, "lists": len(v)}}
                  for task, v in values.items()}
     })
     card.save(tmp_path / name)
-    np.savez(tmp_path / name / PER_LIST, **{f"test/{task}/ndcg@5": v for task, v in values.items()})
+    arrays = {f"test/{task}/ndcg@5": v for task, v in values.items()}
+    if counts is not None:
+        arrays |= {f"counts/{key}": counts for key in arrays}
+    np.savez(tmp_path / name / PER_LIST, **arrays)
     return Run(tmp_path / name, card)
+
+
+def mean(values, counts=None):
+    """Of the lists that count."""
+    weights = (np.ones_like(values) if counts is None else counts) * ~np.isnan(values)
+    return float(np.nansum(values * weights) / weights.sum()) if weights.any() else np.nan
 
 
 def test_comparison_finds_the_planted_difference_and_only_that(tmp_path, rng):
@@ -128,6 +154,67 @@ def test_negative_transfer_says_which_task_lost(tmp_path, rng):
     }
     found = pareto.negative_transfer({"both": [both]}, {"both": single})
     assert [(c.task, c.mark) for c in found] == [("click", "-"), ("buy", "")]
+
+
+def test_comparison_is_of_what_the_table_shows(tmp_path, rng):
+    counts = np.r_[np.full(30, 40.0), np.full(120, 2.0)]
+    base = rng.random(150)
+    base[7] = np.nan
+    ours = base + np.where(counts > 2, 0.1, -0.1) + 0.01 * rng.normal(size=150)
+    groups = {"a": [make(tmp_path, f"a{seed}", {"click": base}, seed, counts=counts) for seed in (0, 1)],
+              "b": [make(tmp_path, "b", {"click": ours}, method="epo", counts=counts)]}
+    (found,) = pareto.compare(groups, "a")
+    shown = [mean_results(groups[name])["click"]["ndcg@5"]["value"] for name in "ba"]
+    np.testing.assert_allclose(found.difference, shown[0] - shown[1])
+    assert found.difference > 0.05
+    assert found.mark == "+"
+    assert found.lists == 149
+    assert np.nanmean(ours - base) < 0  # what a plain mean over lists says
+    # A file that does not say how often lists count is believed only if the metric is their plain mean.
+    np.savez(groups["b"][0].folder / PER_LIST, **{"test/click/ndcg@5": ours})
+    assert pareto.compare(groups, "a") == []
+    (found,) = pareto.compare(groups, "a", untested=True)
+    assert "run 'b' does not say how often each list counts in it: tfmtl2r evaluate b" in found.untested
+    np.testing.assert_allclose(found.difference, shown[0] - shown[1])
+    plain = {"a": [make(tmp_path, "p", {"click": base})],
+             "b": [make(tmp_path, "q", {"click": ours}, counts=(~np.isnan(base)).astype(float))]}
+    assert pareto.compare(plain, "a")[0].difference == pytest.approx(np.nanmean(ours - base))
+    (found,) = pareto.compare({"a": groups["a"], "b": plain["b"]}, "a", untested=True)
+    assert "measured it in different ways" in found.untested
+
+
+def test_what_cannot_be_tested_is_listed_with_its_difference(tmp_path, rng):
+    base, nothing = rng.random(50), np.full(50, np.nan)
+    both = make(tmp_path, "both", {"click": base - 0.1, "buy": base - 0.4, "like": nothing, "view": nothing})
+    both.card.results["test"]["view"]["ndcg@5"]["value"] = 0.5
+    alone = {task: [make(tmp_path, task, {task: base})] for task in ("click", "buy", "like", "view")}
+    np.savez(both.folder / PER_LIST, **{"test/click/ndcg@5": base - 0.1, "test/view/ndcg@5": nothing})
+    found = {c.task: c for c in pareto.negative_transfer({"both": [both]}, {"both": alone}, untested=True)}
+    assert [task for task, c in found.items() if not c.untested] == ["click"]
+    assert found["click"].adjusted == found["click"].p < 0.05
+    assert found["buy"].difference == pytest.approx(-0.4)
+    assert found["buy"].untested == "it has no values per list"
+    assert found["like"].untested == "it is nan in run 'both'"
+    assert found["view"].untested
+    assert {c.mark for c in found.values()} == {"-", ""}
+    tested = pareto.negative_transfer({"both": [both]}, {"both": alone})
+    assert [c.task for c in tested] == ["click"]
+
+
+@pytest.mark.parametrize("setting", [{"staged": True}, {"constraints": {"click": "1%"}}, {"conditioned": 1.0},
+                                     {"steps_per_execution": 4}, {"train_metrics": True}])
+def test_single_task_runs_need_not_share_what_is_about_several_tasks(tmp_path, rng, setting):
+    values = rng.random(5)
+    off = {"staged": False, "constraints": {}, "conditioned": None, "steps_per_execution": 1, "train_metrics": False}
+    both = make(tmp_path, "both", {"click": values, "buy": values}, **{**off, **setting})
+    alone = make(tmp_path, "click", {"click": values}, **off)
+    longer = make(tmp_path, "longer", {"buy": values}, **{**off, "epochs": 9})
+    other = make(tmp_path, "other", {"buy": values}, fingerprint="g")
+    assert list(single_runs([both], [alone, longer, other])) == ["click"]
+    named = single_runs([both], [alone, longer, other], alike=False)
+    assert {task: [run.card.name for run in runs] for task, runs in named.items()} == {
+        "click": ["click"], "buy": ["longer"]
+    }
 
 
 def test_runs_on_other_data_are_refused(tmp_path, rng):

@@ -22,6 +22,7 @@ from tfmtl2r.pareto.worker import LOG
 from tfmtl2r.report.hparams import flatten
 from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard
 from tfmtl2r.task import Task
+from tfmtl2r.training.staged import Constraint
 
 BASE = Experiment(
     name="base", data={"name": "synthetic_mslr", "num_lists": 16, "max_length": 8, "num_tasks": 2, "num_features": 8},
@@ -65,6 +66,26 @@ def test_own_tasks_survive_the_way_to_another_process():
     assert flatten(config)["tasks"] == "like,click"  # as TensorBoard shows them
 
 
+def test_constraints_and_arrays_have_names():
+    short = plans.named(dataclasses.replace(BASE, method="nmt", constraints={"task_1": "1%"}))
+    bound = plans.named(dataclasses.replace(BASE, method="nmt", constraints={"task_1": Constraint(relative=0.02)}))
+    assert short.name != bound.name
+    assert plans.named(Experiment(**json.loads(json.dumps(bound.config())))).name == bound.name
+    array = plans.named(dataclasses.replace(BASE, preference=np.array([0.25, 0.75])))
+    assert array.name == plans.named(dataclasses.replace(BASE, preference=(0.25, 0.75))).name
+
+
+def test_what_needs_several_tasks_is_left_to_them(tmp_path, pretend):
+    base = dataclasses.replace(BASE, method="nmt", staged=True, constraints={"task_1": "1%"}, conditioned=1.0)
+    plain = [*plans.single_tasks(base), *plans.ends(base)]
+    assert len(plain) == 4
+    for experiment in plain:
+        assert (experiment.staged, experiment.constraints, experiment.conditioned) == (False, {}, None)
+        assert experiment.method == "linear_scalarization"
+    with Sweep(tmp_path / "s", jobs=1, report=print) as sweep:  # both belong into one sweep
+        assert len(sweep.run([*plain, plans.named(base)])) == 5
+
+
 def test_options_of_the_command_line():
     assert plans.parsed("stch:mu=0.5,warmup=0") == {"name": "stch", "mu": 0.5, "warmup": 0}
     assert plans.parsed("shared_bottom:units=[8,4],activation='elu'")["activation"] == "elu"
@@ -73,10 +94,14 @@ def test_options_of_the_command_line():
             plans.parsed(text)
 
 
+diverged = set()  # runs that end with a metric that is no number
+
+
 @pytest.fixture
 def pretend(monkeypatch):
     """A worker that makes up results from the settings alone; fails where it is told to."""
     asked, broken = [], set()
+    diverged.clear()
 
     def run(self, job):
         asked.append(job["name"])
@@ -84,7 +109,10 @@ def pretend(monkeypatch):
         folder.mkdir(parents=True, exist_ok=True)
         if job["name"] in broken:
             return "ValueError: no luck" if len(broken) == 1 else None
-        values = np.random.default_rng(abs(hash((job["name"], job["seed"])))).random(2)
+        if job["name"] in diverged:
+            values = [0.5, float("nan")]
+        else:
+            values = np.random.default_rng(abs(hash((job["name"], job["seed"])))).random(2)
         tasks = ["task_1", "task_2"]
         results = {t: {"ndcg@5": {"value": v, "direction": "max", "lists": 4}} for t, v in zip(tasks, values)}  # noqa: B905
         history = {f"{p}{t}_loss": [1.0, v] for p in ("", "val_") for t, v in zip(tasks, values)}  # noqa: B905
@@ -126,6 +154,18 @@ def test_finished_runs_are_not_run_again_and_untrusted_ones_are(tmp_path, preten
     rows = list(csv.DictReader((tmp_path / "s/table.csv").read_text().splitlines()))
     assert len(rows) == 8
     assert [row["run"] for row in rows[:4]] == [experiment.name for experiment in small_plan()]
+
+
+def test_a_metric_that_is_no_number_costs_no_other_run_its_place(tmp_path, pretend):
+    planned = small_plan()
+    diverged.add(planned[1].name)
+    lines = []
+    with Sweep(tmp_path / "s", jobs=1, report=lines.append) as sweep:
+        assert len(sweep.run(planned)) == 4
+    assert f"not on the front: run {planned[1].name!r}: task_2 ndcg@5 (test) is nan" in lines
+    table = {row["run"]: row for row in csv.DictReader((tmp_path / "s/table.csv").read_text().splitlines())}
+    assert table[planned[1].name]["front"] == ""
+    assert any(row["front"] == "*" for row in table.values())
 
 
 def test_a_failed_run_is_told_and_stops_nobody(tmp_path, pretend):

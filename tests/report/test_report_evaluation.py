@@ -5,7 +5,7 @@ import pytest
 
 from tfmtl2r import Task
 from tfmtl2r.data import Lists
-from tfmtl2r.report.evaluation import bootstrap, evaluate
+from tfmtl2r.report.evaluation import bootstrap, evaluate, per_list_arrays
 
 
 @pytest.fixture
@@ -40,6 +40,39 @@ def test_plain_rows_and_means_over_items(rng):
     lists = Lists(rows.columns, offsets=np.array([0, 1, 300, 1300]))
     grouped = evaluate({"price": scores}, lists, [Task("price", kind="regression")])
     np.testing.assert_allclose(grouped["price"]["mse"].value, results["price"]["mse"].value, rtol=1e-5)
+
+
+@pytest.mark.parametrize("metric", ["mse", {"name": "grouped_auc", "weighted": True}, "ndcg@5"])
+def test_the_mean_difference_of_lists_is_the_difference_of_the_metric(metric):
+    """Better on few long lists, worse on many short ones: a plain mean over lists has the other sign."""
+    rng = np.random.default_rng(0)
+    sizes = np.array([40] * 5 + [2] * 20)
+    labels = (rng.random(sizes.sum()) < 0.5).astype(np.float32)
+    labels[np.cumsum(sizes) - sizes], labels[np.cumsum(sizes) - 1] = 1, 0
+    lists = Lists({"click": labels}, offsets=np.r_[0, np.cumsum(sizes)])
+    theirs = 0.5 + 0.2 * rng.normal(size=len(labels))
+    ours = theirs + np.where(np.repeat(sizes, sizes) > 2, 0.3, -0.6) * (labels - 0.5)
+    task = Task("click", kind="binary", metrics=(metric,))
+    ours, theirs = (next(iter(evaluate({"click": s}, lists, [task])["click"].values())) for s in (ours, theirs))
+    mean, low, high = bootstrap(ours.per_list, theirs.per_list, weights=ours.counts)
+    np.testing.assert_allclose(mean, ours.value - theirs.value, atol=1e-6)
+    assert low < mean < high
+    plain = bootstrap(ours.per_list, theirs.per_list)[0]
+    if metric == "ndcg@5":
+        assert plain == mean
+        assert set(ours.counts.tolist()) == {1.0}
+    else:
+        assert plain * mean < 0
+    stored = per_list_arrays("test", {"click": {"m": ours}})
+    np.testing.assert_array_equal(stored["test/click/m"], ours.per_list)
+    np.testing.assert_array_equal(stored["counts/test/click/m"], ours.counts)
+    with pytest.raises(ValueError, match="counts a finite number of times >= 0"):
+        bootstrap(ours.per_list, theirs.per_list, weights=-ours.counts)
+
+
+def test_metrics_over_all_items_have_nothing_per_list(lists):
+    found = evaluate({"click": np.zeros(lists.num_items)}, lists, [Task("click", kind="binary")])
+    assert set(per_list_arrays("vali", found)) == {"vali/click/ndcg@5", "counts/vali/click/ndcg@5"}
 
 
 def test_bad_scores_are_named(lists):

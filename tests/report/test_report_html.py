@@ -153,7 +153,7 @@ def test_markup_in_names_is_shown_not_obeyed(tmp_path):
     table = Table(HOSTILE, [Column(HOSTILE, hint=HOSTILE), Column("v", "max")],
                   [[Cell(HOSTILE, HOSTILE), Cell(1.0)], [Cell("b"), Cell(float("nan"))]], [HOSTILE, "k"])
     front = Front(HOSTILE, (HOSTILE, "y"), (True, False), [Point((1.0, 2.0), HOSTILE, HOSTILE, HOSTILE)],
-                  single=(0.5, None))
+                  single={HOSTILE: (0.5, None), "b": (0.6, 2.0)})
     path = write_html(tmp_path / "new/p.html", HOSTILE, [Section(HOSTILE, [HOSTILE], [table, front])], HOSTILE)
     parser = assert_nothing_from_outside(path.read_text(encoding="utf-8"))
     assert parser.text.count(HOSTILE) >= 6

@@ -12,6 +12,7 @@ from tfmtl2r.architectures._base import Architecture, Group
 from tfmtl2r.batch import unpack
 from tfmtl2r.layers import randomness
 from tfmtl2r.layers.mlp import StackedDense
+from tfmtl2r.losses._base import Loss
 from tfmtl2r.methods._base import GramMethod, JacobianMethod, Scalarisation, Signals
 from tfmtl2r.ranking import valid_mask
 from tfmtl2r.training.engine import Engine, state_shapes
@@ -354,8 +355,8 @@ def test_missing_labels_are_named(problem):
 
 
 def test_a_negative_loss_is_an_error_for_methods_that_take_logarithms(problem):
-    class Negative:
-        listwise, needs_seed = False, False
+    class Negative(Loss):
+        listwise = False
 
         def per_list(self, labels, scores, valid):
             return -tf.reduce_sum(scores**2, 1) - 1.0, tf.ones(tf.shape(scores)[0])

@@ -5,7 +5,7 @@ import pytest
 
 from tfmtl2r import Adagrad, Category, Dense, LazyAdam, MultiTaskRanker, Schema, Task
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.training import optimizers
+from tfmtl2r.training import optimizers, rows
 
 ROWS, WIDTH = 6, 3
 
@@ -74,8 +74,140 @@ def test_names():
     assert type(optimizers.get("sgd")) is keras.optimizers.SGD
     own = keras.optimizers.Adam()
     assert optimizers.get(own) is own
-    with pytest.raises(ValueError, match="no amsgrad"):
-        LazyAdam(amsgrad=True)
+
+@pytest.mark.parametrize("kind", [LazyAdam, Adagrad])
+@pytest.mark.parametrize(
+    "option",
+    [
+        {"amsgrad": True}, {"weight_decay": 0.1}, {"use_ema": True}, {"gradient_accumulation_steps": 2},
+        {"loss_scale_factor": 2.0},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_what_would_make_a_table_dense_is_refused(kind, option):
+    (name,) = option
+    instead = kind.__mro__[2].__name__
+    with pytest.raises(ValueError, match=rf"{kind.__name__} has no {name}: .*use keras.optimizers.{instead}, "):
+        kind(0.1, **option)
+    assert kind.from_config(kind(0.1, clipnorm=1.0).get_config()).clipnorm == 1.0
+
+
+def gradients_of(optimizer):
+    """What reaches the update from now on: a list of pairs of a dense gradient and the variable's shape."""
+    seen, update = [], optimizer.update_step
+
+    def update_step(gradient, variable, rate):
+        seen.append((tf.convert_to_tensor(gradient).numpy(), tuple(variable.shape)))
+        update(gradient, variable, rate)
+
+    optimizer.update_step = update_step
+    return seen
+
+
+CLIPPING = [{"clipnorm": 0.5}, {"global_clipnorm": 0.5}, {"clipvalue": 0.25}]
+
+
+@pytest.mark.parametrize("kind", [LazyAdam, Adagrad])
+@pytest.mark.parametrize("option", CLIPPING, ids=str)
+def test_clipping_is_that_of_the_dense_gradient(rng, kind, option):
+    """Rows read several times count once, with the sum of their gradients."""
+    ours, theirs = kind(0.1, **option), keras.optimizers.SGD(0.1, **option)
+    seen, expected = gradients_of(ours), gradients_of(theirs)
+    gradient, other = slices(rng, [1, 4, 1, 1, 4, 1]), tf.constant(rng.normal(size=2), tf.float32)
+    for optimizer, first in ((ours, gradient), (theirs, tf.convert_to_tensor(gradient))):
+        optimizer.apply([first, other], [table(rng), keras.Variable(np.ones(2))])
+    assert np.abs(expected[0][0] - tf.convert_to_tensor(gradient)).max() > 0.1
+    for (clipped, _), (dense, _) in zip(seen, expected, strict=True):
+        np.testing.assert_allclose(clipped, dense, rtol=1e-5, atol=1e-7)
+
+
+class Mirrored(tf.distribute.MirroredStrategy):
+    """Strategies of one process number their collectives alike and clash; TensorFlow's own tests shift them so."""
+
+    _collective_key_base = 800_000
+
+
+@pytest.fixture(scope="module")
+def two_replicas():
+    return Mirrored(["CPU:0", "CPU:1"])
+
+
+@pytest.mark.parametrize("option", CLIPPING, ids=str)
+def test_replicas_clip_the_gradient_of_the_whole_batch(rng, two_replicas, option):
+    """Row 1 is read on both replicas; each replica's share alone would be clipped less, or more."""
+    read = np.array([[1, 4, 1], [1, 2, 1]])
+    values = rng.normal(size=(2, 3, WIDTH)).astype(np.float32)
+    start, other = rng.normal(size=(ROWS, WIDTH)).astype(np.float32), rng.normal(size=(2, 2)).astype(np.float32)
+
+    def variables():
+        return keras.Variable(start, name="embeddings"), keras.Variable(np.ones(2))
+
+    alone, (one, two) = Adagrad(0.5, **option), variables()
+    whole = tf.IndexedSlices(values.reshape(-1, WIDTH), read.reshape(-1), tf.constant([ROWS, WIDTH]))
+    alone.apply([whole, tf.constant(other.sum(0))], [one, two])
+    with two_replicas.scope():
+        both, shared = Adagrad(0.5, **option), variables()
+        both.build(list(shared))
+
+    @tf.function
+    def step():
+        place = tf.distribute.get_replica_context().replica_id_in_sync_group
+        part = tf.IndexedSlices(tf.gather(values, place), tf.gather(read, place), tf.constant([ROWS, WIDTH]))
+        both.apply([part, tf.gather(other, place)], list(shared))
+
+    two_replicas.run(step)
+    for ours, theirs in zip((*shared, *both.variables), (one, two, *alone.variables), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("method", "mode"), [("ls", "parameters"), ("mgda", "features"), ("mgda", "parameters")])
+def test_clipping_knows_no_engine(method, mode):
+    """One row read 60 times; in every mode its gradient is the clipped one of the dense table."""
+    found = []
+    for option in ({}, {"clipnorm": 0.01}):
+        model = trained(LazyAdam(0.1, **option), method, mode, epochs=0)
+        seen = gradients_of(model.optimizer)
+        model.train_step(({"x": tf.linspace(-1.0, 1.0, 60), "brand": tf.ones([60], tf.int32)},
+                          {"click": tf.ones([60]), "buy": tf.ones([60])}))
+        found.append(next(gradient for gradient, shape in seen if shape == (9, WIDTH)))
+    plain, clipped = found
+    assert np.linalg.norm(plain) > 0.02
+    np.testing.assert_allclose(clipped, 0.01 * plain / np.linalg.norm(plain), rtol=1e-4, atol=1e-8)
+
+
+@pytest.mark.parametrize(
+    ("kind", "option", "method", "mode"),
+    [
+        (LazyAdam, {"global_clipnorm": 0.1}, "mgda", "parameters"),
+        (LazyAdam, {"clipvalue": 0.1}, "ls", "parameters"),
+        (Adagrad, {"global_clipnorm": 0.1}, "mgda", "features"),
+        (Adagrad, {"clipnorm": 0.1}, "ls", "parameters"),
+        (keras.optimizers.Adam, {}, "ls", "parameters"),
+    ],
+)
+def test_nothing_of_the_size_of_a_table_is_made(kind, option, method, mode):
+    """But by Keras' own Adam, which shows that the test sees it."""
+    size = 1013
+    tasks = [Task("click", kind="binary", loss="bce", metrics=())]
+    schema = Schema([Dense("x"), Category("id", buckets=size, dim=WIDTH)])
+    model = MultiTaskRanker({"name": "shared_bottom", "units": [4], "head_units": []}, tasks, schema)
+    model.compile(kind(0.1, **option), method=method, gradients=mode, train_metrics=False)
+    batch = ({"x": tf.ones([6]), "id": tf.ones([6], tf.int32)}, {"click": tf.ones([6])})
+    model.prepare(batch)
+    assert size in {v.shape[0] for v in model.trainable_variables}
+    graph = tf.function(model.train_step, autograph=False).get_concrete_function(batch).graph
+    large = [op.name for op in graph.get_operations() for out in op.outputs if out.shape.rank and size in out.shape]
+    assert bool(large) == (kind is keras.optimizers.Adam), large
+
+
+def test_numbers_per_parameter_of_a_huge_table_are_refused(monkeypatch):
+    width, tasks = 16, 5
+    rows.refuse_huge("brand", tf.TensorShape([2**30 // (4 * tasks * width), width]), tasks)
+    with pytest.raises(ValueError, match=r"16,777,216 x 16 embedding table 'brand' and 5 tasks .* 5\.0 GiB.*mgda"):
+        rows.refuse_huge("brand", tf.TensorShape([2**24, width]), tasks)
+    monkeypatch.setattr(rows, "MOST_BYTES", 100)
+    with pytest.raises(ValueError, match=r"the 9 x 3 embedding table '.*embeddings.*' and 2 tasks"):
+        trained("adam", method="moco")
 
 
 def trained(optimizer, method="mgda", mode="parameters", epochs=2):
@@ -84,7 +216,8 @@ def trained(optimizer, method="mgda", mode="parameters", epochs=2):
     model = MultiTaskRanker({"name": "shared_bottom", "units": [4], "head_units": []},
                             [Task("click", kind="binary", loss="bce"), Task("buy", kind="binary", loss="bce")], schema)
     model.compile(optimizer, method=method, gradients=mode)
-    fit(model, epochs)
+    if epochs:
+        fit(model, epochs)
     return model
 
 

@@ -58,12 +58,15 @@ class Architecture(keras.layers.Layer):
         schema: the features that a score depends on; those that only training looks at are left out.
         small_heads: weight of the auxiliary scores that :meth:`heads` adds in training, under
             :func:`small_head_of` each task.
+        needs_probabilities: whether ``sigmoid(score)`` must be a task's probability, which takes binary tasks and a
+            calibrated loss.
 
     Raises:
         ValueError: for another encoder or interaction.
     """
 
     small_heads: float = 0.0
+    needs_probabilities: bool = False
 
     def __init__(
         self,

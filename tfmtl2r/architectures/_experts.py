@@ -9,7 +9,7 @@ from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._towers import TowerArchitecture
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, check_gates
-from tfmtl2r.layers.mlp import MLP
+from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.schema import Schema
 
 
@@ -42,12 +42,12 @@ class ExpertArchitecture(TowerArchitecture):
         **kwargs: Any,
     ):
         super().__init__(head_units, activation, dropout, **kwargs)
-        if num_experts < 1 or not expert_units:
+        self.expert_units = widths(expert_units, "expert_units")
+        if num_experts < 1 or not self.expert_units:
             raise ValueError(f"{type(self).__name__} needs at least one expert with at least one layer, got "
-                             f"{num_experts} experts of {tuple(expert_units)}")
+                             f"{num_experts} experts of {self.expert_units}")
         check_gates(gate_dropout, temperature)
         self.num_experts = num_experts
-        self.expert_units = tuple(expert_units)
         self.gate_options = {"dropout": gate_dropout, "temperature": temperature}
 
     @property

@@ -11,7 +11,7 @@ from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._towers import TowerArchitecture
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, check_gates, mixture, mixture_of_own
-from tfmtl2r.layers.mlp import MLP
+from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.schema import Schema
 
 
@@ -52,15 +52,15 @@ class ExtractionArchitecture(TowerArchitecture):
         name = type(self).__name__
         if levels < 1:
             raise ValueError(f"{name} needs at least one level, got {levels}")
-        if task_experts < 1 or shared_experts < 0 or not expert_units:
+        self.expert_units = widths(expert_units, "expert_units")
+        if task_experts < 1 or shared_experts < 0 or not self.expert_units:
             raise ValueError(f"{name} needs at least one expert per task, 0 or more shared ones, and at least one "
-                             f"layer in each, got {task_experts}, {shared_experts} and layers {tuple(expert_units)}; "
+                             f"layer in each, got {task_experts}, {shared_experts} and layers {self.expert_units}; "
                              "without experts of the tasks it would be mmoe")
         check_gates(gate_dropout, temperature)
         self.num_levels = levels
         self.task_experts = task_experts
         self.shared_experts = shared_experts
-        self.expert_units = tuple(expert_units)
         self.gate_options = {"dropout": gate_dropout, "temperature": temperature}
 
     def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:

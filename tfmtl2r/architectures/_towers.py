@@ -8,7 +8,7 @@ from typing import Any
 
 from tfmtl2r.architectures._base import Architecture, Group, small_head_of
 from tfmtl2r.layers.cut import Branch
-from tfmtl2r.layers.mlp import MLP, StackedDense
+from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.schema import Schema
 
 
@@ -26,6 +26,8 @@ class TowerArchitecture(Architecture):
         small_heads: weight of the loss of a second, linear head per task on what its tower reads, with the same label,
             in training only: ``loss_t + small_heads loss_t(small)`` makes what is shared easier to use. 0 for none; try
             .1 to 1. Wang et al., Can Small Heads Help?, WWW 2022, first https://arxiv.org/abs/2008.05808
+            Only architectures with one tower per task take it: in others a tower serves several tasks, or a task has
+            several, or its head is linear as it is.
 
     Raises:
         ValueError: for small_heads that is not a finite number of 0 or more.
@@ -44,7 +46,7 @@ class TowerArchitecture(Architecture):
         if not 0.0 <= small_heads < math.inf:
             raise ValueError(f"small_heads must be a finite number of 0 or more, not {small_heads}")
         self.small_heads = small_heads
-        self.head_units = tuple(head_units)
+        self.head_units = widths(head_units, "head_units")
         self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
 
     def connect(self, tasks: Sequence[str], schema: Schema) -> None:
@@ -52,12 +54,12 @@ class TowerArchitecture(Architecture):
         self.connect_lower(tasks, schema)
         num = len(self.tasks)
         self.towers = MLP(self.head_units, **self.hidden, stacked=num, dtype=self.dtype_policy, name="towers")
-        self.scorers = StackedDense(num, 1, dtype=self.dtype_policy, name="scorers")
+        self.scorers = Scorers(num, name="scorers")
         shape = (num, None, self.tower_width)
         self.towers.build(shape)
         self.scorers.build(self.towers.compute_output_shape(shape))
         if self.small_heads:
-            self.small = StackedDense(num, 1, dtype=self.dtype_policy, name="small_heads")
+            self.small = Scorers(num, name="small_heads")
             self.small.build(shape)
 
     def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:

@@ -9,7 +9,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures._base import Architecture, Group
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
-from tfmtl2r.layers.mlp import MLP, StackedDense
+from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
 
@@ -18,7 +18,8 @@ __all__ = ["AITM"]
 CARD = Card(
     title="AITM (adaptive information transfer multi-task)",
     paper="Xi et al. 2021, https://doi.org/10.1145/3447548.3467071",
-    note="For tasks that happen one after another, in listed order: each learns what to take over from the one before.",
+    note="For tasks that happen one after another, in listed order, with loss='bce'; of three or more, balance by "
+    "gradients='parameters'.",
 )
 
 
@@ -33,16 +34,21 @@ class AITM(Architecture):
     ``calibrator mean_items sum_{t>1} max(y_t - y_{t-1}, 0)`` with ``y = sigmoid(score)``: see :meth:`penalty`.
 
     What task t hands on serves all later tasks, so all towers but the last lie below the cut. The cut is z_1 to
-    z_{T-1}, each for its own task's scorer, z_{T-1} once more for the last task, and the embeddings for its tower.
+    z_{T-2}, each for its own task's scorer, z_{T-1} for the last two tasks, and the embeddings for the last tower. For
+    three or more tasks ``gradients="features"`` thus sees what the last two ask of z_{T-1}, but not that earlier ones
+    meet further below; ``gradients="parameters"`` sees all of it.
 
     Args:
         units: widths of each tower's layers; the last is k.
         activation: name of a Keras activation.
         dropout: rate after each hidden layer, and on what is handed on.
-        calibrator: strength of the calibrator; 0 switches it off.
+        calibrator: strength of the calibrator; 0 switches it off. Unless it is off, tasks must be binary with a
+            calibrated loss such as ``"bce"``, which the default for lists is not.
 
     Raises:
         ValueError: without a tower layer, or for a calibrator below 0.
+
+    Differs from the paper: no L2 penalty on the weights (its 1e-6); an optimizer's ``weight_decay`` is near it.
     """
 
     def __init__(
@@ -54,13 +60,14 @@ class AITM(Architecture):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not units:
+        self.units = widths(units, "units")
+        if not self.units:
             raise ValueError("AITM needs towers with at least one layer; got units=()")
         if not calibrator >= 0:
             raise ValueError(f"AITM: calibrator must be 0 or more, not {calibrator}")
-        self.units = tuple(units)
         self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout}
         self.calibrator = calibrator
+        self.needs_probabilities = calibrator > 0
 
     def connect(self, tasks: Sequence[str], schema: Schema) -> None:
         """Makes towers, transfers and scorers.
@@ -77,28 +84,29 @@ class AITM(Architecture):
         self.transfers = [
             Transfer(self.units[-1], **self.hidden, dtype=dtype, name=f"transfer_to_{task}") for task in tasks[1:]
         ]
-        self.scorers = StackedDense(num, 1, dtype=dtype, name="scorers")
+        self.scorers = Scorers(num, name="scorers")
         self.early.build((num - 1, None, self.encoder.width))
         self.last.build((1, None, self.encoder.width))
         self.scorers.build((num, None, self.units[-1]))
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
-        """z of all tasks but the last ``[T-1, n, k]``, that of the last but one once more, and the encoded items."""
+        """z of all tasks but the last two ``[T-2, n, k]``, of the last but one ``[n, k]``, and the encoded items."""
         x = self.encode_items(features, valid, training)[None]
         own = self.early(x, training=training)
         z = [own[0]]
         for task, transfer in enumerate(self.transfers[:-1], start=1):
             z.append(transfer(z[-1], own[task], training=training))
-        return [tf.stack(z), z[-1][None], x]
+        return [*([tf.stack(z[:-1])] if z[:-1] else []), z[-1], x]
 
     def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
         """One scorer per task; the last task's tower and transfer."""
-        last = (len(self.tasks) - 1,)
-        z, before, x = cut
-        read = x.own(last) if self.encoder.trainable_variables else x.constant()
+        *early, before, x = cut
+        last = len(self.tasks) - 1
+        read = x.own((last,)) if self.encoder.trainable_variables else x.constant()
         own = self.last(read, training=training)[0]
-        z_last = self.transfers[-1](before.own(last)[0], own, training=training)
-        stacked = tf.concat([z.own(range(last[0])), z_last[None]], 0)
+        copies = before.copies()
+        z_last = self.transfers[-1](copies[last], own, training=training)
+        stacked = tf.concat([*(z.own(range(last - 1)) for z in early), copies[last - 1 : last], z_last[None]], 0)
         return self.scores_of_items(self.scorers(stacked), valid)
 
     def penalty(self, scores: dict[str, Any], valid: Any) -> tuple[Any, Any] | None:

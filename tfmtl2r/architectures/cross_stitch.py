@@ -9,7 +9,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._towers import TowerArchitecture
 from tfmtl2r.layers.cut import Branch
-from tfmtl2r.layers.mlp import MLP
+from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.layers.stitch import Stitch
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
@@ -40,6 +40,9 @@ class CrossStitch(TowerArchitecture):
 
     Raises:
         ValueError: without a layer, or for a self_weight outside (0, 1].
+
+    Differs from the paper: alpha learns at the rate of all other weights, where the authors use one 100 to 1000 times
+    as high.
     """
 
     def __init__(
@@ -53,11 +56,11 @@ class CrossStitch(TowerArchitecture):
         **kwargs: Any,
     ):
         super().__init__(head_units, activation, dropout, layer_norm, **kwargs)
-        if not units:
+        self.units = widths(units, "units")
+        if not self.units:
             raise ValueError("CrossStitch needs at least one layer to stitch; got units=()")
         if not 0.0 < self_weight <= 1.0:
             raise ValueError(f"CrossStitch: self_weight must lie in (0, 1], not {self_weight}")
-        self.units = tuple(units)
         self.self_weight = self_weight
 
     def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:

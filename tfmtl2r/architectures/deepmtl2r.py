@@ -7,7 +7,7 @@ from typing import Any
 
 from tfmtl2r.architectures._base import Architecture, Group
 from tfmtl2r.layers.cut import Branch
-from tfmtl2r.layers.mlp import StackedDense
+from tfmtl2r.layers.mlp import Scorers
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
 
@@ -43,7 +43,7 @@ class DeepMTL2R(Architecture):
         ValueError: for an unknown kind of heads, or options that the transformer refuses.
 
     Differs from the authors' code: Keras' layer normalisation (biased variance, epsilon inside the root), one forward
-    pass for all tasks.
+    pass for all tasks. Items beyond the ``max_positions`` of a learned table share its last place.
     """
 
     def __init__(
@@ -72,7 +72,7 @@ class DeepMTL2R(Architecture):
         """Makes the transformer and the scorers."""
         super().connect(tasks, schema)
         num = len(self.tasks) if self.per_task else 1
-        self.scorers = StackedDense(num, 1, dtype=self.dtype_policy, name="scorers")
+        self.scorers = Scorers(num, name="scorers")
         self.scorers.build((num, None, self.encoder.width))
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:

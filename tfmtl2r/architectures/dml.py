@@ -12,6 +12,7 @@ from tfmtl2r.layers import inspection, randomness
 from tfmtl2r.layers.ctfm import CrossTaskFeatureMining
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gkd import GlobalKnowledgeDistillation
+from tfmtl2r.layers.mlp import widths
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
 
@@ -27,12 +28,13 @@ CARD = Card(
 class DML(TowerArchitecture):
     """``score_t = scorer_t(h_t) + GKD_t(h_1 .. h_T)`` with ``h_t = tower_t(CTFM(x_1 .. x_T)_t)``.
 
-    The lower network of ``base`` makes ``x_1 .. x_T``; towers, CTFM and GKD are DML's own. Both parts can be switched
-    off, which gives the paper's ablations; without either it is ``base``.
+    The lower network of ``base`` makes ``x_1 .. x_T``; towers, CTFM and GKD are DML's own, the towers as the base would
+    make them. Both parts can be switched off, which gives the paper's ablations; without either it is ``base``.
 
     With the stop-gradient, a task's loss reaches what its own tower reads, its own gates and the attention's
     projections. Without it every loss reaches every variable below the towers, those of a base's gates included: they
-    all become shared, and balancing methods treat them so.
+    all become shared, and balancing methods treat them so. What the towers read is then the cut, a slice for each task,
+    so that ``gradients="features"`` sees no conflict at all: balance by ``gradients="parameters"``.
 
     Args:
         base: an architecture that ends in towers: its name, ``{"name": ..., option: value}``, or a ready one.
@@ -40,14 +42,17 @@ class DML(TowerArchitecture):
         gkd: towers learn from each other's hidden states (:class:`tfmtl2r.layers.gkd.GlobalKnowledgeDistillation`).
         stop_gradient: whether a task's loss stops at what CTFM takes from the other towers.
         gate_layers: layers of GKD's gate.
+        gkd_residual: GKD reads ``h_t + a_t * z_t``, as an earlier version of the authors' code does, for ``a_t * z_t``.
         mutual_dropout: rate inside CTFM and GKD; the paper trains with 0.5.
-        head_units: widths of each tower's hidden layers.
+        head_units: widths of each tower's hidden layers; the base's by default, as are the following.
         activation: name of a Keras activation, of the towers.
         dropout: rate after each hidden layer of the towers.
         layer_norm: normalise each hidden layer of the towers before its activation.
 
     Raises:
-        ValueError: for a base without towers, or with a width of towers that DML would not make.
+        ValueError: for a base without towers, or with other widths of towers than those given here.
+
+    Differs from the paper: no L2 penalty on embeddings (its 1e-6); an optimizer's ``weight_decay`` is near it.
     """
 
     def __init__(
@@ -57,25 +62,32 @@ class DML(TowerArchitecture):
         gkd: bool = True,
         stop_gradient: bool = True,
         gate_layers: int = 1,
+        gkd_residual: bool = False,
         mutual_dropout: float = 0.0,
-        head_units: Sequence[int] = (64,),
-        activation: str = "relu",
-        dropout: float = 0.0,
-        layer_norm: bool = False,
+        head_units: Sequence[int] | None = None,
+        activation: str | None = None,
+        dropout: float | None = None,
+        layer_norm: bool | None = None,
         **kwargs: Any,
     ):
-        super().__init__(head_units, activation, dropout, layer_norm, **kwargs)
         from tfmtl2r import architectures  # the registry imports the files of architectures
 
-        self.base = architectures.get(base)
-        plain = isinstance(self.base, TowerArchitecture) and type(self.base).heads is TowerArchitecture.heads
-        if not plain or isinstance(self.base, DML):
+        base = architectures.get(base)
+        plain = isinstance(base, TowerArchitecture) and type(base).heads is TowerArchitecture.heads
+        if not plain or isinstance(base, DML):
             raise ValueError(f"dml wraps an architecture that ends in one tower per task, such as 'shared_bottom' or "
-                             f"'mmoe'; {type(self.base).__name__} is none, or has its own exchange between towers or "
+                             f"'mmoe'; {type(base).__name__} is none, or has its own exchange between towers or "
                              "scores beside them")
-        if tuple(getattr(self.base, "registered_as", {}).get("head_units", self.head_units)) != self.head_units:
-            raise ValueError(f"the towers are dml's own, with head_units={self.head_units}; its base has others: give "
-                             "them to dml")
+        units = base.head_units if head_units is None else widths(head_units, "head_units")
+        # A ready base does not say which of its options were given.
+        stated = getattr(base, "registered_as", {"head_units": base.head_units}).get("head_units", units)
+        if tuple(stated) != units:
+            raise ValueError(f"dml has one set of towers, but head_units={units} was given to it and {tuple(stated)} "
+                             "to its base: give them to one of the two")
+        given: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
+        hidden = {option: base.hidden[option] if value is None else value for option, value in given.items()}
+        super().__init__(units, **hidden, **kwargs)
+        self.base = base
         if self.base.small_heads:
             raise ValueError("the towers are dml's own, and small heads stand beside them: give small_heads to dml")
         if self.transformer is not None or self.interaction is not None:
@@ -86,6 +98,7 @@ class DML(TowerArchitecture):
         self.uses_gkd = gkd
         self.stop_gradient = stop_gradient
         self.gate_layers = gate_layers
+        self.gkd_residual = gkd_residual
         self.mutual_dropout = mutual_dropout
 
     def connect(self, tasks: Sequence[str], schema: Schema) -> None:
@@ -93,7 +106,7 @@ class DML(TowerArchitecture):
         super().connect(tasks, schema)
         if self.uses_gkd:
             self.gkd = GlobalKnowledgeDistillation(
-                self.gate_layers, self.mutual_dropout, dtype=self.dtype_policy, name="gkd"
+                self.gate_layers, self.mutual_dropout, self.gkd_residual, dtype=self.dtype_policy, name="gkd"
             )
             self.gkd.build(self.towers.compute_output_shape((len(tasks), None, self.tower_width)))
 
@@ -128,21 +141,21 @@ class DML(TowerArchitecture):
         return self.ctfm is None or self.stop_gradient
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
-        """The base's cut, the seed of its upper part, and CTFM's queries, keys and values.
+        """The base's cut, the seeds of its upper part, and CTFM's queries, keys and values.
 
         Without the stop-gradient, the cut is what the towers read.
         """
         cut = self.base.shared(features, valid, training)
         if self.ctfm is None:
             return cut
-        seed = randomness.next_seed() if training else tf.zeros([2], tf.int32)
+        seeds = tf.stack(randomness.next_seeds()) if training else tf.zeros([2, 2], tf.int32)
         branches = [Branch(tensor, len(self.tasks)) for tensor in cut]
         if not self.stop_gradient:
-            return [self.ctfm(self._base_inputs(branches, seed, training), training=training)]
+            return [self.ctfm(self._base_inputs(branches, seeds, training), training=training)]
         # What the towers read is needed on both sides of the cut: below for the keys, above for the gradients.
         with inspection.scope():  # what is decided is recorded above
-            inputs = self._base_inputs(branches, seed, training)
-        return [*cut, seed, *self.ctfm.below(inputs)]
+            inputs = self._base_inputs(branches, seeds, training)
+        return [*cut, seeds, *self.ctfm.below(inputs)]
 
     def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
         """The base's, after CTFM."""
@@ -150,21 +163,19 @@ class DML(TowerArchitecture):
             return cut[0].own()
         if self.ctfm is None:
             return self.base.tower_inputs(cut, training)
-        *lower, seed, queries, keys, values = cut
-        inputs = self._base_inputs(lower, seed.constant(), training)
+        *lower, seeds, queries, keys, values = cut
+        inputs = self._base_inputs(lower, seeds.constant(), training)
         return self.ctfm.above(inputs, [queries, keys, values], training)
 
-    def _base_inputs(self, cut: Sequence[Branch], seed: Any, training: bool) -> Any:
-        with randomness.scope(seed):
+    def _base_inputs(self, cut: Sequence[Branch], seeds: Any, training: bool) -> Any:
+        with randomness.scope(*tf.unstack(seeds, num=2)):
             return self.base.tower_inputs(cut, training)
 
     def tower_scores(self, inputs: Any, training: bool) -> Any:
         """Towers, and what each learns from the hidden states of all."""
         hidden = self.towers(inputs, training=training)
-        scores = tf.cast(self.scorers(hidden), tf.float32)
-        if self.gkd is not None:
-            scores += tf.cast(self.gkd(hidden, training=training), tf.float32)
-        return scores
+        scores = self.scorers(hidden)
+        return scores if self.gkd is None else scores + self.gkd(hidden, training=training)
 
     def penalty(self, scores: dict[str, Any], valid: Any) -> tuple[Any, Any] | None:
         """The base's."""

@@ -10,7 +10,7 @@ from tfmtl2r.architectures._base import Architecture, Group
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, mixture
-from tfmtl2r.layers.mlp import MLP, StackedDense
+from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
 
@@ -41,6 +41,11 @@ class DRGrad(Architecture):
     *Updater*. ``(mu', mu'') = softmax(sigma / temperature)`` where sigma adds up the norms of the two towers' updates;
     only ``sigma' - sigma''`` matters, and is kept with the model's weights. As the sums grow mu tends to (0, 1) or
     (1, 0); ``updater_decay`` below 1 forgets old norms.
+
+    What the router last did is kept as well, and :meth:`inspect` shows it: ``cosines`` ``[V, T]``, those of T1' with
+    the towers on v_s (``xi_1`` at the primary task, ``xi_k`` at task k), and ``routing`` ``[V, T + 1, T + 1]``, whose
+    row i says how much of each tower's gradient tower i got; tower 0 is T1'. V is the number of gradients routed, each
+    on its own: 1 but for the scope ``"per_variable"``.
 
     Args:
         num_experts: E.
@@ -85,9 +90,10 @@ class DRGrad(Architecture):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if num_experts < 1 or not expert_units:
+        self.expert_units = widths(expert_units, "expert_units")
+        if num_experts < 1 or not self.expert_units:
             raise ValueError(f"drgrad needs at least one expert with at least one layer, got {num_experts} experts of "
-                             f"{tuple(expert_units)}")
+                             f"{self.expert_units}")
         for option, value, allowed in (("reading", reading, _READINGS), ("scope", scope, _SCOPES)):
             if value not in allowed:
                 raise ValueError(f"drgrad: {option} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
@@ -97,8 +103,7 @@ class DRGrad(Architecture):
         if not 0.0 < updater_decay <= 1.0:
             raise ValueError(f"drgrad: updater_decay must lie in (0, 1], not {updater_decay}")
         self.num_experts = num_experts
-        self.expert_units = tuple(expert_units)
-        self.head_units = tuple(head_units)
+        self.head_units = widths(head_units, "head_units")
         self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout}
         self.primary_task = primary
         self.personal = tuple(dict.fromkeys(personal))
@@ -123,7 +128,7 @@ class DRGrad(Architecture):
         self.shared_gate = Gates(1, self.num_experts, dtype=dtype, name="shared_gate")
         towers = len(self.owners)
         self.towers = MLP(self.head_units, **self.hidden, stacked=towers, dtype=dtype, name="towers")
-        self.scorers = StackedDense(towers, 1, dtype=dtype, name="scorers")
+        self.scorers = Scorers(towers, name="scorers")
         self.experts.build((1, None, width))
         self.own_gate.build((1, None, width))
         self.shared_gate.build((1, None, width))
@@ -135,9 +140,16 @@ class DRGrad(Architecture):
                 mixed, use_bias=False, kernel_initializer="zeros", dtype=dtype, name="personal_gate"
             )
             self.personal_gate.build((None, ids))
-        self.lead = self.add_weight(
+        self.lead = self._state("lead", tf.zeros([]))
+        if self.router:
+            routed = len(self.routed_variables()) if self.scope == "per_variable" else 1
+            self.cosines = self._state("cosines", tf.zeros([routed, len(tasks)]))
+            self.mixing = self._state("routing", tf.eye(towers, batch_shape=[routed]))
+
+    def _state(self, name: str, start: Any) -> Any:
+        return self.add_weight(
             autocast=False,
-            name="lead", shape=(), initializer="zeros", trainable=False, dtype="float32",
+            name=name, shape=start.shape, initializer=lambda *_, **__: start, trainable=False, dtype="float32",
             aggregation="only_first_replica",
         )
 
@@ -174,10 +186,12 @@ class DRGrad(Architecture):
         read = x.own((self.primary,)) if self.encoder.trainable_variables else x.constant()
         own = mixture(self.own_gate(read), experts.own((self.primary,) * self.num_experts))
         inputs = tf.concat([own, common.copies()], axis=0)
-        outputs = tf.cast(self.scorers(self.towers(inputs, training=training)), tf.float32)
-        scores = tf.unstack(outputs, num=len(self.owners))
+        scores = tf.unstack(self.scorers(self.towers(inputs, training=training)), num=len(self.owners))
         mu = self.mu
         inspection.record("mu", mu)
+        if self.router:
+            inspection.record("cosines", self.cosines)
+            inspection.record("routing", self.mixing)
         scores[1 + self.primary] = mu[0] * scores[0] + mu[1] * scores[1 + self.primary]
         return self.scores_of_items(tf.stack(scores[1:]), valid)
 
@@ -202,27 +216,33 @@ class DRGrad(Architecture):
         return variables[:1] if self.scope == "first_kernel" else variables
 
     def routing_state(self) -> dict[str, Any]:
-        """``lead``: ``sigma' - sigma''``."""
-        return {"lead": self.lead} if self.updater else {}
+        """``lead``: ``sigma' - sigma''``; ``cosines`` and ``routing``: what the router last saw and did."""
+        state = {"lead": self.lead} if self.updater else {}
+        return {**state, "cosines": self.cosines, "routing": self.mixing} if self.router else state
 
     def route(self, gradients: list[Any], state: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Router and updater."""
         rows = [tf.reshape(tf.cast(g, tf.float32), [len(self.owners), -1]) for g in gradients]
+        after = {}
         if self.router:
-            if self.scope == "tower":
-                mixing = self._mixing(tf.add_n([tf.matmul(r, r, transpose_b=True) for r in rows]))
-                rows = [tf.matmul(mixing, r) for r in rows]
-            else:
-                rows = [tf.matmul(self._mixing(tf.matmul(r, r, transpose_b=True)), r) for r in rows]
+            grams = [tf.matmul(r, r, transpose_b=True) for r in rows]
+            grams = [tf.add_n(grams)] if self.scope == "tower" else grams
+            cosines, mixings = zip(*map(self._mixing, grams), strict=True)
+            each = mixings * len(rows) if self.scope == "tower" else mixings
+            rows = [tf.matmul(mixing, r) for mixing, r in zip(each, rows, strict=True)]
             gradients = [tf.cast(tf.reshape(r, tf.shape(g)), g.dtype) for r, g in zip(rows, gradients, strict=True)]
+            after = {"cosines": tf.stack(cosines)[:, 1:], "routing": tf.stack(mixings)}
         if self.updater:
             squares = tf.add_n([tf.reduce_sum(r**2, axis=1) for r in rows])
             norms = tf.sqrt(squares)
-            state = {"lead": self.decay * state["lead"] + norms[0] - norms[1 + self.primary]}
-        return gradients, state
+            after["lead"] = self.decay * state["lead"] + norms[0] - norms[1 + self.primary]
+        return gradients, after
 
-    def _mixing(self, gram: Any) -> Any:
-        """The matrix ``[T + 1, T + 1]`` that routes the towers' gradients, from their inner products."""
+    def _mixing(self, gram: Any) -> tuple[Any, Any]:
+        """From the inner products of the towers' gradients: the cosines of the first with all, and what routes them.
+
+        The latter is the matrix ``[T + 1, T + 1]`` that maps them to the updates.
+        """
         twin = 1 + self.primary
         others = [slot for slot in range(1, len(self.owners)) if slot != twin]
         norms = tf.sqrt(tf.linalg.diag_part(gram))
@@ -239,4 +259,4 @@ class DRGrad(Architecture):
             to_others = tf.fill([len(others)], tf.where(cosine[twin] >= 0, ratio[twin], 0.0))
         slots = [[0, twin], [twin, twin], *([0, slot] for slot in others)]
         values = tf.concat([[to_twin, opposed], to_others], axis=0)
-        return tf.eye(len(self.owners)) + tf.scatter_nd(slots, values, [len(self.owners)] * 2)
+        return cosine, tf.eye(len(self.owners)) + tf.scatter_nd(slots, values, [len(self.owners)] * 2)

@@ -9,7 +9,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.architectures._base import Architecture, Group
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.funnel import logits_of_products
-from tfmtl2r.layers.mlp import MLP, StackedDense
+from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
 
@@ -18,7 +18,8 @@ __all__ = ["ESMM"]
 CARD = Card(
     title="ESMM (entire space multi-task model)",
     paper="Ma et al. 2018, https://doi.org/10.1145/3209978.3210104",
-    note="For tasks that happen one after another, in listed order (click, buy); a later label implies the earlier.",
+    note="For tasks that happen one after another, in listed order (click, buy), with loss='bce'; a later label "
+    "implies the earlier.",
 )
 
 
@@ -35,7 +36,11 @@ class ESMM(Architecture):
         activation: name of a Keras activation.
         dropout: rate after each hidden layer.
         layer_norm: normalise each hidden layer before its activation.
+
+    Tasks must be binary with a calibrated loss such as ``"bce"``, which the default for lists is not.
     """
+
+    needs_probabilities = True
 
     def __init__(
         self,
@@ -46,7 +51,7 @@ class ESMM(Architecture):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.units = tuple(units)
+        self.units = widths(units, "units")
         self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
 
     def connect(self, tasks: Sequence[str], schema: Schema) -> None:
@@ -84,7 +89,7 @@ class ESMM(Architecture):
     def _towers(self, num: int, name: str) -> list[Any]:
         """That many towers side by side: hidden layers, and what makes logits of them."""
         hidden = MLP(self.units, **self.hidden, stacked=num, dtype=self.dtype_policy, name=f"{name}_towers")
-        scorers = StackedDense(num, 1, dtype=self.dtype_policy, name=f"{name}_scorers")
+        scorers = Scorers(num, name=f"{name}_scorers")
         shape = (num, None, self.encoder.width)
         hidden.build(shape)
         scorers.build(hidden.compute_output_shape(shape))
@@ -94,4 +99,4 @@ class ESMM(Architecture):
 def _logits(towers: Sequence[Any], inputs: Any, training: bool) -> Any:
     """``float32[num, n]``, summed up in logarithms later."""
     hidden, scorers = towers
-    return tf.cast(scorers(hidden(inputs, training=training))[..., 0], tf.float32)
+    return scorers(hidden(inputs, training=training))[..., 0]

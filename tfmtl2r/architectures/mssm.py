@@ -12,7 +12,7 @@ from tfmtl2r.layers.connections import Connections, side_by_side
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.field_gates import FieldGates
 from tfmtl2r.layers.hard_concrete import check_hard_concrete
-from tfmtl2r.layers.mlp import MLP
+from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
 
@@ -75,16 +75,16 @@ class MSSM(TowerArchitecture):
         **kwargs: Any,
     ):
         super().__init__(head_units, activation, dropout, **kwargs)
-        if min(levels, task_experts, shared_experts, len(expert_units)) < 1:
+        self.expert_units = widths(expert_units, "expert_units")
+        if min(levels, task_experts, shared_experts, len(self.expert_units)) < 1:
             raise ValueError("MSSM needs at least one level, one expert per task, one shared expert and one layer in "
-                             f"each, got {levels}, {task_experts}, {shared_experts} and layers {tuple(expert_units)}")
+                             f"each, got {levels}, {task_experts}, {shared_experts} and layers {self.expert_units}")
         check_hard_concrete(penalty, beta, gamma, zeta)
         if field_gates and self.transformer is not None:
             raise ValueError("MSSM: field_gates weigh single features, but a list encoder mixes them; leave out one")
         self.num_levels = levels
         self.task_experts = task_experts
         self.shared_experts = shared_experts
-        self.expert_units = tuple(expert_units)
         self.field_gates = field_gates
         self.gate_options = {"start": start, "penalty": penalty, "beta": beta, "gamma": gamma, "zeta": zeta}
 

@@ -8,7 +8,7 @@ from typing import Any
 from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._towers import TowerArchitecture
 from tfmtl2r.layers.cut import Branch
-from tfmtl2r.layers.mlp import MLP
+from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
 
@@ -42,7 +42,7 @@ class SharedBottom(TowerArchitecture):
         **kwargs: Any,
     ):
         super().__init__(head_units, activation, dropout, layer_norm, **kwargs)
-        self.units = tuple(units)
+        self.units = widths(units, "units")
 
     def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
         """Makes the trunk."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tfmtl2r._backend import tf
 from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._towers import TowerArchitecture
 from tfmtl2r.layers.cut import Branch
-from tfmtl2r.layers.mlp import MLP
+from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.layers.task_encoders import TaskEncoders
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
@@ -50,7 +51,7 @@ class SingleTask(TowerArchitecture):
         if self.transformer is not None:
             raise ValueError("single_task shares nothing, but an encoder belongs to all tasks; train one shared_bottom "
                              "with encoder='transformer' per task instead")
-        self.units = tuple(units)
+        self.units = widths(units, "units")
 
     def make_encoder(self, schema: Schema) -> Any:
         """Embeddings for each task."""
@@ -78,7 +79,9 @@ class SingleTask(TowerArchitecture):
     def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
         """Each task's trunk on its own embeddings."""
         items = {name: branch.constant() for name, branch in zip(self.schema.names, cut, strict=True)}
-        return self.trunks(self.encoder(items), training=training)
+        inputs = self.trunks(self.encoder(items), training=training)
+        # Without layers nothing has told the tasks apart yet.
+        return inputs if inputs.shape[0] == len(self.tasks) else tf.repeat(inputs, len(self.tasks), axis=0)
 
     def lower_groups(self) -> list[Group]:
         """Each task has its own."""

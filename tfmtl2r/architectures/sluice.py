@@ -100,21 +100,20 @@ class Sluice(TowerArchitecture):
         return self.units
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
-        """Mixed subspaces of all layers but the last, and those of the last unmixed, twice: ``[2T, n, D / 2]`` each."""
+        """Mixed subspaces of all layers but the last, and those of the last unmixed, ``[2T, n, D / 2]`` each."""
         value, cut = self.encode_items(features, valid, training)[None], []
         for layer, stitch in zip(self.blocks[:-1], self.stitches[:-1], strict=True):
             cut.append(stitch(_apart(layer(value, training=training))))
             value = _together(cut[-1])
-        last = _apart(self.blocks[-1](value, training=training))
-        return [*cut, last, tf.identity(last)]
+        return [*cut, _apart(self.blocks[-1](value, training=training))]
 
     def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
         """The last mixture, and each task's mixture of its layers."""
-        *earlier, first, second = cut
-        alpha = self.stitches[-1].weights_for(tf.shape(first.tensor)[1])
+        *earlier, last = cut
+        alpha = self.stitches[-1].weights_for(tf.shape(last.tensor)[1])
         owners = [task for task in range(len(self.tasks)) for _ in range(SUBSPACES)]
         layers = [_together(branch.own(owners)) for branch in earlier]
-        layers.append(tf.concat([first.mix(alpha[0::SUBSPACES]), second.mix(alpha[1::SUBSPACES])], axis=-1))
+        layers.append(_together(last.mix(alpha, each=SUBSPACES)))
         inspection.record("beta", self.beta)
         beta = tf.cast(self.beta, self.compute_dtype)
         return tf.add_n([beta[:, number, None, None] * layer for number, layer in enumerate(layers)])

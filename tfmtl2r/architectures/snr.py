@@ -11,7 +11,7 @@ from tfmtl2r.architectures._towers import TowerArchitecture
 from tfmtl2r.layers.connections import Connections, side_by_side
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.hard_concrete import check_hard_concrete
-from tfmtl2r.layers.mlp import MLP
+from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
 
@@ -72,14 +72,14 @@ class SNR(TowerArchitecture):
         super().__init__(head_units, activation, dropout, **kwargs)
         if connection not in CONNECTIONS:
             raise ValueError(f"SNR: connection must be one of {', '.join(map(repr, CONNECTIONS))}, not {connection!r}")
-        if num_subnets < 1 or levels < 1 or not subnet_units:
+        self.subnet_units = widths(subnet_units, "subnet_units")
+        if num_subnets < 1 or levels < 1 or not self.subnet_units:
             raise ValueError("SNR needs at least one level of at least one subnet with at least one layer, got "
-                             f"{levels} levels of {num_subnets} subnets of {tuple(subnet_units)}")
+                             f"{levels} levels of {num_subnets} subnets of {self.subnet_units}")
         check_hard_concrete(penalty, beta, gamma, zeta)
         self.connection = connection
         self.num_subnets = num_subnets
         self.num_levels = levels
-        self.subnet_units = tuple(subnet_units)
         self.gate_options = {"start": start, "penalty": penalty, "beta": beta, "gamma": gamma, "zeta": zeta}
 
     def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.architectures._base import Group
+from tfmtl2r.architectures._base import Group, small_head_of
 from tfmtl2r.architectures._experts import MultiGateArchitecture
 from tfmtl2r.layers import randomness
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.items import spread
-from tfmtl2r.layers.mlp import MLP, StackedDense
+from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.layers.task_encoders import TaskEncoders
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Dense, Schema
@@ -76,7 +76,7 @@ class WatchNext(MultiGateArchitecture):
         if not 0.0 <= position_dropout < 1.0:
             raise ValueError(f"watch_next: position_dropout must lie in [0, 1), not {position_dropout}")
         self.position = tuple(position)
-        self.position_units = tuple(position_units)
+        self.position_units = widths(position_units, "position_units")
         self.position_dropout = position_dropout
         self.biased_tasks = tuple(biased)
 
@@ -96,7 +96,7 @@ class WatchNext(MultiGateArchitecture):
         # One more input says that the position is missing.
         shape = (num, None, self.position_encoders.width + 1)
         self.shallow = MLP(self.position_units, self.hidden["activation"], stacked=num, dtype=dtype, name="shallow")
-        self.shallow_scorers = StackedDense(num, 1, dtype=dtype, name="shallow_scorers")
+        self.shallow_scorers = Scorers(num, name="shallow_scorers")
         self.shallow.build(shape)
         self.shallow_scorers.build(self.shallow.compute_output_shape(shape))
 
@@ -123,11 +123,14 @@ class WatchNext(MultiGateArchitecture):
             seen = tf.concat([tf.zeros([1, 1, width]), tf.ones([1, 1, 1])], axis=-1)
         shallow = self.shallow_scorers(self.shallow(tf.cast(seen, self.compute_dtype), training=training))
         # One number for all items, not as many that rounding might tell apart.
-        shallow = shallow if training else tf.repeat(shallow, items, axis=1)
-        added = tf.cast(shallow[..., 0], tf.float32)
+        added = (shallow if training else tf.repeat(shallow, items, axis=1))[..., 0]
         added = tf.unstack(added if valid is None else spread(added, valid), num=len(self.biased))
-        biased = [self.tasks[i] for i in self.biased]
-        return {**scores, **{task: scores[task] + term for task, term in zip(biased, added, strict=True)}}
+        for i, term in zip(self.biased, added, strict=True):
+            # A small head shapes the experts as well, which are not to learn the position.
+            for score in (self.tasks[i], small_head_of(self.tasks[i])):
+                if score in scores:
+                    scores[score] += term
+        return scores
 
     def variable_groups(self) -> list[Group]:
         """MMoE's; position encoders and shallow towers belong to one task each."""

@@ -15,13 +15,14 @@ class Compare:
     """Prints a table of runs with marks: + significantly better than the first, - significantly worse (Holm, 5 %).
 
     Runs that differ only in their seed are averaged list by list. Delta-m and the report on negative transfer need
-    runs of one task alone with the same settings: they are looked for beside the given runs, or named.
+    runs of one task alone on the same data: those with the same settings are looked for beside the given runs, or any
+    are named.
 
     Args:
         runs: names of runs, or of sweeps, which stand for all their runs; the first is what the others are compared
             with.
         split: train, vali or test; tfmtl2r evaluate adds a split to a run.
-        single: names of single-task runs, or of sweeps that hold some.
+        single: names of single-task runs, or of sweeps that hold some; whatever their settings, on the same data.
         seed: of bootstrap and permutations.
         directory: where runs are kept.
     """
@@ -43,27 +44,51 @@ def main(arguments: Sequence[str]) -> None:
     # Single-task runs are what the others refer to, unless there is nothing else.
     groups = grouped([run for run in given if len(run.tasks) > 1] or given)
     first = next(iter(groups))
-    comparisons = compare(groups, first, options.split, options.seed)
+    comparisons = compare(groups, first, options.split, options.seed, untested=True)
     beside = _unique(run for name in options.single for run in _resolve(options.directory, name)) or _beside(given)
-    single = {name: single_runs(runs, beside) for name, runs in groups.items() if len(runs[0].tasks) > 1}
-    show(results_table(groups, comparisons, single, options.split))
+    single = {name: single_runs(runs, beside, alike=not options.single) for name, runs in groups.items()
+              if len(runs[0].tasks) > 1}
+    changes, reasons = delta_ms(groups, single, options.split)
+    show(results_table(groups, comparisons, changes, options.split))
+    for name, reason in reasons.items():
+        print(f"no delta-m of {name}: {reason}")
     if comparisons:
         print("\n".join(difference_lines(comparisons, f"against {first}")))
     pairs = {name: found for name, found in single.items() if found}
     if not pairs:
-        print("no single-task runs with the same settings were found: no delta-m, no report on negative transfer; "
-              "tfmtl2r sweep trains them, --single names them")
+        print("no run of one task alone on the same data is among those of --single" if options.single else
+              "no single-task runs with the same settings were found: no delta-m, no report on negative transfer; "
+              "tfmtl2r sweep trains them, --single names any")
         return
-    report = negative_transfer({name: groups[name] for name in pairs}, pairs, options.split, options.seed)
+    report = negative_transfer({name: groups[name] for name in pairs}, pairs, options.split, options.seed,
+                               untested=True)
     print("\n".join([*difference_lines(report, "against single-task training"), "", *transfer_lines(report)]))
 
 
-def results_table(groups: Mapping[str, Sequence[Any]], comparisons: Sequence[Any], single: Mapping[str, Any],
+def delta_ms(groups: Mapping[str, Sequence[Any]], single: Mapping[str, Any], split: str) -> tuple[
+        dict[str, float], dict[str, str]]:
+    """Delta-m of each group that has single-task runs of all its tasks, and why others with such runs have none."""
+    from tfmtl2r.pareto.significance import delta_m, mean_results
+
+    changes, reasons = {}, {}
+    for name, alone in single.items():
+        row = mean_results(groups[name], split)
+        if alone and set(row) <= set(alone):
+            try:
+                changes[name] = delta_m(row, {task: mean_results(runs, split)[task] for task, runs in alone.items()})
+            except ValueError as reason:
+                reasons[name] = str(reason)
+        elif alone:
+            reasons[name] = f"no single-task run of {', '.join(sorted(set(row) - set(alone)))}"
+    return changes, reasons
+
+
+def results_table(groups: Mapping[str, Sequence[Any]], comparisons: Sequence[Any], changes: Mapping[str, float],
                   split: str) -> Any:
     """One row per group: every metric with its mark, and delta-m."""
     from rich.table import Table
 
-    from tfmtl2r.pareto.significance import delta_m, mean_results
+    from tfmtl2r.pareto.significance import mean_results
 
     results = {name: mean_results(runs, split) for name, runs in groups.items()}
     columns = list(dict.fromkeys((task, metric) for row in results.values() for task in row for metric in row[task]))
@@ -75,9 +100,7 @@ def results_table(groups: Mapping[str, Sequence[Any]], comparisons: Sequence[Any
     for name, row in results.items():
         cells = [f"{row[task][metric]['value']:.4f}{marks.get((name, task, metric), '') or ' '}"
                  if metric in row.get(task, {}) else "" for task, metric in columns]
-        base = {task: mean_results(runs, split)[task] for task, runs in single.get(name, {}).items()}
-        change = f"{delta_m(row, base):+.2f}" if set(row) <= set(base) else ""
-        table.add_row(name, str(len(groups[name])), *cells, change)
+        table.add_row(name, str(len(groups[name])), *cells, f"{changes[name]:+.2f}" if name in changes else "")
     return table
 
 
@@ -88,6 +111,9 @@ def difference_lines(comparisons: Sequence[Any], title: str) -> list[str]:
     for name in dict.fromkeys(c.ours for c in comparisons):
         lines.append(name)
         for c in (c for c in comparisons if c.ours == name):
+            if c.untested:
+                lines.append(f"  {f'{c.task} {c.metric}':<{wide}}  {c.difference:+.4f}  not tested: {c.untested}")
+                continue
             verdict = {"+": "better", "-": "worse"}.get(c.mark, "no clear difference")
             lines.append(f"  {f'{c.task} {c.metric}':<{wide}}  {c.difference:+.4f} [{c.low:+.4f}, {c.high:+.4f}]  "
                          f"p {c.p:.4f}, {c.adjusted:.4f}  {c.lists} lists  {verdict}")
@@ -95,13 +121,16 @@ def difference_lines(comparisons: Sequence[Any], title: str) -> list[str]:
 
 
 def transfer_lines(report: Sequence[Any]) -> list[str]:
-    """The report on negative transfer in words, one line per group."""
+    """The report on negative transfer in words, one line per group; what was not tested is said."""
     lines = []
     for name in dict.fromkeys(c.ours for c in report):
-        lost = [c for c in report if c.ours == name and not c.better and c.difference != 0]
+        of_group = [c for c in report if c.ours == name]
         named = [f"{c.task} {c.metric} {c.difference:+.4f} ({'significant' if c.mark else 'not significant'}, "
-                 f"p {c.adjusted:.3g})" for c in lost]
-        lines.append(f"negative transfer, {name}: {'; '.join(named) or 'no task lost'}")
+                 f"p {c.adjusted:.3g})" for c in of_group if not c.untested and not c.better and c.difference != 0]
+        untested = ", ".join(f"{c.task} {c.metric} {c.difference:+.4f}" for c in of_group if c.untested)
+        lines.append(f"negative transfer, {name}: "
+                     + ("; ".join(named) or ("no tested metric lost" if untested else "no task lost"))
+                     + (f"; not tested: {untested}" if untested else ""))
     return lines
 
 

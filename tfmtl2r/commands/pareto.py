@@ -1,4 +1,4 @@
-"""Show the Pareto front of a sweep with its hypervolume and pictures, or export the model that suits best."""
+"""Show the Pareto front of a sweep or a conditioned run with its hypervolume, or export the model that suits best."""
 
 from __future__ import annotations
 
@@ -14,12 +14,16 @@ import tyro
 class Pareto:
     """Prints runs/SWEEP's front and indicators; writes runs/SWEEP/pareto/ON: pictures, also for TensorBoard, numbers.
 
-    tfmtl2r pareto export SWEEP exports the model that suits best.
+    tfmtl2r pareto export SWEEP exports the model that suits best. Of a conditioned run the front is that of its one
+    model, asked for many preferences.
 
     Args:
-        sweep: name of the sweep.
-        on: the objectives: test or vali (metrics of that split), train_loss or vali_loss.
+        sweep: name of the sweep, or of a conditioned run.
+        on: the objectives: test or vali (metrics of that split), train_loss or vali_loss; for a conditioned run a
+            split.
         tasks: which tasks are the objectives; all if none are given.
+        preferences: what a conditioned run is asked for: lattice:H, spread:N, angle:N, or a file with one per line;
+            lattice:10 for two tasks and spread:11 for more if not given.
         reference: reference point of the hypervolume; the worst of all compared points + 0.1 of the range if not given.
         pick: mark a run: knee, or nearest to the preference; none if not given.
         preference: importance of each objective, for nearest.
@@ -29,6 +33,7 @@ class Pareto:
     sweep: Annotated[str, tyro.conf.Positional]
     on: str = "test"
     tasks: tuple[str, ...] = ()
+    preferences: str = ""
     reference: tuple[float, ...] = ()
     pick: str = ""
     preference: tuple[float, ...] = ()
@@ -59,12 +64,16 @@ class Export:
     directory: str = "runs"
 
 
-def main(arguments: Sequence[str]) -> None:
-    """Shows or exports."""
+def main(arguments: Sequence[str]) -> int:
+    """Shows or exports; 1 if the export failed its checks, which say why."""
     if arguments and arguments[0] == "export":
-        export_pick(tyro.cli(Export, args=list(arguments[1:]), prog="tfmtl2r pareto export"))
-        return
-    show_front(tyro.cli(Pareto, args=list(arguments), prog="tfmtl2r pareto"))
+        return export_pick(tyro.cli(Export, args=list(arguments[1:]), prog="tfmtl2r pareto export"))
+    options = tyro.cli(Pareto, args=list(arguments), prog="tfmtl2r pareto")
+    if (Path(options.directory) / options.sweep / "run.json").is_file():
+        show_curve(options)
+    else:
+        show_front(options)
+    return 0
 
 
 def show_front(options: Pareto) -> None:
@@ -74,6 +83,9 @@ def show_front(options: Pareto) -> None:
     from tfmtl2r.pareto.summary import pick, summarise
     from tfmtl2r.report.tables import show
 
+    if options.preferences:
+        raise ValueError(f"--preferences are what a conditioned run is asked for; {options.sweep} is a sweep, whose "
+                         "runs have theirs")
     folder = Path(options.directory) / options.sweep
     found = summarise(load_all(folder), options.on, options.tasks, reference=options.reference)
     chosen = None
@@ -81,8 +93,9 @@ def show_front(options: Pareto) -> None:
         chosen = pick(found.points, options.pick or "nearest", options.preference)
     show(front_table(found, chosen))
     show(indicator_table(found))
-    point, ideal = ([round(value, 4) for value in values] for values in (found.reference.point, found.ideal))
-    print(f"reference point {point}: {found.reference.rule}; ideal {ideal}")
+    for line in found.left_out:
+        print(f"left out: {line}")
+    print(_depends_on(found.reference, found.ideal))
     values = None if chosen is None else found.points.values[chosen]
     pictures = plots.overview(found.groups, found.single, values, found.reference, _rays(found.points))
     to = folder / "pareto" / options.on
@@ -90,20 +103,55 @@ def show_front(options: Pareto) -> None:
     print(f"numbers: {found.save(to)}   pictures: {', '.join(map(str, paths))}")
 
 
-def export_pick(options: Export) -> None:
-    """Exports the chosen run and prints which it is."""
-    from tfmtl2r.pareto.runs import load_all
-    from tfmtl2r.pareto.summary import pick, summarise
-    from tfmtl2r.serving.export import export
+def show_curve(options: Pareto) -> None:
+    """The same of a conditioned run: its model is evaluated for each preference."""
+    from tfmtl2r.data import datasets
+    from tfmtl2r.pareto import plots
+    from tfmtl2r.pareto.conditioned import curve
+    from tfmtl2r.pareto.front import Reference, ideal_point, indicators, reference_point
+    from tfmtl2r.pareto.preferences import grid
+    from tfmtl2r.pareto.runs import load as load_run
+    from tfmtl2r.pareto.summary import pick
+    from tfmtl2r.report.tables import show
     from tfmtl2r.serving.load import load
 
-    points = summarise(load_all(Path(options.directory) / options.sweep), options.on, options.tasks).points
+    folder = Path(options.directory) / options.sweep
+    run = load_run(folder)
+    if options.on not in ("train", "vali", "test"):
+        raise ValueError(f"a conditioned run is evaluated on a split: train, vali or test, not {options.on!r}")
+    model: Any = load(folder / "model.keras")
+    if model.conditioned is None:
+        raise ValueError(f"{options.sweep} is one ordinary run, a single point: name a sweep, or a run trained with "
+                         "--conditioned")
+    asked = grid(options.preferences or ("lattice:10" if len(run.tasks) == 2 else "spread:11"), len(run.tasks))
+    lists = datasets.get(run.card.config["data"]).lists(options.on)
+    one = curve(model, lists, asked, tasks=options.tasks)
+    row = (pick(one, options.pick or "nearest", options.preference) if options.pick or options.preference else None)
+    limit = Reference(options.reference) if options.reference else reference_point(one.values, one.maximise)
+    found = indicators(one.values, limit, ideal_point(one.values, one.maximise), one.maximise)
+    show(curve_table(one, row))
+    print(f"hypervolume {found['hypervolume']:.4g}, share of box {found['share']:.4g}, R2 {found['r2']:.4g}")
+    print(_depends_on(limit, found["ideal"]))
+    to = folder / "pareto" / options.on
+    paths = plots.save(plots.overview({options.sweep: one}, chosen=None if row is None else one.values[row],
+                                      reference=limit), to)
+    print(f"pictures: {', '.join(map(str, paths))}")
+
+
+def export_pick(options: Export) -> int:
+    """Exports the chosen run as ``tfmtl2r export`` does, and prints which it is; 1 if the export failed its checks."""
+    from tfmtl2r.commands import export
+    from tfmtl2r.pareto.runs import load_all
+    from tfmtl2r.pareto.summary import pick, summarise
+
+    folder = Path(options.directory) / options.sweep
+    points = summarise(load_all(folder), options.on, options.tasks).points
     row = pick(points, options.pick, options.preference)
     run = points.runs[row]
     values = ", ".join(f"{label} {value:.4f}" for label, value in zip(points.labels, points.values[row], strict=True))
     print(f"{options.pick}: {run.card.name}: {values}")
-    ranker: Any = load(run.folder / "model.keras")
-    print(f"exported and checked: {export(ranker, options.to or f'saved_models/{options.sweep}')}")
+    return export.main([run.folder.name, "--directory", str(folder),
+                        "--to", options.to or f"saved_models/{options.sweep}"])
 
 
 def front_table(found: Any, chosen: int | None = None) -> Any:
@@ -128,6 +176,23 @@ def front_table(found: Any, chosen: int | None = None) -> Any:
     return table
 
 
+def curve_table(one: Any, chosen: int | None = None) -> Any:
+    """A row per preference, in the order asked for; the front and the chosen one are marked."""
+    from rich.table import Table
+
+    from tfmtl2r.pareto.front import non_dominated
+
+    on = non_dominated(one.values, one.maximise)
+    table = Table(title=f"one model: {int(on.sum())} of {len(on)} preferences are on the front", title_justify="left")
+    table.add_column("")
+    for column in ("preference", "front", *one.labels):
+        table.add_column(column, justify="right")
+    for row, (preference, values) in enumerate(zip(one.preferences, one.values, strict=True)):
+        table.add_row("chosen" if row == chosen else "", numbers(preference), "*" if on[row] else "",
+                      *(f"{value:.4f}" for value in values))
+    return table
+
+
 def indicator_table(found: Any) -> Any:
     """One row per method."""
     from rich.table import Table
@@ -146,9 +211,16 @@ def indicator_table(found: Any) -> Any:
     return table
 
 
+def _depends_on(reference: Any, ideal: Sequence[float]) -> str:
+    point, best = ([round(value, 4) for value in values] for values in (reference.point, ideal))
+    return f"reference point {point}: {reference.rule}; ideal {best}"
+
+
 def _rays(points: Any) -> list[tuple[float, ...]]:
     """The preferences that have a ray."""
-    return sorted({run.preference for run in points.runs if run.preference and min(run.preference) > 0})
+    from tfmtl2r.pareto.preferences import has_ray
+
+    return sorted({run.preference for run in points.runs if has_ray(run.preference)})
 
 
 def numbers(values: Sequence[float]) -> str:

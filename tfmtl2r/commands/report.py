@@ -58,8 +58,11 @@ def _section(found: Study) -> Any:
     from tfmtl2r.pareto.study import conclusions
     from tfmtl2r.report.html import Section
 
-    parts = [_rankers_table(found), _front(found.summary), _indicators(found.summary)] if found.summary else []
-    return Section(found.name, conclusions(found), [*parts, _runs_table(found.runs)])
+    if not found.summary:
+        return Section(found.name, conclusions(found), [_runs_table(found.runs)])
+    parts = [_rankers_table(found), _front(found.summary), _indicators(found.summary), _runs_table(found.runs)]
+    left_out = [f"Not on the front: {line}." for line in found.summary.left_out]
+    return Section(found.name, [*conclusions(found), *left_out], parts)
 
 
 def _rankers_table(found: Study) -> Any:
@@ -113,8 +116,7 @@ def _front(summary: Any) -> Any:
     corners = {}
     if len(points.labels) == 2:
         for name, group in summary.groups.items():
-            seeds = sorted({run.seed for run in group.runs})
-            fronts = [group.values[[run.seed == seed for run in group.runs]] for seed in seeds]
+            fronts = [group.values[group.seeds == seed] for seed in sorted({*group.seeds.tolist()})]
             corners[name] = bands(fronts, (50,), points.maximise)[0]
     title = (f"Front: {int(on.sum())} of {len(on)} runs are dominated by none (others are pale)"
              + ("; lines: what at least half of the seeds attain" if corners else ""))

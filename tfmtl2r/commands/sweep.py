@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from tfmtl2r.commands._options import parse
+from tfmtl2r.commands.train import constraint
 
 CHOSEN_HERE = ("name", "methods", "preferences", "seeds", "architectures", "single_task", "jobs", "threads",
                "directory", "list_limit")
@@ -37,6 +38,9 @@ class Sweep:
         epochs: at most so many.
         patience: epochs without a better validation blend before stopping; 0 trains all epochs.
         batch_size: lists (or rows) per step.
+        staged: train by priority (methods nmt); single-task runs are trained in one go.
+        constraints: bounds on training losses, as relevance=1% (above its best) or relevance=0.5 (methods nmt).
+        conditioned: above 0 the rankers read the preference; see tfmtl2r train.
         list_limit: cut longer training lists to so many items; 0 keeps all.
         telemetry_every: steps between samples of the gradients; 0 for none.
         jobs: processes at a time; one for each CPU if 0.
@@ -57,6 +61,9 @@ class Sweep:
     epochs: int = 8
     patience: int = 0
     batch_size: int = 64
+    staged: bool = False
+    constraints: tuple[str, ...] = ()
+    conditioned: float = 0.0
     list_limit: int = 0
     telemetry_every: int = 0
     jobs: int = 0
@@ -75,8 +82,10 @@ def main(arguments: Sequence[str]) -> int:
 
     settings = {key: value for key, value in vars(options).items() if key not in CHOSEN_HERE}
     methods, architectures = (list(map(planning.parsed, these)) for these in (options.methods, options.architectures))
-    base = Experiment(checked_name(options.name), **{**settings, **named, "list_limit": options.list_limit or None,
-                                                     "architecture": architectures[0]})
+    base = Experiment(checked_name(options.name), **{
+        **settings, **named, "list_limit": options.list_limit or None, "architecture": architectures[0],
+        "constraints": dict(map(constraint, options.constraints)), "conditioned": options.conditioned or None,
+    })
     tasks = len(base.dataset().select(base.tasks or None))
     spec = options.preferences or ("lattice:10" if tasks == 2 else "spread:11")
     folder = Path(options.directory) / options.name

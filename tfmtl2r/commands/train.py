@@ -73,7 +73,7 @@ def main(arguments: Sequence[str]) -> None:
 
     settings = {**vars(options), **named, "list_limit": options.list_limit or None,
                 "conditioned": options.conditioned or None}
-    settings["constraints"] = dict(_constraint(entry) for entry in options.constraints)
+    settings["constraints"] = dict(constraint(entry) for entry in options.constraints)
     settings["name"] = options.name or f"{named['method']['name']}-{time.strftime('%Y%m%d-%H%M%S')}"
     experiment = Experiment(**settings)
     _, card = experiment.run()
@@ -81,7 +81,8 @@ def main(arguments: Sequence[str]) -> None:
     print(f"run card: {experiment.folder}/run.json   logs: tensorboard --logdir {experiment.folder}/logs")
 
 
-def _constraint(entry: str) -> tuple[str, str]:
+def constraint(entry: str) -> tuple[str, str]:
+    """Task and bound of ``TASK=BOUND``."""
     task, equals, bound = entry.partition("=")
     if not equals:
         raise ValueError(f"--constraints takes TASK=BOUND, such as relevance=1%, not {entry!r}")

@@ -18,7 +18,7 @@ class Branch:
 
     A head reads it in one way, through :meth:`copies`, :meth:`own`, :meth:`mix` or :meth:`compare`. What was read
     becomes the ``tap`` that the engine differentiates; the other methods turn the tap's gradient into what a balancing
-    method needs.
+    method needs. A tensor stands in the cut once: inner products of gradients at two entries of it would be lost.
 
     Args:
         tensor: a tensor of the cut.
@@ -59,7 +59,7 @@ class Branch:
         self._read(_Slices(self.tensor, self.num_tasks, owners))
         return self.tap
 
-    def mix(self, gates: Any) -> Any:
+    def mix(self, gates: Any, each: int = 1) -> Any:
         """The tensor's E slices mixed for each task, ``[T, n, D]``: ``sum_e gates[t, n, e] tensor[e, n]``.
 
         A task's gradient at the tensor is an outer product of its gate and its gradient at the mixture, so the
@@ -67,8 +67,10 @@ class Branch:
 
         Args:
             gates: ``[T, n, E]``; the tensor is ``[E, n, D]``.
+            each: K mixtures of each task: gates ``[T K, n, E]`` and mixtures ``[T K, n, D]``, those of a task next to
+                each other.
         """
-        self._read(_Mixture(self.tensor, gates))
+        self._read(_Mixture(self.tensor, self.num_tasks, gates, each))
         return self.tap
 
     def compare(self, queries: Any) -> Any:
@@ -79,7 +81,7 @@ class Branch:
         Args:
             queries: ``[T, n, D]``; the tensor is ``[E, n, D]``.
         """
-        self._read(_Comparison(self.tensor, queries))
+        self._read(_Comparison(self.tensor, self.num_tasks, queries))
         return self.tap
 
     def constant(self) -> Any:
@@ -104,8 +106,9 @@ class Branch:
 
     def _read(self, reading: _Copies | _Slices | _Outer) -> None:
         if self._reading is not None:
-            raise ValueError("a tensor of the cut is read in one way and, unless by copies(), once; put it into the "
-                             "cut twice")
+            raise ValueError("a tensor of the cut is read in one way and, unless by copies(), once; read it by copies()"
+                             " for all purposes, or give mix() all gates at once: twice in the cut, the products "
+                             "of gradients between its two entries would be lost")
         self._reading = reading
         if self._watch is not None:
             self._watch(reading.tap)
@@ -154,35 +157,43 @@ class _Slices:
 
 
 class _Outer:
-    """E slices of which a task's gradient is an outer product ``per_slice[t, n, e] per_item[t, n, d]``, in factors.
+    """E slices of which a task's gradient is a sum of K outer products ``per_slice[t k, n, e] per_item[t k, n, d]``.
 
-    One factor is what the task read the slices with, the other the gradient at what it read.
+    One factor is what the task read the slices with, the other the gradient at what it read; K is how often it did.
     """
 
     tap: Any
 
+    def __init__(self, num_tasks: int, each: int = 1):
+        self.num_tasks = num_tasks
+        self.each = each
+
     def factors(self, cotangents: Any) -> tuple[Any, Any]:
-        """``per_slice`` ``[T, n, E]`` and ``per_item`` ``[T, n, D]``."""
+        """``per_slice`` ``[T K, n, E]`` and ``per_item`` ``[T K, n, D]``."""
         raise NotImplementedError
 
     def gram(self, cotangents: Any) -> Any:
         slices, rows = (tf.transpose(tf.cast(factor, tf.float32), [1, 0, 2]) for factor in self.factors(cotangents))
-        return tf.reduce_sum(tf.matmul(slices, slices, transpose_b=True) * tf.matmul(rows, rows, transpose_b=True), 0)
+        products = tf.matmul(slices, slices, transpose_b=True) * tf.matmul(rows, rows, transpose_b=True)
+        by_reading = tf.reshape(tf.reduce_sum(products, 0), [self.num_tasks, self.each] * 2)
+        return tf.reduce_sum(by_reading, axis=[1, 3])
 
     def of_task(self, cotangents: Any, task: int) -> Any:
         slices, rows = self.factors(cotangents)
-        return tf.transpose(slices[task])[:, :, None] * rows[task][None]
+        readings = range(task * self.each, (task + 1) * self.each)
+        return tf.add_n([tf.transpose(slices[i])[:, :, None] * rows[i][None] for i in readings])
 
     def weighted(self, cotangents: Any, weights: Any) -> Any:
         slices, rows = (tf.cast(factor, tf.float32) for factor in self.factors(cotangents))
-        slices = tf.transpose(slices, [1, 2, 0]) * weights  # [n, E, T]
+        slices = tf.transpose(slices, [1, 2, 0]) * tf.repeat(weights, self.each)  # [n, E, T K]
         return tf.transpose(tf.matmul(slices, tf.transpose(rows, [1, 0, 2])), [1, 0, 2])
 
 
 class _Mixture(_Outer):
-    """E slices read as one mixture per task."""
+    """E slices read as one or more mixtures per task."""
 
-    def __init__(self, tensor: Any, gates: Any):
+    def __init__(self, tensor: Any, num_tasks: int, gates: Any, each: int):
+        super().__init__(num_tasks, each)
         self.gates = gates
         # [n, T, E] x [n, E, D]: one small product per item.
         mixed = tf.matmul(tf.transpose(gates, [1, 0, 2]), tf.transpose(tensor, [1, 0, 2]))
@@ -195,7 +206,8 @@ class _Mixture(_Outer):
 class _Comparison(_Outer):
     """E slices read as their inner products with one query per task."""
 
-    def __init__(self, tensor: Any, queries: Any):
+    def __init__(self, tensor: Any, num_tasks: int, queries: Any):
+        super().__init__(num_tasks)
         self.queries = queries
         # [n, T, D] x [n, D, E]
         products = tf.matmul(tf.transpose(queries, [1, 0, 2]), tf.transpose(tensor, [1, 2, 0]))

@@ -12,7 +12,7 @@ from tfmtl2r.layers.mlp import MLP, StackedDense
 class GlobalKnowledgeDistillation(keras.layers.Layer):
     """A second score per task from the hidden states of all towers, ``q_t = (a_t * z_t) v_t``.
 
-    ``h`` ``[T, n, L]`` in, ``q`` ``[T, n, 1]`` out. ``z_t = dropout(relu(g W_t + b_t))`` where ``g`` is the
+    ``h`` ``[T, n, L]`` in, ``q`` ``float32[T, n, 1]`` out. ``z_t = dropout(relu(g W_t + b_t))`` where ``g`` is the
     concatenation of ``h_1 .. h_T`` under a stop-gradient, and ``a_t = sigmoid(dense(relu(dense(... [h_t, z_t]))))``,
     ``gate_layers`` layers of width L. There is no loss of its own: a task's loss reaches its own tower through the gate
     and nothing of the others. Every task has weights of its own; those of all tasks are one batched product per layer.
@@ -20,6 +20,7 @@ class GlobalKnowledgeDistillation(keras.layers.Layer):
     Args:
         gate_layers: layers of the gate; the last has a sigmoid, the others a ReLU.
         dropout: rate on ``z``; the paper trains with 0.5.
+        residual: ``q_t = (h_t + a_t * z_t) v_t``, as an earlier version of the authors' code has it.
 
     Raises:
         ValueError: for less than one layer.
@@ -32,11 +33,12 @@ class GlobalKnowledgeDistillation(keras.layers.Layer):
     [3, 5, 1]
     """
 
-    def __init__(self, gate_layers: int = 1, dropout: float = 0.0, **kwargs: Any):
+    def __init__(self, gate_layers: int = 1, dropout: float = 0.0, residual: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         if gate_layers < 1:
             raise ValueError(f"the gate of GKD needs at least one layer, not {gate_layers}")
         self.gate_layers = gate_layers
+        self.residual = residual
         self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
@@ -52,8 +54,9 @@ class GlobalKnowledgeDistillation(keras.layers.Layer):
         self.gate.build(self.gate_hidden.compute_output_shape((num, None, 2 * width)))
         # As a Keras Dense of this size starts; the scores' bias is the tower's own.
         limit = (6.0 / (width + 1)) ** 0.5
-        self.readout = self.add_weight(
-            name="readout", shape=(num, width, 1), initializer=keras.initializers.RandomUniform(-limit, limit)
+        self.readout = self.add_weight(  # float32, as the towers' scorers are
+            name="readout", shape=(num, width, 1), initializer=keras.initializers.RandomUniform(-limit, limit),
+            dtype="float32", autocast=False,
         )
         self.built = True
 
@@ -62,7 +65,8 @@ class GlobalKnowledgeDistillation(keras.layers.Layer):
         known = tf.reshape(tf.transpose(tf.stop_gradient(inputs), [1, 0, 2]), [1, -1, self.num * self.width])
         knowledge = self.dropout(self.knowledge(known), training=training)
         gate = self.gate(self.gate_hidden(tf.concat([inputs, knowledge], axis=-1)))
-        return tf.matmul(gate * knowledge, tf.cast(self.readout, self.compute_dtype))
+        learned = gate * knowledge + inputs if self.residual else gate * knowledge
+        return tf.matmul(tf.cast(learned, tf.float32), self.readout)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
         """``[T, n, 1]``."""

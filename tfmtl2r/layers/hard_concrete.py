@@ -10,7 +10,7 @@ from tfmtl2r.layers import inspection, randomness
 
 
 class HardConcrete(keras.layers.Layer):
-    """Gates in [0, 1] of any shape, drawn once per training step and shared by all items.
+    """Gates in [0, 1] of any shape, drawn once per training step and shared by all items, on whatever replica.
 
     ``s = sigmoid((log u - log(1 - u) + log_alpha) / beta)`` with ``u ~ U(0, 1)`` and
     ``z = clip(s (zeta - gamma) + gamma, 0, 1)``; outside training ``s = sigmoid(log_alpha)``. A layer's penalty, found
@@ -56,7 +56,7 @@ class HardConcrete(keras.layers.Layer):
         logits = tf.convert_to_tensor(self.log_alpha)
         if training:
             # Away from 0 and 1, whose logarithms are infinite.
-            u = tf.random.stateless_uniform(logits.shape, randomness.next_seed(), 1e-6, 1.0 - 1e-6)
+            u = tf.random.stateless_uniform(logits.shape, randomness.next_common_seed(), 1e-6, 1.0 - 1e-6)
             logits = (tf.math.log(u) - tf.math.log1p(-u) + logits) / self.beta
         gates = tf.clip_by_value(tf.sigmoid(logits) * (self.zeta - self.gamma) + self.gamma, 0.0, 1.0)
         inspection.record(self.name, gates)

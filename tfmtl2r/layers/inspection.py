@@ -39,7 +39,7 @@ def record(name: str, value: Any, average: tuple[int, ...] = ()) -> None:
     Args:
         name: distinct within an architecture, as a rule the layer's name.
         value: a tensor.
-        average: axes to average over, such as that of the items.
+        average: axes to average over, such as that of the items; the mean of no items is 0.
 
     Raises:
         ValueError: when the name is taken.
@@ -50,4 +50,7 @@ def record(name: str, value: Any, average: tuple[int, ...] = ()) -> None:
     if name in seen:
         raise ValueError(f"two values are recorded as {name!r}; give the layers different names")
     value = tf.cast(value, tf.float32)
-    seen[name] = tf.reduce_mean(value, axis=average) if average else value
+    if average:
+        count = tf.reduce_prod(tf.gather(tf.shape(value), average))
+        value = tf.math.divide_no_nan(tf.reduce_sum(value, axis=average), tf.cast(count, tf.float32))
+    seen[name] = value

@@ -2,11 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.layers.dropout import Dropout
+
+
+def widths(units: Any, option: str) -> tuple[int, ...]:
+    """The widths of a stack of layers as a tuple.
+
+    Args:
+        units: one width per layer.
+        option: the name under which they were given.
+
+    Raises:
+        TypeError: for a single number.
+
+    >>> widths([64, 32], "head_units")
+    (64, 32)
+    """
+    if isinstance(units, (str, bytes)) or not isinstance(units, Iterable):
+        raise TypeError(f"{option} is one width per layer, such as (64,) for one layer of 64; got {units!r}")
+    return tuple(units)
 
 
 class StackedDense(keras.layers.Layer):
@@ -69,6 +87,22 @@ class StackedDense(keras.layers.Layer):
         return (self.num, *input_shape[1:-1], self.units)
 
 
+class Scorers(StackedDense):
+    """What makes scores of the last hidden values of T networks: ``[T, ..., in]`` in, ``float32[T, ..., 1]`` out.
+
+    In float32 under any precision policy: rounded to eight bits, many items of a long list would tie.
+
+    Args:
+        num: T.
+
+    >>> Scorers(3, name="scorers")(tf.ones([3, 4, 5], tf.bfloat16)).dtype.name
+    'float32'
+    """
+
+    def __init__(self, num: int, **kwargs: Any):
+        super().__init__(num, 1, dtype="float32", **kwargs)
+
+
 class StackedLayerNorm(keras.layers.Layer):
     """Layer normalisation of ``[T, ..., n]`` over its last axis, with a scale and an offset for each of the T.
 
@@ -116,7 +150,7 @@ class MLP(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        self.units = tuple(units)
+        self.units = widths(units, "units")
         if any(int(u) < 1 for u in self.units):
             raise ValueError(f"units must be positive widths, got {self.units}")
         dtype = self.dtype_policy

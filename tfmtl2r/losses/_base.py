@@ -79,33 +79,35 @@ class Loss:
         return tf.reduce_any(known & (labels > 0), axis=1)
 
     def validate(self, labels: np.ndarray) -> None:
-        """Checks labels before training, where raising is possible.
+        """Checks labels before training; training itself checks the labels of every batch in the same way.
 
         Args:
             labels: any shape; NaN and negative values are missing.
 
         Raises:
-            ValueError: for an infinite label, or one above 31 where the gain is ``2^y - 1``.
+            ValueError: for an infinite label, or one above :meth:`highest_label`.
         """
         labels = np.asarray(labels, dtype=np.float64)
         if np.isinf(labels).any():
             raise ValueError(f"{type(self).__name__}: a label is infinite; a missing label is NaN")
+        highest, hint = self.highest_label()
+        found = np.nanmax(labels, initial=-np.inf)
+        if found > highest:
+            raise ValueError(f"{type(self).__name__} met a label of {found:g}, but {hint}")
+
+    def highest_label(self) -> tuple[float, str]:
+        """The highest label that it can train on, infinity if every number is one, and a hint for a higher label."""
         if self.exponential_gain():
-            ranking.check_grades(labels, type(self).__name__)
+            return float(ranking.MAX_GRADE), (
+                f"it has the gain 2^label - 1: above {ranking.MAX_GRADE} a label is no longer a grade, and one item "
+                "outweighs all others. Make grades of it first, for example 0 to 4 by quantile or floor(log2(1 + "
+                "count)), or choose a linear gain or a regression loss"
+            )
+        return np.inf, "labels must be finite; a missing label is NaN"
 
     def exponential_gain(self) -> bool:
         """Whether the gain is ``2^y - 1``, with the options that the loss has."""
         return self.grades or getattr(self, "lambda_weight", None) in ("dcg", "dcg_v2")
-
-    def refuse_above(self, labels: np.ndarray, highest: float, hint: str) -> None:
-        """Refuses labels that the loss could not tell from ``highest``.
-
-        Raises:
-            ValueError: for a label above ``highest``, with the hint.
-        """
-        found = np.nanmax(np.asarray(labels, dtype=np.float64), initial=-np.inf)
-        if found > highest:
-            raise ValueError(f"{type(self).__name__} met a label of {found:g}, but {hint}")
 
 
 def default_name(kind: str, lists: bool) -> str:

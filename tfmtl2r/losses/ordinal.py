@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-
 from tfmtl2r._backend import tf
 from tfmtl2r.losses._base import Loss, mean_over_items, positive
 from tfmtl2r.registry import Card
@@ -58,9 +56,8 @@ class Ordinal(Loss):
     def __post_init__(self) -> None:
         positive(self, "levels", "spacing")
 
-    def validate(self, labels: np.ndarray) -> None:
-        super().validate(labels)
-        self.refuse_above(labels, self.levels, f"levels is {self.levels}; set it to the highest grade")
+    def highest_label(self) -> tuple[float, str]:
+        return float(self.levels), f"levels is {self.levels}; set it to the highest grade"
 
     def counts(self, labels: Any, known: Any) -> Any:
         return tf.reduce_any(known, axis=1)

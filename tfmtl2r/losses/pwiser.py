@@ -5,8 +5,6 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-import numpy as np
-
 from tfmtl2r._backend import tf
 from tfmtl2r.losses import _pairs
 from tfmtl2r.losses._base import Loss, mean_over_items
@@ -67,10 +65,8 @@ class PWiseR(Loss):
         if not self.bce >= 0:
             raise ValueError(f"PWiseR: bce must be >= 0, or the loss could be negative; got {self.bce}")
 
-    def validate(self, labels: np.ndarray) -> None:
-        super().validate(labels)
-        hint = "labels are 0 (no click), 1 (click) and 2 (click and conversion)"
-        self.refuse_above(labels, CONVERSION, hint)
+    def highest_label(self) -> tuple[float, str]:
+        return CONVERSION, "labels are 0 (no click), 1 (click) and 2 (click and conversion)"
 
     def counts(self, labels: Any, known: Any) -> Any:
         if self.bce:

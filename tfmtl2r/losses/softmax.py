@@ -1,4 +1,4 @@
-"""Softmax cross-entropy over a list (ListNet's top-one loss)."""
+"""Softmax cross-entropy over a list, with the labels' shares of their sum for a target."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CARD = Card(
     title="Softmax cross-entropy",
     paper="Cao et al., Learning to Rank: From Pairwise Approach to Listwise Approach, ICML 2007, "
     "https://doi.org/10.1145/1273496.1273513",
-    aliases=("softmax_loss", "listnet"),
+    aliases=("softmax_loss", "binary_listnet"),
     note="the default for lists: cheap, smooth, and for binary labels a bound on MRR and NDCG",
 )
 __all__ = ["Softmax"]

@@ -29,6 +29,8 @@ class DBMTL(JacobianMethod):
     ``q_t <- g_t + beta / k^beta_sigma (q_t - g_t)``, from 0, and the update is ``sum_t a_t q_t`` with
     ``a_t = max_j ||q_j|| / ||q_t||``.
 
+    An embedding table counts with all its rows, T times: one above 1 GiB is an error.
+
     Args:
         beta: how much of the past the averages keep, in [0, 1); they start at 0 and are not corrected for it.
         beta_sigma: how fast that falls.

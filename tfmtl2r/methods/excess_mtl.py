@@ -32,6 +32,8 @@ class ExcessMTL(JacobianMethod):
     ``e_t = sum_p g_tp^2 / sqrt(S_tp + 1e-7)``. Relative to its first value the estimate moves the weights:
     ``w_t <- w_t exp(eta e_t / first_t)``, scaled to sum T. The update is ``sum_t w_t g_t``.
 
+    An embedding table counts with all its rows, T times: one above 1 GiB is an error.
+
     Args:
         eta: step size of the weights; 0 keeps them equal.
         warmup: epochs of equal weights before the first estimate is taken; the paper's experiments use 3.

@@ -33,6 +33,8 @@ class MoCo(JacobianMethod):
     Differs from LibMTL's code, which is ``variant="libmtl"``: it tracks ``loss_t g_t / ||g_t||`` and replaces the
     projection by a softmax, which keeps the weights near equal.
 
+    An embedding table counts with all its rows, T times: one above 1 GiB is an error.
+
     Args:
         beta: rate of the averages.
         beta_sigma: how fast that rate falls.

@@ -11,26 +11,33 @@ import numpy as np
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.experiment import score
 from tfmtl2r.report.evaluation import Score
+from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.training.trackers import metrics_of
 
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """What one model reaches for each preference.
+    """What one model reaches for each preference; pictures, choices and indicators take it as they take runs.
 
     Args:
         preferences: ``[N, T]``, each of sum 1.
-        points: ``[N, T]``, each task's metric.
+        values: ``[N, T]``, each task's metric.
         maximise: whether each is to be maximised.
         labels: what each is.
         results: per preference, task -> metric -> score with its values per list.
     """
 
     preferences: np.ndarray
-    points: np.ndarray
+    values: np.ndarray
     maximise: tuple[bool, ...]
     labels: tuple[str, ...]
-    results: tuple[dict[str, dict[str, Score]], ...]
+    results: tuple[dict[str, dict[str, Score]], ...] = ()
+
+    @property
+    def seeds(self) -> np.ndarray:
+        """The same for all points, ``int[N]``: they are one front."""
+        return np.zeros(len(self.values), int)
 
 
 def curve(
@@ -48,15 +55,35 @@ def curve(
         batch_size: lists per batch.
 
     Raises:
-        ValueError: for an ordinary ranker, or preferences that are none.
+        ValueError: for an ordinary ranker, preferences that are none, or a task or metric that the ranker does not
+            have.
     """
     preferences = np.atleast_2d(np.asarray(preferences, np.float64))
+    if not len(preferences):
+        raise ValueError("a curve needs at least one preference")
+    chosen = _chosen(model.tasks, not lists.is_rows, tasks, metrics or {})
     results = tuple(score(model, lists, batch_size, preference) for preference in preferences)
-    tasks = tuple(tasks) or tuple(task.name for task in model.tasks)
-    chosen = {task: (metrics or {}).get(task) or next(iter(results[0][task])) for task in tasks}
-    points = np.array([[row[task][metric].value for task, metric in chosen.items()] for row in results])
+    first = [results[0][task][metric] for task, metric in chosen.items()]
     return Curve(
-        preferences / preferences.sum(axis=1, keepdims=True), points,
-        tuple(results[0][task][metric].direction == "max" for task, metric in chosen.items()),
+        preferences / preferences.sum(axis=1, keepdims=True),
+        np.array([[row[task][metric].value for task, metric in chosen.items()] for row in results]),
+        tuple(found.direction == "max" for found in first),
         tuple(f"{task} {metric}" for task, metric in chosen.items()), results,
     )
+
+
+def _chosen(
+    known: Sequence[Task], lists: bool, tasks: Sequence[str], metrics: Mapping[str, str]
+) -> dict[str, str]:
+    """task -> metric, checked before anything is evaluated."""
+    labels = {task.name: [metric.label for metric in metrics_of(task, lists)] for task in known}
+    for task in (*tasks, *metrics):
+        if task not in labels:
+            raise ValueError(f"the ranker has no task {task!r}; its tasks: {', '.join(labels)}")
+    chosen = {}
+    for task in tasks or labels:
+        chosen[task] = metrics.get(task) or next(iter(labels[task]), "")
+        if chosen[task] not in labels[task]:
+            raise ValueError(f"task {task!r} has no metric {chosen[task]!r}; its metrics: "
+                             f"{', '.join(labels[task]) or 'none'}")
+    return chosen

@@ -111,6 +111,23 @@ def reference_point(points: Any, maximise: Directions = False, margin: float = M
     return Reference(tuple(map(float, point)), f"worst of all {len(values)} compared points + {margin:g} of the range")
 
 
+def ideal_point(points: Any, maximise: Directions = False) -> tuple[float, ...]:
+    """The best value of each objective.
+
+    Args:
+        points: ``[N, T]``.
+        maximise: for all objectives, or one flag for each.
+
+    Raises:
+        ValueError: see :func:`costs`.
+
+    >>> ideal_point([[0.0, 4.0], [10.0, 2.0]], maximise=[False, True])
+    (0.0, 4.0)
+    """
+    values = costs(points, maximise)
+    return tuple(map(float, values.min(axis=0) * signs(maximise, values.shape[1])))
+
+
 def hypervolume(points: Any, reference: Any, maximise: Directions = False) -> float:
     """The volume that a set dominates up to a reference point; larger is better.
 
@@ -312,10 +329,18 @@ def indicators(points: Any, reference: Reference, ideal: Any, maximise: Directio
     Returns:
         ``points``, ``non_dominated`` (counts), ``hypervolume``, ``share`` (of the box between ideal and reference),
         ``r2``, ``reference``, ``reference_rule``, ``ideal``.
+
+    Raises:
+        ValueError: when the reference is not worse than the ideal in every objective; see also :func:`costs`.
     """
     volume = hypervolume(points, reference, maximise)
     best = _vector(ideal, len(reference.point), "ideal")
-    box = float(np.prod(np.abs(np.array(reference.point) - best)))
+    sides = (np.array(reference.point) - best) * signs(maximise, len(best))
+    if not (sides > 0).all():
+        axis = int(np.argmin(sides > 0))
+        raise ValueError(f"the reference point {list(reference.point)} must be worse than the ideal {best.tolist()} in "
+                         f"every objective, but objective {axis} ({reference.point[axis]:g}) is not: give a worse one")
+    box = float(np.prod(sides))
     return {
         "points": len(points), "non_dominated": int(non_dominated(points, maximise).sum()), "hypervolume": volume,
         "share": volume / box, "r2": r2(points, best, maximise), "reference": list(reference.point),

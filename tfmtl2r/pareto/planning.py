@@ -65,15 +65,14 @@ def single_tasks(base: Experiment, seeds: Sequence[int] = (0,), architectures: I
     """Every task trained alone: what delta-m, negative transfer and the lines in pictures refer to.
 
     Args:
-        base: everything else.
+        base: everything else, but stages, constraints and conditioning, which need several tasks.
         seeds: of the runs.
         architectures: as in :func:`plan`.
     """
     tasks = base.tasks or base.dataset().default_tasks
-    plain = _default_method()
+    base = _plain(base)
     return [
-        named(dataclasses.replace(base, architecture=architecture, method=plain, tasks=(task,), preference=(),
-                                  seed=seed))
+        named(dataclasses.replace(base, architecture=architecture, tasks=(task,), preference=(), seed=seed))
         for architecture in [*architectures] or [base.architecture] for task in tasks for seed in seeds
     ]
 
@@ -83,7 +82,8 @@ def ends(base: Experiment, seeds: Sequence[int] = (0,)) -> list[Experiment]:
 
     A run of one task alone says nothing about the other one's loss, since nothing trains that one's tower.
     """
-    return plan(base, [_default_method()], [[LOPSIDED, 1 - LOPSIDED], [1 - LOPSIDED, LOPSIDED]], seeds)
+    base = _plain(base)
+    return plan(base, [base.method], [[LOPSIDED, 1 - LOPSIDED], [1 - LOPSIDED, LOPSIDED]], seeds)
 
 
 def end_losses(runs: Sequence[Run], source: str = "train_loss") -> np.ndarray:
@@ -110,7 +110,7 @@ def named(experiment: Experiment) -> Experiment:
     parts = [_slug(experiment.method), _slug(experiment.architecture)]
     if len(experiment.tasks) == 1:
         parts[0] = "single-" + str(getattr(experiment.tasks[0], "name", experiment.tasks[0]))
-    if experiment.preference:
+    if len(experiment.preference):
         total = sum(experiment.preference)
         parts.append("_".join(f"{p / total:.3g}" for p in experiment.preference))
     name = "-".join([*parts, f"s{experiment.seed}", fingerprint(experiment)])
@@ -158,5 +158,7 @@ def _slug(thing: Any) -> str:
     return thing if isinstance(thing, str) else type(thing).__name__.lower()
 
 
-def _default_method() -> Any:
-    return Experiment("default").method
+def _plain(base: Experiment) -> Experiment:
+    """Trained in one go with fixed weights."""
+    return dataclasses.replace(base, method=Experiment("default").method, staged=False, constraints={},
+                               conditioned=None)

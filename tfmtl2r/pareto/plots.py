@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -14,11 +14,15 @@ from matplotlib.figure import Figure
 from tfmtl2r.pareto.front import Reference, bands, costs, non_dominated
 from tfmtl2r.pareto.runs import Objectives
 
-Groups = Mapping[str, Objectives]
+if TYPE_CHECKING:
+    from tfmtl2r.pareto.conditioned import Curve
+
+Groups = Mapping[str, "Objectives | Curve"]
+Singles = Mapping[str, Sequence[float | None]]
 
 
 def front(
-    groups: Groups, rays: Any = None, single: Sequence[float | None] = (), chosen: Any = None,
+    groups: Groups, rays: Any = None, single: Singles | None = None, chosen: Any = None,
     reference: Reference | None = None,
 ) -> Figure:
     """Two objectives: every run as a point, and what the runs of each group dominate as a line.
@@ -29,7 +33,7 @@ def front(
     Args:
         groups: such as one per method.
         rays: preferences ``[N, 2]`` above 0 whose rays to draw; only where both objectives are losses.
-        single: values of single-task training, drawn as lines; None or nothing for those that are not known.
+        single: architecture -> values of single-task training, drawn as lines; None for those that are not known.
         chosen: the point that was picked.
         reference: of the hypervolume; where lines end.
     """
@@ -44,12 +48,7 @@ def front(
     limits = axes.axis()
     if not any(first.maximise):
         _draw_rays(axes, rays)
-    for value, line in zip(single, (axes.axvline, axes.axhline), strict=False):
-        if value is not None:
-            line(value, color="0.4", linewidth=1, linestyle=":", label="_single")
-    if any(value is not None for value in single):
-        axes.plot([], [], color="0.4", linestyle=":", label="single-task")
-        limits = _around(limits, single)
+    limits = _draw_single(axes, single or {}, limits)
     if reference is not None:
         axes.plot(*reference.point, marker="x", color="0.3", linestyle="none", label="reference point")
         limits = _around(limits, reference.point)
@@ -135,7 +134,7 @@ def pairwise(groups: Groups, chosen: Any = None) -> Figure:
     return figure
 
 
-def trajectories(groups: Groups, source: str = "train_loss", rays: Any = None) -> Figure:
+def trajectories(groups: Mapping[str, Objectives], source: str = "train_loss", rays: Any = None) -> Figure:
     """The losses of two tasks from epoch to epoch: a line per run, a dot where its weights were kept.
 
     Args:
@@ -161,7 +160,7 @@ def trajectories(groups: Groups, source: str = "train_loss", rays: Any = None) -
     return figure
 
 
-def overview(groups: Groups, single: Sequence[float | None] = (), chosen: Any = None,
+def overview(groups: Groups, single: Singles | None = None, chosen: Any = None,
              reference: Reference | None = None, rays: Any = None) -> dict[str, Figure]:
     """The pictures that suit the number of objectives, by name.
 
@@ -171,8 +170,9 @@ def overview(groups: Groups, single: Sequence[float | None] = (), chosen: Any = 
     """
     first = next(iter(groups.values()))
     if len(first.labels) == 2:
+        runs = {name: group for name, group in groups.items() if isinstance(group, Objectives)}
         return {"front": front(groups, rays, single, chosen, reference),
-                "trajectories": trajectories(groups, rays=rays)}
+                **({"trajectories": trajectories(runs, rays=rays)} if runs else {})}
     pictures: dict[str, Callable[..., Figure]] = {"parallel": parallel_coordinates}
     if len(first.labels) > 2:
         pictures["pairs"] = pairwise
@@ -211,9 +211,20 @@ def _draw_rays(axes: Any, rays: Any) -> None:
         axes.plot([0, far / p], [0, far / q], color="0.75", linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
 
 
-def _draw_bands(axes: Any, group: Objectives, color: str) -> None:
-    seeds = sorted({run.seed for run in group.runs})
-    fronts = [group.values[[run.seed == seed for run in group.runs]] for seed in seeds]
+def _draw_single(axes: Any, single: Singles, limits: Sequence[float]) -> Sequence[float]:
+    """Lines of single-task training; limits of both axes that show them."""
+    for (name, values), style in zip(single.items(), itertools.cycle((":", "-.", "--"))):
+        for value, line in zip(values, (axes.axvline, axes.axhline), strict=True):
+            if value is not None:
+                line(value, color="0.4", linewidth=1, linestyle=style, label="_single")
+        axes.plot([], [], color="0.4", linestyle=style, label=f"single-task{f' {name}' if len(single) > 1 else ''}")
+        limits = _around(limits, values)
+    return limits
+
+
+def _draw_bands(axes: Any, group: Objectives | Curve, color: str) -> None:
+    seeds = np.unique(group.seeds)
+    fronts = [group.values[group.seeds == seed] for seed in seeds]
     middle, any_seed, all_seeds = bands(fronts, (50, 0, 100), group.maximise)
     axes.plot(*_stairs(middle, group).T, color=color, linewidth=1.2, alpha=0.9)
     if len(seeds) > 1:
@@ -221,7 +232,7 @@ def _draw_bands(axes: Any, group: Objectives, color: str) -> None:
         axes.fill(*outline.T, color=color, alpha=0.12, linewidth=0)
 
 
-def _stairs(corners: np.ndarray, group: Objectives) -> np.ndarray:
+def _stairs(corners: np.ndarray, group: Objectives | Curve) -> np.ndarray:
     """The line between what is dominated and what is not, through the corners."""
     ordered = corners[np.argsort(costs(corners, group.maximise)[:, 0])]
     path = np.repeat(ordered, 2, axis=0)[:-1]
@@ -229,7 +240,7 @@ def _stairs(corners: np.ndarray, group: Objectives) -> np.ndarray:
     return path
 
 
-def _needs(group: Objectives, count: int) -> None:
+def _needs(group: Objectives | Curve, count: int) -> None:
     if len(group.labels) != count:
         raise ValueError(f"this picture is for {count} objectives, there are {len(group.labels)}: "
                          f"{', '.join(group.labels)}; see parallel_coordinates and pairwise")
@@ -246,7 +257,7 @@ def _around(limits: Sequence[float], point: Sequence[float | None]) -> list[floa
     return widened
 
 
-def _axis(group: Objectives, index: int) -> str:
+def _axis(group: Objectives | Curve, index: int) -> str:
     return f"{group.labels[index]}, {'large' if group.maximise[index] else 'small'} is good"
 
 

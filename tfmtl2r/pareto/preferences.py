@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -141,6 +142,15 @@ def above_zero(preferences: Any, floor: float = FLOOR) -> np.ndarray:
     """
     raised = np.maximum(np.asarray(preferences, np.float64), floor)
     return raised / raised.sum(axis=1, keepdims=True)
+
+
+def has_ray(preference: Sequence[float]) -> bool:
+    """Whether every task's share is above ``FLOOR``, to which :func:`above_zero` raises zeros for some methods only.
+
+    >>> has_ray([0.2, 0.8]), has_ray([0.0, 1.0]), has_ray(above_zero([[0.0, 1.0]])[0]), has_ray(())
+    (True, False, False, False)
+    """
+    return len(preference) > 0 and min(preference) > FLOOR * (1 + 1e-6) * sum(preference)
 
 
 def grid(spec: str, tasks: int, ends: Any = None) -> np.ndarray:

@@ -16,6 +16,8 @@ from tfmtl2r.report.run_card import RunCard
 SOURCES = ("test", "vali", "train_loss", "vali_loss")
 NO_OUTCOME = frozenset({"name", "directory", "overwrite", "telemetry_every"})
 """Settings of an experiment that change no number of it."""
+NO_DIFFERENCE = ("steps_per_execution", "train_metrics")
+"""Settings that are part of a run's fingerprint, and yet no reason to tell runs apart."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Run:
 
     @property
     def architecture(self) -> str:
-        """The architecture's name; with its options in :meth:`group`."""
-        return described(self.card.config["architecture"]).split()[0]
+        """The architecture with its options, such as ``mmoe units=[8]``."""
+        return described(self.card.config["architecture"])
 
     @property
     def preference(self) -> tuple[float, ...]:
@@ -132,14 +134,15 @@ class Objectives:
     maximise: tuple[bool, ...]
     labels: tuple[str, ...]
 
+    @property
+    def seeds(self) -> np.ndarray:
+        """Of each run, ``int[N]``."""
+        return np.array([run.seed for run in self.runs])
+
     def where(self, keep: Sequence[bool] | np.ndarray) -> Objectives:
         """Only the runs with True."""
         rows = np.flatnonzero(keep)
         return dataclasses.replace(self, runs=tuple(self.runs[i] for i in rows), values=self.values[rows])
-
-    def ideal(self) -> np.ndarray:
-        """The best value of each objective."""
-        return np.where(self.maximise, self.values.max(axis=0), self.values.min(axis=0))
 
 
 def objectives(
@@ -168,6 +171,25 @@ def objectives(
     return Objectives(tuple(runs), values, tuple(up for _, up, _ in rows[0]), tuple(label for _, _, label in rows[0]))
 
 
+def finite(
+    runs: Sequence[Run], source: str, tasks: Sequence[str] = (), metrics: Mapping[str, str] | None = None
+) -> tuple[list[Run], list[str]]:
+    """The runs whose objectives are finite numbers, and for each of the others a line that says which is not.
+
+    Args:
+        runs: to choose from.
+        source, tasks, metrics: see :func:`objectives`.
+    """
+    kept, lost = [], []
+    for run in runs:
+        try:
+            objectives([run], source, tasks, metrics)
+            kept.append(run)
+        except ValueError as error:
+            lost.append(str(error))
+    return kept, lost
+
+
 def same_data(runs: Sequence[Run]) -> None:
     """Refuses to compare runs whose splits differ.
 
@@ -175,10 +197,32 @@ def same_data(runs: Sequence[Run]) -> None:
         ValueError: naming two runs and the split.
     """
     for first, run in itertools.product(runs[:1], runs[1:]):
-        for split, said in first.card.data.items():
-            if run.card.data.get(split, {}).get("fingerprint") != said["fingerprint"]:
-                raise ValueError(f"runs {first.card.name!r} and {run.card.name!r} saw different data: their {split} "
-                                 "splits differ; train again on one of them")
+        if split := other_split(first, run):
+            raise ValueError(f"runs {first.card.name!r} and {run.card.name!r} saw different data: their {split} "
+                             "splits differ; train again on one of them")
+
+
+def other_split(first: Run, run: Run) -> str:
+    """The first split in which two runs saw different data; empty if there is none."""
+    return next((split for split, said in first.card.data.items()
+                 if run.card.data.get(split, {}).get("fingerprint") != said["fingerprint"]), "")
+
+
+def told_apart(runs: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
+    """For each run the settings in which some of the runs differ, such as `` mmoe gradients=features``.
+
+    Args:
+        runs: on the same data.
+        without: settings that do not matter; method, preference and seed never do.
+    """
+    same = ("method", "preference", "seed", "data", *NO_DIFFERENCE, *without)
+    # Cards of earlier versions lack settings that are off.
+    settings = [{key: value for key, value in outcome_settings(run.card.config, same).items() if value not in (
+        None, False, 0, [], {})} for run in runs]
+    keys = [key for key in dict.fromkeys(key for each in settings for key in each)
+            if any(each.get(key) != settings[0].get(key) for each in settings)]
+    return ["".join(f" {run.architecture if key == 'architecture' else f'{key}={each[key]}'}" for key in keys
+                    if key in each) for run, each in zip(runs, settings, strict=True)]
 
 
 def load(folder: str | Path) -> Run:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from tfmtl2r.pareto.runs import Run, outcome_settings, same_data
-from tfmtl2r.report.evaluation import bootstrap
+from tfmtl2r.pareto.runs import NO_DIFFERENCE, Run, other_split, outcome_settings, same_data, told_apart
+from tfmtl2r.report.evaluation import COUNTS, bootstrap, paired_differences
 from tfmtl2r.report.run_card import PER_LIST
 
 LEVEL = 0.05
@@ -20,16 +21,18 @@ _CHUNK = 4096  # sign vectors at a time: bounds memory
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
-def permutation_test(ours: Any, theirs: Any, draws: int = 10_000, seed: int = 0) -> float:
+def permutation_test(ours: Any, theirs: Any, draws: int = 10_000, seed: int = 0, weights: Any = None) -> float:
     """Two-sided p-value of the paired sign-flip test: how often does chance alone give as large a mean difference?
 
-    If the two rankings were equal, the sign of each list's difference would be random. With at most 14 lists whose
-    values differ all signs are tried; else ``(1 + hits) / (1 + draws)`` over random ones, which is never 0.
+    If the two rankings were equal, the sign of each list's difference would be random, and so would that of its part
+    ``w d`` of the weighted mean. With at most 14 lists whose values differ all signs are tried; else
+    ``(1 + hits) / (1 + draws)`` over random ones, which is never 0.
 
     Args:
         ours, theirs: a metric per list, the same lists; NaN in either leaves the list out.
         draws: random sign vectors.
         seed: of the draws.
+        weights: how many times each list counts in the mean; once if None.
 
     Raises:
         ValueError: for arrays of different lists, or when no list counts in both.
@@ -40,12 +43,8 @@ def permutation_test(ours: Any, theirs: Any, draws: int = 10_000, seed: int = 0)
     >>> permutation_test([1.0, 1.0, 1.0], [0.0, 0.0, 0.0])  # 2 of 8 sign vectors
     0.25
     """
-    ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
-    if ours.shape != theirs.shape or ours.ndim != 1:
-        raise ValueError(f"paired values must come from the same lists, got {ours.shape} and {theirs.shape}")
-    difference = (ours - theirs)[~np.isnan(ours - theirs)]
-    if not len(difference):
-        raise ValueError("no list counts in both rankings")
+    difference, weight = paired_differences(ours, theirs, weights)
+    difference = difference * weight
     difference = difference[difference != 0]  # their sign changes nothing
     if not len(difference):
         return 1.0
@@ -90,7 +89,7 @@ def holm(p_values: Iterable[float]) -> np.ndarray:
 def delta_m(results: Results, single: Results) -> float:
     """The mean relative loss against single-task training, in percent: **below 0 is better** than single-task.
 
-    ``100 mean_t mean_i s_ti (m_ti - b_ti) / b_ti`` over tasks t and their metrics i, b of the single-task run, s = -1
+    ``100 mean_t mean_i s_ti (m_ti - b_ti) / |b_ti|`` over tasks t and their metrics i, b of the single-task run, s = -1
     where large is good and 1 where small is.
 
     Args:
@@ -98,7 +97,7 @@ def delta_m(results: Results, single: Results) -> float:
         single: the same of the single-task runs.
 
     Raises:
-        ValueError: when single-task results lack a metric, or one is 0.
+        ValueError: when single-task results lack a metric, one is 0, or a value is not finite.
 
     Source: Maninis, Radosavovic and Kokkinos, Attentive Single-Tasking of Multiple Tasks, 2019,
     https://arxiv.org/abs/1904.08918, with the sign of Liu et al., CAGrad, 2021, https://arxiv.org/abs/2110.14048.
@@ -112,10 +111,12 @@ def delta_m(results: Results, single: Results) -> float:
         of_task = []
         for metric, score in row.items():
             base = single.get(task, {}).get(metric, {}).get("value")
-            if not base:
+            if not base or not math.isfinite(base):
                 raise ValueError(f"delta-m needs a single-task value other than 0 of {task} {metric}, got {base}")
+            if not math.isfinite(score["value"]):
+                raise ValueError(f"delta-m needs a finite value of {task} {metric}, got {score['value']}")
             sign = -1.0 if score["direction"] == "max" else 1.0
-            of_task.append(sign * (score["value"] - base) / base)
+            of_task.append(sign * (score["value"] - base) / abs(base))
         if of_task:
             changes.append(np.mean(of_task))
     if not changes:
@@ -130,12 +131,13 @@ class Comparison:
     Args:
         ours, theirs: what is compared.
         task, metric: on what.
-        difference: mean of ours - theirs over lists.
+        difference: ours - theirs.
         low, high: its 95 % bootstrap interval.
         p: of the permutation test.
         adjusted: p after Holm's correction over all comparisons made together.
         lists: how many counted.
         direction: of the metric.
+        untested: why there is no test; then interval and p are NaN.
     """
 
     ours: str
@@ -149,6 +151,7 @@ class Comparison:
     adjusted: float
     lists: int
     direction: str
+    untested: str = ""
 
     @property
     def better(self) -> bool:
@@ -158,13 +161,13 @@ class Comparison:
     @property
     def mark(self) -> str:
         """``+`` significantly better, ``-`` significantly worse, empty if neither."""
-        if self.adjusted >= LEVEL:
+        if self.untested or self.adjusted >= LEVEL:
             return ""
         return "+" if self.better else "-"
 
 
 def compare(
-    groups: Mapping[str, Sequence[Run]], baseline: str, split: str = "test", seed: int = 0
+    groups: Mapping[str, Sequence[Run]], baseline: str, split: str = "test", seed: int = 0, untested: bool = False
 ) -> list[Comparison]:
     """Every group of runs against one of them, list by list.
 
@@ -176,9 +179,10 @@ def compare(
         baseline: one of the names.
         split: one that the runs were evaluated on.
         seed: of bootstrap and permutations.
+        untested: also list what cannot be tested: metrics over all items, such as AUC, and those that are not finite.
 
     Returns:
-        A comparison for each other group, task and metric that both have per list; Holm's correction is over all.
+        A comparison for each other group, task and metric that both have; Holm's correction is over all.
 
     Raises:
         ValueError: for an unknown baseline, or runs on different data.
@@ -187,12 +191,12 @@ def compare(
         raise ValueError(f"the baseline must be one of {', '.join(groups)}, not {baseline!r}")
     same_data([run for runs in groups.values() for run in runs])
     pairs = [(name, runs, baseline, groups[baseline]) for name, runs in groups.items() if name != baseline]
-    return _compare(pairs, split, seed)
+    return _compare(pairs, split, seed, untested)
 
 
 def negative_transfer(
     groups: Mapping[str, Sequence[Run]], single: Mapping[str, Mapping[str, Sequence[Run]]], split: str = "test",
-    seed: int = 0,
+    seed: int = 0, untested: bool = False,
 ) -> list[Comparison]:
     """Every group of runs against single-task training, task by task: a mark ``-`` is significant negative transfer.
 
@@ -201,6 +205,7 @@ def negative_transfer(
         single: name -> task -> runs that learn only this task; see :func:`single_runs`.
         split: one that all were evaluated on.
         seed: of bootstrap and permutations.
+        untested: also list what cannot be tested; see :func:`compare`.
 
     Raises:
         ValueError: for runs on different data.
@@ -208,27 +213,29 @@ def negative_transfer(
     pairs = [(name, runs, f"single-task {task}", alone) for name, runs in groups.items()
              for task, alone in single[name].items()]
     same_data([run for _, runs, _, alone in pairs for run in [*runs, *alone]])
-    return _compare(pairs, split, seed)
+    return _compare(pairs, split, seed, untested)
 
 
-def single_runs(group: Sequence[Run], candidates: Iterable[Run]) -> dict[str, list[Run]]:
-    """The single-task runs that a group compares with: one task, all else equal but method, preference and seed.
+def single_runs(group: Sequence[Run], candidates: Iterable[Run], alike: bool = True) -> dict[str, list[Run]]:
+    """The single-task runs that a group compares with: one of its tasks, the same data, the same way of training.
 
     Args:
         group: runs that learn several tasks.
         candidates: runs to choose from.
+        alike: all settings must be equal but those that are about several tasks (method, gradients, preference, stages
+            and constraints, conditioning), the seed, and those that change no number; False takes any run of the task.
 
     Returns:
         task -> runs, tasks without any left out.
     """
-    apart = ("method", "preference", "seed", "tasks", "gradients")
+    apart = ("method", "preference", "seed", "tasks", "gradients", "staged", "constraints", "conditioned",
+             *NO_DIFFERENCE)
     wanted = outcome_settings(group[0].card.config, without=apart)
     found: dict[str, list[Run]] = {}
     for run in candidates:
-        task = run.tasks[0]
-        if (len(run.tasks) == 1 and task in group[0].tasks
-                and outcome_settings(run.card.config, without=apart) == wanted):
-            found.setdefault(task, []).append(run)
+        if (len(run.tasks) == 1 and run.tasks[0] in group[0].tasks and not other_split(group[0], run)
+                and (not alike or outcome_settings(run.card.config, without=apart) == wanted)):
+            found.setdefault(run.tasks[0], []).append(run)
     return found
 
 
@@ -259,7 +266,8 @@ def grouped(runs: Iterable[Run]) -> dict[str, list[Run]]:
     members = list(groups.values())
     names = [_short(runs[0]) for runs in members]
     if len(set(names)) < len(names):
-        names = [f"{name} {runs[0].architecture}" for name, runs in zip(names, members, strict=True)]
+        apart = told_apart([runs[0] for runs in members], without=("tasks",))
+        names = [name + what for name, what in zip(names, apart, strict=True)]
     if len(set(names)) < len(names):
         names = [runs[0].card.name for runs in members]
     return dict(zip(names, members, strict=True))
@@ -270,35 +278,58 @@ def _short(run: Run) -> str:
     return what + (f" ({', '.join(f'{p:.3g}' for p in run.preference)})" if run.preference else "")
 
 
-def _compare(pairs: Sequence[tuple[str, Sequence[Run], str, Sequence[Run]]], split: str, seed: int) -> list[Comparison]:
+def _compare(
+    pairs: Sequence[tuple[str, Sequence[Run], str, Sequence[Run]]], split: str, seed: int, untested: bool
+) -> list[Comparison]:
     found = []
     for name, runs, other, others in pairs:
-        ours, theirs = _per_list(runs, split), _per_list(others, split)
-        for task, metric in ours:
-            if (task, metric) not in theirs:
+        ours, theirs = mean_results(runs, split), mean_results(others, split)
+        for task, metric in ((task, metric) for task, row in ours.items() for metric in row):
+            if metric not in theirs.get(task, {}):
                 continue
-            values = ours[task, metric], theirs[task, metric]
-            difference, low, high = bootstrap(*values, seed=seed)
-            found.append(Comparison(
-                name, other, task, metric, difference, low, high, permutation_test(*values, seed=seed), 1.0,
-                int((~np.isnan(values[0] - values[1])).sum()),
-                runs[0].card.results[split][task][metric]["direction"],
-            ))
-    adjusted = holm(comparison.p for comparison in found)
-    return [dataclasses.replace(c, adjusted=float(p)) for c, p in zip(found, adjusted, strict=True)]
+            plain = ours[task][metric]["value"] - theirs[task][metric]["value"]
+            compared = Comparison(name, other, task, metric, plain, math.nan, math.nan, math.nan, math.nan, 0,
+                                  ours[task][metric]["direction"])
+            try:
+                found.append(_tested(compared, runs, others, split, seed))
+            except ValueError as reason:
+                found.append(dataclasses.replace(compared, untested=str(reason)))
+    adjusted = iter(holm(c.p for c in found if not c.untested))
+    return [c if c.untested else dataclasses.replace(c, adjusted=float(next(adjusted)))
+            for c in found if untested or not c.untested]
 
 
-def _per_list(runs: Sequence[Run], split: str) -> dict[tuple[str, str], np.ndarray]:
-    """Values of each list, the mean over runs; a metric over all items has none."""
-    mean_results(runs, split)  # says so where a run lacks the split
-    values: dict[tuple[str, str], np.ndarray] = {}
-    for task, row in runs[0].card.results[split].items():
-        for metric in row:
-            stored = []
-            for run in runs:
-                with np.load(run.folder / PER_LIST) as arrays:
-                    if f"{split}/{task}/{metric}" in arrays:
-                        stored.append(arrays[f"{split}/{task}/{metric}"].astype(float))
-            if len(stored) == len(runs):
-                values[task, metric] = np.mean(stored, axis=0)
-    return values
+def _tested(compared: Comparison, runs: Sequence[Run], others: Sequence[Run], split: str, seed: int) -> Comparison:
+    """Raises ValueError with the reason where there can be no test."""
+    stored = [_per_list(run, split, compared.task, compared.metric) for run in (*runs, *others)]
+    weights = stored[0][1]
+    if not all(np.array_equal(weights, other) for _, other in stored):
+        raise ValueError("the runs measured it in different ways: lists do not count equally often")
+    ours, theirs = (np.mean([values for values, _ in part], axis=0)
+                    for part in (stored[:len(runs)], stored[len(runs):]))
+    difference, low, high = bootstrap(ours, theirs, seed=seed, weights=weights)
+    return dataclasses.replace(
+        compared, difference=difference, low=low, high=high, lists=int((~np.isnan(ours - theirs)).sum()),
+        p=permutation_test(ours, theirs, seed=seed, weights=weights),
+    )
+
+
+def _per_list(run: Run, split: str, task: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Values of each list, and how often each counts in the metric.
+
+    Files of earlier versions lack the latter: each list counts once then, if the metric is that mean.
+    """
+    value, key = run.card.results[split][task][metric]["value"], f"{split}/{task}/{metric}"
+    if not math.isfinite(value):
+        raise ValueError(f"it is {value} in run {run.card.name!r}")
+    with np.load(run.folder / PER_LIST) as arrays:
+        if key not in arrays:
+            raise ValueError("it has no values per list")
+        values = arrays[key].astype(float)
+        if COUNTS + key in arrays:
+            return values, arrays[COUNTS + key].astype(float)
+    known = ~np.isnan(values)
+    if known.any() and not np.isclose(values[known].mean(), value, rtol=1e-4, atol=1e-6):
+        raise ValueError(f"run {run.card.name!r} does not say how often each list counts in it: tfmtl2r evaluate "
+                         f"{run.card.name} --split {split}")
+    return values, known.astype(float)

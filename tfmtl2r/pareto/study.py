@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto.runs import described, load_all, objectives, same_data
+from tfmtl2r.pareto.runs import described, finite, load_all, objectives, same_data
 from tfmtl2r.pareto.significance import (
     LEVEL,
     compare,
@@ -126,6 +127,7 @@ def tuned(candidates: Sequence[Any]) -> list[Any]:
     Args:
         candidates: runs of several preferences and seeds.
     """
+    candidates, _ = finite(candidates, "vali")
     found = objectives(candidates, "vali")
     scale = np.abs(found.values.mean(axis=0))
     gain = (np.where(found.maximise, 1, -1) * found.values / np.where(scale > 0, scale, 1)).mean(axis=1)
@@ -246,7 +248,8 @@ def _ranker(
     changes = []
     if set(results) <= set(alone):
         base = {task: mean_results(alone[task])[task] for task in results}
-        changes = [delta_m(of_seed, base) for of_seed in seeds.values()]
+        with contextlib.suppress(ValueError):  # a base of 0 or a value that is not finite: no relative change
+            changes = [delta_m(of_seed, base) for of_seed in seeds.values()]
     change = (float(np.mean(changes)), float(np.std(changes))) if changes else None
     step = sum(float(np.median(times)) for times in steps.values()) if steps else None
     return Ranker(name, runs, results, len(seeds), spread, change, volume, trainings, step, special, alone)

@@ -7,13 +7,17 @@ import json
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tfmtl2r.pareto.front import Reference, indicators, knee, max_weighted_loss, nearest, preference_error
+from tfmtl2r.pareto.front import Reference, ideal_point, indicators, knee, max_weighted_loss, nearest, preference_error
 from tfmtl2r.pareto.front import reference_point as worst_point
-from tfmtl2r.pareto.runs import Objectives, Run, objectives
+from tfmtl2r.pareto.preferences import has_ray
+from tfmtl2r.pareto.runs import Objectives, Run, finite, objectives, told_apart
+
+if TYPE_CHECKING:
+    from tfmtl2r.pareto.conditioned import Curve
 
 FILE = "pareto.json"
 PICKS = ("knee", "nearest")
@@ -25,26 +29,29 @@ class Summary:
 
     Args:
         points: all runs that learn every task.
-        groups: the same, one set per method (and architecture, where there are several).
-        single: value of single-task training for each objective, the mean over seeds; None where it was not run.
+        groups: the same, one set per method (and architecture and other settings, where they differ).
+        single: architecture -> value of single-task training for each objective, the mean over seeds; None where it
+            was not run.
         reference: of all hypervolumes.
         ideal: the best value of each objective, single-task training included.
         rows: per group, indicators; see :func:`summarise`.
+        left_out: a line for each run that has no place among them, since an objective is not a finite number.
     """
 
     points: Objectives
     groups: dict[str, Objectives]
-    single: tuple[float | None, ...]
+    single: dict[str, tuple[float | None, ...]]
     reference: Reference
     ideal: tuple[float, ...]
     rows: dict[str, dict[str, Any]]
+    left_out: tuple[str, ...] = ()
 
     def save(self, folder: str | Path) -> Path:
         """Writes ``pareto.json``: the indicators with objectives, reference point and rule, ideal."""
         path = Path(folder) / FILE
         content = {"objectives": self.points.labels, "maximise": self.points.maximise, "single_task": self.single,
                    "reference": self.reference.point, "reference_rule": self.reference.rule, "ideal": self.ideal,
-                   "groups": self.rows}
+                   "left_out": self.left_out, "groups": self.rows}
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_suffix(".tmp")
         temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
@@ -59,12 +66,13 @@ def summarise(
     """Places the runs of a sweep in objective space and measures the front of each method.
 
     The indicators of a group are those of each seed's front, as mean and standard deviation over seeds
-    (``hypervolume``, ``share``, ``r2``), and of all seeds together (``together``). Where runs have a preference above
-    0 for every task, ``preference_error`` (radians) and ``max_weighted_loss`` are means over runs of the training
-    losses.
+    (``hypervolume``, ``share``, ``r2``), and of all seeds together (``together``). Where runs have a preference that
+    has a ray (:func:`tfmtl2r.pareto.preferences.has_ray`), ``preference_error`` (radians) and ``max_weighted_loss`` are
+    means over these runs of the training losses; they compare groups of the same preferences.
 
     Args:
-        runs: of a sweep; those of one task alone become lines, the others points.
+        runs: of a sweep; those of one task alone become lines, the others points, but those where an objective is not
+            a finite number.
         source: see :meth:`tfmtl2r.pareto.runs.Run.objective`.
         tasks: the objectives; all if empty.
         metrics: task -> metric; the first of each task if None.
@@ -79,30 +87,33 @@ def summarise(
     complete = [run for run in runs if len(run.tasks) > 1 and set(tasks) <= set(run.tasks)]
     if not complete:
         raise ValueError(f"no finished run learns all of {', '.join(tasks) or 'the tasks'}: there is no front to show")
-    points = objectives(complete, source, tasks, metrics)
-    single: list[float | None] = []
-    for task in tasks:
-        alone = [run for run in runs if run.tasks == (task,)]
-        values = [run.objective(task, source, (metrics or {}).get(task))[0] for run in alone]
-        single.append(float(np.mean(values)) if values else None)
-    known = [best if value is None else (max if up else min)(best, value)
-             for best, value, up in zip(points.ideal(), single, points.maximise, strict=True)]
+    kept, left_out = finite(complete, source, tasks, metrics)
+    if not kept:
+        raise ValueError(left_out[0])
+    points = objectives(kept, source, tasks, metrics)
+    alone, lost = finite([run for run in runs if len(run.tasks) == 1 and run.tasks[0] in tasks], source,
+                         metrics=metrics)
+    single = {architecture: tuple(_mean_of([run for run in alone if run.architecture == architecture
+                                            and run.tasks == (task,)], source, metrics) for task in tasks)
+              for architecture in dict.fromkeys(run.architecture for run in alone)}
+    best = ideal_point(points.values, points.maximise)
+    known = [[b if value is None else value for value, b in zip(values, best, strict=True)]
+             for values in single.values()]
+    ideal = ideal_point([best, *known], points.maximise)
     limit = (Reference(tuple(map(float, reference))) if len(reference)
              else worst_point(points.values, points.maximise))
     groups = by_method(points)
-    ideal = tuple(map(float, known))
-    return Summary(points, groups, tuple(single), limit, ideal,
-                   {name: _row(group, limit, ideal) for name, group in groups.items()})
+    return Summary(points, groups, single, limit, ideal,
+                   {name: _row(group, limit, ideal) for name, group in groups.items()}, (*left_out, *lost))
 
 
 def by_method(points: Objectives) -> dict[str, Objectives]:
-    """One set per method, and per architecture where there are several."""
-    several = len({run.architecture for run in points.runs}) > 1
-    names = [f"{run.method} {run.architecture}" if several else run.method for run in points.runs]
+    """One set per method, and per architecture and other settings where they differ; preferences and seeds together."""
+    names = [run.method + what for run, what in zip(points.runs, told_apart(points.runs), strict=True)]
     return {name: points.where([other == name for other in names]) for name in dict.fromkeys(names)}
 
 
-def pick(points: Objectives, how: str, preference: Sequence[float] = ()) -> int:
+def pick(points: Objectives | Curve, how: str, preference: Sequence[float] = ()) -> int:
     """The run to take.
 
     Args:
@@ -128,8 +139,8 @@ def pick(points: Objectives, how: str, preference: Sequence[float] = ()) -> int:
 
 
 def _row(group: Objectives, reference: Reference, ideal: Sequence[float]) -> dict[str, Any]:
-    seeds = np.array([run.seed for run in group.runs])
-    fronts = [indicators(group.values[seeds == seed], reference, ideal, group.maximise) for seed in np.unique(seeds)]
+    fronts = [indicators(group.values[group.seeds == seed], reference, ideal, group.maximise)
+              for seed in np.unique(group.seeds)]
     row: dict[str, Any] = {"runs": len(group.runs), "seeds": len(fronts)}
     for name in ("hypervolume", "share", "r2"):
         values = [front[name] for front in fronts]
@@ -140,11 +151,18 @@ def _row(group: Objectives, reference: Reference, ideal: Sequence[float]) -> dic
     return row
 
 
+def _mean_of(runs: Sequence[Run], source: str, metrics: Mapping[str, str] | None) -> float | None:
+    """Of single-task runs of one task; None where there is none."""
+    return float(objectives(runs, source, metrics=metrics).values.mean()) if runs else None
+
+
 def _mean_over_preferences(runs: Sequence[Run], measure: Callable[[Any, Any], Any]) -> float | None:
     """Of the training losses; None where no run has a ray."""
     found = []
     for run in runs:
+        if not has_ray(run.preference):
+            continue
         losses = [run.objective(task, "train_loss")[0] for task in run.tasks]
-        if run.preference and min(run.preference) > 0 and min(losses) >= 0 and max(losses) > 0:
+        if min(losses) >= 0 and max(losses) > 0:
             found.append(float(measure(losses, run.preference)))
     return float(np.mean(found)) if found else None

@@ -26,7 +26,7 @@ from tfmtl2r.report.run_card import PER_LIST
 
 MANIFEST = "sweep.json"
 LOCK = ".lock"
-AXES = ("name", "method", "preference", "seed", "architecture", "tasks")
+AXES = ("name", "method", "preference", "seed", "architecture", "tasks", "staged", "constraints", "conditioned")
 
 
 class Sweep:
@@ -87,7 +87,7 @@ class Sweep:
 
         Args:
             experiments: of :func:`tfmtl2r.pareto.plan` and the like. They may differ from those of earlier calls only
-                in method, preference, seed, architecture and tasks.
+                in method, preference, seed, architecture, tasks, stages and constraints, and conditioning.
 
         Returns:
             The finished ones, in the order of ``experiments``; :attr:`failed` says why others are not among them.
@@ -102,7 +102,8 @@ class Sweep:
         missing = [job for job in jobs if self._finished(job) is None]
         if missing:
             self._train(missing, len(jobs))
-        write_tables([run for job in known if (run := self._finished(job))], self.folder)
+        for line in write_tables([run for job in known if (run := self._finished(job))], self.folder):
+            (self._report or print)(f"not on the front: {line}")
         return [run for job in jobs if (run := self._finished(job))]
 
     def _finished(self, job: dict[str, Any]) -> Run | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from tfmtl2r.pareto.front import non_dominated
-from tfmtl2r.pareto.runs import SOURCES, Run, objectives
+from tfmtl2r.pareto.runs import SOURCES, Run, finite, objectives
 
 CSV, MARKDOWN = "table.csv", "table.md"
 
@@ -19,7 +19,8 @@ CSV, MARKDOWN = "table.csv", "table.md"
 def rows(runs: Sequence[Run], sources: Sequence[str] = SOURCES) -> list[dict[str, str | float]]:
     """A row per run: what was run, then every task's objectives.
 
-    ``front`` marks the runs of all tasks that no other such run dominates on the test metrics.
+    ``front`` marks the runs of all tasks that no other such run dominates on the test metrics; a run with a metric
+    that is not a finite number is not on it. What a run did not measure is empty.
 
     Args:
         runs: at least one.
@@ -28,9 +29,10 @@ def rows(runs: Sequence[Run], sources: Sequence[str] = SOURCES) -> list[dict[str
     tasks = list(dict.fromkeys(task for run in runs for task in run.tasks))
     complete = [run for run in runs if len(run.tasks) == len(tasks)]
     front: set[str] = set()
-    if complete:
-        points = objectives(complete, "test")
-        front = {run.card.name for run, on in zip(complete, non_dominated(points.values, points.maximise), strict=True)
+    kept, _ = finite(complete, "test")
+    if kept:
+        points = objectives(kept, "test")
+        front = {run.card.name for run, on in zip(kept, non_dominated(points.values, points.maximise), strict=True)
                  if on}
     table: list[dict[str, str | float]] = []
     for run in runs:
@@ -40,16 +42,22 @@ def rows(runs: Sequence[Run], sources: Sequence[str] = SOURCES) -> list[dict[str
         row.update({f"preference {task}": shares.get(task, "") for task in tasks})
         for source in sources:
             for task in tasks:
-                value, _, _ = run.objective(task, source) if task in run.tasks else ("", 0, 0)
-                row[f"{task} {source}"] = value
+                try:
+                    row[f"{task} {source}"] = run.objective(task, source)[0]
+                except ValueError:  # another task, no such metric, or no epoch that stands for the run
+                    row[f"{task} {source}"] = ""
         table.append(row)
     return table
 
 
-def write_tables(runs: Sequence[Run], folder: Path) -> None:
-    """Writes ``table.csv`` with all digits and ``table.md`` for reading."""
+def write_tables(runs: Sequence[Run], folder: Path) -> list[str]:
+    """Writes ``table.csv`` with all digits and ``table.md`` for reading.
+
+    Returns:
+        A line for each run of which a test metric is not a finite number.
+    """
     if not runs:
-        return
+        return []
     table = rows(runs)
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
@@ -57,6 +65,7 @@ def write_tables(runs: Sequence[Run], folder: Path) -> None:
     writer.writerows(table)
     _replace(folder / CSV, text.getvalue())
     _replace(folder / MARKDOWN, markdown([{k: v for k, v in row.items() if k != "run"} for row in table]))
+    return finite(runs, "test")[1]
 
 
 def markdown(table: Sequence[dict[str, str | float]]) -> str:

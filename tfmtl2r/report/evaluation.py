@@ -10,10 +10,11 @@ import numpy as np
 
 from tfmtl2r.data import Lists
 from tfmtl2r.data.columns import label_values
-from tfmtl2r.metrics._base import evaluate as per_list_values
 from tfmtl2r.task import Task
 from tfmtl2r.training.trackers import metrics_of
 
+COUNTS = "counts/"
+"""Before the name of values per list: how many times each list counts."""
 _CHUNK = 512  # lists per evaluation: bounds memory, and one shape serves most chunks
 
 
@@ -25,6 +26,7 @@ class Score:
         value: the metric.
         lists: how many lists it is a mean over (items, for a metric over all items).
         per_list: ``[lists of the split]``, NaN where a list does not count; None for a metric over all items.
+        counts: ``[lists of the split]``, how many times each list counts in the mean; None with ``per_list``.
         conventions: what the metric means exactly.
         direction: ``"max"`` or ``"min"``.
     """
@@ -32,6 +34,7 @@ class Score:
     value: float
     lists: int
     per_list: np.ndarray | None
+    counts: np.ndarray | None
     conventions: dict[str, Any]
     direction: str
 
@@ -71,7 +74,7 @@ def evaluate(
 def _score(metric: Any, labels: np.ndarray, scores: np.ndarray, lists: Lists) -> Score:
     metric.validate(labels)
     if not metric.per_list_mean:
-        return Score(metric.exact(labels, scores), len(labels), None, metric.conventions(), metric.direction)
+        return Score(metric.exact(labels, scores), len(labels), None, None, metric.conventions(), metric.direction)
     sizes = np.ones(lists.num_items, np.int64) if lists.is_rows else lists.sizes
     starts = np.cumsum(sizes) - sizes
     parts, counts = [], []
@@ -79,26 +82,65 @@ def _score(metric: Any, labels: np.ndarray, scores: np.ndarray, lists: Lists) ->
         place = np.arange(sizes[chunk].max())
         valid = place < sizes[chunk][:, None]
         index = np.where(valid, starts[chunk][:, None] + place, 0)
-        parts.append(per_list_values(metric, labels[index], scores[index], valid))
-        counts.append(metric.per_list(labels[index], scores[index], valid)[1].numpy())
+        value, count = metric.per_list(labels[index], scores[index], valid)
+        parts.append(np.where(count.numpy() > 0, value.numpy(), np.nan))
+        counts.append(count.numpy())
     values, weight = np.concatenate(parts), np.concatenate(counts)
     counted = ~np.isnan(values)
     mean = float(np.average(values[counted], weights=weight[counted])) if counted.any() else float("nan")
-    return Score(mean, int(counted.sum()), values, metric.conventions(), metric.direction)
+    return Score(mean, int(counted.sum()), values, weight, metric.conventions(), metric.direction)
+
+
+def per_list_arrays(split: str, results: Mapping[str, Mapping[str, Score]]) -> dict[str, np.ndarray]:
+    """What ``per_list.npz`` holds of a split: ``split/task/metric``, and how often each list counts in it.
+
+    Args:
+        split: of the data.
+        results: of :func:`evaluate`; a metric over all items has no values per list.
+    """
+    scores = {f"{split}/{task}/{metric}": s for task, row in results.items() for metric, s in row.items()}
+    found = {key: s.per_list for key, s in scores.items()} | {COUNTS + key: s.counts for key, s in scores.items()}
+    return {key: values for key, values in found.items() if values is not None}
+
+
+def paired_differences(ours: Any, theirs: Any, weights: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Differences list by list and how much each list counts, both ``[M]``, of the lists that count in both rankings.
+
+    Args:
+        ours, theirs: a metric per list, the same lists; NaN in either leaves the list out.
+        weights: how many times each list counts in the mean; once if None.
+
+    Raises:
+        ValueError: for arrays of different lists, a weight that is negative or not finite, or when no list counts in
+            both.
+    """
+    ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
+    weights = np.ones_like(ours) if weights is None else np.asarray(weights, float)
+    if ours.ndim != 1 or not ours.shape == theirs.shape == weights.shape:
+        raise ValueError("paired values and their weights must come from the same lists, got shapes "
+                         f"{ours.shape}, {theirs.shape} and {weights.shape}")
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise ValueError(f"a list counts a finite number of times >= 0, got {weights.tolist()}")
+    counted = ~np.isnan(ours - theirs) & (weights > 0)
+    if not counted.any():
+        raise ValueError("no list counts in both rankings")
+    return (ours - theirs)[counted], weights[counted]
 
 
 def bootstrap(
-    ours: np.ndarray, theirs: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0
+    ours: np.ndarray, theirs: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0, weights: Any = None
 ) -> tuple[float, float, float]:
     """The mean difference of two rankings over lists, with a paired percentile interval.
 
     Lists are drawn with replacement, both rankings on the same lists, so that differences between lists cancel out.
+    The mean is ``sum(w d) / sum(w)`` over the lists drawn, which is what the metric itself is a mean of.
 
     Args:
         ours, theirs: a metric per list, the same lists; NaN in either leaves the list out.
         level: of the interval.
         draws: bootstrap samples.
         seed: of the draws.
+        weights: how many times each list counts in the mean, such as :attr:`Score.counts`; once if None.
 
     Returns:
         Mean of ``ours - theirs``, lower and upper end.
@@ -108,16 +150,16 @@ def bootstrap(
 
     >>> bootstrap(np.array([1.0, 1.0]), np.array([0.5, 0.5]))
     (0.5, 0.5, 0.5)
+    >>> bootstrap(np.array([1.0, 0.0]), np.array([0.0, 0.0]), weights=[3, 1])[0]
+    0.75
 
     Source: Efron, Bootstrap Methods: Another Look at the Jackknife, 1979, https://doi.org/10.1214/aos/1176344552.
     """
-    ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
-    if ours.shape != theirs.shape:
-        raise ValueError(f"paired values must come from the same lists, got {ours.shape} and {theirs.shape}")
-    difference = (ours - theirs)[~np.isnan(ours - theirs)]
-    if not len(difference):
-        raise ValueError("no list counts in both rankings")
+    difference, weight = paired_differences(ours, theirs, weights)
     rng = np.random.default_rng(seed)
-    means = np.array([difference[rng.integers(0, len(difference), len(difference))].mean() for _ in range(draws)])
+    parts, means = difference * weight, np.empty(draws)
+    for draw in range(draws):
+        lists = rng.integers(0, len(difference), len(difference))
+        means[draw] = parts[lists].sum() / weight[lists].sum()
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(difference.mean()), float(low), float(high)
+    return float(parts.sum() / weight.sum()), float(low), float(high)

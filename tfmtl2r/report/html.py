@@ -12,7 +12,7 @@ import hashlib
 import importlib.resources
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -103,7 +103,7 @@ class Front:
         maximise: for each objective.
         points: the runs.
         corners: group -> ``[M, 2]``, corners of the line of what the group attains; for two objectives.
-        single: values of single-task training, drawn as lines; None where they are not known.
+        single: architecture -> values of single-task training, drawn as lines; None where they are not known.
     """
 
     title: str
@@ -111,7 +111,7 @@ class Front:
     maximise: Sequence[bool]
     points: Sequence[Point]
     corners: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    single: Sequence[float | None] = ()
+    single: Mapping[str, Sequence[float | None]] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,19 +243,20 @@ def _figure(front: Front) -> str:
 
 def _plane(front: Front, groups: Sequence[str]) -> str:
     values = np.array([point.values for point in front.points], float)
-    known = [v for v in front.single if v is not None]
     places = []
     for axis, (start, end) in enumerate(((_LEFT, _WIDTH - _RIGHT), (_HEIGHT - _BOTTOM, _TOP))):
-        line = front.single[axis] if len(known) and axis < len(front.single) else None
-        seen = [*values[:, axis], *([] if line is None else [line])]
+        lines = [of[axis] for of in front.single.values() if of[axis] is not None]
+        seen = [*values[:, axis], *lines]
         places.append(_Scale(min(seen), max(seen), start, end))
     x, y = places
     parts = [_ticks(x, y, front)]
-    for axis, value in enumerate(front.single):
-        if value is not None:
-            ends = ((x(value), _TOP, x(value), _HEIGHT - _BOTTOM) if axis == 0
-                    else (_LEFT, y(value), _WIDTH - _RIGHT, y(value)))
-            parts.append(_line(ends, "single", f"single-task {front.labels[axis]}: {value:.4f}"))
+    for name, of in front.single.items():
+        for axis, value in enumerate(of):
+            if value is not None:
+                ends = ((x(value), _TOP, x(value), _HEIGHT - _BOTTOM) if axis == 0
+                        else (_LEFT, y(value), _WIDTH - _RIGHT, y(value)))
+                what = f"single-task{f' {name}' if len(front.single) > 1 else ''} {front.labels[axis]}: {value:.4f}"
+                parts.append(_line(ends, "single", what))
     for name, corners in front.corners.items():
         i = groups.index(name)
         sign = -1 if front.maximise[0] else 1

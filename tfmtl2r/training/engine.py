@@ -27,6 +27,7 @@ from tfmtl2r.methods._combine import merge, standing_still, weigh
 from tfmtl2r.training import rows as per_task_rows
 from tfmtl2r.training.heads import Heads, Part, added, forward, joined, penalty_of
 from tfmtl2r.training.objectives import LossValues, TaskLosses
+from tfmtl2r.training.optimizers import is_table
 from tfmtl2r.training.replicas import Replicas
 
 
@@ -292,9 +293,15 @@ def state_shapes(architecture: Architecture, method: Method, mode: str) -> list[
 
     One state per group of shared variables where each is balanced on its own; one in all for a scalarisation and for
     gradients at the cut.
+
+    Raises:
+        ValueError: for too large an embedding table and a method that remembers a number per task and parameter.
     """
     groups = [group for group in architecture.groups() if group.shared]
     if mode == "parameters" and method.needs & {"gram", "rows"} and groups:
+        if method.per_parameter:
+            for table in filter(is_table, (v for group in groups for v in group.variables)):
+                per_task_rows.refuse_huge(table.path, tf.TensorShape(table.shape), len(architecture.tasks))
         return [sum(v.shape.num_elements() for v in map(tf.convert_to_tensor, group.variables)) for group in groups]
     return [None]
 

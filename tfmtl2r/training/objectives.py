@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from tfmtl2r import losses as loss_registry
+from tfmtl2r import ranking
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures._base import small_head_of
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
-from tfmtl2r.losses._base import default_name
+from tfmtl2r.losses._base import Loss, default_name
 from tfmtl2r.task import Task
 from tfmtl2r.training.replicas import Replicas
 
@@ -38,12 +41,13 @@ class TaskLosses:
         tasks: the tasks, in order.
         lists: whether batches hold lists (plain rows otherwise).
         small_heads: weight of the same loss on a task's auxiliary scores, where a forward pass gives them.
+        probabilities: whether the architecture takes ``sigmoid(score)`` of every task for a probability.
 
     Raises:
-        ValueError: for a listwise loss on plain rows.
+        ValueError: for a listwise loss on plain rows, or a task whose scores are no probabilities where they must be.
     """
 
-    def __init__(self, tasks: Sequence[Task], lists: bool, small_heads: float = 0.0):
+    def __init__(self, tasks: Sequence[Task], lists: bool, small_heads: float = 0.0, probabilities: bool = False):
         self.tasks = tuple(tasks)
         self.lists = lists
         self.small_heads = small_heads
@@ -54,6 +58,12 @@ class TaskLosses:
                     f"task {task.name!r}: {type(loss).__name__} compares the items of a list, but the batch has plain "
                     "rows (no list_size); give the task a pointwise loss such as 'bce' or 'mse', or group rows by a "
                     "list id"
+                )
+            if probabilities and not (task.kind == "binary" and loss.calibrated):
+                raise ValueError(
+                    f"task {task.name!r} is {task.kind} with the loss {type(loss).__name__}, but this architecture "
+                    "takes sigmoid(score) of every task for the probability of a step of a funnel: make it "
+                    f"Task({task.name!r}, kind=\"binary\", loss=\"bce\"), or choose an architecture without a funnel"
                 )
         self._groups: list[list[int]] = []
         for index, loss in enumerate(self.losses):
@@ -105,6 +115,7 @@ class TaskLosses:
         stacked_scores = tf.concat([self._as_lists(scores[task.name]) for task in tasks], 0)
         mask = tf.ones_like(stacked_scores, tf.bool) if valid is None else tf.tile(valid, [len(tasks), 1])
         loss = self.losses[group[0]]
+        stacked_labels = _in_range(stacked_labels, mask, loss, tasks)
         options = {"seed": randomness.next_seed()} if loss.needs_seed else {}
         item_weights = [batch.weights.get(task.name) for task in tasks]
         if any(w is not None and w.shape.rank == 2 for w in item_weights):
@@ -121,6 +132,26 @@ class TaskLosses:
 
     def _as_lists(self, values: Any) -> Any:
         return values if self.lists else values[:, None]
+
+
+def _in_range(labels: Any, valid: Any, loss: Loss, tasks: Sequence[Task]) -> Any:
+    """The stacked labels, which cannot be read before none of them is above what the loss can train on."""
+    if not labels.shape.is_compatible_with(valid.shape):
+        return labels  # the loss names both shapes
+    highest, hint = loss.highest_label()
+    infinite = tf.where(tf.math.is_inf(labels), np.inf, labels)  # minus infinity is no label either
+    seen = tf.where(ranking.known(labels, valid, "regression"), infinite, -np.inf)
+    found = tf.reduce_max(tf.reshape(seen, [len(tasks), -1]), axis=1)
+    names = ", ".join(task.name for task in tasks)
+    limit = min(highest, tf.float32.max)
+    message = (
+        f"a label is out of range for {type(loss).__name__} of task {names}: labels go from "
+        f"{0 if loss.relevance else -np.inf:g} to {highest:g} (NaN is missing): {hint}. The highest labels of the "
+        "batch, task by task, are x:"
+    )
+    check = tf.debugging.assert_less_equal(found, limit, message=message, summarize=len(tasks))
+    with tf.control_dependencies([] if check is None else [check]):
+        return tf.identity(labels)
 
 
 def labels_of(batch: Batch, task: Task) -> Any:

@@ -6,13 +6,59 @@ gigabytes. These do the same arithmetic on the rows of the batch, and Keras' own
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.training.replicas import Replicas
+
+WHOLE_TABLE = {
+    "amsgrad": "needs another moment for every row",
+    "weight_decay": "would shrink the rows that no batch reads, and read whole tables in every step",
+    "use_ema": "would average whole tables in every step",
+    "gradient_accumulation_steps": "would keep gradients of whole tables; a larger batch does the same",
+    "loss_scale_factor": "undoes a scaling of the loss, which a ranker does not do",
+}
+"""Options of Keras' optimizers that would make a table dense, or be wrong; and why."""
+
+
+class RowWise(keras.optimizers.Optimizer):
+    """What the optimizers of this module share: they refuse what is not row by row, and clip the whole gradient.
+
+    Class attributes:
+        dense: name of the Keras optimizer that does the same to every row.
+    """
+
+    dense: ClassVar[str]
+
+    def __init__(self, *args: Any, **kwargs: Any):
+        name = type(self).__name__
+        for option, reason in WHOLE_TABLE.items():
+            if kwargs.get(option):
+                raise ValueError(f"{name} has no {option}: it {reason}. Leave it out, or, where all embedding tables "
+                                 f"are small, use keras.optimizers.{self.dense}, which updates every row in each step")
+        super().__init__(*args, **kwargs)
+
+    def _clip_gradients(self, grads: Any) -> Any:
+        """Keras' clipping of what is clipped without tables and replicas: the gradient of the whole batch.
+
+        Keras would take the norm of a table's gradient before the parts of a row read twice are added up, make it dense
+        for ``global_clipnorm``, and clip each replica's share on its own. Distinct rows have the norm of the dense one.
+        """
+        if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
+            return grads
+        replicas = Replicas()
+        whole = replicas.sum(list(grads))
+        rows = {i: _merged(g, g.dtype) for i, g in enumerate(whole) if isinstance(g, tf.IndexedSlices)}
+        clipped = super()._clip_gradients([rows[i][1] if i in rows else g for i, g in enumerate(whole)])
+        if replicas.count > 1:  # Keras will add up the replicas once more
+            clipped = [g / replicas.count for g in clipped]
+        return [
+            tf.IndexedSlices(g, rows[i][0], whole[i].dense_shape) if i in rows else g for i, g in enumerate(clipped)
+        ]
 
 
 @keras.saving.register_keras_serializable("tfmtl2r")
-class LazyAdam(keras.optimizers.Adam):
+class LazyAdam(RowWise, keras.optimizers.Adam):
     """Adam that leaves rows without a gradient alone, with their moments.
 
     ``m <- b1 m + (1 - b1) g``, ``v <- b2 v + (1 - b2) g^2``, ``w <- w - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) +
@@ -23,10 +69,12 @@ class LazyAdam(keras.optimizers.Adam):
         beta_1: decay of the first moment.
         beta_2: decay of the second moment.
         epsilon: below the fraction line.
-        **kwargs: of ``keras.optimizers.Adam``, but for ``amsgrad``.
+        **kwargs: of ``keras.optimizers.Adam``. ``clipnorm``, ``global_clipnorm`` and ``clipvalue`` clip the gradient of
+            the whole batch: repeated rows, and replicas, are added up before.
 
     Raises:
-        ValueError: for ``amsgrad``, which needs another moment for every row.
+        ValueError: for what would make tables dense: ``amsgrad``, ``weight_decay``, ``use_ema``,
+            ``gradient_accumulation_steps``; and for ``loss_scale_factor``, as the loss is not scaled.
 
     Kingma and Ba 2015, https://arxiv.org/abs/1412.6980
 
@@ -37,6 +85,8 @@ class LazyAdam(keras.optimizers.Adam):
     [1.0, 0.9, 1.0, 1.0]
     """
 
+    dense = "Adam"
+
     def __init__(
         self,
         learning_rate: Any = 0.001,
@@ -45,8 +95,6 @@ class LazyAdam(keras.optimizers.Adam):
         epsilon: float = 1e-7,
         **kwargs: Any,
     ):
-        if kwargs.pop("amsgrad", False):
-            raise ValueError("LazyAdam has no amsgrad; use keras.optimizers.Adam where tables are small")
         kwargs.setdefault("name", "lazy_adam")
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
 
@@ -70,7 +118,7 @@ class LazyAdam(keras.optimizers.Adam):
 
 
 @keras.saving.register_keras_serializable("tfmtl2r")
-class Adagrad(keras.optimizers.Adagrad):
+class Adagrad(RowWise, keras.optimizers.Adagrad):
     """Adagrad with one accumulator per row of an embedding table: an eighth and less of Adam's memory.
 
     ``a_r <- a_r + mean_d g_rd^2``, ``w_r <- w_r - lr g_r / sqrt(a_r + eps)`` for the rows that the batch reads. Every
@@ -80,11 +128,16 @@ class Adagrad(keras.optimizers.Adagrad):
         learning_rate: step size or schedule.
         initial_accumulator_value: a at the start.
         epsilon: under the root.
-        **kwargs: of ``keras.optimizers.Adagrad``.
+        **kwargs: of ``keras.optimizers.Adagrad``; clipping as in :class:`LazyAdam`.
+
+    Raises:
+        ValueError: for the options that :class:`LazyAdam` refuses, too.
 
     Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html; by row: Gupta et al. 2014,
     https://doi.org/10.1145/2661829.2662071
     """
+
+    dense = "Adagrad"
 
     def __init__(
         self, learning_rate: Any = 0.001, initial_accumulator_value: float = 0.1, epsilon: float = 1e-7, **kwargs: Any

@@ -12,6 +12,9 @@ from typing import Any
 from tfmtl2r._backend import tf
 from tfmtl2r.training.replicas import Replicas
 
+MOST_BYTES = 2**30
+"""Of one embedding table's rows over all tasks, made dense."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DenseRows:
@@ -38,11 +41,13 @@ class SparseRows:
         ids: ``[U]``, distinct row numbers of the table.
         matrix: ``float32[T, U * d]``.
         shape: the table's shape.
+        name: the table's name.
     """
 
     ids: Any
     matrix: Any
     shape: Any
+    name: str
 
     def gradient(self, flat: Any) -> Any:
         """A vector ``[U * d]`` as a gradient of the table."""
@@ -63,7 +68,7 @@ def stack(gradients: list[list[Any]], variables: list[Any], replicas: Replicas) 
         per_task = [task[index] for task in gradients]
         shape = tf.TensorShape(variable.shape)
         if any(isinstance(g, tf.IndexedSlices) for g in per_task):
-            rows[index] = _merge(per_task, shape, replicas)
+            rows[index] = _merge(per_task, variable, replicas)
         else:
             zeros = tf.zeros([shape.num_elements()])
             flat = [zeros if g is None else tf.cast(tf.reshape(g, [-1]), tf.float32) for g in per_task]
@@ -74,7 +79,7 @@ def stack(gradients: list[list[Any]], variables: list[Any], replicas: Replicas) 
     return [row for row in rows if row is not None]
 
 
-def _merge(per_task: list[Any], shape: Any, replicas: Replicas) -> SparseRows:
+def _merge(per_task: list[Any], table: Any, replicas: Replicas) -> SparseRows:
     """Merges duplicate ids once for all tasks.
 
     Every task's backward pass runs through the same lookups (the engine hands a task zeros where it reads nothing), so
@@ -83,6 +88,7 @@ def _merge(per_task: list[Any], shape: Any, replicas: Replicas) -> SparseRows:
     if any(not isinstance(g, tf.IndexedSlices) for g in per_task):
         raise ValueError("an embedding table got a sparse gradient from some tasks and another kind from others; read "
                          "it only through lookups that every task shares")
+    shape = tf.TensorShape(table.shape)
     tasks, width = len(per_task), shape[-1]
     ids = replicas.gather(tf.reshape(per_task[0].indices, [-1]))
     values = tf.concat([tf.cast(tf.reshape(g.values, [-1, width]), tf.float32) for g in per_task], axis=1)
@@ -90,20 +96,41 @@ def _merge(per_task: list[Any], shape: Any, replicas: Replicas) -> SparseRows:
     distinct, segment = tf.unique(ids)
     merged = tf.math.unsorted_segment_sum(values, segment, tf.size(distinct))  # [U, T * d]
     merged = tf.transpose(tf.reshape(merged, [-1, tasks, width]), [1, 0, 2])
-    return SparseRows(distinct, tf.reshape(merged, [tasks, -1]), shape)
+    return SparseRows(distinct, tf.reshape(merged, [tasks, -1]), shape, table.name)
 
 
 def densified(rows: list[DenseRows | SparseRows]) -> list[DenseRows | SparseRows]:
-    """Rows over whole embedding tables, for methods that remember a number per parameter."""
+    """Rows over whole embedding tables, for methods that remember a number per parameter.
+
+    Raises:
+        ValueError: for a table whose rows would take more than 1 GiB.
+    """
     dense: list[DenseRows | SparseRows] = []
     for row in rows:
         if isinstance(row, SparseRows):
             tasks, (size, width) = row.matrix.shape[0], row.shape
+            refuse_huge(row.name, row.shape, tasks)
             values = tf.transpose(tf.reshape(row.matrix, [tasks, -1, width]), [1, 0, 2])
             table = tf.scatter_nd(row.ids[:, None], values, tf.cast([size, tasks, width], row.ids.dtype))
             row = DenseRows(tf.reshape(tf.transpose(table, [1, 0, 2]), [tasks, size * width]), row.shape)
         dense.append(row)
     return dense
+
+
+def refuse_huge(name: str, shape: Any, tasks: int) -> None:
+    """Refuses a table that is too large to have a number per task and parameter.
+
+    Raises:
+        ValueError: where those take more than 1 GiB.
+    """
+    size, width = shape
+    number = 4 * tasks * size * width
+    if number > MOST_BYTES:
+        raise ValueError(
+            f"the method remembers a number per task and parameter: for the {size:,} x {width} embedding table "
+            f"{name!r} and {tasks} tasks these are {number / 2**30:.1f} GiB, more than {MOST_BYTES / 2**30:.0f}. Use a "
+            "method that reads the rows of the batch only, such as 'mgda' or 'pcgrad', or a smaller table"
+        )
 
 
 def aligned(first: list[Any], second: list[Any]) -> tuple[list[Any], list[Any]]:
@@ -119,7 +146,7 @@ def _same_ids(first: SparseRows, second: SparseRows) -> tuple[SparseRows, Sparse
     def over_all(rows: SparseRows, places: Any) -> SparseRows:
         values = tf.transpose(tf.reshape(rows.matrix, [tasks, -1, width]), [1, 0, 2])
         spread = tf.math.unsorted_segment_sum(values, places, tf.size(ids))  # [U, T, d]
-        return SparseRows(ids, tf.reshape(tf.transpose(spread, [1, 0, 2]), [tasks, -1]), rows.shape)
+        return dataclasses.replace(rows, ids=ids, matrix=tf.reshape(tf.transpose(spread, [1, 0, 2]), [tasks, -1]))
 
     number = tf.size(first.ids)
     return over_all(first, places[:number]), over_all(second, places[number:])
