@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--architectures", nargs="+", default=[*ARCHITECTURES], choices=[*ARCHITECTURES])
     parser.add_argument("--method", default="linear_scalarization")
     parser.add_argument("--seeds", type=int, default=5, help="how many")
-    parser.add_argument("--epochs", type=int, default=3, help="likes overfit from the fourth on")
+    parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--jobs", type=int, default=0, help="processes at a time; as many as CPUs if 0")
     options = parser.parse_args()
     data = {"name": "kuairand", "path": options.data}
@@ -48,7 +48,7 @@ def main() -> None:
         Experiment(
             name=f"{architecture}-{'-'.join(options.tasks)}-{seed}", data=data, tasks=tuple(options.tasks),
             architecture={"name": architecture, **ARCHITECTURES[architecture]}, method=options.method, seed=seed,
-            epochs=options.epochs, patience=0, batch_size=64, learning_rate=1e-3, telemetry_every=0,
+            epochs=options.epochs, patience=0, batch_size=64, learning_rate=5e-4, telemetry_every=0,
         )
         for seed in range(options.seeds) for architecture in options.architectures
     ]  # fmt: skip
