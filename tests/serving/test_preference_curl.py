@@ -17,6 +17,7 @@ from tfmtl2r.schema import Dense, Schema
 from tfmtl2r.serving.client import Client
 from tfmtl2r.task import Task
 
+pytestmark = pytest.mark.slow
 NAME, SIGNATURE = "trade_off", "predict_preferred"
 SIZE = 8
 ALONG_THE_FRONT = ((1.0, 0.0), (0.75, 0.25), (0.5, 0.5), (0.25, 0.75), (0.0, 1.0))

@@ -90,6 +90,7 @@ class Mirrored(tf.distribute.MirroredStrategy):
     _collective_key_base = 900_000
 
 
+@pytest.mark.slow
 def test_one_replica_with_a_bad_label_stops_both():
     """And leaves the weights as they were and the strategy in working order."""
     ranker = model("ordinal", strategy=Mirrored(["CPU:0", "CPU:1"]))

@@ -150,7 +150,7 @@ def has_ray(preference: Sequence[float]) -> bool:
     >>> has_ray([0.2, 0.8]), has_ray([0.0, 1.0]), has_ray(above_zero([[0.0, 1.0]])[0]), has_ray(())
     (True, False, False, False)
     """
-    return len(preference) > 0 and min(preference) > FLOOR * (1 + 1e-6) * sum(preference)
+    return len(preference) > 0 and bool(min(preference) > FLOOR * (1 + 1e-6) * sum(preference))
 
 
 def grid(spec: str, tasks: int, ends: Any = None) -> np.ndarray:
