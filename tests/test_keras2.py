@@ -50,6 +50,7 @@ def test_both_libraries_load_silently_and_tf_keras_stays_keras_3():
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_the_first_use_may_be_inside_a_graph():
     done = passes(
         "import warnings; warnings.simplefilter('error')\n"
@@ -62,6 +63,7 @@ def test_the_first_use_may_be_inside_a_graph():
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 def test_tensorflow_imported_before_is_left_alone():
     passes(
         "import tensorflow as before\nimport keras\nfrom tfmtl2r import _keras2\n_keras2.ranking()\n"
@@ -70,6 +72,7 @@ def test_tensorflow_imported_before_is_left_alone():
     )
 
 
+@pytest.mark.slow
 def test_a_failed_import_by_the_user_leaves_no_trace_and_ours_works_after_it():
     passes(
         "try:\n    import tensorflow_ranking\n    raise SystemExit('a plain import works now: drop the bridge')\n"
@@ -94,6 +97,7 @@ def test_originals_are_back_after_a_failure_and_a_second_try_works():
     )
 
 
+@pytest.mark.slow
 def test_threads_get_the_same_module():
     passes(
         "from concurrent.futures import ThreadPoolExecutor\nfrom tfmtl2r import _keras2\n"
@@ -129,6 +133,7 @@ def test_a_missing_or_old_library_says_what_to_install(monkeypatch, distribution
     assert expected in str(error.value)
 
 
+@pytest.mark.slow
 def test_the_legacy_switch_is_reported_and_the_bridge_works():
     done = run("from tfmtl2r import _keras2\n_keras2.losses_impl().SoftmaxLoss(name=None)\n", TF_USE_LEGACY_KERAS="1")
     assert done.returncode == 0, done.stderr

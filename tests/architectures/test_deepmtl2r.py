@@ -40,9 +40,10 @@ def test_one_scorer_gives_one_ranking(batch):
 
 
 @pytest.mark.parametrize("architecture", [
-    {"name": "deepmtl2r", **SMALL}, {"name": "deepmtl2r", "heads": "shared", **SMALL},
-    {"name": "mmoe", "num_experts": 2, "expert_units": [6], "head_units": [4],
-     "encoder": {"name": "transformer", **SMALL}},
+    {"name": "deepmtl2r", **SMALL},
+    pytest.param({"name": "deepmtl2r", "heads": "shared", **SMALL}, marks=pytest.mark.slow),
+    pytest.param({"name": "mmoe", "num_experts": 2, "expert_units": [6], "head_units": [4],
+                  "encoder": {"name": "transformer", **SMALL}}, marks=pytest.mark.slow),
 ], ids=["per_task", "shared", "mmoe"])  # fmt: skip
 def test_trains_and_comes_back(batch, tmp_path, architecture):
     x, y = batch

@@ -15,7 +15,8 @@ ARCHITECTURES = {
 }
 
 
-@pytest.mark.parametrize("name", ["snr", *(pytest.param(n, marks=pytest.mark.slow) for n in ("mssm", "dml"))])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["snr", "mssm", "dml"])
 def test_two_replicas_make_the_same_updates(rng, name):
     """Four lists a step; the gates' draws decide every update."""
 

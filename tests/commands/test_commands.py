@@ -65,12 +65,14 @@ def test_a_run_is_not_overwritten_unless_asked(here, capsys):
     assert len(list((here / "runs/one/logs/train").glob("events*"))) == 1
 
 
+@pytest.mark.slow
 def test_long_lists_are_cut_and_it_is_said(here):
     assert cli.main([*TRAIN, "--name", "cut", "--list-limit", "5", "--truncate", "random"]) == 0
     cut = json.loads((here / "runs/cut/run.json").read_text())["data"]["train"]["cut"]
     assert cut["items_cut"] > 0
 
 
+@pytest.mark.slow
 def test_changed_data_are_noticed(here, capsys):
     assert cli.main([*TRAIN, "--name", "one"]) == 0
     path = here / "runs/one/run.json"

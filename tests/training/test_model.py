@@ -172,6 +172,7 @@ def test_steps_per_execution_changes_nothing_but_speed(problem):
         np.testing.assert_allclose(one, four, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_callbacks_watch_a_task_or_the_blend(problem, tmp_path):
     model = ranker(problem)
     checkpoint = keras.callbacks.ModelCheckpoint(

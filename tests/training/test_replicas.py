@@ -15,14 +15,14 @@ FIRST = ("linear_scalarization", "mgda", "pcgrad", "graddrop", "nash_mtl")
 
 
 def runs():
-    """The first method of every kind in each mode and some well-known ones; slow but for two, since tracing is long."""
+    """The first method of every kind in each mode and some well-known ones; slow but for one, since tracing is long."""
     kinds, params = set(), []
     for name in methods.names():
         method = methods.get(name)
         for mode in method.modes if method.needs & {"gram", "rows"} else ("parameters",):
             kind = (method.needs, mode)
             if kind not in kinds or name in FIRST:
-                fast = kind not in kinds and method.needs == {"gram"}
+                fast = kind not in kinds and kind == ({"gram"}, "parameters")
                 params.append(pytest.param(name, mode, marks=[] if fast else [pytest.mark.slow]))
             kinds.add(kind)
     return params
