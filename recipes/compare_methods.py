@@ -76,7 +76,7 @@ def main() -> None:
 def experiments(data_dir: Path) -> dict[str, Experiment]:
     """Data set -> everything but method, preference and seed; says what is left out."""
     lists = {"architecture": {"name": "shared_bottom", "units": [128, 64], "dropout": 0.1}, "batch_size": 8,
-             "epochs": 15, "patience": 0, "telemetry_every": 0}  # fmt: skip
+             "epochs": 15, "patience": 0, "validate_every": 0, "telemetry_every": 0}  # fmt: skip
     found = {}
     for count in (2, 5):
         data = {"name": "synthetic_mslr", "num_lists": 200, "num_tasks": count, "max_length": 120, "conflict": 0.7}
@@ -105,7 +105,7 @@ def quick() -> dict[str, Experiment]:
     data = {"name": "synthetic_mslr", "num_lists": 32, "num_tasks": 2, "num_features": 8, "max_length": 12,
             "conflict": 0.7}  # fmt: skip
     return {"synthetic-2": Experiment(
-        "base", data=data, tasks=synthetic_tasks(2)[::-1], epochs=3, patience=0, batch_size=8,
+        "base", data=data, tasks=synthetic_tasks(2)[::-1], epochs=3, patience=0, validate_every=0, batch_size=8,
         architecture={"name": "shared_bottom", "units": [8]}, telemetry_every=0, learning_rate=1e-2,
     )}  # fmt: skip
 

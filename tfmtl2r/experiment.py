@@ -23,6 +23,7 @@ from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.task import Task
 from tfmtl2r.training.inputs import task_config
 from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.training.restart import start_as
 from tfmtl2r.training.optimizers import LazyAdam
 from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
@@ -47,6 +48,8 @@ class Experiment:
         epochs: at most so many.
         patience: stop after so many epochs in which the blend of the validation metrics did not improve, and go back
             to the best; 0 trains all epochs.
+        validate_every: epochs from one look at the validation split to the next; the last epoch ends with one in any
+            case, and 0 means that one only. Needs ``patience=0``, which decides after every epoch.
         batch_size: lists (or rows) per step.
         list_limit: longer training lists are cut to so many items; None keeps all.
         truncate: ``"first"`` or ``"random"``, which items are kept.
@@ -73,6 +76,7 @@ class Experiment:
     learning_rate: float = 1e-3
     epochs: int = 8
     patience: int = 2
+    validate_every: int = 1
     batch_size: int = 64
     list_limit: int | None = None
     truncate: str = "first"
@@ -88,9 +92,13 @@ class Experiment:
     def __post_init__(self) -> None:
         checked_name(self.name)
         object.__setattr__(self, "tasks", tuple(Task(**t) if isinstance(t, Mapping) else t for t in self.tasks))
-        for field, least in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("telemetry_every", 0)):
+        for field, least in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("telemetry_every", 0),
+                             ("validate_every", 0)):
             if getattr(self, field) < least:
                 raise ValueError(f"{field} must be at least {least}, not {getattr(self, field)}")
+        if self.validate_every != 1 and (self.patience or self.staged or self.constraints):
+            raise ValueError(f"validate_every must be 1, not {self.validate_every}, with patience, stages or "
+                             "constraints: they look at the validation split after every epoch")
 
     @property
     def folder(self) -> Path:
@@ -101,8 +109,14 @@ class Experiment:
         """The data set."""
         return datasets.get(self.data)
 
-    def model(self, dataset: Any) -> MultiTaskRanker:
-        """A fresh, compiled ranker."""
+    def model(self, dataset: Any, before: MultiTaskRanker | None = None) -> MultiTaskRanker:
+        """A compiled ranker that has seen no data yet.
+
+        Args:
+            dataset: the data set.
+            before: the ranker of an earlier experiment on the same data, no longer needed. If that one differed in
+                nothing but seed and preference, it starts afresh, and nothing is traced again.
+        """
         keras.utils.set_random_seed(self.seed)
         tasks = dataset.select(self.tasks or None)
         model = MultiTaskRanker(self.architecture, tasks, dataset.schema(tasks), conditioned=self.conditioned)
@@ -115,10 +129,11 @@ class Experiment:
             seed=self.seed,
             steps_per_execution=self.steps_per_execution,
         )
-        return model
+        return before if before is not None and start_as(before, model) else model
 
     def run(
-        self, verbose: int | str = "auto", dataset: Any = None, callbacks: Sequence[Any] = ()
+        self, verbose: int | str = "auto", dataset: Any = None, callbacks: Sequence[Any] = (),
+        before: MultiTaskRanker | None = None,
     ) -> tuple[MultiTaskRanker, RunCard]:
         """Trains, evaluates on the test split and writes the run's folder.
 
@@ -126,6 +141,7 @@ class Experiment:
             verbose: of Keras' ``fit``: 0 silent, 1 a progress bar, 2 a line per epoch.
             dataset: the data set, where a caller already has it.
             callbacks: Keras callbacks of your own.
+            before: see :meth:`model`.
 
         Returns:
             The trained ranker (its best epoch, with ``patience``) and the run card.
@@ -135,7 +151,7 @@ class Experiment:
         """
         self._make_room()
         dataset = dataset or self.dataset()
-        model = self.model(dataset)
+        model = self.model(dataset, before)
         train, vali = (dataset.lists(split) for split in ("train", "vali"))
         _validate_labels(model.tasks, train)
         options = {"batch_size": self.batch_size}
@@ -187,8 +203,10 @@ class Experiment:
             monitor="val_blend", mode="max", patience=self.patience, restore_best_weights=True,
             start_from_epoch=needed - 1,
         )
+        every = self.validate_every or self.epochs
+        looks = sorted({*range(every, self.epochs + 1, every), self.epochs})
         history = model.fit(
-            train, validation_data=vali, epochs=self.epochs, verbose=verbose,
+            train, validation_data=vali, validation_freq=looks, epochs=self.epochs, verbose=verbose,
             callbacks=[*callbacks, best] if self.patience else callbacks,
         ).history
         if self.patience:

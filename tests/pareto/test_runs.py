@@ -147,3 +147,11 @@ def test_stairs_separate_what_is_dominated(rng):
         for corner in plots._stairs(corners, group):
             assert ((values * sign) <= (corner * sign) + 1e-12).all(axis=1).any()
             assert not ((values * sign) <= (corner - 1e-6 * sign) * sign).all(axis=1).any()
+
+
+def test_validation_may_be_rarer_than_epochs():
+    rare = run(validate_every=0)
+    for name, values in rare.card.history.items():
+        rare.card.history[name] = values[-1:] if name.startswith("val_") else values
+    assert rare.objective("click", "vali") == (0.2, True, "click ndcg@5 (vali)")
+    assert rare.objective("click", "train_loss")[0] == 1.0

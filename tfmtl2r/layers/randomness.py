@@ -38,9 +38,10 @@ _common: contextvars.ContextVar[_Stream | None] = contextvars.ContextVar("tfmtl2
 _COMMON = 2**31 - 1  # no stream takes so many seeds: with one replica, the two streams differ
 
 
-def step_seed(seed: int, step: Any) -> Any:
+def step_seed(seed: Any, step: Any) -> Any:
     """The seed ``int32[2]`` of one training step."""
-    return tf.random.experimental.stateless_fold_in(tf.constant([seed, 0], tf.int32), tf.cast(step, tf.int32))
+    start = tf.stack([tf.cast(seed, tf.int32), 0])
+    return tf.random.experimental.stateless_fold_in(start, tf.cast(step, tf.int32))
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import numpy as np
 from tfmtl2r.report.run_card import RunCard
 
 SOURCES = ("test", "vali", "train_loss", "vali_loss")
-NO_OUTCOME = frozenset({"name", "directory", "overwrite", "telemetry_every"})
+NO_OUTCOME = frozenset({"name", "directory", "overwrite", "telemetry_every", "validate_every"})
 """Settings of an experiment that change no number of it."""
 NO_DIFFERENCE = ("steps_per_execution", "train_metrics")
 """Settings that are part of a run's fingerprint, and yet no reason to tell runs apart."""
@@ -115,7 +115,9 @@ class Run:
     def _logged(self, name: str) -> float:
         if name not in self.card.history:
             raise ValueError(f"run {self.card.name!r} did not log {name!r}; it logged {', '.join(self.card.history)}")
-        return float(self.card.history[name][self.epoch()])
+        values = self.card.history[name]
+        # Validation may be rarer than epochs, but the last epoch has one; without patience it is the epoch that counts.
+        return float(values[-1] if self.card.config.get("validate_every", 1) != 1 else values[self.epoch()])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ def main(threads: int) -> None:
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
-    data: dict[str, Any] = {}
+    trainings = Trainings()
     started = False
     while True:
         job = json.loads(lines.get())
@@ -38,7 +38,7 @@ def main(threads: int) -> None:
                 if not started:
                     _set_threads(threads)
                     started = True
-                _run(job, data)
+                trainings.run(job)
                 error = None
             except Exception as caught:
                 traceback.print_exc()
@@ -77,17 +77,34 @@ def _set_threads(threads: int) -> None:
     tf.config.threading.set_inter_op_parallelism_threads(threads)
 
 
-def _run(job: dict[str, Any], data: dict[str, Any]) -> None:
-    from tfmtl2r._backend import keras
-    from tfmtl2r.experiment import Experiment
+class Trainings:
+    """One training after the other. The data of the last one is kept, and its ranker, whose compiled steps serve the
+    next one as well where nothing but seed and preference is another.
+    """
 
-    keras.backend.clear_session()  # names and memory of the run before
-    experiment = Experiment(**job)
-    key = json.dumps(job["data"], sort_keys=True)
-    if key not in data:
-        data.clear()
-        data[key] = experiment.dataset()
-    experiment.run(verbose=2, dataset=data[key])
+    def __init__(self) -> None:
+        self.data: Any = None
+        self.ranker: Any = None
+        self.key: tuple[str, str] = ("", "")
+
+    def run(self, job: dict[str, Any]) -> None:
+        """Trains one experiment, given as plain data."""
+        from tfmtl2r._backend import keras
+        from tfmtl2r.experiment import Experiment
+        from tfmtl2r.pareto.runs import outcome_settings
+
+        experiment = Experiment(**job)
+        data = json.dumps(job["data"], sort_keys=True)
+        key = data, json.dumps(outcome_settings(job, without=("seed", "preference")), sort_keys=True)
+        if key[0] != self.key[0]:
+            self.data = None
+        if key != self.key:
+            self.ranker = None
+            keras.backend.clear_session()  # names and memory of the run before
+        self.key = key
+        self.data = self.data or experiment.dataset()
+        before, self.ranker = self.ranker, None  # a run that fails leaves none behind
+        self.ranker = experiment.run(verbose=2, dataset=self.data, before=before)[0]
 
 
 if __name__ == "__main__":

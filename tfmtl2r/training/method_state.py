@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r._backend import keras
+from tfmtl2r._backend import keras, tf
 from tfmtl2r.methods._base import Method, State
 
 
@@ -18,10 +18,17 @@ class MethodState(keras.layers.Layer):
         method: the balancing method.
         preference: importance of each task, sum 1.
         shapes: shared parameters P of each of the method's states, one state per balanced group of variables.
+        seed: of everything random in a training step. No weight: a file says it where it says how to compile.
     """
 
-    def __init__(self, method: Method, preference: np.ndarray, shapes: Sequence[int | None] = (None,), **kwargs: Any):
+    def __init__(
+        self, method: Method, preference: np.ndarray, shapes: Sequence[int | None] = (None,), seed: int = 0,
+        **kwargs: Any,
+    ):
         super().__init__(dtype="float32", **kwargs)
+        # A variable, so that a traced step serves every seed.
+        self.seed = tf.Variable(seed, dtype=tf.int64, trainable=False, name="seed",
+                                aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.preference = self._weight("preference", preference.astype(np.float32))
         self.epoch = self._weight("epoch", np.asarray(0, np.int64))
         self.unsettled = self._weight("unsettled", np.asarray(0, np.int64))

@@ -169,7 +169,7 @@ class MultiTaskRanker(keras.Model):
             self._tracker.untrack(self.method_state)  # Keras would go on saving it, in the place of the new one
             del self.method_state
         shapes = state_shapes(self.architecture, self.method, self.gradient_mode)
-        self.method_state = MethodState(self.method, self._preference, shapes)
+        self.method_state = MethodState(self.method, self._preference, shapes, self.seed)
 
     def _retrace(self) -> None:
         self.train_function = self.test_function = None
@@ -183,8 +183,9 @@ class MultiTaskRanker(keras.Model):
         Returns:
             Where the samples appear.
         """
-        self._telemetry = None if every is None else Telemetry(len(self.tasks), every)
-        self._retrace()
+        before, self._telemetry = self._telemetry, None if every is None else Telemetry(len(self.tasks), every)
+        if (before, every) != (None, None):
+            self._retrace()
         return self._telemetry
 
     def set_preference(self, preference: Sequence[float]) -> None:
@@ -202,16 +203,27 @@ class MultiTaskRanker(keras.Model):
         if self.features is not None:
             self.method_state.preference.assign(self._preference)
 
+    def set_seed(self, seed: int) -> None:
+        """Changes the seed of a compiled ranker, between steps and without a new trace.
+
+        Args:
+            seed: of everything random in a training step.
+        """
+        self.seed = seed
+        if self.features is not None:
+            self.method_state.seed.assign(seed)
+
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; returns the running losses and metrics."""
         batch = unpack(data)
         lists = batch.list_size is not None
         trackers, engine, replicas = self._trackers_for(lists), self._engine_for(lists), Replicas()
         iterations = tf.cast(self.optimizer.iterations.value, tf.int64)
-        seed = randomness.step_seed(self.seed, iterations)
+        seed = randomness.step_seed(self.method_state.seed, iterations)
         preference = self.method_state.preference.value
         if self.conditioned is not None:
-            preference = drawn(len(self.tasks), self.conditioned, randomness.step_seed(self.seed + 1, iterations))
+            preference = drawn(len(self.tasks), self.conditioned,
+                               randomness.step_seed(self.method_state.seed + 1, iterations))
         signals = Signals(
             losses=None, preference=preference, present=None,
             step=iterations, epoch=self.method_state.epoch.value, seed=seed,
@@ -244,7 +256,7 @@ class MultiTaskRanker(keras.Model):
         replicas, valid = Replicas(), self.valid(batch)
         with self.preferring(batch, valid, self.method_state.preference.value):
             scores = self.architecture(batch.features, valid=valid, training=False)
-        with randomness.scope(randomness.step_seed(self.seed, 0)):
+        with randomness.scope(randomness.step_seed(self.method_state.seed, 0)):
             trackers.update_losses(engine.losses(batch, scores, valid, replicas), replicas)
         trackers.update_metrics(batch, scores, valid)
         return trackers.logs(self.method_state.preference.value, replicas)
