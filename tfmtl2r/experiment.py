@@ -23,9 +23,9 @@ from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.task import Task
 from tfmtl2r.training.inputs import task_config
 from tfmtl2r.training.model import MultiTaskRanker
-from tfmtl2r.training.restart import start_as
 from tfmtl2r.training.optimizers import LazyAdam
 from tfmtl2r.training.priorities import Constraint
+from tfmtl2r.training.restart import start_as
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 
 
