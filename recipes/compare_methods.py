@@ -96,7 +96,7 @@ def experiments(data_dir: Path) -> dict[str, Experiment]:
     tasks = (Task("click", "is_click", "binary", "bce", (MIXED_NDCG,)),
              Task("long_view", "long_view", "binary", "bce", (MIXED_NDCG,)),
              Task("like", "is_like", "binary", "bce", (MIXED_NDCG,)))  # fmt: skip
-    found["kuairand-3"] = Experiment("base", data=data, tasks=tasks, **{**lists, "batch_size": 64, "epochs": 4})
+    found["kuairand-3"] = Experiment("base", data=data, tasks=tasks, **{**lists, "batch_size": 128, "epochs": 4})
     return found
 
 
