@@ -1,4 +1,4 @@
-"""Two binary goals on people, six towers: Census-Income (KDD) as in the MMoE, PLE and DRGrad papers.
+"""Two binary goals on people, towers of every kind: Census-Income (KDD) as in the MMoE, PLE and DRGrad papers.
 
     python recipes/census_income.py --data DIR --groups income_married education_married --seeds 5
 
@@ -10,22 +10,26 @@ MMoE; writes them as CSV beside the run cards in runs/census-GROUP.
 from __future__ import annotations
 
 import argparse
+import itertools
 
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto import Sweep
-from tfmtl2r.report.seeds import seeds_table, variants, write_csv
+from tfmtl2r.pareto import over_seeds
+from tfmtl2r.report.seeds import by_seed, paired, seeds_table, write_csv
 from tfmtl2r.report.tables import show
 
 UNITS = {"units": [128, 64], "head_units": [32], "dropout": 0.3}
 EXPERTS = {"expert_units": [128, 64], "head_units": [32], "dropout": 0.3}
-ARCHITECTURES = {
-    "single_task": UNITS,
-    "shared_bottom": UNITS,
-    "mmoe": {"num_experts": 4, **EXPERTS},
-    "ple": EXPERTS,
-    "drgrad": {"num_experts": 4, **EXPERTS},
-    "dml": {"base": {"name": "mmoe", "num_experts": 4, **EXPERTS}, "head_units": [32], "dropout": 0.3},
+TOWERS = {
+    "single_task": {"name": "single_task", **UNITS},
+    "shared_bottom": {"name": "shared_bottom", **UNITS},
+    "mmoe": {"name": "mmoe", "num_experts": 4, **EXPERTS},
+    "ple": {"name": "ple", **EXPERTS},
+    "drgrad": {"name": "drgrad", "num_experts": 4, **EXPERTS},
 }
+# Mutual learning over each of the towers of several tasks.
+MUTUAL = {f"dml-{base}": {"name": "dml", "base": TOWERS[base], "head_units": [32], "dropout": 0.3}
+          for base in ("shared_bottom", "mmoe", "ple")}  # fmt: skip
+ARCHITECTURES = {**TOWERS, **MUTUAL}
 
 
 def main() -> None:
@@ -42,24 +46,21 @@ def main() -> None:
     options = parser.parse_args()
     for group in options.groups:
         data = {"name": "census_income", "path": options.data, "group": group, "embed_numbers": True}
-        experiments = [
-            Experiment(
-                name=f"{architecture}-{seed}", data=data, method=options.method, seed=seed, epochs=options.epochs,
-                architecture={"name": architecture, **ARCHITECTURES[architecture]}, patience=0, batch_size=1024,
-                learning_rate=1e-3, telemetry_every=0,
-            )
-            for seed in range(options.seeds) for architecture in options.architectures
-        ]  # fmt: skip
-        with Sweep(f"runs/census-{group}", jobs=options.jobs) as sweep:
-            cards = [run.card for run in sweep.run(experiments)]
-        report(cards, group)
+        base = Experiment("base", data=data, method=options.method, epochs=options.epochs, patience=0, validate_every=0,
+                          batch_size=1024, learning_rate=1e-3, telemetry_every=0)  # fmt: skip
+        variants = {name: {"architecture": ARCHITECTURES[name]} for name in options.architectures}
+        report(over_seeds(f"runs/census-{group}", base, variants, range(options.seeds), options.jobs), group)
 
 
-def report(cards, group) -> None:
-    """The table of a group, by architecture."""
-    runs = {name.split()[0]: same for name, same in variants(cards).items()}
-    metrics = dict.fromkeys(cards[0].results["test"], "auc")
+def report(runs, group) -> None:
+    """The table of a group, by architecture, and what mutual learning adds to each of its bases."""
+    metrics = dict.fromkeys(next(iter(runs.values()))[0].results["test"], "auc")
     show(seeds_table(runs, metrics, f"{group}: test AUC", baseline="mmoe" if "mmoe" in runs else None))
+    for name, task in itertools.product(runs, metrics):
+        base = name.removeprefix("dml-")
+        if base != name and base in runs:
+            gap, error, seeds = paired(by_seed(runs[name], task, "auc"), by_seed(runs[base], task, "auc"))
+            print(f"{name} - {base}, {task}: {gap:+.4f} ± {error:.4f} (standard error, {seeds} seeds)")
     print(write_csv(runs, metrics, f"runs/census-{group}/architectures.csv"))
 
 

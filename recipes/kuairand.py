@@ -4,31 +4,33 @@
 
 Compares towers at the same fixed number of epochs: MMoE, PLE, ESMM and AITM (click, then long view, then like: each a
 stage of the one before), and DML over MMoE. They read training rates of user, video and author beside attributes.
-Prints NDCG@5 and grouped AUC per task on the test days, mean and standard deviation over seeds, differences seed by
-seed to MMoE, and what popularity alone reaches; writes CSV beside the run cards in runs/kuairand. What is finished is
-not run again.
+Prints NDCG@5, AUC within users (grouped) and over all impressions per task on the test days, mean and standard
+deviation over seeds, differences seed by seed to MMoE, and what popularity alone reaches; writes CSV beside the run
+cards in runs/kuairand-TASKS. follow and comment are tasks too. What is finished is not run again.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
 
 import tfmtl2r
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto import Sweep
+from tfmtl2r.pareto import over_seeds
 from tfmtl2r.report import trivial_results
-from tfmtl2r.report.seeds import seeds_table, variants, write_csv
+from tfmtl2r.report.seeds import seeds_table, write_csv
 from tfmtl2r.report.tables import show
 
 TOWERS = {"head_units": [32], "dropout": 0.3}
 EXPERTS = {"expert_units": [128, 64], **TOWERS}
+MMOE = {"name": "mmoe", "num_experts": 4, **EXPERTS}
 ARCHITECTURES = {
-    "shared_bottom": {"units": [256, 128], **TOWERS},
-    "mmoe": {"num_experts": 4, **EXPERTS},
-    "ple": EXPERTS,
-    "esmm": {"dropout": 0.3},
-    "aitm": {"dropout": 0.3},
-    "dml": {"base": {"name": "mmoe", "num_experts": 4, **EXPERTS}, **TOWERS},
+    "shared_bottom": {"name": "shared_bottom", "units": [256, 128], **TOWERS},
+    "mmoe": MMOE,
+    "ple": {"name": "ple", **EXPERTS},
+    "esmm": {"name": "esmm", "dropout": 0.3},
+    "aitm": {"name": "aitm", "dropout": 0.3},
+    "dml": {"name": "dml", "base": MMOE, **TOWERS},
 }
 
 
@@ -44,24 +46,20 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=0, help="processes at a time; as many as CPUs if 0")
     options = parser.parse_args()
     data = {"name": "kuairand", "path": options.data}
-    experiments = [
-        Experiment(
-            name=f"{architecture}-{'-'.join(options.tasks)}-{seed}", data=data, tasks=tuple(options.tasks),
-            architecture={"name": architecture, **ARCHITECTURES[architecture]}, method=options.method, seed=seed,
-            epochs=options.epochs, patience=0, batch_size=64, learning_rate=5e-4, telemetry_every=0,
-        )
-        for seed in range(options.seeds) for architecture in options.architectures
-    ]  # fmt: skip
-    with Sweep("runs/kuairand", jobs=options.jobs) as sweep:
-        cards = [run.card for run in sweep.run(experiments)]
-    trivial = trivial_results(tfmtl2r.datasets.get(data), "test", options.tasks)
-    runs = {name.split()[0]: same for name, same in variants(cards).items()}
+    tasks = tuple(dataclasses.replace(task, metrics=(*task.metrics, "grouped_auc"))
+                  for task in tfmtl2r.datasets.get(data).select(options.tasks))  # fmt: skip
+    base = Experiment("base", data=data, tasks=tasks, method=options.method, epochs=options.epochs, patience=0,
+                      validate_every=0, batch_size=64, learning_rate=5e-4, telemetry_every=0)  # fmt: skip
+    variants = {name: {"architecture": ARCHITECTURES[name]} for name in options.architectures}
+    folder = f"runs/kuairand-{'-'.join(options.tasks)}"
+    runs = over_seeds(folder, base, variants, range(options.seeds), options.jobs)
+    trivial = trivial_results(tfmtl2r.datasets.get(data), "test", tasks)
     for metric in ("ndcg@5", "grouped_auc", "auc"):
-        tasks = [t for t, row in cards[0].results["test"].items() if metric in row]
-        if tasks:
-            show(seeds_table(runs, dict.fromkeys(tasks, metric), f"KuaiRand-Pure, test {metric}",
+        metrics = {task: metric for task, row in next(iter(runs.values()))[0].results["test"].items() if metric in row}
+        if metrics:
+            show(seeds_table(runs, metrics, f"KuaiRand-Pure, test {metric}",
                              baseline="mmoe" if "mmoe" in runs else None, extra=trivial))
-    print(write_csv(runs, dict.fromkeys(cards[0].results["test"], "ndcg@5"), "runs/kuairand/architectures.csv"))
+            print(write_csv(runs, metrics, f"{folder}/{metric.replace('@', '_at_')}.csv"))
 
 
 if __name__ == "__main__":

@@ -21,17 +21,18 @@ import numpy as np
 import tfmtl2r
 from tfmtl2r import Task
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto import Sweep
+from tfmtl2r.pareto import over_seeds
 from tfmtl2r.report import trivial_results
-from tfmtl2r.report.seeds import by_seed, seeds_table, variants, write_csv
+from tfmtl2r.report.seeds import by_seed, seeds_table, write_csv
 from tfmtl2r.report.tables import show
 
-EXPERTS = {"num_experts": 4, "expert_units": [64], "head_units": [32], "dropout": 0.1}
+HEADS = {"head_units": [32], "dropout": 0.1}
+MMOE = {"name": "mmoe", "num_experts": 4, "expert_units": [64], **HEADS}
 ARCHITECTURES = {
-    "shared_bottom": {"units": [64], "head_units": [32], "dropout": 0.1},
-    "mmoe": EXPERTS,
-    "ple": {"expert_units": [64], "head_units": [32], "dropout": 0.1},
-    "dml": {"base": {"name": "mmoe", **EXPERTS}, "head_units": [32], "dropout": 0.1},
+    "shared_bottom": {"name": "shared_bottom", "units": [64], **HEADS},
+    "mmoe": MMOE,
+    "ple": {"name": "ple", "expert_units": [64], **HEADS},
+    "dml": {"name": "dml", "base": MMOE, **HEADS},
 }
 
 
@@ -52,19 +53,12 @@ def main() -> None:
             "sampled_lists": options.sampled_lists, "folds": options.folds}  # fmt: skip
     # The rating must keep its scale, so its loss is pointwise; who is liked within a user is a matter of order.
     like = Task("like", kind="binary", loss="softmax" if options.sampled_lists else "bce", metrics=("auc", "ndcg@10"))
-    experiments = [
-        Experiment(
-            name=f"{architecture}-{seed}", data=data, tasks=("rating", like), seed=seed, epochs=options.epochs,
-            architecture={"name": architecture, **ARCHITECTURES[architecture]}, patience=0, batch_size=16,
-            learning_rate=3e-3, telemetry_every=0,
-        )
-        for seed in range(options.seeds) for architecture in options.architectures
-    ]  # fmt: skip
+    base = Experiment("base", data=data, tasks=("rating", like), epochs=options.epochs, patience=0, validate_every=0,
+                      batch_size=16, learning_rate=3e-3, telemetry_every=0)  # fmt: skip
+    variants = {key: {"architecture": ARCHITECTURES[key]} for key in options.architectures}
     name = (f"movielens-{options.protocol}" + "-lists" * bool(options.sampled_lists) + "-ids" * options.ids
             + "-earlier" * (not options.folds))  # fmt: skip
-    with Sweep(f"runs/{name}", jobs=options.jobs) as sweep:
-        cards = [run.card for run in sweep.run(experiments)]
-    runs = {key.split()[0]: same for key, same in variants(cards).items()}
+    runs = over_seeds(f"runs/{name}", base, variants, range(options.seeds), options.jobs)
     trivial = trivial_results(tfmtl2r.datasets.get(data), "test", ["rating", "like"])
     for metrics in ({"rating": "mse", "like": "auc"}, {"like": "ndcg@10"}):
         title = f"MovieLens, {options.protocol}, test"

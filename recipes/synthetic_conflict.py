@@ -20,7 +20,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto import Sweep
+from tfmtl2r.pareto import over_seeds
 from tfmtl2r.report.seeds import by_seed, seeds_table, write_csv
 from tfmtl2r.report.tables import show
 
@@ -64,21 +64,16 @@ def run(problem, options) -> None:
     values = values[::2] if options.quick else values
     folder = Path(f"runs/synthetic-{problem}{'-quick' if options.quick else ''}")
     runs = {}
+    variants = {name: {"architecture": {"name": name, **ARCHITECTURES[name]}} for name in options.architectures}
     for value, seed in itertools.product(values, range(options.seeds)):
-        experiments = [
-            Experiment(
-                name=name, data={"name": data, "rows": options.rows, option: value, "seed": seed}, seed=seed,
-                architecture={"name": name, **ARCHITECTURES[name]}, epochs=options.epochs, patience=0, batch_size=256,
-                learning_rate=2e-3, telemetry_every=0,
-            )
-            for name in options.architectures
-        ]
-        with Sweep(folder / f"{value}-{seed}", jobs=options.jobs) as sweep:  # runs of one sweep have the same data
-            cards = {finished.card.name: finished.card for finished in sweep.run(experiments)}
-        for name in options.architectures:
-            if name in cards:
-                runs.setdefault(value, {}).setdefault(name, []).append(cards[name])
-    metrics = dict.fromkeys(next(iter(cards.values())).results["test"], metric)
+        base = Experiment(
+            "base", data={"name": data, "rows": options.rows, option: value, "seed": seed}, epochs=options.epochs,
+            patience=0, validate_every=0, batch_size=256, learning_rate=2e-3, telemetry_every=0,
+        )
+        # A sweep of its own, since the runs of one sweep have the same data.
+        for name, cards in over_seeds(folder / f"{value}-{seed}", base, variants, [seed], options.jobs).items():
+            runs.setdefault(value, {}).setdefault(name, []).extend(cards)
+    metrics = dict.fromkeys(cards[0].results["test"], metric)
     for value, same in runs.items():
         title = f"{data}, {option} {value}: test {metric}"
         show(seeds_table(same, metrics, title, baseline="mmoe" if "mmoe" in same else None))

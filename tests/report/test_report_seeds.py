@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tfmtl2r.report.run_card import RunCard
-from tfmtl2r.report.seeds import by_seed, paired, seeds_table, variants, write_csv
+from tfmtl2r.report.seeds import by_seed, paired, seeds_table, write_csv
 
 
 def card(architecture, seed, value, step_ms=2.0):
@@ -52,9 +52,3 @@ def test_csv(tmp_path):
     assert rows[0] == ["variant", "seed", "click auc", "step_ms"]
     assert rows[3] == ["ple", "1", "0.83", "2.0"]
     assert len(rows) == 6
-
-
-def test_groups_are_named_by_what_differs():
-    cards = [card({"name": "dml", "base": "ple"}, 0, 0.7), card({"name": "dml", "base": "ple"}, 1, 0.8),
-             card("mmoe", 0, 0.6)]  # fmt: skip
-    assert {name: len(group) for name, group in variants(cards).items()} == {"dml base=ple": 2, "mmoe": 1}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from tfmtl2r.layers.conditioning import HeadModulation, Modulated
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.features import Encoder, ListEncoder
 from tfmtl2r.layers.items import pack, spread
+from tfmtl2r.layers.mlp import Scorers
 from tfmtl2r.schema import Schema
 
 
@@ -53,28 +55,32 @@ class Architecture(keras.layers.Layer):
             :class:`tfmtl2r.layers.list_attention.ListTransformer`; by default each item is scored alone.
         interaction: ``"cross"`` or ``"dot"`` multiplies features with each other before all else, see
             :class:`tfmtl2r.layers.interactions.Interaction`; needs keras-rs.
+        small_heads: weight of the loss of a second, linear head per task on what the tasks' own parts read, with the
+            same label, in training only: ``loss_t + small_heads loss_t(small)`` makes what is shared easier to use. 0
+            for none; try .1 to 1. Wang et al., Can Small Heads Help?, WWW 2022, first https://arxiv.org/abs/2008.05808
 
     Attributes:
         schema: the features that a score depends on; those that only training looks at are left out.
-        small_heads: weight of the auxiliary scores that :meth:`heads` adds in training, under
-            :func:`small_head_of` each task.
         needs_probabilities: whether ``sigmoid(score)`` must be a task's probability, which takes binary tasks and a
             calibrated loss.
 
     Raises:
-        ValueError: for another encoder or interaction.
+        ValueError: for another encoder or interaction, or small_heads that is not a finite number of 0 or more.
     """
 
-    small_heads: float = 0.0
     needs_probabilities: bool = False
 
     def __init__(
         self,
         encoder: str | dict[str, Any] | None = None,
         interaction: str | dict[str, Any] | None = None,
+        small_heads: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        if not 0.0 <= small_heads < math.inf:
+            raise ValueError(f"small_heads must be a finite number of 0 or more, not {small_heads}")
+        self.small_heads = small_heads
         described = {"name": encoder} if encoder is None or isinstance(encoder, str) else dict(encoder)
         name = described.pop("name", None)
         if name not in (None, "transformer"):
@@ -129,15 +135,35 @@ class Architecture(keras.layers.Layer):
         raise NotImplementedError
 
     def variable_groups(self) -> list[Group]:
-        """Every trainable variable in exactly one group."""
+        """Every trainable variable of the architecture's own in exactly one group; :meth:`groups` adds the others."""
         raise NotImplementedError
 
     def groups(self) -> list[Group]:
-        """All groups: those of the architecture, and the modulation of scores by the preference, if there is one."""
-        if not self.conditioned:
-            return self.variable_groups()
-        modulation = Group(tuple(range(len(self.tasks))), self.modulation.trainable_variables, stacked=True)
-        return [*self.variable_groups(), modulation]
+        """All groups: those of the architecture, of small heads, and of the modulation of scores by the preference."""
+        beside = [self.small] if self.small_heads else []
+        beside += [self.modulation] if self.conditioned else []
+        tasks = tuple(range(len(self.tasks)))
+        return [*self.variable_groups(), *(Group(tasks, layer.trainable_variables, stacked=True) for layer in beside)]
+
+    def make_small_heads(self, width: int) -> None:
+        """Makes the small heads, if there are any, on inputs of that width; subclasses call this last in connecting."""
+        if self.small_heads:
+            self.small = Scorers(len(self.tasks), name="small_heads")
+            self.small.build((len(self.tasks), None, width))
+
+    def with_small_heads(self, scores: dict[str, Any], inputs: Any, valid: Any, training: bool) -> dict[str, Any]:
+        """In training the auxiliary scores as well, under :func:`small_head_of` each task.
+
+        Args:
+            scores: of :meth:`scores_of_items`.
+            inputs: what the small heads read, ``[T, n, width]``, or ``[1, n, width]`` for what no variable leads to.
+            valid: ``bool[B, L]`` or None.
+            training: whether there is anything to add.
+        """
+        if not (training and self.small_heads):
+            return scores
+        small = self.scores_of_items(self.small(inputs), valid)
+        return {**scores, **{small_head_of(task): values for task, values in small.items()}}
 
     def routed_variables(self) -> list[Any]:
         """Variables whose gradients go through :meth:`route`; none by default."""
@@ -202,6 +228,19 @@ class Architecture(keras.layers.Layer):
         if self.list_context:
             return self.encoder.items(features, valid, training=training)
         return self.encoder(self.items(features, valid))
+
+    def last_reads(self, items: Branch, training: bool) -> tuple[Any, Any]:
+        """The encoded items, a branch ``[1, n, F]``, where only the last task's own network reads them.
+
+        Returns:
+            What that network reads, ``[1, n, F]``, and what small heads read, see :meth:`with_small_heads`.
+        """
+        if not self.encoder.trainable_variables:
+            return items.constant(), items.constant()
+        if not (training and self.small_heads):
+            return items.own((len(self.tasks) - 1,)), None
+        copies = items.copies()[:, 0]
+        return copies[-1:], copies
 
     def scores_of_items(self, stacked: Any, valid: Any) -> dict[str, Any]:
         """``[T, n, 1]`` to a dict of ``[B, L]`` (0 at padded places; ``[n]`` for plain rows).

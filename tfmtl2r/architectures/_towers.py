@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
-from tfmtl2r.architectures._base import Architecture, Group, small_head_of
+from tfmtl2r.architectures._base import Architecture, Group
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.schema import Schema
@@ -23,14 +22,6 @@ class TowerArchitecture(Architecture):
         activation: name of a Keras activation, for every hidden layer.
         dropout: rate after each hidden layer.
         layer_norm: normalise each hidden layer before its activation.
-        small_heads: weight of the loss of a second, linear head per task on what its tower reads, with the same label,
-            in training only: ``loss_t + small_heads loss_t(small)`` makes what is shared easier to use. 0 for none; try
-            .1 to 1. Wang et al., Can Small Heads Help?, WWW 2022, first https://arxiv.org/abs/2008.05808
-            Only architectures with one tower per task take it: in others a tower serves several tasks, or a task has
-            several, or its head is linear as it is.
-
-    Raises:
-        ValueError: for small_heads that is not a finite number of 0 or more.
     """
 
     def __init__(
@@ -39,13 +30,9 @@ class TowerArchitecture(Architecture):
         activation: str = "relu",
         dropout: float = 0.0,
         layer_norm: bool = False,
-        small_heads: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not 0.0 <= small_heads < math.inf:
-            raise ValueError(f"small_heads must be a finite number of 0 or more, not {small_heads}")
-        self.small_heads = small_heads
         self.head_units = widths(head_units, "head_units")
         self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
 
@@ -58,9 +45,7 @@ class TowerArchitecture(Architecture):
         shape = (num, None, self.tower_width)
         self.towers.build(shape)
         self.scorers.build(self.towers.compute_output_shape(shape))
-        if self.small_heads:
-            self.small = Scorers(num, name="small_heads")
-            self.small.build(shape)
+        self.make_small_heads(self.tower_width)
 
     def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
         """Makes the encoder and everything below the towers; subclasses call this first."""
@@ -83,20 +68,16 @@ class TowerArchitecture(Architecture):
         raise NotImplementedError
 
     def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
-        """One tower per task; in training the small heads as well."""
+        """One tower per task; small heads read what the towers read."""
         inputs = self.tower_inputs(cut, training)
         scores = self.scores_of_items(self.tower_scores(inputs, training), valid)
-        if not (training and self.small_heads):
-            return scores
-        small = self.scores_of_items(self.small(inputs), valid)
-        return {**scores, **{small_head_of(task): values for task, values in small.items()}}
+        return self.with_small_heads(scores, inputs, valid, training)
 
     def tower_scores(self, inputs: Any, training: bool) -> Any:
         """``[T, n, 1]``: what the towers make of their inputs."""
         return self.scorers(self.towers(inputs, training=training))
 
     def variable_groups(self) -> list[Group]:
-        """Those of the lower network; each slice of towers, scorers and small heads belongs to one task."""
+        """Those of the lower network; each slice of towers and scorers belongs to one task."""
         towers = [*self.towers.trainable_variables, *self.scorers.trainable_variables]
-        towers += self.small.trainable_variables if self.small_heads else []
         return [*self.lower_groups(), Group(tuple(range(len(self.tasks))), towers, stacked=True)]

@@ -88,6 +88,7 @@ class AITM(Architecture):
         self.early.build((num - 1, None, self.encoder.width))
         self.last.build((1, None, self.encoder.width))
         self.scorers.build((num, None, self.units[-1]))
+        self.make_small_heads(self.encoder.width)
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
         """z of all tasks but the last two ``[T-2, n, k]``, of the last but one ``[n, k]``, and the encoded items."""
@@ -99,15 +100,15 @@ class AITM(Architecture):
         return [*([tf.stack(z[:-1])] if z[:-1] else []), z[-1], x]
 
     def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
-        """One scorer per task; the last task's tower and transfer."""
-        *early, before, x = cut
+        """One scorer per task; the last task's tower and transfer; small heads read the encoded items."""
+        *early, before, items = cut
         last = len(self.tasks) - 1
-        read = x.own((last,)) if self.encoder.trainable_variables else x.constant()
-        own = self.last(read, training=training)[0]
+        x, read = self.last_reads(items, training)
+        own = self.last(x, training=training)[0]
         copies = before.copies()
         z_last = self.transfers[-1](copies[last], own, training=training)
         stacked = tf.concat([*(z.own(range(last - 1)) for z in early), copies[last - 1 : last], z_last[None]], 0)
-        return self.scores_of_items(self.scorers(stacked), valid)
+        return self.with_small_heads(self.scores_of_items(self.scorers(stacked), valid), read, valid, training)
 
     def penalty(self, scores: dict[str, Any], valid: Any) -> tuple[Any, Any] | None:
         """The calibrator: a list's mean over items of ``calibrator sum_{t>1} max(y_t - y_{t-1}, 0)``, and its items."""

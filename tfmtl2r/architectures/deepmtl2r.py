@@ -38,6 +38,8 @@ class DeepMTL2R(Architecture):
         positions: ``"none"``, ``"fixed"`` or ``"learned"``: whether an item's place in the given list is known.
         max_positions: places that a learned table knows.
         latent_cross: multiply the item by what the list says of it.
+        small_heads: weight of a linear scorer per task in training only, see :class:`Architecture`: beside one scorer
+            for all it lets the transformer serve each label; beside linear scorers per task it is one more of each.
 
     Raises:
         ValueError: for an unknown kind of heads, or options that the transformer refuses.
@@ -57,13 +59,14 @@ class DeepMTL2R(Architecture):
         positions: str = "none",
         max_positions: int = 240,
         latent_cross: bool = False,
+        small_heads: float = 0.0,
     ):
         transformer = {
             "name": "transformer", "units": units, "num_layers": num_layers, "num_heads": num_heads,
             "feedforward": feedforward, "dropout": dropout, "positions": positions, "max_positions": max_positions,
             "latent_cross": latent_cross,
         }  # fmt: skip
-        super().__init__(encoder=transformer)
+        super().__init__(encoder=transformer, small_heads=small_heads)
         if heads not in HEADS:
             raise ValueError(f"heads must be one of {', '.join(HEADS)}, not {heads!r}")
         self.per_task = heads == "per_task"
@@ -74,16 +77,23 @@ class DeepMTL2R(Architecture):
         num = len(self.tasks) if self.per_task else 1
         self.scorers = Scorers(num, name="scorers")
         self.scorers.build((num, None, self.encoder.width))
+        self.make_small_heads(self.encoder.width)
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
-        """The items as the transformer leaves them, ``[n, D]``; with one scorer for all, its scores, ``[n, 1]``."""
+        """The items as the transformer leaves them, ``[n, D]``.
+
+        With one scorer for all its scores, ``[n, 1]``, and the items behind them where small heads read those.
+        """
         items = self.encode_items(features, valid, training)
-        return [items if self.per_task else self.scorers(items[None])[0]]
+        if self.per_task:
+            return [items]
+        return [self.scorers(items[None])[0], *([items] if training and self.small_heads else [])]
 
     def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
         """A linear scorer per task, or the one score for all."""
         read = cut[0].copies()
-        return self.scores_of_items(self.scorers(read) if self.per_task else read, valid)
+        scores = self.scores_of_items(self.scorers(read) if self.per_task else read, valid)
+        return self.with_small_heads(scores, cut[-1].copies(), valid, training)
 
     def variable_groups(self) -> list[Group]:
         """The transformer belongs to all tasks, and so does the scorer if it is one for all."""

@@ -134,6 +134,7 @@ class DRGrad(Architecture):
         self.shared_gate.build((1, None, width))
         self.towers.build((towers, None, mixed))
         self.scorers.build(self.towers.compute_output_shape((towers, None, mixed)))
+        self.make_small_heads(mixed)
         if self.personal:
             ids = sum(feature.width for feature in schema.categories if feature.name in self.personal)
             self.personal_gate = keras.layers.Dense(
@@ -181,11 +182,12 @@ class DRGrad(Architecture):
         return [experts, x[None], common]
 
     def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
-        """The towers, those of the primary task summed with mu."""
+        """The towers, those of the primary task summed with mu; small heads read ``v_s``."""
         experts, x, common = cut
         read = x.own((self.primary,)) if self.encoder.trainable_variables else x.constant()
         own = mixture(self.own_gate(read), experts.own((self.primary,) * self.num_experts))
-        inputs = tf.concat([own, common.copies()], axis=0)
+        copies = common.copies()
+        inputs = tf.concat([own, copies], axis=0)
         scores = tf.unstack(self.scorers(self.towers(inputs, training=training)), num=len(self.owners))
         mu = self.mu
         inspection.record("mu", mu)
@@ -193,7 +195,7 @@ class DRGrad(Architecture):
             inspection.record("cosines", self.cosines)
             inspection.record("routing", self.mixing)
         scores[1 + self.primary] = mu[0] * scores[0] + mu[1] * scores[1 + self.primary]
-        return self.scores_of_items(tf.stack(scores[1:]), valid)
+        return self.with_small_heads(self.scores_of_items(tf.stack(scores[1:]), valid), copies, valid, training)
 
     def variable_groups(self) -> list[Group]:
         """Encoder, experts, shared and personalised gate belong to all tasks, the own gate to the primary task.

@@ -65,6 +65,7 @@ class ESMM(Architecture):
         super().connect(tasks, schema)
         self.early = self._towers(len(tasks) - 1, "early")
         self.last = self._towers(1, "last")
+        self.make_small_heads(self.encoder.width)
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
         """Logits of all towers but the last, ``[T-1, n]``, and the encoded items ``[1, n, F]`` that the last reads."""
@@ -72,13 +73,14 @@ class ESMM(Architecture):
         return [_logits(self.early, x, training), x]
 
     def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
-        """The logit of each product."""
+        """The logit of each product; small heads read the encoded items."""
         num = len(self.tasks)
-        x = cut[1].own((num - 1,)) if self.encoder.trainable_variables else cut[1].constant()
+        x, read = self.last_reads(cut[1], training)
         last = _logits(self.last, x, training)
         others = tf.zeros([num - 1, 1, tf.shape(last)[1]])
         stages = tf.concat([cut[0].copies(), tf.concat([others, last[None]], 0)], axis=1)
-        return self.scores_of_items(logits_of_products(stages)[..., None], valid)
+        scores = self.scores_of_items(logits_of_products(stages)[..., None], valid)
+        return self.with_small_heads(scores, read, valid, training)
 
     def variable_groups(self) -> list[Group]:
         """The last tower belongs to the last task, everything else to all."""

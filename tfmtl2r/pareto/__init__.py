@@ -30,6 +30,7 @@ _PUBLIC = {
     "plan": "tfmtl2r.pareto.planning",
     "single_tasks": "tfmtl2r.pareto.planning",
     "Sweep": "tfmtl2r.pareto.sweep",
+    "over_seeds": "tfmtl2r.pareto.sweep",
 }
 __all__ = [*_PUBLIC]  # noqa: PLE0604
 __getattr__, __dir__ = _lazy.names(__name__, _PUBLIC)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 import os
@@ -10,7 +11,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ from tfmtl2r.pareto import runs as finished_runs
 from tfmtl2r.pareto.runs import Run, outcome_settings
 from tfmtl2r.pareto.table import write_tables
 from tfmtl2r.pareto.worker import LOG
-from tfmtl2r.report.run_card import PER_LIST
+from tfmtl2r.report.run_card import PER_LIST, RunCard
 
 MANIFEST = "sweep.json"
 LOCK = ".lock"
@@ -187,6 +188,32 @@ class Sweep:
             if done:
                 say(f"{done} of {total} runs were finished before")
             yield ended
+
+
+def over_seeds(
+    folder: str | Path, base: Experiment, variants: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], jobs: int = 0
+) -> dict[str, list[RunCard]]:
+    """Trains variants of an experiment with every seed, as a sweep: what is finished is not run again.
+
+    Args:
+        folder: of the sweep.
+        base: what all have in common; its name and seed are replaced.
+        variants: label -> settings in which the variant differs, such as ``{"architecture": "ple"}``.
+        seeds: of the runs, which are named ``LABEL-SEED``.
+        jobs: processes at a time; as many as there are CPUs if 0.
+
+    Returns:
+        label -> the run cards of its seeds, without those that failed, and without labels of which all did.
+    """
+    planned = {
+        label: [dataclasses.replace(base, **settings, name=f"{label}-{seed}", seed=seed) for seed in seeds]
+        for label, settings in variants.items()
+    }
+    with Sweep(folder, jobs) as sweep:
+        runs = sweep.run([experiment for same in planned.values() for experiment in same])
+    cards = {run.card.name: run.card for run in runs}
+    found = {label: [cards[e.name] for e in same if e.name in cards] for label, same in planned.items()}
+    return {label: same for label, same in found.items() if same}
 
 
 class _Worker:

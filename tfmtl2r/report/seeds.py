@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -106,27 +105,3 @@ def write_csv(runs: Mapping[str, Sequence[RunCard]], metrics: Mapping[str, str],
                 values = [card.results["test"][task][metric]["value"] for task, metric in metrics.items()]
                 writer.writerow([name, card.config["seed"], *values, card.step_ms])
     return path
-
-
-def variants(cards: Iterable[RunCard], keys: Sequence[str] = ("architecture", "method")) -> dict[str, list[RunCard]]:
-    """Groups runs by some of their settings; each group is named by those that are not the same in all.
-
-    Args:
-        cards: of runs.
-        keys: settings of an experiment.
-    """
-    cards = list(cards)
-    described = [{key: json.dumps(card.config[key], sort_keys=True) for key in keys} for card in cards]
-    differing = [key for key in keys if len({row[key] for row in described}) > 1] or list(keys[:1])
-    groups: dict[str, list[RunCard]] = {}
-    for card in cards:
-        name = " ".join(_short(card.config[key]) for key in differing)
-        groups.setdefault(name, []).append(card)
-    return groups
-
-
-def _short(setting: Any) -> str:
-    if not isinstance(setting, Mapping):
-        return str(setting)
-    options = [f"{key}={value}" for key, value in setting.items() if key != "name"]
-    return " ".join([str(setting["name"]), *options])
