@@ -70,15 +70,10 @@ class StackedDense(keras.layers.Layer):
         if each * groups != self.num:
             raise ValueError(f"{self.num} dense layers side by side cannot read {groups} inputs evenly; give one input "
                              "for all, or one for every so many layers")
-        kernel = tf.convert_to_tensor(self.kernel)
-        rows = tf.reshape(inputs, [groups, -1, width])
-        if each == 1:
-            outputs = tf.matmul(rows, kernel)
-        else:  # one wide product per input instead of several that read the same rows
-            kernel = tf.transpose(tf.reshape(kernel, [groups, each, width, self.units]), [0, 2, 1, 3])
-            wide = tf.matmul(rows, tf.reshape(kernel, [groups, width, each * self.units]))
-            outputs = tf.transpose(tf.reshape(wide, [groups, -1, each, self.units]), [0, 2, 1, 3])
-            outputs = tf.reshape(outputs, [self.num, -1, self.units])
+        kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [groups, each, width, self.units])
+        # Broadcast, not one wide product: that one would have kernel and outputs transposed.
+        outputs = tf.matmul(tf.reshape(inputs, [groups, 1, -1, width]), kernel)
+        outputs = tf.reshape(outputs, [self.num, -1, self.units])
         outputs = self.activation(outputs + self.bias)
         return tf.reshape(outputs, tf.concat([[self.num], shape[1:-1], [self.units]], 0))
 

@@ -1,0 +1,58 @@
+"""The recipes that compare towers, with one seed and little training: tables, files, and that nothing is run twice."""
+
+import csv
+
+import pytest
+from test_trade_off_recipes import DATA, run
+
+pytestmark = pytest.mark.slow
+SHORT = ("--seeds", "1", "--epochs", "1")
+
+
+def folder_of(name):
+    if not (DATA / name).is_dir():
+        pytest.skip(f"there is no folder {DATA / name}")
+    return str(DATA / name)
+
+
+def rows(path):
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def test_census_income(tmp_path):
+    arguments = ("--data", folder_of("census_income_kdd"), "--groups", "income_married", "--architectures",
+                 "shared_bottom", "drgrad", "dml-shared_bottom", *SHORT)  # fmt: skip
+    out = run(tmp_path, "census_income.py", *arguments)
+    assert "income_married: test AUC" in out
+    assert "dml-shared_bottom - shared_bottom, income:" in out
+    found = rows(tmp_path / "runs/census-income_married/architectures.csv")
+    assert [row["variant"] for row in found] == ["shared_bottom", "drgrad", "dml-shared_bottom"]
+    assert all(float(row["income auc"]) > 0.9 and float(row["never_married auc"]) > 0.98 for row in found)
+    again = run(tmp_path, "census_income.py", *arguments)
+    assert "3 of 3 runs were finished before" in again or again.count("done") == 0
+
+
+def test_kuairand(tmp_path):
+    out = run(tmp_path, "kuairand.py", "--data", folder_of("kuairand_pure"), "--tasks", "click", "like", "follow",
+              "--architectures", "shared_bottom", "aitm", *SHORT)  # fmt: skip
+    for metric in ("ndcg@5", "grouped_auc", "auc"):
+        assert f"KuaiRand-Pure, test {metric}" in out
+    assert "popularity" in out
+    found = rows(tmp_path / "runs/kuairand-click-like-follow/grouped_auc.csv")
+    assert [row["variant"] for row in found] == ["shared_bottom", "aitm"]
+    assert all(float(row["click grouped_auc"]) > 0.6 for row in found)
+
+
+def test_movielens(tmp_path):
+    out = run(tmp_path, "movielens.py", "--data", folder_of("movielens_latest_small"), "--architectures",
+              "shared_bottom", "ple", *SHORT)  # fmt: skip
+    assert "shared_bottom rating rmse" in out
+    found = rows(tmp_path / "runs/movielens-time/architectures.csv")
+    assert all(0.7 < float(row["rating mse"]) < 1.1 for row in found)
+
+
+def test_synthetic_conflict(tmp_path):
+    out = run(tmp_path, "synthetic_conflict.py", "--rows", "600", "--architectures", "mmoe", "drgrad", "--problems",
+              "conflict", *SHORT)  # fmt: skip
+    assert out.count("synthetic_conflict, cosine") == 5
+    assert (tmp_path / "runs/synthetic-conflict/auc.png").is_file()
