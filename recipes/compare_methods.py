@@ -4,10 +4,11 @@
 
 Synthetic MSLR-shaped lists and MSLR with 2 and 5 tasks, KuaiRand with 3; everything on one data set is trained for the
 same number of epochs. Methods that follow a preference are trained with a small grid of them, which gives their
-hypervolume; "tuned weights" is, for each seed, the weighted sum whose preference was best on validation. Writes
-compare.md, compare.csv, compare.png and report.html into runs/NAME from the run cards there. What is finished is not
-run again; --report trains nothing and writes about what there is. --quick is a small look in a minute. A smaller
-budget: --methods, --seeds, --epochs, --lists, and --one-preference, which trains a grid for tuned weights alone.
+hypervolume above a random order; "tuned weights" is, for each seed, the weighted sum whose preference was best on
+validation. Writes compare.md, compare.csv, compare.png and report.html into runs/NAME from the run cards there. What is
+finished is not run again; --report trains nothing and writes about what there is. --quick is a small look in a minute.
+A smaller budget: --methods, --seeds, --epochs, --lists, and --one-preference, which trains a grid for tuned weights
+alone.
 
 DIR holds mslr/ (MSLR-WEB10K or a slice) and kuairand_pure/; without the latter the bundled excerpt stands in.
 LambdaMART needs pip install 'tfmtl2r[baselines]'.
@@ -30,7 +31,7 @@ from tfmtl2r.data.columns import label_values
 from tfmtl2r.experiment import Experiment, record
 from tfmtl2r.pareto import Sweep, plan, single_tasks
 from tfmtl2r.pareto.runs import load_all, outcome_settings
-from tfmtl2r.pareto.study import BASELINES, TUNED, conclusions, study, sweeps, verdict
+from tfmtl2r.pareto.study import BASELINES, RANDOM, TUNED, conclusions, study, sweeps, verdict
 from tfmtl2r.pareto.table import markdown
 from tfmtl2r.report.evaluation import evaluate
 from tfmtl2r.report.run_card import RunCard
@@ -38,7 +39,10 @@ from tfmtl2r.schema import Category
 from tfmtl2r.task import Task
 
 WEIGHTS = "linear_scalarization"
-LEFT_OUT = ("stl",)  # trains one task of several; single-task training has rows of its own
+LEFT_OUT = {  # they train one task of several as they come
+    "stl": "single-task training has rows of its own",
+    "epsilon_constraint": "it bounds losses by numbers of your own, and without them trains the first task only",
+}
 MIXED_NDCG = {"name": "ndcg", "k": 10, "mixed_only": True}
 TREES = {"num_leaves": 31, "learning_rate": 0.05, "bagging_fraction": 0.8, "bagging_freq": 1, "feature_fraction": 0.8}
 ROUNDS, STOP_AFTER = 300, 30
@@ -134,8 +138,12 @@ def preferences(tasks: int, few: bool = False) -> np.ndarray:
 
 def train(base: Experiment, folder: Path, chosen, seeds, options) -> None:
     """Runs what is missing of one data set. What fails is named, in the report too; the rest goes on."""
-    special = [name for name in chosen if name not in (WEIGHTS, *LEFT_OUT)]
+    special = [name for name in chosen if name != WEIGHTS]
     for name in [*special]:
+        if name in LEFT_OUT:
+            print(f"{name} is left out of {folder.name}: {LEFT_OUT[name]}")
+            special.remove(name)
+            continue
         needed = methods.get(name).epochs_needed(len(base.tasks))
         if needed > base.epochs:
             print(f"{name} is left out of {folder.name}: it takes {needed} epochs to come to every task, and there "
@@ -146,7 +154,36 @@ def train(base: Experiment, folder: Path, chosen, seeds, options) -> None:
                *plan(base, special, grid[:1] if options.one_preference else grid, seeds)]
     with Sweep(folder, options.jobs) as sweep:
         sweep.run([*single_tasks(base, seeds), *planned])
+    random_order(base, folder / BASELINES, seeds)
     lambdamart(base, folder / BASELINES, seeds)
+
+
+def random_order(base: Experiment, folder: Path, seeds) -> None:
+    """What needs no training at all, as run cards: hypervolumes begin there."""
+    dataset = base.dataset()
+    tasks = dataset.select(base.tasks)
+    lists = dataset.lists("test")
+    for seed in seeds:
+        rng = np.random.default_rng(seed)
+        scores = {task.name: rng.random(lists.num_items) for task in tasks}
+        beside(dataset, described(base, f"random-s{seed}", folder, seed, {"name": RANDOM}, "none"), scores)
+
+
+def described(base: Experiment, name: str, folder: Path, seed: int, method, architecture: str) -> dict:
+    """The configuration of a ranker that no sweep trains."""
+    config = dataclasses.replace(base, name=name, directory=str(folder), seed=seed).config()
+    return {**config, "method": method, "architecture": architecture}
+
+
+def beside(dataset, config, scores) -> None:
+    """Writes the run card of a ranker that no sweep trains, from its scores on the test items."""
+    name, folder = config["name"], Path(config["directory"])
+    card = RunCard(name, config)
+    card.data = {split: {"fingerprint": dataset.lists(split).fingerprint()} for split in dataset.splits}
+    (folder / name).mkdir(parents=True, exist_ok=True)
+    tasks = dataset.select([Task(**task) if isinstance(task, dict) else task for task in config["tasks"]])
+    record(card, "test", evaluate(scores, dataset.lists("test"), tasks), folder / name)
+    card.save(folder / name)
 
 
 def lambdamart(base: Experiment, folder: Path, seeds) -> None:
@@ -162,18 +199,13 @@ def lambdamart(base: Experiment, folder: Path, seeds) -> None:
     tasks = dataset.select(base.tasks)
     for seed in seeds:
         name = f"lambdamart-s{seed}"
-        config = {**dataclasses.replace(base, name=name, directory=str(folder), seed=seed).config(), "method": method,
-                  "architecture": "trees"}  # fmt: skip
+        config = described(base, name, folder, seed, method, "trees")
         if name in finished and outcome_settings(finished[name].config) == outcome_settings(config):
             continue
         schema = dataset.schema(tasks)
         inputs = {split: matrix(dataset.lists(split), schema) for split in dataset.splits}
         scores = {task.name: trees(lightgbm, dataset, task, inputs, schema, seed) for task in tasks}
-        card = RunCard(name, config)
-        card.data = {split: {"fingerprint": dataset.lists(split).fingerprint()} for split in dataset.splits}
-        (folder / name).mkdir(parents=True, exist_ok=True)
-        record(card, "test", evaluate(scores, dataset.lists("test"), tasks), folder / name)
-        card.save(folder / name)
+        beside(dataset, config, scores)
         print(f"done    {name}")
 
 
@@ -215,13 +247,16 @@ def columns(schema) -> list[tuple[str, bool]]:
 
 def write(folder: Path) -> None:
     """Markdown, CSV, picture and HTML from run cards."""
-    studies = [study(sweep) for sweep in sweeps(folder)]
+    studies = [found for sweep in sweeps(folder) if (found := study(sweep)).rankers]
+    if not studies:
+        raise SystemExit(f"no run in {folder} has learnt all of its tasks yet: there is nothing to compare")
     text = ["# What balancing methods buy", "",
             "Test metrics, mean ± standard deviation over seeds; + and - significantly better or worse than "
             f"{TUNED}. delta-m is the mean relative loss against single-task training (below 0 is better); hypervolume "
-            "that of a method's front over the preference grid, which takes one training for each; seconds are of one "
-            "training step beside other runs on the same machine, of one for each task where every task has a model of "
-            "its own; trainings are per seed, for the metrics of the row.", "", "![delta-m](compare.png)", "",
+            "that of a method's front over the preference grid above a random order, which takes one training for each "
+            "preference; seconds are of one training step beside other runs on the same machine, of one for each task "
+            "where every task has a model of its own; trainings are per seed, for the metrics of the row.", "",
+            "![delta-m](compare.png)", "",
             *(f"- {found.name}: {line}" for found in studies for line in in_short(found))]
     rows = []
     for found in studies:

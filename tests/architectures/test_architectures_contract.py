@@ -134,6 +134,19 @@ def test_padding_never_influences_real_items(features, name):
         assert np.isfinite(scores).all()
 
 
+def test_padding_never_influences_a_gradient(features, rng, name):
+    """Whatever stands at padded places, labels included, no variable is trained by it."""
+    architecture, padding = connected(name, **smooth(name)), ~VALID.numpy()
+    labels = {task: rng.normal(size=(3, LENGTH)).astype(np.float32) for task in TASKS}
+    dirty = {**features, "x": tf.constant(np.where(padding[..., None], 1e3, features["x"]), tf.float32),
+             "brand": tf.constant(np.where(padding, 3, features["brand"]), tf.int32)}  # fmt: skip
+    given = (features, {task: tf.constant(y) for task, y in labels.items()})
+    changed = (dirty, {task: tf.constant(np.where(padding, 7.0, y), tf.float32) for task, y in labels.items()})
+    clean, other = (gradients(architecture, x, y, methods.get("mgda"), "features") for x, y in (given, changed))
+    for variable in architecture.trainable_variables:
+        np.testing.assert_array_equal(other[id(variable)], clean[id(variable)], err_msg=variable.path)
+
+
 def test_permuted_items_get_permuted_scores(features, rng, name):
     architecture = connected(name)
     full = tf.ones([3, LENGTH], tf.bool)
@@ -181,6 +194,9 @@ def test_dropout_acts_in_training_only(features, name):
         pytest.skip("has no dropout")
     rates = {key: 0.5 for key in ("dropout", "gate_dropout") if key in options}
     architecture = connected(name, **rates, **({"penalty": 0.0} if "penalty" in options else {}))
+    for weight in architecture.weights:
+        if "log_alpha" in weight.path:
+            weight.assign(tf.fill(weight.shape, 50.0))  # hard-concrete gates that are surely open: no noise but dropout
     train = architecture(features, valid=VALID, training=True)
     evaluate = architecture(features, valid=VALID)
     assert any((train[task] != evaluate[task]).numpy().any() for task in TASKS)
@@ -219,6 +235,23 @@ def test_bfloat16_scores_are_close(features, name):
         np.testing.assert_allclose(scores, exact(features, valid=VALID)[task], atol=0.05)
 
 
+def test_bfloat16_trains_in_the_same_direction(features, rng, name):
+    """The gradient of all variables, through a Gram method at the cut."""
+    labels = {task: tf.constant(rng.normal(size=(3, LENGTH)), tf.float32) for task in TASKS}
+    exact = connected(name, **smooth(name))
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    rounded = connected(name, **smooth(name))
+    for target, source in zip(rounded.weights, exact.weights, strict=True):
+        target.assign(source)
+    ours, theirs = (
+        np.concatenate([found[id(v)].ravel() for v in architecture.trainable_variables])
+        for architecture in (rounded, exact)
+        for found in [gradients(architecture, features, labels, methods.get("mgda"), "features")]
+    )
+    assert np.isfinite(ours).all()
+    assert ours @ theirs > 0.995 * np.linalg.norm(ours) * np.linalg.norm(theirs)
+
+
 def test_bfloat16_does_not_tie_items(rng, name):
     """A list of 200: hidden values may be rounded, scores are not, or a tenth of the items or more would tie."""
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
@@ -244,14 +277,19 @@ for path in sorted(folder.glob("*.keras")):
 """
 
 
-def test_save_and_load_in_a_new_process(features, tmp_path):
-    """One process for all: the variables of one file must not depend on what was loaded before it."""
+def test_save_and_load_in_a_new_process(features, rng, tmp_path):
+    """Every weight is moved from where it starts, so that one which the file forgets is missed.
+
+    One process for all: the variables of one file must not depend on what was loaded before it.
+    """
     x = {**{key: value.numpy() for key, value in features.items()}, "list_size": VALID.numpy().sum(1).astype(np.int32)}
     np.savez(tmp_path / "x.npz", **x)
     models = {}
     for name in NAMES:
         models[name] = MultiTaskRanker({"name": name, **small(name)}, TASKS, SCHEMA)
         models[name].compile("sgd")
+        for weight in models[name].architecture.weights:
+            weight.assign(np.array(weight) + rng.normal(size=weight.shape, scale=0.3))
         models[name].save(tmp_path / f"{name}.keras")
     environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
     subprocess.run([sys.executable, "-c", RELOAD, str(tmp_path)], check=True, env=environment)

@@ -53,7 +53,7 @@ def test_as_keras_attention_with_the_same_weights(x):
 def test_padding_is_never_seen(x, positions):
     layer = transformer(positions=positions)
     before = layer(x, VALID)[VALID]
-    for junk in (0.0, 1e6, -3.0):
+    for junk in (0.0, 1e6, -3.0, float("nan")):
         other = tf.where(VALID[:, :, None], x, junk)
         np.testing.assert_allclose(layer(other, VALID)[VALID], before, rtol=1e-6, atol=1e-6)
     short = layer(x[1:, :2], VALID[1:, :2])

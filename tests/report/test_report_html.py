@@ -1,5 +1,6 @@
 """The HTML report: self-contained, true to the run cards, deaf to markup, and it works in a browser."""
 
+import dataclasses
 import html.parser
 import json
 import re
@@ -14,7 +15,7 @@ from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto import planning
 from tfmtl2r.pareto.runs import load_all
 from tfmtl2r.pareto.significance import Comparison, delta_m
-from tfmtl2r.pareto.study import EQUAL, SINGLE, TUNED, conclusions, study, tuned, verdict
+from tfmtl2r.pareto.study import EQUAL, SINGLE, TUNED, conclusions, merged, resolution, study, tuned, verdict
 from tfmtl2r.report.html import Cell, Column, Front, Point, Section, Table, page, write_html
 from tfmtl2r.report.run_card import PER_LIST, RunCard
 
@@ -145,7 +146,7 @@ def test_a_study_has_a_section_for_each_sweep_and_baselines_join(sweep, tmp_path
     assert [name in parser.text for name in ("first", "second", "baselines")] == [True, True, False]
     assert len(parser.tables) == 6
     assert parser.tables[0][1][0] == "LambdaMART"  # by far the best
-    assert "LambdaMART against tuned weights: better on task_1, task_2, worse on no task." in text
+    assert "LambdaMART against tuned weights: significantly better on task_1, task_2, worse on no task." in text
     assert text.count("<polyline") == 3 + (8 + 8 + 2)  # lines of three methods; a line per run where there are 3 tasks
 
 
@@ -236,18 +237,40 @@ def test_the_words_follow_from_the_comparisons(sweep):
     rows = [comparison("a", "t", "+"), comparison("a", "u", ""), comparison("b", "t", "+"), comparison("b", "u", "-"),
             comparison("c", "t", "-"), comparison("d", "t", ""), comparison("trees", "t", "-")]
     said = verdict(rows, TUNED, ["a", "b", "c", "d"])
-    assert said[0].startswith("1 of 4 special methods beat tuned weights: a. ")
+    assert said[0].startswith("1 of 4 special methods are significantly better than tuned weights: a. ")
     assert "No clear difference from tuned weights: d." in said[0]
     assert "Worse on a task and better on none than tuned weights: c." in said[0]
     assert "Better on one task and worse on another than tuned weights: b." in said[0]
-    assert said[1] == "Trees against tuned weights: better on no task, worse on t."
-    assert verdict(rows[2:], TUNED, ["b", "c", "d"])[0].startswith("No special method beats tuned weights. ")
+    assert said[1] == "Trees against tuned weights: significantly better on no task, worse on t."
+    none = verdict(rows[2:], TUNED, ["b", "c", "d"])[0]
+    assert none.startswith("No special method is significantly better than tuned weights. ")
     found = study(sweep)
     told = " ".join(conclusions(found))
-    assert "No special method beats tuned weights." in told
+    assert "No special method is significantly better than tuned weights." in told
     assert "Worse on a task and better on none than equal weights: epo." in told
     assert "they rest on 40 test lists" in told
     assert "means nothing" not in told
+
+
+def test_what_so_few_lists_can_show_is_said():
+    rows = [dataclasses.replace(comparison("a", "t", ""), low=-0.02, high=0.06),
+            dataclasses.replace(comparison("b", "t", ""), low=0.01, high=0.03),
+            dataclasses.replace(comparison("c", "t", "+"), low=0.05, high=0.15)]  # fmt: skip
+    width, hints = resolution(rows, TUNED)
+    assert "within ± 0.040 on t ndcg@10" in width
+    assert "among 3 comparisons" in width
+    assert hints.endswith("(differences from tuned weights): b t +0.100 [+0.010, +0.030].")
+    assert resolution([dataclasses.replace(rows[0], low=float("nan"))], TUNED) == []
+
+
+def test_rankers_that_are_the_same_rule_are_one_row(sweep):
+    ranker = next(r for r in study(sweep).rankers if r.special)
+    twin = dataclasses.replace(ranker, name="twin", volume=None)
+    other = dataclasses.replace(ranker, name="other", runs=ranker.runs[:1])
+    plain = dataclasses.replace(ranker, name="plain", special=False)
+    found = merged([twin, ranker, other, plain])
+    assert [r.name for r in found] == [f"twin = {ranker.name}", "other", "plain"]
+    assert found[0].volume == ranker.volume
 
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)

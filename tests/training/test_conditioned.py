@@ -6,6 +6,7 @@ import pytest
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.batch import Batch
 from tfmtl2r.layers.items import spread
 from tfmtl2r.layers.mlp import MLP
 from tfmtl2r.training.preference import drawn, usable
@@ -30,7 +31,7 @@ def batch(rng):
 
 
 def test_drawn_preferences_are_dirichlet():
-    draws = np.array([drawn(3, 1.0, (1, step)) for step in range(600)])
+    draws = np.array([drawn(Batch({}, {}, {}, None), 3, 1.0, (1, step)) for step in range(600)])
     np.testing.assert_allclose(draws.sum(1), 1, atol=1e-6)
     assert draws.min() > 0
     np.testing.assert_allclose(draws.mean(0), 1 / 3, atol=0.04)
@@ -137,9 +138,14 @@ class OneOutput(Architecture):
     def variable_groups(self):
         return [Group((0, 1), [*self.encoder.trainable_variables, *self.net.trainable_variables])]
 
-def test_the_whole_front_from_one_training():
+
+@pytest.mark.parametrize("method", [
+    "linear_scalarization",
+    *(pytest.param(m, marks=pytest.mark.slow) for m in ("cosmos", "soft_weighted_chebyshev")),
+])  # fmt: skip
+def test_the_whole_front_from_one_training(method):
     """Losses y^2 and (1 - y)^2 weighed by r: the front is y = r_b, of hypervolume 5/6 towards (1, 1)."""
-    model = ranker(OneOutput())
+    model = ranker(OneOutput(), method=method)
     x = {"x": np.zeros((8, 1, 3), np.float32), "list_size": np.ones(8, np.int32)}
     y = {"a": np.zeros((8, 1), np.float32), "b": np.ones((8, 1), np.float32)}
     model.fit(tf.data.Dataset.from_tensors((x, y)).repeat(1000), epochs=1, verbose=0)
@@ -158,6 +164,16 @@ def volume_of(outputs):
         volume += (1 - y**2) * max(0.0, before - (1 - y) ** 2)
         before = min(before, (1 - y) ** 2)
     return volume
+
+
+def test_a_training_batch_has_no_preference_of_its_own(batch):
+    """The ranker would read that one, and be trained for another."""
+    x, y = batch
+    given = {**x, "preference": np.tile([[0.9, 0.1]], (4, 1)).astype(np.float32)}
+    model = ranker()
+    with pytest.raises(ValueError, match="a training batch has 'preference'"):
+        model.fit(tf.data.Dataset.from_tensors((given, y)), epochs=1, verbose=0)
+    model.evaluate(tf.data.Dataset.from_tensors((given, y)), verbose=0)
 
 
 def test_errors():

@@ -38,7 +38,8 @@ def assert_same(one, two):
     pytest.param("linear_scalarization", 1.0, marks=pytest.mark.slow),  # draws a preference
 ])  # fmt: skip
 def test_it_trains_as_a_new_one_and_traces_nothing(problem, method, conditioned):
-    weights = {} if method == "famo" else {"preference": [0.5, 0.3, 0.2]}
+    # Normalised twice, it would round twice.
+    weights = {} if method == "famo" else {"preference": [0.87, 0.04, 0.74]}
     old = ranker(problem, 0, method, conditioned=conditioned)
     first = fit(old, problem)
     step = old.train_function
@@ -66,12 +67,10 @@ def test_what_a_compiled_step_holds_on_to_must_be_the_same(problem):
 def test_the_seed_may_change_between_steps(problem):
     """As a variable: the compiled step draws anew."""
     model, same = ranker(problem, 3), ranker(problem, 3)
-    model.set_seed(4)
+    model.method_state.seed.assign(4)
     data = problem.batches()
     drawn, other = (float(m.train_on_batch(*next(iter(data)), return_dict=True)["loss"]) for m in (model, same))
     assert drawn != other
-    model.set_seed(3)
-    assert model.get_compile_config()["seed"] == 3
 
 
 @pytest.mark.slow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
@@ -38,6 +38,22 @@ class Group:
         return len(self.tasks) > 1 and not self.stacked
 
 
+def refuse_idle(name: str, parts: Mapping[str, bool], **options: tuple[Any, Any]) -> None:
+    """Refuses options of parts that are switched off: they would do nothing.
+
+    Args:
+        name: of the architecture.
+        parts: whether each part is on.
+        options: name -> value and default of an option that any of the parts reads.
+
+    Raises:
+        ValueError: naming the first one that differs from its default while no part is on.
+    """
+    for option, (value, default) in options.items():
+        if value != default and not any(parts.values()):
+            raise ValueError(f"{name}: {option}={value!r} would do nothing, since {' and '.join(parts)} is off")
+
+
 def small_head_of(task: str) -> str:
     """Where a training step finds a task's auxiliary scores; no task can have this name."""
     return f"{task}/small_head"
@@ -56,8 +72,9 @@ class Architecture(keras.layers.Layer):
         interaction: ``"cross"`` or ``"dot"`` multiplies features with each other before all else, see
             :class:`tfmtl2r.layers.interactions.Interaction`; needs keras-rs.
         small_heads: weight of the loss of a second, linear head per task on what the tasks' own parts read, with the
-            same label, in training only: ``loss_t + small_heads loss_t(small)`` makes what is shared easier to use. 0
-            for none; try .1 to 1. Wang et al., Can Small Heads Help?, WWW 2022, first https://arxiv.org/abs/2008.05808
+            same label, in training only: the gradient of ``loss_t + small_heads loss_t(small)`` makes what is shared
+            easier to use; balancing methods and logs see ``loss_t``. 0 for none; try .1 to 1. Wang et al., Can Small
+            Heads Help?, WWW 2022, first https://arxiv.org/abs/2008.05808
 
     Attributes:
         schema: the features that a score depends on; those that only training looks at are left out.
@@ -145,8 +162,20 @@ class Architecture(keras.layers.Layer):
         tasks = tuple(range(len(self.tasks)))
         return [*self.variable_groups(), *(Group(tasks, layer.trainable_variables, stacked=True) for layer in beside)]
 
-    def make_small_heads(self, width: int) -> None:
-        """Makes the small heads, if there are any, on inputs of that width; subclasses call this last in connecting."""
+    def make_small_heads(self, width: int, trains: bool = True) -> None:
+        """Makes the small heads, if there are any, on inputs of that width; subclasses call this last in connecting.
+
+        Args:
+            width: of what they read.
+            trains: whether that depends on any variable.
+
+        Raises:
+            ValueError: for small heads that would train nothing but themselves.
+        """
+        if self.small_heads and not trains:
+            raise ValueError(f"small_heads={self.small_heads}: in {type(self).__name__} they read the encoded "
+                             "features, and there is nothing to train in those: all are numbers. Give it a category "
+                             "feature, encoder='transformer', or small_heads=0")
         if self.small_heads:
             self.small = Scorers(len(self.tasks), name="small_heads")
             self.small.build((len(self.tasks), None, width))
@@ -156,7 +185,7 @@ class Architecture(keras.layers.Layer):
 
         Args:
             scores: of :meth:`scores_of_items`.
-            inputs: what the small heads read, ``[T, n, width]``, or ``[1, n, width]`` for what no variable leads to.
+            inputs: what the small heads read, ``[T, n, width]``.
             valid: ``bool[B, L]`` or None.
             training: whether there is anything to add.
         """
@@ -177,7 +206,8 @@ class Architecture(keras.layers.Layer):
         """Changes gradients after the method and before the optimizer.
 
         Args:
-            gradients: of the losses' weighted sum for :meth:`routed_variables`, in that order, summed over replicas.
+            gradients: for :meth:`routed_variables`, in that order, summed over replicas: of the losses' weighted sum
+                for methods that weigh losses, each task's plain one for methods that balance gradients.
             state: tensors named as in :meth:`routing_state`.
 
         Returns:
@@ -236,7 +266,7 @@ class Architecture(keras.layers.Layer):
             What that network reads, ``[1, n, F]``, and what small heads read, see :meth:`with_small_heads`.
         """
         if not self.encoder.trainable_variables:
-            return items.constant(), items.constant()
+            return items.constant(), None
         if not (training and self.small_heads):
             return items.own((len(self.tasks) - 1,)), None
         copies = items.copies()[:, 0]

@@ -45,11 +45,15 @@ class TowerArchitecture(Architecture):
         shape = (num, None, self.tower_width)
         self.towers.build(shape)
         self.scorers.build(self.towers.compute_output_shape(shape))
+        self.connect_beside()
         self.make_small_heads(self.tower_width)
 
     def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
         """Makes the encoder and everything below the towers; subclasses call this first."""
         super().connect(tasks, schema)
+
+    def connect_beside(self) -> None:
+        """Makes what stands beside the towers, once they are there; nothing by default."""
 
     @property
     def tower_width(self) -> int:

@@ -88,7 +88,7 @@ class AITM(Architecture):
         self.early.build((num - 1, None, self.encoder.width))
         self.last.build((1, None, self.encoder.width))
         self.scorers.build((num, None, self.units[-1]))
-        self.make_small_heads(self.encoder.width)
+        self.make_small_heads(self.encoder.width, trains=bool(self.encoder.trainable_variables))
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
         """z of all tasks but the last two ``[T-2, n, k]``, of the last but one ``[n, k]``, and the encoded items."""

@@ -38,6 +38,7 @@ class DeepMTL2R(Architecture):
         positions: ``"none"``, ``"fixed"`` or ``"learned"``: whether an item's place in the given list is known.
         max_positions: places that a learned table knows.
         latent_cross: multiply the item by what the list says of it.
+        interaction: multiplies features with each other before all else, see :class:`Architecture`.
         small_heads: weight of a linear scorer per task in training only, see :class:`Architecture`: beside one scorer
             for all it lets the transformer serve each label; beside linear scorers per task it is one more of each.
 
@@ -59,6 +60,7 @@ class DeepMTL2R(Architecture):
         positions: str = "none",
         max_positions: int = 240,
         latent_cross: bool = False,
+        interaction: str | dict[str, Any] | None = None,
         small_heads: float = 0.0,
     ):
         transformer = {
@@ -66,7 +68,7 @@ class DeepMTL2R(Architecture):
             "feedforward": feedforward, "dropout": dropout, "positions": positions, "max_positions": max_positions,
             "latent_cross": latent_cross,
         }  # fmt: skip
-        super().__init__(encoder=transformer, small_heads=small_heads)
+        super().__init__(encoder=transformer, interaction=interaction, small_heads=small_heads)
         if heads not in HEADS:
             raise ValueError(f"heads must be one of {', '.join(HEADS)}, not {heads!r}")
         self.per_task = heads == "per_task"

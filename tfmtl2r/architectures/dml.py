@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.architectures._base import Group
+from tfmtl2r.architectures._base import Group, refuse_idle
 from tfmtl2r.architectures._towers import TowerArchitecture
 from tfmtl2r.layers import inspection, randomness
 from tfmtl2r.layers.ctfm import CrossTaskFeatureMining
@@ -50,7 +50,9 @@ class DML(TowerArchitecture):
         layer_norm: normalise each hidden layer of the towers before its activation.
 
     Raises:
-        ValueError: for a base without towers, or with other widths of towers than those given here.
+        ValueError: for a base without one tower per task and nothing beside it (``esmm``, ``aitm``, ``drgrad``,
+            ``deepmtl2r``, ``sluice``, ``watch_next``; the paper has none of them as a base), with other widths of
+            towers than those given here, or for an option of a part that is switched off.
 
     Differs from the paper: no L2 penalty on embeddings (its 1e-6); an optimizer's ``weight_decay`` is near it.
     """
@@ -92,6 +94,9 @@ class DML(TowerArchitecture):
             raise ValueError("the towers are dml's own, and small heads stand beside them: give small_heads to dml")
         if self.transformer is not None or self.interaction is not None:
             raise ValueError("dml reads what its base encodes: give the encoder to the base, and the interaction")
+        refuse_idle("dml", {"ctfm": ctfm}, stop_gradient=(stop_gradient, True))
+        refuse_idle("dml", {"gkd": gkd}, gate_layers=(gate_layers, 1), gkd_residual=(gkd_residual, False))
+        refuse_idle("dml", {"ctfm": ctfm, "gkd": gkd}, mutual_dropout=(mutual_dropout, 0.0))
         self.ctfm: Any = None
         self.gkd: Any = None
         self.uses_ctfm = ctfm
@@ -101,14 +106,13 @@ class DML(TowerArchitecture):
         self.gkd_residual = gkd_residual
         self.mutual_dropout = mutual_dropout
 
-    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
-        """Makes the base's lower network, CTFM, the towers and GKD."""
-        super().connect(tasks, schema)
+    def connect_beside(self) -> None:
+        """Makes GKD."""
         if self.uses_gkd:
             self.gkd = GlobalKnowledgeDistillation(
                 self.gate_layers, self.mutual_dropout, self.gkd_residual, dtype=self.dtype_policy, name="gkd"
             )
-            self.gkd.build(self.towers.compute_output_shape((len(tasks), None, self.tower_width)))
+            self.gkd.build(self.towers.compute_output_shape((len(self.tasks), None, self.tower_width)))
 
     def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
         """Makes the base's lower network and CTFM; the base gets no towers."""

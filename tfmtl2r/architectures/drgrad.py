@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.architectures._base import Architecture, Group, refuse_idle
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, mixture
@@ -35,8 +35,9 @@ class DRGrad(Architecture):
     ``lam(a, b) = min(|a| / |b|, 1) ^ gamma``, T1' is updated with
     ``g' + (1 - min(xi_1, 0)) lam(g', g'') g'' + sum_k 1[xi_k >= 0] lam(g', g_k) g_k`` and T1'' with
     ``(1 + max(-xi_1 xi_k, 0)) g''``, where ``xi_1 = cos(g', g'')``, ``xi_k = cos(g', g_k)`` and in the latter k is the
-    auxiliary with the largest ``|xi_k|``. All other variables keep their gradients. It sees gradients of the losses'
-    weighted sum, whatever the balancing method.
+    auxiliary with the largest ``|xi_k|``. All other variables keep their gradients. It sees what
+    the towers' gradients are in a step: those of the losses' weighted sum for methods that weigh losses, each task's
+    plain one for methods that balance gradients.
 
     *Updater*. ``(mu', mu'') = softmax(sigma / temperature)`` where sigma adds up the norms of the two towers' updates;
     only ``sigma' - sigma''`` matters, and is kept with the model's weights. As the sums grow mu tends to (0, 1) or
@@ -102,6 +103,10 @@ class DRGrad(Architecture):
                 raise ValueError(f"drgrad: {option} must be above 0, not {number}")
         if not 0.0 < updater_decay <= 1.0:
             raise ValueError(f"drgrad: updater_decay must lie in (0, 1], not {updater_decay}")
+        refuse_idle("drgrad", {"router": router}, reading=(reading, "matched"), gamma=(gamma, 1.0))
+        refuse_idle("drgrad", {"updater": updater}, updater_temperature=(updater_temperature, 1.0),
+                    updater_decay=(updater_decay, 1.0))
+        refuse_idle("drgrad", {"router": router, "updater": updater}, scope=(scope, "first_kernel"))
         self.num_experts = num_experts
         self.head_units = widths(head_units, "head_units")
         self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout}

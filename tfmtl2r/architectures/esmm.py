@@ -65,7 +65,7 @@ class ESMM(Architecture):
         super().connect(tasks, schema)
         self.early = self._towers(len(tasks) - 1, "early")
         self.last = self._towers(1, "last")
-        self.make_small_heads(self.encoder.width)
+        self.make_small_heads(self.encoder.width, trains=bool(self.encoder.trainable_variables))
 
     def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
         """Logits of all towers but the last, ``[T-1, n]``, and the encoded items ``[1, n, F]`` that the last reads."""

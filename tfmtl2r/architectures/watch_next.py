@@ -86,13 +86,16 @@ class WatchNext(MultiGateArchitecture):
         for task in self.biased_tasks:
             if task not in tasks:
                 raise ValueError(f"watch_next: the biased task {task!r} is none of {', '.join(tasks)}")
-        super().connect(tasks, rest)
         self.position_schema = position
         self.biased = tuple(i for i, task in enumerate(tasks) if task in (self.biased_tasks or tasks))
+        super().connect(tasks, rest)
+
+    def connect_beside(self) -> None:
+        """Makes the shallow towers."""
         num, dtype = len(self.biased), self.dtype_policy
         names = [self.tasks[i] for i in self.biased]
         with keras.name_scope("position"):  # else a table would have the path of the main encoder's
-            self.position_encoders = TaskEncoders(names, position, dtype=dtype, name="position_encoders")
+            self.position_encoders = TaskEncoders(names, self.position_schema, dtype=dtype, name="position_encoders")
         # One more input says that the position is missing.
         shape = (num, None, self.position_encoders.width + 1)
         self.shallow = MLP(self.position_units, self.hidden["activation"], stacked=num, dtype=dtype, name="shallow")

@@ -28,6 +28,7 @@ class Train:
         learning_rate: of Adam.
         epochs: at most so many.
         patience: epochs without a better validation blend before stopping; 0 trains all epochs.
+        validate_every: epochs from one look at the validation split to the next (0: at the end only); needs patience 0.
         batch_size: lists (or rows) per step.
         list_limit: cut longer training lists to so many items; 0 keeps all.
         truncate: "first" or "random", which items are kept.
@@ -52,6 +53,7 @@ class Train:
     learning_rate: float = 1e-3
     epochs: int = 8
     patience: int = 2
+    validate_every: int = 1
     batch_size: int = 64
     list_limit: int = 0
     truncate: str = "first"

@@ -62,7 +62,8 @@ class ListAttention(keras.layers.Layer):
             training: whether weights are dropped.
         """
         width, length = x.shape[-1], tf.shape(x)[1]
-        heads = tf.reshape(self.inputs(x), [-1, length, 3, self.num_heads, width // self.num_heads])
+        known = tf.where(valid[:, :, None], x, tf.zeros([], x.dtype))  # a weight of 0 hides any number, but not NaN
+        heads = tf.reshape(self.inputs(known), [-1, length, 3, self.num_heads, width // self.num_heads])
         query, key, value = tf.unstack(tf.transpose(heads, [2, 0, 3, 1, 4]))  # each [B, H, L, D / H]
         scale = tf.cast((width // self.num_heads) ** -0.5, query.dtype)
         logits = tf.cast(tf.matmul(query * scale, key, transpose_b=True), tf.float32)

@@ -25,7 +25,8 @@ from tfmtl2r.pareto.summary import summarise
 
 BASELINES = "baselines"
 """Subfolder of a sweep for run cards of rankers that no sweep trains, such as boosted trees."""
-EQUAL, TUNED, SINGLE = "equal weights", "tuned weights", "single-task"
+EQUAL, TUNED, SINGLE, RANDOM = "equal weights", "tuned weights", "single-task", "random order"
+"""Names of rows. A random order among the baselines is where hypervolumes begin."""
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
@@ -70,7 +71,8 @@ class Study:
         rankers: rows of the comparison, best first.
         comparisons: baseline (``"tuned weights"``, ``"equal weights"``) -> all others against it.
         transfer: all rankers of several tasks against single-task training.
-        summary: fronts, see :func:`tfmtl2r.pareto.summary.summarise`; None if no run learns all tasks.
+        summary: fronts, see :func:`tfmtl2r.pareto.summary.summarise`; None if no run learns all tasks. Hypervolumes
+            are those above a random order, where the baselines hold one.
         unfinished: names of planned runs without a result.
     """
 
@@ -106,11 +108,14 @@ def study(folder: Path) -> Study:
     planned = json.loads(manifest.read_text(encoding="utf-8"))["runs"] if manifest.is_file() else []
     unfinished = sorted({job["name"] for job in planned} - {run.card.name for run in runs})
     tasks = {task for run in runs for task in run.tasks}
-    summary = summarise(runs) if any(len(run.tasks) > 1 and set(run.tasks) == tasks for run in runs) else None
-    if summary is None:
+    if not any(len(run.tasks) > 1 and set(run.tasks) == tasks for run in runs):
         return Study(folder.name, runs, [], {}, [], None, unfinished)
-    found = _rankers(summary, runs, beside)
-    joint = {ranker.name: ranker for ranker in found if len(ranker.runs[0].tasks) > 1}
+    chance = [run for run in beside if _baseline(run) == RANDOM]
+    order = list(dict.fromkeys(task for run in runs for task in run.tasks))
+    reference = objectives(chance, "test", order).values.mean(axis=0) if chance else ()
+    summary = summarise(runs, reference=reference)
+    found = merged(_rankers(summary, runs, beside))
+    joint = {ranker.name: ranker for ranker in found if len(ranker.runs[0].tasks) > 1 and ranker.name != RANDOM}
     groups = {name: ranker.runs for name, ranker in joint.items()}
     alone = {name: ranker.alone for name, ranker in joint.items() if ranker.alone}
     transfer = negative_transfer({name: groups[name] for name in alone}, alone) if alone else []
@@ -138,6 +143,22 @@ def tuned(candidates: Sequence[Any]) -> list[Any]:
     return [candidates[row] for _, row in sorted(best.items())]
 
 
+def merged(rankers: Sequence[Ranker]) -> list[Ranker]:
+    """Rankers with the same test results in every seed as one row, ``a = b``: one finding, not two.
+
+    With two tasks, say, several methods are the same rule.
+    """
+    found: dict[Any, Ranker] = {}
+    for ranker in rankers:
+        values = [(run.seed, task, metric, score["value"]) for run in ranker.runs
+                  for task, row in run.card.results["test"].items() for metric, score in row.items()]
+        key = (ranker.special, tuple(sorted(values)) if ranker.special else ranker.name)
+        first = found.get(key)
+        found[key] = ranker if first is None else dataclasses.replace(
+            first, name=f"{first.name} = {ranker.name}", volume=first.volume or ranker.volume)
+    return list(found.values())
+
+
 def verdict(comparisons: Sequence[Any], baseline: str, special: Sequence[str]) -> list[str]:
     """In words, which special methods beat a baseline: significantly better on a task and worse on none.
 
@@ -153,17 +174,42 @@ def verdict(comparisons: Sequence[Any], baseline: str, special: Sequence[str]) -
         if name in special:
             kinds["mixed" if better and worse else "beats" if better else "worse" if worse else "same"].append(name)
         else:
-            lines.append(f"{name[0].upper()}{name[1:]} against {baseline}: better on {', '.join(better) or 'no task'}, "
-                         f"worse on {', '.join(worse) or 'no task'}.")
+            lines.append(f"{name[0].upper()}{name[1:]} against {baseline}: significantly better on "
+                         f"{', '.join(better) or 'no task'}, worse on {', '.join(worse) or 'no task'}.")
     total = sum(map(len, kinds.values()))
     if total:
-        head = f"{len(kinds['beats'])} of {total} special methods beat" if kinds["beats"] else "No special method beats"
-        found = [f"{head} {baseline}{': ' if kinds['beats'] else ''}{', '.join(kinds['beats'])}."]
+        head = (f"{len(kinds['beats'])} of {total} special methods are significantly better than {baseline}: "
+                if kinds["beats"] else f"No special method is significantly better than {baseline}")
+        found = [f"{head}{', '.join(kinds['beats'])}."]
         for kind, words in (("same", "No clear difference from"), ("worse", "Worse on a task and better on none than"),
                             ("mixed", "Better on one task and worse on another than")):
             if kinds[kind]:
                 found.append(f"{words} {baseline}: {', '.join(kinds[kind])}.")
         lines.insert(0, " ".join(found))
+    return lines
+
+
+def resolution(comparisons: Sequence[Any], baseline: str) -> list[str]:
+    """How large a difference the data can show, and what stands out without passing the correction for many tests.
+
+    Args:
+        comparisons: all rankers against a baseline.
+        baseline: its name.
+    """
+    widths: dict[str, list[float]] = {}
+    hints = []
+    for c in comparisons:
+        if np.isfinite([c.low, c.high]).all():
+            widths.setdefault(f"{c.task} {c.metric}", []).append((c.high - c.low) / 2)
+            if not c.mark and (c.low > 0 or c.high < 0):
+                hints.append(f"{c.ours} {c.task} {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}]")
+    said = ", ".join(f"{np.median(values):.3f} on {name}" for name, values in widths.items())
+    lines = [f"No difference was shown does not mean that there is none: single differences from {baseline} are known "
+             f"to within ± {said} (half of the 95 % interval, in the median), and significance among "
+             f"{len(comparisons)} comparisons asks for more."] if widths else []
+    if hints:
+        lines.append(f"Outside of 0 by their own interval, yet not significant among so many (differences from "
+                     f"{baseline}): {'; '.join(hints)}.")
     return lines
 
 
@@ -178,7 +224,9 @@ def conclusions(found: Study) -> list[str]:
                      "preference, one training.")
     special = [ranker.name for ranker in found.rankers if ranker.special]
     for baseline, comparisons in found.comparisons.items():
-        lines += verdict([c for c in comparisons if baseline == TUNED or c.ours in special], baseline, special)
+        chosen = [c for c in comparisons if baseline == TUNED or c.ours in special]
+        lines += verdict(chosen, baseline, special)
+        lines += resolution(chosen, baseline) if baseline == TUNED else []
     if found.transfer:
         lost = {name: [c.task for c in found.transfer if c.ours == name and c.mark == "-"]
                 for name in dict.fromkeys(c.ours for c in found.transfer)}
@@ -223,10 +271,16 @@ def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[R
         if is_plain and several:
             shown = TUNED + architecture
             found[shown] = _ranker(shown, tuned(group.runs), alone, trainings=len(preferences))
-    for name in dict.fromkeys(run.method.split()[0] for run in beside):
-        these = [run for run in beside if run.method.split()[0] == name]
-        found[name] = _ranker(name, these, alone, trainings=len(these[0].tasks))
+    for name in dict.fromkeys(map(_baseline, beside)):
+        these = [run for run in beside if _baseline(run) == name]
+        found[name] = _ranker(name, these, alone, trainings=0 if name == RANDOM else len(these[0].tasks))
     return sorted(found.values(), key=lambda ranker: ranker.change or (0.0, 0.0))
+
+
+def _baseline(run: Any) -> str:
+    """The name of a ranker that no sweep trains, without its options."""
+    method = run.card.config["method"]
+    return method if isinstance(method, str) else method["name"]
 
 
 def _ranker(

@@ -203,16 +203,6 @@ class MultiTaskRanker(keras.Model):
         if self.features is not None:
             self.method_state.preference.assign(self._preference)
 
-    def set_seed(self, seed: int) -> None:
-        """Changes the seed of a compiled ranker, between steps and without a new trace.
-
-        Args:
-            seed: of everything random in a training step.
-        """
-        self.seed = seed
-        if self.features is not None:
-            self.method_state.seed.assign(seed)
-
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; returns the running losses and metrics."""
         batch = unpack(data)
@@ -222,7 +212,7 @@ class MultiTaskRanker(keras.Model):
         seed = randomness.step_seed(self.method_state.seed, iterations)
         preference = self.method_state.preference.value
         if self.conditioned is not None:
-            preference = drawn(len(self.tasks), self.conditioned,
+            preference = drawn(batch, len(self.tasks), self.conditioned,
                                randomness.step_seed(self.method_state.seed + 1, iterations))
         signals = Signals(
             losses=None, preference=preference, present=None,

@@ -40,7 +40,8 @@ class TaskLosses:
     Args:
         tasks: the tasks, in order.
         lists: whether batches hold lists (plain rows otherwise).
-        small_heads: weight of the same loss on a task's auxiliary scores, where a forward pass gives them.
+        small_heads: weight of the same loss on a task's auxiliary scores, where a forward pass gives them; its gradient
+            is added to the task's, its value is not.
         probabilities: whether the architecture takes ``sigmoid(score)`` of every task for a probability.
 
     Raises:
@@ -95,7 +96,9 @@ class TaskLosses:
             group_values, group_weights = self._group(group, batch, scores, valid)
             small = {self.tasks[i].name: scores.get(small_head_of(self.tasks[i].name)) for i in group}
             if self.small_heads and None not in small.values():
-                group_values += self.small_heads * self._group(group, batch, small, valid)[0]
+                beside = self.small_heads * self._group(group, batch, small, valid)[0]
+                # In the gradient, not in the number: bounds and logarithms are about the task's own loss.
+                group_values += beside - tf.stop_gradient(beside)
             for row, index in enumerate(group):
                 values[index] = group_values[row]
                 weights[index] = group_weights[row] * self._list_weight(batch, self.tasks[index])

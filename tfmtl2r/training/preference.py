@@ -66,14 +66,21 @@ def normalised(preference: Any, tasks: Sequence[Task]) -> np.ndarray:
     return values / math.fsum(values)
 
 
-def drawn(num_tasks: int, concentration: float, seed: Any) -> Any:
-    """A preference from a symmetric Dirichlet distribution, ``float32[T]``, sum 1; no entry is 0.
+def drawn(batch: Batch, num_tasks: int, concentration: float, seed: Any) -> Any:
+    """The preference of a training step, from a symmetric Dirichlet distribution, ``float32[T]``, sum 1; no entry is 0.
 
     Args:
+        batch: of the step.
         num_tasks: T.
         concentration: 1 is uniform on the simplex; smaller ones favour its corners.
         seed: ``int32[2]``, stateless.
+
+    Raises:
+        ValueError: when the batch has a preference of its own, which the ranker would read, but not be trained for.
     """
+    if PREFERENCE in batch.features:
+        raise ValueError(f"a training batch has {PREFERENCE!r}, but a conditioned ranker draws the preference that it "
+                         "reads and is trained for; leave it out of training data")
     gamma = tf.random.stateless_gamma([num_tasks], seed, concentration)
     # A tiny concentration may draw zeros only.
     share = tf.math.divide_no_nan(gamma, tf.reduce_sum(gamma)) + LEAST

@@ -44,8 +44,9 @@ def start_as(ranker: MultiTaskRanker, other: MultiTaskRanker) -> bool:
     mine, theirs = ([*each.weights, *each.optimizer.variables] for each in (ranker, other))
     for variable, value in zip(mine, theirs, strict=True):
         variable.assign(value)
-    ranker.set_seed(other.seed)
-    ranker.set_preference(other.get_compile_config()["preference"])
+    ranker.seed = other.seed
+    ranker.method_state.seed.assign(other.seed)
+    ranker._preference = other._preference  # its variable is among the weights; normalised once more it might differ
     return True
 
 
