@@ -17,12 +17,12 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 
 from tfmtl2r import MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.report.tables import show
 from tfmtl2r.schema import Dense
 
 LISTS, ITEMS, FEATURES = 8, 60, 136
@@ -179,7 +179,7 @@ def main() -> None:
         low, middle, high = np.percentile(times[:, 1] / times[:, 0], [25, 50, 75])
         table.add_row(name, f"{size:,}", *(f"{t:.1f}" for t in np.median(times, axis=0)), f"{middle:.2f}x",
                       f"{low:.2f}-{high:.2f}", f"{traced:.1f}", f"{plain_traced:.1f}")
-    Console().print(table)
+    show(table)
 
 
 if __name__ == "__main__":

@@ -22,8 +22,9 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+
+from tfmtl2r.report import tables
 
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "mslr" / "train.txt.gz"
 CHILD = """
@@ -111,7 +112,7 @@ def show(
     for name, seconds in times.items():
         ratio = statistics.median(a / b for a, b in zip(reference, seconds, strict=True))
         table.add_row(name, f"{min(seconds):.3f}", f"{megabytes / min(seconds):.0f}", f"{ratio:.1f}")
-    Console().print(table)
+    tables.show(table)
     for name, peak in memory.items():
         print(f"peak memory, {name}: {peak:.0f} MB")
 

@@ -12,12 +12,12 @@ import sys
 from collections.abc import Sequence
 
 import tyro
-from rich.console import Console
 from rich.table import Table
 
 from tfmtl2r import methods
 from tfmtl2r.commands import bench
 from tfmtl2r.report.benchmark import Overhead, read_csv
+from tfmtl2r.report.tables import show
 
 LIMITS = {"parameters": 2.8, "features": 1.3}  # of the plain step, at 5 tasks, for methods on the Gram matrix
 SOLVER_LIMIT = 0.1  # of the exact step, at 20 tasks
@@ -70,7 +70,7 @@ def show_comparison(rows: Sequence[Overhead]) -> None:
     for row in shown:
         theirs = DEEPMTL2R[row.method]
         table.add_row(row.method, row.gradients, f"{row.ratio:.2f}", f"{theirs:.1f}", f"{theirs / row.ratio:.1f}")
-    Console().print(table)
+    show(table)
 
 
 if __name__ == "__main__":

@@ -18,8 +18,9 @@ import sys
 import time
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+
+from tfmtl2r.report.tables import show
 
 CASES = ("LazyAdam", "Adagrad", "Keras Adam")
 KERAS_ROWS = 1_000_000
@@ -51,7 +52,7 @@ def main() -> None:
             answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
             result = json.loads(answer.strip().splitlines()[-1])
             table.add_row(f"{rows:,}", case, *(f"{result[key]:.1f}" for key in ("ms", "held", "above")))
-    Console().print(table)
+    show(table)
 
 
 def measured(case: str, rows: int, options: argparse.Namespace) -> dict[str, float]:

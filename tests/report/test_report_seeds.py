@@ -1,4 +1,4 @@
-"""Tables over seeds: means, paired differences, grouping, CSV."""
+"""Tables over seeds: means, paired differences, CSV, and how wide they are printed."""
 
 import csv
 import io
@@ -9,6 +9,7 @@ from rich.console import Console
 
 from tfmtl2r.report.run_card import RunCard
 from tfmtl2r.report.seeds import by_seed, paired, seeds_table, write_csv
+from tfmtl2r.report.tables import show
 
 
 def card(architecture, seed, value, step_ms=2.0):
@@ -52,3 +53,10 @@ def test_csv(tmp_path):
     assert rows[0] == ["variant", "seed", "click auc", "step_ms"]
     assert rows[3] == ["ple", "1", "0.83", "2.0"]
     assert len(rows) == 6
+
+
+def test_tables_are_not_wrapped_in_a_pipe(capsys):
+    show(seeds_table(RUNS, dict.fromkeys(["click"], "auc"), "AUC" * 60, baseline="mmoe"))
+    out = capsys.readouterr().out
+    assert "0.7500 ± 0.0500" in out
+    assert "AUC" * 60 in out

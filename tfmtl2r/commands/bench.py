@@ -8,8 +8,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import tyro
-from rich.console import Console
 from rich.table import Table
+
+from tfmtl2r.report.tables import show
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +65,7 @@ def show_overheads(rows: Sequence[Any]) -> None:
         solver = (f"{row.solver_ms:.2f}", f"{row.solver_share:.1%}") if row.solver_ms == row.solver_ms else ("", "")
         table.add_row(row.method, row.gradients, f"{row.median_ms:.1f}", f"{row.ratio:.2f}",
                       f"{row.ratio_q1:.2f}-{row.ratio_q3:.2f}", *solver)
-    Console().print(table)
+    show(table)
 
 
 BENCHES: dict[str, tuple[type, Callable[[Any], Any]]] = {"methods": (Methods, methods)}

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 
 
@@ -47,5 +48,9 @@ def results_table(
 
 
 def show(table: Any) -> None:
-    """Prints to the terminal."""
-    Console().print(table)
+    """Prints to the terminal; into a file or a pipe as wide as it is, since nothing is known of a width there."""
+    console = Console()
+    if not console.is_terminal:
+        wide = console.options.update(width=10_000, max_width=10_000)
+        console = Console(width=max(console.width, Measurement.get(console, wide, table).maximum))
+    console.print(table)
