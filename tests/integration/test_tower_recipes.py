@@ -1,4 +1,4 @@
-"""The recipes that compare towers, with one seed and little training: tables, files, and that nothing is run twice."""
+"""Recipes on public data, with one seed and little training: tables, files, and that nothing is run twice."""
 
 import csv
 
@@ -57,3 +57,12 @@ def test_synthetic_conflict(tmp_path):
               "conflict", *SHORT)  # fmt: skip
     assert out.count("synthetic_conflict, cosine") == 5
     assert (tmp_path / "runs/synthetic-conflict/auc.png").is_file()
+
+
+def test_deepmtl2r(tmp_path):
+    out = run(tmp_path, "deepmtl2r_mslr.py", "--data", folder_of("mslr"), "--methods", "linear_scalarization", "mgda",
+              "--layers", "1", "--list-limit", "30", "--preferences", "3", "--heads", "shared", *SHORT)  # fmt: skip
+    assert "relevance" in out
+    assert "1.00 x linear_scalarization" in out
+    assert "linear_scalarization: test hypervolume" in out
+    assert len([*(tmp_path / "runs/deepmtl2r-2-shared").glob("*/run.json")]) == 3 + 1
