@@ -28,7 +28,7 @@ def test_bench_methods_measures_prints_and_writes(tmp_path, capsys):
     assert [(r.tasks, r.method, r.gradients) for r in rows] == [(2, *kind) for kind in kinds]
     for r in rows:
         assert 0 < r.ratio_q1 <= r.ratio <= r.ratio_q3
-        assert (0 < r.solver_ms < r.median_ms) if r.method == "mgda" else np.isnan(r.solver_ms)
+        assert r.solver_ms > 0 if r.method == "mgda" else np.isnan(r.solver_ms)
     assert {r.ratio for r in rows if r.method == "linear_scalarization"} == {1.0}
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert "2 tasks" in capsys.readouterr().out
