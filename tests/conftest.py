@@ -1,5 +1,7 @@
 """Shared fixtures. Two logical CPUs are set up before anything initialises TensorFlow, for tests with two replicas."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,24 @@ def _same_start():
     keras.utils.set_random_seed(1)
     yield
     keras.mixed_precision.set_global_policy("float32")
+
+
+@pytest.fixture(scope="session")
+def mirrored():
+    """Makes a strategy of two replicas.
+
+    Strategies of one process number their collective operations alike and clash, so each gets numbers of its own, as in
+    TensorFlow's tests.
+    """
+    numbers = itertools.count(100_000, 100_000)
+
+    def make():
+        class Mirrored(tf.distribute.MirroredStrategy):
+            _collective_key_base = next(numbers)
+
+        return Mirrored(["CPU:0", "CPU:1"])
+
+    return make
 
 
 @pytest.fixture

@@ -294,14 +294,11 @@ def test_session_loader_gives_what_the_ranker_gives(data, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", ["parameters", "features"])
-def test_two_replicas_make_the_same_updates(data, mode):
+def test_two_replicas_make_the_same_updates(data, mode, mirrored):
     """Attention's weights are shared through tensors per item, so that Gram matrices of replicas add up."""
 
-    class Mirrored(tf.distribute.MirroredStrategy):
-        _collective_key_base = {"parameters": 300_000, "features": 400_000}[mode]
-
     trained = []
-    for strategy in (tf.distribute.get_strategy(), Mirrored(["CPU:0", "CPU:1"])):
+    for strategy in (tf.distribute.get_strategy(), mirrored()):
         model = ranker(strategy, method="mgda", gradients=mode)
         model.fit(tf.data.Dataset.from_tensor_slices(data).batch(3), epochs=3, verbose=0)
         trained.append(model.architecture.get_weights())

@@ -285,14 +285,11 @@ def test_session_loader_gives_what_the_ranker_gives(data, tmp_path):
 
 
 @pytest.mark.slow
-def test_two_replicas_route_alike(data):
+def test_two_replicas_route_alike(data, mirrored):
     """Routing is not linear: the replicas' gradients are added up before it. The last batch is 3 lists, 2 + 1."""
 
-    class Mirrored(tf.distribute.MirroredStrategy):
-        _collective_key_base = 500_000
-
     trained = []
-    for strategy in (tf.distribute.get_strategy(), Mirrored(["CPU:0", "CPU:1"])):
+    for strategy in (tf.distribute.get_strategy(), mirrored()):
         model = ranker(strategy, options={"scope": "tower"})
         model.fit(tf.data.Dataset.from_tensor_slices(data).batch(3), epochs=3, verbose=0)
         assert abs(np.array(model.architecture.lead)) > 1e-3

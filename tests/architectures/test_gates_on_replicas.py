@@ -17,11 +17,8 @@ ARCHITECTURES = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["snr", "mssm", "dml"])
-def test_two_replicas_make_the_same_updates(rng, name):
+def test_two_replicas_make_the_same_updates(rng, name, mirrored):
     """Four lists a step; the gates' draws decide every update."""
-
-    class Mirrored(tf.distribute.MirroredStrategy):
-        _collective_key_base = 700_000 + 100_000 * list(ARCHITECTURES).index(name)
 
     x = {
         "x": rng.normal(size=(8, 3, 3)).astype(np.float32), "age": rng.normal(size=8).astype(np.float32),
@@ -30,7 +27,7 @@ def test_two_replicas_make_the_same_updates(rng, name):
     y = {task: rng.integers(0, 2, (8, 3)).astype(np.float32) for task in TASKS}
     tasks = [Task(task, kind="binary", loss="bce", metrics=()) for task in TASKS]
     trained = []
-    for strategy in (tf.distribute.get_strategy(), Mirrored(["CPU:0", "CPU:1"])):
+    for strategy in (tf.distribute.get_strategy(), mirrored()):
         keras.utils.set_random_seed(7)
         with strategy.scope():
             model = MultiTaskRanker(ARCHITECTURES[name], tasks, SCHEMA)

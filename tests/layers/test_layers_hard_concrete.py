@@ -40,13 +40,10 @@ def test_one_draw_per_step():
     assert (draws[0] != draws[2]).any()
 
 
-def test_replicas_draw_the_same_gates():
+def test_replicas_draw_the_same_gates(mirrored):
     """What all items share, items on other replicas share, too; what belongs to an item is drawn apart."""
 
-    class Mirrored(tf.distribute.MirroredStrategy):
-        _collective_key_base = 600_000
-
-    strategy = Mirrored(["CPU:0", "CPU:1"])
+    strategy = mirrored()
     with strategy.scope():
         gates = HardConcrete((2, 3))
 

@@ -17,15 +17,9 @@ STATEFUL = [name for name in NAMES if methods.get(name).initial_state(3, 4)]
 TASKS = ("one", "two", "three")
 
 
-class Mirrored(tf.distribute.MirroredStrategy):
-    """Strategies of one process number their collectives alike and clash; TensorFlow's own tests shift them so."""
-
-    _collective_key_base = 200_000
-
-
 @pytest.fixture(scope="module")
-def two_replicas():
-    return Mirrored(["CPU:0", "CPU:1"])
+def two_replicas(mirrored):
+    return mirrored()
 
 
 def batches(size=8):

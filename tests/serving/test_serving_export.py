@@ -200,8 +200,8 @@ def test_after_reloading_a_keras_file(tmp_path):
 
 
 @pytest.mark.slow
-def test_trained_on_two_replicas(tmp_path):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_trained_on_two_replicas(mirrored, tmp_path):
+    strategy = mirrored()
     with strategy.scope():
         ranker = make_ranker(SMALL_SCHEMA, TASKS[:1])
     before = ranker.get_weights()
@@ -261,8 +261,8 @@ def test_the_terminal_stays_clean(exported, tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_inside_the_scope_of_a_strategy(tmp_path):
-    strategy = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+def test_inside_the_scope_of_a_strategy(mirrored, tmp_path):
+    strategy = mirrored()
     with strategy.scope():
         ranker = make_ranker(Schema([Dense("price")]))
         folder = tfmtl2r.export(ranker, tmp_path)

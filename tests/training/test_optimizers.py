@@ -121,15 +121,9 @@ def test_clipping_is_that_of_the_dense_gradient(rng, kind, option):
         np.testing.assert_allclose(clipped, dense, rtol=1e-5, atol=1e-7)
 
 
-class Mirrored(tf.distribute.MirroredStrategy):
-    """Strategies of one process number their collectives alike and clash; TensorFlow's own tests shift them so."""
-
-    _collective_key_base = 800_000
-
-
 @pytest.fixture(scope="module")
-def two_replicas():
-    return Mirrored(["CPU:0", "CPU:1"])
+def two_replicas(mirrored):
+    return mirrored()
 
 
 @pytest.mark.parametrize("option", CLIPPING, ids=str)

@@ -1,6 +1,5 @@
 """One replica and two replicas are the same training: updates, losses, metrics, embedding tables, method state."""
 
-import functools
 
 import numpy as np
 import pytest
@@ -28,20 +27,9 @@ def runs():
     return params
 
 
-class Mirrored(tf.distribute.MirroredStrategy):
-    """Strategies of one process number their collectives alike and clash; TensorFlow's own tests shift them so."""
-
-    _collective_key_base = 100_000
-
-
-@functools.cache
-def two_replicas():
-    """One strategy for all tests of this file, for the same reason."""
-    return Mirrored(["CPU:0", "CPU:1"])
-
-
-def strategies():
-    return tf.distribute.get_strategy(), two_replicas()
+@pytest.fixture(scope="module")
+def strategies(mirrored):
+    return tf.distribute.get_strategy(), mirrored()
 
 
 @pytest.fixture
@@ -75,10 +63,10 @@ def assert_same(one, two):
 
 
 @pytest.mark.parametrize(("method", "mode"), runs())
-def test_every_method_makes_the_same_updates(gaps, method, mode):
+def test_every_method_makes_the_same_updates(gaps, strategies, method, mode):
     """29 lists in batches of 8: the last batch is 5, three lists on one replica and two on the other."""
     trained, logs = [], []
-    for strategy in strategies():
+    for strategy in strategies:
         model = ranker(gaps, strategy, method, mode, train_metrics=False)
         start = weights_of(model)
         logs.append(model.fit(gaps.batches(), epochs=2, verbose=0).history)
@@ -92,10 +80,10 @@ def test_every_method_makes_the_same_updates(gaps, method, mode):
 
 
 @pytest.mark.slow
-def test_metrics_and_a_replica_without_lists(gaps):
+def test_metrics_and_a_replica_without_lists(gaps, strategies):
     """Batches of 7: the last batch is a single list, and the second replica has nothing to do."""
     logs = []
-    for strategy in strategies():
+    for strategy in strategies:
         model = ranker(gaps, strategy)
         history = model.fit(gaps.batches(7), epochs=2, verbose=0, validation_data=gaps.batches(7)).history
         evaluated = model.evaluate(gaps.batches(7), verbose=0, return_dict=True)
@@ -106,10 +94,10 @@ def test_metrics_and_a_replica_without_lists(gaps):
 
 
 @pytest.mark.slow
-def test_a_loop_of_ones_own(gaps):
+def test_a_loop_of_ones_own(gaps, strategies):
     """Without ``fit``: ``strategy.run(model.train_step)`` on a distributed data set, watched by telemetry."""
     results = []
-    for strategy in strategies():
+    for strategy in strategies:
         model = ranker(gaps, strategy, "mgda", train_metrics=False)
         with strategy.scope():
             telemetry = model.watch_gradients(every=1)
