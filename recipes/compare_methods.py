@@ -330,7 +330,7 @@ def picture(studies) -> Figure:
     FigureCanvasAgg(figure)
     for i, found in enumerate(studies):
         axes = figure.add_subplot(1, len(studies), i + 1)
-        known = [ranker for ranker in found.rankers if ranker.change]
+        known = [ranker for ranker in found.rankers if ranker.change and ranker.name != RANDOM]
         for place, ranker in enumerate(known):
             axes.errorbar(ranker.change[0], place, xerr=ranker.change[1], fmt="o", markersize=4, linewidth=1,
                           color="C0" if ranker.special else "C3")
