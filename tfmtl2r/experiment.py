@@ -16,6 +16,7 @@ from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches, cut_report, datasets
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.losses._base import default_name
+from tfmtl2r.preferences import above_zero, usual_grid
 from tfmtl2r.report import hparams
 from tfmtl2r.report.evaluation import Score, evaluate, per_list_arrays
 from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard, checked_name, peak_memory_mb
@@ -173,6 +174,8 @@ class Experiment:
         self.folder.mkdir(parents=True, exist_ok=True)
         model.save(self.folder / "model.keras")
         record(card, "test", score(model, dataset.lists("test"), self.batch_size), self.folder)
+        if self.conditioned:
+            card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, self.batch_size)
         card.save(self.folder)
         if self.telemetry_every:
             hparams.write(self.folder / "logs", card.config, card.results["test"])
@@ -268,6 +271,19 @@ def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], fold
     path = folder / PER_LIST
     before = dict(np.load(path)) if path.is_file() else {}
     np.savez_compressed(path, **{**before, **arrays})
+
+
+def _curve(model: MultiTaskRanker, splits: Mapping[str, Lists], batch_size: int) -> list[dict[str, Any]]:
+    """What a conditioned ranker reaches along the preference, for its card."""
+    points = []
+    grid = usual_grid(len(model.tasks))
+    for preference in above_zero(grid) if model.method.positive_preference else grid:
+        point: dict[str, Any] = {"preference": preference.tolist()}
+        for split, lists in splits.items():
+            point[split] = {task: {metric: found.value for metric, found in row.items()}
+                            for task, row in score(model, lists, batch_size, preference).items()}
+        points.append(point)
+    return points
 
 
 class _StepClock(keras.callbacks.Callback):

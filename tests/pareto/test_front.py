@@ -7,7 +7,7 @@ import pytest
 
 from tfmtl2r import pareto
 from tfmtl2r.pareto.front import Reference, costs, signs
-from tfmtl2r.pareto.preferences import das_dennis
+from tfmtl2r.preferences import das_dennis
 
 
 def dominated(points, row):

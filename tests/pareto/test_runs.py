@@ -8,10 +8,10 @@ import pytest
 from tfmtl2r import pareto
 from tfmtl2r.pareto import plots
 from tfmtl2r.pareto.planning import end_losses
-from tfmtl2r.pareto.preferences import above_zero
 from tfmtl2r.pareto.runs import Run, objectives
 from tfmtl2r.pareto.summary import summarise
 from tfmtl2r.pareto.table import rows
+from tfmtl2r.preferences import above_zero
 from tfmtl2r.report.run_card import RunCard
 
 

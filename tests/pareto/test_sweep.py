@@ -15,10 +15,10 @@ import pytest
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto import planning as plans
 from tfmtl2r.pareto import sweep as sweeps
-from tfmtl2r.pareto.preferences import das_dennis
 from tfmtl2r.pareto.runs import load
 from tfmtl2r.pareto.sweep import Sweep
 from tfmtl2r.pareto.worker import LOG
+from tfmtl2r.preferences import das_dennis
 from tfmtl2r.report.hparams import flatten
 from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard
 from tfmtl2r.task import Task

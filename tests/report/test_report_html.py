@@ -128,7 +128,7 @@ def test_a_sweep_is_self_contained_and_its_numbers_are_those_of_the_run_cards(sw
     assert (by_name[TUNED][6], by_name[SINGLE][6], by_name["mgda"][6]) == ("3", "2", "1")
     assert (by_name[EQUAL][5], by_name[SINGLE][5]) == ("0.0025", "0.005")
     assert (by_name["mgda"][4], by_name["epo"][4]) == ("", by_name["epo"][4])
-    assert {row[0]: row[2] for row in indicators}["epo"] == by_name["epo"][4]
+    assert {row[0]: row[3] for row in indicators}["epo"] == by_name["epo"][4]
     assert [float(row[3]) for row in rankers] == sorted(float(row[3]) for row in rankers)
 
 

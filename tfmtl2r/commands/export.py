@@ -20,6 +20,7 @@ class Export:
         run: name of the run.
         to: folder of the export; saved_models/RUN if not given.
         blend: weight of each task in the blended score, as click=1 long_view=0.5; the run's preference if not given.
+        preference: of a conditioned run, importance of each task where a request brings none; the run's if not given.
         rule: how tasks are blended: weighted_sum, product_of_powers or rank_fusion.
         rows: split of the run's data whose first lists become warm-up requests; none for requests made from the
             schema alone.
@@ -29,6 +30,7 @@ class Export:
     run: Annotated[str, tyro.conf.Positional]
     to: str = ""
     blend: tuple[str, ...] = ()
+    preference: tuple[float, ...] = ()
     rule: str = "weighted_sum"
     rows: str = "test"
     directory: str = "runs"
@@ -46,6 +48,11 @@ def main(arguments: Sequence[str]) -> int:
     folder = Path(options.directory) / options.run
     card = RunCard.load(folder)  # says so if this is no run
     ranker: Any = load(folder / "model.keras")
+    if options.preference:
+        if ranker.conditioned is None:
+            raise ValueError(f"{options.run} reads no preference, so an export has none to begin with: leave out "
+                             "--preference, or train with --conditioned")
+        ranker.set_preference(options.preference)
     blend = Blend(_weights(options.blend), options.rule)
     try:
         version = export(ranker, options.to or f"saved_models/{options.run}", blend=blend,

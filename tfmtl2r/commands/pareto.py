@@ -109,9 +109,9 @@ def show_curve(options: Pareto) -> None:
     from tfmtl2r.pareto import plots
     from tfmtl2r.pareto.conditioned import curve
     from tfmtl2r.pareto.front import Reference, ideal_point, indicators, reference_point
-    from tfmtl2r.pareto.preferences import grid
     from tfmtl2r.pareto.runs import load as load_run
     from tfmtl2r.pareto.summary import pick
+    from tfmtl2r.preferences import grid, usual_grid
     from tfmtl2r.report.tables import show
     from tfmtl2r.serving.load import load
 
@@ -123,7 +123,7 @@ def show_curve(options: Pareto) -> None:
     if model.conditioned is None:
         raise ValueError(f"{options.sweep} is one ordinary run, a single point: name a sweep, or a run trained with "
                          "--conditioned")
-    asked = grid(options.preferences or ("lattice:10" if len(run.tasks) == 2 else "spread:11"), len(run.tasks))
+    asked = grid(options.preferences, len(run.tasks)) if options.preferences else usual_grid(len(run.tasks))
     lists = datasets.get(run.card.config["data"]).lists(options.on)
     one = curve(model, lists, asked, tasks=options.tasks)
     row = (pick(one, options.pick or "nearest", options.preference) if options.pick or options.preference else None)
@@ -150,8 +150,9 @@ def export_pick(options: Export) -> int:
     run = points.runs[row]
     values = ", ".join(f"{label} {value:.4f}" for label, value in zip(points.labels, points.values[row], strict=True))
     print(f"{options.pick}: {run.card.name}: {values}")
+    asked = ["--preference", *map(str, run.asked)] if run.asked else []
     return export.main([run.folder.name, "--directory", str(folder),
-                        "--to", options.to or f"saved_models/{options.sweep}"])
+                        "--to", options.to or f"saved_models/{options.sweep}", *asked])
 
 
 def front_table(found: Any, chosen: int | None = None) -> Any:
@@ -164,7 +165,7 @@ def front_table(found: Any, chosen: int | None = None) -> Any:
     on = non_dominated(points.values, points.maximise)
     order = sorted((row for row in range(len(on)) if on[row] or row == chosen),
                    key=lambda row: tuple(costs(points.values, points.maximise)[row]))
-    table = Table(title=f"Pareto front: {int(on.sum())} of {len(on)} runs", title_justify="left")
+    table = Table(title=f"Pareto front: {int(on.sum())} of {len(on)} points", title_justify="left")
     for column in ("", "method", "preference", "seed"):
         table.add_column(column, overflow="fold", no_wrap=column == "preference")
     for label in points.labels:
@@ -198,13 +199,13 @@ def indicator_table(found: Any) -> Any:
     from rich.table import Table
 
     table = Table(title="indicators per method, mean ± standard deviation over seeds", title_justify="left")
-    columns = ("", "runs", "on its\nfront", "hyper-\nvolume", "share of\nbox", "R2", "angle\nto ray", "max\np·loss")
+    columns = ("", "points", "on its\nfront", "hyper-\nvolume", "share of\nbox", "R2", "angle\nto ray", "max\np·loss")
     for column in columns:
         table.add_column(column, justify="right" if column else "left", overflow="fold")
     for name, row in sorted(found.rows.items(), key=lambda item: -item[1]["hypervolume"]):
         spreads = {key: f" ± {row[f'{key}_std']:.1g}" if row["seeds"] > 1 else ""
                    for key in ("hypervolume", "share", "r2")}
-        table.add_row(name, str(row["runs"]), str(row["together"]["non_dominated"]),
+        table.add_row(name, str(row["points"]), str(row["together"]["non_dominated"]),
                       *(f"{row[key]:.3g}{spread}" for key, spread in spreads.items()),
                       *("" if row[key] is None else f"{row[key]:.4f}"
                         for key in ("preference_error", "max_weighted_loss")))
@@ -218,7 +219,7 @@ def _depends_on(reference: Any, ideal: Sequence[float]) -> str:
 
 def _rays(points: Any) -> list[tuple[float, ...]]:
     """The preferences that have a ray."""
-    from tfmtl2r.pareto.preferences import has_ray
+    from tfmtl2r.preferences import has_ray
 
     return sorted({run.preference for run in points.runs if has_ray(run.preference)})
 

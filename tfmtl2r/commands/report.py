@@ -81,7 +81,8 @@ def _rankers_table(found: Study) -> Any:
         Column("hypervolume", "max", 5, "of its front over preferences, mean over seeds"),
         Column("seconds\na step", "min", 4, "median; of one step for each task where every task has its own model; "
                "runs beside it on the same machine slow it down"),
-        Column("trainings", hint="per seed; a hypervolume takes one for every preference"), Column("seeds"),
+        Column("trainings", hint="per seed; a hypervolume takes one for every preference, or "
+               "one in all of a ranker that reads the preference"), Column("seeds"),
     ]
     rows = []
     for ranker in found.rankers:
@@ -118,7 +119,7 @@ def _front(summary: Any) -> Any:
         for name, group in summary.groups.items():
             fronts = [group.values[group.seeds == seed] for seed in sorted({*group.seeds.tolist()})]
             corners[name] = bands(fronts, (50,), points.maximise)[0]
-    title = (f"Front: {int(on.sum())} of {len(on)} runs are dominated by none (others are pale)"
+    title = (f"Front: {int(on.sum())} of {len(on)} points are dominated by none (others are pale)"
              + ("; lines: what at least half of the seeds attain" if corners else ""))
     return Front(title, points.labels, points.maximise, shown, corners, summary.single)
 
@@ -126,9 +127,9 @@ def _front(summary: Any) -> Any:
 def _indicators(summary: Any) -> Any:
     from tfmtl2r.report.html import Cell, Column, Table
 
-    columns = [Column("method"), Column("runs"), Column("hypervolume", "max", 5, "mean over seeds"),
+    columns = [Column("method"), Column("points"), Column("runs"), Column("hypervolume", "max", 5, "mean over seeds"),
                Column("share of box", "max", 4, "between ideal and reference point"), Column("R2", "min", 5)]
-    rows = [[Cell(name), Cell(row["runs"]), *(_spread((row[key], row[f"{key}_std"]), 5)
+    rows = [[Cell(name), Cell(row["points"]), Cell(row["runs"]), *(_spread((row[key], row[f"{key}_std"]), 5)
                                               for key in ("hypervolume", "share", "r2"))]
             for name, row in summary.rows.items()]
     return Table(f"Indicators; reference point {numbers(summary.reference.point)}: {summary.reference.rule}", columns,

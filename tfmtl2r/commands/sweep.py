@@ -76,8 +76,8 @@ def main(arguments: Sequence[str]) -> int:
     options, named = parse(Sweep, arguments, "tfmtl2r sweep")
     from tfmtl2r.experiment import Experiment
     from tfmtl2r.pareto import planning, sweep
-    from tfmtl2r.pareto.preferences import grid
     from tfmtl2r.pareto.table import MARKDOWN
+    from tfmtl2r.preferences import grid
     from tfmtl2r.report.run_card import checked_name
 
     settings = {key: value for key, value in vars(options).items() if key not in CHOSEN_HERE}

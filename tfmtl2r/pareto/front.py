@@ -13,7 +13,7 @@ from typing import Any
 import moocore
 import numpy as np
 
-from tfmtl2r.pareto.preferences import das_dennis
+from tfmtl2r.preferences import das_dennis
 
 Directions = bool | Sequence[bool]
 MARGIN = 0.1

@@ -15,8 +15,8 @@ import numpy as np
 
 from tfmtl2r import methods as method_registry
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto.preferences import above_zero
 from tfmtl2r.pareto.runs import Run, outcome_settings
+from tfmtl2r.preferences import above_zero
 
 LOPSIDED = 0.99
 """Importance of the task that an end is trained for: the other one's tower learns too, the trunk hardly for it."""
@@ -29,7 +29,7 @@ def plan(
     """One experiment for every combination.
 
     A method without a preference runs once per seed and architecture, with the tasks' own weights. For a method that
-    divides by the preference, zeros are raised (:func:`tfmtl2r.pareto.preferences.above_zero`).
+    divides by the preference, zeros are raised (:func:`tfmtl2r.preferences.above_zero`).
 
     Args:
         base: everything else; its name, method, preference, seed and architecture are replaced.

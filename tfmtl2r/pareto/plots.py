@@ -170,7 +170,8 @@ def overview(groups: Groups, single: Singles | None = None, chosen: Any = None,
     """
     first = next(iter(groups.values()))
     if len(first.labels) == 2:
-        runs = {name: group for name, group in groups.items() if isinstance(group, Objectives)}
+        runs = {name: group for name, group in groups.items()
+                if isinstance(group, Objectives) and not any(run.asked for run in group.runs)}
         return {"front": front(groups, rays, single, chosen, reference),
                 **({"trajectories": trajectories(runs, rays=rays)} if runs else {})}
     pictures: dict[str, Callable[..., Figure]] = {"parallel": parallel_coordinates}

@@ -19,18 +19,37 @@ NO_OUTCOME = frozenset({"name", "directory", "overwrite", "telemetry_every", "va
 NO_DIFFERENCE = ("steps_per_execution", "train_metrics")
 """Settings that are part of a run's fingerprint, and yet no reason to tell runs apart."""
 
+OF_SEVERAL_TASKS = ("method", "preference", "gradients", "staged", "constraints", "conditioned")
+"""Settings that mean nothing to a run of one task."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run.
+    """A finished run, or one point of the curve of a conditioned one.
 
     Args:
         folder: of the run.
         card: what it did.
+        asked: the preference that a conditioned ranker was asked for; empty for the run as a whole, whose results are
+            those for its own preference.
     """
 
     folder: Path
     card: RunCard
+    asked: tuple[float, ...] = ()
+
+    def points(self, source: str) -> list[Run]:
+        """Itself, or for a conditioned run what its ranker reaches for each preference of the card's curve.
+
+        Args:
+            source: see :meth:`objective`. A conditioned run has one loss for all preferences: it is one point there.
+        """
+        curve = [] if self.asked or source.endswith("loss") else self.card.curve
+        return [dataclasses.replace(self, asked=tuple(point["preference"])) for point in curve] or [self]
+
+    def whole(self) -> Run:
+        """Of a point of a curve the run itself."""
+        return dataclasses.replace(self, asked=())
 
     @property
     def tasks(self) -> tuple[str, ...]:
@@ -50,7 +69,7 @@ class Run:
     @property
     def preference(self) -> tuple[float, ...]:
         """Scaled to sum 1; empty where the tasks' own weights were used."""
-        values = self.card.config["preference"]
+        values = self.asked or self.card.config["preference"]
         return tuple(v / sum(values) for v in values)
 
     @property
@@ -104,7 +123,11 @@ class Run:
         if metric not in known:
             raise ValueError(f"task {task!r} of run {self.card.name!r} has no metric {metric!r}; its metrics: "
                              f"{', '.join(known) or 'none'}")
-        value = known[metric]["value"] if source == "test" else self._logged(f"val_{task}_{metric}")
+        if self.asked:
+            value = next(point for point in self.card.curve if tuple(point["preference"]) == self.asked)[source][task][
+                metric]
+        else:
+            value = known[metric]["value"] if source == "test" else self._logged(f"val_{task}_{metric}")
         return float(value), known[metric]["direction"] == "max", f"{task} {metric} ({source})"
 
     def trajectory(self, tasks: Sequence[str], source: str = "train_loss") -> np.ndarray:

@@ -10,7 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r.pareto.runs import NO_DIFFERENCE, Run, other_split, outcome_settings, same_data, told_apart
+from tfmtl2r.pareto.runs import (
+    NO_DIFFERENCE,
+    OF_SEVERAL_TASKS,
+    Run,
+    other_split,
+    outcome_settings,
+    same_data,
+    told_apart,
+)
 from tfmtl2r.report.evaluation import COUNTS, bootstrap, paired_differences
 from tfmtl2r.report.run_card import PER_LIST
 
@@ -228,8 +236,7 @@ def single_runs(group: Sequence[Run], candidates: Iterable[Run], alike: bool = T
     Returns:
         task -> runs, tasks without any left out.
     """
-    apart = ("method", "preference", "seed", "tasks", "gradients", "staged", "constraints", "conditioned",
-             *NO_DIFFERENCE)
+    apart = (*OF_SEVERAL_TASKS, "seed", "tasks", *NO_DIFFERENCE)
     wanted = outcome_settings(group[0].card.config, without=apart)
     found: dict[str, list[Run]] = {}
     for run in candidates:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto.runs import described, finite, load_all, objectives, same_data
+from tfmtl2r.pareto.runs import OF_SEVERAL_TASKS, described, finite, load_all, objectives, same_data, told_apart
 from tfmtl2r.pareto.significance import (
     LEVEL,
     compare,
@@ -44,7 +44,7 @@ class Ranker:
         volume: hypervolume of its front of preferences, mean and standard deviation over seeds; None without one.
         trainings: per seed, what it took to get this row.
         step_s: seconds of a training step; of one step for every task where each has a model of its own.
-        special: a balancing method other than weights on the losses.
+        special: a balancing method other than weights on the losses, or a ranker that reads the preference.
         alone: task -> its single-task runs.
     """
 
@@ -251,26 +251,30 @@ def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[R
     plain = described(Experiment("default").method)
     found: dict[str, Ranker] = {}
     alone: dict[str, list[Any]] = {}
-    for name, group in summary.groups.items():
+    firsts = [group.runs[0] for group in summary.groups.values()]
+    kinds = told_apart(firsts, without=OF_SEVERAL_TASKS)  # by what single-task training may differ in
+    for (name, group), kind in zip(summary.groups.items(), kinds, strict=True):
+        several = len({run.preference for run in group.runs}) > 1
+        trained = [*{run.card.name: run.whole() for run in group.runs}.values()]
         preferences: dict[tuple[float, ...], list[Any]] = {}
-        for run in group.runs:
+        for run in trained:
             preferences.setdefault(run.preference, []).append(run)
         middle = min(preferences, key=lambda p: max(p, default=0.0) - min(p, default=0.0))
         even = max(middle, default=0.0) - min(middle, default=0.0) < 1e-6
-        is_plain, several = group.runs[0].method == plain, len(preferences) > 1
-        architecture = name.removeprefix(group.runs[0].method)  # empty where there is but one
+        is_plain = trained[0].method == plain and not any(run.asked for run in group.runs)
+        differs = name.removeprefix(trained[0].method)  # empty where there is but one such way of training
         by_task = single_runs(group.runs, runs)
         alone = {task: by_task[task] for task in group.runs[0].tasks if task in by_task}
         if len(alone) == len(group.runs[0].tasks):
             these = [run for of_task in alone.values() for run in of_task]
-            found[SINGLE + architecture] = _ranker(SINGLE + architecture, these, alone, trainings=len(alone))
+            found[SINGLE + kind] = _ranker(SINGLE + kind, these, alone, trainings=len(alone))
         row = summary.rows[name]
         volume = (row["hypervolume"], row["hypervolume_std"]) if several else None
-        shown = EQUAL + architecture if is_plain and even else name
+        shown = EQUAL + differs if is_plain and even else name
         found[shown] = _ranker(shown, preferences[middle], alone, volume, special=not is_plain)
         if is_plain and several:
-            shown = TUNED + architecture
-            found[shown] = _ranker(shown, tuned(group.runs), alone, trainings=len(preferences))
+            shown = TUNED + differs
+            found[shown] = _ranker(shown, tuned(trained), alone, trainings=len(preferences))
     for name in dict.fromkeys(map(_baseline, beside)):
         these = [run for run in beside if _baseline(run) == name]
         found[name] = _ranker(name, these, alone, trainings=0 if name == RANDOM else len(these[0].tasks))

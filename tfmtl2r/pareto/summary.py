@@ -13,8 +13,8 @@ import numpy as np
 
 from tfmtl2r.pareto.front import Reference, ideal_point, indicators, knee, max_weighted_loss, nearest, preference_error
 from tfmtl2r.pareto.front import reference_point as worst_point
-from tfmtl2r.pareto.preferences import has_ray
 from tfmtl2r.pareto.runs import Objectives, Run, finite, objectives, told_apart
+from tfmtl2r.preferences import has_ray
 
 if TYPE_CHECKING:
     from tfmtl2r.pareto.conditioned import Curve
@@ -28,7 +28,7 @@ class Summary:
     """Fronts of a sweep in one objective space.
 
     Args:
-        points: all runs that learn every task.
+        points: all runs that learn every task; of conditioned ones their curves.
         groups: the same, one set per method (and architecture and other settings, where they differ).
         single: architecture -> value of single-task training for each objective, the mean over seeds; None where it
             was not run.
@@ -67,12 +67,12 @@ def summarise(
 
     The indicators of a group are those of each seed's front, as mean and standard deviation over seeds
     (``hypervolume``, ``share``, ``r2``), and of all seeds together (``together``). Where runs have a preference that
-    has a ray (:func:`tfmtl2r.pareto.preferences.has_ray`), ``preference_error`` (radians) and ``max_weighted_loss`` are
+    has a ray (:func:`tfmtl2r.preferences.has_ray`), ``preference_error`` (radians) and ``max_weighted_loss`` are
     means over these runs of the training losses; they compare groups of the same preferences.
 
     Args:
-        runs: of a sweep; those of one task alone become lines, the others points, but those where an objective is not
-            a finite number.
+        runs: of a sweep; those of one task alone become lines, the others points (a conditioned run the points of its
+            curve), but those where an objective is not a finite number.
         source: see :meth:`tfmtl2r.pareto.runs.Run.objective`.
         tasks: the objectives; all if empty.
         metrics: task -> metric; the first of each task if None.
@@ -87,7 +87,7 @@ def summarise(
     complete = [run for run in runs if len(run.tasks) > 1 and set(tasks) <= set(run.tasks)]
     if not complete:
         raise ValueError(f"no finished run learns all of {', '.join(tasks) or 'the tasks'}: there is no front to show")
-    kept, left_out = finite(complete, source, tasks, metrics)
+    kept, left_out = finite([point for run in complete for point in run.points(source)], source, tasks, metrics)
     if not kept:
         raise ValueError(left_out[0])
     points = objectives(kept, source, tasks, metrics)
@@ -141,7 +141,8 @@ def pick(points: Objectives | Curve, how: str, preference: Sequence[float] = ())
 def _row(group: Objectives, reference: Reference, ideal: Sequence[float]) -> dict[str, Any]:
     fronts = [indicators(group.values[group.seeds == seed], reference, ideal, group.maximise)
               for seed in np.unique(group.seeds)]
-    row: dict[str, Any] = {"runs": len(group.runs), "seeds": len(fronts)}
+    row: dict[str, Any] = {"points": len(group.runs), "runs": len({run.card.name for run in group.runs}),
+                           "seeds": len(fronts)}
     for name in ("hypervolume", "share", "r2"):
         values = [front[name] for front in fronts]
         row[name], row[f"{name}_std"] = float(np.mean(values)), float(np.std(values))
@@ -157,10 +158,10 @@ def _mean_of(runs: Sequence[Run], source: str, metrics: Mapping[str, str] | None
 
 
 def _mean_over_preferences(runs: Sequence[Run], measure: Callable[[Any, Any], Any]) -> float | None:
-    """Of the training losses; None where no run has a ray."""
+    """Of the training losses; None where no run has a ray. Those of a conditioned run are of drawn preferences."""
     found = []
     for run in runs:
-        if not has_ray(run.preference):
+        if not has_ray(run.preference) or run.card.config.get("conditioned"):
             continue
         losses = [run.objective(task, "train_loss")[0] for task in run.tasks]
         if min(losses) >= 0 and max(losses) > 0:

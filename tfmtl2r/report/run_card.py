@@ -32,6 +32,8 @@ class RunCard:
         data: per split its fingerprint, number of lists and items, and how many items were cut.
         results: split -> task -> metric -> ``{"value", "lists", "conventions", "direction"}``.
         history: epoch by epoch, what ``fit`` reported.
+        curve: what a conditioned ranker reaches for each of a grid of preferences: ``{"preference": [...], "vali": task
+            -> metric -> value, "test": the same}``; empty for others.
         step_ms: median milliseconds of a training step, the first epoch (which compiles) left out; None if unmeasured.
         peak_memory_mb: highest resident memory of the process.
         versions: of Python, this library and what it stands on.
@@ -42,6 +44,7 @@ class RunCard:
     data: dict[str, Any] = dataclasses.field(default_factory=dict)
     results: dict[str, Any] = dataclasses.field(default_factory=dict)
     history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    curve: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     step_ms: float | None = None
     peak_memory_mb: float | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=lambda: versions())

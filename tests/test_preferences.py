@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfmtl2r.pareto import preferences
+from tfmtl2r import preferences
 from tfmtl2r.pareto.front import preference_error
 
 

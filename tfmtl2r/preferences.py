@@ -153,6 +153,15 @@ def has_ray(preference: Sequence[float]) -> bool:
     return len(preference) > 0 and bool(min(preference) > FLOOR * (1 + 1e-6) * sum(preference))
 
 
+def usual_grid(tasks: int) -> np.ndarray:
+    """What a conditioned ranker is asked for when nothing else is said: 11 preferences.
+
+    >>> usual_grid(2)[:3].tolist(), usual_grid(3).shape
+    ([[1.0, 0.0], [0.9, 0.1], [0.8, 0.2]], (11, 3))
+    """
+    return das_dennis(2, 10) if tasks == 2 else low_discrepancy(tasks, 11)
+
+
 def grid(spec: str, tasks: int, ends: Any = None) -> np.ndarray:
     """The grid that a command line names.
 
