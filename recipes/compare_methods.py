@@ -4,11 +4,11 @@
 
 Synthetic MSLR-shaped lists and MSLR with 2 and 5 tasks, KuaiRand with 3; everything on one data set is trained for the
 same number of epochs. Methods that follow a preference are trained with a small grid of them, which gives their
-hypervolume above a random order; "tuned weights" is, for each seed, the weighted sum whose preference was best on
-validation. Writes compare.md, compare.csv, compare.png and report.html into runs/NAME from the run cards there. What is
-finished is not run again; --report trains nothing and writes about what there is. --quick is a small look in a minute.
-A smaller budget: --methods, --seeds, --epochs, --lists, and --one-preference, which trains a grid for tuned weights
-alone.
+hypervolume above a random order; one ranker that reads the preference has its own from a single training. "Tuned
+weights" is, for each seed, the weighted sum whose preference was best on validation. Writes compare.md, compare.csv,
+compare.png and report.html into runs/NAME from the run cards there. What is finished is not run again; --report trains
+nothing and writes about what there is. --quick is a small look in a minute. A smaller budget: --methods, --seeds,
+--epochs, --lists, and --one-preference, which trains a grid for tuned weights alone.
 
 DIR holds mslr/ (MSLR-WEB10K or a slice) and kuairand_pure/; without the latter the bundled excerpt stands in.
 LambdaMART needs pip install 'tfmtl2r[baselines]'.
@@ -150,7 +150,8 @@ def train(base: Experiment, folder: Path, chosen, seeds, options) -> None:
                   f"are {base.epochs}")
             special.remove(name)
     grid = preferences(len(base.tasks), options.quick)
-    planned = [*plan(base, [WEIGHTS], grid, seeds),
+    conditioned = dataclasses.replace(base, conditioned=1.0)
+    planned = [*plan(base, [WEIGHTS], grid, seeds), *plan(conditioned, [WEIGHTS], grid[:1], seeds),
                *plan(base, special, grid[:1] if options.one_preference else grid, seeds)]
     with Sweep(folder, options.jobs) as sweep:
         sweep.run([*single_tasks(base, seeds), *planned])
@@ -254,8 +255,9 @@ def write(folder: Path) -> None:
             "Test metrics, mean ± standard deviation over seeds; + and - significantly better or worse than "
             f"{TUNED}. delta-m is the mean relative loss against single-task training (below 0 is better); hypervolume "
             "that of a method's front over the preference grid above a random order, which takes one training for each "
-            "preference; seconds are of one training step beside other runs on the same machine, of one for each task "
-            "where every task has a model of its own; trainings are per seed, for the metrics of the row.", "",
+            "preference (conditioned: of one ranker, asked for 11 preferences); seconds are of one training step "
+            "beside other runs on the same machine, of one for each task where every task has a model of its own; "
+            "trainings are per seed, for the metrics of the row.", "",
             "![delta-m](compare.png)", "",
             *(f"- {found.name}: {line}" for found in studies for line in in_short(found))]
     rows = []

@@ -66,7 +66,8 @@ def planned(recipe, tmp_path, monkeypatch):
 
 
 def counts(experiments):
-    found = collections.Counter("single" if len(e.tasks) == 1 else e.method for e in experiments[:-1])
+    found = collections.Counter("single" if len(e.tasks) == 1 else "conditioned" if e.conditioned else e.method
+                                for e in experiments[:-1])
     assert experiments[-1] == "trees"
     return dict(found)
 
@@ -78,7 +79,8 @@ def test_one_command_for_all_data_with_every_baseline(planned):
         tasks = int(name[-1])
         grid = 5 if tasks == 2 else tasks + 1
         assert {len(e.dataset().select(e.tasks)) for e in experiments[:-1]} == {1, tasks}
-        assert counts(experiments) == {"single": tasks, "linear_scalarization": grid, "mgda": 1, "stch": grid}
+        assert counts(experiments) == {"single": tasks, "linear_scalarization": grid, "conditioned": 1, "mgda": 1,
+                                       "stch": grid}
         assert {e.epochs for e in experiments[:-1]} == {4 if tasks == 3 else 15}
     for experiments in planned("--seeds", "1", "--data", "synthetic-2").values():
         assert {e.method for e in experiments[:-1]} == {*methods.names()} - {"stl", "epsilon_constraint"}
@@ -87,8 +89,9 @@ def test_one_command_for_all_data_with_every_baseline(planned):
 def test_the_budget_can_be_reduced(planned):
     small = ["--methods", "mgda", "stch", "--seeds", "2", "--epochs", "3", "--lists", "8", "--one-preference"]
     found = planned("--data", "synthetic-5", "mslr-2", *small)
-    assert counts(found["synthetic-5"]) == {"single": 10, "linear_scalarization": 12, "mgda": 2, "stch": 2}
-    assert counts(found["mslr-2"]) == {"single": 4, "linear_scalarization": 10, "mgda": 2, "stch": 2}
+    assert counts(found["synthetic-5"]) == {"single": 10, "linear_scalarization": 12, "conditioned": 2, "mgda": 2,
+                                             "stch": 2}
+    assert counts(found["mslr-2"]) == {"single": 4, "linear_scalarization": 10, "conditioned": 2, "mgda": 2, "stch": 2}
     assert {e.epochs for experiments in found.values() for e in experiments[:-1]} == {3}
     assert {e.data["num_lists"] for e in found["synthetic-5"][:-1]} == {8}
     assert "num_lists" not in found["mslr-2"][0].data
@@ -105,11 +108,14 @@ def test_reduced_study(tmp_path):
     folder = tmp_path / "runs/compare-quick"
     cards = {path: json.loads(path.read_text()) for path in folder.glob("*/*/run.json")}
     trees = importlib.util.find_spec("lightgbm") is not None
-    assert len(cards) == 2 * (2 + 3 + 1)
+    assert len(cards) == 2 * (2 + 3 + 1 + 1)
     assert len([*folder.glob("synthetic-2/baselines/*/run.json")]) == 2 * (1 + trees)
     rows = {row["ranker"]: row for row in csv.DictReader((folder / "compare.csv").read_text().splitlines())}
-    assert set(rows) == {"single-task", "equal weights", "tuned weights", "random order", "mgda"} | (
+    conditioned = "linear_scalarization conditioned=1.0"
+    assert set(rows) == {"single-task", "equal weights", "tuned weights", "random order", "mgda", conditioned} | (
         {"LambdaMART"} if trees else set())
+    assert float(rows[conditioned]["hypervolume"]) > 0
+    assert rows[conditioned]["trainings"] == "1"
     for task in ("task_1", "task_2"):
         of_mgda = [card["results"]["test"][task]["ndcg@10"]["value"] for card in cards.values()
                    if card["config"]["method"] == "mgda"]
@@ -121,9 +127,9 @@ def test_reduced_study(tmp_path):
     assert float(rows["mgda"]["seconds_a_step"]) > 0
     text = (folder / "compare.md").read_text()
     assert ("No special method is significantly better than tuned weights" in text) != (
-        "1 of 1 special methods are significantly better than tuned weights: mgda" in text)
+        " of 2 special methods are significantly better than tuned weights: " in text)
     assert text.count("- synthetic-2: ") == 1, "the verdict stands in front, too"
-    assert "- Budget: 12 trainings; epochs: 3; seeds: 2; synthetic training lists: 32." in text
+    assert "- Budget: 14 trainings; epochs: 3; seeds: 2; synthetic training lists: 32." in text
     assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")
     head, *table = [[cell.strip() for cell in line.split("|")[1:-1]] for line in text.splitlines() if line[:1] == "|"]
     for cells in table[1:]:  # their tasks are not in the order of the alphabet
