@@ -186,7 +186,7 @@ def test_sweep_trains_in_stages_and_with_conditioning(here, monkeypatch):
     assert cli.main([*flags[:-4], "--conditioned", "2"]) == 0
     several = [e for e in found if len(e.tasks) != 1]
     assert (several[0].constraints, several[0].staged, several[0].conditioned) == ({"task_1": "1%"}, True, None)
-    assert {e.conditioned for e in several[1:]} == {2.0}
+    assert [(e.conditioned, e.preference) for e in several[1:]] == [(2.0, ())]  # once, for all preferences
     assert {(e.staged, e.conditioned) for e in found if len(e.tasks) == 1} == {(False, None)}
 
 
@@ -208,6 +208,7 @@ def test_sweep_trains_in_stages_and_with_conditioning(here, monkeypatch):
         (["sweep", "x", *FLAGS, "--methods", "stch:mu"], "expected NAME or NAME:option=value"),
         (["sweep", "x", *FLAGS, "--preferences", "angel:3"], "expected angle:N"),
         (["sweep", "a b", *FLAGS], "run name 'a b'"),
+        (["sweep", "x", *FLAGS, "--conditioned", "1", "--preferences", "angle:3"], "leave them out, and give them to"),
     ],
 )
 def test_mistakes_are_one_line(here, capsys, arguments, message):
@@ -233,3 +234,10 @@ def test_sweep_to_export(here, capsys):
     assert "negative transfer, epo" in capsys.readouterr().out
     assert cli.main(["pareto", "export", "s", "--pick", "nearest", "--preference", "2", "1"]) == 0
     assert (here / "saved_models/s/1/saved_model.pb").is_file()
+    assert cli.main(["sweep", "s", *FLAGS, "--conditioned", "1", "--methods", "linear_scalarization"]) == 0
+    assert "3 runs are finished, 0 failed" in capsys.readouterr().out  # two of single tasks were before
+    name = next(run.card.name for run in load_all(here / "runs/s") if run.card.curve)
+    assert cli.main(["pareto", f"s/{name}", "--preferences", "lattice:2"]) == 0
+    assert "of 3 preferences are on the front" in capsys.readouterr().out
+    assert cli.main(["pareto", "s"]) == 0
+    assert "linear_scalarization conditioned=1.0" in capsys.readouterr().out

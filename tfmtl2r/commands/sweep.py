@@ -40,7 +40,7 @@ class Sweep:
         batch_size: lists (or rows) per step.
         staged: train by priority (methods nmt); single-task runs are trained in one go.
         constraints: bounds on training losses, as relevance=1% (above its best) or relevance=0.5 (methods nmt).
-        conditioned: above 0 the rankers read the preference; see tfmtl2r train.
+        conditioned: above 0 the rankers read the preference, one training for all of them; see tfmtl2r train.
         list_limit: cut longer training lists to so many items; 0 keeps all.
         telemetry_every: steps between samples of the gradients; 0 for none.
         jobs: processes at a time; one for each CPU if 0.
@@ -77,7 +77,7 @@ def main(arguments: Sequence[str]) -> int:
     from tfmtl2r.experiment import Experiment
     from tfmtl2r.pareto import planning, sweep
     from tfmtl2r.pareto.table import MARKDOWN
-    from tfmtl2r.preferences import grid
+    from tfmtl2r.preferences import grid, usual_grid
     from tfmtl2r.report.run_card import checked_name
 
     settings = {key: value for key, value in vars(options).items() if key not in CHOSEN_HERE}
@@ -86,18 +86,21 @@ def main(arguments: Sequence[str]) -> int:
         **settings, **named, "list_limit": options.list_limit or None, "architecture": architectures[0],
         "constraints": dict(map(constraint, options.constraints)), "conditioned": options.conditioned or None,
     })
+    if options.preferences and base.conditioned:
+        raise ValueError("--preferences are for rankers that are trained for one each; a conditioned one learns all "
+                         f"of them: leave them out, and give them to tfmtl2r pareto {options.name}/RUN")
     tasks = len(base.dataset().select(base.tasks or None))
-    spec = options.preferences or ("lattice:10" if tasks == 2 else "spread:11")
     folder = Path(options.directory) / options.name
     with sweep.Sweep(folder, options.jobs, options.threads) as running:
         single = planning.single_tasks(base, options.seeds, architectures) if options.single_task else []
         ends = None
-        if spec.startswith("angle:"):
+        if options.preferences.startswith("angle:"):
             first = running.run(planning.ends(base, options.seeds))
             if running.failed:
                 return _failures(running.failed)
             ends = planning.end_losses(first)
-        planned = planning.plan(base, methods, grid(spec, tasks, ends), options.seeds, architectures)
+        asked = grid(options.preferences, tasks, ends) if options.preferences else usual_grid(tasks)
+        planned = planning.plan(base, methods, asked, options.seeds, architectures)
         done = running.run([*single, *planned])
         failed = running.failed
     print(f"{len(done)} runs are finished, {len(failed)} failed; table: {folder / MARKDOWN}")

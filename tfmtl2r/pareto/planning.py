@@ -28,8 +28,9 @@ def plan(
 ) -> list[Experiment]:
     """One experiment for every combination.
 
-    A method without a preference runs once per seed and architecture, with the tasks' own weights. For a method that
-    divides by the preference, zeros are raised (:func:`tfmtl2r.preferences.above_zero`).
+    A method without a preference runs once per seed and architecture, with the tasks' own weights; so does a ranker
+    that reads the preference (``conditioned``), which learns for all of them at once. For a method that divides by the
+    preference, zeros are raised (:func:`tfmtl2r.preferences.above_zero`).
 
     Args:
         base: everything else; its name, method, preference, seed and architecture are replaced.
@@ -48,7 +49,7 @@ def plan(
                          f"{', '.join(task.name for task in tasks)}; got shape {preferences.shape}")
     experiments = []
     for architecture, method in itertools.product([*architectures] or [base.architecture], methods):
-        rows = _preferences_for(method_registry.get(method), preferences)
+        rows = [()] if base.conditioned else _preferences_for(method_registry.get(method), preferences)
         for preference, seed in itertools.product(rows, seeds):
             experiments.append(named(dataclasses.replace(
                 base, architecture=architecture, method=method, preference=preference, seed=seed
