@@ -33,6 +33,7 @@ from tfmtl2r.pareto import Sweep, plan, single_tasks
 from tfmtl2r.pareto.runs import load_all, outcome_settings
 from tfmtl2r.pareto.study import BASELINES, RANDOM, TUNED, conclusions, study, sweeps, verdict
 from tfmtl2r.pareto.table import markdown
+from tfmtl2r.preferences import leaning
 from tfmtl2r.report.evaluation import evaluate
 from tfmtl2r.report.run_card import RunCard
 from tfmtl2r.schema import Category
@@ -131,9 +132,8 @@ def preferences(tasks: int, few: bool = False) -> np.ndarray:
     >>> preferences(2).round(2).tolist()
     [[0.5, 0.5], [0.65, 0.35], [0.35, 0.65], [0.8, 0.2], [0.2, 0.8]]
     """
-    equal = np.full((1, tasks), 1 / tasks)
-    extra = (0.3, 0.6) if tasks == 2 and not few else (0.4,)
-    return np.concatenate([equal, *((1 - more) * equal + more * np.eye(tasks) for more in extra)])
+    first, *others = (0.3, 0.6) if tasks == 2 and not few else (0.4,)
+    return np.concatenate([leaning(tasks, first), *(leaning(tasks, more)[1:] for more in others)])
 
 
 def train(base: Experiment, folder: Path, chosen, seeds, options) -> None:
@@ -150,7 +150,7 @@ def train(base: Experiment, folder: Path, chosen, seeds, options) -> None:
                   f"are {base.epochs}")
             special.remove(name)
     grid = preferences(len(base.tasks), options.quick)
-    conditioned = dataclasses.replace(base, conditioned=1.0)
+    conditioned = dataclasses.replace(base, conditioned=1.0, curve=grid.tolist())
     planned = [*plan(base, [WEIGHTS], grid, seeds), *plan(conditioned, [WEIGHTS], grid[:1], seeds),
                *plan(base, special, grid[:1] if options.one_preference else grid, seeds)]
     with Sweep(folder, options.jobs) as sweep:
@@ -280,7 +280,8 @@ def write(folder: Path) -> None:
 def in_short(found) -> list[str]:
     """Which special methods beat tuned weights, if there are any."""
     special = [ranker.name for ranker in found.rankers if ranker.special]
-    return verdict(found.comparisons.get(TUNED, ()), TUNED, special)[:1] if special else []
+    changes = {ranker.name: ranker.change[0] for ranker in found.rankers if ranker.change}
+    return verdict(found.comparisons.get(TUNED, ()), TUNED, special, changes)[:1] if special else []
 
 
 def budget(found) -> list[str]:

@@ -54,7 +54,8 @@ def main() -> None:
         separate.append(Run(experiment.folder, card))
     start = time.perf_counter()
     model, _ = Experiment(
-        name="front-conditioned", conditioned=1.0, epochs=options.conditioned_epochs or options.epochs, **common
+        name="front-conditioned", conditioned=1.0, curve="none",
+        epochs=options.conditioned_epochs or options.epochs, **common,
     ).run(verbose=0, dataset=data)
     cost = time.perf_counter() - start
     one = curve(model, data.lists("test"), preferences)

@@ -23,7 +23,7 @@ from tfmtl2r import Task
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto import over_seeds
 from tfmtl2r.report import trivial_results
-from tfmtl2r.report.seeds import by_seed, seeds_table, write_csv
+from tfmtl2r.report.seeds import by_seed, deviation, seeds_table, write_csv
 from tfmtl2r.report.tables import show
 
 HEADS = {"head_units": [32], "dropout": 0.1}
@@ -68,7 +68,7 @@ def main() -> None:
             print(f"{key} rating rmse {math.sqrt(row['rating']['mse']['value']):.4f}")
     for key, same in runs.items():
         errors = np.sqrt([*by_seed(same, "rating", "mse").values()])
-        print(f"{key} rating rmse {errors.mean():.4f} ± {errors.std():.4f}")
+        print(f"{key} rating rmse {errors.mean():.4f} ± {deviation(errors):.4f}")
     print(write_csv(runs, {"rating": "mse", "like": "auc"}, f"runs/{name}/architectures.csv"))
 
 

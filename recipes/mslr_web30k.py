@@ -16,6 +16,7 @@ from rich.table import Table
 import tfmtl2r
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.report import bootstrap, trivial_results
+from tfmtl2r.report.seeds import deviation
 from tfmtl2r.report.tables import show
 
 TASKS = "relevance,quality,quality2,clicks,dwell"
@@ -76,7 +77,7 @@ def table(runs, trivial, chosen) -> Table:
         out.add_row(name, *(f"{row[t][m]['value']:.4f}" if t in row else "" for t, m in chosen.items()))
     for method, cards in runs.items():
         values = {t: [card.results["test"][t][m]["value"] for card in cards] for t, m in chosen.items()}
-        out.add_row(method, *(f"{np.mean(v):.4f} ± {np.std(v):.4f}" for v in values.values()))
+        out.add_row(method, *(f"{np.mean(v):.4f} ± {deviation(v):.4f}" for v in values.values()))
     return out
 
 

@@ -21,6 +21,7 @@ from tfmtl2r.data import Lists
 from tfmtl2r.data.datasets.census_income import CensusIncome
 from tfmtl2r.data.pipeline import batches
 from tfmtl2r.experiment import Experiment
+from tfmtl2r.report.seeds import deviation
 from tfmtl2r.report.tables import show
 
 FIRST, SECOND = "income", "never_married"
@@ -118,7 +119,7 @@ def table(rows) -> Table:
         out.add_column(title, justify="right")
     for method in dict.fromkeys(row["method"] for row in rows):
         values = [[row[key] for row in rows if row["method"] == method] for key in columns.values()]
-        out.add_row(method, *(f"{np.mean(v):.4f} ± {np.std(v):.4f}" for v in values))
+        out.add_row(method, *(f"{np.mean(v):.4f} ± {deviation(v):.4f}" for v in values))
     return out
 
 

@@ -16,15 +16,17 @@ from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches, cut_report, datasets
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.losses._base import default_name
-from tfmtl2r.preferences import above_zero, usual_grid
+from tfmtl2r.preferences import above_zero, grid, usual_grid
 from tfmtl2r.report import hparams
 from tfmtl2r.report.evaluation import Score, evaluate, per_list_arrays
 from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard, checked_name, peak_memory_mb
 from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.task import Task
+from tfmtl2r.training.along import LOG, BlendAlong
 from tfmtl2r.training.inputs import task_config
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.optimizers import LazyAdam
+from tfmtl2r.training.preference import normalised
 from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.restart import start_as
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
@@ -45,10 +47,14 @@ class Experiment:
         preference: importance of each task; the tasks' weights if empty.
         conditioned: if given, the ranker reads the preference, and training draws it from a Dirichlet distribution of
             this concentration; see :class:`tfmtl2r.MultiTaskRanker`.
+        curve: of a conditioned ranker, the preferences whose validation and test metrics go into the run card (an
+            evaluation each after training): rows, what :func:`tfmtl2r.preferences.grid` takes, or ``"none"``;
+            :func:`tfmtl2r.preferences.usual_grid` if empty.
         learning_rate: of Adam.
         epochs: at most so many.
         patience: stop after so many epochs in which the blend of the validation metrics did not improve, and go back
-            to the best; 0 trains all epochs.
+            to the best; 0 trains all epochs. Of a conditioned ranker it is the mean blend over a few preferences, see
+            :class:`tfmtl2r.training.along.BlendAlong`.
         validate_every: epochs from one look at the validation split to the next; the last epoch ends with one in any
             case, and 0 means that one only. Needs ``patience=0``, which decides after every epoch.
         batch_size: lists (or rows) per step.
@@ -74,6 +80,7 @@ class Experiment:
     gradients: str = "parameters"
     preference: Sequence[float] = ()
     conditioned: float | None = None
+    curve: str | Sequence[Sequence[float]] = ""
     learning_rate: float = 1e-3
     epochs: int = 8
     patience: int = 2
@@ -97,6 +104,8 @@ class Experiment:
                              ("validate_every", 0)):
             if getattr(self, field) < least:
                 raise ValueError(f"{field} must be at least {least}, not {getattr(self, field)}")
+        if len(self.curve) and self.conditioned is None:
+            raise ValueError("curve is for a ranker that reads the preference: give conditioned too, or leave it out")
         if self.validate_every != 1 and (self.patience or self.staged or self.constraints):
             raise ValueError(f"validate_every must be 1, not {self.validate_every}, with patience, stages or "
                              "constraints: they look at the validation split after every epoch")
@@ -153,6 +162,7 @@ class Experiment:
         self._make_room()
         dataset = dataset or self.dataset()
         model = self.model(dataset, before)
+        asked = self._asked(model)
         train, vali = (dataset.lists(split) for split in ("train", "vali"))
         _validate_labels(model.tasks, train)
         options = {"batch_size": self.batch_size}
@@ -174,12 +184,22 @@ class Experiment:
         self.folder.mkdir(parents=True, exist_ok=True)
         model.save(self.folder / "model.keras")
         record(card, "test", score(model, dataset.lists("test"), self.batch_size), self.folder)
-        if self.conditioned:
-            card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, self.batch_size)
+        card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
         card.save(self.folder)
         if self.telemetry_every:
             hparams.write(self.folder / "logs", card.config, card.results["test"])
         return model, card
+
+    def _asked(self, model: MultiTaskRanker) -> np.ndarray:
+        """The preferences of the curve, ``[N, T]``; none for an ordinary ranker."""
+        count = len(model.tasks)
+        if self.conditioned is None or self.curve == "none":
+            return np.empty((0, count))
+        if isinstance(self.curve, str):
+            rows = grid(self.curve, count) if self.curve else usual_grid(count)
+        else:
+            rows = np.array([normalised(row, model.tasks) for row in self.curve])
+        return above_zero(rows) if model.method.positive_preference else rows
 
     def _tensorboard(self, model: MultiTaskRanker, vali: Lists) -> TensorBoard:
         first = next(iter(batches(vali.select(np.arange(min(self.batch_size, vali.num_lists))), (), model.features,
@@ -203,14 +223,16 @@ class Experiment:
                              f"{len(model.tasks)} tasks, but epochs is {self.epochs}: some would never be trained; "
                              "give more epochs, a smaller stage_epochs, or train in stages (staged, --staged)")
         best = keras.callbacks.EarlyStopping(
-            monitor="val_blend", mode="max", patience=self.patience, restore_best_weights=True,
-            start_from_epoch=needed - 1,
+            monitor=LOG if self.conditioned else "val_blend", mode="max", patience=self.patience,
+            restore_best_weights=True, start_from_epoch=needed - 1,
         )
         every = self.validate_every or self.epochs
         looks = sorted({*range(every, self.epochs + 1, every), self.epochs})
+        if self.patience:
+            callbacks = [*callbacks, *([BlendAlong(vali)] if self.conditioned else []), best]
         history = model.fit(
             train, validation_data=vali, validation_freq=looks, epochs=self.epochs, verbose=verbose,
-            callbacks=[*callbacks, best] if self.patience else callbacks,
+            callbacks=callbacks,
         ).history
         if self.patience:
             history["kept"] = [float(epoch == best.best_epoch) for epoch in range(len(history["loss"]))]
@@ -235,6 +257,7 @@ class Experiment:
                 config[field] = registry.describe(config[field])
         config["tasks"] = [task if isinstance(task, str) else task_config(task) for task in self.tasks]
         config["preference"] = list(self.preference)
+        config["curve"] = self.curve if isinstance(self.curve, str) else [list(map(float, row)) for row in self.curve]
         config["constraints"] = {
             task: dataclasses.asdict(bound) if isinstance(bound, Constraint) else bound
             for task, bound in self.constraints.items()
@@ -273,15 +296,14 @@ def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], fold
     np.savez_compressed(path, **{**before, **arrays})
 
 
-def _curve(model: MultiTaskRanker, splits: Mapping[str, Lists], batch_size: int) -> list[dict[str, Any]]:
-    """What a conditioned ranker reaches along the preference, for its card."""
+def _curve(model: MultiTaskRanker, splits: Mapping[str, Lists], asked: np.ndarray) -> list[dict[str, Any]]:
+    """What a conditioned ranker reaches for each preference, for its card."""
     points = []
-    grid = usual_grid(len(model.tasks))
-    for preference in above_zero(grid) if model.method.positive_preference else grid:
+    for preference in asked:
         point: dict[str, Any] = {"preference": preference.tolist()}
         for split, lists in splits.items():
             point[split] = {task: {metric: found.value for metric, found in row.items()}
-                            for task, row in score(model, lists, batch_size, preference).items()}
+                            for task, row in score(model, lists, preference=preference).items()}
         points.append(point)
     return points
 

@@ -153,13 +153,27 @@ def has_ray(preference: Sequence[float]) -> bool:
     return len(preference) > 0 and bool(min(preference) > FLOOR * (1 + 1e-6) * sum(preference))
 
 
-def usual_grid(tasks: int) -> np.ndarray:
-    """What a conditioned ranker is asked for when nothing else is said: 11 preferences.
+def leaning(tasks: int, more: float) -> np.ndarray:
+    """Equal importance, and for each task in turn ``more`` of it: ``(1 - more) / T`` for all, ``more`` on top for one.
 
-    >>> usual_grid(2)[:3].tolist(), usual_grid(3).shape
-    ([[1.0, 0.0], [0.9, 0.1], [0.8, 0.2]], (11, 3))
+    Args:
+        tasks: T.
+        more: at least 0, at most 1.
+
+    >>> leaning(2, 0.6).round(3).tolist()
+    [[0.5, 0.5], [0.8, 0.2], [0.2, 0.8]]
     """
-    return das_dennis(2, 10) if tasks == 2 else low_discrepancy(tasks, 11)
+    equal = np.full((1, tasks), 1 / tasks)
+    return np.concatenate([equal, (1 - more) * equal + more * np.eye(tasks)])
+
+
+def usual_grid(tasks: int) -> np.ndarray:
+    """The grid when nothing else is said, 11 preferences: evenly spaced for two tasks, else equal importance first.
+
+    >>> usual_grid(2)[:3].tolist(), usual_grid(3)[:2].round(3).tolist()
+    ([[1.0, 0.0], [0.9, 0.1], [0.8, 0.2]], [[0.333, 0.333, 0.333], [0.07, 0.185, 0.745]])
+    """
+    return das_dennis(2, 10) if tasks == 2 else np.concatenate([leaning(tasks, 0)[:1], low_discrepancy(tasks, 10)])
 
 
 def grid(spec: str, tasks: int, ends: Any = None) -> np.ndarray:

@@ -200,7 +200,7 @@ def test_sweep_trains_in_stages_and_with_conditioning(here, monkeypatch):
         (["pareto", "export", "s", "--preference", "1", "2"], "the knee asks for no preference"),
         (["pareto", "s", "--reference", "1"], "reference must be 2 finite numbers"),
         (["pareto", "s", "--reference", "5", "0"], "must be worse than the ideal"),
-        (["pareto", "s", "--preferences", "lattice:2"], "s is a sweep, whose runs have theirs"),
+        (["pareto", "s", "--preferences", "lattice:2"], "s is a sweep: leave them out, or name one conditioned run"),
         (["sweep", "x", *FLAGS, "--constraints", "task_1"], "--constraints takes TASK=BOUND"),
         (["compare", "missing"], "is not a run of tfmtl2r train"),
         (["compare", "s", "--split", "vali"], "was not evaluated on vali: tfmtl2r evaluate"),
@@ -240,4 +240,4 @@ def test_sweep_to_export(here, capsys):
     assert cli.main(["pareto", f"s/{name}", "--preferences", "lattice:2"]) == 0
     assert "of 3 preferences are on the front" in capsys.readouterr().out
     assert cli.main(["pareto", "s"]) == 0
-    assert "linear_scalarization conditioned=1.0" in capsys.readouterr().out
+    assert "linear_scalarization conditioned=1" in capsys.readouterr().out

@@ -111,7 +111,7 @@ def test_reduced_study(tmp_path):
     assert len(cards) == 2 * (2 + 3 + 1 + 1)
     assert len([*folder.glob("synthetic-2/baselines/*/run.json")]) == 2 * (1 + trees)
     rows = {row["ranker"]: row for row in csv.DictReader((folder / "compare.csv").read_text().splitlines())}
-    conditioned = "linear_scalarization conditioned=1.0"
+    conditioned = "linear_scalarization conditioned=1"
     assert set(rows) == {"single-task", "equal weights", "tuned weights", "random order", "mgda", conditioned} | (
         {"LambdaMART"} if trees else set())
     assert float(rows[conditioned]["hypervolume"]) > 0
@@ -120,14 +120,14 @@ def test_reduced_study(tmp_path):
         of_mgda = [card["results"]["test"][task]["ndcg@10"]["value"] for card in cards.values()
                    if card["config"]["method"] == "mgda"]
         assert float(rows["mgda"][f"{task} ndcg@10"]) == pytest.approx(np.mean(of_mgda), abs=1e-12)
-        assert float(rows["mgda"][f"{task} ndcg@10 std"]) == pytest.approx(np.std(of_mgda), abs=1e-12)
+        assert float(rows["mgda"][f"{task} ndcg@10 std"]) == pytest.approx(np.std(of_mgda, ddof=1), abs=1e-12)
     assert float(rows["single-task"]["delta_m"]) == pytest.approx(0, abs=1e-9)
     assert float(rows["equal weights"]["hypervolume"]) > 0
     assert rows["mgda"]["hypervolume"] == ""
     assert float(rows["mgda"]["seconds_a_step"]) > 0
     text = (folder / "compare.md").read_text()
-    assert ("No special method is significantly better than tuned weights" in text) != (
-        " of 2 special methods are significantly better than tuned weights: " in text)
+    assert ("No special method beats tuned weights" in text) != (
+        " of 2 special methods beat tuned weights (" in text)
     assert text.count("- synthetic-2: ") == 1, "the verdict stands in front, too"
     assert "- Budget: 14 trainings; epochs: 3; seeds: 2; synthetic training lists: 32." in text
     assert (folder / "compare.png").read_bytes().startswith(b"\x89PNG")

@@ -1,18 +1,23 @@
 """A conditioned run as a front: the tools for fronts take its curve, and the command line shows it."""
 
 import dataclasses
+import json
+import shutil
 
 import numpy as np
 import pytest
 
 from tfmtl2r import cli, pareto
+from tfmtl2r.data import batches
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto import plots
 from tfmtl2r.pareto.conditioned import Curve
 from tfmtl2r.pareto.runs import load, load_all
 from tfmtl2r.pareto.study import EQUAL, SINGLE, study
 from tfmtl2r.pareto.summary import pick, summarise
-from tfmtl2r.preferences import usual_grid
+from tfmtl2r.pareto.table import rows
+from tfmtl2r.preferences import leaning, usual_grid
+from tfmtl2r.serving.check import METADATA
 from tfmtl2r.serving.examples import requests
 from tfmtl2r.serving.session import LoadedExport
 
@@ -124,7 +129,7 @@ def test_a_sweep_has_the_curve_among_its_points(trained, monkeypatch, capsys):
     one = pareto.curve(model, lists, usual_grid(2))
     found = summarise(load_all(folder))
     assert len(found.points.runs) == 12
-    row = found.rows["linear_scalarization conditioned=1.0"]
+    row = found.rows["linear_scalarization conditioned=1"]
     assert (row["points"], row["runs"], row["seeds"]) == (11, 1, 1)
     assert row["hypervolume"] == pytest.approx(pareto.hypervolume(one.values, found.reference.point, one.maximise))
     assert row["preference_error"] is None  # its training loss is that of no preference
@@ -137,8 +142,8 @@ def test_a_sweep_has_the_curve_among_its_points(trained, monkeypatch, capsys):
 def test_a_study_compares_the_run_as_a_whole_and_its_curve_as_a_front(trained, capsys):
     folder, *_ = trained
     rankers = {ranker.name: ranker for ranker in study(folder).rankers}
-    assert set(rankers) == {"linear_scalarization conditioned=1.0", EQUAL, SINGLE}
-    row = rankers["linear_scalarization conditioned=1.0"]
+    assert set(rankers) == {"linear_scalarization conditioned=1", EQUAL, SINGLE}
+    row = rankers["linear_scalarization conditioned=1"]
     assert row.special
     assert (row.trainings, row.seeds, len(row.runs)) == (1, 1, 1)
     assert row.volume is not None
@@ -159,7 +164,7 @@ def test_what_is_exported_of_a_curve_asks_for_the_preference_that_was_picked(tra
     points = summarise(load_all(folder), "vali").points
     chosen = points.runs[pick(points, "nearest", [1, 0])]
     assert chosen.asked  # else this shows nothing: the ordinary run was picked
-    assert f"nearest: {chosen.card.name}: " in said
+    assert f"nearest: {chosen.card.name} at ({chosen.asked[0]:.3g}, {chosen.asked[1]:.3g}): " in said
     request = requests(model.architecture.schema, lists=True)[0]
     count = len(request["list_size"])
     weights = np.zeros((count, 2), np.float32)
@@ -172,3 +177,87 @@ def test_what_is_exported_of_a_curve_asks_for_the_preference_that_was_picked(tra
     assert cli.main(["export", "o", "--directory", str(folder), "--preference", "1", "2",
                      "--to", str(tmp_path / "o")]) == 1
     assert "o reads no preference" in capsys.readouterr().err
+
+
+SMALL = Experiment(
+    "small", data={"name": "synthetic_mslr", "num_lists": 8, "max_length": 6, "num_tasks": 3, "num_features": 4},
+    architecture={"name": "shared_bottom", "units": [4]}, conditioned=1.0, epochs=3, patience=0, batch_size=4,
+    telemetry_every=0,
+)  # fmt: skip
+
+
+def test_a_card_has_the_preferences_that_were_wanted_and_that_the_method_can_take(tmp_path):
+    small = dataclasses.replace(SMALL, directory=str(tmp_path), epochs=1)
+    _, card = dataclasses.replace(small, name="a", method="cosmos", curve="lattice:1").run(verbose=0)
+    asked = np.array([point["preference"] for point in card.curve])
+    np.testing.assert_allclose(asked, np.eye(3), atol=0.0021)
+    assert (asked > 0).all()  # COSMOS divides by them
+    assert set(card.curve[0]["vali"]) == set(card.curve[0]["test"]) == {"task_1", "task_2", "task_3"}
+    _, card = dataclasses.replace(small, name="b", curve=[[2, 1, 1]]).run(verbose=0)
+    assert [point["preference"] for point in card.curve] == [[0.5, 0.25, 0.25]]
+    assert Experiment(**card.config).config() == card.config
+    _, card = dataclasses.replace(small, name="c", curve="none").run(verbose=0)
+    assert card.curve == []
+    plain = {"name": "synthetic_rows", "rows": 64, "num_tasks": 3}
+    _, card = dataclasses.replace(small, name="d", data=plain, curve="spread:2").run(verbose=0)
+    assert len(card.curve) == 2
+    wrong = dataclasses.replace(small, name="e", curve="angel:2")
+    with pytest.raises(ValueError, match="expected angle:N"):
+        wrong.run(verbose=0)
+    assert not (tmp_path / "e").exists()  # it is said before anything is trained
+    with pytest.raises(ValueError, match="curve is for a ranker that reads the preference"):
+        dataclasses.replace(small, conditioned=None, curve="none")
+
+
+def test_early_stopping_looks_along_the_preference(tmp_path):
+    small = dataclasses.replace(SMALL, directory=str(tmp_path), patience=1, learning_rate=0.05)
+    model, card = small.run(verbose=0)
+    along = card.history["val_blend_along"]
+    assert len(along) == len(card.history["val_blend"])
+    assert np.argmax(card.history["kept"]) == np.argmax(along)
+    np.testing.assert_allclose(model.preference, 1 / 3)  # as before
+    blends = []
+    vali = batches(small.dataset().lists("vali"), model.tasks, model.features, batch_size=4)
+    for preference in leaning(3, 0.8):
+        model.set_preference(preference)
+        blends.append(model.evaluate(vali, verbose=0, return_dict=True)["blend"])
+    assert np.std(blends) > 1e-3
+    assert np.mean(blends) == pytest.approx(max(along), abs=1e-6)
+
+
+def test_the_table_of_a_sweep_stars_what_is_on_the_front_of_all_points(trained):
+    folder, *_ = trained
+    runs = load_all(folder)
+    points = summarise(runs).points
+    on = {run.card.name for run, kept in zip(points.runs, pareto.non_dominated(points.values, points.maximise),
+                                             strict=True) if kept}
+    assert {row["run"] for row in rows(runs) if row["front"]} == on
+
+
+def test_one_run_is_a_sweep_of_itself(trained, tmp_path, capsys):
+    folder, *_ = trained
+    assert cli.main(["report", str(folder / "c")]) == 0
+    assert (folder / "c/report.html").read_text().count("<circle") >= 11
+    assert cli.main(["pareto", "export", "c", "--directory", str(folder), "--to", str(tmp_path / "e"),
+                     "--blend", "task_1=1"]) == 0
+    assert "knee: c at (" in capsys.readouterr().out
+    served = json.loads((tmp_path / "e/1" / METADATA).read_text())
+    assert served["blend"] == {"task_1": 1.0, "task_2": 0.0}
+    text = (tmp_path / "e/README.md").read_text()
+    assert " : ".join(f"{value:.4g}" for value in served["preference"]) in text
+    assert "[[2.0, 1.0]]" in text
+
+
+def test_the_front_of_a_run_is_of_its_own_data(trained, tmp_path, capsys):
+    folder, *_ = trained
+    shutil.copytree(folder / "c", tmp_path / "c")
+    card = json.loads((tmp_path / "c/run.json").read_text())
+    card["config"]["data"]["conflict"] = 0.1
+    (tmp_path / "c/run.json").write_text(json.dumps(card))
+    assert cli.main(["pareto", "c", "--directory", str(tmp_path)]) == 1
+    assert "the test split has changed since run 'c' was trained" in capsys.readouterr().err
+
+
+def test_methods_without_a_preference_are_refused_by_the_plan():
+    with pytest.raises(ValueError, match="'mgda' has none; choose one that has"):
+        pareto.plan(SMALL, ["mgda"], usual_grid(3))

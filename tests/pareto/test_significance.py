@@ -1,11 +1,15 @@
 """Tests list by list: exact where they can be, with the right error rates, and adjusted for how many there are."""
 
+import dataclasses
+import itertools
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tfmtl2r import pareto
+from tfmtl2r.pareto import significance
 from tfmtl2r.pareto.runs import Run
 from tfmtl2r.pareto.significance import grouped, mean_results, single_runs
 from tfmtl2r.report.run_card import PER_LIST, RunCard
@@ -21,6 +25,35 @@ def test_permutations_are_exact_for_few_lists(rng):
     padded = np.concatenate([difference, np.zeros(30), [np.nan]])
     assert pareto.permutation_test(padded, np.zeros(37)) == expected
     assert pareto.permutation_test([1.0, 2.0], [1.0, 2.0]) == 1.0
+
+
+@pytest.mark.parametrize("count", [1, 2, 11, 14])
+def test_permutations_are_exact_whatever_the_number_of_lists(count, rng):
+    signs = np.array(list(itertools.product((-1, 1), repeat=count)))
+    for difference in (rng.normal(size=count), rng.integers(-2, 3, count) / 10 + 0.3):  # the latter with ties
+        expected = np.mean(abs(signs @ difference) >= abs(difference.sum()) - 1e-9)
+        assert pareto.permutation_test(difference, np.zeros(count)) == expected
+    assert pareto.permutation_test(np.tile([1.0, -1.0], 8), np.zeros(16)) == 1.0
+
+
+def test_exact_and_random_permutations_agree(rng):
+    difference = rng.normal(0.3, 1, 32)
+    exact = pareto.permutation_test(difference, np.zeros(32))
+    random = pareto.permutation_test(np.r_[difference, 1e-9], np.zeros(33), draws=200_000)
+    assert 0.001 < exact < 0.5
+    np.testing.assert_allclose(random, exact, atol=4 * np.sqrt(exact / 10_000))
+
+
+def test_draws_grow_with_the_number_of_comparisons(monkeypatch):
+    seen = []
+    monkeypatch.setattr(significance, "_tested", lambda compared, *rest: seen.append(rest[-1]) or dataclasses.replace(
+        compared, p=1 / (1 + rest[-1])))
+    results = {f"t{i}": {"m": {"value": 1.0, "direction": "max"}} for i in range(300)}
+    run = Run(Path("x"), RunCard("x", {}, {"test": {"fingerprint": "f"}}, {"test": results}))
+    found = significance.compare({"a": [run], "b": [run], "c": [run]}, "a")
+    assert len(found) == 600
+    assert {*seen} == {240_000}
+    assert max(c.adjusted for c in found) < 0.05  # 600 comparisons that could not be clearer can be significant
 
 
 def test_permutations_flip_what_a_list_adds_to_the_weighted_mean(rng):

@@ -199,6 +199,18 @@ def test_tuned_weights_are_chosen_by_validation_alone(tmp_path):
     assert [run.preference for run in best] == [pytest.approx((0.2, 0.8))] * 2
 
 
+def test_weights_cannot_be_tuned_on_what_is_no_number(tmp_path):
+    fake_sweep(tmp_path / "a", vali=lambda experiment, task: np.nan if experiment.seed else 0.5)
+    found = study(tmp_path / "a")
+    assert [run.seed for ranker in found.rankers if ranker.name == TUNED for run in ranker.runs] == [0]
+    assert "Without tuned weights, since a validation metric is not a finite number: seed 1." in conclusions(found)
+    fake_sweep(tmp_path / "b", vali=lambda experiment, task: np.nan)
+    found = study(tmp_path / "b")
+    assert TUNED not in {ranker.name for ranker in found.rankers}
+    assert "There are no tuned weights: no run has a finite number for every validation metric." in conclusions(found)
+    assert cli.main(["report", str(tmp_path / "b")]) == 0
+
+
 def test_architectures_are_held_against_their_own_single_task_runs(tmp_path):
     planned = fake_sweep(tmp_path / "s", architectures=("shared_bottom", "mmoe"))
     (tmp_path / "s/sweep.json").write_text(json.dumps({"runs": [e.config() for e in planned] + [{"name": "lost"}]}))
@@ -237,17 +249,21 @@ def test_the_words_follow_from_the_comparisons(sweep):
     rows = [comparison("a", "t", "+"), comparison("a", "u", ""), comparison("b", "t", "+"), comparison("b", "u", "-"),
             comparison("c", "t", "-"), comparison("d", "t", ""), comparison("trees", "t", "-")]
     said = verdict(rows, TUNED, ["a", "b", "c", "d"])
-    assert said[0].startswith("1 of 4 special methods are significantly better than tuned weights: a. ")
+    rule = "(significantly better on at least one task, worse on none)"
+    assert said[0].startswith(f"1 of 4 special methods beat tuned weights {rule}: a (+t). No clear")
     assert "No clear difference from tuned weights: d." in said[0]
-    assert "Worse on a task and better on none than tuned weights: c." in said[0]
-    assert "Better on one task and worse on another than tuned weights: b." in said[0]
+    assert "Worse on a task and better on none than tuned weights: c (-t)." in said[0]
+    assert "Better on one task and worse on another than tuned weights: b (+t, -u)." in said[0]
+    behind = verdict(rows, TUNED, ["a", "b", "c", "d"], {"a": 1.0, "b": 2.0, TUNED: 0.5})[0]
+    assert "(delta-m) these are behind tuned weights all the same: a. No clear" in behind
     assert said[1] == "Trees against tuned weights: significantly better on no task, worse on t."
     none = verdict(rows[2:], TUNED, ["b", "c", "d"])[0]
-    assert none.startswith("No special method is significantly better than tuned weights. ")
+    assert none.startswith(f"No special method beats tuned weights {rule}. ")
     found = study(sweep)
     told = " ".join(conclusions(found))
-    assert "No special method is significantly better than tuned weights." in told
-    assert "Worse on a task and better on none than equal weights: epo." in told
+    assert f"No special method beats tuned weights {rule}." in told
+    assert "Worse on a task and better on none than equal weights: epo (-task_1, -task_2)." in told
+    assert "shown at one preference (0.5 : 0.5) or, where it has none," in told
     assert "they rest on 40 test lists" in told
     assert "means nothing" not in told
 

@@ -41,7 +41,7 @@ def test_differences_are_paired_by_seed():
 def test_table():
     shown = text(seeds_table(RUNS, {"click": "auc"}, "AUC", baseline="mmoe",
                              extra={"random": {"click": {"auc": {"value": 0.5}}}}))
-    assert "0.7500 ± 0.0500" in shown
+    assert "0.7500 ± 0.0707" in shown
     assert "+0.0250 ± 0.0050" in shown
     assert "0.5000" in shown
     assert "difference to mmoe" in shown
@@ -58,5 +58,5 @@ def test_csv(tmp_path):
 def test_tables_are_not_wrapped_in_a_pipe(capsys):
     show(seeds_table({"mmoe": RUNS["mmoe"], "p" * 90: RUNS["ple"]}, {"click": "auc"}, "AUC", baseline="mmoe"))
     out = capsys.readouterr().out
-    assert "0.7500 ± 0.0500" in out
+    assert "0.7500 ± 0.0707" in out
     assert "p" * 90 in out

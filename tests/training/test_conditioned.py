@@ -181,3 +181,10 @@ def test_errors():
         ranker(conditioned=0.0)
     with pytest.raises(ValueError, match="rename the feature"):
         MultiTaskRanker(SMALL, TASKS, Schema([Dense("preference")]), conditioned=1.0)
+
+
+@pytest.mark.parametrize("preference", [[0.5, 0.5], [0.9, 0.1]])
+def test_the_logged_loss_is_weighted_by_the_default_preference_and_not_by_the_last_one_drawn(preference, batch):
+    logs = ranker(preference=preference).fit(*batch, batch_size=2, epochs=3, verbose=0).history
+    losses = np.stack([logs["a_loss"], logs["b_loss"]])
+    np.testing.assert_allclose(logs["loss"], 2 * np.array(preference) @ losses, rtol=1e-5)

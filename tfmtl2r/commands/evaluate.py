@@ -37,10 +37,7 @@ def main(arguments: Sequence[str]) -> None:
     folder = Path(options.directory) / options.run
     card = RunCard.load(folder)
     lists = datasets.get(card.config["data"]).lists(options.split)
-    known = card.data.get(options.split, {}).get("fingerprint")
-    if known is not None and known != lists.fingerprint():
-        raise ValueError(f"the {options.split} split has changed since run {options.run!r} was trained: fingerprint "
-                         f"{lists.fingerprint()[:12]}, in the run card {known[:12]}; train again on these data")
+    card.expect(options.split, lists.fingerprint())
     ranker: Any = load(folder / "model.keras")
     record(card, options.split, score(ranker, lists), folder)
     card.save(folder)

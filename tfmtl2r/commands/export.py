@@ -19,7 +19,7 @@ class Export:
     Args:
         run: name of the run.
         to: folder of the export; saved_models/RUN if not given.
-        blend: weight of each task in the blended score, as click=1 long_view=0.5; the run's preference if not given.
+        blend: weight of each task in the blended score, as click=1 long_view=0.5; the preference if not given.
         preference: of a conditioned run, importance of each task where a request brings none; the run's if not given.
         rule: how tasks are blended: weighted_sum, product_of_powers or rank_fusion.
         rows: split of the run's data whose first lists become warm-up requests; none for requests made from the
@@ -39,6 +39,7 @@ class Export:
 def main(arguments: Sequence[str]) -> int:
     """Exports and prints where to; 1 if the export failed its checks, which say why."""
     options = tyro.cli(Export, args=arguments, prog="tfmtl2r export")
+    from tfmtl2r.preferences import above_zero
     from tfmtl2r.report.run_card import RunCard
     from tfmtl2r.serving.blend import Blend
     from tfmtl2r.serving.check import METADATA, ExportError
@@ -52,7 +53,8 @@ def main(arguments: Sequence[str]) -> int:
         if ranker.conditioned is None:
             raise ValueError(f"{options.run} reads no preference, so an export has none to begin with: leave out "
                              "--preference, or train with --conditioned")
-        ranker.set_preference(options.preference)
+        asked = options.preference
+        ranker.set_preference(above_zero([asked])[0] if ranker.method.positive_preference else asked)
     blend = Blend(_weights(options.blend), options.rule)
     try:
         version = export(ranker, options.to or f"saved_models/{options.run}", blend=blend,

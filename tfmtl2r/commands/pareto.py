@@ -23,7 +23,7 @@ class Pareto:
             split.
         tasks: which tasks are the objectives; all if none are given.
         preferences: what a conditioned run is asked for: lattice:H, spread:N, angle:N, or a file with one per line;
-            lattice:10 for two tasks and spread:11 for more if not given.
+            if not given lattice:10 for two tasks, for more equal importance and spread:10.
         reference: reference point of the hypervolume; the worst of all compared points + 0.1 of the range if not given.
         pick: mark a run: knee, or nearest to the preference; none if not given.
         preference: importance of each objective, for nearest.
@@ -44,13 +44,16 @@ class Pareto:
 class Export:
     """Exports the run of a sweep that suits best as a checked SavedModel for TensorFlow Serving.
 
+    Of a conditioned run it is the best point of its curve: requests that bring no preference get that one's scores.
+
     Args:
-        sweep: name of the sweep.
+        sweep: name of the sweep, or of a conditioned run.
         pick: knee (where the front bulges most) or nearest to the preference.
         preference: importance of each objective, for nearest.
         on: what the choice looks at: vali or test (metrics), train_loss or vali_loss. Choosing on test makes the test
             results of the chosen run too good.
         tasks: which tasks are the objectives; all if none are given.
+        blend: weight of each task in the blended score; see tfmtl2r export.
         to: folder of the export; saved_models/SWEEP if not given.
         directory: where runs are kept.
     """
@@ -60,6 +63,7 @@ class Export:
     preference: tuple[float, ...] = ()
     on: str = "vali"
     tasks: tuple[str, ...] = ()
+    blend: tuple[str, ...] = ()
     to: str = ""
     directory: str = "runs"
 
@@ -84,8 +88,8 @@ def show_front(options: Pareto) -> None:
     from tfmtl2r.report.tables import show
 
     if options.preferences:
-        raise ValueError(f"--preferences are what a conditioned run is asked for; {options.sweep} is a sweep, whose "
-                         "runs have theirs")
+        raise ValueError(f"--preferences are what a conditioned run is asked for; {options.sweep} is a sweep: leave "
+                         f"them out, or name one conditioned run of it as {options.sweep}/RUN")
     folder = Path(options.directory) / options.sweep
     found = summarise(load_all(folder), options.on, options.tasks, reference=options.reference)
     chosen = None
@@ -110,8 +114,8 @@ def show_curve(options: Pareto) -> None:
     from tfmtl2r.pareto.conditioned import curve
     from tfmtl2r.pareto.front import Reference, ideal_point, indicators, reference_point
     from tfmtl2r.pareto.runs import load as load_run
-    from tfmtl2r.pareto.summary import pick
-    from tfmtl2r.preferences import grid, usual_grid
+    from tfmtl2r.pareto.summary import pick, write
+    from tfmtl2r.preferences import above_zero, grid, usual_grid
     from tfmtl2r.report.tables import show
     from tfmtl2r.serving.load import load
 
@@ -124,7 +128,9 @@ def show_curve(options: Pareto) -> None:
         raise ValueError(f"{options.sweep} is one ordinary run, a single point: name a sweep, or a run trained with "
                          "--conditioned")
     asked = grid(options.preferences, len(run.tasks)) if options.preferences else usual_grid(len(run.tasks))
+    asked = above_zero(asked) if model.method.positive_preference else asked
     lists = datasets.get(run.card.config["data"]).lists(options.on)
+    run.card.expect(options.on, lists.fingerprint())
     one = curve(model, lists, asked, tasks=options.tasks)
     row = (pick(one, options.pick or "nearest", options.preference) if options.pick or options.preference else None)
     limit = Reference(options.reference) if options.reference else reference_point(one.values, one.maximise)
@@ -135,7 +141,11 @@ def show_curve(options: Pareto) -> None:
     to = folder / "pareto" / options.on
     paths = plots.save(plots.overview({options.sweep: one}, chosen=None if row is None else one.values[row],
                                       reference=limit), to)
-    print(f"pictures: {', '.join(map(str, paths))}")
+    numbers_at = write(to, {
+        "objectives": one.labels, "maximise": one.maximise, "preferences": one.preferences.tolist(),
+        "values": one.values.tolist(), "reference_rule": limit.rule, **found,
+    })
+    print(f"numbers: {numbers_at}   pictures: {', '.join(map(str, paths))}")
 
 
 def export_pick(options: Export) -> int:
@@ -149,10 +159,12 @@ def export_pick(options: Export) -> int:
     row = pick(points, options.pick, options.preference)
     run = points.runs[row]
     values = ", ".join(f"{label} {value:.4f}" for label, value in zip(points.labels, points.values[row], strict=True))
-    print(f"{options.pick}: {run.card.name}: {values}")
-    asked = ["--preference", *map(str, run.asked)] if run.asked else []
-    return export.main([run.folder.name, "--directory", str(folder),
-                        "--to", options.to or f"saved_models/{options.sweep}", *asked])
+    at = f" at {numbers(run.preference)}" if run.asked else ""
+    print(f"{options.pick}: {run.card.name}{at}: {values}")
+    further = ["--preference", *map(str, run.asked)] if run.asked else []
+    further += ["--blend", *options.blend] if options.blend else []
+    return export.main([run.folder.name, "--directory", str(run.folder.parent),
+                        "--to", options.to or f"saved_models/{options.sweep}", *further])
 
 
 def front_table(found: Any, chosen: int | None = None) -> Any:

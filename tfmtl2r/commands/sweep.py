@@ -29,7 +29,7 @@ class Sweep:
         methods: names, with options as stch:mu=0.5,warmup=0.
         preferences: lattice:H, spread:N, angle:N (2 tasks: rays evenly between the two ends, for methods that follow
             rays; the ends, lopsided weighted sums, are trained first and join the table), or a file with one per line;
-            lattice:10 for two tasks and spread:11 for more if not given.
+            if not given lattice:10 for two tasks, for more equal importance and spread:10.
         seeds: of the runs.
         architectures: names, with options as mmoe:dropout=0.1.
         single_task: also train every task alone, for delta-m and the lines in pictures.
@@ -41,6 +41,7 @@ class Sweep:
         staged: train by priority (methods nmt); single-task runs are trained in one go.
         constraints: bounds on training losses, as relevance=1% (above its best) or relevance=0.5 (methods nmt).
         conditioned: above 0 the rankers read the preference, one training for all of them; see tfmtl2r train.
+        curve: the preferences whose metrics a conditioned run keeps in its card; see tfmtl2r train.
         list_limit: cut longer training lists to so many items; 0 keeps all.
         telemetry_every: steps between samples of the gradients; 0 for none.
         jobs: processes at a time; one for each CPU if 0.
@@ -64,6 +65,7 @@ class Sweep:
     staged: bool = False
     constraints: tuple[str, ...] = ()
     conditioned: float = 0.0
+    curve: str = ""
     list_limit: int = 0
     telemetry_every: int = 0
     jobs: int = 0

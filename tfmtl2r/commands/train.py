@@ -25,6 +25,8 @@ class Train:
         preference: importance of each task, in order.
         conditioned: above 0 the ranker reads the preference, and training draws it from a Dirichlet distribution of
             this concentration: one model for all trade-offs.
+        curve: the preferences whose metrics a conditioned run keeps in its card: lattice:H, spread:N, angle:N, a file,
+            or none; if not given lattice:10 for two tasks, for more equal importance and spread:10.
         learning_rate: of Adam.
         epochs: at most so many.
         patience: epochs without a better validation blend before stopping; 0 trains all epochs.
@@ -50,6 +52,7 @@ class Train:
     gradients: str = "parameters"
     preference: tuple[float, ...] = ()
     conditioned: float = 0.0
+    curve: str = ""
     learning_rate: float = 1e-3
     epochs: int = 8
     patience: int = 2

@@ -40,7 +40,8 @@ def plan(
         architectures: names or ``{"name": ..., option: value}``; that of ``base`` if empty.
 
     Raises:
-        ValueError: for preferences of another number of tasks, or a combination that is named twice.
+        ValueError: for preferences of another number of tasks, a combination that is named twice, or a conditioned
+            ranker with a method that has no preference.
     """
     preferences = np.asarray(preferences, np.float64)
     tasks = base.dataset().select(base.tasks or None)
@@ -49,7 +50,11 @@ def plan(
                          f"{', '.join(task.name for task in tasks)}; got shape {preferences.shape}")
     experiments = []
     for architecture, method in itertools.product([*architectures] or [base.architecture], methods):
-        rows = [()] if base.conditioned else _preferences_for(method_registry.get(method), preferences)
+        balancing = method_registry.get(method)
+        if base.conditioned and not balancing.takes_preference:
+            raise ValueError(f"a conditioned ranker learns what the preference means from the method, but {method!r} "
+                             "has none; choose one that has, such as linear_scalarization")
+        rows = [()] if base.conditioned else _preferences_for(balancing, preferences)
         for preference, seed in itertools.product(rows, seeds):
             experiments.append(named(dataclasses.replace(
                 base, architecture=architecture, method=method, preference=preference, seed=seed
@@ -111,6 +116,8 @@ def named(experiment: Experiment) -> Experiment:
     parts = [_slug(experiment.method), _slug(experiment.architecture)]
     if len(experiment.tasks) == 1:
         parts[0] = "single-" + str(getattr(experiment.tasks[0], "name", experiment.tasks[0]))
+    if experiment.conditioned:
+        parts.append("conditioned")
     if len(experiment.preference):
         total = sum(experiment.preference)
         parts.append("_".join(f"{p / total:.3g}" for p in experiment.preference))
@@ -162,4 +169,4 @@ def _slug(thing: Any) -> str:
 def _plain(base: Experiment) -> Experiment:
     """Trained in one go with fixed weights."""
     return dataclasses.replace(base, method=Experiment("default").method, staged=False, constraints={},
-                               conditioned=None)
+                               conditioned=None, curve="")

@@ -11,12 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r.report.run_card import RunCard
+from tfmtl2r.report.run_card import FILE, RunCard
 
 SOURCES = ("test", "vali", "train_loss", "vali_loss")
 NO_OUTCOME = frozenset({"name", "directory", "overwrite", "telemetry_every", "validate_every"})
 """Settings of an experiment that change no number of it."""
-NO_DIFFERENCE = ("steps_per_execution", "train_metrics")
+NO_DIFFERENCE = ("steps_per_execution", "train_metrics", "curve")
 """Settings that are part of a run's fingerprint, and yet no reason to tell runs apart."""
 
 OF_SEVERAL_TASKS = ("method", "preference", "gradients", "staged", "constraints", "conditioned")
@@ -58,8 +58,9 @@ class Run:
 
     @property
     def method(self) -> str:
-        """The method with its options, such as ``cagrad c=0.5``."""
-        return described(self.card.config["method"])
+        """The method with its options, such as ``cagrad c=0.5``, and whether the ranker reads the preference."""
+        conditioned = self.card.config.get("conditioned")
+        return described(self.card.config["method"]) + (f" conditioned={conditioned:g}" if conditioned else "")
 
     @property
     def architecture(self) -> str:
@@ -238,9 +239,9 @@ def told_apart(runs: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
 
     Args:
         runs: on the same data.
-        without: settings that do not matter; method, preference and seed never do.
+        without: settings that do not matter; what :attr:`Run.method` says, preference and seed never do.
     """
-    same = ("method", "preference", "seed", "data", *NO_DIFFERENCE, *without)
+    same = ("method", "conditioned", "preference", "seed", "data", *NO_DIFFERENCE, *without)
     # Cards of earlier versions lack settings that are off.
     settings = [{key: value for key, value in outcome_settings(run.card.config, same).items() if value not in (
         None, False, 0, [], {})} for run in runs]
@@ -260,12 +261,14 @@ def load(folder: str | Path) -> Run:
 
 
 def load_all(folder: str | Path) -> list[Run]:
-    """All finished runs below a folder, by name.
+    """All finished runs below a folder, by name; or the run that is the folder itself.
 
     Raises:
         FileNotFoundError: when there is none.
     """
-    cards = sorted(Path(folder).glob("*/run.json"))
+    if (Path(folder) / FILE).is_file():
+        return [load(folder)]
+    cards = sorted(Path(folder).glob(f"*/{FILE}"))
     if not cards:
         raise FileNotFoundError(f"{folder} holds no finished run; tfmtl2r sweep makes some")
     return [load(card.parent) for card in cards]
@@ -286,6 +289,8 @@ def described(thing: Any) -> str:
 def outcome_settings(config: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
     """The settings that decide a run's numbers, in one form whether they come from an experiment or from a file."""
     kept = {key: value for key, value in config.items() if key not in NO_OUTCOME and key not in without}
+    if not kept.get("conditioned"):
+        kept.pop("curve", None)  # only a conditioned ranker has one
     for key in ("data", "architecture", "method"):
         if isinstance(kept.get(key), str):
             kept[key] = {"name": kept[key]}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -23,22 +22,23 @@ from tfmtl2r.report.evaluation import COUNTS, bootstrap, paired_differences
 from tfmtl2r.report.run_card import PER_LIST
 
 LEVEL = 0.05
-_EXACT = 14  # up to so many lists all 2^n signs are tried
+_EXACT = 32  # up to so many lists all 2^n signs count
 _CHUNK = 4096  # sign vectors at a time: bounds memory
+_DRAWS = 10_000
 
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
-def permutation_test(ours: Any, theirs: Any, draws: int = 10_000, seed: int = 0, weights: Any = None) -> float:
+def permutation_test(ours: Any, theirs: Any, draws: int = _DRAWS, seed: int = 0, weights: Any = None) -> float:
     """Two-sided p-value of the paired sign-flip test: how often does chance alone give as large a mean difference?
 
     If the two rankings were equal, the sign of each list's difference would be random, and so would that of its part
-    ``w d`` of the weighted mean. With at most 14 lists whose values differ all signs are tried; else
+    ``w d`` of the weighted mean. With at most 32 lists whose values differ all signs count; else
     ``(1 + hits) / (1 + draws)`` over random ones, which is never 0.
 
     Args:
         ours, theirs: a metric per list, the same lists; NaN in either leaves the list out.
-        draws: random sign vectors.
+        draws: random sign vectors, at most: after 10,000 there are no more where at least 1 % hit.
         seed: of the draws.
         weights: how many times each list counts in the mean; once if None.
 
@@ -57,15 +57,35 @@ def permutation_test(ours: Any, theirs: Any, draws: int = 10_000, seed: int = 0,
     if not len(difference):
         return 1.0
     seen = abs(difference.sum()) - 1e-12 * abs(difference).sum()  # equal sums may round apart
+    if seen <= 0:
+        return 1.0
     if len(difference) <= _EXACT:
-        every = np.array(list(itertools.product((-1.0, 1.0), repeat=len(difference))))
-        return float(np.mean(np.abs(every @ difference) >= seen))
+        return _exact(difference, seen)
     rng = np.random.default_rng(seed)
-    hits = 0
-    for start in range(0, draws, _CHUNK):
-        flips = rng.integers(0, 2, (min(_CHUNK, draws - start), len(difference)), dtype=np.int8) * 2.0 - 1
+    hits = done = 0
+    while done < draws and (done < _DRAWS or 100 * hits < done):
+        flips = rng.integers(0, 2, (min(_CHUNK, draws - done), len(difference)), dtype=np.int8) * 2.0 - 1
         hits += int((np.abs(flips @ difference) >= seen).sum())
-    return (1 + hits) / (1 + draws)
+        done += len(flips)
+    return (1 + hits) / (1 + done)
+
+
+def _exact(difference: np.ndarray, seen: float) -> float:
+    """The share of all 2^n sign vectors whose sum is at least ``seen`` or at most ``-seen``.
+
+    Every sum is one of the first half of the lists plus one of the second: a search in sorted sums counts them.
+    """
+    left, right = (np.sort(_signed_sums(part)) for part in np.array_split(difference, 2))
+    above = len(right) - np.searchsorted(right, seen - left, side="left")
+    below = np.searchsorted(right, -seen - left, side="right")
+    return float(above.sum() + below.sum()) / 2.0 ** len(difference)
+
+
+def _signed_sums(values: np.ndarray) -> np.ndarray:
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums - value, sums + value])
+    return sums
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
@@ -288,25 +308,30 @@ def _short(run: Run) -> str:
 def _compare(
     pairs: Sequence[tuple[str, Sequence[Run], str, Sequence[Run]]], split: str, seed: int, untested: bool
 ) -> list[Comparison]:
-    found = []
+    planned = []
     for name, runs, other, others in pairs:
         ours, theirs = mean_results(runs, split), mean_results(others, split)
         for task, metric in ((task, metric) for task, row in ours.items() for metric in row):
-            if metric not in theirs.get(task, {}):
-                continue
-            plain = ours[task][metric]["value"] - theirs[task][metric]["value"]
-            compared = Comparison(name, other, task, metric, plain, math.nan, math.nan, math.nan, math.nan, 0,
-                                  ours[task][metric]["direction"])
-            try:
-                found.append(_tested(compared, runs, others, split, seed))
-            except ValueError as reason:
-                found.append(dataclasses.replace(compared, untested=str(reason)))
+            if metric in theirs.get(task, {}):
+                plain = ours[task][metric]["value"] - theirs[task][metric]["value"]
+                planned.append((Comparison(name, other, task, metric, plain, math.nan, math.nan, math.nan, math.nan, 0,
+                                           ours[task][metric]["direction"]), runs, others))
+    # The smallest p that draws can give must stay far below what Holm's first step asks for.
+    draws = max(_DRAWS, math.ceil(20 * len(planned) / LEVEL))
+    found = []
+    for compared, runs, others in planned:
+        try:
+            found.append(_tested(compared, runs, others, split, seed, draws))
+        except ValueError as reason:
+            found.append(dataclasses.replace(compared, untested=str(reason)))
     adjusted = iter(holm(c.p for c in found if not c.untested))
     return [c if c.untested else dataclasses.replace(c, adjusted=float(next(adjusted)))
             for c in found if untested or not c.untested]
 
 
-def _tested(compared: Comparison, runs: Sequence[Run], others: Sequence[Run], split: str, seed: int) -> Comparison:
+def _tested(
+    compared: Comparison, runs: Sequence[Run], others: Sequence[Run], split: str, seed: int, draws: int
+) -> Comparison:
     """Raises ValueError with the reason where there can be no test."""
     stored = [_per_list(run, split, compared.task, compared.metric) for run in (*runs, *others)]
     weights = stored[0][1]
@@ -317,7 +342,7 @@ def _tested(compared: Comparison, runs: Sequence[Run], others: Sequence[Run], sp
     difference, low, high = bootstrap(ours, theirs, seed=seed, weights=weights)
     return dataclasses.replace(
         compared, difference=difference, low=low, high=high, lists=int((~np.isnan(ours - theirs)).sum()),
-        p=permutation_test(ours, theirs, seed=seed, weights=weights),
+        p=permutation_test(ours, theirs, draws, seed, weights),
     )
 
 

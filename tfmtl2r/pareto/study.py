@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from tfmtl2r.pareto.significance import (
     single_runs,
 )
 from tfmtl2r.pareto.summary import summarise
+from tfmtl2r.report.run_card import FILE
+from tfmtl2r.report.seeds import deviation
 
 BASELINES = "baselines"
 """Subfolder of a sweep for run cards of rankers that no sweep trains, such as boosted trees."""
@@ -86,14 +89,14 @@ class Study:
 
 
 def sweeps(folder: Path) -> list[Path]:
-    """The folder itself if it holds runs, else its subfolders that do.
+    """The folder itself if it is a run or holds some, else its subfolders that do.
 
     Raises:
         FileNotFoundError: when neither does.
     """
-    if list(folder.glob("*/run.json")):
+    if (folder / FILE).is_file() or list(folder.glob(f"*/{FILE}")):
         return [folder]
-    found = sorted({card.parent.parent for card in folder.glob("*/*/run.json")})
+    found = sorted({card.parent.parent for card in folder.glob(f"*/*/{FILE}")})
     if not found:
         raise FileNotFoundError(f"{folder} holds no finished run, nor do its subfolders; tfmtl2r sweep makes some")
     return found
@@ -124,7 +127,7 @@ def study(folder: Path) -> Study:
 
 
 def tuned(candidates: Sequence[Any]) -> list[Any]:
-    """For each seed the run with the best validation metrics.
+    """For each seed the run with the best validation metrics; a seed without a run whose metrics are numbers has none.
 
     Best is the largest mean over tasks of the metric relative to its mean over all candidates, negated where small is
     good. Test results have no say.
@@ -133,6 +136,8 @@ def tuned(candidates: Sequence[Any]) -> list[Any]:
         candidates: runs of several preferences and seeds.
     """
     candidates, _ = finite(candidates, "vali")
+    if not candidates:
+        return []
     found = objectives(candidates, "vali")
     scale = np.abs(found.values.mean(axis=0))
     gain = (np.where(found.maximise, 1, -1) * found.values / np.where(scale > 0, scale, 1)).mean(axis=1)
@@ -159,28 +164,40 @@ def merged(rankers: Sequence[Ranker]) -> list[Ranker]:
     return list(found.values())
 
 
-def verdict(comparisons: Sequence[Any], baseline: str, special: Sequence[str]) -> list[str]:
+def verdict(
+    comparisons: Sequence[Any], baseline: str, special: Sequence[str], changes: Mapping[str, float] | None = None
+) -> list[str]:
     """In words, which special methods beat a baseline: significantly better on a task and worse on none.
 
     Args:
         comparisons: all rankers against it.
         baseline: its name.
         special: names of special methods; every other ranker gets a line of its own.
+        changes: ranker -> delta-m, where it is known.
     """
     kinds: dict[str, list[str]] = {"beats": [], "mixed": [], "worse": [], "same": []}
-    lines = []
+    lines, behind = [], []
+    changes = changes or {}
     for name in dict.fromkeys(c.ours for c in comparisons):
         better, worse = ([c.task for c in comparisons if c.ours == name and c.mark == mark] for mark in "+-")
         if name in special:
-            kinds["mixed" if better and worse else "beats" if better else "worse" if worse else "same"].append(name)
+            kind = "mixed" if better and worse else "beats" if better else "worse" if worse else "same"
+            tasks = [f"{mark}{task}" for mark, these in (("+", better), ("-", worse)) for task in these]
+            kinds[kind].append(f"{name} ({', '.join(tasks)})" if tasks else name)
+            if kind == "beats" and changes.get(name, 0.0) > changes.get(baseline, math.inf):
+                behind.append(name)
         else:
             lines.append(f"{name[0].upper()}{name[1:]} against {baseline}: significantly better on "
                          f"{', '.join(better) or 'no task'}, worse on {', '.join(worse) or 'no task'}.")
     total = sum(map(len, kinds.values()))
     if total:
-        head = (f"{len(kinds['beats'])} of {total} special methods are significantly better than {baseline}: "
-                if kinds["beats"] else f"No special method is significantly better than {baseline}")
+        means = "significantly better on at least one task, worse on none"
+        head = (f"{len(kinds['beats'])} of {total} special methods beat {baseline} ({means}): "
+                if kinds["beats"] else f"No special method beats {baseline} ({means})")
         found = [f"{head}{', '.join(kinds['beats'])}."]
+        if behind:
+            found.append(f"In the mean over all tasks (delta-m) these are behind {baseline} all the same: "
+                         f"{', '.join(behind)}.")
         for kind, words in (("same", "No clear difference from"), ("worse", "Worse on a task and better on none than"),
                             ("mixed", "Better on one task and worse on another than")):
             if kinds[kind]:
@@ -215,17 +232,18 @@ def resolution(comparisons: Sequence[Any], baseline: str) -> list[str]:
 
 def conclusions(found: Study) -> list[str]:
     """What a sweep says, in words that follow from its comparisons."""
-    lines = []
     rows = {ranker.name: ranker for ranker in found.rankers}
-    if TUNED in rows:
-        chosen = [" : ".join(f"{p:.2g}" for p in run.preference) for run in rows[TUNED].runs]
-        lines.append(f"Tuned weights: for each seed the best of {rows[TUNED].trainings} preferences by validation "
-                     f"({', '.join(chosen)}), so {rows[TUNED].trainings} trainings; a special method is shown at one "
-                     "preference, one training.")
     special = [ranker.name for ranker in found.rankers if ranker.special]
+    lines = _about_tuning(found, rows)
+    if special:
+        asked = dict.fromkeys(run.preference for name in special for run in rows[name].runs if run.preference)
+        shown = f" ({', '.join(map(_ratio, asked))})" if asked else ""
+        lines.append(f"A special method is shown at one preference{shown} or, where it has none, with the tasks' own "
+                     "weights; one training.")
     for baseline, comparisons in found.comparisons.items():
         chosen = [c for c in comparisons if baseline == TUNED or c.ours in special]
-        lines += verdict(chosen, baseline, special)
+        changes = {name: ranker.change[0] for name, ranker in rows.items() if ranker.change}
+        lines += verdict(chosen, baseline, special, changes)
         lines += resolution(chosen, baseline) if baseline == TUNED else []
     if found.transfer:
         lost = {name: [c.task for c in found.transfer if c.ours == name and c.mark == "-"]
@@ -247,6 +265,27 @@ def conclusions(found: Study) -> list[str]:
     return lines
 
 
+def _about_tuning(found: Study, rows: Mapping[str, Ranker]) -> list[str]:
+    """Which weights were taken, and where there are none."""
+    lines = []
+    weighted = [name for name, ranker in rows.items() if ranker.volume and not ranker.special]
+    for name in (name for name in rows if name.split(" = ")[0].startswith(TUNED)):
+        chosen, count = ", ".join(_ratio(run.preference) for run in rows[name].runs), rows[name].trainings
+        lines.append(f"{name[0].upper()}{name[1:]}: for each seed the best of {count} preferences by validation "
+                     f"({chosen}), so {count} trainings.")
+        lost = sorted({run.seed for run in found.runs if len(run.tasks) > 1} - {run.seed for run in rows[name].runs})
+        if lost:
+            lines.append(f"Without tuned weights, since a validation metric is not a finite number: "
+                         f"seed{'s' if len(lost) > 1 else ''} {', '.join(map(str, lost))}.")
+    if weighted and not lines:
+        lines.append("There are no tuned weights: no run has a finite number for every validation metric.")
+    return lines
+
+
+def _ratio(preference: Sequence[float]) -> str:
+    return " : ".join(f"{p:.2g}" for p in preference)
+
+
 def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[Ranker]:
     plain = described(Experiment("default").method)
     found: dict[str, Ranker] = {}
@@ -261,7 +300,7 @@ def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[R
             preferences.setdefault(run.preference, []).append(run)
         middle = min(preferences, key=lambda p: max(p, default=0.0) - min(p, default=0.0))
         even = max(middle, default=0.0) - min(middle, default=0.0) < 1e-6
-        is_plain = trained[0].method == plain and not any(run.asked for run in group.runs)
+        is_plain = trained[0].method == plain
         differs = name.removeprefix(trained[0].method)  # empty where there is but one such way of training
         by_task = single_runs(group.runs, runs)
         alone = {task: by_task[task] for task in group.runs[0].tasks if task in by_task}
@@ -274,7 +313,8 @@ def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[R
         found[shown] = _ranker(shown, preferences[middle], alone, volume, special=not is_plain)
         if is_plain and several:
             shown = TUNED + differs
-            found[shown] = _ranker(shown, tuned(trained), alone, trainings=len(preferences))
+            if best := tuned(trained):
+                found[shown] = _ranker(shown, best, alone, trainings=len(preferences))
     for name in dict.fromkeys(map(_baseline, beside)):
         these = [run for run in beside if _baseline(run) == name]
         found[name] = _ranker(name, these, alone, trainings=0 if name == RANDOM else len(these[0].tasks))
@@ -302,12 +342,12 @@ def _ranker(
     for task, row in {task: row for of_seed in seeds.values() for task, row in of_seed.items()}.items():
         values = {metric: [of[task][metric]["value"] for of in seeds.values() if task in of] for metric in row}
         results[task] = {metric: {**row[metric], "value": float(np.mean(these))} for metric, these in values.items()}
-        spread[task] = float(np.std(next(iter(values.values()))))
+        spread[task] = deviation(next(iter(values.values())))
     changes = []
     if set(results) <= set(alone):
         base = {task: mean_results(alone[task])[task] for task in results}
         with contextlib.suppress(ValueError):  # a base of 0 or a value that is not finite: no relative change
             changes = [delta_m(of_seed, base) for of_seed in seeds.values()]
-    change = (float(np.mean(changes)), float(np.std(changes))) if changes else None
+    change = (float(np.mean(changes)), deviation(changes)) if changes else None
     step = sum(float(np.median(times)) for times in steps.values()) if steps else None
     return Ranker(name, runs, results, len(seeds), spread, change, volume, trainings, step, special, alone)

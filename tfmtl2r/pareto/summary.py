@@ -15,6 +15,7 @@ from tfmtl2r.pareto.front import Reference, ideal_point, indicators, knee, max_w
 from tfmtl2r.pareto.front import reference_point as worst_point
 from tfmtl2r.pareto.runs import Objectives, Run, finite, objectives, told_apart
 from tfmtl2r.preferences import has_ray
+from tfmtl2r.report.seeds import deviation
 
 if TYPE_CHECKING:
     from tfmtl2r.pareto.conditioned import Curve
@@ -48,15 +49,21 @@ class Summary:
 
     def save(self, folder: str | Path) -> Path:
         """Writes ``pareto.json``: the indicators with objectives, reference point and rule, ideal."""
-        path = Path(folder) / FILE
-        content = {"objectives": self.points.labels, "maximise": self.points.maximise, "single_task": self.single,
-                   "reference": self.reference.point, "reference_rule": self.reference.rule, "ideal": self.ideal,
-                   "left_out": self.left_out, "groups": self.rows}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-        return path
+        return write(folder, {
+            "objectives": self.points.labels, "maximise": self.points.maximise, "single_task": self.single,
+            "reference": self.reference.point, "reference_rule": self.reference.rule, "ideal": self.ideal,
+            "left_out": self.left_out, "groups": self.rows,
+        })
+
+
+def write(folder: str | Path, content: Mapping[str, Any]) -> Path:
+    """Writes ``pareto.json`` into a folder, in one go."""
+    path = Path(folder) / FILE
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+    return path
 
 
 def summarise(
@@ -145,7 +152,7 @@ def _row(group: Objectives, reference: Reference, ideal: Sequence[float]) -> dic
                            "seeds": len(fronts)}
     for name in ("hypervolume", "share", "r2"):
         values = [front[name] for front in fronts]
-        row[name], row[f"{name}_std"] = float(np.mean(values)), float(np.std(values))
+        row[name], row[f"{name}_std"] = float(np.mean(values)), deviation(values)
     row["together"] = indicators(group.values, reference, ideal, group.maximise)
     for name, measure in (("preference_error", preference_error), ("max_weighted_loss", max_weighted_loss)):
         row[name] = _mean_over_preferences(group.runs, measure)

@@ -27,7 +27,8 @@ from tfmtl2r.report.run_card import PER_LIST, RunCard
 
 MANIFEST = "sweep.json"
 LOCK = ".lock"
-AXES = ("name", "method", "preference", "seed", "architecture", "tasks", "staged", "constraints", "conditioned")
+AXES = ("name", "method", "preference", "seed", "architecture", "tasks", "staged", "constraints", "conditioned",
+        "curve")
 
 
 class Sweep:

@@ -19,8 +19,9 @@ CSV, MARKDOWN = "table.csv", "table.md"
 def rows(runs: Sequence[Run], sources: Sequence[str] = SOURCES) -> list[dict[str, str | float]]:
     """A row per run: what was run, then every task's objectives.
 
-    ``front`` marks the runs of all tasks that no other such run dominates on the test metrics; a run with a metric
-    that is not a finite number is not on it. What a run did not measure is empty.
+    ``front`` marks the runs of all tasks that no other such run dominates on the test metrics (of a conditioned run,
+    one point of its curve is enough); a metric that is not a finite number is not on it. What a run did not measure is
+    empty.
 
     Args:
         runs: at least one.
@@ -29,7 +30,7 @@ def rows(runs: Sequence[Run], sources: Sequence[str] = SOURCES) -> list[dict[str
     tasks = list(dict.fromkeys(task for run in runs for task in run.tasks))
     complete = [run for run in runs if len(run.tasks) == len(tasks)]
     front: set[str] = set()
-    kept, _ = finite(complete, "test")
+    kept, _ = finite([point for run in complete for point in run.points("test")], "test")
     if kept:
         points = objectives(kept, "test")
         front = {run.card.name for run, on in zip(kept, non_dominated(points.values, points.maximise), strict=True)

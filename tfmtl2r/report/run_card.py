@@ -59,6 +59,21 @@ class RunCard:
         os.replace(temporary, path)
         return path
 
+    def expect(self, split: str, fingerprint: str) -> None:
+        """Refuses other data than those of the run.
+
+        Args:
+            split: its name.
+            fingerprint: of the lists that are at hand.
+
+        Raises:
+            ValueError: when the run saw others.
+        """
+        known = self.data.get(split, {}).get("fingerprint")
+        if known is not None and known != fingerprint:
+            raise ValueError(f"the {split} split has changed since run {self.name!r} was trained: fingerprint "
+                             f"{fingerprint[:12]}, in the run card {known[:12]}; train again on these data")
+
     @classmethod
     def load(cls, folder: str | Path) -> RunCard:
         """Reads the card of a run.

@@ -40,6 +40,16 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[floa
     return float(gaps.mean()), float(error), len(gaps)
 
 
+def deviation(values: Iterable[float]) -> float:
+    """The standard deviation that a few values let expect of further ones (divided by n - 1); 0 for a single one.
+
+    >>> deviation([1.0, 3.0]), deviation([2.0])
+    (1.4142135623730951, 0.0)
+    """
+    known = np.asarray(list(values), float)
+    return float(known.std(ddof=1)) if len(known) > 1 else 0.0
+
+
 def seeds_table(
     runs: Mapping[str, Sequence[RunCard]],
     metrics: Mapping[str, str],
@@ -69,7 +79,7 @@ def seeds_table(
         cells = []
         for task, metric in metrics.items():
             values = by_seed(cards, task, metric)
-            spread = float(np.std(list(values.values()))) if len(values) > 1 else float("nan")
+            spread = deviation(values.values()) if len(values) > 1 else float("nan")
             cell = _with_error(f"{np.mean(list(values.values())):.4f}", spread)
             if baseline is not None and name != baseline:
                 gap, error, _ = paired(values, by_seed(runs[baseline], task, metric))

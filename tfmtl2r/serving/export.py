@@ -223,12 +223,14 @@ def _metadata(model: MultiTaskRanker, plan: Plan, blend: Blend, lists: bool) -> 
     default = signatures[DEFAULT]
     inputs = {name: {**spec, "feature": features[name]} for name, spec in default["inputs"].items()}
     half = tf.as_dtype(model.dtype_policy.compute_dtype).size < 4
+    asked = {} if model.conditioned is None else {"preference": np.asarray(model.preference, np.float64).tolist()}
     return {
         "tasks": [{"name": task.name, "kind": task.kind} for task in model.tasks],
         "lists": lists,
         "score": RULES[blend.rule],
         "blend": dict(blend.weights or {}),
         "blend_rule": blend.rule,
+        **asked,
         "inputs": inputs,
         "outputs": default["outputs"],
         "signatures": signatures,

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.serving.answers import ITEM_IDS, TOP
 from tfmtl2r.serving.blend import MOST, RULES
@@ -42,6 +42,12 @@ _NOTES = (
     "A row of `blend_weights` (one number from 0 to {most:g} per task: {tasks}) replaces these weights for its list; a "
     "row of zeros, or with any other number, asks for them. In an ExampleListWithContext it is an optional feature of "
     "the context.",
+)
+_PREFERRED = (
+    "A row of `preference` (one number >= 0 per task: {tasks}; only their ratio counts) says which trade-off the "
+    "scores of its list are for; a row that is none (all 0, a number below 0 or not finite) asks for {preference}, as "
+    "do the other signatures. `predict_preferred` reads `blend_weights` too, zeros for those of this export: how "
+    "tasks are blended into `score` does not follow the `preference`."
 )
 _LISTS = (
     "The server pads the requests that it merges before the graph sees them, and fails them all if one is wrong. So a "
@@ -73,9 +79,14 @@ def text(name: str, plan: Plan, schema: Schema, request: Request, metadata: Mapp
             f"{versions['tfmtl2r']}. `tfmtl2r export-check .` checks the newest again. TensorFlow Serving takes them "
             "as they are:")
     server = f"```\n{_SERVER.format(**values)}\n```\n"
-    notes = [_paragraph(note.format(**values)) for note in (*_NOTES, *([_LISTS] if metadata["lists"] else []))]
+    if "preference" in metadata:
+        values["preference"] = " : ".join(f"{value:.4g}" for value in metadata["preference"])
+    chosen = (*_NOTES, *([_PREFERRED] if "preference" in metadata else []), *([_LISTS] if metadata["lists"] else []))
+    notes = [_paragraph(note.format(**values)) for note in chosen]
     parts = [f"# {name}\n", _paragraph(what), server, *notes]
     short = _cut(request, schema)
+    if "preference" in metadata:  # zeros would ask for nothing
+        short[PREFERENCE] = np.array([[2.0] + [1.0] * (len(blend) - 1)] * len(short[PREFERENCE]), np.float32)
     for signature in plan.signatures:
         if signature == DEFAULT:
             continue

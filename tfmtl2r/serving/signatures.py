@@ -12,7 +12,7 @@ signature           inputs                                            outputs
 ``predict_features`` every feature, ``list_size: int32[B]``            ``score_<task>``, ``probability_<task>``,
                                                                       ``score``, ``valid``: ``[B, L]``
 ``predict_blended`` the same and ``blend_weights: float32[B, T]``     the same
-``predict_preferred`` the same and ``preference: float32[B, T]``       the same
+``predict_preferred`` these and ``preference: float32[B, T]``          the same
 ``predict_elwc``    ``inputs: string[B]``, ExampleListWithContext     the same
 ``rank``            the same as ``predict_blended`` and               ``indices``, ``ids``, ``score``,
                     ``item_ids: string[B, L]``, ``k: int32[B]``       ``score_<task>``, ``valid``: ``[B, max k]``

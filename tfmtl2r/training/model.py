@@ -236,7 +236,8 @@ class MultiTaskRanker(keras.Model):
         trackers.update_losses(step.losses, replicas)
         if self.train_metrics:
             trackers.update_metrics(batch, step.scores, valid)
-        return trackers.logs(preference, replicas, metrics=self.train_metrics)
+        # The running means are over batches of many drawn preferences: their sum takes the one that does not change.
+        return trackers.logs(self.method_state.preference.value, replicas, metrics=self.train_metrics)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Losses and metrics of a batch, without an update."""
