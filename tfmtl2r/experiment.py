@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -184,7 +184,8 @@ class Experiment:
         self.folder.mkdir(parents=True, exist_ok=True)
         model.save(self.folder / "model.keras")
         record(card, "test", score(model, dataset.lists("test"), self.batch_size), self.folder)
-        card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
+        if len(asked):
+            card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
         card.save(self.folder)
         if self.telemetry_every:
             hparams.write(self.folder / "logs", card.config, card.results["test"])
@@ -276,9 +277,24 @@ def score(
         batch_size: lists per batch.
         preference: what a conditioned ranker is asked for; the compiled one if None.
     """
+    return next(score_along(model, lists, [preference], batch_size))
+
+
+def score_along(
+    model: MultiTaskRanker, lists: Lists, preferences: Iterable[Sequence[float] | np.ndarray | None],
+    batch_size: int = 256,
+) -> Iterator[dict[str, dict[str, Score]]]:
+    """Evaluates a conditioned ranker for one preference after the other: :func:`score` of each, made ready once.
+
+    Args:
+        model: a trained ranker.
+        lists: the split.
+        preferences: what it is asked for.
+        batch_size: lists per batch.
+    """
     data = batches(lists, (), model.features, batch_size=batch_size)
-    predicted = model.predict(data, layout="items", preference=preference)
-    return evaluate(predicted, lists, model.tasks)
+    for preference in preferences:
+        yield evaluate(model.predict(data, layout="items", preference=preference), lists, model.tasks)
 
 
 def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], folder: Path) -> None:
@@ -298,13 +314,11 @@ def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], fold
 
 def _curve(model: MultiTaskRanker, splits: Mapping[str, Lists], asked: np.ndarray) -> list[dict[str, Any]]:
     """What a conditioned ranker reaches for each preference, for its card."""
-    points = []
-    for preference in asked:
-        point: dict[str, Any] = {"preference": preference.tolist()}
-        for split, lists in splits.items():
+    points: list[dict[str, Any]] = [{"preference": preference.tolist()} for preference in asked]
+    for split, lists in splits.items():
+        for point, results in zip(points, score_along(model, lists, asked), strict=True):
             point[split] = {task: {metric: found.value for metric, found in row.items()}
-                            for task, row in score(model, lists, preference=preference).items()}
-        points.append(point)
+                            for task, row in results.items()}
     return points
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.data.lists import Lists
-from tfmtl2r.experiment import score
+from tfmtl2r.experiment import score_along
 from tfmtl2r.report.evaluation import Score
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
@@ -62,7 +62,7 @@ def curve(
     if not len(preferences):
         raise ValueError("a curve needs at least one preference")
     chosen = _chosen(model.tasks, not lists.is_rows, tasks, metrics or {})
-    results = tuple(score(model, lists, batch_size, preference) for preference in preferences)
+    results = tuple(score_along(model, lists, preferences, batch_size))
     first = [results[0][task][metric] for task, metric in chosen.items()]
     return Curve(
         preferences / preferences.sum(axis=1, keepdims=True),
