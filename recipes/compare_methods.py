@@ -255,7 +255,7 @@ def write(folder: Path) -> None:
             "Test metrics, mean ± standard deviation over seeds; + and - significantly better or worse than "
             f"{TUNED}. delta-m is the mean relative loss against single-task training (below 0 is better); hypervolume "
             "that of a method's front over the preference grid above a random order, which takes one training for each "
-            "preference (conditioned: of one ranker, asked for 11 preferences); seconds are of one training step "
+            "preference (conditioned: one training, asked for them all); seconds are of one training step "
             "beside other runs on the same machine, of one for each task where every task has a model of its own; "
             "trainings are per seed, for the metrics of the row.", "",
             "![delta-m](compare.png)", "",
