@@ -31,7 +31,7 @@ from tfmtl2r.data.columns import label_values
 from tfmtl2r.experiment import Experiment, record
 from tfmtl2r.pareto import Sweep, plan, single_tasks
 from tfmtl2r.pareto.runs import load_all, outcome_settings
-from tfmtl2r.pareto.study import BASELINES, RANDOM, TUNED, conclusions, study, sweeps, verdict
+from tfmtl2r.pareto.study import BASELINES, RANDOM, TUNED, conclusions, study, sweeps
 from tfmtl2r.pareto.table import markdown
 from tfmtl2r.preferences import leaning
 from tfmtl2r.report.evaluation import evaluate
@@ -279,9 +279,7 @@ def write(folder: Path) -> None:
 
 def in_short(found) -> list[str]:
     """Which special methods beat tuned weights, if there are any."""
-    special = [ranker.name for ranker in found.rankers if ranker.special]
-    changes = {ranker.name: ranker.change[0] for ranker in found.rankers if ranker.change}
-    return verdict(found.comparisons.get(TUNED, ()), TUNED, special, changes)[:1] if special else []
+    return found.verdict(TUNED)[:1] if found.special else []
 
 
 def budget(found) -> list[str]:

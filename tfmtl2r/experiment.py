@@ -16,7 +16,7 @@ from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches, cut_report, datasets
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.losses._base import default_name
-from tfmtl2r.preferences import above_zero, grid, usual_grid
+from tfmtl2r.preferences import grid, suited
 from tfmtl2r.report import hparams
 from tfmtl2r.report.evaluation import Score, evaluate, per_list_arrays
 from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard, checked_name, peak_memory_mb
@@ -197,10 +197,10 @@ class Experiment:
         if self.conditioned is None or self.curve == "none":
             return np.empty((0, count))
         if isinstance(self.curve, str):
-            rows = grid(self.curve, count) if self.curve else usual_grid(count)
+            rows = grid(self.curve, count)
         else:
             rows = np.array([normalised(row, model.tasks) for row in self.curve])
-        return above_zero(rows) if model.method.positive_preference else rows
+        return suited(rows, model.method)
 
     def _tensorboard(self, model: MultiTaskRanker, vali: Lists) -> TensorBoard:
         first = next(iter(batches(vali.select(np.arange(min(self.batch_size, vali.num_lists))), (), model.features,

@@ -144,6 +144,16 @@ def above_zero(preferences: Any, floor: float = FLOOR) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
+def suited(preferences: Any, method: Any) -> np.ndarray:
+    """Preferences as a balancing method can take them: :func:`above_zero` where it divides by them.
+
+    Args:
+        preferences: ``[N, T]``.
+        method: a :class:`tfmtl2r.methods.Method`.
+    """
+    return above_zero(preferences) if method.positive_preference else np.asarray(preferences, np.float64)
+
+
 def has_ray(preference: Sequence[float]) -> bool:
     """Whether every task's share is above ``FLOOR``, to which :func:`above_zero` raises zeros for some methods only.
 
@@ -180,7 +190,8 @@ def grid(spec: str, tasks: int, ends: Any = None) -> np.ndarray:
     """The grid that a command line names.
 
     Args:
-        spec: ``"angle:N"`` (two tasks), ``"lattice:H"``, ``"spread:N"`` or the name of a file.
+        spec: ``"angle:N"`` (two tasks), ``"lattice:H"``, ``"spread:N"`` or the name of a file; :func:`usual_grid` if
+            empty.
         tasks: T.
         ends: for ``angle``: see :func:`by_angle`.
 
@@ -190,6 +201,8 @@ def grid(spec: str, tasks: int, ends: Any = None) -> np.ndarray:
     >>> grid("lattice:1", 2).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
     """
+    if not spec:
+        return usual_grid(tasks)
     kind, colon, number = spec.partition(":")
     if kind not in ("angle", "lattice", "spread") or not colon:
         if Path(spec).is_file():

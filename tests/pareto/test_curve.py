@@ -259,5 +259,5 @@ def test_the_front_of_a_run_is_of_its_own_data(trained, tmp_path, capsys):
 
 
 def test_methods_without_a_preference_are_refused_by_the_plan():
-    with pytest.raises(ValueError, match="'mgda' has none; choose one that has"):
+    with pytest.raises(ValueError, match="MGDA has no preference; choose one that takes it"):
         pareto.plan(SMALL, ["mgda"], usual_grid(3))

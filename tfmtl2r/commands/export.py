@@ -39,7 +39,7 @@ class Export:
 def main(arguments: Sequence[str]) -> int:
     """Exports and prints where to; 1 if the export failed its checks, which say why."""
     options = tyro.cli(Export, args=arguments, prog="tfmtl2r export")
-    from tfmtl2r.preferences import above_zero
+    from tfmtl2r.preferences import suited
     from tfmtl2r.report.run_card import RunCard
     from tfmtl2r.serving.blend import Blend
     from tfmtl2r.serving.check import METADATA, ExportError
@@ -53,8 +53,7 @@ def main(arguments: Sequence[str]) -> int:
         if ranker.conditioned is None:
             raise ValueError(f"{options.run} reads no preference, so an export has none to begin with: leave out "
                              "--preference, or train with --conditioned")
-        asked = options.preference
-        ranker.set_preference(above_zero([asked])[0] if ranker.method.positive_preference else asked)
+        ranker.set_preference(suited([options.preference], ranker.method)[0])
     blend = Blend(_weights(options.blend), options.rule)
     try:
         version = export(ranker, options.to or f"saved_models/{options.run}", blend=blend,

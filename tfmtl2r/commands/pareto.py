@@ -115,7 +115,7 @@ def show_curve(options: Pareto) -> None:
     from tfmtl2r.pareto.front import Reference, ideal_point, indicators, reference_point
     from tfmtl2r.pareto.runs import load as load_run
     from tfmtl2r.pareto.summary import pick, write
-    from tfmtl2r.preferences import above_zero, grid, usual_grid
+    from tfmtl2r.preferences import grid, suited
     from tfmtl2r.report.tables import show
     from tfmtl2r.serving.load import load
 
@@ -127,8 +127,7 @@ def show_curve(options: Pareto) -> None:
     if model.conditioned is None:
         raise ValueError(f"{options.sweep} is one ordinary run, a single point: name a sweep, or a run trained with "
                          "--conditioned")
-    asked = grid(options.preferences, len(run.tasks)) if options.preferences else usual_grid(len(run.tasks))
-    asked = above_zero(asked) if model.method.positive_preference else asked
+    asked = suited(grid(options.preferences, len(run.tasks)), model.method)
     lists = datasets.get(run.card.config["data"]).lists(options.on)
     run.card.expect(options.on, lists.fingerprint())
     one = curve(model, lists, asked, tasks=options.tasks)

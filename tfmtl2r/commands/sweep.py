@@ -79,7 +79,7 @@ def main(arguments: Sequence[str]) -> int:
     from tfmtl2r.experiment import Experiment
     from tfmtl2r.pareto import planning, sweep
     from tfmtl2r.pareto.table import MARKDOWN
-    from tfmtl2r.preferences import grid, usual_grid
+    from tfmtl2r.preferences import grid
     from tfmtl2r.report.run_card import checked_name
 
     settings = {key: value for key, value in vars(options).items() if key not in CHOSEN_HERE}
@@ -101,8 +101,7 @@ def main(arguments: Sequence[str]) -> int:
             if running.failed:
                 return _failures(running.failed)
             ends = planning.end_losses(first)
-        asked = grid(options.preferences, tasks, ends) if options.preferences else usual_grid(tasks)
-        planned = planning.plan(base, methods, asked, options.seeds, architectures)
+        planned = planning.plan(base, methods, grid(options.preferences, tasks, ends), options.seeds, architectures)
         done = running.run([*single, *planned])
         failed = running.failed
     print(f"{len(done)} runs are finished, {len(failed)} failed; table: {folder / MARKDOWN}")

@@ -16,7 +16,8 @@ import numpy as np
 from tfmtl2r import methods as method_registry
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto.runs import Run, outcome_settings
-from tfmtl2r.preferences import above_zero
+from tfmtl2r.preferences import suited
+from tfmtl2r.training.preference import checked_preference
 
 LOPSIDED = 0.99
 """Importance of the task that an end is trained for: the other one's tower learns too, the trunk hardly for it."""
@@ -51,9 +52,8 @@ def plan(
     experiments = []
     for architecture, method in itertools.product([*architectures] or [base.architecture], methods):
         balancing = method_registry.get(method)
-        if base.conditioned and not balancing.takes_preference:
-            raise ValueError(f"a conditioned ranker learns what the preference means from the method, but {method!r} "
-                             "has none; choose one that has, such as linear_scalarization")
+        if base.conditioned:
+            checked_preference([task.weight for task in tasks], tasks, balancing, conditioned=True)
         rows = [()] if base.conditioned else _preferences_for(balancing, preferences)
         for preference, seed in itertools.product(rows, seeds):
             experiments.append(named(dataclasses.replace(
@@ -155,9 +155,7 @@ def parsed(text: str) -> Any:
 def _preferences_for(method: Any, preferences: np.ndarray) -> list[tuple[float, ...]]:
     if not method.takes_preference:
         return [()]
-    if method.positive_preference:
-        preferences = above_zero(preferences)
-    return [tuple(map(float, row)) for row in preferences]
+    return [tuple(map(float, row)) for row in suited(preferences, method)]
 
 
 def _slug(thing: Any) -> str:

@@ -87,6 +87,17 @@ class Study:
     summary: Any
     unfinished: Sequence[str]
 
+    @property
+    def special(self) -> list[str]:
+        """Names of the rankers that are special methods."""
+        return [ranker.name for ranker in self.rankers if ranker.special]
+
+    def verdict(self, baseline: str) -> list[str]:
+        """:func:`verdict` on its comparisons with a baseline; of equal weights, on special methods alone."""
+        chosen = [c for c in self.comparisons.get(baseline, ()) if baseline == TUNED or c.ours in self.special]
+        changes = {ranker.name: ranker.change[0] for ranker in self.rankers if ranker.change}
+        return verdict(chosen, baseline, self.special, changes)
+
 
 def sweeps(folder: Path) -> list[Path]:
     """The folder itself if it is a run or holds some, else its subfolders that do.
@@ -233,18 +244,15 @@ def resolution(comparisons: Sequence[Any], baseline: str) -> list[str]:
 def conclusions(found: Study) -> list[str]:
     """What a sweep says, in words that follow from its comparisons."""
     rows = {ranker.name: ranker for ranker in found.rankers}
-    special = [ranker.name for ranker in found.rankers if ranker.special]
     lines = _about_tuning(found, rows)
-    if special:
-        asked = dict.fromkeys(run.preference for name in special for run in rows[name].runs if run.preference)
+    if found.special:
+        asked = dict.fromkeys(run.preference for name in found.special for run in rows[name].runs if run.preference)
         shown = f" ({', '.join(map(_ratio, asked))})" if asked else ""
         lines.append(f"A special method is shown at one preference{shown} or, where it has none, with the tasks' own "
                      "weights; one training.")
     for baseline, comparisons in found.comparisons.items():
-        chosen = [c for c in comparisons if baseline == TUNED or c.ours in special]
-        changes = {name: ranker.change[0] for name, ranker in rows.items() if ranker.change}
-        lines += verdict(chosen, baseline, special, changes)
-        lines += resolution(chosen, baseline) if baseline == TUNED else []
+        lines += found.verdict(baseline)
+        lines += resolution(comparisons, baseline) if baseline == TUNED else []
     if found.transfer:
         lost = {name: [c.task for c in found.transfer if c.ours == name and c.mark == "-"]
                 for name in dict.fromkeys(c.ours for c in found.transfer)}

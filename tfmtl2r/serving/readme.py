@@ -79,13 +79,13 @@ def text(name: str, plan: Plan, schema: Schema, request: Request, metadata: Mapp
             f"{versions['tfmtl2r']}. `tfmtl2r export-check .` checks the newest again. TensorFlow Serving takes them "
             "as they are:")
     server = f"```\n{_SERVER.format(**values)}\n```\n"
-    if "preference" in metadata:
-        values["preference"] = " : ".join(f"{value:.4g}" for value in metadata["preference"])
-    chosen = (*_NOTES, *([_PREFERRED] if "preference" in metadata else []), *([_LISTS] if metadata["lists"] else []))
+    if conditioned := PREFERENCE in metadata:
+        values[PREFERENCE] = " : ".join(f"{value:.4g}" for value in metadata[PREFERENCE])
+    chosen = (*_NOTES, *([_PREFERRED] if conditioned else []), *([_LISTS] if metadata["lists"] else []))
     notes = [_paragraph(note.format(**values)) for note in chosen]
     parts = [f"# {name}\n", _paragraph(what), server, *notes]
     short = _cut(request, schema)
-    if "preference" in metadata:  # zeros would ask for nothing
+    if conditioned:  # zeros would ask for nothing
         short[PREFERENCE] = np.array([[2.0] + [1.0] * (len(blend) - 1)] * len(short[PREFERENCE]), np.float32)
     for signature in plan.signatures:
         if signature == DEFAULT:

@@ -210,14 +210,12 @@ class MultiTaskRanker(keras.Model):
         trackers, engine, replicas = self._trackers_for(lists), self._engine_for(lists), Replicas()
         iterations = tf.cast(self.optimizer.iterations.value, tf.int64)
         seed = randomness.step_seed(self.method_state.seed, iterations)
-        preference = self.method_state.preference.value
+        preference = self.preference
         if self.conditioned is not None:
             preference = drawn(batch, len(self.tasks), self.conditioned,
                                randomness.step_seed(self.method_state.seed + 1, iterations))
-        signals = Signals(
-            losses=None, preference=preference, present=None,
-            step=iterations, epoch=self.method_state.epoch.value, seed=seed,
-        )
+        signals = Signals(losses=None, preference=preference, present=None, step=iterations,
+                          epoch=self.method_state.epoch.value, seed=seed)
         valid = self.valid(batch)
         with self.preferring(batch, valid, preference):
             with randomness.scope(replicas.own_seed(seed), seed):
@@ -237,7 +235,7 @@ class MultiTaskRanker(keras.Model):
         if self.train_metrics:
             trackers.update_metrics(batch, step.scores, valid)
         # The running means are over batches of many drawn preferences: their sum takes the one that does not change.
-        return trackers.logs(self.method_state.preference.value, replicas, metrics=self.train_metrics)
+        return trackers.logs(self.preference, replicas, metrics=self.train_metrics)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Losses and metrics of a batch, without an update."""
@@ -245,12 +243,12 @@ class MultiTaskRanker(keras.Model):
         lists = batch.list_size is not None
         trackers, engine = self._trackers_for(lists), self._engine_for(lists)
         replicas, valid = Replicas(), self.valid(batch)
-        with self.preferring(batch, valid, self.method_state.preference.value):
+        with self.preferring(batch, valid, self.preference):
             scores = self.architecture(batch.features, valid=valid, training=False)
         with randomness.scope(randomness.step_seed(self.method_state.seed, 0)):
             trackers.update_losses(engine.losses(batch, scores, valid, replicas), replicas)
         trackers.update_metrics(batch, scores, valid)
-        return trackers.logs(self.method_state.preference.value, replicas)
+        return trackers.logs(self.preference, replicas)
 
     def prepare(self, x: Any) -> None:
         """Makes every variable that training needs, from a look at the data; ``fit`` and ``evaluate`` call it.
