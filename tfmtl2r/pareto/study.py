@@ -277,7 +277,7 @@ def _about_tuning(found: Study, rows: Mapping[str, Ranker]) -> list[str]:
     """Which weights were taken, and where there are none."""
     lines = []
     weighted = [name for name, ranker in rows.items() if ranker.volume and not ranker.special]
-    for name in (name for name in rows if name.split(" = ")[0].startswith(TUNED)):
+    for name in (name for name in rows if name.startswith(TUNED)):
         chosen, count = ", ".join(_ratio(run.preference) for run in rows[name].runs), rows[name].trainings
         lines.append(f"{name[0].upper()}{name[1:]}: for each seed the best of {count} preferences by validation "
                      f"({chosen}), so {count} trainings.")
