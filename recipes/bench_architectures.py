@@ -21,7 +21,7 @@ from rich.table import Table
 
 from tfmtl2r import MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.architectures.base import Architecture, Group
 from tfmtl2r.report.tables import show
 from tfmtl2r.schema import Dense
 

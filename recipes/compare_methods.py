@@ -28,15 +28,16 @@ from matplotlib.figure import Figure
 from tfmtl2r import methods
 from tfmtl2r.commands.report import write_report
 from tfmtl2r.data.columns import label_values
-from tfmtl2r.experiment import Experiment, record
-from tfmtl2r.pareto import Sweep, plan, single_tasks
-from tfmtl2r.pareto.runs import load_all, outcome_settings
-from tfmtl2r.pareto.study import BASELINES, RANDOM, TUNED, conclusions, study, sweeps
-from tfmtl2r.pareto.table import markdown
+from tfmtl2r.evaluation.scoring import record
+from tfmtl2r.evaluation.split_metrics import evaluate
+from tfmtl2r.experiment import Experiment
 from tfmtl2r.preferences import leaning
-from tfmtl2r.report.evaluation import evaluate
-from tfmtl2r.report.run_card import RunCard
+from tfmtl2r.runs.card import RunCard
+from tfmtl2r.runs.finished import load_all, outcome_settings
 from tfmtl2r.schema import Category
+from tfmtl2r.sweeps import Sweep, plan, single_tasks
+from tfmtl2r.sweeps.study import BASELINES, RANDOM, TUNED, conclusions, study, sweeps
+from tfmtl2r.sweeps.table import markdown
 from tfmtl2r.task import Task
 
 WEIGHTS = "linear_scalarization"

@@ -15,11 +15,11 @@ import argparse
 import dataclasses
 
 import tfmtl2r
+from tfmtl2r.evaluation import trivial_results
+from tfmtl2r.evaluation.seeds import seeds_table, write_csv
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto import over_seeds
-from tfmtl2r.report import trivial_results
-from tfmtl2r.report.seeds import seeds_table, write_csv
 from tfmtl2r.report.tables import show
+from tfmtl2r.sweeps import over_seeds
 
 TOWERS = {"head_units": [32], "dropout": 0.3}
 EXPERTS = {"expert_units": [128, 64], **TOWERS}

@@ -20,11 +20,11 @@ import numpy as np
 
 import tfmtl2r
 from tfmtl2r import Task
+from tfmtl2r.evaluation import trivial_results
+from tfmtl2r.evaluation.seeds import by_seed, deviation, seeds_table, write_csv
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto import over_seeds
-from tfmtl2r.report import trivial_results
-from tfmtl2r.report.seeds import by_seed, deviation, seeds_table, write_csv
 from tfmtl2r.report.tables import show
+from tfmtl2r.sweeps import over_seeds
 
 HEADS = {"head_units": [32], "dropout": 0.1}
 MMOE = {"name": "mmoe", "num_experts": 4, "expert_units": [64], **HEADS}

@@ -14,9 +14,9 @@ import numpy as np
 from rich.table import Table
 
 import tfmtl2r
+from tfmtl2r.evaluation import bootstrap, trivial_results
+from tfmtl2r.evaluation.seeds import deviation
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.report import bootstrap, trivial_results
-from tfmtl2r.report.seeds import deviation
 from tfmtl2r.report.tables import show
 
 TASKS = "relevance,quality,quality2,clicks,dwell"

@@ -20,8 +20,8 @@ from rich.table import Table
 from tfmtl2r.data import Lists
 from tfmtl2r.data.datasets.census_income import CensusIncome
 from tfmtl2r.data.pipeline import batches
+from tfmtl2r.evaluation.seeds import deviation
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.report.seeds import deviation
 from tfmtl2r.report.tables import show
 
 FIRST, SECOND = "income", "never_married"

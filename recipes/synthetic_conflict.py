@@ -19,10 +19,10 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tfmtl2r.evaluation.seeds import by_seed, seeds_table, write_csv
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto import over_seeds
-from tfmtl2r.report.seeds import by_seed, seeds_table, write_csv
 from tfmtl2r.report.tables import show
+from tfmtl2r.sweeps import over_seeds
 
 TOWERS = {"head_units": [16]}
 EXPERTS = {"expert_units": [32], **TOWERS}

@@ -3,7 +3,7 @@
 import pytest
 
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto.planning import named
+from tfmtl2r.sweeps.planning import named
 
 SMALL = {"data": {"name": "synthetic_mslr", "num_lists": 16, "max_length": 8, "num_tasks": 2, "num_features": 8},
          "architecture": {"name": "shared_bottom", "units": [4]}, "batch_size": 8, "telemetry_every": 0}  # fmt: skip

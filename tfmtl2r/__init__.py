@@ -24,8 +24,8 @@ _PUBLIC = {
     "export": "tfmtl2r.serving.export",
     "load": "tfmtl2r.serving.load",
 }
-_FOLDERS = ("architectures", "data", "linalg", "losses", "methods", "metrics", "pareto", "report",
-            "serving", "training")
+_FOLDERS = ("architectures", "data", "evaluation", "linalg", "losses", "methods", "metrics", "pareto", "report", "runs",
+            "serving", "sweeps", "training")
 __all__ = [*_PUBLIC, *_FOLDERS, "datasets"]  # noqa: PLE0604
 
 

@@ -13,6 +13,8 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
+from tfmtl2r.errors import MissingPackageError
+
 
 @contextlib.contextmanager
 def _held_back_stderr() -> Iterator[None]:
@@ -33,7 +35,7 @@ def _held_back_stderr() -> Iterator[None]:
 
 
 if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
-    raise ImportError(
+    raise MissingPackageError(
         f"tfmtl2r needs Keras on its TensorFlow backend, but KERAS_BACKEND is {os.environ['KERAS_BACKEND']!r}: "
         "unset KERAS_BACKEND or set it to 'tensorflow'"
     )
@@ -49,7 +51,7 @@ else:
     del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # TensorFlow has read it; processes started from here decide for themselves
 
 if keras.backend.backend() != "tensorflow":  # set in keras.json
-    raise ImportError(
+    raise MissingPackageError(
         f"tfmtl2r needs Keras on its TensorFlow backend, but Keras is configured for {keras.backend.backend()!r}: "
         "set KERAS_BACKEND to 'tensorflow'"
     )

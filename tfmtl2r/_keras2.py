@@ -29,6 +29,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import MissingPackageError
 
 FLOORS = {"tf-keras": "2.20", "tensorflow-ranking": "0.5.3", "tensorflow-recommenders": "0.7.3"}
 _VIEWED = ("tensorflow", "tensorflow.compat", "tensorflow.compat.v1", "tensorflow.compat.v2")
@@ -96,7 +97,8 @@ def _require(distribution: str) -> None:
         found = ""
     if not found or _numbers(found) < _numbers(floor):
         state = f"{distribution} {found} is too old for" if found else f"{distribution} is missing; it is needed by"
-        raise ImportError(f"{state} tfmtl2r's bridge to Keras 2 libraries: pip install '{distribution}>={floor}'")
+        raise MissingPackageError(f"{state} tfmtl2r's bridge to Keras 2 libraries: "
+                                  f"pip install '{distribution}>={floor}'")
 
 
 def _numbers(version: str) -> tuple[int, ...]:

@@ -21,6 +21,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from tfmtl2r.errors import InputTypeError
+
 LIST_SIZE = "list_size"
 PREFERENCE = "preference"
 
@@ -57,7 +59,7 @@ def unpack(data: Any) -> Batch:
     x, y, weights = (*parts, None, None)[:3]
     for part, value in (("features", x), ("labels", y), ("weights", weights)):
         if value is not None and not isinstance(value, Mapping):
-            raise TypeError(f"the {part} of a batch must be a dict of tensors by name, not {type(value).__name__}; "
-                            "a data set yields (features, labels) or (features, labels, weights)")
+            raise InputTypeError(f"the {part} of a batch must be a dict of tensors by name, not {type(value).__name__};"
+                                 " a data set yields (features, labels) or (features, labels, weights)")
     features = dict(x)
     return Batch(features, dict(y or {}), dict(weights or {}), features.pop(LIST_SIZE, None))

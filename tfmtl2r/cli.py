@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tfmtl2r
+from tfmtl2r.errors import UserError
 
 _FOLDER = Path(__file__).parent / "commands"
 
@@ -28,13 +29,21 @@ def usage() -> str:
     lines = [f"  {name:<{width}}  {line}" for name, line in known.items()]
     return "\n".join([
         "usage: tfmtl2r COMMAND [--help] ...", "", "Multi-task learning to rank in TensorFlow and Keras 3.", "",
-        "commands:", *lines, "", "tfmtl2r COMMAND --help tells more; tfmtl2r --version prints the version.",
+        "commands:", *lines, "",
+        "tfmtl2r COMMAND --help shows the options of a command; tfmtl2r --version prints the version.",
+        "Any command takes --traceback, which shows where an error was raised.",
     ])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code. Errors that a user can mend are one line, without a traceback."""
+    """Runs a command and returns the exit code.
+
+    An error that the user can mend is printed as one line, unless ``--traceback`` is given. Every other exception is a
+    fault of the program, and Python shows its traceback.
+    """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    traceback = "--traceback" in arguments
+    arguments = [argument for argument in arguments if argument != "--traceback"]
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
@@ -50,11 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command = importlib.import_module(f"tfmtl2r.commands.{arguments[0].replace('-', '_')}")
     try:
         return command.main(arguments[1:]) or 0
-    except (ValueError, TypeError, KeyError, FileNotFoundError, ImportError) as error:
-        if "--traceback" in arguments:
+    except UserError as error:
+        if traceback:
             raise
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        print(f"tfmtl2r {arguments[0]}: {text}", file=sys.stderr)
+        print(f"tfmtl2r {arguments[0]}: {error}", file=sys.stderr)
         return 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +15,21 @@ from tfmtl2r import architectures, losses, methods
 from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches, cut_report, datasets
 from tfmtl2r.data.columns import label_values
-from tfmtl2r.losses._base import default_name
+from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation.scoring import record, score, score_along
+from tfmtl2r.losses.base import default_name
 from tfmtl2r.preferences import grid, suited
 from tfmtl2r.report import hparams
-from tfmtl2r.report.evaluation import Score, evaluate, per_list_arrays
-from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard, checked_name, peak_memory_mb
 from tfmtl2r.report.tensorboard import TensorBoard
+from tfmtl2r.runs.card import FILE, PER_LIST, RunCard, checked_name, peak_memory_mb
 from tfmtl2r.task import Task
-from tfmtl2r.training.along import LOG, BlendAlong
+from tfmtl2r.training.conditioned_validation import LOG, BlendAlong
 from tfmtl2r.training.inputs import task_config
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.optimizers import LazyAdam
 from tfmtl2r.training.preference import normalised
 from tfmtl2r.training.priorities import Constraint
-from tfmtl2r.training.restart import start_as
+from tfmtl2r.training.reset import start_as
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 
 
@@ -54,7 +55,7 @@ class Experiment:
         epochs: at most so many.
         patience: stop after so many epochs in which the blend of the validation metrics did not improve, and go back
             to the best; 0 trains all epochs. Of a conditioned ranker it is the mean blend over a few preferences, see
-            :class:`tfmtl2r.training.along.BlendAlong`.
+            :class:`tfmtl2r.training.conditioned_validation.BlendAlong`.
         validate_every: epochs from one look at the validation split to the next; the last epoch ends with one in any
             case, and 0 means that one only. Needs ``patience=0``, which decides after every epoch.
         batch_size: lists (or rows) per step.
@@ -103,11 +104,11 @@ class Experiment:
         for field, least in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("telemetry_every", 0),
                              ("validate_every", 0)):
             if getattr(self, field) < least:
-                raise ValueError(f"{field} must be at least {least}, not {getattr(self, field)}")
+                raise InputError(f"{field} must be at least {least}, not {getattr(self, field)}")
         if len(self.curve) and self.conditioned is None:
-            raise ValueError("curve is for a ranker that reads the preference: give conditioned too, or leave it out")
+            raise InputError("curve is for a ranker that reads the preference: give conditioned too, or leave it out")
         if self.validate_every != 1 and (self.patience or self.staged or self.constraints):
-            raise ValueError(f"validate_every must be 1, not {self.validate_every}, with patience, stages or "
+            raise InputError(f"validate_every must be 1, not {self.validate_every}, with patience, stages or "
                              "constraints: they look at the validation split after every epoch")
 
     @property
@@ -220,7 +221,7 @@ class Experiment:
             return fit_prioritised(model, train, vali, **staged).history
         needed = model.method.epochs_needed(len(model.tasks))
         if self.epochs < needed:
-            raise ValueError(f"{self.name}: {type(model.method).__name__} takes {needed} epochs to come to the last of "
+            raise InputError(f"{self.name}: {type(model.method).__name__} takes {needed} epochs to come to the last of "
                              f"{len(model.tasks)} tasks, but epochs is {self.epochs}: some would never be trained; "
                              "give more epochs, a smaller stage_epochs, or train in stages (staged, --staged)")
         best = keras.callbacks.EarlyStopping(
@@ -244,7 +245,7 @@ class Experiment:
         if not (self.folder / FILE).exists():
             return
         if not self.overwrite:
-            raise ValueError(f"{self.folder} holds a run already: choose another name, or overwrite it")
+            raise InputError(f"{self.folder} holds a run already: choose another name, or overwrite it")
         for file in (FILE, PER_LIST, "model.keras"):
             (self.folder / file).unlink(missing_ok=True)
         shutil.rmtree(self.folder / "logs", ignore_errors=True)
@@ -264,52 +265,6 @@ class Experiment:
             for task, bound in self.constraints.items()
         }
         return config
-
-
-def score(
-    model: MultiTaskRanker, lists: Lists, batch_size: int = 256, preference: Sequence[float] | None = None
-) -> dict[str, dict[str, Score]]:
-    """Evaluates a ranker on a split.
-
-    Args:
-        model: a trained ranker.
-        lists: the split.
-        batch_size: lists per batch.
-        preference: what a conditioned ranker is asked for; the compiled one if None.
-    """
-    return next(score_along(model, lists, [preference], batch_size))
-
-
-def score_along(
-    model: MultiTaskRanker, lists: Lists, preferences: Iterable[Sequence[float] | np.ndarray | None],
-    batch_size: int = 256,
-) -> Iterator[dict[str, dict[str, Score]]]:
-    """Evaluates a conditioned ranker for one preference after the other: :func:`score` of each, made ready once.
-
-    Args:
-        model: a trained ranker.
-        lists: the split.
-        preferences: what it is asked for.
-        batch_size: lists per batch.
-    """
-    data = batches(lists, (), model.features, batch_size=batch_size)
-    for preference in preferences:
-        yield evaluate(model.predict(data, layout="items", preference=preference), lists, model.tasks)
-
-
-def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], folder: Path) -> None:
-    """Puts results into a card, and their values per list beside it (``per_list.npz``) for paired comparisons."""
-    card.results[split] = {
-        task: {
-            metric: {"value": s.value, "lists": s.lists, "direction": s.direction, "conventions": s.conventions}
-            for metric, s in row.items()
-        }
-        for task, row in results.items()
-    }
-    arrays = per_list_arrays(split, results)
-    path = folder / PER_LIST
-    before = dict(np.load(path)) if path.is_file() else {}
-    np.savez_compressed(path, **{**before, **arrays})
 
 
 def _curve(model: MultiTaskRanker, splits: Mapping[str, Lists], asked: np.ndarray) -> list[dict[str, Any]]:
@@ -351,7 +306,7 @@ def _validate_labels(tasks: Sequence[Task], lists: Lists) -> None:
         try:
             loss.validate(label_values(lists, task))
         except ValueError as error:
-            raise ValueError(f"task {task.name!r}, column {task.label!r}: {error}") from error
+            raise InputError(f"task {task.name!r}, column {task.label!r}: {error}") from error
 
 
 def _describe(lists: Lists) -> dict[str, Any]:

@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from tfmtl2r.errors import InputError
+
 FLOOR = 1e-3
 
 
@@ -35,12 +37,12 @@ def by_angle(count: int, ends: Any = ((0.0, 1.0), (1.0, 0.0))) -> np.ndarray:
     """
     ends = np.asarray(ends, np.float64)
     if count < 1:
-        raise ValueError(f"a grid needs at least 1 preference, not {count}")
+        raise InputError(f"a grid needs at least 1 preference, not {count}")
     if ends.shape != (2, 2) or not np.isfinite(ends).all() or (ends < 0).any() or not ends.any(axis=1).all():
-        raise ValueError(f"ends must be the losses of two tasks at two models, >= 0, got {ends.tolist()}")
+        raise InputError(f"ends must be the losses of two tasks at two models, >= 0, got {ends.tolist()}")
     first, last = np.arctan2(ends[:, 1], ends[:, 0])
     if np.isclose(first, last, rtol=0, atol=1e-9):
-        raise ValueError(f"both ends lie on the same ray: {ends.tolist()}; the tasks do not conflict in these losses")
+        raise InputError(f"both ends lie on the same ray: {ends.tolist()}; the tasks do not conflict in these losses")
     on_axis = (ends == 0).any()
     places = (np.arange(1, count + 1) / (count + 1) if on_axis else np.linspace(0, 1, count) if count > 1
               else np.array([0.5]))
@@ -67,7 +69,7 @@ def das_dennis(tasks: int, divisions: int) -> np.ndarray:
     True
     """
     if tasks < 1 or divisions < 1:
-        raise ValueError(f"a lattice needs at least 1 task and 1 division, not {tasks} and {divisions}")
+        raise InputError(f"a lattice needs at least 1 task and 1 division, not {tasks} and {divisions}")
     bars = itertools.combinations(range(divisions + tasks - 1), tasks - 1)
     walls = np.array([(-1, *bar, divisions + tasks - 1) for bar in bars], np.float64)
     return (np.diff(walls, axis=1) - 1)[::-1] / divisions
@@ -95,7 +97,7 @@ def low_discrepancy(tasks: int, count: int) -> np.ndarray:
     [[0.07, 0.185, 0.745], [0.01, 0.63, 0.36]]
     """
     if tasks < 1 or count < 1:
-        raise ValueError(f"a grid needs at least 1 task and 1 preference, not {tasks} and {count}")
+        raise InputError(f"a grid needs at least 1 task and 1 preference, not {tasks} and {count}")
     phi = 2.0
     for _ in range(64):
         phi = (1 + phi) ** (1 / tasks)
@@ -125,12 +127,12 @@ def from_file(path: str | Path, tasks: int) -> np.ndarray:
         try:
             row = [float(cell) for cell in cells]
         except ValueError:
-            raise ValueError(f"{path}, line {number}: expected {tasks} numbers, got {line!r}") from None
+            raise InputError(f"{path}, line {number}: expected {tasks} numbers, got {line!r}") from None
         if len(row) != tasks or min(row) < 0 or not math.isfinite(sum(row)) or sum(row) <= 0:
-            raise ValueError(f"{path}, line {number}: expected {tasks} numbers >= 0, not all 0, got {line!r}")
+            raise InputError(f"{path}, line {number}: expected {tasks} numbers >= 0, not all 0, got {line!r}")
         rows.append([value / math.fsum(row) for value in row])
     if not rows:
-        raise ValueError(f"{path} holds no preference")
+        raise InputError(f"{path} holds no preference")
     return np.array(rows)
 
 
@@ -207,11 +209,11 @@ def grid(spec: str, tasks: int, ends: Any = None) -> np.ndarray:
     if kind not in ("angle", "lattice", "spread") or not colon:
         if Path(spec).is_file():
             return from_file(spec, tasks)
-        raise ValueError(f"preferences {spec!r}: expected angle:N, lattice:H, spread:N, or a file with one per line")
+        raise InputError(f"preferences {spec!r}: expected angle:N, lattice:H, spread:N, or a file with one per line")
     if not number.isdecimal():
-        raise ValueError(f"preferences {spec!r}: expected a whole number behind the colon")
+        raise InputError(f"preferences {spec!r}: expected a whole number behind the colon")
     if kind == "angle":
         if tasks != 2:
-            raise ValueError(f"preferences by angle are for 2 tasks, there are {tasks}: use lattice:H or spread:N")
+            raise InputError(f"preferences by angle are for 2 tasks, there are {tasks}: use lattice:H or spread:N")
         return by_angle(int(number), ends) if ends is not None else by_angle(int(number))
     return das_dennis(tasks, int(number)) if kind == "lattice" else low_discrepancy(tasks, int(number))

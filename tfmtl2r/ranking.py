@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.task import KINDS
 
 GAINS = ("exp2", "linear")
@@ -61,7 +62,7 @@ def known(labels: Any, valid: Any, kind: str = "graded") -> Any:
     [[True, False]]
     """
     if kind not in KINDS:
-        raise ValueError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+        raise InputError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
     labels = tf.convert_to_tensor(labels)
     # A comparison with NaN is false, so that one covers both.
     there = ~tf.math.is_nan(labels) if kind == "regression" else labels >= 0
@@ -82,7 +83,7 @@ def gains(labels: Any, gain: str = "exp2") -> Any:
     [[0.0, 1.0, 7.0]]
     """
     if gain not in GAINS:
-        raise ValueError(f"gain must be one of {', '.join(GAINS)}, not {gain!r}")
+        raise InputError(f"gain must be one of {', '.join(GAINS)}, not {gain!r}")
     labels = tf.cast(labels, tf.float32)
     return tf.pow(2.0, labels) - 1.0 if gain == "exp2" else labels
 
@@ -103,7 +104,7 @@ def check_grades(labels: np.ndarray, whose: str) -> None:
     """
     highest = np.nanmax(labels, initial=-np.inf)
     if highest > MAX_GRADE:
-        raise ValueError(
+        raise InputError(
             f"{whose} has the gain 2^label - 1 and met a label of {highest:g}: above {MAX_GRADE} this is no longer a "
             "grade, and one item outweighs all others. Make grades of it first, for example 0 to 4 by quantile or "
             "floor(log2(1 + count)), or choose a linear gain or a regression loss"

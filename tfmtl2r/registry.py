@@ -22,6 +22,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tfmtl2r.errors import InputError, InputTypeError
+
+_SHARED = ("base", "deciding", "wrappers")
+"""Files beside the things: what things of one kind are built on."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Card:
@@ -99,7 +104,7 @@ class Registry:
             return aliases[name]
         near = difflib.get_close_matches(str(name), [*names, *aliases], n=3)
         hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(f"no {self.kind} is called {name!r}{hint} Known: {', '.join(names)}.")
+        raise InputError(f"no {self.kind} is called {name!r}{hint} Known: {', '.join(names)}.")
 
     def constructor(self, name: str) -> Callable[..., Any]:
         """The class (or function) behind a name: what the file lists in ``__all__``."""
@@ -141,14 +146,16 @@ class Registry:
             return self.get(described.pop("name"), **described)
         if not isinstance(name, str):
             if options:
-                raise TypeError(f"options {sorted(options)} were given with a ready {self.kind}; pass its name instead")
+                raise InputTypeError(f"options {sorted(options)} were given with a ready {self.kind}; pass its name "
+                                     "instead")
             return name
         canonical = self.resolve(name)
         known = [option.name for option in self.options(canonical)]
         unknown = sorted(set(options) - set(known))
         if unknown:
             accepted = ", ".join(known) or "none"
-            raise TypeError(f"{self.kind} {canonical!r} has no option {', '.join(unknown)}; it accepts: {accepted}")
+            raise InputTypeError(f"{self.kind} {canonical!r} has no option {', '.join(unknown)}; it accepts: "
+                                 f"{accepted}")
         built = self.constructor(canonical)(**options)
         object.__setattr__(built, "registered_as", {"name": canonical, **options})
         return built
@@ -167,7 +174,7 @@ class Registry:
             if package == self.package and self._is_building_block(block):
                 stem = block
             elif stem not in self.names():
-                raise ValueError(
+                raise InputError(
                     f"{type(thing).__name__} cannot be saved by name: register your own {self.kind} under the "
                     f"entry-point group {self.package!r}"
                 )
@@ -198,7 +205,7 @@ class Registry:
             path.stem: path
             for folder in folders
             for path in sorted(Path(folder).glob("*.py"))
-            if not path.stem.startswith("_")
+            if not path.stem.startswith("_") and path.stem not in _SHARED
         }
 
     def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
@@ -241,5 +248,5 @@ def _read_card(path: Path) -> Card:
             call = node.value  # type: ignore[attr-defined]
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Card" and not call.args:
                 return Card(**{k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg})
-            raise ValueError(f"{path}: CARD must be written as Card(title=..., ...) with literal arguments")
-    raise ValueError(f"{path}: no CARD = Card(title=...); every public file in {path.parent.name}/ describes itself")
+            raise InputError(f"{path}: CARD must be written as Card(title=..., ...) with literal arguments")
+    raise InputError(f"{path}: no CARD = Card(title=...); every public file in {path.parent.name}/ describes itself")

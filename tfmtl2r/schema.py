@@ -11,6 +11,8 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from tfmtl2r.errors import InputError
+
 RESERVED = ("list_size",)
 TRANSFORMS = ("none", "log1p", "signed_log1p", "log", "log_negative")
 LOG_OFFSET = 0.01
@@ -48,14 +50,14 @@ class Dense:
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(d) for d in self.shape))
         if len(self.shape) > 1:
-            raise ValueError(f"feature {self.name!r}: shape must be () or (D,), not {self.shape}")
+            raise InputError(f"feature {self.name!r}: shape must be () or (D,), not {self.shape}")
         self._check_transform()
         for field in ("mean", "variance", "low", "high"):
             values = getattr(self, field)
             if values is not None:
                 values = tuple(float(v) for v in values)
                 if len(values) != self.width:
-                    raise ValueError(f"feature {self.name!r}: {field} has {len(values)} numbers, expected {self.width}")
+                    raise InputError(f"feature {self.name!r}: {field} has {len(values)} numbers, expected {self.width}")
                 object.__setattr__(self, field, values)
         self._check_bounds()
 
@@ -63,11 +65,11 @@ class Dense:
         if not isinstance(self.transform, str):
             object.__setattr__(self, "transform", tuple(self.transform))
             if len(self.transform) != self.width:
-                raise ValueError(f"feature {self.name!r}: transform has {len(self.transform)} entries, expected one "
+                raise InputError(f"feature {self.name!r}: transform has {len(self.transform)} entries, expected one "
                                  f"per component, {self.width}")
         for transform in self.transforms:
             if transform not in TRANSFORMS:
-                raise ValueError(f"feature {self.name!r}: transform must be one of {', '.join(TRANSFORMS)}, "
+                raise InputError(f"feature {self.name!r}: transform must be one of {', '.join(TRANSFORMS)}, "
                                  f"not {transform!r}")
 
     def _check_bounds(self) -> None:
@@ -75,13 +77,13 @@ class Dense:
             low, high = (float(q) for q in self.quantiles)
             object.__setattr__(self, "quantiles", (low, high))
             if not 0 <= low < high <= 1:
-                raise ValueError(f"feature {self.name!r}: quantiles must be two increasing numbers from 0 to 1, such "
+                raise InputError(f"feature {self.name!r}: quantiles must be two increasing numbers from 0 to 1, such "
                                  f"as (0.01, 0.99), not {self.quantiles}")
             if (self.low is None) != (self.high is None):
-                raise ValueError(f"feature {self.name!r}: with quantiles, give both low and high or neither")
+                raise InputError(f"feature {self.name!r}: with quantiles, give both low and high or neither")
         for component, (least, most) in enumerate(zip(self.low or (), self.high or (), strict=False)):
             if not least <= most:
-                raise ValueError(f"feature {self.name!r}: low is above high in component {component}: {least}, {most}")
+                raise InputError(f"feature {self.name!r}: low is above high in component {component}: {least}, {most}")
 
     @property
     def width(self) -> int:
@@ -122,11 +124,11 @@ class Category:
 
     def __post_init__(self) -> None:
         if self.dtype not in ("string", "int64"):
-            raise ValueError(f"feature {self.name!r}: dtype must be 'string' or 'int64', not {self.dtype!r}")
+            raise InputError(f"feature {self.name!r}: dtype must be 'string' or 'int64', not {self.dtype!r}")
         if self.vocabulary is not None and self.buckets is not None:
-            raise ValueError(f"feature {self.name!r}: give a vocabulary or a number of hash buckets, not both")
+            raise InputError(f"feature {self.name!r}: give a vocabulary or a number of hash buckets, not both")
         if self.buckets is not None and self.buckets < 1:
-            raise ValueError(f"feature {self.name!r}: buckets must be at least 1, not {self.buckets}")
+            raise InputError(f"feature {self.name!r}: buckets must be at least 1, not {self.buckets}")
         if self.vocabulary is not None:
             object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
 
@@ -136,7 +138,7 @@ class Category:
         if self.buckets is not None:
             return self.buckets
         if self.vocabulary is None:
-            raise ValueError(f"feature {self.name!r} has no vocabulary yet: fit the schema on the training split")
+            raise InputError(f"feature {self.name!r} has no vocabulary yet: fit the schema on the training split")
         return len(self.vocabulary) + 1
 
     @property
@@ -163,12 +165,12 @@ class Schema:
         names = self.names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
-            raise ValueError(f"two features are called {twice[0]!r}; names must differ")
+            raise InputError(f"two features are called {twice[0]!r}; names must differ")
         for name in RESERVED:
             if name in names:
-                raise ValueError(f"a feature may not be called {name!r}: that name carries the items per list")
+                raise InputError(f"a feature may not be called {name!r}: that name carries the items per list")
         if not names:
-            raise ValueError("a schema needs at least one feature")
+            raise InputError("a schema needs at least one feature")
 
     @property
     def names(self) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ import math
 import re
 from typing import Any
 
+from tfmtl2r.errors import InputError
+
 KINDS = ("binary", "graded", "regression")
 
 
@@ -42,13 +44,13 @@ class Task:
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]\w*", self.name):
-            raise ValueError(f"task name {self.name!r}: expected a letter, then letters, digits or underscores")
+            raise InputError(f"task name {self.name!r}: expected a letter, then letters, digits or underscores")
         if self.kind not in KINDS:
-            raise ValueError(f"task {self.name!r}: kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
+            raise InputError(f"task {self.name!r}: kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
         if not (math.isfinite(self.weight) and self.weight >= 0):
-            raise ValueError(f"task {self.name!r}: weight must be a finite number >= 0, not {self.weight!r}")
+            raise InputError(f"task {self.name!r}: weight must be a finite number >= 0, not {self.weight!r}")
         if self.priority is not None and self.priority < 1:
-            raise ValueError(f"task {self.name!r}: priority must be 1 (most important) or more, not {self.priority!r}")
+            raise InputError(f"task {self.name!r}: priority must be 1 (most important) or more, not {self.priority!r}")
         object.__setattr__(self, "label", self.label or self.name)
         if self.metrics is not None:
             object.__setattr__(self, "metrics", tuple(self.metrics))
@@ -63,10 +65,10 @@ def validated(tasks: Any) -> tuple[Task, ...]:
     tasks = tuple(Task(t) if isinstance(t, str) else t for t in tasks)
     names = [task.name for task in tasks]
     if not names:
-        raise ValueError("a ranker needs at least one task")
+        raise InputError("a ranker needs at least one task")
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"two tasks are called {twice[0]!r}; names must differ")
+        raise InputError(f"two tasks are called {twice[0]!r}; names must differ")
     if not any(task.weight > 0 for task in tasks):
-        raise ValueError("all task weights are 0; at least one must be above 0")
+        raise InputError("all task weights are 0; at least one must be above 0")
     return tasks

@@ -13,7 +13,7 @@ from tfmtl2r import MultiTaskRanker, Task, architectures, methods
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
-from tfmtl2r.methods._base import GramMethod, Signals
+from tfmtl2r.methods.base import GramMethod, Signals
 from tfmtl2r.training.engine import Engine
 from tfmtl2r.training.objectives import TaskLosses
 

@@ -15,7 +15,7 @@ from architecture_problem import SCHEMA, TASKS, small
 
 from tfmtl2r import MultiTaskRanker, Task, architectures, methods
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.methods._base import MODES
+from tfmtl2r.methods.base import MODES
 
 MOST = 40  # cases that always run
 

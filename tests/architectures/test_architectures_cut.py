@@ -10,9 +10,9 @@ from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
 from tfmtl2r.methods import get as get_method
-from tfmtl2r.methods._base import Signals
+from tfmtl2r.methods.base import Signals
 from tfmtl2r.training.engine import Engine
-from tfmtl2r.training.heads import Part, forward
+from tfmtl2r.training.head_gradients import Part, forward
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
 

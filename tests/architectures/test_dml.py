@@ -11,7 +11,7 @@ from tfmtl2r.batch import unpack
 from tfmtl2r.commands import _options
 from tfmtl2r.commands.train import Train
 from tfmtl2r.layers import randomness
-from tfmtl2r.methods._base import GramMethod, Signals
+from tfmtl2r.methods.base import GramMethod, Signals
 from tfmtl2r.serving.session import LoadedExport
 from tfmtl2r.training.engine import Engine
 from tfmtl2r.training.objectives import TaskLosses

@@ -7,7 +7,7 @@ import tfmtl2r
 from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import unpack
-from tfmtl2r.methods._base import GramMethod, Signals
+from tfmtl2r.methods.base import GramMethod, Signals
 from tfmtl2r.serving.session import LoadedExport
 from tfmtl2r.training.engine import Engine
 from tfmtl2r.training.objectives import TaskLosses

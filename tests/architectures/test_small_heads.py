@@ -10,10 +10,10 @@ from test_architectures_contract import Ones
 import tfmtl2r
 from tfmtl2r import MultiTaskRanker, Task, architectures, methods
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.architectures._base import small_head_of
+from tfmtl2r.architectures.base import small_head_of
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
-from tfmtl2r.methods._base import Signals
+from tfmtl2r.methods.base import Signals
 from tfmtl2r.training.engine import Engine
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas

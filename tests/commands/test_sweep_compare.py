@@ -7,11 +7,11 @@ import pytest
 
 from tfmtl2r import cli
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto import planning
-from tfmtl2r.pareto.runs import load_all
 from tfmtl2r.pareto.summary import pick, summarise
-from tfmtl2r.report.run_card import FILE, PER_LIST, RunCard
+from tfmtl2r.runs.card import FILE, PER_LIST, RunCard
+from tfmtl2r.runs.finished import load_all
 from tfmtl2r.serving.check import ExportError
+from tfmtl2r.sweeps import planning
 
 FLAGS = ["--data", "synthetic_mslr", "--data.num-lists", "16", "--data.max-length", "8", "--data.num-tasks", "2",
          "--data.num-features", "8", "--architectures", "shared_bottom:units=[8,4]", "--epochs", "2",
@@ -180,7 +180,7 @@ def test_a_choice_is_exported_as_its_run_would_be(here, capsys, monkeypatch):
 
 def test_sweep_trains_in_stages_and_with_conditioning(here, monkeypatch):
     found = []
-    monkeypatch.setattr("tfmtl2r.pareto.sweep.Sweep.run", lambda self, experiments: found.extend(experiments) or [])
+    monkeypatch.setattr("tfmtl2r.sweeps.sweep.Sweep.run", lambda self, experiments: found.extend(experiments) or [])
     flags = ["sweep", "x", *FLAGS, "--methods", "nmt", "--seeds", "0"]
     assert cli.main([*flags, "--constraints", "task_1=1%", "--staged"]) == 0
     assert cli.main([*flags[:-4], "--conditioned", "2"]) == 0

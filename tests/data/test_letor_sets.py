@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tfmtl2r.data import datasets
-from tfmtl2r.report.trivial import trivial_results
+from tfmtl2r.evaluation.trivial import trivial_results
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SPLITS = ("train", "vali", "test")

@@ -5,9 +5,9 @@ import pytest
 
 from tfmtl2r import _keras2, losses
 from tfmtl2r._backend import tf
-from tfmtl2r.losses._base import default_name
 from tfmtl2r.losses._plackett_luce import negative_log_likelihood
 from tfmtl2r.losses._tf_ranking import Bridged
+from tfmtl2r.losses.base import default_name
 
 Y = np.array([3.0, 0.0, 1.0, 2.0])
 S = np.array([0.4, 1.1, -0.6, 0.2])

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Signals
-from tfmtl2r.methods._combine import merge, weigh
+from tfmtl2r.methods.base import Signals
+from tfmtl2r.methods.deciding import merge, weigh
 
 SIZE = 3
 FAR = 1.0 / np.sqrt(SIZE)

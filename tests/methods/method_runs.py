@@ -6,8 +6,8 @@ import numpy as np
 
 from tfmtl2r import methods
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Signals
-from tfmtl2r.methods._combine import merge, standing_still, weigh
+from tfmtl2r.methods.base import Signals
+from tfmtl2r.methods.deciding import merge, standing_still, weigh
 
 built = functools.cache(methods.get)
 

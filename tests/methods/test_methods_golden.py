@@ -70,7 +70,7 @@ def test_pcgrad_in_gram_space_equals_the_sequential_algorithm():
 
 def test_graddrop_keeps_one_sign_per_element_and_is_unbiased():
     from tfmtl2r._backend import tf
-    from tfmtl2r.methods._base import Signals
+    from tfmtl2r.methods.base import Signals
 
     rows, method = np.random.default_rng(2).normal(size=(3, 6)), methods.get("graddrop")
 

@@ -6,8 +6,8 @@ from method_runs import Run
 
 from tfmtl2r import methods
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Signals
-from tfmtl2r.methods._combine import weigh
+from tfmtl2r.methods.base import Signals
+from tfmtl2r.methods.deciding import weigh
 
 # Two conflicting gradients and three of rank three, for which several libraries agree on the values below to 1e-4.
 TWO = np.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])

@@ -7,8 +7,8 @@ import pytest
 
 from tfmtl2r import methods
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Scalarisation, Signals
-from tfmtl2r.methods._combine import standing_still, weigh
+from tfmtl2r.methods.base import Scalarisation, Signals
+from tfmtl2r.methods.deciding import standing_still, weigh
 
 
 def softmax(x):

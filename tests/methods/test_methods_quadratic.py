@@ -11,8 +11,8 @@ import pytest
 
 from tfmtl2r import methods
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Signals
-from tfmtl2r.methods._combine import weigh
+from tfmtl2r.methods.base import Signals
+from tfmtl2r.methods.deciding import weigh
 
 CENTRES = np.array([[1.0, 0.0], [-1.0, 0.0]])
 START = (0.1, 0.8)

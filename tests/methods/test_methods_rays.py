@@ -6,8 +6,8 @@ from test_methods_quadratic import RAY_SCALARISATIONS
 
 from tfmtl2r import methods
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Signals
-from tfmtl2r.methods._combine import weigh
+from tfmtl2r.methods.base import Signals
+from tfmtl2r.methods.deciding import weigh
 
 CENTRES = tf.constant([[1.0, 0.0], [-1.0, 0.0]], tf.float64)
 STEPS = 300

@@ -9,9 +9,9 @@ import pytest
 from tfmtl2r import methods
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import settling
-from tfmtl2r.methods._base import JacobianMethod, Signals
-from tfmtl2r.methods._combine import merge, weigh
-from tfmtl2r.methods._wrappers import Every, Log, Normalised, Smooth, SmoothGram
+from tfmtl2r.methods.base import JacobianMethod, Signals
+from tfmtl2r.methods.deciding import merge, weigh
+from tfmtl2r.methods.wrappers import Every, Log, Normalised, Smooth, SmoothGram
 
 ROWS = np.random.default_rng(5).normal(size=(3, 6))
 LOSSES = np.array([0.5, 2.0, 4.0])

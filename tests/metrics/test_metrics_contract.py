@@ -7,7 +7,7 @@ import pytest
 
 from tfmtl2r import metrics
 from tfmtl2r._backend import tf
-from tfmtl2r.metrics._base import default_names, evaluate
+from tfmtl2r.metrics.base import default_names, evaluate
 
 NAMES = metrics.names()
 LABELS = np.array([[2, 0, 1, 0, 7], [0, 3, 7, 7, 7], [1, 1, 0, 0, 0], [0, 0, 0, 0, 7]], np.float32)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tfmtl2r import _keras2, metrics
 from tfmtl2r._backend import tf
-from tfmtl2r.metrics._base import evaluate
+from tfmtl2r.metrics.base import evaluate
 
 
 def per_list(name, labels, scores, **options):

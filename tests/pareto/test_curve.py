@@ -12,14 +12,15 @@ from tfmtl2r.data import batches
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto import plots
 from tfmtl2r.pareto.conditioned import Curve
-from tfmtl2r.pareto.runs import load, load_all
-from tfmtl2r.pareto.study import EQUAL, SINGLE, study
 from tfmtl2r.pareto.summary import pick, summarise
-from tfmtl2r.pareto.table import rows
 from tfmtl2r.preferences import leaning, usual_grid
+from tfmtl2r.runs.finished import load, load_all
 from tfmtl2r.serving.check import METADATA
 from tfmtl2r.serving.examples import requests
 from tfmtl2r.serving.session import LoadedExport
+from tfmtl2r.sweeps.planning import plan
+from tfmtl2r.sweeps.study import EQUAL, SINGLE, study
+from tfmtl2r.sweeps.table import rows
 
 PREFERENCES = [[8, 2], [1, 1], [1, 4]]
 
@@ -260,4 +261,4 @@ def test_the_front_of_a_run_is_of_its_own_data(trained, tmp_path, capsys):
 
 def test_methods_without_a_preference_are_refused_by_the_plan():
     with pytest.raises(ValueError, match="MGDA has no preference; choose one that takes it"):
-        pareto.plan(SMALL, ["mgda"], usual_grid(3))
+        plan(SMALL, ["mgda"], usual_grid(3))

@@ -5,7 +5,7 @@ import pytest
 
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.architectures.base import Architecture, Group
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers.items import spread
 from tfmtl2r.layers.mlp import MLP

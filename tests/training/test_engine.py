@@ -8,12 +8,12 @@ import pytest
 
 from tfmtl2r import architectures, methods
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.architectures.base import Architecture, Group
 from tfmtl2r.batch import unpack
 from tfmtl2r.layers import randomness
 from tfmtl2r.layers.mlp import StackedDense
-from tfmtl2r.losses._base import Loss
-from tfmtl2r.methods._base import GramMethod, JacobianMethod, Scalarisation, Signals
+from tfmtl2r.losses.base import Loss
+from tfmtl2r.methods.base import GramMethod, JacobianMethod, Scalarisation, Signals
 from tfmtl2r.ranking import valid_mask
 from tfmtl2r.training.engine import Engine, state_shapes
 from tfmtl2r.training.objectives import TaskLosses

@@ -9,9 +9,9 @@ import pytest
 from tfmtl2r import MultiTaskRanker, Task, methods
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.methods._base import Signals
-from tfmtl2r.methods._combine import weigh
-from tfmtl2r.methods._wrappers import Every
+from tfmtl2r.methods.base import Signals
+from tfmtl2r.methods.deciding import weigh
+from tfmtl2r.methods.wrappers import Every
 from tfmtl2r.training.priorities import with_priorities
 
 INF = math.inf

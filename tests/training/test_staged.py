@@ -8,8 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task, cli
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.report.run_card import RunCard
 from tfmtl2r.report.tensorboard import TensorBoard
+from tfmtl2r.runs.card import RunCard
 from tfmtl2r.training.priorities import Constraint, constrained, prioritised
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._towers import TowerArchitecture
+from tfmtl2r.architectures.base import Group
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, check_gates
 from tfmtl2r.layers.mlp import MLP, widths
@@ -44,7 +45,7 @@ class ExpertArchitecture(TowerArchitecture):
         super().__init__(head_units, activation, dropout, **kwargs)
         self.expert_units = widths(expert_units, "expert_units")
         if num_experts < 1 or not self.expert_units:
-            raise ValueError(f"{type(self).__name__} needs at least one expert with at least one layer, got "
+            raise InputError(f"{type(self).__name__} needs at least one expert with at least one layer, got "
                              f"{num_experts} experts of {self.expert_units}")
         check_gates(gate_dropout, temperature)
         self.num_experts = num_experts

@@ -7,8 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras
-from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._towers import TowerArchitecture
+from tfmtl2r.architectures.base import Group
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, check_gates, mixture, mixture_of_own
 from tfmtl2r.layers.mlp import MLP, widths
@@ -51,10 +52,10 @@ class ExtractionArchitecture(TowerArchitecture):
         super().__init__(head_units, activation, dropout, **kwargs)
         name = type(self).__name__
         if levels < 1:
-            raise ValueError(f"{name} needs at least one level, got {levels}")
+            raise InputError(f"{name} needs at least one level, got {levels}")
         self.expert_units = widths(expert_units, "expert_units")
         if task_experts < 1 or shared_experts < 0 or not self.expert_units:
-            raise ValueError(f"{name} needs at least one expert per task, 0 or more shared ones, and at least one "
+            raise InputError(f"{name} needs at least one expert per task, 0 or more shared ones, and at least one "
                              f"layer in each, got {task_experts}, {shared_experts} and layers {self.expert_units}; "
                              "without experts of the tasks it would be mmoe")
         check_gates(gate_dropout, temperature)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.architectures.base import Architecture, Group
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.schema import Schema

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.architectures.base import Architecture, Group
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
@@ -62,9 +63,9 @@ class AITM(Architecture):
         super().__init__(**kwargs)
         self.units = widths(units, "units")
         if not self.units:
-            raise ValueError("AITM needs towers with at least one layer; got units=()")
+            raise InputError("AITM needs towers with at least one layer; got units=()")
         if not calibrator >= 0:
-            raise ValueError(f"AITM: calibrator must be 0 or more, not {calibrator}")
+            raise InputError(f"AITM: calibrator must be 0 or more, not {calibrator}")
         self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout}
         self.calibrator = calibrator
         self.needs_probabilities = calibrator > 0
@@ -76,7 +77,7 @@ class AITM(Architecture):
             ValueError: for a single task.
         """
         if len(tasks) < 2:
-            raise ValueError(f"AITM is a funnel of at least two tasks, got {list(tasks)}; use single_task")
+            raise InputError(f"AITM is a funnel of at least two tasks, got {list(tasks)}; use single_task")
         super().connect(tasks, schema)
         num, dtype = len(tasks), self.dtype_policy
         self.early = MLP(self.units, **self.hidden, stacked=num - 1, dtype=dtype, name="early_towers")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._towers import TowerArchitecture
+from tfmtl2r.architectures.base import Group
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.layers.stitch import Stitch
@@ -58,9 +59,9 @@ class CrossStitch(TowerArchitecture):
         super().__init__(head_units, activation, dropout, layer_norm, **kwargs)
         self.units = widths(units, "units")
         if not self.units:
-            raise ValueError("CrossStitch needs at least one layer to stitch; got units=()")
+            raise InputError("CrossStitch needs at least one layer to stitch; got units=()")
         if not 0.0 < self_weight <= 1.0:
-            raise ValueError(f"CrossStitch: self_weight must lie in (0, 1], not {self_weight}")
+            raise InputError(f"CrossStitch: self_weight must lie in (0, 1], not {self_weight}")
         self.self_weight = self_weight
 
     def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.architectures.base import Architecture, Group
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import Scorers
 from tfmtl2r.registry import Card
@@ -70,7 +71,7 @@ class DeepMTL2R(Architecture):
         }  # fmt: skip
         super().__init__(encoder=transformer, interaction=interaction, small_heads=small_heads)
         if heads not in HEADS:
-            raise ValueError(f"heads must be one of {', '.join(HEADS)}, not {heads!r}")
+            raise InputError(f"heads must be one of {', '.join(HEADS)}, not {heads!r}")
         self.per_task = heads == "per_task"
 
     def connect(self, tasks: Sequence[str], schema: Schema) -> None:

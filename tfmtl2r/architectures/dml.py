@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.architectures._base import Group, refuse_idle
 from tfmtl2r.architectures._towers import TowerArchitecture
+from tfmtl2r.architectures.base import Group, refuse_idle
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection, randomness
 from tfmtl2r.layers.ctfm import CrossTaskFeatureMining
 from tfmtl2r.layers.cut import Branch
@@ -77,23 +78,23 @@ class DML(TowerArchitecture):
         base = architectures.get(base)
         plain = isinstance(base, TowerArchitecture) and type(base).heads is TowerArchitecture.heads
         if not plain or isinstance(base, DML):
-            raise ValueError(f"dml wraps an architecture that ends in one tower per task, such as 'shared_bottom' or "
+            raise InputError(f"dml wraps an architecture that ends in one tower per task, such as 'shared_bottom' or "
                              f"'mmoe'; {type(base).__name__} is none, or has its own exchange between towers or "
                              "scores beside them")
         units = base.head_units if head_units is None else widths(head_units, "head_units")
         # A ready base does not say which of its options were given.
         stated = getattr(base, "registered_as", {"head_units": base.head_units}).get("head_units", units)
         if tuple(stated) != units:
-            raise ValueError(f"dml has one set of towers, but head_units={units} was given to it and {tuple(stated)} "
+            raise InputError(f"dml has one set of towers, but head_units={units} was given to it and {tuple(stated)} "
                              "to its base: give them to one of the two")
         given: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
         hidden = {option: base.hidden[option] if value is None else value for option, value in given.items()}
         super().__init__(units, **hidden, **kwargs)
         self.base = base
         if self.base.small_heads:
-            raise ValueError("the towers are dml's own, and small heads stand beside them: give small_heads to dml")
+            raise InputError("the towers are dml's own, and small heads stand beside them: give small_heads to dml")
         if self.transformer is not None or self.interaction is not None:
-            raise ValueError("dml reads what its base encodes: give the encoder to the base, and the interaction")
+            raise InputError("dml reads what its base encodes: give the encoder to the base, and the interaction")
         refuse_idle("dml", {"ctfm": ctfm}, stop_gradient=(stop_gradient, True))
         refuse_idle("dml", {"gkd": gkd}, gate_layers=(gate_layers, 1), gkd_residual=(gkd_residual, False))
         refuse_idle("dml", {"ctfm": ctfm, "gkd": gkd}, mutual_dropout=(mutual_dropout, 0.0))

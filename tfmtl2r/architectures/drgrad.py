@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.architectures._base import Architecture, Group, refuse_idle
+from tfmtl2r.architectures.base import Architecture, Group, refuse_idle
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, mixture
@@ -93,16 +94,16 @@ class DRGrad(Architecture):
         super().__init__(**kwargs)
         self.expert_units = widths(expert_units, "expert_units")
         if num_experts < 1 or not self.expert_units:
-            raise ValueError(f"drgrad needs at least one expert with at least one layer, got {num_experts} experts of "
+            raise InputError(f"drgrad needs at least one expert with at least one layer, got {num_experts} experts of "
                              f"{self.expert_units}")
         for option, value, allowed in (("reading", reading, _READINGS), ("scope", scope, _SCOPES)):
             if value not in allowed:
-                raise ValueError(f"drgrad: {option} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
+                raise InputError(f"drgrad: {option} must be one of {', '.join(map(repr, allowed))}, not {value!r}")
         for option, number in (("gamma", gamma), ("updater_temperature", updater_temperature)):
             if not number > 0:
-                raise ValueError(f"drgrad: {option} must be above 0, not {number}")
+                raise InputError(f"drgrad: {option} must be above 0, not {number}")
         if not 0.0 < updater_decay <= 1.0:
-            raise ValueError(f"drgrad: updater_decay must lie in (0, 1], not {updater_decay}")
+            raise InputError(f"drgrad: updater_decay must lie in (0, 1], not {updater_decay}")
         refuse_idle("drgrad", {"router": router}, reading=(reading, "matched"), gamma=(gamma, 1.0))
         refuse_idle("drgrad", {"updater": updater}, updater_temperature=(updater_temperature, 1.0),
                     updater_decay=(updater_decay, 1.0))
@@ -161,12 +162,12 @@ class DRGrad(Architecture):
 
     def _check(self, tasks: Sequence[str], categories: Sequence[str]) -> None:
         if len(tasks) < 2:
-            raise ValueError(f"drgrad needs a primary and at least one auxiliary task, got {', '.join(tasks)}")
+            raise InputError(f"drgrad needs a primary and at least one auxiliary task, got {', '.join(tasks)}")
         if self.primary_task is not None and self.primary_task not in tasks:
-            raise ValueError(f"drgrad: the primary task {self.primary_task!r} is none of {', '.join(tasks)}")
+            raise InputError(f"drgrad: the primary task {self.primary_task!r} is none of {', '.join(tasks)}")
         for name in self.personal:
             if name not in categories:
-                raise ValueError(f"drgrad: personal={self.personal} names category features, whose embeddings make the "
+                raise InputError(f"drgrad: personal={self.personal} names category features, whose embeddings make the "
                                  f"personalised gate; {name!r} is none of them: {', '.join(categories) or 'none'}")
 
     @property

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.architectures._base import Architecture, Group
+from tfmtl2r.architectures.base import Architecture, Group
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.funnel import logits_of_products
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
@@ -61,7 +62,7 @@ class ESMM(Architecture):
             ValueError: for a single task.
         """
         if len(tasks) < 2:
-            raise ValueError(f"ESMM is a funnel of at least two tasks, got {list(tasks)}; use single_task")
+            raise InputError(f"ESMM is a funnel of at least two tasks, got {list(tasks)}; use single_task")
         super().connect(tasks, schema)
         self.early = self._towers(len(tasks) - 1, "early")
         self.last = self._towers(1, "last")

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._towers import TowerArchitecture
+from tfmtl2r.architectures.base import Group
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers.connections import Connections, side_by_side
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.field_gates import FieldGates
@@ -77,11 +78,11 @@ class MSSM(TowerArchitecture):
         super().__init__(head_units, activation, dropout, **kwargs)
         self.expert_units = widths(expert_units, "expert_units")
         if min(levels, task_experts, shared_experts, len(self.expert_units)) < 1:
-            raise ValueError("MSSM needs at least one level, one expert per task, one shared expert and one layer in "
+            raise InputError("MSSM needs at least one level, one expert per task, one shared expert and one layer in "
                              f"each, got {levels}, {task_experts}, {shared_experts} and layers {self.expert_units}")
         check_hard_concrete(penalty, beta, gamma, zeta)
         if field_gates and self.transformer is not None:
-            raise ValueError("MSSM: field_gates weigh single features, but a list encoder mixes them; leave out one")
+            raise InputError("MSSM: field_gates weigh single features, but a list encoder mixes them; leave out one")
         self.num_levels = levels
         self.task_experts = task_experts
         self.shared_experts = shared_experts

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._towers import TowerArchitecture
+from tfmtl2r.architectures.base import Group
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.layers.task_encoders import TaskEncoders
@@ -49,14 +50,14 @@ class SingleTask(TowerArchitecture):
     ):
         super().__init__(head_units, activation, dropout, layer_norm, **kwargs)
         if self.transformer is not None:
-            raise ValueError("single_task shares nothing, but an encoder belongs to all tasks; train one shared_bottom "
+            raise InputError("single_task shares nothing, but an encoder belongs to all tasks; train one shared_bottom "
                              "with encoder='transformer' per task instead")
         self.units = widths(units, "units")
 
     def make_encoder(self, schema: Schema) -> Any:
         """Embeddings for each task."""
         if self.conditioned:
-            raise ValueError("single_task learns each task alone, so no preference can change it: condition another "
+            raise InputError("single_task learns each task alone, so no preference can change it: condition another "
                              "architecture")
         return TaskEncoders(self.tasks, schema, self.interaction, dtype=self.dtype_policy)
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._towers import TowerArchitecture
+from tfmtl2r.architectures.base import Group
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP
@@ -65,12 +66,12 @@ class Sluice(TowerArchitecture):
     ):
         super().__init__(head_units, activation, dropout, layer_norm, **kwargs)
         if units < SUBSPACES or units % SUBSPACES or num_layers < 1:
-            raise ValueError("Sluice needs at least one layer, whose width is an even number (of two subspaces); got "
+            raise InputError("Sluice needs at least one layer, whose width is an even number (of two subspaces); got "
                              f"units={units}, num_layers={num_layers}")
         if not 0.0 < self_weight <= 1.0:
-            raise ValueError(f"Sluice: self_weight must lie in (0, 1], not {self_weight}")
+            raise InputError(f"Sluice: self_weight must lie in (0, 1], not {self_weight}")
         if not penalty >= 0.0:
-            raise ValueError(f"Sluice: penalty must be 0 or more, not {penalty}")
+            raise InputError(f"Sluice: penalty must be 0 or more, not {penalty}")
         self.units = units
         self.num_layers = num_layers
         self.self_weight = self_weight

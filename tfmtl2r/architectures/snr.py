@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tfmtl2r._backend import tf
-from tfmtl2r.architectures._base import Group
 from tfmtl2r.architectures._towers import TowerArchitecture
+from tfmtl2r.architectures.base import Group
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers.connections import Connections, side_by_side
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.hard_concrete import check_hard_concrete
@@ -71,10 +72,10 @@ class SNR(TowerArchitecture):
     ):
         super().__init__(head_units, activation, dropout, **kwargs)
         if connection not in CONNECTIONS:
-            raise ValueError(f"SNR: connection must be one of {', '.join(map(repr, CONNECTIONS))}, not {connection!r}")
+            raise InputError(f"SNR: connection must be one of {', '.join(map(repr, CONNECTIONS))}, not {connection!r}")
         self.subnet_units = widths(subnet_units, "subnet_units")
         if num_subnets < 1 or levels < 1 or not self.subnet_units:
-            raise ValueError("SNR needs at least one level of at least one subnet with at least one layer, got "
+            raise InputError("SNR needs at least one level of at least one subnet with at least one layer, got "
                              f"{levels} levels of {num_subnets} subnets of {self.subnet_units}")
         check_hard_concrete(penalty, beta, gamma, zeta)
         self.connection = connection

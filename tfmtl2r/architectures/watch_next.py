@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.architectures._base import Group, small_head_of
 from tfmtl2r.architectures._experts import MultiGateArchitecture
+from tfmtl2r.architectures.base import Group, small_head_of
+from tfmtl2r.errors import InputError, InputKeyError
 from tfmtl2r.layers import randomness
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.items import spread
@@ -71,10 +72,10 @@ class WatchNext(MultiGateArchitecture):
         mmoe = (num_experts, expert_units, head_units, activation, dropout, gate_dropout, temperature)
         super().__init__(*mmoe, **kwargs)
         if isinstance(position, str) or not position:
-            raise ValueError("watch_next: position must name one or more features, such as ('position',), not "
+            raise InputError("watch_next: position must name one or more features, such as ('position',), not "
                              f"{position!r}")
         if not 0.0 <= position_dropout < 1.0:
-            raise ValueError(f"watch_next: position_dropout must lie in [0, 1), not {position_dropout}")
+            raise InputError(f"watch_next: position_dropout must lie in [0, 1), not {position_dropout}")
         self.position = tuple(position)
         self.position_units = widths(position_units, "position_units")
         self.position_dropout = position_dropout
@@ -85,7 +86,7 @@ class WatchNext(MultiGateArchitecture):
         position, rest = self._divided(schema)
         for task in self.biased_tasks:
             if task not in tasks:
-                raise ValueError(f"watch_next: the biased task {task!r} is none of {', '.join(tasks)}")
+                raise InputError(f"watch_next: the biased task {task!r} is none of {', '.join(tasks)}")
         self.position_schema = position
         self.biased = tuple(i for i, task in enumerate(tasks) if task in (self.biased_tasks or tasks))
         super().connect(tasks, rest)
@@ -110,7 +111,7 @@ class WatchNext(MultiGateArchitecture):
             return cut
         for name in self.position:
             if name not in features:
-                raise KeyError(f"position feature {name!r} is missing; watch_next needs it in training; got "
+                raise InputKeyError(f"position feature {name!r} is missing; watch_next needs it in training; got "
                                f"{sorted(features)}")
         return [*cut, *self.items(features, valid, self.position_schema).values()]
 
@@ -146,11 +147,11 @@ class WatchNext(MultiGateArchitecture):
         """The position features, in the order of the schema, and the others."""
         for name in self.position:
             if name not in schema.names:
-                raise ValueError(f"watch_next reads where an item was shown from position={self.position}, but no "
+                raise InputError(f"watch_next reads where an item was shown from position={self.position}, but no "
                                  f"feature is called {name!r}: {', '.join(schema.names)}; name yours, or use mmoe")
         rest = [f for f in schema.features if f.name not in self.position]
         if not rest:
-            raise ValueError(f"watch_next: all features are position features, {self.position}; the experts need "
+            raise InputError(f"watch_next: all features are position features, {self.position}; the experts need "
                              "others")
         return Schema(f for f in schema.features if f.name in self.position), Schema(rest)
 

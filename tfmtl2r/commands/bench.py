@@ -10,6 +10,7 @@ from typing import Any
 import tyro
 from rich.table import Table
 
+from tfmtl2r.errors import InputError
 from tfmtl2r.report.tables import show
 
 
@@ -37,9 +38,9 @@ class Methods:
 def methods(options: Methods) -> list[Any]:
     """Prints one table per number of tasks, writes CSV and picture, and returns the rows."""
     if not options.tasks or min(options.tasks) < 1:
-        raise ValueError(f"tasks must be numbers of at least 1, not {options.tasks}")
+        raise InputError(f"tasks must be numbers of at least 1, not {options.tasks}")
     if options.rounds < 1 or options.steps < 1:
-        raise ValueError(f"rounds and steps must be at least 1, not {options.rounds} and {options.steps}")
+        raise InputError(f"rounds and steps must be at least 1, not {options.rounds} and {options.steps}")
     from tfmtl2r.methods import names
     from tfmtl2r.report import benchmark
 
@@ -81,6 +82,6 @@ def main(arguments: Sequence[str]) -> None:
         return
     what, *rest = arguments
     if what not in BENCHES:
-        raise ValueError(f"there is no benchmark {what!r}; choose one of: {', '.join(BENCHES)}")
+        raise InputError(f"there is no benchmark {what!r}; choose one of: {', '.join(BENCHES)}")
     options, run = BENCHES[what]
     run(tyro.cli(options, args=rest, prog=f"tfmtl2r bench {what}"))

@@ -10,6 +10,8 @@ from typing import Annotated
 
 import tyro
 
+from tfmtl2r.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class Client:
@@ -42,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     """Calls the server and writes a table of the list id and the outputs."""
     options = tyro.cli(Client, args=arguments, prog="tfmtl2r client")
     if options.to and not options.to.endswith((".csv", ".parquet")):
-        raise ValueError(f"--to takes a file that ends in .csv or .parquet, not {options.to!r}")
+        raise InputError(f"--to takes a file that ends in .csv or .parquet, not {options.to!r}")
     from tfmtl2r.data.frame import read_table
     from tfmtl2r.serving import client
 

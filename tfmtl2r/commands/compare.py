@@ -37,7 +37,7 @@ class Compare:
 def main(arguments: Sequence[str]) -> None:
     """Prints the tables."""
     options = tyro.cli(Compare, args=list(arguments), prog="tfmtl2r compare")
-    from tfmtl2r.pareto.significance import compare, grouped, negative_transfer, single_runs
+    from tfmtl2r.evaluation.significance import compare, grouped, negative_transfer, single_runs
     from tfmtl2r.report.tables import show
 
     given = _unique(run for name in options.runs for run in _resolve(options.directory, name))
@@ -68,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
 def delta_ms(groups: Mapping[str, Sequence[Any]], single: Mapping[str, Any], split: str) -> tuple[
         dict[str, float], dict[str, str]]:
     """Delta-m of each group that has single-task runs of all its tasks, and why others with such runs have none."""
-    from tfmtl2r.pareto.significance import delta_m, mean_results
+    from tfmtl2r.evaluation.significance import delta_m, mean_results
 
     changes, reasons = {}, {}
     for name, alone in single.items():
@@ -88,7 +88,7 @@ def results_table(groups: Mapping[str, Sequence[Any]], comparisons: Sequence[Any
     """One row per group: every metric with its mark, and delta-m."""
     from rich.table import Table
 
-    from tfmtl2r.pareto.significance import mean_results
+    from tfmtl2r.evaluation.significance import mean_results
 
     results = {name: mean_results(runs, split) for name, runs in groups.items()}
     columns = list(dict.fromkeys((task, metric) for row in results.values() for task in row for metric in row[task]))
@@ -136,7 +136,7 @@ def transfer_lines(report: Sequence[Any]) -> list[str]:
 
 def _resolve(directory: str, name: str) -> list[Any]:
     """A run, or all runs of a sweep."""
-    from tfmtl2r.pareto.runs import load, load_all
+    from tfmtl2r.runs.finished import load, load_all
 
     folder = Path(directory) / name
     if list(folder.glob("*/run.json")) and not (folder / "run.json").is_file():
@@ -146,7 +146,7 @@ def _resolve(directory: str, name: str) -> list[Any]:
 
 def _beside(runs: Sequence[Any]) -> list[Any]:
     """All runs in the folders of the given ones."""
-    from tfmtl2r.pareto.runs import load_all
+    from tfmtl2r.runs.finished import load_all
 
     return [run for folder in dict.fromkeys(run.folder.parent for run in runs) for run in load_all(folder)]
 

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from tfmtl2r.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class Export:
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
     """Exports and prints where to; 1 if the export failed its checks, which say why."""
     options = tyro.cli(Export, args=arguments, prog="tfmtl2r export")
     from tfmtl2r.preferences import suited
-    from tfmtl2r.report.run_card import RunCard
+    from tfmtl2r.runs.card import RunCard
     from tfmtl2r.serving.blend import Blend
     from tfmtl2r.serving.check import METADATA, ExportError
     from tfmtl2r.serving.export import export
@@ -51,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
     ranker: Any = load(folder / "model.keras")
     if options.preference:
         if ranker.conditioned is None:
-            raise ValueError(f"{options.run} reads no preference, so an export has none to begin with: leave out "
+            raise InputError(f"{options.run} reads no preference, so an export has none to begin with: leave out "
                              "--preference, or train with --conditioned")
         ranker.set_preference(suited([options.preference], ranker.method)[0])
     blend = Blend(_weights(options.blend), options.rule)
@@ -74,7 +76,7 @@ def _weights(entries: Sequence[str]) -> dict[str, float] | None:
         try:
             blend[task] = float(weight if equals else "")
         except ValueError:
-            raise ValueError(f"--blend takes TASK=WEIGHT, such as click=1, not {entry!r}") from None
+            raise InputError(f"--blend takes TASK=WEIGHT, such as click=1, not {entry!r}") from None
     return blend or None
 
 

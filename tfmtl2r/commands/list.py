@@ -12,6 +12,8 @@ import tyro
 from rich.console import Console
 from rich.table import Table
 
+from tfmtl2r.errors import InputError
+
 PACKAGES = {
     "methods": "tfmtl2r.methods",
     "losses": "tfmtl2r.losses",
@@ -40,7 +42,7 @@ def main(arguments: Sequence[str]) -> None:
     """Prints one table per kind."""
     options = tyro.cli(List, args=arguments, prog="tfmtl2r list")
     if options.kind not in ("all", *PACKAGES):
-        raise ValueError(f"kind must be one of {', '.join(PACKAGES)}, not {options.kind!r}")
+        raise InputError(f"kind must be one of {', '.join(PACKAGES)}, not {options.kind!r}")
     if options.summary:
         print(summary())
         return

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 
 import tyro
 
+from tfmtl2r.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class Pareto:
@@ -83,12 +85,12 @@ def main(arguments: Sequence[str]) -> int:
 def show_front(options: Pareto) -> None:
     """Prints the table of indicators and the front, writes pictures and ``pareto.json``."""
     from tfmtl2r.pareto import plots
-    from tfmtl2r.pareto.runs import load_all
     from tfmtl2r.pareto.summary import pick, summarise
     from tfmtl2r.report.tables import show
+    from tfmtl2r.runs.finished import load_all
 
     if options.preferences:
-        raise ValueError(f"--preferences are what a conditioned run is asked for; {options.sweep} is a sweep: leave "
+        raise InputError(f"--preferences are what a conditioned run is asked for; {options.sweep} is a sweep: leave "
                          f"them out, or name one conditioned run of it as {options.sweep}/RUN")
     folder = Path(options.directory) / options.sweep
     found = summarise(load_all(folder), options.on, options.tasks, reference=options.reference)
@@ -113,19 +115,19 @@ def show_curve(options: Pareto) -> None:
     from tfmtl2r.pareto import plots
     from tfmtl2r.pareto.conditioned import curve
     from tfmtl2r.pareto.front import Reference, ideal_point, indicators, reference_point
-    from tfmtl2r.pareto.runs import load as load_run
     from tfmtl2r.pareto.summary import pick, write
     from tfmtl2r.preferences import grid, suited
     from tfmtl2r.report.tables import show
+    from tfmtl2r.runs.finished import load as load_run
     from tfmtl2r.serving.load import load
 
     folder = Path(options.directory) / options.sweep
     run = load_run(folder)
     if options.on not in ("train", "vali", "test"):
-        raise ValueError(f"a conditioned run is evaluated on a split: train, vali or test, not {options.on!r}")
+        raise InputError(f"a conditioned run is evaluated on a split: train, vali or test, not {options.on!r}")
     model: Any = load(folder / "model.keras")
     if model.conditioned is None:
-        raise ValueError(f"{options.sweep} is one ordinary run, a single point: name a sweep, or a run trained with "
+        raise InputError(f"{options.sweep} is one ordinary run, a single point: name a sweep, or a run trained with "
                          "--conditioned")
     asked = suited(grid(options.preferences, len(run.tasks)), model.method)
     lists = datasets.get(run.card.config["data"]).lists(options.on)
@@ -150,8 +152,8 @@ def show_curve(options: Pareto) -> None:
 def export_pick(options: Export) -> int:
     """Exports the chosen run as ``tfmtl2r export`` does, and prints which it is; 1 if the export failed its checks."""
     from tfmtl2r.commands import export
-    from tfmtl2r.pareto.runs import load_all
     from tfmtl2r.pareto.summary import pick, summarise
+    from tfmtl2r.runs.finished import load_all
 
     folder = Path(options.directory) / options.sweep
     points = summarise(load_all(folder), options.on, options.tasks).points

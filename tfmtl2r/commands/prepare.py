@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from tfmtl2r.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True)
 class Prepare:
@@ -42,9 +44,9 @@ def main(arguments: Sequence[str]) -> None:
 
     files = expand(options.paths)
     if not files:
-        raise ValueError("no file was given; tfmtl2r prepare PATH...")
+        raise InputError("no file was given; tfmtl2r prepare PATH...")
     if options.group and len(options.group) != len(files):
-        raise ValueError(f"{len(options.group)} group files were given for {len(files)} files; give one for each")
+        raise InputError(f"{len(options.group)} group files were given for {len(files)} files; give one for each")
     for file, group in zip(files, options.group or [None] * len(files), strict=True):
         _prepare(file, group, options)
 

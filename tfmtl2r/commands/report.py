@@ -12,7 +12,7 @@ import tyro
 from tfmtl2r.commands.pareto import numbers
 
 if TYPE_CHECKING:
-    from tfmtl2r.pareto.study import Study
+    from tfmtl2r.sweeps.study import Study
 
 FILE = "report.html"
 
@@ -33,7 +33,7 @@ class Report:
 def main(arguments: Sequence[str]) -> None:
     """Writes the file and prints its path."""
     options = tyro.cli(Report, args=list(arguments), prog="tfmtl2r report")
-    from tfmtl2r.pareto.study import study, sweeps
+    from tfmtl2r.sweeps.study import study, sweeps
 
     folder = Path(options.folder)
     print(write_report(folder, [study(sweep) for sweep in sweeps(folder)], options.to))
@@ -47,7 +47,7 @@ def write_report(folder: Path, studies: Sequence[Study], to: str | Path = "") ->
         studies: its sweeps.
         to: the file; ``report.html`` in the folder if empty.
     """
-    from tfmtl2r.report.html import write_html
+    from tfmtl2r.pages.html import write_html
 
     versions = studies[0].runs[0].card.versions
     return write_html(to or folder / FILE, folder.resolve().name, [_section(found) for found in studies],
@@ -55,8 +55,8 @@ def write_report(folder: Path, studies: Sequence[Study], to: str | Path = "") ->
 
 
 def _section(found: Study) -> Any:
-    from tfmtl2r.pareto.study import conclusions
-    from tfmtl2r.report.html import Section
+    from tfmtl2r.pages.html import Section
+    from tfmtl2r.sweeps.study import conclusions
 
     if not found.summary:
         return Section(found.name, conclusions(found), [_runs_table(found.runs)])
@@ -66,7 +66,7 @@ def _section(found: Study) -> Any:
 
 
 def _rankers_table(found: Study) -> Any:
-    from tfmtl2r.report.html import Cell, Column, Table
+    from tfmtl2r.pages.html import Cell, Column, Table
 
     first = found.rankers[0].results
     tasks = {task: next(iter(row)) for task, row in first.items()}
@@ -102,8 +102,8 @@ def _rankers_table(found: Study) -> Any:
 
 
 def _front(summary: Any) -> Any:
+    from tfmtl2r.pages.html import Front, Point
     from tfmtl2r.pareto.front import bands, non_dominated
-    from tfmtl2r.report.html import Front, Point
 
     points = summary.points
     on = non_dominated(points.values, points.maximise)
@@ -125,7 +125,7 @@ def _front(summary: Any) -> Any:
 
 
 def _indicators(summary: Any) -> Any:
-    from tfmtl2r.report.html import Cell, Column, Table
+    from tfmtl2r.pages.html import Cell, Column, Table
 
     columns = [Column("method"), Column("points"), Column("runs"), Column("hypervolume", "max", 5, "mean over seeds"),
                Column("share of box", "max", 4, "between ideal and reference point"), Column("R2", "min", 5)]
@@ -137,7 +137,7 @@ def _indicators(summary: Any) -> Any:
 
 
 def _runs_table(runs: Sequence[Any]) -> Any:
-    from tfmtl2r.report.html import Cell, Column, Table
+    from tfmtl2r.pages.html import Cell, Column, Table
 
     pairs = {(task, metric): score["direction"] for run in runs for task, row in run.card.results["test"].items()
              for metric, score in row.items()}
@@ -157,6 +157,6 @@ def _runs_table(runs: Sequence[Any]) -> Any:
 
 
 def _spread(values: tuple[float, float] | None, digits: int) -> Any:
-    from tfmtl2r.report.html import Cell
+    from tfmtl2r.pages.html import Cell
 
     return Cell(None) if values is None else Cell(values[0], f"± {values[1]:.{digits}f} over seeds")

@@ -11,6 +11,7 @@ import tyro
 
 from tfmtl2r.commands._options import parse
 from tfmtl2r.commands.train import constraint
+from tfmtl2r.errors import InputError
 
 CHOSEN_HERE = ("name", "methods", "preferences", "seeds", "architectures", "single_task", "jobs", "threads",
                "directory", "list_limit")
@@ -77,10 +78,10 @@ def main(arguments: Sequence[str]) -> int:
     """Trains what is missing; 1 when a run failed."""
     options, named = parse(Sweep, arguments, "tfmtl2r sweep")
     from tfmtl2r.experiment import Experiment
-    from tfmtl2r.pareto import planning, sweep
-    from tfmtl2r.pareto.table import MARKDOWN
     from tfmtl2r.preferences import grid
-    from tfmtl2r.report.run_card import checked_name
+    from tfmtl2r.runs.card import checked_name
+    from tfmtl2r.sweeps import planning, sweep
+    from tfmtl2r.sweeps.table import MARKDOWN
 
     settings = {key: value for key, value in vars(options).items() if key not in CHOSEN_HERE}
     methods, architectures = (list(map(planning.parsed, these)) for these in (options.methods, options.architectures))
@@ -89,7 +90,7 @@ def main(arguments: Sequence[str]) -> int:
         "constraints": dict(map(constraint, options.constraints)), "conditioned": options.conditioned or None,
     })
     if options.preferences and base.conditioned:
-        raise ValueError("--preferences are for rankers that are trained for one each; a conditioned one learns all "
+        raise InputError("--preferences are for rankers that are trained for one each; a conditioned one learns all "
                          f"of them: leave them out, and give them to tfmtl2r pareto {options.name}/RUN")
     tasks = len(base.dataset().select(base.tasks or None))
     folder = Path(options.directory) / options.name

@@ -7,6 +7,7 @@ import time
 from collections.abc import Sequence
 
 from tfmtl2r.commands._options import parse
+from tfmtl2r.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,5 +91,5 @@ def constraint(entry: str) -> tuple[str, str]:
     """Task and bound of ``TASK=BOUND``."""
     task, equals, bound = entry.partition("=")
     if not equals:
-        raise ValueError(f"--constraints takes TASK=BOUND, such as relevance=1%, not {entry!r}")
+        raise InputError(f"--constraints takes TASK=BOUND, such as relevance=1%, not {entry!r}")
     return task, bound

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.errors import InputError
 from tfmtl2r.schema import Category, Dense
 from tfmtl2r.task import Task
 
@@ -52,7 +53,7 @@ def label_values(lists: Lists, task: Task) -> np.ndarray:
     """
     where = f"task {task.name!r}: label column {task.label!r}"
     if task.label not in lists.columns:
-        raise ValueError(f"task {task.name!r}: {missing_column(task.label, lists.columns)}")
+        raise InputError(f"task {task.name!r}: {missing_column(task.label, lists.columns)}")
     values = _as_float32(_numeric(lists.columns[task.label], where, lists), where, lists)
     _refuse(np.isinf(values), values, f"{where} is infinite", "mark a missing label with NaN", lists)
     if task.kind == "binary":
@@ -74,7 +75,7 @@ def weight_values(lists: Lists, task: str, name: str) -> np.ndarray:
     """
     where = f"task {task!r}: weight column {name!r}"
     if name not in lists.columns:
-        raise ValueError(f"task {task!r}: {missing_column(name, lists.columns)}")
+        raise InputError(f"task {task!r}: {missing_column(name, lists.columns)}")
     values = _as_float32(_numeric(lists.columns[name], where, lists), where, lists)
     _refuse(~(np.isfinite(values) & (values >= 0)), values, where, "expected a finite number >= 0", lists)
     return values[lists.offsets[:-1]] if lists.offsets is not None and name in lists.context else values
@@ -106,7 +107,7 @@ class _Places:
 def _dense(values: np.ndarray, feature: Dense, lists: _Places) -> np.ndarray:
     where = f"feature {feature.name!r}"
     if values.shape[1:] != feature.shape:
-        raise ValueError(f"{where}: shape is {feature.shape}, but the column has {values.shape[1:]} numbers per item")
+        raise InputError(f"{where}: shape is {feature.shape}, but the column has {values.shape[1:]} numbers per item")
     values = _as_float32(_numeric(values, where, lists), where, lists)
     for transform, sign in (("log1p", -1), ("log", -1), ("log_negative", 1)):
         if transform in feature.transforms:
@@ -119,10 +120,10 @@ def _dense(values: np.ndarray, feature: Dense, lists: _Places) -> np.ndarray:
 def _category(values: np.ndarray, feature: Category, lists: _Places) -> np.ndarray:
     where = f"feature {feature.name!r}"
     if values.ndim != 1:
-        raise ValueError(f"{where}: a category needs one value per item, but the column has {values.shape[1:]}")
+        raise InputError(f"{where}: a category needs one value per item, but the column has {values.shape[1:]}")
     if feature.dtype == "string":
         if values.dtype.kind not in "OU":
-            raise ValueError(f"{where}: expected text, got {values.dtype} numbers; use Category(dtype='int64')")
+            raise InputError(f"{where}: expected text, got {values.dtype} numbers; use Category(dtype='int64')")
         return values.astype(object)
     if values.dtype.kind in "iu":
         return values.astype(np.int64)
@@ -138,9 +139,9 @@ def _numeric(values: np.ndarray, where: str, lists: Lists | _Places) -> np.ndarr
     if values.dtype.kind in "iufb":
         return values
     if values.dtype.kind not in "OU":
-        raise ValueError(f"{where}: expected numbers, got {values.dtype}; convert it to a number or leave it out")
+        raise InputError(f"{where}: expected numbers, got {values.dtype}; convert it to a number or leave it out")
     item = next((i for i, value in enumerate(values) if not _is_number(value)), 0)
-    raise ValueError(
+    raise InputError(
         f"{where}: expected numbers, got text, such as {values[item]!r} in {lists.place(item)}; "
         "convert it (pandas.to_numeric) and mark missing values with an empty cell or NaN"
     )
@@ -168,4 +169,4 @@ def _refuse(wrong: np.ndarray, values: np.ndarray, what: str, advice: str, lists
         rows = wrong.reshape(len(wrong), -1).any(axis=1)
         item = int(rows.argmax())
         value = values[wrong][0].item()
-        raise ValueError(f"{what}: {value!r} in {lists.place(item)} ({int(rows.sum())} in all); {advice}")
+        raise InputError(f"{what}: {value!r} in {lists.place(item)} ({int(rows.sum())} in all); {advice}")

@@ -6,6 +6,7 @@ import numpy as np
 
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.synthetic import generator
+from tfmtl2r.errors import InputError
 
 MIXES = ("literal", "orthogonal")
 REFERENCE_ROWS = 20_000
@@ -50,12 +51,12 @@ def conflict_rows(
     (4, 32)
     """
     if not -1.0 <= cosine <= 1.0:
-        raise ValueError(f"cosine must lie in [-1, 1], not {cosine}")
+        raise InputError(f"cosine must lie in [-1, 1], not {cosine}")
     if mix not in MIXES:
-        raise ValueError(f"mix must be one of {', '.join(map(repr, MIXES))}, not {mix!r}")
+        raise InputError(f"mix must be one of {', '.join(map(repr, MIXES))}, not {mix!r}")
     draws = 2 if mix == "orthogonal" else 1
     if not 1 <= signals * draws <= dim:
-        raise ValueError(f"{draws} x {signals} signal features need 1 to {dim} (dim) in all")
+        raise InputError(f"{draws} x {signals} signal features need 1 to {dim} (dim) in all")
     parameters = generator(seed, "parameters")
     scales = [_scales(signals, parameters) for _ in range(draws)]
     random = generator(seed, split)

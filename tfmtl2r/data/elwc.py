@@ -22,6 +22,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r._keras2 import ranking
 from tfmtl2r.data.columns import UNKNOWN_INTEGER
 from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.task import Task
 
@@ -54,9 +55,9 @@ def write_elwc(lists: Lists, path: str | Path, *, list_id: str = "list_id") -> N
         ValueError: for plain rows, a name that is taken, or a column that is neither numbers nor text.
     """
     if lists.is_rows or lists.offsets is None or lists.ids is None:
-        raise ValueError("plain rows have no lists, so they make no ExampleListWithContext: give a list id")
+        raise InputError("plain rows have no lists, so they make no ExampleListWithContext: give a list id")
     if list_id in lists.columns and list_id != lists.list_id:
-        raise ValueError(f"list_id={list_id!r} is a column that is not the list id: choose another name for the ids")
+        raise InputError(f"list_id={list_id!r} is a column that is not the list id: choose another name for the ids")
     columns = {name: values for name, values in lists.columns.items() if name != lists.list_id}
     kinds = {name: _kind_of_column(name, values) for name, values in columns.items()}
     path = Path(path)
@@ -103,7 +104,7 @@ def read_elwc(
     """
     files = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     if not files:
-        raise ValueError("paths is empty: give at least one file")
+        raise InputError("paths is empty: give at least one file")
     named = features.features if isinstance(features, Schema) else None if features is None else tuple(features)
     wanted: dict[str, Any] = {} if named is None else {_name(feature): feature for feature in named}
     wanted |= dict.fromkeys(task.label if isinstance(task, Task) else task for task in labels)
@@ -201,7 +202,7 @@ def _records(files: list[Path]) -> Iterator[tuple[Path, int, bytes]]:
     """All records with their file and number, counted from 0."""
     for path in files:
         if not path.is_file():
-            raise FileNotFoundError(f"{path}: there is no such file")
+            raise MissingFileError(f"{path}: there is no such file")
         number = -1
         try:
             for number, record in enumerate(tf.data.TFRecordDataset(str(path), _compression(path))):
@@ -306,7 +307,7 @@ def _kind_of_column(name: str, values: np.ndarray) -> str:
     kinds = {"f": "float_list", "i": "int64_list", "u": "int64_list", "b": "int64_list"}
     kinds |= {"O": "bytes_list", "U": "bytes_list"} if values.ndim == 1 else {}
     if values.dtype.kind not in kinds or values.ndim > 2:
-        raise ValueError(f"column {name!r} holds {values.dtype} {values.shape[1:]}, which a TFRecord cannot hold: "
+        raise InputError(f"column {name!r} holds {values.dtype} {values.shape[1:]}, which a TFRecord cannot hold: "
                          "convert it to a number, a vector or text, or leave it out")
     return kinds[values.dtype.kind]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from tfmtl2r.data.columns import UNKNOWN_INTEGER, feature_values
 from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.errors import InputError
 from tfmtl2r.schema import LOG_OFFSET, Category, Dense, Schema
 from tfmtl2r.task import Task
 
@@ -57,11 +58,11 @@ def fit_schema(
     labels = {task.label: task.name for task in tasks}
     _check_exists(exclude := set(exclude), lists)
     if min_count < 1:
-        raise ValueError(f"min_count must be at least 1, not {min_count}")
+        raise InputError(f"min_count must be at least 1, not {min_count}")
     given = list(features.features if isinstance(features, Schema) else ["*"] if features is None else features)
     named = {_name(feature) for feature in given}
     for name in named & labels.keys():
-        raise ValueError(f"feature {name!r} is the label of task {labels[name]!r}: a feature used as a label leaves "
+        raise InputError(f"feature {name!r} is the label of task {labels[name]!r}: a feature used as a label leaves "
                          "the inputs; take it out of the features")
     _check_exists(named - {"*"}, lists)
     rest = [name for name in lists.columns if name not in {*named, *labels, *exclude, lists.list_id}]
@@ -77,7 +78,7 @@ def _name(feature: str | Dense | Category) -> str:
 def _check_exists(names: Iterable[str], lists: Lists) -> None:
     for name in sorted(names):
         if name not in lists.columns:
-            raise ValueError(missing_column(name, lists.columns, "the training split"))
+            raise InputError(missing_column(name, lists.columns, "the training split"))
 
 
 def _infer(lists: Lists, name: str) -> Dense | Category:
@@ -89,7 +90,7 @@ def _infer(lists: Lists, name: str) -> Dense | Category:
         return Category(name, context=context, dtype="int64")
     if values.dtype.kind in "iufb":
         return Dense(name, shape=values.shape[1:], context=context)
-    raise ValueError(f"column {name!r} holds {values.dtype}, which can be no feature: convert it to a number, such as "
+    raise InputError(f"column {name!r} holds {values.dtype}, which can be no feature: convert it to a number, such as "
                      "an age in days, or exclude it")
 
 
@@ -99,7 +100,7 @@ def _complete(lists: Lists, feature: Dense | Category, min_count: int) -> Dense 
     if feature.dtype == "string" and lists.columns[feature.name].dtype.kind not in "OU":
         # "string" is only the default; what the column holds is what the serving input will be given.
         if any(isinstance(value, str) for value in feature.vocabulary or ()):
-            raise ValueError(f"feature {feature.name!r}: the vocabulary is text, but the column holds numbers")
+            raise InputError(f"feature {feature.name!r}: the vocabulary is text, but the column holds numbers")
         feature = dataclasses.replace(feature, dtype="int64")
     if feature.vocabulary is not None or feature.buckets is not None:
         feature_values(lists, feature)

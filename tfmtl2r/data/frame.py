@@ -14,6 +14,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.errors import InputError, MissingFileError
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
 
@@ -39,12 +40,12 @@ def from_frame(frame: pd.DataFrame, list_id: str | None = None, context: Sequenc
     (['b', 'a'], [2, 1], [1, 3, 2])
     """
     if len(frame) == 0:
-        raise ValueError(f"the table is empty: it has {len(frame.columns)} columns and no rows")
+        raise InputError(f"the table is empty: it has {len(frame.columns)} columns and no rows")
     _check_names(frame.columns)
     for name in [*([list_id] if list_id else []), *context]:
         if name not in frame.columns:
             hint = "; it is the index of the frame: call reset_index() first" if name in frame.index.names else ""
-            raise ValueError(missing_column(name, frame.columns) + hint)
+            raise InputError(missing_column(name, frame.columns) + hint)
     columns = {str(name): _values(frame[name]) for name in frame.columns}
     if list_id is None:
         return Lists(columns, context=tuple(context))
@@ -52,7 +53,7 @@ def from_frame(frame: pd.DataFrame, list_id: str | None = None, context: Sequenc
     if columns[list_id].dtype.kind == "O":
         missing = missing | (columns[list_id] == "")
     if missing.any():
-        raise ValueError(
+        raise InputError(
             f"the list id {list_id!r} is missing in {int(missing.sum())} of {len(frame)} rows, first in row "
             f"{int(missing.argmax())} (counted from 0): each row must belong to a list; fill or drop these rows"
         )
@@ -90,19 +91,19 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.Dat
     """
     path = Path(path)
     if not path.name.endswith(SUFFIXES):
-        raise ValueError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
+        raise InputError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
+        raise MissingFileError(f"{path}: there is no such file")
     try:
         table = pyarrow.parquet.read_table(path) if path.suffix == ".parquet" else _read_csv(path)
     except (pyarrow.ArrowInvalid, gzip.BadGzipFile, EOFError) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from error
+        raise InputError(f"{path}: cannot be read: {error}") from error
     _check_names(table.column_names, f"{path}: ")
     for name in columns or ():
         if name not in table.column_names:
-            raise ValueError(missing_column(name, table.column_names, str(path)))
+            raise InputError(missing_column(name, table.column_names, str(path)))
     if table.num_rows == 0:
-        raise ValueError(f"{path}: the table is empty: it has {table.num_columns} columns and no rows")
+        raise InputError(f"{path}: the table is empty: it has {table.num_columns} columns and no rows")
     return (table if columns is None else table.select(list(columns))).to_pandas()
 
 
@@ -122,7 +123,7 @@ def _check_names(names: Iterable[Any], where: str = "") -> None:
     names = [str(name) for name in names]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise ValueError(f"{where}two columns are called {twice[0]!r}; rename or drop one")
+        raise InputError(f"{where}two columns are called {twice[0]!r}; rename or drop one")
 
 
 def _values(series: pd.Series) -> np.ndarray:
@@ -142,7 +143,7 @@ def _values(series: pd.Series) -> np.ndarray:
     first = type(present.iloc[0])
     odd = next((cell for cell in present if type(cell) is not first), present.iloc[0])
     row = next(i for i, cell in enumerate(series) if cell is odd)
-    raise ValueError(
+    raise InputError(
         f"column {series.name!r} mixes types: {present.iloc[0]!r} ({first.__name__}) and {odd!r} "
         f"({type(odd).__name__}) in row {row} (counted from 0); make it all numbers or all text"
     )
@@ -174,7 +175,7 @@ def _numbers(series: pd.Series) -> np.ndarray:
     if values.dtype == bool:
         return values.astype(np.int8)
     if values.dtype.kind == "u" and values.max() > np.iinfo(np.int64).max:
-        raise ValueError(f"column {series.name!r} holds {values.max()}, more than a 64-bit integer; make it text")
+        raise InputError(f"column {series.name!r} holds {values.max()}, more than a 64-bit integer; make it text")
     return values
 
 
@@ -183,11 +184,11 @@ def _vectors(series: pd.Series) -> np.ndarray:
     lengths = np.array([-1 if cell is None or np.isscalar(cell) else len(cell) for cell in series])
     if (lengths != lengths[0]).any() or lengths[0] < 1:
         row = int((lengths != lengths[0]).argmax())
-        raise ValueError(
+        raise InputError(
             f"column {series.name!r} holds sequences of different lengths: {lengths[0]} in row 0, {lengths[row]} in "
             f"row {row} (counted from 0; -1 is a missing one); each must have the same number of components"
         )
     try:
         return np.stack([np.asarray(cell, np.float32) for cell in series])
     except (TypeError, ValueError) as error:
-        raise ValueError(f"column {series.name!r}: sequences must hold numbers: {error}") from error
+        raise InputError(f"column {series.name!r}: sequences must hold numbers: {error}") from error

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,10 +38,10 @@ class Invert:
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         if self.highest is None:
-            raise ValueError("invert has no highest value yet: give one, such as Invert(255), or the training lists")
+            raise InputError("invert has no highest value yet: give one, such as Invert(255), or the training lists")
         above = values > self.highest
         if above.any():
-            raise ValueError(f"invert: {values[above][0]:g} is above the highest value, {self.highest:g}: its label "
+            raise InputError(f"invert: {values[above][0]:g} is above the highest value, {self.highest:g}: its label "
                              "would be negative, which means missing; give a highest value that holds for all splits")
         return self.highest - values
 
@@ -110,20 +111,20 @@ class QuantileGrade:
             return self
         positive = values[values > 0]
         if not len(positive):
-            raise ValueError("quantile grades need positive values in the training split, but there are none")
+            raise InputError("quantile grades need positive values in the training split, but there are none")
         edges = np.quantile(positive, np.arange(1, self.top) / self.top)
         return dataclasses.replace(self, edges=tuple(edges.tolist()))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         if self.edges is None:
-            raise ValueError("quantile grades have no edges yet: they come from the training lists (train=)")
+            raise InputError("quantile grades have no edges yet: they come from the training lists (train=)")
         return np.where(values > 0, 1.0 + np.searchsorted(self.edges, values, side="left"), 0.0)
 
 
 def log1p(values: np.ndarray) -> np.ndarray:
     """``log(1 + x)`` of counts; a negative one is an error."""
     if (values < 0).any():
-        raise ValueError(f"log1p of a negative number: {values[values < 0][0]:g}; expected counts")
+        raise InputError(f"log1p of a negative number: {values[values < 0][0]:g}; expected counts")
     return np.log1p(values)
 
 
@@ -181,12 +182,12 @@ def labels_from_features(
     gone = [*(index for index, _ in labels.values()), *leave]
     for index in gone:
         if not 1 <= index <= width:
-            raise ValueError(f"column {features!r} has features 1 to {width}, but a label was asked from {index}; "
+            raise InputError(f"column {features!r} has features 1 to {width}, but a label was asked from {index}; "
                              "features are counted from 1")
     columns: dict[str, Any] = dict(lists.columns)
     for name, (index, transform) in labels.items():
         if name in columns:
-            raise ValueError(f"there is a column {name!r} already: call the label of feature {index} otherwise")
+            raise InputError(f"there is a column {name!r} already: call the label of feature {index} otherwise")
         columns[name] = _label(matrix[:, index - 1], name, index, transform, train, features)
     columns[features] = np.delete(matrix, [index - 1 for index in gone], axis=1)
     return dataclasses.replace(lists, columns=columns)
@@ -196,11 +197,11 @@ def _label(
     values: np.ndarray, name: str, index: int, transform: Transform, train: Lists | None, features: str
 ) -> np.ndarray:
     if isinstance(transform, str) and transform not in TRANSFORMS:
-        raise ValueError(f"label {name!r}: transform must be one of {', '.join(TRANSFORMS)}, not {transform!r}")
+        raise InputError(f"label {name!r}: transform must be one of {', '.join(TRANSFORMS)}, not {transform!r}")
     function = TRANSFORMS[transform] if isinstance(transform, str) else transform
     try:
         if train is not None and hasattr(function, "fit"):
             function = function.fit(train.column(features)[:, index - 1].astype(np.float64))
         return np.asarray(function(values.astype(np.float64)), np.float32)
     except ValueError as error:
-        raise ValueError(f"label {name!r} from feature {index}: {error}") from error
+        raise InputError(f"label {name!r} from feature {index}: {error}") from error

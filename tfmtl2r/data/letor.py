@@ -15,6 +15,7 @@ from tfmtl2r.data.letor_cache import Parsed
 from tfmtl2r.data.letor_stream import LetorOptions, Tally, pieces
 from tfmtl2r.data.letor_text import LetorError, key_values
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import MissingFileError
 
 __all__ = ["LetorError", "LetorOptions", "LetorReport", "prepare_letor", "read_letor", "read_letor_with_report"]
 
@@ -206,8 +207,8 @@ def expand(paths: Iterable[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         inside = sorted(f for f in path.glob("**/*") if f.name.endswith((".txt", ".txt.gz", ".txt.bz2")))
         if path.is_dir() and not inside:
-            raise FileNotFoundError(f"{path}: the folder has no .txt, .txt.gz or .txt.bz2 file")
+            raise MissingFileError(f"{path}: the folder has no .txt, .txt.gz or .txt.bz2 file")
         if not path.exists():
-            raise FileNotFoundError(f"{path}: there is no such file or folder")
+            raise MissingFileError(f"{path}: there is no such file or folder")
         files += inside if path.is_dir() else [path]
     return files

@@ -22,6 +22,7 @@ import pyarrow
 import pyarrow.parquet
 
 from tfmtl2r.data.letor_stream import LetorOptions, Piece, Tally
+from tfmtl2r.errors import MissingFileError
 
 VERSION = 1
 ROW_GROUP = 1 << 22
@@ -58,7 +59,7 @@ def cache_file(folder: str | Path, path: Path, options: LetorOptions) -> Path:
 def content_hash(path: Path) -> str:
     """SHA-256 of a file's bytes."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
+        raise MissingFileError(f"{path}: there is no such file")
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -12,6 +12,7 @@ import pyarrow
 import pyarrow.csv
 
 from tfmtl2r.data.letor_text import Block, Grammar, comment_text
+from tfmtl2r.errors import InputError
 
 _IN_NUMBERS = b"0123456789.+-eE\n"
 _IN_INTEGERS = b"0123456789+-\n"
@@ -83,14 +84,14 @@ def _rows(text: bytes, grammar: Grammar, first_line: int) -> tuple[list[bytes], 
 
 def _labels(texts: list[bytes]) -> np.ndarray:
     if b"\n".join(texts).translate(None, _IN_NUMBERS):
-        raise ValueError("irregular")
+        raise InputError("irregular")
     with np.errstate(over="ignore"):
         return np.array([float(text) for text in texts], np.float64).astype(np.float32)
 
 
 def _qids(texts: list[bytes]) -> np.ndarray:
     if b"\n".join(texts).translate(None, _IN_INTEGERS):
-        raise ValueError("irregular")
+        raise InputError("irregular")
     return np.array([int(text) for text in texts], np.int64)
 
 
@@ -101,7 +102,7 @@ def _pairs(texts: list[bytes], count: int) -> tuple[np.ndarray, np.ndarray]:
     rows = b"\n".join(texts).replace(b" ", b"\n")
     # Arrow would read an id of -0, and signs in a row; Python would not.
     if rows.translate(None, _IN_NUMBERS + b":") or rows[:1] == b"-" or b"\n-" in rows or b"+-" in rows:
-        raise ValueError("irregular")
+        raise InputError("irregular")
     table = pyarrow.csv.read_csv(
         pyarrow.BufferReader(rows),
         read_options=pyarrow.csv.ReadOptions(
@@ -110,7 +111,7 @@ def _pairs(texts: list[bytes], count: int) -> tuple[np.ndarray, np.ndarray]:
         parse_options=_PARSE, convert_options=_CONVERT,
     )
     if table.num_rows != count:
-        raise ValueError("irregular")
+        raise InputError("irregular")
     with np.errstate(over="ignore"):
         return table["id"].to_numpy(), table["value"].to_numpy().astype(np.float32)
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from tfmtl2r.data.letor_fast import read_block
 from tfmtl2r.data.letor_text import FLOAT32_LIMIT, MAX_FEATURES, Block, Grammar, LetorError, check_adjacent, read_lines
+from tfmtl2r.errors import InputError, MissingFileError
 
 CHUNK = 1 << 19
 LONGEST_LINE = 1 << 26
@@ -41,11 +42,11 @@ class LetorOptions:
 
     def __post_init__(self) -> None:
         if self.on_error not in ("raise", "skip"):
-            raise ValueError(f"on_error must be 'raise' or 'skip', not {self.on_error!r}")
+            raise InputError(f"on_error must be 'raise' or 'skip', not {self.on_error!r}")
         if self.num_features is not None and self.num_features < 1:
-            raise ValueError(f"num_features must be at least 1, not {self.num_features}")
+            raise InputError(f"num_features must be at least 1, not {self.num_features}")
         if self.clip is not None and not 0 < self.clip < FLOAT32_LIMIT:
-            raise ValueError(f"clip must lie above 0 and fit into float32, not {self.clip}")
+            raise InputError(f"clip must lie above 0 and fit into float32, not {self.clip}")
 
     @property
     def grammar(self) -> Grammar:
@@ -131,7 +132,7 @@ def group_ends(path: Path) -> np.ndarray:
         LetorError: for a line that is no whole number above 0, or a file without any.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such group file")
+        raise MissingFileError(f"{path}: there is no such group file")
     sizes = []
     for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
         if line.strip():
@@ -147,7 +148,7 @@ def group_ends(path: Path) -> np.ndarray:
 def _chunks(path: Path) -> Iterator[tuple[int, bytes]]:
     """Whole lines, about a megabyte each time, with the 1-based number of the first."""
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
+        raise MissingFileError(f"{path}: there is no such file")
     line, kept = 1, b""
     with _opened(path) as file:
         while True:

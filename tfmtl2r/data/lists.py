@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from tfmtl2r.errors import InputError
+
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Lists:
@@ -45,9 +47,9 @@ class Lists:
         columns = {name: np.asarray(values) for name, values in self.columns.items()}
         lengths = {name: len(values) for name, values in columns.items()}
         if not lengths or 0 in lengths.values():
-            raise ValueError(f"expected at least one column with at least one row, got {lengths or 'no column'}")
+            raise InputError(f"expected at least one column with at least one row, got {lengths or 'no column'}")
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"columns differ in length: {lengths}")
+            raise InputError(f"columns differ in length: {lengths}")
         object.__setattr__(self, "columns", columns)
         if self.source_rows is None:
             object.__setattr__(self, "source_rows", np.arange(self.num_items))
@@ -55,7 +57,7 @@ class Lists:
         if self.offsets is not None:
             self._check_offsets()
         elif self.context:
-            raise ValueError(f"plain rows have no context columns, got {self.context}: give a list id")
+            raise InputError(f"plain rows have no context columns, got {self.context}: give a list id")
         for name in self.context:
             self.first_of_lists(name)
 
@@ -63,12 +65,12 @@ class Lists:
         offsets = np.asarray(self.offsets, np.int64)
         sizes = np.diff(offsets)
         if offsets.ndim != 1 or len(offsets) < 2 or offsets[0] != 0 or offsets[-1] != self.num_items:
-            raise ValueError(f"offsets must run from 0 to the number of items, {self.num_items}, got {offsets}")
+            raise InputError(f"offsets must run from 0 to the number of items, {self.num_items}, got {offsets}")
         if sizes.min() < 1:
-            raise ValueError(f"list {int(sizes.argmin())} has {sizes.min()} items; each list needs at least one")
+            raise InputError(f"list {int(sizes.argmin())} has {sizes.min()} items; each list needs at least one")
         ids = np.arange(len(sizes)) if self.ids is None else np.asarray(self.ids)
         if len(ids) != len(sizes):
-            raise ValueError(f"{len(ids)} ids were given for {len(sizes)} lists")
+            raise InputError(f"{len(ids)} ids were given for {len(sizes)} lists")
         object.__setattr__(self, "offsets", offsets)
         object.__setattr__(self, "ids", ids)
 
@@ -95,7 +97,7 @@ class Lists:
     def column(self, name: str) -> np.ndarray:
         """The values of a column; an unknown name is an error that proposes the nearest."""
         if name not in self.columns:
-            raise ValueError(missing_column(name, self.columns))
+            raise InputError(missing_column(name, self.columns))
         return self.columns[name]
 
     def first_of_lists(self, name: str) -> np.ndarray:
@@ -115,7 +117,7 @@ class Lists:
         differs = differs.reshape(len(values), -1).any(axis=1)
         if differs.any():
             item = int(differs.argmax())
-            raise ValueError(
+            raise InputError(
                 f"column {name!r} is said to belong to the list (context) but varies within one: {values[item]!r} in "
                 f"{self.place(item)}, {spread[item]!r} at its start; make it a feature of the item (context=False)"
             )

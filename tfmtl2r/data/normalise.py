@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError
 from tfmtl2r.schema import Dense
 
 RECIPES = ("zscore", "log1p", "signed_log1p", "quantile_clip", "allrank")
@@ -46,10 +47,10 @@ def normalised(train: Lists, recipe: str = "signed_log1p", name: str = "features
     """
     values = train.column(name)
     if values.ndim != 2:
-        raise ValueError(f"feature {name!r}: expected a vector per item, got the shape {values.shape[1:]}")
+        raise InputError(f"feature {name!r}: expected a vector per item, got the shape {values.shape[1:]}")
     shape = values.shape[1:]
     if recipe not in RECIPES:
-        raise ValueError(f"normalisation must be one of {', '.join(RECIPES)}, not {recipe!r}")
+        raise InputError(f"normalisation must be one of {', '.join(RECIPES)}, not {recipe!r}")
     if recipe == "log1p":
         return Dense(name, shape, transform=tuple(np.where((values >= 0).all(0), "log1p", "none").tolist()))
     if recipe == "allrank":

@@ -19,6 +19,7 @@ from tfmtl2r.batch import LIST_SIZE
 from tfmtl2r.data.columns import feature_values, label_values, nearest, relevance, weight_values
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.truncate import choose, cut_report, keep_first
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers.features import Lookup
 from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.task import Task, validated
@@ -238,7 +239,7 @@ def _cardinality(sizes: np.ndarray, bounds: list[int], batch_size: int, drop_rem
     counts = np.bincount(np.searchsorted(bounds, sizes))
     batches_ = counts // batch_size if drop_remainder else -(-counts // batch_size)
     if batches_.sum() == 0:
-        raise ValueError(f"drop_remainder leaves no batch: {len(sizes)} lists, batch_size {batch_size}")
+        raise InputError(f"drop_remainder leaves no batch: {len(sizes)} lists, batch_size {batch_size}")
     return int(batches_.sum())
 
 
@@ -258,23 +259,23 @@ def _check(
 ) -> None:
     protecting = [task.name for task in tasks if task.kind != "regression"]
     if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+        raise InputError(f"batch_size must be at least 1, not {batch_size}")
     if seed < 0:
-        raise ValueError(f"seed must be 0 or more, not {seed}")
+        raise InputError(f"seed must be 0 or more, not {seed}")
     if truncate not in ("first", "random"):
-        raise ValueError(f"truncate must be 'first' or 'random', not {truncate!r}")
+        raise InputError(f"truncate must be 'first' or 'random', not {truncate!r}")
     if lists.is_rows and (list_limit is not None or buckets is not None):
-        raise ValueError("plain rows have no lists to cut or to sort by length: leave out list_limit and buckets, "
+        raise InputError("plain rows have no lists to cut or to sort by length: leave out list_limit and buckets, "
                          "or give a list id to from_frame")
     if list_limit is not None and list_limit < max(1, len(protecting)):
-        raise ValueError(f"list_limit={list_limit} cannot keep a relevant item for each of {len(protecting)} tasks "
+        raise InputError(f"list_limit={list_limit} cannot keep a relevant item for each of {len(protecting)} tasks "
                          f"({', '.join(protecting)}); it must be at least {max(1, len(protecting))}")
     if isinstance(buckets, str) and buckets != "auto":
-        raise ValueError(f"buckets must be 'auto' or list lengths such as (10, 20), not {buckets!r}")
+        raise InputError(f"buckets must be 'auto' or list lengths such as (10, 20), not {buckets!r}")
     if not isinstance(buckets, str) and any(bound < 1 for bound in buckets or ()):
-        raise ValueError(f"buckets must be list lengths of at least 1, not {buckets}")
+        raise InputError(f"buckets must be list lengths of at least 1, not {buckets}")
     names = [task.name for task in tasks]
     for task in weights:
         if task not in names:
-            raise ValueError(f"weights are given for {task!r}, which is no task{nearest(task, names)}; "
+            raise InputError(f"weights are given for {task!r}, which is no task{nearest(task, names)}; "
                              f"tasks: {', '.join(names)}")

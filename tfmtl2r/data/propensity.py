@@ -21,6 +21,7 @@ import numpy as np
 
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError
 from tfmtl2r.task import Task
 
 
@@ -38,9 +39,9 @@ def power_law(places: int, eta: float = 1.0) -> np.ndarray:
     [1.0, 0.5, 0.333]
     """
     if places < 1:
-        raise ValueError(f"places must be at least 1, not {places}")
+        raise InputError(f"places must be at least 1, not {places}")
     if not (math.isfinite(eta) and eta >= 0):
-        raise ValueError(f"eta must be a finite number of 0 or more, not {eta!r}")
+        raise InputError(f"eta must be a finite number of 0 or more, not {eta!r}")
     return np.arange(1, places + 1, dtype=np.float64) ** -eta
 
 
@@ -72,11 +73,11 @@ def click_ratios(lists: Lists, label: str, position: str | None = None) -> np.nd
     shown = np.bincount(places)
     if (shown == 0).any():
         place = int((shown == 0).argmax()) + 1
-        raise ValueError(f"no item with a known label {label!r} was shown at place {place}: its propensity cannot be "
+        raise InputError(f"no item with a known label {label!r} was shown at place {place}: its propensity cannot be "
                          "estimated; give more lists, or use power_law")
     rates = np.bincount(places, weights=clicks[known]) / shown
     if not len(rates) or rates[0] == 0:
-        raise ValueError(f"label {label!r} has no click at place 1, which the other places are compared with; give "
+        raise InputError(f"label {label!r} has no click at place 1, which the other places are compared with; give "
                          "more lists, or use power_law")
     return rates / rates[0]
 
@@ -110,22 +111,22 @@ def with_click_weights(
     """
     propensities = np.asarray(propensities, np.float64)
     if propensities.ndim != 1 or not (np.isfinite(propensities) & (propensities >= 0)).all():
-        raise ValueError(f"propensities must be finite numbers of 0 or more, one per place, not {propensities!r}")
+        raise InputError(f"propensities must be finite numbers of 0 or more, one per place, not {propensities!r}")
     if clip is not None and not clip >= 1:
-        raise ValueError(f"clip must be at least 1, or None, not {clip!r}")
+        raise InputError(f"clip must be at least 1, or None, not {clip!r}")
     column = column or f"{label}_weight"
     if column in lists.columns:
-        raise ValueError(f"the table has a column {column!r} already; choose another with column=...")
+        raise InputError(f"the table has a column {column!r} already; choose another with column=...")
     clicked = label_values(lists, Task("click", label=label, kind="binary")) > 0
     places = _places(lists, position)
     if len(places) and places.max() > len(propensities):
         item = int(places.argmax())
-        raise ValueError(f"{lists.place(item)} was shown at place {places[item]}, but there are propensities for "
+        raise InputError(f"{lists.place(item)} was shown at place {places[item]}, but there are propensities for "
                          f"{len(propensities)} places; give more")
     chances = propensities[places - 1]
     if clip is None and (clicked & (chances == 0)).any():
         item = int((clicked & (chances == 0)).argmax())
-        raise ValueError(f"{lists.place(item)} was clicked at place {places[item]}, whose propensity is 0: its weight "
+        raise InputError(f"{lists.place(item)} was clicked at place {places[item]}, whose propensity is 0: its weight "
                          "would be infinite; set clip")
     with np.errstate(divide="ignore"):
         weights = np.where(clicked, np.minimum(1.0 / chances, np.inf if clip is None else clip), 1.0)
@@ -136,14 +137,14 @@ def _places(lists: Lists, position: str | None) -> np.ndarray:
     """The place of every item, ``int64[N]`` from 1."""
     if position is None:
         if lists.offsets is None:
-            raise ValueError("plain rows have no places: name the column that holds them, position=...")
+            raise InputError("plain rows have no places: name the column that holds them, position=...")
         return np.arange(lists.num_items) - np.repeat(lists.offsets[:-1], lists.sizes) + 1
     values = lists.column(position)
     if values.dtype.kind not in "iuf":
-        raise ValueError(f"column {position!r}: places are whole numbers from 1, got {values.dtype}")
+        raise InputError(f"column {position!r}: places are whole numbers from 1, got {values.dtype}")
     wrong = ~((values >= 1) & (values == np.floor(values)))
     if wrong.any():
         item = int(wrong.argmax())
-        raise ValueError(f"column {position!r}: places are whole numbers from 1, got {values[item].item()!r} in "
+        raise InputError(f"column {position!r}: places are whole numbers from 1, got {values[item].item()!r} in "
                          f"{lists.place(item)}")
     return values.astype(np.int64)

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tfmtl2r.data.lists import missing_column
+from tfmtl2r.errors import InputError
 
 LEAST = 1e-6
 
@@ -56,12 +57,12 @@ def out_of_fold_rates(
     ([0.25, 0.25, 1.0, 1.0], [1.0, 1.0, 2.0, 0.0])
     """
     if not prior > 0:
-        raise ValueError(f"prior must be above 0, not {prior!r}: without it a key that is not known has no rate")
+        raise InputError(f"prior must be above 0, not {prior!r}: without it a key that is not known has no rate")
     for table, where, names in ((train, "the training table", (key, fold, *labels)),
                                 (rows, "the table of rows", (key, fold))):
         for name in names:
             if name not in table.columns:
-                raise ValueError(missing_column(name, table.columns, where))
+                raise InputError(missing_column(name, table.columns, where))
     values = train[list(labels)].to_numpy(np.float64)
     known = values >= 0  # False for NaN
     numbers = np.concatenate([np.where(known, values, 0.0), known], axis=1)  # [n, 2T]: what is summed
@@ -72,7 +73,7 @@ def out_of_fold_rates(
     all_sums, all_counts = np.split(numbers.sum(0) - _sums(numbers, folds), 2, axis=1)
     if (all_counts == 0).any():
         row, label = np.argwhere(all_counts == 0)[0]
-        raise ValueError(f"label {labels[label]!r} is not known in any training row outside {fold} "
+        raise InputError(f"label {labels[label]!r} is not known in any training row outside {fold} "
                          f"{rows[fold].iloc[row]!r}: give training rows of at least two values of {fold!r}")
     return (sums + prior * (all_sums / all_counts)) / (counts + prior), counts
 
@@ -91,7 +92,7 @@ def _codes(train: pd.DataFrame, rows: pd.DataFrame, name: str) -> np.ndarray:
     """Training rows and then rows, numbered by the value of a column."""
     parts = train[name], rows[name]
     if len({pd.api.types.is_numeric_dtype(part) for part in parts}) > 1:
-        raise ValueError(f"column {name!r} holds {parts[0].dtype} in the training rows and {parts[1].dtype} in the "
+        raise InputError(f"column {name!r} holds {parts[0].dtype} in the training rows and {parts[1].dtype} in the "
                          "rows: numbers and text are never equal; convert one")
     return pd.factorize(pd.concat(parts, ignore_index=True), use_na_sentinel=False)[0]
 

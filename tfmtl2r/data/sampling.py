@@ -9,6 +9,7 @@ import numpy as np
 from tfmtl2r._backend import tf
 from tfmtl2r._keras2 import recommenders
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError
 
 
 def sample_lists(lists: Lists, num_lists: int, list_length: int, seed: int = 0) -> Lists:
@@ -29,12 +30,12 @@ def sample_lists(lists: Lists, num_lists: int, list_length: int, seed: int = 0) 
         ValueError: for plain rows, numbers below 1, or when every list is too short.
     """
     if lists.offsets is None or lists.ids is None:
-        raise ValueError("sampling needs lists, and these are plain rows: give a list id")
+        raise InputError("sampling needs lists, and these are plain rows: give a list id")
     if num_lists < 1 or list_length < 1:
-        raise ValueError(f"num_lists and list_length must be at least 1, not {num_lists} and {list_length}")
+        raise InputError(f"num_lists and list_length must be at least 1, not {num_lists} and {list_length}")
     enough = lists.sizes >= list_length
     if not enough.any():
-        raise ValueError(f"no list has {list_length} items; the longest has {int(lists.sizes.max())}")
+        raise InputError(f"no list has {list_length} items; the longest has {int(lists.sizes.max())}")
     owners = np.repeat(np.arange(lists.num_lists), lists.sizes)
     # Its names are MovieLens', its arithmetic is not: the row number stands for the film.
     rows = {"user_id": owners, "movie_title": np.arange(lists.num_items), "user_rating": np.zeros(len(owners))}

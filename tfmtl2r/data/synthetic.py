@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError
 
 GRADE_SHARES = (0.5425, 0.3013, 0.1352, 0.0167, 0.0043)
 """Shares of the grades 0 to 4 in MSLR-WEB."""
@@ -16,7 +17,7 @@ _STREAMS = {"parameters": 0, "train": 1, "vali": 2, "test": 3}
 def generator(seed: int, stream: str) -> np.random.Generator:
     """The random numbers of one purpose: ``parameters`` (shared by all splits), ``train``, ``vali`` or ``test``."""
     if seed < 0:
-        raise ValueError(f"seed must be 0 or more, not {seed}")
+        raise InputError(f"seed must be 0 or more, not {seed}")
     return np.random.default_rng([seed, _STREAMS[stream]])
 
 
@@ -41,9 +42,9 @@ def directions(count: int, dim: int, cosine: float, random: np.random.Generator)
     """
     lowest = -1.0 / max(count - 1, 1)
     if not lowest - 1e-12 <= cosine <= 1.0:
-        raise ValueError(f"{count} directions can have any common cosine from {lowest:.4g} to 1, not {cosine}")
+        raise InputError(f"{count} directions can have any common cosine from {lowest:.4g} to 1, not {cosine}")
     if not 1 <= count <= dim:
-        raise ValueError(f"expected 1 to {dim} directions in {dim} dimensions, not {count}")
+        raise InputError(f"expected 1 to {dim} directions in {dim} dimensions, not {count}")
     basis, _ = np.linalg.qr(random.standard_normal((dim, count)))
     factor = np.zeros((count, count))
     for i in range(count):
@@ -116,9 +117,9 @@ def latent_lists(
         ValueError: for a number out of its range.
     """
     if not 0 <= conflict <= 1:
-        raise ValueError(f"conflict must be from 0 to 1, not {conflict}")
+        raise InputError(f"conflict must be from 0 to 1, not {conflict}")
     if features <= num_tasks:
-        raise ValueError(f"{num_tasks} tasks need more than {num_tasks} features, got {features}")
+        raise InputError(f"{num_tasks} tasks need more than {num_tasks} features, got {features}")
     parameters = generator(seed, "parameters")
     cosine = 1.0 - conflict * num_tasks / max(num_tasks - 1, 1) if num_tasks > 1 else 1.0
     weights = directions(num_tasks, features, cosine, parameters)

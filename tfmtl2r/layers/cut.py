@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 
 
 class Branch:
@@ -54,7 +55,7 @@ class Branch:
         """
         owners = tuple(range(self.num_tasks) if tasks is None else tasks)
         if len(owners) != self.tensor.shape[0]:
-            raise ValueError(f"this tensor of the cut has {self.tensor.shape[0]} slices, but {len(owners)} tasks own "
+            raise InputError(f"this tensor of the cut has {self.tensor.shape[0]} slices, but {len(owners)} tasks own "
                              "one")
         self._read(_Slices(self.tensor, self.num_tasks, owners))
         return self.tap
@@ -106,7 +107,7 @@ class Branch:
 
     def _read(self, reading: _Copies | _Slices | _Outer) -> None:
         if self._reading is not None:
-            raise ValueError("a tensor of the cut is read in one way and, unless by copies(), once; read it by copies()"
+            raise InputError("a tensor of the cut is read in one way and, unless by copies(), once; read it by copies()"
                              " for all purposes, or give mix() all gates at once: twice in the cut, the products "
                              "of gradients between its two entries would be lost")
         self._reading = reading

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers import randomness
 
 
@@ -18,7 +19,7 @@ class Dropout(keras.layers.Layer):
     def __init__(self, rate: float, **kwargs: Any):
         super().__init__(**kwargs)
         if not 0.0 <= rate < 1.0:
-            raise ValueError(f"dropout rate must lie in [0, 1), not {rate}")
+            raise InputError(f"dropout rate must lie in [0, 1), not {rate}")
         self.rate = rate
         self.built = True
 

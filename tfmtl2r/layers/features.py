@@ -11,6 +11,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.errors import InputError, InputKeyError
 from tfmtl2r.layers.interactions import Interaction
 from tfmtl2r.layers.items import pack
 from tfmtl2r.layers.list_attention import ListTransformer
@@ -42,7 +43,7 @@ class Lookup(keras.layers.Layer):
         features = {}
         for feature in self.schema.features:
             if feature.name not in raw:
-                raise KeyError(f"feature {feature.name!r} is missing; got {sorted(raw)}")
+                raise InputKeyError(f"feature {feature.name!r} is missing; got {sorted(raw)}")
             value = raw[feature.name]
             if feature.name in self._tables:
                 features[feature.name] = tf.cast(self._tables[feature.name](value), tf.int32)
@@ -179,7 +180,7 @@ class ListEncoder(Encoder):
             ValueError: for plain rows.
         """
         if valid is None:
-            raise ValueError("a list encoder needs lists (a batch with list_size): on plain rows leave out "
+            raise InputError("a list encoder needs lists (a batch with list_size): on plain rows leave out "
                              "encoder='transformer'")
         seen = self.transformer(self(features, valid=valid), valid, training=training)
         return pack({"items": seen}, valid)["items"]
@@ -198,7 +199,7 @@ def _table(feature: Category) -> Any:
     if feature.buckets is not None:
         return keras.layers.Hashing(feature.buckets, name=f"lookup_{feature.name}")
     if feature.vocabulary is None:
-        raise ValueError(f"feature {feature.name!r} has no vocabulary yet: fit the schema on the training split")
+        raise InputError(f"feature {feature.name!r} has no vocabulary yet: fit the schema on the training split")
     kind = keras.layers.StringLookup if feature.dtype == "string" else keras.layers.IntegerLookup
     return kind(vocabulary=list(feature.vocabulary), name=f"lookup_{feature.name}")
 
@@ -208,7 +209,7 @@ def _numbers(feature: Dense, value: Any, lists: bool) -> Any:
     value = tf.cast(value, tf.float32)
     rank = (1 if feature.context or not lists else 2) + len(feature.shape)
     if value.shape.rank != rank:
-        raise ValueError(
+        raise InputError(
             f"feature {feature.name!r}: expected {rank} axes ({'list' if lists else 'row'} data, shape per item "
             f"{feature.shape}), got a tensor of shape {tuple(value.shape)}"
         )

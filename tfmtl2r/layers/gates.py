@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection, randomness
 from tfmtl2r.layers.mlp import StackedDense
 
@@ -57,9 +58,9 @@ def check_gates(dropout: float, temperature: float) -> None:
         ValueError: for a dropout outside [0, 1), or a temperature that is not above 0.
     """
     if not 0.0 <= dropout < 1.0:
-        raise ValueError(f"gate_dropout must lie in [0, 1), not {dropout}")
+        raise InputError(f"gate_dropout must lie in [0, 1), not {dropout}")
     if not temperature > 0:
-        raise ValueError(f"temperature must be above 0, not {temperature}")
+        raise InputError(f"temperature must be above 0, not {temperature}")
 
 
 def mixture(gates: Any, experts: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers.dropout import Dropout
 from tfmtl2r.layers.mlp import MLP, StackedDense
 
@@ -36,7 +37,7 @@ class GlobalKnowledgeDistillation(keras.layers.Layer):
     def __init__(self, gate_layers: int = 1, dropout: float = 0.0, residual: bool = False, **kwargs: Any):
         super().__init__(**kwargs)
         if gate_layers < 1:
-            raise ValueError(f"the gate of GKD needs at least one layer, not {gate_layers}")
+            raise InputError(f"the gate of GKD needs at least one layer, not {gate_layers}")
         self.gate_layers = gate_layers
         self.residual = residual
         self.dropout = Dropout(dropout, dtype=self.dtype_policy)

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection, randomness
 
 
@@ -77,7 +78,7 @@ def check_hard_concrete(penalty: float, beta: float, gamma: float, zeta: float) 
         ValueError: for a penalty below 0, or a beta or a stretch out of bounds.
     """
     if not penalty >= 0:
-        raise ValueError(f"the L0 penalty must be 0 or more, not {penalty}")
+        raise InputError(f"the L0 penalty must be 0 or more, not {penalty}")
     if not (beta > 0 and gamma < 0 and zeta > 1):
-        raise ValueError("a hard concrete gate needs beta > 0, gamma < 0 and zeta > 1, got "
+        raise InputError("a hard concrete gate needs beta > 0, gamma < 0 and zeta > 1, got "
                          f"beta {beta}, gamma {gamma}, zeta {zeta}")

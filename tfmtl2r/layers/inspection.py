@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 
 _seen: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("tfmtl2r_inspection", default=None)
 
@@ -48,7 +49,7 @@ def record(name: str, value: Any, average: tuple[int, ...] = ()) -> None:
     if seen is None:
         return
     if name in seen:
-        raise ValueError(f"two values are recorded as {name!r}; give the layers different names")
+        raise InputError(f"two values are recorded as {name!r}; give the layers different names")
     value = tf.cast(value, tf.float32)
     if average:
         count = tf.reduce_prod(tf.gather(tf.shape(value), average))

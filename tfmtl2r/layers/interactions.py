@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.errors import InputError, MissingPackageError
 
 KINDS = ("cross", "dot")
 
@@ -65,7 +66,7 @@ class Interaction(keras.layers.Layer):
     def _check_embeddings(self) -> None:
         widths = self.sizes[len(self.sizes) - self.embeddings:]
         if len(widths) < 2 or len(set(widths)) > 1:
-            raise ValueError("interaction='dot' multiplies embeddings with each other: it needs two or more category "
+            raise InputError("interaction='dot' multiplies embeddings with each other: it needs two or more category "
                              f"features of the same width, got widths {list(widths)}; set Category(dim=...), or use "
                              "interaction='cross'")
 
@@ -88,15 +89,15 @@ def described(interaction: str | Mapping[str, Any] | None) -> dict[str, Any] | N
     found: dict[str, Any] = {"name": interaction} if isinstance(interaction, str) else dict(interaction)
     name = found.get("name")
     if name not in KINDS:
-        raise ValueError(f"interaction must be one of {', '.join(map(repr, KINDS))}, or None, not {name!r}")
+        raise InputError(f"interaction must be one of {', '.join(map(repr, KINDS))}, or None, not {name!r}")
     accepted = ("layers", "projection_dim") if name == "cross" else ()
     unknown = sorted(set(found) - {"name", *accepted})
     if unknown:
-        raise ValueError(f"interaction {name!r} has no option {', '.join(unknown)}; it accepts: "
+        raise InputError(f"interaction {name!r} has no option {', '.join(unknown)}; it accepts: "
                          f"{', '.join(accepted) or 'none'}")
     for option in accepted:
         if found.get(option) is not None and found[option] < 1:
-            raise ValueError(f"interaction {name!r}: {option} must be at least 1, not {found[option]}")
+            raise InputError(f"interaction {name!r}: {option} must be at least 1, not {found[option]}")
     return found
 
 
@@ -104,5 +105,5 @@ def _keras_rs() -> Any:
     try:
         return importlib.import_module("keras_rs")
     except ImportError as error:
-        raise ImportError("interactions between features are keras-rs' layers, which is not installed: "
+        raise MissingPackageError("interactions between features are keras-rs' layers, which is not installed: "
                           "pip install 'tfmtl2r[interactions]'") from error

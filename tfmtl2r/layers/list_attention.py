@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers import randomness
 from tfmtl2r.layers.dropout import Dropout
 
@@ -43,7 +44,7 @@ class ListAttention(keras.layers.Layer):
         """Makes one kernel for queries, keys and values, each initialised as if alone, and one for the output."""
         width = int(input_shape[-1])
         if self.num_heads < 1 or width % self.num_heads:
-            raise ValueError(f"num_heads must divide the width {width}, got {self.num_heads}")
+            raise InputError(f"num_heads must divide the width {width}, got {self.num_heads}")
         limit = math.sqrt(3.0 / width)
         glorot = keras.initializers.RandomUniform(-limit, limit)
         dtype = self.dtype_policy
@@ -147,9 +148,9 @@ class ListTransformer(keras.layers.Layer):
     ):
         super().__init__(**kwargs)
         if positions not in POSITIONS:
-            raise ValueError(f"positions must be one of {', '.join(POSITIONS)}, not {positions!r}")
+            raise InputError(f"positions must be one of {', '.join(POSITIONS)}, not {positions!r}")
         if num_layers < 1 or min(units, feedforward, max_positions) < 1:
-            raise ValueError("a list transformer needs at least one layer and positive widths, got "
+            raise InputError("a list transformer needs at least one layer and positive widths, got "
                              f"num_layers={num_layers}, units={units}, feedforward={feedforward}, "
                              f"max_positions={max_positions}")
         self.units = units

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.layers.dropout import Dropout
 
 
@@ -23,7 +24,7 @@ def widths(units: Any, option: str) -> tuple[int, ...]:
     (64, 32)
     """
     if isinstance(units, (str, bytes)) or not isinstance(units, Iterable):
-        raise TypeError(f"{option} is one width per layer, such as (64,) for one layer of 64; got {units!r}")
+        raise InputTypeError(f"{option} is one width per layer, such as (64,) for one layer of 64; got {units!r}")
     return tuple(units)
 
 
@@ -68,7 +69,7 @@ class StackedDense(keras.layers.Layer):
         groups = inputs.shape[0] or self.num
         each = self.num // groups
         if each * groups != self.num:
-            raise ValueError(f"{self.num} dense layers side by side cannot read {groups} inputs evenly; give one input "
+            raise InputError(f"{self.num} dense layers side by side cannot read {groups} inputs evenly; give one input "
                              "for all, or one for every so many layers")
         kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [groups, each, width, self.units])
         # Broadcast, not one wide product: that one would have kernel and outputs transposed.
@@ -147,7 +148,7 @@ class MLP(keras.layers.Layer):
         super().__init__(**kwargs)
         self.units = widths(units, "units")
         if any(int(u) < 1 for u in self.units):
-            raise ValueError(f"units must be positive widths, got {self.units}")
+            raise InputError(f"units must be positive widths, got {self.units}")
         dtype = self.dtype_policy
         inner = None if layer_norm else activation
         self.dense = [

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.losses import _neural_sort, _pairs
-from tfmtl2r.losses._base import Loss, list_weight, ndcg_gains, positive
+from tfmtl2r.losses.base import Loss, list_weight, ndcg_gains, positive
 
 CLOSE = 1e-6
 LOG_OFFSET = 1e-10
@@ -56,12 +57,12 @@ class NeuralSorted(Loss):
         positive(self, "temperature", "k", "iterations")
         if self.gain not in ranking.GAINS:
             known = ", ".join(ranking.GAINS)
-            raise ValueError(f"{name}: gain must be one of {known}, not {self.gain!r}")
+            raise InputError(f"{name}: gain must be one of {known}, not {self.gain!r}")
         for option in ("samples", "beta"):
             if not getattr(self, option) >= 0:
-                raise ValueError(f"{name}: {option} must be at least 0, not {getattr(self, option)!r}")
+                raise InputError(f"{name}: {option} must be at least 0, not {getattr(self, option)!r}")
         if self.log_scores and not self.samples:
-            raise ValueError(f"{name}: log_scores has no effect without noise; give samples, such as 32")
+            raise InputError(f"{name}: log_scores has no effect without noise; give samples, such as 32")
 
     @property
     def needs_seed(self) -> bool:  # type: ignore[override]

@@ -19,7 +19,8 @@ from typing import Any, ClassVar
 
 from tfmtl2r import _keras2, ranking
 from tfmtl2r._backend import tf
-from tfmtl2r.losses._base import Loss, from_top, has_order, positive
+from tfmtl2r.errors import InputError
+from tfmtl2r.losses.base import Loss, from_top, has_order, positive
 
 PAIR_WEIGHTS = ("dcg", "dcg_v2", "label_diff", "precision")
 
@@ -84,11 +85,11 @@ class Pairwise(Bridged):
         name = type(self).__name__
         if self.lambda_weight not in (None, *PAIR_WEIGHTS):
             known = ", ".join(PAIR_WEIGHTS)
-            raise ValueError(f"{name}: lambda_weight must be one of {known} or None, not {self.lambda_weight!r}")
+            raise InputError(f"{name}: lambda_weight must be one of {known} or None, not {self.lambda_weight!r}")
         if self.lambda_weight == "precision" and self.lambda_top_n is None:
-            raise ValueError(f"{name}: lambda_weight 'precision' needs lambda_top_n, the cutoff")
+            raise InputError(f"{name}: lambda_weight 'precision' needs lambda_top_n, the cutoff")
         if self.lambda_top_n is not None and self.lambda_weight in (None, "label_diff"):
-            raise ValueError(f"{name}: lambda_top_n has no effect with lambda_weight {self.lambda_weight!r}")
+            raise InputError(f"{name}: lambda_top_n has no effect with lambda_weight {self.lambda_weight!r}")
 
     def counts(self, labels: Any, known: Any) -> Any:
         return has_order(labels, known)

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.losses._base import Loss, has_order, list_weight, positive
+from tfmtl2r.errors import InputError
+from tfmtl2r.losses.base import Loss, has_order, list_weight, positive
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -54,7 +55,7 @@ class Circle(Loss):
     def __post_init__(self) -> None:
         positive(self, "gamma")
         if self.similarity not in SIMILARITIES:
-            raise ValueError(f"Circle: similarity must be one of {', '.join(SIMILARITIES)}, not {self.similarity!r}")
+            raise InputError(f"Circle: similarity must be one of {', '.join(SIMILARITIES)}, not {self.similarity!r}")
 
     def counts(self, labels: Any, known: Any) -> Any:
         return has_order(labels, known)

@@ -7,8 +7,8 @@ from typing import Any
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
-from tfmtl2r.losses._base import Loss, has_order, mean_over_items, positive
 from tfmtl2r.losses._plackett_luce import negative_log_likelihood
+from tfmtl2r.losses.base import Loss, has_order, mean_over_items, positive
 from tfmtl2r.registry import Card
 
 CARD = Card(

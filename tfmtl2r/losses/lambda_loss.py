@@ -8,8 +8,9 @@ from typing import Any
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.losses import _pairs
-from tfmtl2r.losses._base import Loss, has_order, ndcg_gains, positive
+from tfmtl2r.losses.base import Loss, has_order, ndcg_gains, positive
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -80,7 +81,7 @@ class LambdaLoss(Loss):
         for option, known in (("weighing", WEIGHINGS), ("reduction", REDUCTIONS)):
             value = getattr(self, option)
             if value not in known:
-                raise ValueError(f"LambdaLoss: {option} must be one of {', '.join(known)}, not {value!r}")
+                raise InputError(f"LambdaLoss: {option} must be one of {', '.join(known)}, not {value!r}")
 
     def exponential_gain(self) -> bool:
         return self.weighing in NDCG_WEIGHINGS

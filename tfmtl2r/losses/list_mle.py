@@ -7,8 +7,9 @@ from typing import Any
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
-from tfmtl2r.losses._base import Loss, has_order, list_weight, positive
+from tfmtl2r.errors import InputError
 from tfmtl2r.losses._plackett_luce import negative_log_likelihood
+from tfmtl2r.losses.base import Loss, has_order, list_weight, positive
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -52,7 +53,7 @@ class ListMLE(Loss):
     def __post_init__(self) -> None:
         positive(self, "temperature")
         if self.lambda_weight not in (None, "list_mle"):
-            raise ValueError(f"ListMLE: lambda_weight must be 'list_mle' or None, not {self.lambda_weight!r}")
+            raise InputError(f"ListMLE: lambda_weight must be 'list_mle' or None, not {self.lambda_weight!r}")
 
     def counts(self, labels: Any, known: Any) -> Any:
         return has_order(labels, known)

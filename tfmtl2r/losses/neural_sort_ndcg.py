@@ -7,8 +7,8 @@ from typing import Any
 
 from tfmtl2r import _keras2
 from tfmtl2r._backend import tf
-from tfmtl2r.losses._base import list_weight
 from tfmtl2r.losses._tf_ranking import Bridged
+from tfmtl2r.losses.base import list_weight
 from tfmtl2r.registry import Card
 
 CARD = Card(

@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.losses._base import has_order
 from tfmtl2r.losses._tf_ranking import Bridged
+from tfmtl2r.losses.base import has_order
 from tfmtl2r.registry import Card
 
 CARD = Card(

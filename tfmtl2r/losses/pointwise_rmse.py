@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.losses._base import Loss, mean_over_items, positive
+from tfmtl2r.losses.base import Loss, mean_over_items, positive
 from tfmtl2r.registry import Card
 
 CARD = Card(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from tfmtl2r.errors import InputError
 from tfmtl2r.losses._tf_ranking import Bridged
 from tfmtl2r.registry import Card
 
@@ -46,7 +47,7 @@ class PolyOneSoftmax(Bridged):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.epsilon >= 0:
-            raise ValueError(f"PolyOneSoftmax: epsilon must be >= 0, or the loss could be negative; got {self.epsilon}")
+            raise InputError(f"PolyOneSoftmax: epsilon must be >= 0, or the loss could be negative; got {self.epsilon}")
 
     def arguments(self, scores: Any, known: Any, seed: Any) -> dict[str, Any]:
         return {"epsilon": self.epsilon}

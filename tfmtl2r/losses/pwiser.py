@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.losses import _pairs
-from tfmtl2r.losses._base import Loss, mean_over_items
+from tfmtl2r.losses.base import Loss, mean_over_items
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -61,9 +62,9 @@ class PWiseR(Loss):
     def __post_init__(self) -> None:
         if not 0 < self.click_margin <= self.none_margin < 1:
             margins = f"{self.click_margin} and {self.none_margin}"
-            raise ValueError(f"PWiseR: expected 0 < click_margin <= none_margin < 1, not {margins}")
+            raise InputError(f"PWiseR: expected 0 < click_margin <= none_margin < 1, not {margins}")
         if not self.bce >= 0:
-            raise ValueError(f"PWiseR: bce must be >= 0, or the loss could be negative; got {self.bce}")
+            raise InputError(f"PWiseR: bce must be >= 0, or the loss could be negative; got {self.bce}")
 
     def highest_label(self) -> tuple[float, str]:
         return CONVERSION, "labels are 0 (no click), 1 (click) and 2 (click and conversion)"

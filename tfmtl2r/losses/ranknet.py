@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from tfmtl2r.errors import InputError
 from tfmtl2r.losses import _pairs
-from tfmtl2r.losses._base import Loss, has_order, positive
+from tfmtl2r.losses.base import Loss, has_order, positive
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -49,7 +50,7 @@ class RankNet(Loss):
         positive(self, "temperature")
         if self.weighing not in _pairs.LABEL_WEIGHINGS:
             known = ", ".join(map(str, _pairs.LABEL_WEIGHINGS))
-            raise ValueError(f"RankNet: weighing must be one of {known}, not {self.weighing!r}")
+            raise InputError(f"RankNet: weighing must be one of {known}, not {self.weighing!r}")
 
     def counts(self, labels: Any, known: Any) -> Any:
         return has_order(labels, known)

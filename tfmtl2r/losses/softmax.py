@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from tfmtl2r.errors import InputError
 from tfmtl2r.losses._tf_ranking import Bridged, dcg_labels
 from tfmtl2r.registry import Card
 
@@ -47,7 +48,7 @@ class Softmax(Bridged):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.lambda_weight not in (None, "dcg"):
-            raise ValueError(f"Softmax: lambda_weight must be 'dcg' or None, not {self.lambda_weight!r}")
+            raise InputError(f"Softmax: lambda_weight must be 'dcg' or None, not {self.lambda_weight!r}")
 
     def bridge(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
         if self.lambda_weight:

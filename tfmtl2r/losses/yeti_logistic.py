@@ -6,8 +6,8 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r import ranking
-from tfmtl2r.losses._base import has_order
 from tfmtl2r.losses._tf_ranking import Sampled, WithRanks, lambda_weights
+from tfmtl2r.losses.base import has_order
 from tfmtl2r.registry import Card
 
 CARD = Card(

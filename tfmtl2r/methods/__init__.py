@@ -11,8 +11,8 @@ names, get, card = registry.names, registry.get, registry.card
 
 
 def combine(method: Any, jacobian: Any, losses: Any = None, preference: Any = None, seed: int = 0) -> Any:
-    """One update direction from a matrix of task gradients; see :func:`tfmtl2r.methods._combine.combine`."""
-    from tfmtl2r.methods._combine import combine as run  # TensorFlow is imported only when something is computed
+    """One update direction from a matrix of task gradients; see :func:`tfmtl2r.methods.deciding.combine`."""
+    from tfmtl2r.methods.deciding import combine as run  # TensorFlow is imported only when something is computed
 
     return run(get(method), jacobian, losses, preference, seed)
 
@@ -21,8 +21,8 @@ def __getattr__(name: str) -> Any:
     """The wrappers ``Log``, ``Normalised``, ``Smooth``, ``SmoothGram`` and ``Every``, which compose with any method."""
     if name.startswith("_"):
         raise AttributeError(f"module 'tfmtl2r.methods' has no attribute {name!r}")
-    from tfmtl2r.methods import _wrappers  # TensorFlow is imported only when something is built
+    from tfmtl2r.methods import wrappers  # TensorFlow is imported only when something is built
 
-    if name not in _wrappers.__all__:
+    if name not in wrappers.__all__:
         raise AttributeError(f"module 'tfmtl2r.methods' has no attribute {name!r}")
-    return getattr(_wrappers, name)
+    return getattr(wrappers, name)

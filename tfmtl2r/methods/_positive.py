@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Signals
+from tfmtl2r.methods.base import Signals
 
 _SMALLEST = 1e-20  # its reciprocal, and the logarithm, are still ordinary float32 numbers
 

@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any, ClassVar
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import spectrum
-from tfmtl2r.methods._base import GramMethod, Signals, State, importance
+from tfmtl2r.methods.base import GramMethod, Signals, State, importance
 from tfmtl2r.registry import Card
 
 __all__ = ["AlignedMTL"]
@@ -44,7 +45,7 @@ class AlignedMTL(GramMethod):
 
     def __post_init__(self) -> None:
         if self.scale not in _SCALES:
-            raise ValueError(f"aligned_mtl: scale must be one of {', '.join(_SCALES)}, not {self.scale!r}")
+            raise InputError(f"aligned_mtl: scale must be one of {', '.join(_SCALES)}, not {self.scale!r}")
 
     def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
         """The aligned weights; the preference itself where all gradients are zero."""

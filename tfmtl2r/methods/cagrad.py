@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any, ClassVar
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import max_min
-from tfmtl2r.methods._base import GramMethod, Signals, State, count_present, importance
+from tfmtl2r.methods.base import GramMethod, Signals, State, count_present, importance
 from tfmtl2r.registry import Card
 
 __all__ = ["CAGrad"]
@@ -46,7 +47,7 @@ class CAGrad(GramMethod):
 
     def __post_init__(self) -> None:
         if not self.c >= 0:
-            raise ValueError(f"cagrad: c must be >= 0, not {self.c}")
+            raise InputError(f"cagrad: c must be >= 0, not {self.c}")
 
     def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
         """The preference plus the weights of the worst case."""

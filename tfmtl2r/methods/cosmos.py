@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any, ClassVar
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present, importance
+from tfmtl2r.errors import InputError
 from tfmtl2r.methods._positive import positive, ray
+from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present, importance
 from tfmtl2r.registry import Card
 
 __all__ = ["COSMOS"]
@@ -44,7 +45,7 @@ class COSMOS(Scalarisation):
 
     def __post_init__(self) -> None:
         if not self.lam >= 0:
-            raise ValueError(f"cosmos: lam must be >= 0, not {self.lam}")
+            raise InputError(f"cosmos: lam must be >= 0, not {self.lam}")
 
     def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
         """The weighted sum minus the cosine, among the present tasks."""

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import JacobianMethod, Signals, State
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import JacobianMethod, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["DBMTL"]
@@ -49,9 +50,9 @@ class DBMTL(JacobianMethod):
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.beta < 1.0:
-            raise ValueError(f"db_mtl: beta must lie in [0, 1), not {self.beta}")
+            raise InputError(f"db_mtl: beta must lie in [0, 1), not {self.beta}")
         if not self.beta_sigma >= 0.0:
-            raise ValueError(f"db_mtl: beta_sigma must be >= 0, not {self.beta_sigma}")
+            raise InputError(f"db_mtl: beta_sigma must be >= 0, not {self.beta_sigma}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Averages of 0."""

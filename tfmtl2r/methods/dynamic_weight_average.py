@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
 from tfmtl2r.registry import Card
 
 __all__ = ["DynamicWeightAverage"]
@@ -43,7 +44,7 @@ class DynamicWeightAverage(Scalarisation):
 
     def __post_init__(self) -> None:
         if not self.temperature > 0:
-            raise ValueError(f"dynamic_weight_average: temperature must be above 0, not {self.temperature}")
+            raise InputError(f"dynamic_weight_average: temperature must be above 0, not {self.temperature}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Per task: the epoch it is in, its mean loss there over how many steps, and the last two epochs' means."""

@@ -6,9 +6,10 @@ import dataclasses
 from typing import Any, ClassVar
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import nnls, spread
-from tfmtl2r.methods._base import GramMethod, Signals, State
 from tfmtl2r.methods._positive import ray
+from tfmtl2r.methods.base import GramMethod, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["EPO"]
@@ -50,7 +51,7 @@ class EPO(GramMethod):
 
     def __post_init__(self) -> None:
         if not 0 < self.tolerance < 1:
-            raise ValueError(f"epo: tolerance must lie between 0 and 1, not {self.tolerance}")
+            raise InputError(f"epo: tolerance must lie between 0 and 1, not {self.tolerance}")
 
     def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
         """The non-negative weights whose step comes closest to the wanted change of the losses."""

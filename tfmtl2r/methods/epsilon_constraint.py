@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
 from tfmtl2r.registry import Card
 
 __all__ = ["EpsilonConstraint"]
@@ -55,20 +56,20 @@ class EpsilonConstraint(Scalarisation):
     def __post_init__(self) -> None:
         object.__setattr__(self, "bounds", tuple(float(bound) for bound in self.bounds))
         if not all(bound > 0 for bound in self.bounds):
-            raise ValueError(f"epsilon_constraint: bounds must be above 0, not {list(self.bounds)}")
+            raise InputError(f"epsilon_constraint: bounds must be above 0, not {list(self.bounds)}")
         if self.main < 0:
-            raise ValueError(f"epsilon_constraint: main must be >= 0, not {self.main}")
+            raise InputError(f"epsilon_constraint: main must be >= 0, not {self.main}")
         if not self.mu > 0:
-            raise ValueError(f"epsilon_constraint: mu must be above 0, not {self.mu}")
+            raise InputError(f"epsilon_constraint: mu must be above 0, not {self.mu}")
         if not 0.0 <= self.momentum < 1.0:
-            raise ValueError(f"epsilon_constraint: momentum must lie in [0, 1), not {self.momentum}")
+            raise InputError(f"epsilon_constraint: momentum must lie in [0, 1), not {self.momentum}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Multipliers of 0, the average losses, whether a task was ever seen, and the bounds."""
         if self.main >= num_tasks:
-            raise ValueError(f"epsilon_constraint: main task {self.main} does not exist, there are {num_tasks}")
+            raise InputError(f"epsilon_constraint: main task {self.main} does not exist, there are {num_tasks}")
         if self.bounds and len(self.bounds) != num_tasks:
-            raise ValueError(f"epsilon_constraint: {len(self.bounds)} bounds for {num_tasks} tasks")
+            raise InputError(f"epsilon_constraint: {len(self.bounds)} bounds for {num_tasks} tasks")
         zeros = np.zeros(num_tasks, np.float32)
         bounds = np.asarray(self.bounds or [np.inf] * num_tasks, np.float32)
         return {"multipliers": zeros, "average": zeros, "seen": zeros, "bounds": bounds}

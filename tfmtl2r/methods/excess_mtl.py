@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import spread
-from tfmtl2r.methods._base import JacobianMethod, Signals, State
+from tfmtl2r.methods.base import JacobianMethod, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["ExcessMTL"]
@@ -50,7 +51,7 @@ class ExcessMTL(JacobianMethod):
 
     def __post_init__(self) -> None:
         if not self.eta >= 0 or self.warmup < 0:
-            raise ValueError(f"excess_mtl: eta and warmup must be >= 0, not {self.eta} and {self.warmup}")
+            raise InputError(f"excess_mtl: eta and warmup must be >= 0, not {self.eta} and {self.warmup}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """No gradients seen and equal weights."""

@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import fair
-from tfmtl2r.methods._base import GramMethod, Signals, State
+from tfmtl2r.methods.base import GramMethod, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["FairGrad"]
@@ -45,7 +46,7 @@ class FairGrad(GramMethod):
 
     def __post_init__(self) -> None:
         if not self.alpha >= 0 or not self.max_norm >= 0:
-            raise ValueError(f"fair_grad: alpha and max_norm must be >= 0, not {self.alpha} and {self.max_norm}")
+            raise InputError(f"fair_grad: alpha and max_norm must be >= 0, not {self.alpha} and {self.max_norm}")
 
     def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
         """The fair weights, scaled down where the update would be longer than ``max_norm``."""

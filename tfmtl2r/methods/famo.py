@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present
+from tfmtl2r.errors import InputError
 from tfmtl2r.methods._positive import positive
+from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
 from tfmtl2r.registry import Card
 
 __all__ = ["FAMO"]
@@ -49,7 +50,7 @@ class FAMO(Scalarisation):
 
     def __post_init__(self) -> None:
         if not (self.lr >= 0 and self.gamma >= 0):
-            raise ValueError(f"famo: lr and gamma must be >= 0, not {self.lr} and {self.gamma}")
+            raise InputError(f"famo: lr and gamma must be >= 0, not {self.lr} and {self.gamma}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Logits of 0: equal shares."""

@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import JacobianMethod, Signals, State
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import JacobianMethod, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["GradDrop"]
@@ -40,7 +41,7 @@ class GradDrop(JacobianMethod):
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.leak <= 1.0:
-            raise ValueError(f"graddrop: leak must lie in [0, 1], not {self.leak}")
+            raise InputError(f"graddrop: leak must lie in [0, 1], not {self.leak}")
 
     def combine(self, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
         """Drops elements by sign."""

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import spread
-from tfmtl2r.methods._base import GramMethod, Signals, State
+from tfmtl2r.methods.base import GramMethod, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["GradNorm"]
@@ -51,7 +52,7 @@ class GradNorm(GramMethod):
 
     def __post_init__(self) -> None:
         if not self.alpha >= 0 or not self.lr >= 0:
-            raise ValueError(f"gradnorm: alpha and lr must be >= 0, not {self.alpha} and {self.lr}")
+            raise InputError(f"gradnorm: alpha and lr must be >= 0, not {self.alpha} and {self.lr}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Equal weights, and no losses seen."""

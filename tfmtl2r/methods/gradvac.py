@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import GramMethod, Signals, State, importance
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import GramMethod, Signals, State, importance
 from tfmtl2r.registry import Card
 
 __all__ = ["GradVac"]
@@ -48,7 +49,7 @@ class GradVac(GramMethod):
 
     def __post_init__(self) -> None:
         if not 0.0 <= self.beta <= 1.0:
-            raise ValueError(f"gradvac: beta must lie in [0, 1], not {self.beta}")
+            raise InputError(f"gradvac: beta must lie in [0, 1], not {self.beta}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Goals of 0."""

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import GramMethod, Signals, State, count_present
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import GramMethod, Signals, State, count_present
 from tfmtl2r.methods.imtl_g import equal_projections
 from tfmtl2r.registry import Card
 
@@ -47,7 +48,7 @@ class IMTL(GramMethod):
 
     def __post_init__(self) -> None:
         if not self.lr >= 0:
-            raise ValueError(f"imtl_full: lr must be >= 0, not {self.lr}")
+            raise InputError(f"imtl_full: lr must be >= 0, not {self.lr}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Scales of exp(0)."""

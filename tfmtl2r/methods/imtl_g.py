@@ -7,7 +7,7 @@ from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import correlation, spectrum
-from tfmtl2r.methods._base import GramMethod, Signals, State, count_present
+from tfmtl2r.methods.base import GramMethod, Signals, State, count_present
 from tfmtl2r.registry import Card
 
 __all__ = ["IMTLG", "equal_projections"]

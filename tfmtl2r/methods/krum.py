@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import JacobianMethod, Signals, State
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import JacobianMethod, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["Krum"]
@@ -45,12 +46,12 @@ class Krum(JacobianMethod):
 
     def __post_init__(self) -> None:
         if (self.f is not None and self.f < 0) or self.k < 1:
-            raise ValueError(f"krum: f must be >= 0 and k at least 1, not {self.f} and {self.k}")
+            raise InputError(f"krum: f must be >= 0 and k at least 1, not {self.f} and {self.k}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Nothing to remember."""
         if self.f is not None and num_tasks < self.f + 3:
-            raise ValueError(f"krum: f={self.f} needs at least {self.f + 3} tasks, got {num_tasks}")
+            raise InputError(f"krum: f={self.f} needs at least {self.f + 3} tasks, got {num_tasks}")
         return {}
 
     def combine(self, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:

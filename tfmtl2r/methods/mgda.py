@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r.linalg import min_norm
-from tfmtl2r.methods._base import GramMethod, Signals, State, count_present
+from tfmtl2r.methods.base import GramMethod, Signals, State, count_present
 from tfmtl2r.registry import Card
 
 __all__ = ["MGDA"]

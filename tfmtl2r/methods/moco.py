@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import project, spread
-from tfmtl2r.methods._base import JacobianMethod, Signals, State
+from tfmtl2r.methods.base import JacobianMethod, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["MoCo"]
@@ -60,11 +61,11 @@ class MoCo(JacobianMethod):
 
     def __post_init__(self) -> None:
         if not 0 < self.beta <= 1:
-            raise ValueError(f"moco: beta must lie in (0, 1], not {self.beta}")
+            raise InputError(f"moco: beta must lie in (0, 1], not {self.beta}")
         if min(self.beta_sigma, self.gamma, self.gamma_sigma, self.rho) < 0:
-            raise ValueError("moco: beta_sigma, gamma, gamma_sigma and rho must be >= 0")
+            raise InputError("moco: beta_sigma, gamma, gamma_sigma and rho must be >= 0")
         if self.variant not in ("paper", "libmtl"):
-            raise ValueError(f"moco: variant must be 'paper' or 'libmtl', not {self.variant!r}")
+            raise InputError(f"moco: variant must be 'paper' or 'libmtl', not {self.variant!r}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Averages of 0 and equal weights."""

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import project, spread
-from tfmtl2r.methods._base import GramMethod, Signals, State
+from tfmtl2r.methods.base import GramMethod, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["MoDo"]
@@ -48,7 +49,7 @@ class MoDo(GramMethod):
 
     def __post_init__(self) -> None:
         if not self.gamma >= 0 or not self.rho >= 0:
-            raise ValueError(f"modo: gamma and rho must be >= 0, not {self.gamma} and {self.rho}")
+            raise InputError(f"modo: gamma and rho must be >= 0, not {self.gamma} and {self.rho}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Equal weights on the simplex."""

@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import nash
-from tfmtl2r.methods._base import GramMethod, Signals, State
+from tfmtl2r.methods.base import GramMethod, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["NashMTL"]
@@ -44,7 +45,7 @@ class NashMTL(GramMethod):
 
     def __post_init__(self) -> None:
         if not self.max_norm >= 0:
-            raise ValueError(f"nash_mtl: max_norm must be >= 0, not {self.max_norm}")
+            raise InputError(f"nash_mtl: max_norm must be >= 0, not {self.max_norm}")
 
     def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
         """The bargaining weights, scaled down where the update would be longer than ``max_norm``."""

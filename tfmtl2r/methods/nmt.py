@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
 from tfmtl2r.registry import Card
 
 __all__ = ["NMT"]
@@ -81,25 +82,25 @@ class NMT(Scalarisation):
         object.__setattr__(self, "priorities", tuple(self.priorities))
         object.__setattr__(self, "bounds", tuple(float(bound) for bound in self.bounds))
         if self.priorities and self.bounds:
-            raise ValueError("nmt: give priorities or bounds, not both; a task without a bound is a goal")
+            raise InputError("nmt: give priorities or bounds, not both; a task without a bound is a goal")
         if not all(isinstance(p, int) and p >= 1 for p in self.priorities):
-            raise ValueError(f"nmt: priorities must be whole numbers from 1 (most important), not {self.priorities}")
+            raise InputError(f"nmt: priorities must be whole numbers from 1 (most important), not {self.priorities}")
         if self.bounds and not (all(bound > -math.inf for bound in self.bounds) and math.inf in self.bounds):
-            raise ValueError(f"nmt: bounds must be numbers, infinite for at least one task (a goal), not {self.bounds}")
+            raise InputError(f"nmt: bounds must be numbers, infinite for at least one task (a goal), not {self.bounds}")
         for option, least in (("tolerance", 0), ("damping", 0), ("stage_epochs", 0)):
             if not getattr(self, option) >= least:
-                raise ValueError(f"nmt: {option} must be at least {least}, not {getattr(self, option)}")
+                raise InputError(f"nmt: {option} must be at least {least}, not {getattr(self, option)}")
         for option in ("dual_lr", "max_multiplier"):
             if not getattr(self, option) > 0:
-                raise ValueError(f"nmt: {option} must be above 0, not {getattr(self, option)}")
+                raise InputError(f"nmt: {option} must be above 0, not {getattr(self, option)}")
         if not 0.0 <= self.momentum < 1.0:
-            raise ValueError(f"nmt: momentum must lie in [0, 1), not {self.momentum}")
+            raise InputError(f"nmt: momentum must lie in [0, 1), not {self.momentum}")
 
     def levels(self, num_tasks: int) -> np.ndarray:
         """``int64[T]``, the level of each task: 0 for the most important, 1 for the next, and so on."""
         priorities = self.priorities or range(num_tasks)
         if len(priorities) != num_tasks:
-            raise ValueError(f"nmt: {len(priorities)} priorities for {num_tasks} tasks")
+            raise InputError(f"nmt: {len(priorities)} priorities for {num_tasks} tasks")
         return np.unique(np.asarray(priorities), return_inverse=True)[1].astype(np.int64)
 
     def epochs_needed(self, num_tasks: int) -> int:
@@ -109,7 +110,7 @@ class NMT(Scalarisation):
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Multipliers of 0, goals and bounds, and each task's sum of losses in the epoch in which it was last seen."""
         if self.bounds and len(self.bounds) != num_tasks:
-            raise ValueError(f"nmt: {len(self.bounds)} bounds for {num_tasks} tasks")
+            raise InputError(f"nmt: {len(self.bounds)} bounds for {num_tasks} tasks")
         zeros = np.zeros(num_tasks, np.float32)
         bounds = np.asarray(self.bounds or [math.inf] * num_tasks, np.float32)
         goals = np.isinf(bounds) if self.bounds else self.levels(num_tasks) == 0

@@ -6,8 +6,9 @@ import dataclasses
 from typing import Any, ClassVar
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present
+from tfmtl2r.errors import InputError
 from tfmtl2r.methods._positive import ray
+from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
 from tfmtl2r.registry import Card
 
 __all__ = ["PBI"]
@@ -47,7 +48,7 @@ class PBI(Scalarisation):
 
     def __post_init__(self) -> None:
         if not self.theta >= 0:
-            raise ValueError(f"pbi: theta must be >= 0, not {self.theta}")
+            raise InputError(f"pbi: theta must be >= 0, not {self.theta}")
 
     def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
         """``d1 + theta d2`` among the present tasks; d2 has no gradient on the ray."""

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present
+from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
 from tfmtl2r.registry import Card
 
 __all__ = ["RandomLossWeighting"]

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import min_norm, project, spread
-from tfmtl2r.methods._base import GramMethod, Signals, State, count_present, importance
+from tfmtl2r.methods.base import GramMethod, Signals, State, count_present, importance
 from tfmtl2r.registry import Card
 
 __all__ = ["SDMGrad"]
@@ -55,11 +56,11 @@ class SDMGrad(GramMethod):
 
     def __post_init__(self) -> None:
         if not self.lam >= 0:
-            raise ValueError(f"sdmgrad: lam must be >= 0, not {self.lam}")
+            raise InputError(f"sdmgrad: lam must be >= 0, not {self.lam}")
         if self.solve not in ("exact", "stochastic"):
-            raise ValueError(f"sdmgrad: solve must be 'exact' or 'stochastic', not {self.solve!r}")
+            raise InputError(f"sdmgrad: solve must be 'exact' or 'stochastic', not {self.solve!r}")
         if not self.lr > 0 or self.steps < 1:
-            raise ValueError(f"sdmgrad: lr must be above 0 and steps at least 1, not {self.lr} and {self.steps}")
+            raise InputError(f"sdmgrad: lr must be above 0 and steps at least 1, not {self.lr} and {self.steps}")
         if self.solve == "stochastic":
             object.__setattr__(self, "needs", self.needs | {"second_batch"})
             object.__setattr__(self, "modes", ("parameters",))

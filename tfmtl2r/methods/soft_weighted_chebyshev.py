@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any, ClassVar
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present, importance
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present, importance
 from tfmtl2r.registry import Card
 
 __all__ = ["SoftWeightedChebyshev"]
@@ -46,7 +47,7 @@ class SoftWeightedChebyshev(Scalarisation):
 
     def __post_init__(self) -> None:
         if not self.mu > 0:
-            raise ValueError(f"soft_weighted_chebyshev: mu must be above 0, not {self.mu}")
+            raise InputError(f"soft_weighted_chebyshev: mu must be above 0, not {self.mu}")
 
     def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
         """The soft maximum over the present tasks."""

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Scalarisation, Signals, State, count_present, importance
+from tfmtl2r.errors import InputError
 from tfmtl2r.methods._positive import positive
+from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present, importance
 from tfmtl2r.registry import Card
 
 __all__ = ["STCH"]
@@ -50,9 +51,9 @@ class STCH(Scalarisation):
 
     def __post_init__(self) -> None:
         if not self.mu > 0:
-            raise ValueError(f"stch: mu must be above 0, not {self.mu}")
+            raise InputError(f"stch: mu must be above 0, not {self.mu}")
         if self.warmup < 0:
-            raise ValueError(f"stch: warmup must be >= 0 epochs, not {self.warmup}")
+            raise InputError(f"stch: warmup must be >= 0 epochs, not {self.warmup}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """The mean losses that make up the nadir, and over how many steps."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tfmtl2r.methods._base import Scalarisation, Signals, State
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import Scalarisation, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["STL"]
@@ -36,12 +37,12 @@ class STL(Scalarisation):
 
     def __post_init__(self) -> None:
         if self.task < 0:
-            raise ValueError(f"stl: task must be >= 0, not {self.task}")
+            raise InputError(f"stl: task must be >= 0, not {self.task}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Nothing; refuses a task that does not exist."""
         if self.task >= num_tasks:
-            raise ValueError(f"stl: task {self.task} does not exist, there are {num_tasks} (counted from 0)")
+            raise InputError(f"stl: task {self.task} does not exist, there are {num_tasks} (counted from 0)")
         return {}
 
     def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:

@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import JacobianMethod, Signals, State
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import JacobianMethod, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["TrimmedMean"]
@@ -40,13 +41,13 @@ class TrimmedMean(JacobianMethod):
 
     def __post_init__(self) -> None:
         if self.trim is not None and self.trim < 0:
-            raise ValueError(f"trimmed_mean: trim must be >= 0, not {self.trim}")
+            raise InputError(f"trimmed_mean: trim must be >= 0, not {self.trim}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Nothing to remember."""
         if self.trim is not None and num_tasks < 2 * self.trim + 1:
             least = 2 * self.trim + 1
-            raise ValueError(f"trimmed_mean: trim={self.trim} needs at least {least} tasks, got {num_tasks}")
+            raise InputError(f"trimmed_mean: trim={self.trim} needs at least {least} tasks, got {num_tasks}")
         return {}
 
     def combine(self, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._base import Scalarisation, Signals, State
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import Scalarisation, Signals, State
 from tfmtl2r.registry import Card
 
 __all__ = ["UncertaintyWeighting"]
@@ -47,7 +48,7 @@ class UncertaintyWeighting(Scalarisation):
 
     def __post_init__(self) -> None:
         if not self.lr >= 0:
-            raise ValueError(f"uncertainty_weighting: lr must be >= 0, not {self.lr}")
+            raise InputError(f"uncertainty_weighting: lr must be >= 0, not {self.lr}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Log variances of 0."""

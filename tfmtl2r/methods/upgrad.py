@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import dual_cone
-from tfmtl2r.methods._base import GramMethod, Signals, State, importance
+from tfmtl2r.methods.base import GramMethod, Signals, State, importance
 from tfmtl2r.registry import Card
 
 __all__ = ["UPGrad"]

@@ -8,8 +8,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import max_min, spread
-from tfmtl2r.methods._base import GramMethod, Signals, State, importance
+from tfmtl2r.methods.base import GramMethod, Signals, State, importance
 from tfmtl2r.registry import Card
 
 __all__ = ["WCMGDA"]
@@ -47,7 +48,7 @@ class WCMGDA(GramMethod):
 
     def __post_init__(self) -> None:
         if not self.u > 0:
-            raise ValueError(f"wc_mgda: u must be above 0, not {self.u}")
+            raise InputError(f"wc_mgda: u must be above 0, not {self.u}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """The scales of the first step; 0 before it."""

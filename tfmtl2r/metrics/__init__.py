@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.registry import Registry
 
 registry = Registry(__name__, "metric")
@@ -32,8 +33,8 @@ def get(metric: Any, **options: Any) -> Any:
     if isinstance(metric, str) and "@" in metric:
         name, _, k = metric.partition("@")
         if not k.isdigit():
-            raise ValueError(f"metric {metric!r}: the cutoff behind @ must be a whole number, not {k!r}")
+            raise InputError(f"metric {metric!r}: the cutoff behind @ must be a whole number, not {k!r}")
         if "k" in options:
-            raise TypeError(f"metric {metric!r}: the cutoff is given twice, behind @ and as k={options['k']!r}")
+            raise InputTypeError(f"metric {metric!r}: the cutoff is given twice, behind @ and as k={options['k']!r}")
         return registry.get(name, k=int(k), **options)
     return registry.get(metric, **options)

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from tfmtl2r import _keras2, ranking
 from tfmtl2r._backend import tf
-from tfmtl2r.metrics._base import Metric, check_cutoff, check_empty, with_empty
+from tfmtl2r.metrics.base import Metric, check_cutoff, check_empty, with_empty
 
 
 @dataclasses.dataclass(frozen=True)

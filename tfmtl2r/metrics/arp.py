@@ -7,8 +7,8 @@ from typing import Any
 
 from tfmtl2r import _keras2
 from tfmtl2r._backend import tf
-from tfmtl2r.metrics._base import Metric, with_empty
 from tfmtl2r.metrics._tf_ranking import without_ties
+from tfmtl2r.metrics.base import Metric, with_empty
 from tfmtl2r.registry import Card
 
 CARD = Card(

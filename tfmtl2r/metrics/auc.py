@@ -9,7 +9,8 @@ import numpy as np
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.metrics._base import Metric
+from tfmtl2r.errors import InputError
+from tfmtl2r.metrics.base import Metric
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -48,7 +49,7 @@ class AUC(Metric):
 
     def __post_init__(self) -> None:
         if self.bins < 2:
-            raise ValueError(f"auc: bins must be 2 or more, not {self.bins!r}")
+            raise InputError(f"auc: bins must be 2 or more, not {self.bins!r}")
 
     def conventions(self) -> dict[str, Any]:
         return {"above": self.above, "over": "all items", "ties": "half", "bins": self.bins}

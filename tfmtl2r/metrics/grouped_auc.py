@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.metrics._base import Metric
+from tfmtl2r.metrics.base import Metric
 from tfmtl2r.registry import Card
 
 CARD = Card(

@@ -6,7 +6,7 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.metrics._base import ItemMetric
+from tfmtl2r.metrics.base import ItemMetric
 from tfmtl2r.registry import Card
 
 CARD = Card(

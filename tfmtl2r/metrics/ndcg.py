@@ -7,7 +7,8 @@ from typing import Any
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
-from tfmtl2r.metrics._base import Metric, check_cutoff, check_empty, with_empty
+from tfmtl2r.errors import InputError
+from tfmtl2r.metrics.base import Metric, check_cutoff, check_empty, with_empty
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -54,7 +55,7 @@ class NDCG(Metric):
         check_empty(self)
         ranking.gains([[0.0]], self.gain)
         if self.mixed_only and self.empty != "skip":
-            raise ValueError(f"ndcg: mixed_only leaves out the lists that empty={self.empty!r} would count; choose one")
+            raise InputError(f"ndcg: mixed_only leaves out the lists that empty={self.empty!r} would count; choose one")
 
     def conventions(self) -> dict[str, Any]:
         return {**super().conventions(), "ties": "expected"}

@@ -1,4 +1,4 @@
-"""Trade-offs between tasks: sweeps over preferences, Pareto fronts, indicators, choices and comparisons."""
+"""Trade-offs between tasks: Pareto fronts, indicators, choices and pictures."""
 
 from __future__ import annotations
 
@@ -22,15 +22,6 @@ _PUBLIC = {
     "das_dennis": "tfmtl2r.preferences",
     "from_file": "tfmtl2r.preferences",
     "low_discrepancy": "tfmtl2r.preferences",
-    "compare": "tfmtl2r.pareto.significance",
-    "delta_m": "tfmtl2r.pareto.significance",
-    "holm": "tfmtl2r.pareto.significance",
-    "negative_transfer": "tfmtl2r.pareto.significance",
-    "permutation_test": "tfmtl2r.pareto.significance",
-    "plan": "tfmtl2r.pareto.planning",
-    "single_tasks": "tfmtl2r.pareto.planning",
-    "Sweep": "tfmtl2r.pareto.sweep",
-    "over_seeds": "tfmtl2r.pareto.sweep",
 }
 __all__ = [*_PUBLIC]  # noqa: PLE0604
 __getattr__, __dir__ = _lazy.names(__name__, _PUBLIC)

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.data.lists import Lists
-from tfmtl2r.experiment import score_along
-from tfmtl2r.report.evaluation import Score
+from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation.scoring import score_along
+from tfmtl2r.evaluation.split_metrics import Score
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.trackers import metrics_of
@@ -60,7 +61,7 @@ def curve(
     """
     preferences = np.atleast_2d(np.asarray(preferences, np.float64))
     if not len(preferences):
-        raise ValueError("a curve needs at least one preference")
+        raise InputError("a curve needs at least one preference")
     chosen = _chosen(model.tasks, not lists.is_rows, tasks, metrics or {})
     results = tuple(score_along(model, lists, preferences, batch_size))
     first = [results[0][task][metric] for task, metric in chosen.items()]
@@ -79,11 +80,11 @@ def _chosen(
     labels = {task.name: [metric.label for metric in metrics_of(task, lists)] for task in known}
     for task in (*tasks, *metrics):
         if task not in labels:
-            raise ValueError(f"the ranker has no task {task!r}; its tasks: {', '.join(labels)}")
+            raise InputError(f"the ranker has no task {task!r}; its tasks: {', '.join(labels)}")
     chosen = {}
     for task in tasks or labels:
         chosen[task] = metrics.get(task) or next(iter(labels[task]), "")
         if chosen[task] not in labels[task]:
-            raise ValueError(f"task {task!r} has no metric {chosen[task]!r}; its metrics: "
+            raise InputError(f"task {task!r} has no metric {chosen[task]!r}; its metrics: "
                              f"{', '.join(labels[task]) or 'none'}")
     return chosen

@@ -13,6 +13,7 @@ from typing import Any
 import moocore
 import numpy as np
 
+from tfmtl2r.errors import InputError
 from tfmtl2r.preferences import das_dennis
 
 Directions = bool | Sequence[bool]
@@ -29,10 +30,10 @@ def costs(points: Any, maximise: Directions = False) -> np.ndarray:
     """
     points = np.asarray(points, np.float64)
     if points.ndim != 2 or 0 in points.shape:
-        raise ValueError(f"points must be [N, T], at least one point and one objective, got shape {points.shape}")
+        raise InputError(f"points must be [N, T], at least one point and one objective, got shape {points.shape}")
     if not np.isfinite(points).all():
         row = int(np.argmin(np.isfinite(points).all(axis=1)))
-        raise ValueError(f"point {row} is {points[row].tolist()}: every objective must be a finite number")
+        raise InputError(f"point {row} is {points[row].tolist()}: every objective must be a finite number")
     return points * signs(maximise, points.shape[1])
 
 
@@ -44,7 +45,7 @@ def signs(maximise: Directions, count: int) -> np.ndarray:
     """
     flags = np.asarray(maximise, bool)
     if flags.ndim > 1 or (flags.ndim == 1 and len(flags) != count):
-        raise ValueError(f"maximise must be one flag or one for each of {count} objectives, got {maximise!r}")
+        raise InputError(f"maximise must be one flag or one for each of {count} objectives, got {maximise!r}")
     return np.where(np.broadcast_to(flags, count), -1.0, 1.0)
 
 
@@ -104,7 +105,7 @@ def reference_point(points: Any, maximise: Directions = False, margin: float = M
     (11.0, 4.2)
     """
     if not margin > 0:
-        raise ValueError(f"margin must be above 0, not {margin}")
+        raise InputError(f"margin must be above 0, not {margin}")
     values = costs(points, maximise)
     worst, spread = values.max(axis=0), np.ptp(values, axis=0)
     point = (worst + margin * np.where(spread > 0, spread, 1.0)) * signs(maximise, values.shape[1])
@@ -179,7 +180,7 @@ def r2(points: Any, ideal: Any, maximise: Directions = False) -> float:
     best = _vector(ideal, tasks, "ideal") * signs(maximise, tasks)
     if (values < best).any():
         row, axis = map(int, np.argwhere(values < best)[0])
-        raise ValueError(f"point {row} is better than the ideal in objective {axis}: an ideal must bound all points")
+        raise InputError(f"point {row} is better than the ideal in objective {axis}: an ideal must bound all points")
     if tasks == 2:
         return float(moocore.r2_exact(values, best))
     divisions = 1
@@ -220,9 +221,9 @@ def preference_error(losses: Any, preference: Any) -> np.ndarray:
     losses = np.asarray(losses, np.float64)
     weights = _importance(preference, losses.shape[-1])
     if (weights == 0).any():
-        raise ValueError(f"a preference of 0 has no ray, got {np.asarray(preference).tolist()}")
+        raise InputError(f"a preference of 0 has no ray, got {np.asarray(preference).tolist()}")
     if not (losses >= 0).all() or not losses.any(axis=-1).all():
-        raise ValueError("losses must be >= 0 and not all 0 to have an angle to a ray")
+        raise InputError("losses must be >= 0 and not all 0 to have an angle to a ray")
     ray, unit = 1 / weights, losses / np.linalg.norm(losses, axis=-1, keepdims=True)
     ray /= np.linalg.norm(ray)
     # 2 atan2 keeps its digits near 0, where arccos loses half of them
@@ -305,7 +306,7 @@ def bands(fronts: Sequence[Any], levels: Sequence[float] = (0, 50, 100), maximis
     """
     values = [costs(front, maximise) for front in fronts]
     if not values or values[0].shape[1] not in (2, 3):
-        raise ValueError("bands need at least one front, of 2 or 3 objectives")
+        raise InputError("bands need at least one front, of 2 or 3 objectives")
     tasks = values[0].shape[1]
     sets = np.repeat(np.arange(len(values)), [len(front) for front in values])
     found = moocore.eaf(np.concatenate(values), sets, percentiles=sorted(map(float, levels)))
@@ -338,7 +339,7 @@ def indicators(points: Any, reference: Reference, ideal: Any, maximise: Directio
     sides = (np.array(reference.point) - best) * signs(maximise, len(best))
     if not (sides > 0).all():
         axis = int(np.argmin(sides > 0))
-        raise ValueError(f"the reference point {list(reference.point)} must be worse than the ideal {best.tolist()} in "
+        raise InputError(f"the reference point {list(reference.point)} must be worse than the ideal {best.tolist()} in "
                          f"every objective, but objective {axis} ({reference.point[axis]:g}) is not: give a worse one")
     box = float(np.prod(sides))
     return {
@@ -359,12 +360,12 @@ def _scaled_front(points: Any, maximise: Directions) -> tuple[np.ndarray, np.nda
 def _importance(preference: Any, count: int) -> np.ndarray:
     weights = _vector(preference, count, "preference")
     if (weights < 0).any() or weights.sum() <= 0:
-        raise ValueError(f"a preference must be >= 0 and not all 0, got {weights.tolist()}")
+        raise InputError(f"a preference must be >= 0 and not all 0, got {weights.tolist()}")
     return weights / weights.sum()
 
 
 def _vector(values: Any, count: int, what: str) -> np.ndarray:
     vector = np.asarray(values, np.float64)
     if vector.shape != (count,) or not np.isfinite(vector).all():
-        raise ValueError(f"{what} must be {count} finite numbers, one per objective, got {vector.tolist()}")
+        raise InputError(f"{what} must be {count} finite numbers, one per objective, got {vector.tolist()}")
     return vector

@@ -11,8 +11,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tfmtl2r.errors import InputError
 from tfmtl2r.pareto.front import Reference, bands, costs, non_dominated
-from tfmtl2r.pareto.runs import Objectives
+from tfmtl2r.runs.finished import Objectives
 
 if TYPE_CHECKING:
     from tfmtl2r.pareto.conditioned import Curve
@@ -243,7 +244,7 @@ def _stairs(corners: np.ndarray, group: Objectives | Curve) -> np.ndarray:
 
 def _needs(group: Objectives | Curve, count: int) -> None:
     if len(group.labels) != count:
-        raise ValueError(f"this picture is for {count} objectives, there are {len(group.labels)}: "
+        raise InputError(f"this picture is for {count} objectives, there are {len(group.labels)}: "
                          f"{', '.join(group.labels)}; see parallel_coordinates and pairwise")
 
 

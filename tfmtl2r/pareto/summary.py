@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation.seeds import deviation
 from tfmtl2r.pareto.front import Reference, ideal_point, indicators, knee, max_weighted_loss, nearest, preference_error
 from tfmtl2r.pareto.front import reference_point as worst_point
-from tfmtl2r.pareto.runs import Objectives, Run, finite, objectives, told_apart
 from tfmtl2r.preferences import has_ray
-from tfmtl2r.report.seeds import deviation
+from tfmtl2r.runs.finished import Objectives, Run, finite, objectives, told_apart
 
 if TYPE_CHECKING:
     from tfmtl2r.pareto.conditioned import Curve
@@ -80,23 +81,23 @@ def summarise(
     Args:
         runs: of a sweep; those of one task alone become lines, the others points (a conditioned run the points of its
             curve), but those where an objective is not a finite number.
-        source: see :meth:`tfmtl2r.pareto.runs.Run.objective`.
+        source: see :meth:`tfmtl2r.runs.finished.Run.objective`.
         tasks: the objectives; all if empty.
         metrics: task -> metric; the first of each task if None.
         reference: of the hypervolume; :func:`tfmtl2r.pareto.reference_point` of all points if empty.
 
     Raises:
-        ValueError: when no run learns all tasks; see also :func:`tfmtl2r.pareto.runs.objectives`.
+        ValueError: when no run learns all tasks; see also :func:`tfmtl2r.runs.finished.objectives`.
     """
     runs = list(runs)
     every = tuple(dict.fromkeys(task for run in runs for task in run.tasks))
     tasks = tuple(tasks) or every
     complete = [run for run in runs if len(run.tasks) > 1 and set(tasks) <= set(run.tasks)]
     if not complete:
-        raise ValueError(f"no finished run learns all of {', '.join(tasks) or 'the tasks'}: there is no front to show")
+        raise InputError(f"no finished run learns all of {', '.join(tasks) or 'the tasks'}: there is no front to show")
     kept, left_out = finite([point for run in complete for point in run.points(source)], source, tasks, metrics)
     if not kept:
-        raise ValueError(left_out[0])
+        raise InputError(left_out[0])
     points = objectives(kept, source, tasks, metrics)
     alone, lost = finite([run for run in runs if len(run.tasks) == 1 and run.tasks[0] in tasks], source,
                          metrics=metrics)
@@ -135,13 +136,13 @@ def pick(points: Objectives | Curve, how: str, preference: Sequence[float] = ())
         ValueError: for another rule, or a preference that is missing or not used.
     """
     if how not in PICKS:
-        raise ValueError(f"pick must be one of {', '.join(PICKS)}, not {how!r}")
+        raise InputError(f"pick must be one of {', '.join(PICKS)}, not {how!r}")
     if how == "knee":
         if len(preference):
-            raise ValueError("the knee asks for no preference: leave it out, or pick nearest")
+            raise InputError("the knee asks for no preference: leave it out, or pick nearest")
         return knee(points.values, points.maximise)
     if not len(preference):
-        raise ValueError(f"nearest to what? give a preference: the importance of {', '.join(points.labels)}")
+        raise InputError(f"nearest to what? give a preference: the importance of {', '.join(points.labels)}")
     return nearest(points.values, preference, points.maximise)
 
 

@@ -20,8 +20,8 @@ from matplotlib.figure import Figure
 
 from tfmtl2r import methods
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.methods._base import Method, Signals
-from tfmtl2r.methods._combine import weigh
+from tfmtl2r.methods.base import Method, Signals
+from tfmtl2r.methods.deciding import weigh
 from tfmtl2r.schema import Dense, Schema
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker

@@ -13,7 +13,7 @@ from typing import Any
 
 from tfmtl2r import losses
 from tfmtl2r._backend import tf
-from tfmtl2r.losses._base import default_name
+from tfmtl2r.losses.base import default_name
 from tfmtl2r.serving.blend import Blend, blended
 from tfmtl2r.task import Task
 

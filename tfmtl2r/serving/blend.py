@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
 
@@ -52,12 +53,12 @@ class Blend:
 
     def __post_init__(self) -> None:
         if self.rule not in RULES:
-            raise ValueError(f"the rule of a blend must be one of {', '.join(map(repr, RULES))}, not {self.rule!r}")
+            raise InputError(f"the rule of a blend must be one of {', '.join(map(repr, RULES))}, not {self.rule!r}")
         if self.weights is None:
             return
         weights = {name: float(weight) for name, weight in self.weights.items()}
         if not all(abs(weight) <= MOST for weight in weights.values()) or not any(weights.values()):
-            raise ValueError(f"blend needs finite weights from {-MOST:g} to {MOST:g}, at least one of them not 0, got "
+            raise InputError(f"blend needs finite weights from {-MOST:g} to {MOST:g}, at least one of them not 0, got "
                              f"{dict(self.weights)}")
         object.__setattr__(self, "weights", weights)
 
@@ -92,7 +93,7 @@ def resolved(model: MultiTaskRanker, blend: Mapping[str, float] | Blend | None =
     else:
         unknown = sorted(set(blend.weights) - set(names))
         if unknown:
-            raise ValueError(f"blend has a weight for {unknown[0]!r}, which is no task of this ranker; its tasks are "
+            raise InputError(f"blend has a weight for {unknown[0]!r}, which is no task of this ranker; its tasks are "
                              f"{', '.join(names)}")
         weights = {name: blend.weights.get(name, 0.0) for name in names}
     return Blend(weights, blend.rule)

@@ -19,6 +19,7 @@ from tfmtl2r.batch import LIST_SIZE
 from tfmtl2r.data.columns import feature_values, nearest
 from tfmtl2r.data.frame import from_frame
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError
 from tfmtl2r.schema import Category, Dense
 from tfmtl2r.serving.transport import Grpc, Rest, ServingError, Transport
 from tfmtl2r.serving.values import as_array, misnamed
@@ -62,10 +63,10 @@ class Client:
 
     def __init__(self, target: str, model: str, *, version: int | str | None = None, timeout: float = 5.0):
         if not target or not model:
-            raise ValueError(f"a client needs the address of a server and the name of a model, got {target!r} and "
+            raise InputError(f"a client needs the address of a server and the name of a model, got {target!r} and "
                              f"{model!r}")
         if not timeout > 0:
-            raise ValueError(f"timeout must be above 0 seconds, not {timeout}")
+            raise InputError(f"timeout must be above 0 seconds, not {timeout}")
         rest = target.startswith(("http://", "https://"))
         self.model = model
         self._transport: Transport = (Rest if rest else Grpc)(target, model, version, timeout)
@@ -94,7 +95,7 @@ class Client:
         if name not in self._signatures:
             definitions = self._transport.signatures()
             if name not in definitions:
-                raise ValueError(f"model {self.model!r} has no signature {name!r}{nearest(name, definitions)}; it has "
+                raise InputError(f"model {self.model!r} has no signature {name!r}{nearest(name, definitions)}; it has "
                                  f"{', '.join(sorted(definitions))}")
             self._signatures[name] = _described(definitions[name])
         return self._signatures[name]
@@ -120,7 +121,7 @@ class Client:
         """
         served = self.signature(signature)
         if wrong := misnamed(inputs, served.inputs, served.optional):
-            raise ValueError(f"signature {signature!r} {wrong}")
+            raise InputError(f"signature {signature!r} {wrong}")
         arrays = _fitting({name: _array(name, value, served.inputs[name]) for name, value in inputs.items()}, served)
         try:
             outputs = self._transport.predict(arrays, signature)
@@ -162,7 +163,7 @@ class Client:
             ServingError: as from :meth:`predict`.
         """
         if batch_size < 1:
-            raise ValueError(f"batch_size must be at least 1, not {batch_size}")
+            raise InputError(f"batch_size must be at least 1, not {batch_size}")
         served = self.signature(signature)
         has_lists = _scores_lists(signature, served, list_id)
         constants, frame = dict(constants or {}), frame.rename(columns=str)
@@ -196,9 +197,9 @@ def _scores_lists(signature: str, served: RemoteSignature, list_id: str | None) 
     has_lists = LIST_SIZE in served.inputs
     if has_lists != (list_id is not None):
         advice = "give the column of the list id as list_id" if has_lists else "leave list_id out"
-        raise ValueError(f"signature {signature!r} scores {'lists' if has_lists else 'plain rows'}: {advice}")
+        raise InputError(f"signature {signature!r} scores {'lists' if has_lists else 'plain rows'}: {advice}")
     if INDICES in served.outputs:
-        raise ValueError(f"signature {signature!r} returns items in an order of its own, and not all of them: call "
+        raise InputError(f"signature {signature!r} returns items in an order of its own, and not all of them: call "
                          "predict with arrays")
     return has_lists
 
@@ -206,7 +207,7 @@ def _scores_lists(signature: str, served: RemoteSignature, list_id: str | None) 
 def _array(name: str, value: Any, spec: Any) -> np.ndarray:
     array = as_array(name, value, spec.dtype)
     if not spec.shape.is_compatible_with(array.shape):
-        raise ValueError(f"input {name!r} takes the shape {spec.shape}, got {array.shape}")
+        raise InputError(f"input {name!r} takes the shape {spec.shape}, got {array.shape}")
     return array
 
 
@@ -228,7 +229,7 @@ def _fitting(arrays: dict[str, np.ndarray], served: RemoteSignature) -> dict[str
         return arrays
     if not 0 <= sizes.min() <= sizes.max() <= length:
         odd = sizes[(sizes < 0) | (sizes > length)][0]
-        raise ValueError(f"{LIST_SIZE!r} holds {odd}, but the lists have {length} places: it is how many of them are "
+        raise InputError(f"{LIST_SIZE!r} holds {odd}, but the lists have {length} places: it is how many of them are "
                          "real, from 0 to that number")
     return arrays if length else {**arrays, **{name: _one_place(array) for name, array in items.items()}}
 
@@ -239,7 +240,7 @@ def _same_size(arrays: Mapping[str, np.ndarray], axis: int) -> None:
     odd = [f"{name} {size}" for name, size in sizes.items() if size != sizes[first]]
     if odd:
         what = ("lists (or rows) on the first", "items on the second")[axis]
-        raise ValueError(f"the inputs of a request must have equally many {what} axis, but {first} has {sizes[first]} "
+        raise InputError(f"the inputs of a request must have equally many {what} axis, but {first} has {sizes[first]} "
                          f"and others {', '.join(odd)}")
 
 
@@ -274,7 +275,7 @@ def _features(served: RemoteSignature, frame: pd.DataFrame, constants: Mapping[s
             what = f"columns that could be the input {name!r}: {found}; rename one" if found else \
                 f"no column for the input {name!r}{nearest(name, frame.columns)}; its columns: " \
                 f"{', '.join(frame.columns)}"
-            raise ValueError(f"the table has {what}")
+            raise InputError(f"the table has {what}")
     return columns
 
 
@@ -288,7 +289,7 @@ def _values(lists: Lists, column: str, name: str, spec: Any) -> np.ndarray:
         return feature_values(lists, Category(column, context=context, dtype=spec.dtype.name))
     if spec.dtype == tf.float32 and None not in width:
         return feature_values(lists, Dense(column, shape=width, context=context))
-    raise ValueError(f"input {name!r} takes {spec.dtype.name} of shape {spec.shape}, which no column of a table holds: "
+    raise InputError(f"input {name!r} takes {spec.dtype.name} of shape {spec.shape}, which no column of a table holds: "
                      "call predict with arrays")
 
 
@@ -339,4 +340,4 @@ def _at_items(name: str, answer: np.ndarray, sizes: np.ndarray, has_lists: bool)
         return answer
     if has_lists and answer.ndim > 1 and len(answer) == len(sizes) and answer.shape[1] >= sizes.max():
         return answer[:, : sizes.max()][np.arange(sizes.max()) < sizes[:, None]]
-    raise ValueError(f"output {name!r} of shape {answer.shape} has not one value per item; call predict instead")
+    raise InputError(f"output {name!r} of shape {answer.shape} has not one value per item; call predict instead")

@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tfmtl2r.errors import InputError
 from tfmtl2r.serving.versions import numbers
 
 BATCHING = "batching.config"
@@ -114,7 +115,7 @@ def _read(path: Path) -> Any:
         try:
             text_format.Parse(path.read_text(encoding="utf-8"), config)
         except text_format.ParseError as error:
-            raise ValueError(f"{path} is no ModelServerConfig ({error})") from error
+            raise InputError(f"{path} is no ModelServerConfig ({error})") from error
     return config
 
 

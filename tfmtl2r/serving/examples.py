@@ -10,6 +10,7 @@ import numpy as np
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.data.columns import feature_values
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError
 from tfmtl2r.schema import LOG_OFFSET, Category, Dense, Schema
 from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP
 from tfmtl2r.serving.parsing import Request
@@ -71,7 +72,7 @@ def from_rows(rows: Lists, schema: Schema, lists: bool = True, count: int = 8) -
     """
     if rows.is_rows == lists:
         kinds = {True: "lists", False: "plain rows"}
-        raise ValueError(f"the rows for warm-up are {kinds[not rows.is_rows]}, but the ranker is exported for "
+        raise InputError(f"the rows for warm-up are {kinds[not rows.is_rows]}, but the ranker is exported for "
                          f"{kinds[lists]}")
     total = min(count, rows.num_lists)
     parts = [rows.select(np.arange(*span)) for span in ((0, 1), (1, total)) if span[0] < span[1]]

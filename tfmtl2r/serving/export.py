@@ -14,6 +14,7 @@ import tfmtl2r
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError
 from tfmtl2r.serving import readme, warmup
 from tfmtl2r.serving.blend import RULES, Blend, resolved
 from tfmtl2r.serving.check import METADATA, ExportError, problems, said
@@ -110,13 +111,13 @@ def _announce(plan: Plan) -> None:
 def _serves_lists(model: MultiTaskRanker, lists: bool | None) -> bool:
     """Whether requests hold lists: as in training, which the model remembers."""
     if model.features is None:
-        raise ValueError("this ranker does not know its features yet, so there are no inputs to export: pass "
+        raise InputError("this ranker does not know its features yet, so there are no inputs to export: pass "
                          "features=Schema(...), or fit it first")
     if model.lists is None:
         return True if lists is None else lists
     if lists is not None and lists != model.lists:
         kinds = {True: "lists", False: "plain rows"}
-        raise ValueError(f"lists={lists} asks for an export for {kinds[lists]}, but the ranker was fitted or evaluated "
+        raise InputError(f"lists={lists} asks for an export for {kinds[lists]}, but the ranker was fitted or evaluated "
                          f"on {kinds[model.lists]}: leave the argument out")
     return model.lists
 

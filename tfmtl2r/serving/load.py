@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.errors import InputTypeError
 from tfmtl2r.serving.values import as_array, misnamed
 from tfmtl2r.serving.versions import SAVED_MODEL, newest
 from tfmtl2r.training.model import MultiTaskRanker
@@ -35,7 +36,7 @@ class ServedSignature:
             TypeError: for a missing or unknown input, or values of another type than the input's.
         """
         if wrong := misnamed(tensors, self.inputs):
-            raise TypeError(f"this signature {wrong}")
+            raise InputTypeError(f"this signature {wrong}")
         return self._function(**{name: _tensor(name, tensors[name], spec) for name, spec in self.inputs.items()})
 
 
@@ -64,4 +65,4 @@ def _tensor(name: str, value: Any, spec: Any) -> Any:
     try:
         return tf.convert_to_tensor(value if tf.is_tensor(value) else as_array(name, value, spec.dtype), spec.dtype)
     except ValueError as error:
-        raise TypeError(f"input {name!r} takes {spec.dtype.name} of shape {spec.shape}: {error}") from error
+        raise InputTypeError(f"input {name!r} takes {spec.dtype.name} of shape {spec.shape}: {error}") from error

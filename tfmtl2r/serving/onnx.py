@@ -13,6 +13,7 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.errors import InputError, MissingPackageError
 from tfmtl2r.serving.differences import differences
 from tfmtl2r.serving.onnx_operations import Tables, handlers
 from tfmtl2r.serving.session import LoadedExport, quiet
@@ -49,14 +50,14 @@ def export_onnx(export: str | Path, path: str | Path, *, signature: str = "predi
     """
     path, folder = Path(path), Path(export)
     if path.suffix != ".onnx":
-        raise ValueError(f"{path}: expected a file that ends in .onnx")
+        raise InputError(f"{path}: expected a file that ends in .onnx")
     if not (folder / SAVED_MODEL).is_file():
         folder = newest(folder)
     _libraries()
     with LoadedExport(folder) as loaded:
         definitions = loaded.meta_graph.signature_def
         if signature not in definitions:
-            raise ValueError(f"{folder} has no signature {signature!r}; it has {', '.join(sorted(definitions))}")
+            raise InputError(f"{folder} has no signature {signature!r}; it has {', '.join(sorted(definitions))}")
         model, tables = _converted(folder, signature)
         content = model.SerializeToString()
         _compare(content, loaded, signature, tables)
@@ -75,7 +76,7 @@ def _libraries() -> None:
         import onnxruntime  # noqa: F401
         import tf2onnx  # noqa: F401
     except ImportError as error:
-        raise ImportError(f"export_onnx needs {error.name}: pip install 'tfmtl2r[onnx]'") from error
+        raise MissingPackageError(f"export_onnx needs {error.name}: pip install 'tfmtl2r[onnx]'") from error
 
 
 def _converted(folder: Path, signature: str) -> tuple[Any, Tables]:

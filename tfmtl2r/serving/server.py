@@ -8,6 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tfmtl2r.errors import InputError
 from tfmtl2r.serving.configs import BATCHING, MODELS, entry
 from tfmtl2r.serving.versions import newest
 
@@ -98,7 +99,7 @@ def _check_entry(base: Path, name: str) -> None:
     model = entry(base / MODELS, name)
     if model is None or model.base_path != str(base):
         found = f"knows no model {name!r}" if model is None else f"serves {name!r} from {model.base_path}"
-        raise ValueError(f"{base / MODELS} {found}, but this is {base}: write name: {name!r} and base_path: "
+        raise InputError(f"{base / MODELS} {found}, but this is {base}: write name: {name!r} and base_path: "
                          f"{str(base)!r} there, or delete the file, which the next export writes again (without it the "
                          "newest version is served, and no labels)")
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.serving.values import as_array, misnamed
 
 SERVE = "serve"
@@ -67,10 +68,10 @@ class LoadedExport:
         """
         definitions = self.meta_graph.signature_def
         if signature not in definitions:
-            raise ValueError(f"there is no signature {signature!r}; this export has {', '.join(sorted(definitions))}")
+            raise InputError(f"there is no signature {signature!r}; this export has {', '.join(sorted(definitions))}")
         definition = definitions[signature]
         if wrong := misnamed(inputs, definition.inputs):
-            raise ValueError(f"signature {signature!r} {wrong}")
+            raise InputError(f"signature {signature!r} {wrong}")
         feed = [as_array(name, inputs[name], tf.as_dtype(definition.inputs[name].dtype))
                 for name in sorted(definition.inputs)]
         try:

@@ -38,6 +38,7 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers.features import Lookup
 from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP, Answers
@@ -104,7 +105,7 @@ def planned(model: MultiTaskRanker, blend: Blend, lists: bool) -> Plan:
         ValueError: for a blend that fuses ranks of plain rows, or features whose inputs would share a name.
     """
     if blend.rule == "rank_fusion" and not lists:
-        raise ValueError("a blend with the rule 'rank_fusion' needs lists, but this ranker scores plain rows: choose "
+        raise InputError("a blend with the rule 'rank_fusion' needs lists, but this ranker scores plain rows: choose "
                          "'weighted_sum' or 'product_of_powers'")
     graphs = _Graphs(model, blend, lists)
     answers = graphs.answers
@@ -147,7 +148,7 @@ class _Graphs:
             taken.add(PREFERENCE)
         self.names = input_names(self.schema, taken, lists)
         if BLEND_WEIGHTS in self.schema.names:
-            raise ValueError(f"a feature may not be called {BLEND_WEIGHTS!r}: requests give the blend's weights under "
+            raise InputError(f"a feature may not be called {BLEND_WEIGHTS!r}: requests give the blend's weights under "
                              "that name; rename it in the schema")
         self.features = {f.name: _spec(f, lists) for f in self.schema.features}
         if lists:
@@ -262,7 +263,7 @@ def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, 
             name = f"feature_{name}"
         # TensorFlow makes names differ by more than capitals.
         if name.lower() in used:
-            raise ValueError(f"the features {used[name.lower()]!r} and {feature!r} would both be served as the input "
+            raise InputError(f"the features {used[name.lower()]!r} and {feature!r} would both be served as the input "
                              f"{name!r} (TensorFlow tells neither capitals nor signs apart there): rename one of them "
                              "in the schema")
         names[feature] = name

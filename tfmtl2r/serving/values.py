@@ -9,6 +9,7 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.data.columns import nearest
+from tfmtl2r.errors import InputError, InputTypeError
 
 
 def misnamed(given: Collection[str], expected: Collection[str], optional: Collection[str] = ()) -> str:
@@ -51,7 +52,7 @@ def as_array(name: str, value: Any, dtype: Any) -> np.ndarray:
     try:
         return _texts(value) if dtype == tf.string else _numbers(value, dtype)
     except (TypeError, ValueError) as error:
-        raise TypeError(f"input {name!r} takes {dtype.name}: {error}") from error
+        raise InputTypeError(f"input {name!r} takes {dtype.name}: {error}") from error
 
 
 def _texts(value: Any) -> np.ndarray:
@@ -59,7 +60,7 @@ def _texts(value: Any) -> np.ndarray:
     array = np.array(value, object)
     odd = next((cell for cell in array.ravel() if not isinstance(cell, (str, bytes))), None)
     if odd is not None:
-        raise TypeError(f"expected text, got {odd!r}")
+        raise InputTypeError(f"expected text, got {odd!r}")
     return array
 
 
@@ -68,11 +69,11 @@ def _numbers(value: Any, dtype: Any) -> np.ndarray:
     if array.dtype == wanted or not array.size:
         return array.astype(wanted, copy=False)
     if array.dtype.kind not in ("biuf" if dtype.is_floating else "b" if dtype.is_bool else "iu"):
-        raise TypeError(f"expected numbers of this type, got {array.dtype}")
+        raise InputTypeError(f"expected numbers of this type, got {array.dtype}")
     with np.errstate(over="ignore"):
         numbers = array.astype(wanted)
     # A float may lose digits, but not become infinite.
     lost = np.isfinite(array) & ~np.isfinite(numbers) if dtype.is_floating else numbers != array
     if lost.any():
-        raise ValueError(f"{array[lost][0]} does not fit")
+        raise InputError(f"{array[lost][0]} does not fit")
     return numbers

@@ -16,6 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from tfmtl2r.errors import InputError, MissingFileError
+
 SAVED_MODEL = "saved_model.pb"
 TEMPORARY = ".tmp-"
 """How the names of unfinished versions begin."""
@@ -51,7 +53,7 @@ def newest(base: str | Path) -> Path:
         if (named[number] / SAVED_MODEL).is_file():
             return named[number]
     what = "has no numbered version with a SavedModel in it" if base.is_dir() else "does not exist"
-    raise FileNotFoundError(f"{base} {what}: export a ranker there first with tfmtl2r.export(model, {str(base)!r}), "
+    raise MissingFileError(f"{base} {what}: export a ranker there first with tfmtl2r.export(model, {str(base)!r}), "
                             "or give the path of a .keras file")
 
 
@@ -95,7 +97,7 @@ def publish(base: str | Path, write: Callable[[Path], None]) -> Path:
     """
     base = Path(base)
     if (base / SAVED_MODEL).exists():
-        raise ValueError(f"{base} is a version of an export itself; give the folder that holds the versions: "
+        raise InputError(f"{base} is a version of an export itself; give the folder that holds the versions: "
                          f"{base.parent}")
     if base.exists() and not base.is_dir():
         raise NotADirectoryError(f"{base} is a file; an export needs a folder for its numbered versions")

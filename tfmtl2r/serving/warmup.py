@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 MOST = 1000
@@ -66,10 +67,10 @@ def read(path: Path) -> Iterator[Record]:
         try:
             log = prediction_log_pb2.PredictionLog.FromString(serialized.numpy())
         except DecodeError as error:
-            raise ValueError(f"record {number} (counted from 0) is no PredictionLog: {error}") from error
+            raise InputError(f"record {number} (counted from 0) is no PredictionLog: {error}") from error
         kind = log.WhichOneof("log_type")
         if kind not in _RECORDS:
-            raise ValueError(f"record {number} (counted from 0) holds {kind or 'nothing'}, expected one of "
+            raise InputError(f"record {number} (counted from 0) holds {kind or 'nothing'}, expected one of "
                              f"{', '.join(_RECORDS)}")
         yield _RECORDS[kind](getattr(log, kind))
 

@@ -18,14 +18,15 @@ import functools
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.architectures._base import Architecture
+from tfmtl2r.architectures.base import Architecture
 from tfmtl2r.batch import Batch
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers import conditioning
 from tfmtl2r.linalg import settling
-from tfmtl2r.methods._base import Method, Signals, State
-from tfmtl2r.methods._combine import merge, standing_still, weigh
+from tfmtl2r.methods.base import Method, Signals, State
+from tfmtl2r.methods.deciding import merge, standing_still, weigh
 from tfmtl2r.training import rows as per_task_rows
-from tfmtl2r.training.heads import Heads, Part, added, forward, joined, penalty_of
+from tfmtl2r.training.head_gradients import Heads, Part, added, forward, joined, penalty_of
 from tfmtl2r.training.objectives import LossValues, TaskLosses
 from tfmtl2r.training.optimizers import is_table
 from tfmtl2r.training.replicas import Replicas
@@ -83,7 +84,7 @@ class Engine:
         grouped = {id(v) for v in self.shared_variables + self.private_variables}
         stray = [v.path for v in architecture.trainable_variables if id(v) not in grouped]
         if stray:
-            raise ValueError(f"{type(architecture).__name__}.variable_groups() leaves out {stray}; every trainable "
+            raise InputError(f"{type(architecture).__name__}.variable_groups() leaves out {stray}; every trainable "
                              "variable must be in one group, or it would never be trained")
 
     def step(self, batch: Batch, valid: Any, signals: Signals, states: list[State]) -> Step:

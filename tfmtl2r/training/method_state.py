@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.methods._base import Method, State
+from tfmtl2r.methods.base import Method, State
 
 
 class MethodState(keras.layers.Layer):

@@ -11,8 +11,9 @@ import numpy as np
 from tfmtl2r import architectures, methods
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch, unpack
+from tfmtl2r.errors import InputError, InputKeyError, InputTypeError
 from tfmtl2r.layers import conditioning, randomness
-from tfmtl2r.methods._base import Signals, check_mode
+from tfmtl2r.methods.base import Signals, check_mode
 from tfmtl2r.ranking import valid_mask
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
@@ -66,7 +67,7 @@ class MultiTaskRanker(keras.Model):
     ):
         super().__init__(**kwargs)
         if conditioned is not None and not conditioned > 0:
-            raise ValueError("conditioned is the concentration of a Dirichlet distribution, above 0, not "
+            raise InputError("conditioned is the concentration of a Dirichlet distribution, above 0, not "
                              f"{conditioned}")
         self.lists = lists
         self.conditioned = conditioned
@@ -110,7 +111,7 @@ class MultiTaskRanker(keras.Model):
             return None
         per_item = [f for f in self._schema().features if not f.context]
         if not per_item:
-            raise ValueError("a ranker for lists needs at least one feature per item; all features are per list")
+            raise InputError("a ranker for lists needs at least one feature per item; all features are per list")
         return valid_mask(batch.list_size, tf.shape(batch.features[per_item[0].name])[1])
 
     def compile(
@@ -143,11 +144,11 @@ class MultiTaskRanker(keras.Model):
         keras_options.setdefault("jit_compile", False)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1 and keras_options.get("steps_per_execution", 1) != 1:
-            raise ValueError(f"steps_per_execution must be 1 with {replicas} replicas: Keras 3 cannot run several "
+            raise InputError(f"steps_per_execution must be 1 with {replicas} replicas: Keras 3 cannot run several "
                              "steps at once under a distribution strategy")
         super().compile(optimizer=optimizers.get(optimizer), loss=None, **keras_options)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            raise ValueError("mixed_float16 scales the loss, which balancing methods would see; use mixed_bfloat16")
+            raise InputError("mixed_float16 scales the loss, which balancing methods would see; use mixed_bfloat16")
         weights = [task.weight for task in self.tasks] if preference is None else preference
         values = checked_preference(weights, self.tasks, method, self.conditioned is not None)
         self.method = method
@@ -198,7 +199,7 @@ class MultiTaskRanker(keras.Model):
             ValueError: before ``compile``, or for a preference that the method cannot use.
         """
         if not self.compiled:
-            raise ValueError("compile the ranker first: whether a preference makes sense depends on the method")
+            raise InputError("compile the ranker first: whether a preference makes sense depends on the method")
         self._preference = checked_preference(preference, self.tasks, self.method)
         if self.features is not None:
             self.method_state.preference.assign(self._preference)
@@ -265,7 +266,7 @@ class MultiTaskRanker(keras.Model):
         spec = getattr(x, "element_spec", x)
         features = spec[0] if isinstance(spec, tuple) else spec
         if not isinstance(features, Mapping):
-            raise TypeError(f"a ranker reads a dict of features by name, not {type(features).__name__}")
+            raise InputTypeError(f"a ranker reads a dict of features by name, not {type(features).__name__}")
         with self.distribute_strategy.scope() if self.distribute_strategy else contextlib.nullcontext():
             if self.features is None:
                 self._connect(plain_schema(features))
@@ -310,7 +311,7 @@ class MultiTaskRanker(keras.Model):
             )
         missing = sorted(set(layout) - set(features))
         if missing:
-            raise KeyError(f"feature {missing[0]!r} is missing; got {sorted(features)}")
+            raise InputKeyError(f"feature {missing[0]!r} is missing; got {sorted(features)}")
         return self._forward[key]({name: tf.cast(features[name], spec.dtype) for name, spec in layout.items()})
 
     @property
@@ -372,12 +373,12 @@ class MultiTaskRanker(keras.Model):
 
     def _schema(self) -> Schema:
         if self.features is None:
-            raise ValueError("this ranker does not know its features yet: pass features=Schema(...), or fit it first")
+            raise InputError("this ranker does not know its features yet: pass features=Schema(...), or fit it first")
         return self.architecture.schema
 
     def _connect(self, features: Schema) -> None:
         if self.conditioned is not None and PREFERENCE in features.names:
-            raise ValueError(f"a conditioned ranker reads {PREFERENCE!r}; rename the feature of that name")
+            raise InputError(f"a conditioned ranker reads {PREFERENCE!r}; rename the feature of that name")
         self.features = features
         self.architecture.dtype_policy = self.dtype_policy
         self.architecture.connect([task.name for task in self.tasks], features)

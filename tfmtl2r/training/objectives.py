@@ -10,10 +10,11 @@ import numpy as np
 from tfmtl2r import losses as loss_registry
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
-from tfmtl2r.architectures._base import small_head_of
+from tfmtl2r.architectures.base import small_head_of
 from tfmtl2r.batch import Batch
+from tfmtl2r.errors import InputError, InputKeyError
 from tfmtl2r.layers import randomness
-from tfmtl2r.losses._base import Loss, default_name
+from tfmtl2r.losses.base import Loss, default_name
 from tfmtl2r.task import Task
 from tfmtl2r.training.replicas import Replicas
 
@@ -55,13 +56,13 @@ class TaskLosses:
         self.losses = [loss_registry.get(task.loss or default_name(task.kind, lists)) for task in self.tasks]
         for task, loss in zip(self.tasks, self.losses, strict=True):
             if loss.listwise and not lists:
-                raise ValueError(
+                raise InputError(
                     f"task {task.name!r}: {type(loss).__name__} compares the items of a list, but the batch has plain "
                     "rows (no list_size); give the task a pointwise loss such as 'bce' or 'mse', or group rows by a "
                     "list id"
                 )
             if probabilities and not (task.kind == "binary" and loss.calibrated):
-                raise ValueError(
+                raise InputError(
                     f"task {task.name!r} is {task.kind} with the loss {type(loss).__name__}, but this architecture "
                     "takes sigmoid(score) of every task for the probability of a step of a funnel: make it "
                     f"Task({task.name!r}, kind=\"binary\", loss=\"bce\"), or choose an architecture without a funnel"
@@ -160,7 +161,7 @@ def _in_range(labels: Any, valid: Any, loss: Loss, tasks: Sequence[Task]) -> Any
 def labels_of(batch: Batch, task: Task) -> Any:
     """A task's labels as float32 with every missing one NaN (a negative relevance is a missing one, too)."""
     if task.name not in batch.labels:
-        raise KeyError(f"the batch has no labels for task {task.name!r}; it has {sorted(batch.labels)}")
+        raise InputKeyError(f"the batch has no labels for task {task.name!r}; it has {sorted(batch.labels)}")
     labels = tf.cast(batch.labels[task.name], tf.float32)
     if task.kind == "regression":
         return labels

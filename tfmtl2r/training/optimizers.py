@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.training.replicas import Replicas
 
 WHOLE_TABLE = {
@@ -34,7 +35,7 @@ class RowWise(keras.optimizers.Optimizer):
         name = type(self).__name__
         for option, reason in WHOLE_TABLE.items():
             if kwargs.get(option):
-                raise ValueError(f"{name} has no {option}: it {reason}. Leave it out, or, where all embedding tables "
+                raise InputError(f"{name} has no {option}: it {reason}. Leave it out, or, where all embedding tables "
                                  f"are small, use keras.optimizers.{self.dense}, which updates every row in each step")
         super().__init__(*args, **kwargs)
 

@@ -11,6 +11,7 @@ import pandas as pd
 from tfmtl2r import data
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import PREFERENCE, unpack
+from tfmtl2r.errors import InputError
 from tfmtl2r.training.preference import normalised
 
 if TYPE_CHECKING:
@@ -42,15 +43,15 @@ def predict(
             ranker does not read.
     """
     if layout not in LAYOUTS:
-        raise ValueError(f"layout must be one of {', '.join(map(repr, LAYOUTS))}, not {layout!r}")
+        raise InputError(f"layout must be one of {', '.join(map(repr, LAYOUTS))}, not {layout!r}")
     if preference is not None:
         if model.conditioned is None:
-            raise ValueError("this ranker reads no preference: make it with conditioned=1.0, or leave out preference")
+            raise InputError("this ranker reads no preference: make it with conditioned=1.0, or leave out preference")
         preference = normalised(preference, model.tasks).astype(np.float32)
     if isinstance(x, pd.DataFrame):
         return _predict_frame(model, x, list_id, batch_size, preference)
     if list_id is not None:
-        raise ValueError("list_id names a column of a DataFrame; batches say list_size instead")
+        raise InputError("list_id names a column of a DataFrame; batches say list_size instead")
     if isinstance(x, Mapping):
         x = tf.data.Dataset.from_tensor_slices(dict(x)).batch(batch_size)
     return _arrange(*_run(model, x, preference), layout)
@@ -86,7 +87,7 @@ def _run(
         if list_size is not None:
             sizes.append(np.asarray(list_size))
     if not next(iter(scores.values())):
-        raise ValueError("there is nothing to predict: the data are empty")
+        raise InputError("there is nothing to predict: the data are empty")
     return scores, sizes or None
 
 

@@ -10,7 +10,8 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import PREFERENCE, Batch
-from tfmtl2r.methods._base import Method
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import Method
 from tfmtl2r.task import Task
 
 LEAST = 1e-3
@@ -33,16 +34,16 @@ def checked_preference(
             tasks alike, unequal importance or a conditioned ranker.
     """
     if conditioned and not method.takes_preference:
-        raise ValueError(f"a conditioned ranker learns what the preference means from the method, but "
+        raise InputError(f"a conditioned ranker learns what the preference means from the method, but "
                          f"{type(method).__name__} has no preference; choose one that takes it, such as "
                          "linear_scalarization or stch")
     values = normalised(preference, tasks)
     names = ", ".join(task.name for task in tasks)
     if method.positive_preference and (values == 0).any():
-        raise ValueError(f"{type(method).__name__} divides by the preference: that of every task ({names}) must be "
+        raise InputError(f"{type(method).__name__} divides by the preference: that of every task ({names}) must be "
                          f"above 0, got {preference!r}")
     if not method.takes_preference and np.ptp(values) > 1e-9:
-        raise ValueError(f"{type(method).__name__} has no preference: it would ignore the importance "
+        raise InputError(f"{type(method).__name__} has no preference: it would ignore the importance "
                          f"{values.round(4).tolist()} of {names}; make all task weights equal or choose another method")
     return values
 
@@ -60,9 +61,9 @@ def normalised(preference: Any, tasks: Sequence[Task]) -> np.ndarray:
     values = np.asarray(preference, np.float64)
     names = ", ".join(task.name for task in tasks)
     if values.shape != (len(tasks),):
-        raise ValueError(f"a preference needs one number per task ({names}), got {preference!r}")
+        raise InputError(f"a preference needs one number per task ({names}), got {preference!r}")
     if not np.isfinite(values).all() or (values < 0).any() or values.sum() <= 0:
-        raise ValueError(f"a preference must be finite, >= 0 and not all 0 (tasks {names}), got {preference!r}")
+        raise InputError(f"a preference must be finite, >= 0 and not all 0 (tasks {names}), got {preference!r}")
     return values / math.fsum(values)
 
 
@@ -79,7 +80,7 @@ def drawn(batch: Batch, num_tasks: int, concentration: float, seed: Any) -> Any:
         ValueError: when the batch has a preference of its own, which the ranker would read, but not be trained for.
     """
     if PREFERENCE in batch.features:
-        raise ValueError(f"a training batch has {PREFERENCE!r}, but a conditioned ranker draws the preference that it "
+        raise InputError(f"a training batch has {PREFERENCE!r}, but a conditioned ranker draws the preference that it "
                          "reads and is trained for; leave it out of training data")
     gamma = tf.random.stateless_gamma([num_tasks], seed, concentration)
     # A tiny concentration may draw zeros only.

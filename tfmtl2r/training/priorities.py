@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from tfmtl2r.data.columns import nearest
-from tfmtl2r.methods._base import Method
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import Method
 from tfmtl2r.task import Task
 
 
@@ -36,10 +37,10 @@ class Constraint:
 
     def __post_init__(self) -> None:
         if not (0 <= self.relative < math.inf and 0 <= self.absolute < math.inf):
-            raise ValueError(f"a constraint needs finite numbers >= 0, not relative={self.relative} and "
+            raise InputError(f"a constraint needs finite numbers >= 0, not relative={self.relative} and "
                              f"absolute={self.absolute}")
         if self.at_most is not None and (not math.isfinite(self.at_most) or self.relative or self.absolute):
-            raise ValueError(f"at_most={self.at_most} must be a finite number, without relative and absolute")
+            raise InputError(f"at_most={self.at_most} must be a finite number, without relative and absolute")
 
     @classmethod
     def read(cls, text: Any) -> Constraint:
@@ -58,7 +59,7 @@ class Constraint:
         try:
             value = float(short.removesuffix("%"))
         except ValueError:
-            raise ValueError(f"a constraint is '1%' or '+0.02' (above the task's best loss) or a number (the highest "
+            raise InputError(f"a constraint is '1%' or '+0.02' (above the task's best loss) or a number (the highest "
                              f"loss allowed), not {text!r}") from None
         if short.endswith("%"):
             return cls(relative=value / 100)
@@ -104,15 +105,15 @@ def constrained(names: Sequence[str], constraints: Mapping[str, Any]) -> Plan:
     read: dict[int, Constraint] = {}
     for name, constraint in constraints.items():
         if name not in positions:
-            raise ValueError(f"constraint on an unknown task {name!r}{nearest(name, names)}; the tasks: "
+            raise InputError(f"constraint on an unknown task {name!r}{nearest(name, names)}; the tasks: "
                              f"{', '.join(names)}")
         try:
             read[positions[name]] = Constraint.read(constraint)
         except ValueError as error:
-            raise ValueError(f"constraint on task {name!r}: {error}") from error
+            raise InputError(f"constraint on task {name!r}: {error}") from error
     goals = tuple(task for task in range(len(names)) if task not in read)
     if not goals:
-        raise ValueError(f"all tasks ({', '.join(names)}) are constrained: leave at least one to minimise")
+        raise InputError(f"all tasks ({', '.join(names)}) are constrained: leave at least one to minimise")
     own = [(task,) for task, constraint in read.items() if constraint.at_most is None]
     return Plan((*own, goals), read)
 
@@ -136,6 +137,6 @@ def with_priorities(method: Method, tasks: Sequence[Task]) -> Method:
         return method
     without = [task.name for task in tasks if task.priority is None]
     if without:
-        raise ValueError(f"task {without[0]!r} has no priority but others have one: give all tasks a priority, or none "
+        raise InputError(f"task {without[0]!r} has no priority but others have one: give all tasks a priority, or none "
                          "for the listed order")
     return dataclasses.replace(method, priorities=priorities)  # type: ignore[call-arg]

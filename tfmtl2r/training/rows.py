@@ -10,6 +10,7 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.training.replicas import Replicas
 
 MOST_BYTES = 2**30
@@ -86,7 +87,7 @@ def _merge(per_task: list[Any], table: Any, replicas: Replicas) -> SparseRows:
     the ids and their order are the same for all tasks. Duplicates must be merged before any square is taken.
     """
     if any(not isinstance(g, tf.IndexedSlices) for g in per_task):
-        raise ValueError("an embedding table got a sparse gradient from some tasks and another kind from others; read "
+        raise InputError("an embedding table got a sparse gradient from some tasks and another kind from others; read "
                          "it only through lookups that every task shares")
     shape = tf.TensorShape(table.shape)
     tasks, width = len(per_task), shape[-1]
@@ -126,7 +127,7 @@ def refuse_huge(name: str, shape: Any, tasks: int) -> None:
     size, width = shape
     number = 4 * tasks * size * width
     if number > MOST_BYTES:
-        raise ValueError(
+        raise InputError(
             f"the method remembers a number per task and parameter: for the {size:,} x {width} embedding table "
             f"{name!r} and {tasks} tasks these are {number / 2**30:.1f} GiB, more than {MOST_BYTES / 2**30:.0f}. Use a "
             "method that reads the rows of the batch only, such as 'mgda' or 'pcgrad', or a smaller table"

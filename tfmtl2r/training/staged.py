@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import keras
+from tfmtl2r.errors import InputError
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.priorities import Constraint, Plan, constrained, prioritised
 
@@ -154,7 +155,7 @@ class _Options:
     def __post_init__(self) -> None:
         for option, least in (("epochs", 1), ("patience", 0)):
             if getattr(self, option) < least:
-                raise ValueError(f"{option} must be at least {least}, not {getattr(self, option)}")
+                raise InputError(f"{option} must be at least {least}, not {getattr(self, option)}")
 
 
 def _driven(model: MultiTaskRanker) -> Any:
@@ -162,9 +163,9 @@ def _driven(model: MultiTaskRanker) -> Any:
     method: Any = model.method if model.compiled else None
     if not {"priorities", "stage_epochs", "tolerance"} <= set(vars(method) if method is not None else ()):
         why = "it is not compiled" if method is None else f"{type(method).__name__} keeps no goals and bounds"
-        raise ValueError(f"the ranker cannot be trained in stages, {why}: compile it with method='nmt'")
+        raise InputError(f"the ranker cannot be trained in stages, {why}: compile it with method='nmt'")
     if getattr(method, "bounds", ()):
-        raise ValueError(f"the bounds {method.bounds} of the method would be replaced: give them as constraints")
+        raise InputError(f"the bounds {method.bounds} of the method would be replaced: give them as constraints")
     return method
 
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.training.replicas import Replicas
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Telemetry:
 
     def __init__(self, num_tasks: int, every: int):
         if every < 1:
-            raise ValueError(f"telemetry is sampled every 1 or more steps, not every {every}")
+            raise InputError(f"telemetry is sampled every 1 or more steps, not every {every}")
         self.every = every
         nan = float("nan")
         options = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}

@@ -8,7 +8,7 @@ from typing import Any
 from tfmtl2r import metrics as metric_registry
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
-from tfmtl2r.metrics._base import default_names
+from tfmtl2r.metrics.base import default_names
 from tfmtl2r.task import Task
 from tfmtl2r.training.objectives import LossValues, labels_of
 from tfmtl2r.training.replicas import Replicas

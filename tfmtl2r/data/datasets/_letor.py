@@ -6,11 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
-from tfmtl2r.data.datasets._base import DataSet
 from tfmtl2r.data.datasets._tfds import read_tfds
+from tfmtl2r.data.datasets.base import DataSet
 from tfmtl2r.data.letor import read_letor
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.normalise import RECIPES, normalised
+from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.schema import Dense
 
 SUFFIXES = (".txt", ".txt.gz", ".txt.bz2")
@@ -40,14 +41,14 @@ class LetorFolder(DataSet):
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise ValueError(f"path is empty: give the folder with the files train, vali and test; {self.source}")
+            raise InputError(f"path is empty: give the folder with the files train, vali and test; {self.source}")
         self._check_options()
 
     def _check_options(self) -> None:
         if self.normalise not in RECIPES:
-            raise ValueError(f"normalise must be one of {', '.join(RECIPES)}, not {self.normalise!r}")
+            raise InputError(f"normalise must be one of {', '.join(RECIPES)}, not {self.normalise!r}")
         if not 1 <= self.fold <= 5:
-            raise ValueError(f"fold must be 1 to 5, not {self.fold}")
+            raise InputError(f"fold must be 1 to 5, not {self.fold}")
 
     def features(self) -> tuple[Dense, ...]:
         """The vector, normalised as asked for."""
@@ -63,13 +64,13 @@ class LetorFolder(DataSet):
         if not folder.is_dir():
             folder = Path(self.path)
             if self.fold != 1:
-                raise FileNotFoundError(f"{folder}: there is no folder Fold{self.fold}; leave out fold where the "
+                raise MissingFileError(f"{folder}: there is no folder Fold{self.fold}; leave out fold where the "
                                         "files stand in the folder itself")
         files = [folder / f"{stem}{suffix}" for stem in STEMS[split] for suffix in SUFFIXES]
         found = [file for file in files if file.is_file()]
         if len(found) != 1:
             names = ", ".join(file.name for file in found) or "none"
-            raise FileNotFoundError(f"{folder}: expected one file {split}{{{','.join(SUFFIXES)}}}, found {names}; "
+            raise MissingFileError(f"{folder}: expected one file {split}{{{','.join(SUFFIXES)}}}, found {names}; "
                                     f"{self.source}")
         return found[0]
 
@@ -93,7 +94,7 @@ class LetorOrTfds(LetorFolder):
 
     def __post_init__(self) -> None:
         if self.tfds and self.path:
-            raise ValueError("give either a path or a configuration of tensorflow-datasets (tfds), not both")
+            raise InputError("give either a path or a configuration of tensorflow-datasets (tfds), not both")
         if self.tfds:
             self._check_options()
         else:

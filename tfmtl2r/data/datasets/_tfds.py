@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import MissingFileError, MissingPackageError
 
 
 def examples(name: str, split: str) -> Iterator[dict[str, Any]]:
@@ -24,13 +25,13 @@ def examples(name: str, split: str) -> Iterator[dict[str, Any]]:
     try:
         import tensorflow_datasets as tfds
     except ImportError as error:
-        raise ImportError(
+        raise MissingPackageError(
             f"{name} comes from tensorflow-datasets, which is not installed: pip install 'tfmtl2r[datasets]'"
         ) from error
     try:
         dataset = tfds.builder(name).as_dataset(split=split)
     except (AssertionError, FileNotFoundError) as error:  # how tensorflow-datasets says "not prepared"
-        raise FileNotFoundError(
+        raise MissingFileError(
             f"{name} has not been prepared here, and tfmtl2r downloads nothing by itself: run `tfds build {name}`"
         ) from error
     yield from tfds.as_numpy(dataset)

@@ -12,8 +12,9 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.csv
 
-from tfmtl2r.data.datasets._base import DataSet
+from tfmtl2r.data.datasets.base import DataSet
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
 from tfmtl2r.task import Task
@@ -86,13 +87,13 @@ class CensusIncome(DataSet):
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise ValueError(f"path is empty: give the folder with the census files; {SOURCE}")
+            raise InputError(f"path is empty: give the folder with the census files; {SOURCE}")
         if self.group not in GROUPS:
-            raise ValueError(f"group must be one of {', '.join(GROUPS)}, not {self.group!r}")
+            raise InputError(f"group must be one of {', '.join(GROUPS)}, not {self.group!r}")
         if not 0 < self.vali_share < 1:
-            raise ValueError(f"vali_share must be between 0 and 1, not {self.vali_share}")
+            raise InputError(f"vali_share must be between 0 and 1, not {self.vali_share}")
         if self.seed < 0:
-            raise ValueError(f"seed must be 0 or more, not {self.seed}")
+            raise InputError(f"seed must be 0 or more, not {self.seed}")
 
     def tasks(self) -> tuple[Task, ...]:
         """The two tasks of the group."""
@@ -118,14 +119,14 @@ class CensusIncome(DataSet):
         rows = self._cache["rows"]
         vali = np.random.default_rng(self.seed).random(rows.num_items) < self.vali_share
         if vali.all() or not vali.any():
-            raise ValueError(f"{self._file('train')}: {len(vali)} rows cannot be split by vali_share={self.vali_share}")
+            raise InputError(f"{self._file('train')}: {len(vali)} rows cannot be split by vali_share={self.vali_share}")
         return rows.select(vali if split == "vali" else ~vali)
 
     def _file(self, split: str) -> Path:
         files = [Path(self.path) / f"{stem}{end}" for stem in STEMS[split] for end in (".gz", "")]
         found = [file for file in files if file.is_file()]
         if not found:
-            raise FileNotFoundError(f"{self.path}: expected {STEMS[split][0]}[.gz], found none; {SOURCE}")
+            raise MissingFileError(f"{self.path}: expected {STEMS[split][0]}[.gz], found none; {SOURCE}")
         return found[0]
 
     def _lists(self, path: Path) -> Lists:
@@ -135,7 +136,7 @@ class CensusIncome(DataSet):
         texts["income_band"] = np.array([band.rstrip(".") for band in texts["income_band"]], object)
         odd = ~np.isin(texts["income_band"], BANDS)
         if odd.any():
-            raise ValueError(f"{path}: row {int(odd.argmax())} (counted from 0): expected '- 50000.' or '50000+.' as "
+            raise InputError(f"{path}: row {int(odd.argmax())} (counted from 0): expected '- 50000.' or '50000+.' as "
                              f"the last cell, got {texts['income_band'][odd][0]!r}; this is not the UCI file")
         columns = {name: (texts | numbers)[name] for name in COLUMNS if name != "instance_weight"}
         labels = {
@@ -161,7 +162,7 @@ def _table(path: Path) -> pyarrow.Table:
             ),
         )
     except (pyarrow.ArrowInvalid, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path}: cannot be read (rows are counted from 1): {error}; expected the UCI file with "
+        raise InputError(f"{path}: cannot be read (rows are counted from 1): {error}; expected the UCI file with "
                          f"{len(COLUMNS)} cells per row, get it again") from error
 
 
@@ -177,4 +178,4 @@ def _number(column: pyarrow.ChunkedArray, name: str, path: Path) -> np.ndarray:
     try:
         return cells.cast(pyarrow.float64()).to_numpy()
     except pyarrow.ArrowInvalid as error:
-        raise ValueError(f"{path}: column {name!r} must hold numbers: {error}; this is not the UCI file") from error
+        raise InputError(f"{path}: column {name!r} must hold numbers: {error}; this is not the UCI file") from error

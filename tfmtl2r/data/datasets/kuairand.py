@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfmtl2r.data.datasets._base import DataSet, Scores
+from tfmtl2r.data.datasets.base import DataSet, Scores
 from tfmtl2r.data.frame import from_frame, read_table
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.data.rates import log_odds, out_of_fold_rates
+from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
 from tfmtl2r.task import Task
@@ -93,9 +94,9 @@ class KuaiRand(DataSet):
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise ValueError(f"path is empty: give the folder with the files of KuaiRand-Pure; {SOURCE}")
+            raise InputError(f"path is empty: give the folder with the files of KuaiRand-Pure; {SOURCE}")
         if not self.prior > 0:
-            raise ValueError(f"prior must be above 0, not {self.prior!r}")
+            raise InputError(f"prior must be above 0, not {self.prior!r}")
 
     def tasks(self) -> tuple[Task, ...]:
         """All feedback that can be learned; NDCG@5 over lists with a positive and a negative."""
@@ -168,7 +169,7 @@ class KuaiRand(DataSet):
                                  ("video_id", videos, "video_features_basic_pure")):
             unknown = ~log[key].isin(table.index)
             if unknown.any():
-                raise ValueError(f"{self._file(LOGS[split])}: {key} {log[key][unknown].iloc[0]} is not in {name} "
+                raise InputError(f"{self._file(LOGS[split])}: {key} {log[key][unknown].iloc[0]} is not in {name} "
                                  f"({int(unknown.sum())} rows in all); the files must be of one release")
         return log.join(users, on="user_id").join(videos, on="video_id")
 
@@ -204,7 +205,7 @@ class KuaiRand(DataSet):
     def _file(self, name: str) -> Path:
         found = [path for end in (".csv.gz", ".csv") if (path := Path(self.path) / f"{name}{end}").is_file()]
         if not found:
-            raise FileNotFoundError(f"{Path(self.path) / name}.csv[.gz]: there is no such file; {SOURCE}")
+            raise MissingFileError(f"{Path(self.path) / name}.csv[.gz]: there is no such file; {SOURCE}")
         return found[0]
 
     def _table(self, name: str, columns: tuple[str, ...], distinct: bool = False) -> pd.DataFrame:
@@ -212,7 +213,7 @@ class KuaiRand(DataSet):
         table = read_table(path)
         for column in columns:
             if column not in table.columns:
-                raise ValueError(missing_column(column, table.columns, str(path)))
+                raise InputError(missing_column(column, table.columns, str(path)))
         # Duplicates are equal in all columns, the time in milliseconds included.
         table = table.drop_duplicates(ignore_index=True) if distinct else table
         return table[list(columns)]

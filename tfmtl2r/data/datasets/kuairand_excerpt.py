@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tfmtl2r.data.datasets._base import DataSet, Scores
+from tfmtl2r.data.datasets.base import DataSet, Scores
 from tfmtl2r.data.frame import from_frame, read_table
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
 from tfmtl2r.task import Task
@@ -82,7 +83,7 @@ class KuaiRandExcerpt(DataSet):
         with importlib.resources.as_file(bundled) as folder:
             path = Path(self.path or folder) / f"{split}.parquet"
             if not path.is_file():
-                raise FileNotFoundError(
+                raise MissingFileError(
                     f"{path}: there is no such file; leave out `path` for the excerpt that is installed with tfmtl2r "
                     "(the full data: https://kuairand.com)"
                 )

@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tfmtl2r.data.datasets._base import DataSet, Scores
 from tfmtl2r.data.datasets._taste import fit, standardised
 from tfmtl2r.data.datasets._tfds import examples
+from tfmtl2r.data.datasets.base import DataSet, Scores
 from tfmtl2r.data.frame import from_frame, read_table
 from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
 from tfmtl2r.task import Task
@@ -97,13 +98,13 @@ class MovieLens(DataSet):
 
     def __post_init__(self) -> None:
         if self.protocol not in PROTOCOLS:
-            raise ValueError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
+            raise InputError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
         if self.folds < 0 or self.folds == 1:
-            raise ValueError(f"folds must be 0 or at least 2, not {self.folds}: each row needs other folds")
+            raise InputError(f"folds must be 0 or at least 2, not {self.folds}: each row needs other folds")
         if self.tfds and self.path:
-            raise ValueError("give either a path or a configuration of tensorflow-datasets (tfds), not both")
+            raise InputError("give either a path or a configuration of tensorflow-datasets (tfds), not both")
         if not self.path and not self.tfds:
-            raise ValueError(f"path is empty: give the folder with the ratings; {SOURCE}")
+            raise InputError(f"path is empty: give the folder with the ratings; {SOURCE}")
 
     def tasks(self) -> tuple[Task, ...]:
         """Rating and like."""
@@ -205,11 +206,11 @@ class MovieLens(DataSet):
         path, table = self._table(split, RATING_COLUMNS)
         odd = ~table["rating"].between(0.5, 5.0)
         if odd.any():
-            raise ValueError(f"{path}: row {int(odd.to_numpy().argmax())} (counted from 0): expected a rating from .5 "
+            raise InputError(f"{path}: row {int(odd.to_numpy().argmax())} (counted from 0): expected a rating from .5 "
                              f"to 5, got {table['rating'][odd].iloc[0]}")
         unknown = ~table["movieId"].isin(self._movies[0].index)
         if unknown.any():
-            raise ValueError(f"{path}: film {table['movieId'][unknown].iloc[0]} is not in "
+            raise InputError(f"{path}: film {table['movieId'][unknown].iloc[0]} is not in "
                              f"{self._file('movies').name} ({int(unknown.sum())} rows in all)")
         self._cache["stored", split] = table
         return table
@@ -220,12 +221,12 @@ class MovieLens(DataSet):
         path, table = self._table("movies", MOVIE_COLUMNS)
         twice = table["movieId"].duplicated()
         if twice.any():
-            raise ValueError(f"{path}: row {int(twice.to_numpy().argmax())} (counted from 0): film "
+            raise InputError(f"{path}: row {int(twice.to_numpy().argmax())} (counted from 0): film "
                              f"{table['movieId'][twice].iloc[0]} stands there for the second time")
         sets = [set(str(text).split("|")) - {NO_GENRES, ""} for text in table["genres"]]
         names = sorted(set().union(*sets))
         if not names:
-            raise ValueError(f"{path}: no film has a genre; expected genres such as Comedy|Drama")
+            raise InputError(f"{path}: no film has a genre; expected genres such as Comedy|Drama")
         genres = np.array([[name in given for name in names] for given in sets], np.float32)
         year = table["title"].astype(str).str.extract(r"\((\d{4})[^()]*\)\s*$")[0].astype("float64")
         return table.assign(year=year).set_index("movieId"), genres
@@ -233,7 +234,7 @@ class MovieLens(DataSet):
     def _file(self, name: str) -> Path:
         found = [path for end in (".csv.gz", ".csv") if (path := Path(self.path) / f"{name}{end}").is_file()]
         if not found:
-            raise FileNotFoundError(f"{Path(self.path) / name}.csv[.gz]: there is no such file; {SOURCE}")
+            raise MissingFileError(f"{Path(self.path) / name}.csv[.gz]: there is no such file; {SOURCE}")
         return found[0]
 
     def _table(self, name: str, columns: tuple[str, ...]) -> tuple[Path, pd.DataFrame]:
@@ -245,7 +246,7 @@ class MovieLens(DataSet):
         table = read_table(path)
         for column in columns:
             if column not in table.columns:
-                raise ValueError(missing_column(column, table.columns, str(path)))
+                raise InputError(missing_column(column, table.columns, str(path)))
         return path, table[list(columns)]
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from tfmtl2r.data.datasets._base import Scores
 from tfmtl2r.data.datasets._letor import LetorFolder
+from tfmtl2r.data.datasets.base import Scores
 from tfmtl2r.data.labels import labels_from_features
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
 
@@ -68,6 +69,6 @@ class MQ2008(LetorFolder):
     def _read(self, split: str) -> Lists:
         lists = self._letor(split)
         if lists.columns.get("prob") is None or lists.columns["prob"].dtype.kind != "f":
-            raise ValueError(f"{self.file(split)}: expected comments such as #docid = X inc = 1 prob = 0.08 with a "
+            raise InputError(f"{self.file(split)}: expected comments such as #docid = X inc = 1 prob = 0.08 with a "
                              "number as prob; this is not LETOR 4.0's MQ2008")
         return labels_from_features(lists, {"authority": (PAGERANK, "none")})

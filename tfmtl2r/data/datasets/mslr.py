@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfmtl2r.data.datasets._base import Scores
 from tfmtl2r.data.datasets._letor import LetorOrTfds
+from tfmtl2r.data.datasets.base import Scores
 from tfmtl2r.data.labels import Grade, Invert, LogGrade, Transform, labels_from_features
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
 
@@ -79,9 +80,9 @@ class MSLR(LetorOrTfds):
         object.__setattr__(self, "targets", tuple(self.targets))
         unknown = [target for target in self.targets if target not in TARGETS]
         if unknown or not self.targets or len(set(self.targets)) < len(self.targets):
-            raise ValueError(f"targets must be different ones of {', '.join(TARGETS)}, not {self.targets}")
+            raise InputError(f"targets must be different ones of {', '.join(TARGETS)}, not {self.targets}")
         if self.labels not in RECIPES:
-            raise ValueError(f"labels must be one of {', '.join(RECIPES)}, not {self.labels!r}")
+            raise InputError(f"labels must be one of {', '.join(RECIPES)}, not {self.labels!r}")
 
     def tasks(self) -> tuple[Task, ...]:
         """The targets, with NDCG@10."""

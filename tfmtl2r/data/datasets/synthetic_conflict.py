@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from tfmtl2r.data.conflict import conflict_rows
-from tfmtl2r.data.datasets._base import DataSet
+from tfmtl2r.data.datasets.base import DataSet
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
 
@@ -42,7 +43,7 @@ class SyntheticConflict(DataSet):
 
     def __post_init__(self) -> None:
         if self.rows < 20:
-            raise ValueError(f"rows must be at least 20, not {self.rows}")
+            raise InputError(f"rows must be at least 20, not {self.rows}")
 
     def tasks(self) -> tuple[Task, ...]:
         """``label1``, the primary one, and ``label2``."""

@@ -6,9 +6,10 @@ import dataclasses
 
 import numpy as np
 
-from tfmtl2r.data.datasets._base import DataSet
+from tfmtl2r.data.datasets.base import DataSet
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.synthetic import grade, latent_lists
+from tfmtl2r.errors import InputError
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
 
@@ -48,11 +49,11 @@ class SyntheticMSLR(DataSet):
 
     def __post_init__(self) -> None:
         if self.num_lists < 4:
-            raise ValueError(f"num_lists must be at least 4, not {self.num_lists}")
+            raise InputError(f"num_lists must be at least 4, not {self.num_lists}")
         if self.num_tasks < 1:
-            raise ValueError(f"num_tasks must be at least 1, not {self.num_tasks}")
+            raise InputError(f"num_tasks must be at least 1, not {self.num_tasks}")
         if self.max_length < 1:
-            raise ValueError(f"max_length must be at least 1, not {self.max_length}")
+            raise InputError(f"max_length must be at least 1, not {self.max_length}")
 
     def tasks(self) -> tuple[Task, ...]:
         """``task_1`` to ``task_T``, all graded."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfmtl2r.data.datasets._base import DataSet
+from tfmtl2r.data.datasets.base import DataSet
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.synthetic import mmoe_rows
+from tfmtl2r.errors import InputError
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
 
@@ -45,7 +46,7 @@ class SyntheticRows(DataSet):
 
     def __post_init__(self) -> None:
         if self.rows < 4:
-            raise ValueError(f"rows must be at least 4, not {self.rows}")
+            raise InputError(f"rows must be at least 4, not {self.rows}")
 
     def tasks(self) -> tuple[Task, ...]:
         """``task_1`` to ``task_T``, all regression."""

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from tfmtl2r.data.datasets._base import DataSet
+from tfmtl2r.data.datasets.base import DataSet
 from tfmtl2r.data.frame import SUFFIXES, from_frame, read_table
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
 from tfmtl2r.task import Task, validated
@@ -56,9 +57,9 @@ class Table(DataSet):
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise ValueError("path is empty: give a folder with train, vali and test files, or one file")
+            raise InputError("path is empty: give a folder with train, vali and test files, or one file")
         if not _parts(self.labels):
-            raise ValueError("labels is empty: give at least one task, such as click=is_click:binary")
+            raise InputError("labels is empty: give at least one task, such as click=is_click:binary")
         self.tasks()
 
     def tasks(self) -> tuple[Task, ...]:
@@ -79,14 +80,14 @@ class Table(DataSet):
             files = [path / f"{split}{suffix}" for suffix in SUFFIXES if (path / f"{split}{suffix}").is_file()]
             if len(files) != 1:
                 found = ", ".join(file.name for file in files) or "none"
-                raise FileNotFoundError(f"{path}: expected one file {split}{{{','.join(SUFFIXES)}}}, found {found}")
+                raise MissingFileError(f"{path}: expected one file {split}{{{','.join(SUFFIXES)}}}, found {found}")
             return self._lists(files[0])
         if "file" not in self._cache:
             self._cache["file"] = self._lists(path)
         lists = self._cache["file"]
         mine = _split_of(np.arange(lists.num_items) if lists.ids is None else lists.ids) == split
         if not mine.any():
-            raise ValueError(f"{path}: of its {len(mine)} lists none falls into {split!r} (70/10/20 by hash); "
+            raise InputError(f"{path}: of its {len(mine)} lists none falls into {split!r} (70/10/20 by hash); "
                              "give a folder with train, vali and test files")
         return lists.select(mine)
 
@@ -94,7 +95,7 @@ class Table(DataSet):
         try:
             return from_frame(read_table(path), self.list_id or None, _parts(self.context))
         except ValueError as error:
-            raise ValueError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+            raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
 
 
 def _split_of(ids: np.ndarray) -> np.ndarray:
@@ -115,4 +116,4 @@ def _task(entry: str) -> Task:
         return Task(name.strip(), label=column.strip(), kind=kind.strip() or "graded")
     except ValueError as error:
         advice = "expected name=column:kind, such as click=is_click:binary"
-        raise ValueError(f"label {entry!r}: {advice}; {error}") from error
+        raise InputError(f"label {entry!r}: {advice}; {error}") from error

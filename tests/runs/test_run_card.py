@@ -1,0 +1,46 @@
+"""Run cards survive a round trip, and say what is wrong with a file that is none."""
+
+import json
+
+import numpy as np
+import pytest
+
+from tfmtl2r.runs.card import FILE, RunCard, checked_name, peak_memory_mb
+
+
+def test_round_trip(tmp_path):
+    card = RunCard("a", {"seed": np.int64(3)}, results={"test": {"click": {"ndcg@5": {"value": np.float32(0.5)}}}})
+    card.save(tmp_path / "a")
+    loaded = RunCard.load(tmp_path / "a")
+    assert loaded.config == {"seed": 3}
+    assert loaded.results == {"test": {"click": {"ndcg@5": {"value": 0.5}}}}
+    assert {"python", "tensorflow", "keras", "tfmtl2r"} <= set(loaded.versions)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [FILE]
+
+
+def test_a_value_that_is_no_data_leaves_the_old_card(tmp_path):
+    RunCard("a", {"seed": 1}).save(tmp_path)
+    with pytest.raises(TypeError, match="object cannot be written"):
+        RunCard("a", {"seed": object()}).save(tmp_path)
+    assert RunCard.load(tmp_path).config == {"seed": 1}
+
+
+def test_what_is_not_a_run_card(tmp_path):
+    with pytest.raises(FileNotFoundError, match="is not a run of tfmtl2r train"):
+        RunCard.load(tmp_path)
+    (tmp_path / FILE).write_text("{")
+    with pytest.raises(ValueError, match="is not a run card"):
+        RunCard.load(tmp_path)
+    (tmp_path / FILE).write_text(json.dumps({"surprise": 1}))
+    with pytest.raises(ValueError, match="surprise"):
+        RunCard.load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])
+def test_names_that_are_no_folder(name):
+    with pytest.raises(ValueError, match="run name"):
+        checked_name(name)
+
+
+def test_memory_is_measured():
+    assert 10 < peak_memory_mb() < 1e6

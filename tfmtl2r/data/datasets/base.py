@@ -1,0 +1,116 @@
+"""What every data set is: tasks, three splits of lists, a schema fitted on the first."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tfmtl2r.data.columns import nearest
+from tfmtl2r.data.fit import fit_schema
+from tfmtl2r.data.lists import Lists
+from tfmtl2r.data.pipeline import batches
+from tfmtl2r.errors import InputError
+from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.task import Task
+
+Scores = Callable[[Lists], np.ndarray]
+
+
+@dataclasses.dataclass(frozen=True)
+class DataSet:
+    """A data set; a subclass says what its tasks are (:meth:`tasks`) and how a split is read (:meth:`_read`).
+
+    Splits, schema and statistics are computed once per instance.
+    """
+
+    splits: ClassVar[tuple[str, ...]] = ("train", "vali", "test")
+
+    def tasks(self) -> tuple[Task, ...]:
+        """All tasks that the data set offers."""
+        raise NotImplementedError
+
+    @property
+    def default_tasks(self) -> tuple[str, ...]:
+        """Names of the tasks that :meth:`load` takes if none are given; all of them by default."""
+        return tuple(task.name for task in self.tasks())
+
+    def features(self) -> tuple[str | Dense | Category, ...]:
+        """What :func:`tfmtl2r.data.fit_schema` is told about the features; by default to infer them all."""
+        return ("*",)
+
+    def exclude(self) -> tuple[str, ...]:
+        """Columns that are no features, though no task reads them."""
+        return ()
+
+    def trivial_scores(self) -> dict[str, dict[str, Scores]]:
+        """Rankings that need no training: name -> task -> function from lists to one score ``[N]`` per item."""
+        return {}
+
+    def lists(self, split: str) -> Lists:
+        """One split, read once.
+
+        Raises:
+            ValueError: for an unknown split.
+            FileNotFoundError: for a missing file, saying where to get it.
+        """
+        if split not in self.splits:
+            raise InputError(f"{type(self).__name__} has no split {split!r}; its splits: {', '.join(self.splits)}")
+        if split not in self._cache:
+            self._cache[split] = self._read(split)
+        return self._cache[split]
+
+    def schema(self, tasks: Iterable[str | Task] | None = None) -> Schema:
+        """The features, fitted on the training split.
+
+        The label columns of all tasks that the data set offers are left out, those that are not trained included.
+
+        Args:
+            tasks: tasks of your own, whose labels leave the inputs too.
+        """
+        offered = self.tasks()
+        own = [task for task in self.select(tasks) if task not in offered]
+        key = tuple(sorted({task.label for task in own}))
+        if key not in self._cache:
+            self._cache[key] = fit_schema(self.lists("train"), [*offered, *own], self.features(), self.exclude())
+        return self._cache[key]
+
+    def select(self, tasks: Iterable[str | Task] | None = None) -> tuple[Task, ...]:
+        """The tasks with these names; a :class:`Task` is taken as it is, None gives :attr:`default_tasks`.
+
+        Raises:
+            ValueError: for an unknown name.
+        """
+        offered = {task.name: task for task in self.tasks()}
+        chosen = []
+        for task in self.default_tasks if tasks is None else tasks:
+            if isinstance(task, str) and task not in offered:
+                raise InputError(f"{type(self).__name__} has no task {task!r}{nearest(task, offered)}; "
+                                 f"its tasks: {', '.join(offered)}")
+            chosen.append(offered[task] if isinstance(task, str) else task)
+        return tuple(chosen)
+
+    def load(
+        self, split: str, tasks: Iterable[str | Task] | None = None, schema: Schema | None = None, **options: Any
+    ) -> Any:
+        """One split as batches.
+
+        Args:
+            split: ``"train"``, ``"vali"`` or ``"test"``.
+            tasks: names or tasks; :attr:`default_tasks` if None.
+            schema: the features; :meth:`schema` if None.
+            **options: of :func:`tfmtl2r.data.batches`; the training split is shuffled unless ``shuffle=False``.
+        """
+        chosen = self.select(tasks)
+        options.setdefault("shuffle", split == "train")
+        return batches(self.lists(split), chosen, schema or self.schema(chosen), **options)
+
+    def _read(self, split: str) -> Lists:
+        raise NotImplementedError
+
+    @functools.cached_property
+    def _cache(self) -> dict[Any, Any]:
+        return {}

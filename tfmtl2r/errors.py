@@ -1,0 +1,39 @@
+"""Errors that a user can mend: the command line shows their message in one line, without a traceback.
+
+Every error that this library raises on purpose is one of these classes. Each of them is also the built-in exception
+that Python programs expect, so that ``except ValueError`` works as usual.
+"""
+
+from __future__ import annotations
+
+
+class UserError(Exception):
+    """Base of all errors about something that the user gave or set up."""
+
+
+class InputError(UserError, ValueError):
+    """A value that cannot be used."""
+
+
+class InputTypeError(UserError, TypeError):
+    """An argument of the wrong type, or an option that does not exist."""
+
+
+class InputKeyError(UserError, KeyError):
+    """A name that something does not contain.
+
+    >>> str(InputKeyError("feature 'price' is missing"))
+    "feature 'price' is missing"
+    """
+
+    def __str__(self) -> str:
+        """The message itself; ``KeyError`` would put it in quotes."""
+        return str(self.args[0]) if self.args else ""
+
+
+class MissingFileError(UserError, FileNotFoundError):
+    """A file that does not exist, or a folder without the expected file."""
+
+
+class MissingPackageError(UserError, ImportError):
+    """A package that must be installed first, or is installed in a version that does not work."""

@@ -1,0 +1,59 @@
+"""Scores of a trained ranker on a split, for one preference or several, and their place in a run card."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfmtl2r.data import Lists, batches
+from tfmtl2r.evaluation.split_metrics import Score, evaluate, per_list_arrays
+from tfmtl2r.runs.card import PER_LIST, RunCard
+from tfmtl2r.training.model import MultiTaskRanker
+
+
+def score(
+    model: MultiTaskRanker, lists: Lists, batch_size: int = 256, preference: Sequence[float] | None = None
+) -> dict[str, dict[str, Score]]:
+    """Evaluates a ranker on a split.
+
+    Args:
+        model: a trained ranker.
+        lists: the split.
+        batch_size: lists per batch.
+        preference: what a conditioned ranker is asked for; the compiled one if None.
+    """
+    return next(score_along(model, lists, [preference], batch_size))
+
+
+def score_along(
+    model: MultiTaskRanker, lists: Lists, preferences: Iterable[Sequence[float] | np.ndarray | None],
+    batch_size: int = 256,
+) -> Iterator[dict[str, dict[str, Score]]]:
+    """Evaluates a conditioned ranker for one preference after the other: :func:`score` of each, made ready once.
+
+    Args:
+        model: a trained ranker.
+        lists: the split.
+        preferences: what it is asked for.
+        batch_size: lists per batch.
+    """
+    data = batches(lists, (), model.features, batch_size=batch_size)
+    for preference in preferences:
+        yield evaluate(model.predict(data, layout="items", preference=preference), lists, model.tasks)
+
+
+def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], folder: Path) -> None:
+    """Puts results into a card, and their values per list beside it (``per_list.npz``) for paired comparisons."""
+    card.results[split] = {
+        task: {
+            metric: {"value": s.value, "lists": s.lists, "direction": s.direction, "conventions": s.conventions}
+            for metric, s in row.items()
+        }
+        for task, row in results.items()
+    }
+    arrays = per_list_arrays(split, results)
+    path = folder / PER_LIST
+    before = dict(np.load(path)) if path.is_file() else {}
+    np.savez_compressed(path, **{**before, **arrays})

@@ -1,0 +1,117 @@
+"""Runs of several seeds side by side: mean, standard deviation, and differences seed by seed."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.table import Table
+
+from tfmtl2r.runs.card import RunCard
+
+
+def by_seed(cards: Iterable[RunCard], task: str, metric: str, split: str = "test") -> dict[int, float]:
+    """The value of one metric for every seed.
+
+    Args:
+        cards: runs that differ in the seed.
+        task: name.
+        metric: label, such as ``"ndcg@10"``.
+        split: of the data.
+    """
+    return {int(card.config["seed"]): float(card.results[split][task][metric]["value"]) for card in cards}
+
+
+def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[float, float, int]:
+    """Mean difference over the seeds that both have, its standard error, and how many seeds there are.
+
+    >>> mean, error, seeds = paired({0: 0.75, 1: 0.5}, {0: 0.5, 1: 0.5})
+    >>> mean, error, seeds
+    (0.125, 0.125, 2)
+    """
+    common = sorted(set(ours) & set(theirs))
+    if not common:
+        return float("nan"), float("nan"), 0
+    gaps = np.array([ours[seed] - theirs[seed] for seed in common])
+    error = gaps.std(ddof=1) / np.sqrt(len(gaps)) if len(gaps) > 1 else float("nan")
+    return float(gaps.mean()), float(error), len(gaps)
+
+
+def deviation(values: Iterable[float]) -> float:
+    """The standard deviation that a few values let expect of further ones (divided by n - 1); 0 for a single one.
+
+    >>> deviation([1.0, 3.0]), deviation([2.0])
+    (1.4142135623730951, 0.0)
+    """
+    known = np.asarray(list(values), float)
+    return float(known.std(ddof=1)) if len(known) > 1 else 0.0
+
+
+def seeds_table(
+    runs: Mapping[str, Sequence[RunCard]],
+    metrics: Mapping[str, str],
+    title: str,
+    baseline: str | None = None,
+    extra: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
+) -> Table:
+    """One row per variant: mean ± standard deviation over seeds, and the paired difference to a baseline below it.
+
+    Args:
+        runs: variant -> its runs, one per seed.
+        metrics: task -> metric.
+        title: above the table.
+        baseline: a variant; differences are left out if None.
+        extra: rows without seeds, name -> task -> metric -> ``{"value"}``, such as trivial rankers.
+    """
+    table = Table(title=title, title_justify="left")
+    table.add_column("", no_wrap=True)
+    for task, metric in metrics.items():
+        table.add_column(f"{task}\n{metric}", justify="right")
+    table.add_column("seeds", justify="right")
+    table.add_column("ms\na step", justify="right")
+    for name, row in (extra or {}).items():
+        cells = [f"{row[t][m]['value']:.4f}" if m in row.get(t, {}) else "" for t, m in metrics.items()]
+        table.add_row(name, *cells, "", "")
+    for name, cards in runs.items():
+        cells = []
+        for task, metric in metrics.items():
+            values = by_seed(cards, task, metric)
+            spread = deviation(values.values()) if len(values) > 1 else float("nan")
+            cell = _with_error(f"{np.mean(list(values.values())):.4f}", spread)
+            if baseline is not None and name != baseline:
+                gap, error, _ = paired(values, by_seed(runs[baseline], task, metric))
+                cell += "\n" + _with_error(f"{gap:+.4f}", error)
+            cells.append(cell)
+        steps = [card.step_ms for card in cards if card.step_ms]
+        table.add_row(name, *cells, str(len(cards)), f"{np.median(steps):.1f}" if steps else "")
+    if baseline is not None:
+        table.caption = f"below: difference to {baseline} seed by seed, ± its standard error"
+    return table
+
+
+def _with_error(value: str, error: float) -> str:
+    """One seed has no spread."""
+    return value if np.isnan(error) else f"{value} ± {error:.4f}"
+
+
+def write_csv(runs: Mapping[str, Sequence[RunCard]], metrics: Mapping[str, str], path: str | Path) -> Path:
+    """One line per run: variant, seed, every task's metric, milliseconds per step.
+
+    Args:
+        runs: variant -> its runs.
+        metrics: task -> metric.
+        path: of the file; its folder is made.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["variant", "seed", *(f"{task} {metric}" for task, metric in metrics.items()), "step_ms"])
+        for name, cards in runs.items():
+            for card in cards:
+                values = [card.results["test"][task][metric]["value"] for task, metric in metrics.items()]
+                writer.writerow([name, card.config["seed"], *values, card.step_ms])
+    return path

@@ -1,0 +1,368 @@
+"""Is one ranker better than another, and did learning tasks together cost any of them: paired tests list by list."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation.split_metrics import COUNTS, bootstrap, paired_differences
+from tfmtl2r.runs.card import PER_LIST
+from tfmtl2r.runs.finished import (
+    NO_DIFFERENCE,
+    OF_SEVERAL_TASKS,
+    Run,
+    other_split,
+    outcome_settings,
+    same_data,
+    told_apart,
+)
+
+LEVEL = 0.05
+_EXACT = 32  # up to so many lists all 2^n signs count
+_CHUNK = 4096  # sign vectors at a time: bounds memory
+_DRAWS = 10_000
+
+Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
+
+
+def permutation_test(ours: Any, theirs: Any, draws: int = _DRAWS, seed: int = 0, weights: Any = None) -> float:
+    """Two-sided p-value of the paired sign-flip test: how often does chance alone give as large a mean difference?
+
+    If the two rankings were equal, the sign of each list's difference would be random, and so would that of its part
+    ``w d`` of the weighted mean. With at most 32 lists whose values differ all signs count; else
+    ``(1 + hits) / (1 + draws)`` over random ones, which is never 0.
+
+    Args:
+        ours, theirs: a metric per list, the same lists; NaN in either leaves the list out.
+        draws: random sign vectors, at most: after 10,000 there are no more where at least 1 % hit.
+        seed: of the draws.
+        weights: how many times each list counts in the mean; once if None.
+
+    Raises:
+        ValueError: for arrays of different lists, or when no list counts in both.
+
+    Source: Fisher, The Design of Experiments, 1935, section 21; Smucker, Allan and Carterette, A Comparison of
+    Statistical Significance Tests for Information Retrieval Evaluation, 2007, https://doi.org/10.1145/1321440.1321528.
+
+    >>> permutation_test([1.0, 1.0, 1.0], [0.0, 0.0, 0.0])  # 2 of 8 sign vectors
+    0.25
+    """
+    difference, weight = paired_differences(ours, theirs, weights)
+    difference = difference * weight
+    difference = difference[difference != 0]  # their sign changes nothing
+    if not len(difference):
+        return 1.0
+    seen = abs(difference.sum()) - 1e-12 * abs(difference).sum()  # equal sums may round apart
+    if seen <= 0:
+        return 1.0
+    if len(difference) <= _EXACT:
+        return _exact(difference, seen)
+    rng = np.random.default_rng(seed)
+    hits = done = 0
+    while done < draws and (done < _DRAWS or 100 * hits < done):
+        flips = rng.integers(0, 2, (min(_CHUNK, draws - done), len(difference)), dtype=np.int8) * 2.0 - 1
+        hits += int((np.abs(flips @ difference) >= seen).sum())
+        done += len(flips)
+    return (1 + hits) / (1 + done)
+
+
+def _exact(difference: np.ndarray, seen: float) -> float:
+    """The share of all 2^n sign vectors whose sum is at least ``seen`` or at most ``-seen``.
+
+    Every sum is one of the first half of the lists plus one of the second: a search in sorted sums counts them.
+    """
+    left, right = (np.sort(_signed_sums(part)) for part in np.array_split(difference, 2))
+    above = len(right) - np.searchsorted(right, seen - left, side="left")
+    below = np.searchsorted(right, -seen - left, side="right")
+    return float(above.sum() + below.sum()) / 2.0 ** len(difference)
+
+
+def _signed_sums(values: np.ndarray) -> np.ndarray:
+    sums = np.zeros(1)
+    for value in values:
+        sums = np.concatenate([sums - value, sums + value])
+    return sums
+
+
+def holm(p_values: Iterable[float]) -> np.ndarray:
+    """p-values adjusted for testing several hypotheses: any of them below 5 % is false with at most 5 % chance.
+
+    The i-th smallest of m becomes the largest of ``(m - j + 1) p_j`` over ``j <= i``, at most 1.
+
+    Args:
+        p_values: ``[m]``.
+
+    Raises:
+        ValueError: for a number that is no probability.
+
+    Source: Holm, A simple sequentially rejective multiple test procedure, 1979, https://www.jstor.org/stable/4615733.
+
+    >>> holm([0.04, 0.01, 0.03]).tolist()
+    [0.06, 0.03, 0.06]
+    """
+    values = np.asarray(list(p_values), float)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise InputError(f"p-values must lie between 0 and 1, got {values.tolist()}")
+    order = np.argsort(values, kind="stable")
+    scaled = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    adjusted = np.empty_like(values)
+    adjusted[order] = np.minimum(scaled, 1.0)
+    return adjusted
+
+
+def delta_m(results: Results, single: Results) -> float:
+    """The mean relative loss against single-task training, in percent: **below 0 is better** than single-task.
+
+    ``100 mean_t mean_i s_ti (m_ti - b_ti) / |b_ti|`` over tasks t and their metrics i, b of the single-task run, s = -1
+    where large is good and 1 where small is.
+
+    Args:
+        results: task -> metric -> ``{"value", "direction", ...}`` as in a run card.
+        single: the same of the single-task runs.
+
+    Raises:
+        ValueError: when single-task results lack a metric, one is 0, or a value is not finite.
+
+    Source: Maninis, Radosavovic and Kokkinos, Attentive Single-Tasking of Multiple Tasks, 2019,
+    https://arxiv.org/abs/1904.08918, with the sign of Liu et al., CAGrad, 2021, https://arxiv.org/abs/2110.14048.
+
+    >>> ours = {"click": {"ndcg@5": {"value": 0.55, "direction": "max"}}}
+    >>> round(delta_m(ours, {"click": {"ndcg@5": {"value": 0.5, "direction": "max"}}}), 9)
+    -10.0
+    """
+    changes = []
+    for task, row in results.items():
+        of_task = []
+        for metric, score in row.items():
+            base = single.get(task, {}).get(metric, {}).get("value")
+            if not base or not math.isfinite(base):
+                raise InputError(f"delta-m needs a single-task value other than 0 of {task} {metric}, got {base}")
+            if not math.isfinite(score["value"]):
+                raise InputError(f"delta-m needs a finite value of {task} {metric}, got {score['value']}")
+            sign = -1.0 if score["direction"] == "max" else 1.0
+            of_task.append(sign * (score["value"] - base) / abs(base))
+        if of_task:
+            changes.append(np.mean(of_task))
+    if not changes:
+        raise InputError("delta-m needs at least one metric")
+    return 100 * float(np.mean(changes))
+
+
+@dataclasses.dataclass(frozen=True)
+class Comparison:
+    """One task's metric of two rankers on the same lists.
+
+    Args:
+        ours, theirs: what is compared.
+        task, metric: on what.
+        difference: ours - theirs.
+        low, high: its 95 % bootstrap interval.
+        p: of the permutation test.
+        adjusted: p after Holm's correction over all comparisons made together.
+        lists: how many counted.
+        direction: of the metric.
+        untested: why there is no test; then interval and p are NaN.
+    """
+
+    ours: str
+    theirs: str
+    task: str
+    metric: str
+    difference: float
+    low: float
+    high: float
+    p: float
+    adjusted: float
+    lists: int
+    direction: str
+    untested: str = ""
+
+    @property
+    def better(self) -> bool:
+        """Whether ours is the better one, significantly or not."""
+        return self.difference > 0 if self.direction == "max" else self.difference < 0
+
+    @property
+    def mark(self) -> str:
+        """``+`` significantly better, ``-`` significantly worse, empty if neither."""
+        if self.untested or self.adjusted >= LEVEL:
+            return ""
+        return "+" if self.better else "-"
+
+
+def compare(
+    groups: Mapping[str, Sequence[Run]], baseline: str, split: str = "test", seed: int = 0, untested: bool = False
+) -> list[Comparison]:
+    """Every group of runs against one of them, list by list.
+
+    The runs of a group differ in their seed; each list's values are averaged over them first. The tests then ask
+    whether the difference would carry over to other lists, given these seeds.
+
+    Args:
+        groups: name -> runs on the same data.
+        baseline: one of the names.
+        split: one that the runs were evaluated on.
+        seed: of bootstrap and permutations.
+        untested: also list what cannot be tested: metrics over all items, such as AUC, and those that are not finite.
+
+    Returns:
+        A comparison for each other group, task and metric that both have; Holm's correction is over all.
+
+    Raises:
+        ValueError: for an unknown baseline, or runs on different data.
+    """
+    if baseline not in groups:
+        raise InputError(f"the baseline must be one of {', '.join(groups)}, not {baseline!r}")
+    same_data([run for runs in groups.values() for run in runs])
+    pairs = [(name, runs, baseline, groups[baseline]) for name, runs in groups.items() if name != baseline]
+    return _compare(pairs, split, seed, untested)
+
+
+def negative_transfer(
+    groups: Mapping[str, Sequence[Run]], single: Mapping[str, Mapping[str, Sequence[Run]]], split: str = "test",
+    seed: int = 0, untested: bool = False,
+) -> list[Comparison]:
+    """Every group of runs against single-task training, task by task: a mark ``-`` is significant negative transfer.
+
+    Args:
+        groups: name -> runs that learn several tasks.
+        single: name -> task -> runs that learn only this task; see :func:`single_runs`.
+        split: one that all were evaluated on.
+        seed: of bootstrap and permutations.
+        untested: also list what cannot be tested; see :func:`compare`.
+
+    Raises:
+        ValueError: for runs on different data.
+    """
+    pairs = [(name, runs, f"single-task {task}", alone) for name, runs in groups.items()
+             for task, alone in single[name].items()]
+    same_data([run for _, runs, _, alone in pairs for run in [*runs, *alone]])
+    return _compare(pairs, split, seed, untested)
+
+
+def single_runs(group: Sequence[Run], candidates: Iterable[Run], alike: bool = True) -> dict[str, list[Run]]:
+    """The single-task runs that a group compares with: one of its tasks, the same data, the same way of training.
+
+    Args:
+        group: runs that learn several tasks.
+        candidates: runs to choose from.
+        alike: all settings must be equal but those that are about several tasks (method, gradients, preference, stages
+            and constraints, conditioning), the seed, and those that change no number; False takes any run of the task.
+
+    Returns:
+        task -> runs, tasks without any left out.
+    """
+    apart = (*OF_SEVERAL_TASKS, "seed", "tasks", *NO_DIFFERENCE)
+    wanted = outcome_settings(group[0].card.config, without=apart)
+    found: dict[str, list[Run]] = {}
+    for run in candidates:
+        if (len(run.tasks) == 1 and run.tasks[0] in group[0].tasks and not other_split(group[0], run)
+                and (not alike or outcome_settings(run.card.config, without=apart) == wanted)):
+            found.setdefault(run.tasks[0], []).append(run)
+    return found
+
+
+def mean_results(runs: Sequence[Run], split: str = "test") -> dict[str, dict[str, dict[str, Any]]]:
+    """Results of a group, the mean over its runs.
+
+    Raises:
+        ValueError: for a run that was not evaluated on the split.
+    """
+    for run in runs:
+        if split not in run.card.results:
+            raise InputError(f"run {run.card.name!r} was not evaluated on {split}: tfmtl2r evaluate {run.card.name} "
+                             f"--split {split}")
+    return {
+        task: {
+            metric: {**score, "value": float(np.mean([r.card.results[split][task][metric]["value"] for r in runs]))}
+            for metric, score in row.items()
+        }
+        for task, row in runs[0].card.results[split].items()
+    }
+
+
+def grouped(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """Runs that differ in nothing but the seed, together, under a short name that tells the groups apart."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.group(), []).append(run)
+    members = list(groups.values())
+    names = [_short(runs[0]) for runs in members]
+    if len(set(names)) < len(names):
+        apart = told_apart([runs[0] for runs in members], without=("tasks",))
+        names = [name + what for name, what in zip(names, apart, strict=True)]
+    if len(set(names)) < len(names):
+        names = [runs[0].card.name for runs in members]
+    return dict(zip(names, members, strict=True))
+
+
+def _short(run: Run) -> str:
+    what = f"single-task {run.tasks[0]}" if len(run.tasks) == 1 else run.method
+    return what + (f" ({', '.join(f'{p:.3g}' for p in run.preference)})" if run.preference else "")
+
+
+def _compare(
+    pairs: Sequence[tuple[str, Sequence[Run], str, Sequence[Run]]], split: str, seed: int, untested: bool
+) -> list[Comparison]:
+    planned = []
+    for name, runs, other, others in pairs:
+        ours, theirs = mean_results(runs, split), mean_results(others, split)
+        for task, metric in ((task, metric) for task, row in ours.items() for metric in row):
+            if metric in theirs.get(task, {}):
+                plain = ours[task][metric]["value"] - theirs[task][metric]["value"]
+                planned.append((Comparison(name, other, task, metric, plain, math.nan, math.nan, math.nan, math.nan, 0,
+                                           ours[task][metric]["direction"]), runs, others))
+    # The smallest p that draws can give must stay far below what Holm's first step asks for.
+    draws = max(_DRAWS, math.ceil(20 * len(planned) / LEVEL))
+    found = []
+    for compared, runs, others in planned:
+        try:
+            found.append(_tested(compared, runs, others, split, seed, draws))
+        except ValueError as reason:
+            found.append(dataclasses.replace(compared, untested=str(reason)))
+    adjusted = iter(holm(c.p for c in found if not c.untested))
+    return [c if c.untested else dataclasses.replace(c, adjusted=float(next(adjusted)))
+            for c in found if untested or not c.untested]
+
+
+def _tested(
+    compared: Comparison, runs: Sequence[Run], others: Sequence[Run], split: str, seed: int, draws: int
+) -> Comparison:
+    """Raises ValueError with the reason where there can be no test."""
+    stored = [_per_list(run, split, compared.task, compared.metric) for run in (*runs, *others)]
+    weights = stored[0][1]
+    if not all(np.array_equal(weights, other) for _, other in stored):
+        raise InputError("the runs measured it in different ways: lists do not count equally often")
+    ours, theirs = (np.mean([values for values, _ in part], axis=0)
+                    for part in (stored[:len(runs)], stored[len(runs):]))
+    difference, low, high = bootstrap(ours, theirs, seed=seed, weights=weights)
+    return dataclasses.replace(
+        compared, difference=difference, low=low, high=high, lists=int((~np.isnan(ours - theirs)).sum()),
+        p=permutation_test(ours, theirs, draws, seed, weights),
+    )
+
+
+def _per_list(run: Run, split: str, task: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
+    """Values of each list, and how often each counts in the metric.
+
+    Files of earlier versions lack the latter: each list counts once then, if the metric is that mean.
+    """
+    value, key = run.card.results[split][task][metric]["value"], f"{split}/{task}/{metric}"
+    if not math.isfinite(value):
+        raise InputError(f"it is {value} in run {run.card.name!r}")
+    with np.load(run.folder / PER_LIST) as arrays:
+        if key not in arrays:
+            raise InputError("it has no values per list")
+        values = arrays[key].astype(float)
+        if COUNTS + key in arrays:
+            return values, arrays[COUNTS + key].astype(float)
+    known = ~np.isnan(values)
+    if known.any() and not np.isclose(values[known].mean(), value, rtol=1e-4, atol=1e-6):
+        raise InputError(f"run {run.card.name!r} does not say how often each list counts in it: tfmtl2r evaluate "
+                         f"{run.card.name} --split {split}")
+    return values, known.astype(float)

@@ -1,0 +1,166 @@
+"""Metrics of scores on a split: per list, so that two rankings can be compared list by list."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r.data import Lists
+from tfmtl2r.data.columns import label_values
+from tfmtl2r.errors import InputError
+from tfmtl2r.task import Task
+from tfmtl2r.training.trackers import metrics_of
+
+COUNTS = "counts/"
+"""Before the name of values per list: how many times each list counts."""
+_CHUNK = 512  # lists per evaluation: bounds memory, and one shape serves most chunks
+
+
+@dataclasses.dataclass(frozen=True)
+class Score:
+    """One metric of one task on one split.
+
+    Args:
+        value: the metric.
+        lists: how many lists it is a mean over (items, for a metric over all items).
+        per_list: ``[lists of the split]``, NaN where a list does not count; None for a metric over all items.
+        counts: ``[lists of the split]``, how many times each list counts in the mean; None with ``per_list``.
+        conventions: what the metric means exactly.
+        direction: ``"max"`` or ``"min"``.
+    """
+
+    value: float
+    lists: int
+    per_list: np.ndarray | None
+    counts: np.ndarray | None
+    conventions: dict[str, Any]
+    direction: str
+
+
+def evaluate(
+    scores: Mapping[str, np.ndarray], lists: Lists, tasks: Sequence[Task]
+) -> dict[str, dict[str, Score]]:
+    """Evaluates scores of items against the labels of a split.
+
+    Args:
+        scores: task -> ``[N]``, one score per item in the order of ``lists``; tasks without scores are left out.
+        lists: the split.
+        tasks: what to evaluate, each with its metrics.
+
+    Returns:
+        task -> metric -> result.
+
+    Raises:
+        ValueError: when the number of scores is not the number of items, or a score is not finite.
+    """
+    results: dict[str, dict[str, Score]] = {}
+    for task in tasks:
+        if task.name not in scores:
+            continue
+        values = np.asarray(scores[task.name], np.float32)
+        if values.shape != (lists.num_items,):
+            raise InputError(f"task {task.name!r}: expected {lists.num_items} scores, one per item, got {values.shape}")
+        if not np.isfinite(values).all():
+            raise InputError(f"task {task.name!r}: item {int(np.argmin(np.isfinite(values)))} has no finite score")
+        labels = label_values(lists, task)
+        results[task.name] = {
+            metric.label: _score(metric, labels, values, lists) for metric in metrics_of(task, not lists.is_rows)
+        }
+    return results
+
+
+def _score(metric: Any, labels: np.ndarray, scores: np.ndarray, lists: Lists) -> Score:
+    metric.validate(labels)
+    if not metric.per_list_mean:
+        return Score(metric.exact(labels, scores), len(labels), None, None, metric.conventions(), metric.direction)
+    sizes = np.ones(lists.num_items, np.int64) if lists.is_rows else lists.sizes
+    starts = np.cumsum(sizes) - sizes
+    parts, counts = [], []
+    for chunk in np.array_split(np.arange(len(sizes)), max(1, -(-len(sizes) // _CHUNK))):
+        place = np.arange(sizes[chunk].max())
+        valid = place < sizes[chunk][:, None]
+        index = np.where(valid, starts[chunk][:, None] + place, 0)
+        value, count = metric.per_list(labels[index], scores[index], valid)
+        parts.append(np.where(count.numpy() > 0, value.numpy(), np.nan))
+        counts.append(count.numpy())
+    values, weight = np.concatenate(parts), np.concatenate(counts)
+    counted = ~np.isnan(values)
+    mean = float(np.average(values[counted], weights=weight[counted])) if counted.any() else float("nan")
+    return Score(mean, int(counted.sum()), values, weight, metric.conventions(), metric.direction)
+
+
+def per_list_arrays(split: str, results: Mapping[str, Mapping[str, Score]]) -> dict[str, np.ndarray]:
+    """What ``per_list.npz`` holds of a split: ``split/task/metric``, and how often each list counts in it.
+
+    Args:
+        split: of the data.
+        results: of :func:`evaluate`; a metric over all items has no values per list.
+    """
+    scores = {f"{split}/{task}/{metric}": s for task, row in results.items() for metric, s in row.items()}
+    found = {key: s.per_list for key, s in scores.items()} | {COUNTS + key: s.counts for key, s in scores.items()}
+    return {key: values for key, values in found.items() if values is not None}
+
+
+def paired_differences(ours: Any, theirs: Any, weights: Any = None) -> tuple[np.ndarray, np.ndarray]:
+    """Differences list by list and how much each list counts, both ``[M]``, of the lists that count in both rankings.
+
+    Args:
+        ours, theirs: a metric per list, the same lists; NaN in either leaves the list out.
+        weights: how many times each list counts in the mean; once if None.
+
+    Raises:
+        ValueError: for arrays of different lists, a weight that is negative or not finite, or when no list counts in
+            both.
+    """
+    ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
+    weights = np.ones_like(ours) if weights is None else np.asarray(weights, float)
+    if ours.ndim != 1 or not ours.shape == theirs.shape == weights.shape:
+        raise InputError("paired values and their weights must come from the same lists, got shapes "
+                         f"{ours.shape}, {theirs.shape} and {weights.shape}")
+    if not (np.isfinite(weights) & (weights >= 0)).all():
+        raise InputError(f"a list counts a finite number of times >= 0, got {weights.tolist()}")
+    counted = ~np.isnan(ours - theirs) & (weights > 0)
+    if not counted.any():
+        raise InputError("no list counts in both rankings")
+    return (ours - theirs)[counted], weights[counted]
+
+
+def bootstrap(
+    ours: np.ndarray, theirs: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0, weights: Any = None
+) -> tuple[float, float, float]:
+    """The mean difference of two rankings over lists, with a paired percentile interval.
+
+    Lists are drawn with replacement, both rankings on the same lists, so that differences between lists cancel out.
+    The mean is ``sum(w d) / sum(w)`` over the lists drawn, which is what the metric itself is a mean of.
+
+    Args:
+        ours, theirs: a metric per list, the same lists; NaN in either leaves the list out.
+        level: of the interval.
+        draws: bootstrap samples.
+        seed: of the draws.
+        weights: how many times each list counts in the mean, such as :attr:`Score.counts`; once if None.
+
+    Returns:
+        Mean of ``ours - theirs``, lower and upper end.
+
+    Raises:
+        ValueError: for arrays of different lists, or when no list counts in both.
+
+    >>> bootstrap(np.array([1.0, 1.0]), np.array([0.5, 0.5]))
+    (0.5, 0.5, 0.5)
+    >>> bootstrap(np.array([1.0, 0.0]), np.array([0.0, 0.0]), weights=[3, 1])[0]
+    0.75
+
+    Source: Efron, Bootstrap Methods: Another Look at the Jackknife, 1979, https://doi.org/10.1214/aos/1176344552.
+    """
+    difference, weight = paired_differences(ours, theirs, weights)
+    rng = np.random.default_rng(seed)
+    parts, means = difference * weight, np.empty(draws)
+    for draw in range(draws):
+        lists = rng.integers(0, len(difference), len(difference))
+        means[draw] = parts[lists].sum() / weight[lists].sum()
+    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
+    return float(parts.sum() / weight.sum()), float(low), float(high)

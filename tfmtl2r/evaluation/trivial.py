@@ -1,0 +1,35 @@
+"""Rankings that need no training: what every trained ranker must beat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r.evaluation.split_metrics import evaluate
+
+
+def trivial_results(dataset: Any, split: str, tasks: Any = None, seed: int = 0) -> dict[str, dict[str, dict[str, Any]]]:
+    """Results of a random order and of the data set's own trivial rankings.
+
+    Args:
+        dataset: a data set.
+        split: of the data set.
+        tasks: names or tasks; its default ones if None.
+        seed: of the random order.
+
+    Returns:
+        ranking -> task -> metric -> ``{"value", "lists", "direction", "conventions", "per_list"}``.
+    """
+    lists, chosen = dataset.lists(split), dataset.select(tasks)
+    rng = np.random.default_rng(seed)
+    scores = {"random": {task.name: rng.random(lists.num_items) for task in chosen}}
+    for name, functions in dataset.trivial_scores().items():
+        scores[name] = {task.name: functions[task.name](lists) for task in chosen if task.name in functions}
+    return {
+        name: {
+            task: {metric: dict(vars(score)) for metric, score in row.items()}
+            for task, row in evaluate(by_task, lists, chosen).items()
+        }
+        for name, by_task in scores.items()
+    }

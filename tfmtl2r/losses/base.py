@@ -1,0 +1,194 @@
+"""What every loss is: one value and one weight per list."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tfmtl2r import ranking
+from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
+from tfmtl2r.task import KINDS
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """The base of all losses: it does the dirty work once, and a loss writes :meth:`compute` only.
+
+    ``per_list`` looks at items that are valid and have a label, and at lists that count (:meth:`counts`). Everything
+    else enters :meth:`compute` as a label and a score of 0 that is not ``known``, cut off from the gradient, so that
+    padding, missing labels and lists that do not count have no influence, whatever number stands there.
+
+    Class attributes:
+        listwise: a value needs the other items of the list; False for a pointwise loss, which also works on plain rows
+            (the caller reshapes them to ``[B, 1]``).
+        needs_seed: draws random numbers; pass ``seed``, otherwise the same fixed one serves every call.
+        relevance: labels are relevance, and a negative one is missing; False where any number is a label.
+        calibrated: for labels of 0 and 1, the sigmoid of a trained score is a probability.
+        grades: has the gain ``2^y - 1`` always; see :meth:`exponential_gain`.
+    """
+
+    listwise: ClassVar[bool] = True
+    needs_seed: ClassVar[bool] = False
+    relevance: ClassVar[bool] = True
+    calibrated: ClassVar[bool] = False
+    grades: ClassVar[bool] = False
+
+    # AutoGraph would rewrite all of TF-Ranking: traces then take ten times as long.
+    @tf.autograph.experimental.do_not_convert
+    def per_list(self, labels: Any, scores: Any, valid: Any, weights: Any = None, *, seed: Any = None) -> Any:
+        """The loss of every list.
+
+        Args:
+            labels: float ``[B, L]``; missing where NaN, and where negative if the loss is on ``relevance``.
+            scores: logits ``[B, L]`` of any float type; computed in float32.
+            valid: ``bool[B, L]``, False for padding.
+            weights: item weights ``[B, L]``, or None. They weigh the terms of the sum without entering its
+                normalisation: a constant weight c multiplies the loss by c.
+            seed: ``int32[2]`` for losses with ``needs_seed``; the others ignore it.
+
+        Returns:
+            ``(loss, weight)``, both ``float32[B]``: loss >= 0; weight 1 for a list that counts and 0 for one that
+            does not, whose loss is 0 with a gradient of exactly 0.
+
+        Raises:
+            ValueError: when a shape is not ``[B, L]``.
+        """
+        labels, scores, valid, weights = _checked(type(self).__name__, labels, scores, valid, weights)
+        known = ranking.known(labels, valid, "graded" if self.relevance else "regression")
+        labels = tf.where(known, labels, 0.0)
+        counts = self.counts(labels, known)
+        known &= counts[:, None]
+        labels = tf.where(known, labels, 0.0)
+        scores = tf.where(known, scores, 0.0)
+        if weights is not None:
+            weights = tf.where(known, weights, 0.0)
+        loss = tf.maximum(self.compute(labels, scores, known, weights, ranking.NO_SEED if seed is None else seed), 0.0)
+        return tf.where(counts, loss, 0.0), tf.cast(counts, tf.float32)
+
+    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+        """The loss ``float32[B]`` of clean input: 0 where not ``known``; ``weights`` may be None.
+
+        It is traced without AutoGraph: write ``tf.where`` and ``tf.while_loop``, not ``if`` and ``for`` over tensors.
+        """
+        raise NotImplementedError
+
+    def counts(self, labels: Any, known: Any) -> Any:
+        """Which lists count, ``bool[B]``: by default those with a relevant item, a label above 0."""
+        return tf.reduce_any(known & (labels > 0), axis=1)
+
+    def validate(self, labels: np.ndarray) -> None:
+        """Checks labels before training; training itself checks the labels of every batch in the same way.
+
+        Args:
+            labels: any shape; NaN and negative values are missing.
+
+        Raises:
+            ValueError: for an infinite label, or one above :meth:`highest_label`.
+        """
+        labels = np.asarray(labels, dtype=np.float64)
+        if np.isinf(labels).any():
+            raise InputError(f"{type(self).__name__}: a label is infinite; a missing label is NaN")
+        highest, hint = self.highest_label()
+        found = np.nanmax(labels, initial=-np.inf)
+        if found > highest:
+            raise InputError(f"{type(self).__name__} met a label of {found:g}, but {hint}")
+
+    def highest_label(self) -> tuple[float, str]:
+        """The highest label that it can train on, infinity if every number is one, and a hint for a higher label."""
+        if self.exponential_gain():
+            return float(ranking.MAX_GRADE), (
+                f"it has the gain 2^label - 1: above {ranking.MAX_GRADE} a label is no longer a grade, and one item "
+                "outweighs all others. Make grades of it first, for example 0 to 4 by quantile or floor(log2(1 + "
+                "count)), or choose a linear gain or a regression loss"
+            )
+        return np.inf, "labels must be finite; a missing label is NaN"
+
+    def exponential_gain(self) -> bool:
+        """Whether the gain is ``2^y - 1``, with the options that the loss has."""
+        return self.grades or getattr(self, "lambda_weight", None) in ("dcg", "dcg_v2")
+
+
+def default_name(kind: str, lists: bool) -> str:
+    """The loss of a task that names none.
+
+    Args:
+        kind: of the task: ``"binary"``, ``"graded"`` or ``"regression"``.
+        lists: whether the data are lists rather than plain rows.
+
+    Raises:
+        ValueError: for an unknown kind.
+
+    >>> default_name("graded", lists=True), default_name("binary", lists=False), default_name("regression", lists=True)
+    ('softmax', 'bce', 'mse')
+    """
+    if kind not in KINDS:
+        raise InputError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    if lists and kind != "regression":
+        return "softmax"
+    return "bce" if kind == "binary" else "mse"
+
+
+def has_order(labels: Any, known: Any) -> Any:
+    """Lists with two items of different labels, ``bool[B]``: those that have a pair to order."""
+    highest = tf.reduce_max(tf.where(known, labels, -np.inf), axis=1)
+    lowest = tf.reduce_min(tf.where(known, labels, np.inf), axis=1)
+    return highest > lowest
+
+
+def mean_over_items(losses: Any, known: Any, weights: Any) -> Any:
+    """Sum of weight times loss over the labelled items, divided by their number, ``float32[B]``."""
+    losses = losses if weights is None else losses * weights
+    count = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)
+    return tf.math.divide_no_nan(tf.reduce_sum(tf.where(known, losses, 0.0), axis=1), count)
+
+
+def ndcg_gains(labels: Any, known: Any, k: int | None = None, gain: str = "exp2") -> Any:
+    """Gains divided by the highest DCG@k of the list, ``float32[B, L]``: NDCG@k is their sum times discounts."""
+    worth = ranking.gains(labels, gain)
+    best = tf.reduce_sum(worth * ranking.expected_discount(labels, known, k), axis=1, keepdims=True)
+    return tf.math.divide_no_nan(worth, best)
+
+
+def list_weight(labels: Any, weights: Any) -> Any:
+    """The weight of a list for losses that are not sums over items: the mean of its item weights by label."""
+    if weights is None:
+        return 1.0
+    return tf.math.divide_no_nan(tf.reduce_sum(weights * labels, axis=1), tf.reduce_sum(labels, axis=1))
+
+
+def from_top(scores: Any, known: Any) -> Any:
+    """Scores minus the highest of their list; for losses that differences alone matter to.
+
+    It keeps float32 accurate, and the fixed low logits that TF-Ranking gives to masked items low in comparison.
+    """
+    top = tf.reduce_max(tf.where(known, scores, tf.float32.min), axis=1, keepdims=True)
+    return tf.where(known, scores - tf.stop_gradient(top), 0.0)
+
+
+def positive(loss: Any, *names: str) -> None:
+    """Checks that these options of a loss are above 0.
+
+    Raises:
+        ValueError: naming the option and its value.
+    """
+    for name in names:
+        value = getattr(loss, name)
+        if value is not None and not value > 0:
+            raise InputError(f"{type(loss).__name__}: {name} must be above 0, not {value!r}")
+
+
+def _checked(name: str, labels: Any, scores: Any, valid: Any, weights: Any) -> tuple[Any, Any, Any, Any]:
+    scores = tf.cast(scores, tf.float32)
+    labels = tf.cast(labels, tf.float32)
+    valid = tf.cast(valid, tf.bool)
+    weights = None if weights is None else tf.cast(weights, tf.float32)
+    parts = {"labels": labels, "scores": scores, "valid": valid, "weights": weights}
+    for part, value in parts.items():
+        if value is not None and (value.shape.rank != 2 or not value.shape.is_compatible_with(scores.shape)):
+            hint = "; list weights [B] are for the caller to apply" if part == "weights" else ""
+            shape = tuple(value.shape)
+            raise InputError(f"{name}: {part} must be [B, L] like scores {tuple(scores.shape)}, not {shape}{hint}")
+    return labels, scores, valid, weights

@@ -1,0 +1,103 @@
+"""One step of a method: on a matrix of gradients for the user, on tensors for the trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import Method, Signals, State
+
+
+def weigh(method: Method, signals: Signals, state: State) -> tuple[Any, State]:
+    """Task weights of a method, with what holds for all of them: an absent task weighs 0 and its state stands still.
+
+    Returns:
+        ``float32[T]`` (or the precision of the losses) without gradient, and the next state.
+    """
+    weights, after = method.weigh(signals, state)  # type: ignore[attr-defined]
+    weights = tf.stop_gradient(tf.cast(weights, signals.losses.dtype))
+    return tf.where(signals.present, weights, 0.0), standing_still(signals.present, state, after)
+
+
+def merge(method: Method, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    """The update of a method that needs the gradients; absent tasks enter as rows of zeros."""
+    rows = tf.where(signals.present[:, None], rows, tf.zeros_like(rows))
+    update, after = method.combine(rows, signals, state)  # type: ignore[attr-defined]
+    return tf.stop_gradient(update), standing_still(signals.present, state, after)
+
+
+def standing_still(present: Any, before: State, after: State) -> State:
+    """The next state, with what belongs to absent tasks as it was; all of it when no task is present."""
+    tasks = present.shape[0]
+    some = tf.reduce_any(present)
+    kept = {}
+    for key, old in before.items():
+        old = tf.convert_to_tensor(old)
+        moves = some
+        if old.shape.rank and old.shape[0] == tasks:
+            moves = tf.reshape(present, [tasks] + [1] * (old.shape.rank - 1))
+            if old.shape.rank == 2 and old.shape[1] == tasks:
+                moves = moves & present[None, :]
+        kept[key] = tf.stop_gradient(tf.where(moves, tf.cast(after[key], old.dtype), old))
+    return kept
+
+
+def combine(method: Method, jacobian: Any, losses: Any = None, preference: Any = None, seed: int = 0) -> np.ndarray:
+    """One step of a method from a fresh state, on a matrix of task gradients.
+
+    Shapes: ``jacobian`` ``[T, P]``, ``losses`` and ``preference`` ``[T]``; the result is ``[P]``. A scalarisation
+    weighs the rows by the derivative of its objective with respect to each loss.
+
+    Args:
+        method: a ready method.
+        jacobian: one gradient per row.
+        losses: the losses that belong to the rows; ones by default.
+        preference: importance of each task, >= 0, normalised to sum 1; uniform by default.
+        seed: for methods that draw random numbers.
+
+    Raises:
+        ValueError: for shapes that do not fit, numbers that are not finite, or a preference below 0 or all 0.
+
+    >>> from tfmtl2r import methods
+    >>> methods.combine("ls", [[-4., 1., 1.], [6., 1., 1.]], preference=[3., 1.]).tolist()
+    [-3.0, 2.0, 2.0]
+    """
+    rows = np.asarray(jacobian, np.float64)
+    if rows.ndim != 2 or not rows.size:
+        raise InputError(f"jacobian must have shape [T, P] with T, P >= 1, got {rows.shape}")
+    tasks = rows.shape[0]
+    losses = _vector("losses", losses, tasks, default=1.0)
+    preference = _vector("preference", preference, tasks, default=1.0 / tasks)
+    if not np.isfinite(rows).all():
+        raise InputError("jacobian holds numbers that are not finite")
+    if (preference < 0).any() or preference.sum() <= 0:
+        raise InputError(f"preference must be >= 0 and not all 0, got {preference.tolist()}")
+    if method.positive_preference and (preference == 0).any():
+        raise InputError(f"{type(method).__name__} divides by the preference: every task's must be above 0, got "
+                         f"{preference.tolist()}")
+    if method.positive_losses and (losses <= 0).any():
+        raise InputError(f"{type(method).__name__} needs losses above 0, got {losses.tolist()}")
+    signals = Signals(
+        losses=tf.constant(losses),
+        preference=tf.constant(preference / preference.sum()),
+        present=tf.ones([tasks], tf.bool),
+        gram=tf.constant(rows @ rows.T),
+        cross=tf.constant(rows @ rows.T),
+        step=tf.constant(0, tf.int64),
+        epoch=tf.constant(0, tf.int64),
+        seed=tf.constant([seed, 0], tf.int32),
+    )
+    state = {key: tf.constant(value) for key, value in method.initial_state(tasks, rows.shape[1]).items()}
+    if "rows" in method.needs:
+        return merge(method, tf.constant(rows), signals, state)[0].numpy()
+    return weigh(method, signals, state)[0].numpy() @ rows
+
+
+def _vector(name: str, value: Any, tasks: int, default: float) -> np.ndarray:
+    vector = np.full(tasks, default) if value is None else np.asarray(value, np.float64)
+    if vector.shape != (tasks,) or not np.isfinite(vector).all():
+        raise InputError(f"{name} must be {tasks} finite numbers, one per task, got {value!r}")
+    return vector

@@ -1,0 +1,249 @@
+"""What every metric is: a value and a count per list, and a streaming form of it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tfmtl2r import ranking
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.errors import InputError, InputTypeError
+from tfmtl2r.task import KINDS
+
+EMPTY = ("skip", "zero", "one")
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """The base of all metrics: it cleans the input, and a metric writes :meth:`compute` only.
+
+    Items without a label leave the list before it is ranked. A list without a labelled item never counts.
+
+    Class attributes:
+        direction: ``"max"`` if more is better, ``"min"`` if less is.
+        relevance: labels are relevance, and a negative one is missing; False where any number is a label.
+        per_list_mean: the metric is a mean of ``per_list``; False for one over all items at once, such as AUC, which
+            has ``streaming`` and ``exact`` only.
+    """
+
+    direction: ClassVar[str] = "max"
+    relevance: ClassVar[bool] = True
+    per_list_mean: ClassVar[bool] = True
+
+    @property
+    def name(self) -> str:
+        """The name by which the metric is registered."""
+        return getattr(self, "registered_as", {}).get("name") or type(self).__module__.rsplit(".", 1)[-1]
+
+    @property
+    def label(self) -> str:
+        """How the metric is written in logs and tables, such as ``"ndcg@5"``."""
+        k = getattr(self, "k", None)
+        return self.name if k is None else f"{self.name}@{k}"
+
+    def conventions(self) -> dict[str, Any]:
+        """What a reader must know to compare a number with somebody else's; stored beside it."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "k"}
+
+    # AutoGraph would rewrite all of TF-Ranking: traces then take ten times as long.
+    @tf.autograph.experimental.do_not_convert
+    def per_list(self, labels: Any, scores: Any, valid: Any, weights: Any = None) -> Any:
+        """The metric of every list; the metric of a data set is ``sum(value * counts) / sum(counts)``.
+
+        Args:
+            labels: float ``[B, L]``; missing where NaN, and where negative if the metric is on ``relevance``.
+            scores: ``[B, L]`` of any float type.
+            valid: ``bool[B, L]``, False for padding.
+            weights: item weights ``[B, L]``, or None.
+
+        Returns:
+            ``(value, counts)``, both ``float32[B]``; value and counts are 0 for a list that does not count.
+
+        Raises:
+            ValueError: when a shape is not ``[B, L]``.
+            TypeError: for a metric that is not a mean over lists.
+        """
+        if not self.per_list_mean:
+            raise InputTypeError(f"{self.label} is one number over all items, not a mean over lists: use streaming or "
+                                 "exact")
+        labels, scores, known, weights = _clean(self, labels, scores, valid, weights)
+        value, counts = self.compute(labels, scores, known, weights)
+        return tf.where(counts > 0, value, 0.0), counts
+
+    def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
+        """``(value, counts)`` of clean input: labels, scores and weights are 0 where not ``known``.
+
+        It is traced without AutoGraph: write ``tf.where``, not ``if`` over tensors.
+        """
+        raise NotImplementedError
+
+    def streaming(self, name: str | None = None) -> Any:
+        """A Keras metric that accumulates batches; its result is NaN while no list has counted.
+
+        ``update_state(labels, scores, valid, weights=None)`` takes what :meth:`per_list` takes; weights are ``[B]``
+        (per list) or ``[B, L]`` (per item; a list then weighs the mean of its items' weights).
+        """
+        return _Streaming(self, name or self.label)
+
+    def validate(self, labels: np.ndarray) -> None:
+        """Checks labels before evaluation, where raising is possible.
+
+        Args:
+            labels: any shape; NaN and negative values are missing.
+
+        Raises:
+            ValueError: for a label above 31 where the gain is ``2^y - 1``.
+        """
+        if getattr(self, "gain", None) == "exp2":
+            ranking.check_grades(np.asarray(labels, dtype=np.float64), self.label)
+
+
+@dataclasses.dataclass(frozen=True)
+class ItemMetric(Metric):
+    """A mean over items: a list counts as many times as it has labelled items, so rows ``[B, 1]`` work as well."""
+
+    direction = "min"
+
+    def per_item(self, labels: Any, scores: Any) -> Any:
+        """``float32[B, L]`` for every item."""
+        raise NotImplementedError
+
+    def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
+        each = tf.where(known, self.per_item(labels, scores), 0.0)
+        counts = tf.reduce_sum(weights, axis=1)
+        return tf.math.divide_no_nan(tf.reduce_sum(each * weights, axis=1), counts), counts
+
+
+def evaluate(metric: Metric, labels: Any, scores: Any, valid: Any) -> np.ndarray:
+    """The metric of every list, for reports.
+
+    Args:
+        metric: one that is a mean over lists.
+        labels: float ``[B, L]``.
+        scores: float ``[B, L]``.
+        valid: ``bool[B, L]``.
+
+    Returns:
+        ``float32[B]``, NaN for lists that do not count.
+
+    Raises:
+        TypeError: for a metric that is not a mean over lists.
+
+    >>> from tfmtl2r.metrics import get
+    >>> evaluate(get("mrr"), [[0.0, 1.0], [0.0, 0.0]], [[2.0, 1.0], [2.0, 1.0]], np.ones((2, 2), bool)).tolist()
+    [0.5, nan]
+    """
+    value, counts = metric.per_list(labels, scores, valid)
+    return np.where(counts.numpy() > 0, value.numpy(), np.nan)
+
+
+def default_names(kind: str, lists: bool) -> tuple[str, ...]:
+    """The metrics of a task that names none.
+
+    Args:
+        kind: of the task: ``"binary"``, ``"graded"`` or ``"regression"``.
+        lists: whether the data are lists rather than plain rows.
+
+    Raises:
+        ValueError: for an unknown kind.
+
+    >>> default_names("binary", lists=True), default_names("binary", lists=False), default_names("graded", lists=False)
+    (('ndcg@5', 'auc'), ('auc', 'log_loss'), ('mse',))
+    """
+    if kind not in KINDS:
+        raise InputError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
+    if kind == "regression" or (kind == "graded" and not lists):
+        return ("mse",)
+    if kind == "graded":
+        return ("ndcg@5",)
+    return ("ndcg@5", "auc") if lists else ("auc", "log_loss")
+
+
+def check_cutoff(metric: Metric) -> None:
+    """Checks the option ``k``.
+
+    Raises:
+        ValueError: unless it is None or a whole number >= 1.
+    """
+    k = metric.k  # type: ignore[attr-defined]
+    if k is not None and not (isinstance(k, int) and k >= 1):
+        raise InputError(f"{metric.name}: k must be a whole number >= 1 or None, not {k!r}")
+
+
+def check_empty(metric: Metric) -> None:
+    """Checks the option ``empty``.
+
+    Raises:
+        ValueError: unless it is ``"skip"``, ``"zero"`` or ``"one"``.
+    """
+    empty = metric.empty  # type: ignore[attr-defined]
+    if empty not in EMPTY:
+        raise InputError(f"{metric.name}: empty must be one of {', '.join(EMPTY)}, not {empty!r}")
+
+
+def with_empty(value: Any, relevant: Any, known: Any, empty: str) -> tuple[Any, Any]:
+    """Applies the convention for lists that have labels, but no relevant item.
+
+    Args:
+        value: ``float32[B]``.
+        relevant: ``bool[B, L]``.
+        known: ``bool[B, L]``, items with a label.
+        empty: ``"skip"``: the list does not count; ``"zero"`` or ``"one"``: it counts with that value.
+
+    Returns:
+        ``(value, counts)``, both ``float32[B]``.
+    """
+    has = tf.reduce_any(relevant, axis=1)
+    counts = has if empty == "skip" else tf.reduce_any(known, axis=1)
+    return tf.where(has, value, 1.0 if empty == "one" else 0.0), tf.cast(counts, tf.float32)
+
+
+def _clean(metric: Metric, labels: Any, scores: Any, valid: Any, weights: Any) -> tuple[Any, Any, Any, Any]:
+    labels, scores = tf.cast(labels, tf.float32), tf.cast(scores, tf.float32)
+    valid = tf.cast(valid, tf.bool)
+    weights = tf.ones_like(labels) if weights is None else tf.cast(weights, tf.float32)
+    for part, value in {"labels": labels, "scores": scores, "valid": valid, "weights": weights}.items():
+        if value.shape.rank != 2 or not value.shape.is_compatible_with(scores.shape):
+            expected = tuple(scores.shape)
+            raise InputError(f"{metric.label}: {part} must be [B, L] like scores {expected}, not {tuple(value.shape)}")
+    known = ranking.known(labels, valid, "graded" if metric.relevance else "regression")
+    return tf.where(known, labels, 0.0), tf.where(known, scores, 0.0), known, tf.where(known, weights, 0.0)
+
+
+class _Streaming(keras.metrics.Metric):
+    """The mean of a per-list metric, kept as two sums.
+
+    In float64: float32 stops counting at 16.8 million.
+    """
+
+    def __init__(self, metric: Metric, name: str):
+        super().__init__(name=name)
+        self.metric = metric
+        self.total = self.add_weight(name="total", shape=(), initializer="zeros", dtype="float64")
+        self.count = self.add_weight(name="count", shape=(), initializer="zeros", dtype="float64")
+
+    def update_state(self, labels: Any, scores: Any, valid: Any, weights: Any = None) -> None:
+        """Adds a batch; see :meth:`Metric.streaming`."""
+        weights = None if weights is None else tf.cast(weights, tf.float32)
+        per_item = weights is not None and weights.shape.rank == 2
+        value, counts = self.metric.per_list(labels, scores, valid, weights if per_item else None)
+        if per_item and not isinstance(self.metric, ItemMetric):
+            counts *= self._mean_weight(labels, scores, valid, weights)
+        elif weights is not None and not per_item:
+            counts *= weights
+        value, counts = tf.cast(value, tf.float64), tf.cast(counts, tf.float64)
+        self.total.assign_add(tf.reduce_sum(value * counts))
+        self.count.assign_add(tf.reduce_sum(counts))
+
+    def result(self) -> Any:
+        """The mean so far, NaN if nothing has counted."""
+        count = tf.convert_to_tensor(self.count)
+        mean = tf.math.divide_no_nan(tf.convert_to_tensor(self.total), count)
+        return tf.cast(tf.where(count > 0, mean, np.nan), tf.float32)
+
+    def _mean_weight(self, labels: Any, scores: Any, valid: Any, weights: Any) -> Any:
+        _, _, known, weights = _clean(self.metric, labels, scores, valid, weights)
+        items = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)
+        return tf.math.divide_no_nan(tf.reduce_sum(weights, axis=1), items)

@@ -1,0 +1,1 @@
+"""Pages: reports that compare many runs."""

@@ -1,0 +1,125 @@
+"""Run cards: ``runs/NAME/run.json`` says what was run on what, and what came out. All tables read them."""
+
+from __future__ import annotations
+
+from tfmtl2r.errors import InputError, InputTypeError, MissingFileError
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import tfmtl2r
+
+FILE = "run.json"
+PER_LIST = "per_list.npz"
+_PACKAGES = ("tensorflow", "keras", "tensorflow-ranking", "numpy", "pandas")
+
+
+@dataclasses.dataclass
+class RunCard:
+    """What one training was and did.
+
+    Args:
+        name: of the run, and of its folder.
+        config: everything the run was started with.
+        data: per split its fingerprint, number of lists and items, and how many items were cut.
+        results: split -> task -> metric -> ``{"value", "lists", "conventions", "direction"}``.
+        history: epoch by epoch, what ``fit`` reported.
+        curve: what a conditioned ranker reaches for each of a grid of preferences: ``{"preference": [...], "vali": task
+            -> metric -> value, "test": the same}``; empty for others.
+        step_ms: median milliseconds of a training step, the first epoch (which compiles) left out; None if unmeasured.
+        peak_memory_mb: highest resident memory of the process.
+        versions: of Python, this library and what it stands on.
+    """
+
+    name: str
+    config: dict[str, Any]
+    data: dict[str, Any] = dataclasses.field(default_factory=dict)
+    results: dict[str, Any] = dataclasses.field(default_factory=dict)
+    history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
+    curve: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    step_ms: float | None = None
+    peak_memory_mb: float | None = None
+    versions: dict[str, str] = dataclasses.field(default_factory=lambda: versions())
+
+    def save(self, folder: str | Path) -> Path:
+        """Writes the card atomically: a reader sees the old one or the new one."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / FILE
+        temporary = folder / f".{FILE}.{os.getpid()}"
+        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2, default=_plain) + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+        return path
+
+    def expect(self, split: str, fingerprint: str) -> None:
+        """Refuses other data than those of the run.
+
+        Args:
+            split: its name.
+            fingerprint: of the lists that are at hand.
+
+        Raises:
+            ValueError: when the run saw others.
+        """
+        known = self.data.get(split, {}).get("fingerprint")
+        if known is not None and known != fingerprint:
+            raise InputError(f"the {split} split has changed since run {self.name!r} was trained: fingerprint "
+                             f"{fingerprint[:12]}, in the run card {known[:12]}; train again on these data")
+
+    @classmethod
+    def load(cls, folder: str | Path) -> RunCard:
+        """Reads the card of a run.
+
+        Raises:
+            FileNotFoundError: when the folder holds none.
+            ValueError: for a file that is not a run card, naming what is wrong with it.
+        """
+        path = Path(folder) / FILE
+        if not path.is_file():
+            raise MissingFileError(f"{path} does not exist: {Path(folder).name!r} is not a run of tfmtl2r train")
+        try:
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
+        except (json.JSONDecodeError, TypeError) as error:
+            raise InputError(f"{path} is not a run card: {error}") from error
+
+
+def versions() -> dict[str, str]:
+    """Versions of Python, this library and the packages that numbers depend on."""
+    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    return {"python": platform.python_version(), "tfmtl2r": tfmtl2r.__version__, **found,
+            "platform": platform.platform()}
+
+
+def peak_memory_mb() -> float:
+    """The highest resident memory of this process so far, in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
+
+
+def checked_name(name: str) -> str:
+    """A name that can be a folder.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.\-]*", name):
+        raise InputError(f"run name {name!r}: expected letters, digits, '_', '-' and '.', the first a letter or digit")
+    return name
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, (np.generic, np.ndarray)):
+        return value.tolist()
+    if isinstance(value, Path):
+        return str(value)
+    raise InputTypeError(f"{type(value).__name__} cannot be written to a run card")

@@ -1,0 +1,256 @@
+"""Sweeps: many experiments in processes on this machine; what is finished is never run again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import fcntl
+import json
+import os
+import queue
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tfmtl2r.errors import InputError
+from tfmtl2r.experiment import Experiment
+from tfmtl2r.runs import finished as finished_runs
+from tfmtl2r.runs.card import PER_LIST, RunCard
+from tfmtl2r.runs.finished import Run, outcome_settings
+from tfmtl2r.sweeps.table import write_tables
+from tfmtl2r.sweeps.worker import LOG
+
+MANIFEST = "sweep.json"
+LOCK = ".lock"
+AXES = ("name", "method", "preference", "seed", "architecture", "tasks", "staged", "constraints", "conditioned",
+        "curve")
+
+
+class Sweep:
+    """A folder of runs, and the processes that fill it.
+
+    A run counts as finished when its run card is there (it is written last, in one go) with exactly the wanted
+    settings; whatever else lies in its folder is removed before it is trained again. Every run is a function of its
+    settings alone: processes start each one from its own seed, in whatever order they come, with the same number of
+    threads. A run that fails is reported with its log file; the others go on.
+
+    Args:
+        folder: of this sweep; runs are its subfolders.
+        jobs: processes at a time; as many as there are CPUs if 0.
+        threads: of TensorFlow in each process.
+        report: is told a line for every run that ends; printed if None.
+
+    Raises:
+        ValueError: for a folder that is no sweep, or one that another process is working on.
+
+    >>> with Sweep("runs/quick") as sweep:  # doctest: +SKIP
+    ...     runs = sweep.run(plan(base, ["linear_scalarization", "mgda"], das_dennis(2, 10)))
+    """
+
+    def __init__(
+        self, folder: str | Path, jobs: int = 0, threads: int = 1, report: Callable[[str], None] | None = None
+    ):
+        if jobs < 0 or threads < 1:
+            raise InputError(f"jobs must be at least 0 and threads at least 1, not {jobs} and {threads}")
+        self.folder = Path(folder)
+        self.jobs = jobs or os.cpu_count() or 1
+        self.threads = threads
+        self.failed: dict[str, str] = {}
+        self._report = report
+        self._workers: list[_Worker] = []
+        self._stopped = False
+
+    def __enter__(self) -> Sweep:
+        others = [path for path in self.folder.glob("*") if path.name != LOCK]
+        if others and not (self.folder / MANIFEST).is_file():
+            raise InputError(f"{self.folder} is not empty and holds no sweep ({MANIFEST}): choose another name")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = open(self.folder / LOCK, "w")
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._lock.close()
+            raise InputError(f"another process is running the sweep in {self.folder}") from None
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stopped = True  # after Ctrl-C: runs that are cut off are not failures, and no further one starts
+        for worker in self._workers:
+            worker.stop()
+        self._lock.close()
+
+    def run(self, experiments: Sequence[Experiment]) -> list[Run]:
+        """Trains what is missing and writes ``table.csv`` and ``table.md`` of the whole sweep.
+
+        Args:
+            experiments: of :func:`tfmtl2r.sweeps.plan` and the like. They may differ from those of earlier calls only
+                in method, preference, seed, architecture, tasks, stages and constraints, and conditioning.
+
+        Returns:
+            The finished ones, in the order of ``experiments``; :attr:`failed` says why others are not among them.
+
+        Raises:
+            ValueError: for experiments that do not belong into this sweep.
+        """
+        jobs = [{**experiment.config(), "directory": str(self.folder), "overwrite": False}
+                for experiment in experiments]
+        known = self._join_manifest(jobs)
+        self.failed = {}
+        missing = [job for job in jobs if self._finished(job) is None]
+        if missing:
+            self._train(missing, len(jobs))
+        for line in write_tables([run for job in known if (run := self._finished(job))], self.folder):
+            (self._report or print)(f"not on the front: {line}")
+        return [run for job in jobs if (run := self._finished(job))]
+
+    def _finished(self, job: dict[str, Any]) -> Run | None:
+        folder = self.folder / job["name"]
+        if not all((folder / file).is_file() for file in ("model.keras", PER_LIST)):
+            return None
+        try:
+            run = finished_runs.load(folder)
+        except (FileNotFoundError, ValueError):
+            return None
+        same = outcome_settings(run.card.config) == outcome_settings(job)
+        return run if same and "test" in run.card.results else None
+
+    def _join_manifest(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Adds runs to ``sweep.json``, which remembers all runs of the sweep in their order."""
+        path = self.folder / MANIFEST
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"runs": []}
+        if before.get("threads", self.threads) != self.threads:
+            raise InputError(f"the sweep in {self.folder} was started with {before['threads']} threads, which is part "
+                             f"of its outcome, not {self.threads}")
+        known = {job["name"]: job for job in before["runs"]}
+        common = [outcome_settings(job, without=AXES) for job in [*before["runs"], *jobs]]
+        for other in common[1:]:
+            differ = sorted(key for key in other if other[key] != common[0].get(key))
+            if differ:
+                raise InputError(f"the sweep in {self.folder} has {differ[0]}={common[0].get(differ[0])!r}, not "
+                                 f"{other[differ[0]]!r}: give it another name to compare such settings")
+        known.update({job["name"]: job for job in jobs})
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps({"threads": self.threads, "runs": [*known.values()]}, indent=1) + "\n",
+                             encoding="utf-8")
+        os.replace(temporary, path)
+        return [*known.values()]
+
+    def _train(self, missing: list[dict[str, Any]], total: int) -> None:
+        waiting: queue.SimpleQueue[dict[str, Any]] = queue.SimpleQueue()
+        for job in missing:
+            waiting.put(job)
+        count = min(self.jobs, len(missing))
+        self._workers += [_Worker(self.threads) for _ in range(count - len(self._workers))]
+        with self._progress(total - len(missing), total) as ended:
+            threads = [threading.Thread(target=self._feed, args=(worker, waiting, ended), daemon=True)
+                       for worker in self._workers[:count]]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    def _feed(self, worker: _Worker, waiting: queue.SimpleQueue[Any], ended: Callable[[str, str | None], None]) -> None:
+        with contextlib.suppress(queue.Empty):
+            while True:
+                job = waiting.get_nowait()
+                error = worker.run(job)
+                if self._stopped:
+                    return
+                if error is None and self._finished(job) is None:
+                    error = "it ended without all of its files"
+                if error is not None:
+                    self.failed[job["name"]] = f"{error}; see {self.folder / job['name'] / LOG}"
+                ended(job["name"], self.failed.get(job["name"]))
+
+    @contextlib.contextmanager
+    def _progress(self, done: int, total: int) -> Iterator[Callable[[str, str | None], None]]:
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(),
+                   TimeRemainingColumn())
+        console = Console(quiet=self._report is not None)
+
+        def say(line: str) -> None:
+            if self._report:
+                self._report(line)
+            else:
+                console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+        with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
+            bar = progress.add_task("runs", total=total, completed=done)
+
+            def ended(name: str, failure: str | None) -> None:
+                progress.advance(bar)
+                say(f"FAILED  {name}: {failure}" if failure else f"done    {name}")
+
+            if done:
+                say(f"{done} of {total} runs were finished before")
+            yield ended
+
+
+def over_seeds(
+    folder: str | Path, base: Experiment, variants: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], jobs: int = 0
+) -> dict[str, list[RunCard]]:
+    """Trains variants of an experiment with every seed, as a sweep: what is finished is not run again.
+
+    Args:
+        folder: of the sweep.
+        base: what all have in common; its name and seed are replaced.
+        variants: label -> settings in which the variant differs, such as ``{"architecture": "ple"}``.
+        seeds: of the runs, which are named ``LABEL-SEED``.
+        jobs: processes at a time; as many as there are CPUs if 0.
+
+    Returns:
+        label -> the run cards of its seeds, without those that failed, and without labels of which all did.
+    """
+    planned = {
+        label: [dataclasses.replace(base, **settings, name=f"{label}-{seed}", seed=seed) for seed in seeds]
+        for label, settings in variants.items()
+    }
+    with Sweep(folder, jobs) as sweep:
+        runs = sweep.run([experiment for same in planned.values() for experiment in same])
+    cards = {run.card.name: run.card for run in runs}
+    found = {label: [cards[e.name] for e in same if e.name in cards] for label, same in planned.items()}
+    return {label: same for label, same in found.items() if same}
+
+
+class _Worker:
+    """One process that trains runs, started when the first one comes and again after it has died."""
+
+    def __init__(self, threads: int):
+        self.threads = threads
+        self.process: subprocess.Popen[str] | None = None
+
+    def run(self, job: dict[str, Any]) -> str | None:
+        """Trains; what went wrong, or None."""
+        if self.process is None or self.process.poll() is not None:
+            self.stop()
+            # A session of its own: Ctrl-C reaches the sweep, which takes its workers along.
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "tfmtl2r.sweeps.worker", str(self.threads)], stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE, text=True, start_new_session=True,
+            )
+        process = self.process
+        assert process.stdin
+        assert process.stdout
+        try:
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
+            answer = process.stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        return json.loads(answer)["error"] if answer.endswith("\n") else f"its process ended with code {process.wait()}"
+
+    def stop(self) -> None:
+        """Ends the process, in the middle of a run too, and closes the pipes to it."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.wait()
+            for pipe in (self.process.stdin, self.process.stdout):
+                with contextlib.suppress(BrokenPipeError):
+                    if pipe is not None:
+                        pipe.close()

@@ -1,0 +1,91 @@
+"""The table of a sweep: one row per run, the same for the same runs however often the sweep was interrupted."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from tfmtl2r.pareto.front import non_dominated
+from tfmtl2r.runs.finished import SOURCES, Run, finite, objectives
+
+CSV, MARKDOWN = "table.csv", "table.md"
+
+
+def rows(runs: Sequence[Run], sources: Sequence[str] = SOURCES) -> list[dict[str, str | float]]:
+    """A row per run: what was run, then every task's objectives.
+
+    ``front`` marks the runs of all tasks that no other such run dominates on the test metrics (of a conditioned run,
+    one point of its curve is enough); a metric that is not a finite number is not on it. What a run did not measure is
+    empty.
+
+    Args:
+        runs: at least one.
+        sources: which objectives; see :meth:`tfmtl2r.runs.finished.Run.objective`.
+    """
+    tasks = list(dict.fromkeys(task for run in runs for task in run.tasks))
+    complete = [run for run in runs if len(run.tasks) == len(tasks)]
+    front: set[str] = set()
+    kept, _ = finite([point for run in complete for point in run.points("test")], "test")
+    if kept:
+        points = objectives(kept, "test")
+        front = {run.card.name for run, on in zip(kept, non_dominated(points.values, points.maximise), strict=True)
+                 if on}
+    table: list[dict[str, str | float]] = []
+    for run in runs:
+        row: dict[str, str | float] = {"run": run.card.name, "method": run.method, "architecture": run.architecture,
+                                       "seed": run.seed, "front": "*" if run.card.name in front else ""}
+        shares = dict(zip(run.tasks, run.preference, strict=False))
+        row.update({f"preference {task}": shares.get(task, "") for task in tasks})
+        for source in sources:
+            for task in tasks:
+                try:
+                    row[f"{task} {source}"] = run.objective(task, source)[0]
+                except ValueError:  # another task, no such metric, or no epoch that stands for the run
+                    row[f"{task} {source}"] = ""
+        table.append(row)
+    return table
+
+
+def write_tables(runs: Sequence[Run], folder: Path) -> list[str]:
+    """Writes ``table.csv`` with all digits and ``table.md`` for reading.
+
+    Returns:
+        A line for each run of which a test metric is not a finite number.
+    """
+    if not runs:
+        return []
+    table = rows(runs)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table)
+    _replace(folder / CSV, text.getvalue())
+    _replace(folder / MARKDOWN, markdown([{k: v for k, v in row.items() if k != "run"} for row in table]))
+    return finite(runs, "test")[1]
+
+
+def markdown(table: Sequence[dict[str, str | float]]) -> str:
+    """A Markdown table, numbers with four digits.
+
+    >>> print(markdown([{"method": "mgda", "loss": 0.123456}]), end="")
+    | method | loss |
+    | --- | --- |
+    | mgda | 0.1235 |
+    """
+    lines = [list(table[0]), ["---"] * len(table[0]), *([_cell(v) for v in row.values()] for row in table)]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def _cell(value: str | float) -> str:
+    return f"{value:.4f}" if isinstance(value, (float, np.floating)) else str(value)
+
+
+def _replace(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)

@@ -1,0 +1,171 @@
+"""The private half of a model in one step: heads and losses on per-task copies of the cut, and the way back to it.
+
+A step looks at the batch as a whole or, for methods that want two independent gradients, at its even and odd lists.
+Each part runs through the model alone; what divides a loss, the number of lists that count, is that of the whole batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from tfmtl2r._backend import tf
+from tfmtl2r.architectures.base import Architecture
+from tfmtl2r.batch import Batch
+from tfmtl2r.layers.cut import Branch
+from tfmtl2r.training.objectives import TaskLosses
+from tfmtl2r.training.replicas import Replicas
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Lists of a batch.
+
+    Args:
+        batch: features and labels.
+        valid: ``bool[B, L]`` or None.
+        places: where the lists stand in the batch, ``int32[B]``; None for the whole batch.
+    """
+
+    batch: Batch
+    valid: Any
+    places: Any = None
+
+    def halves(self, lists: Any, replicas: Replicas) -> list[Part]:
+        """Even and odd lists of the global batch, whichever replica they are on."""
+        numbers = tf.range(lists)
+        odd = (numbers + replicas.first_index(lists)) % 2
+        return [self._at(tf.boolean_mask(numbers, tf.equal(odd, remainder))) for remainder in (0, 1)]
+
+    def _at(self, places: Any) -> Part:
+        def chosen(tensor: Any) -> Any:
+            return None if tensor is None else tf.gather(tensor, places)
+
+        batch, valid = tf.nest.map_structure(chosen, (self.batch, self.valid))
+        return Part(batch, valid, places)
+
+
+@dataclasses.dataclass(frozen=True)
+class Forward:
+    """Heads and losses of one part, recorded for their backward pass.
+
+    Args:
+        tape: the recording; whoever drops the object drops every activation.
+        branches: the tensors of the cut that something read.
+        scores: dict task -> scores.
+        values: loss of every list, ``float32[T, B]``.
+        weights: weight of every list, ``float32[T, B]``.
+        sums: ``float32[T]``, the weighted sums of the losses.
+        penalty: sum of what the architecture asks of the scores and its count, or None.
+    """
+
+    tape: Any
+    branches: list[Branch]
+    scores: dict[str, Any]
+    values: Any
+    weights: Any
+    sums: Any
+    penalty: tuple[Any, Any] | None
+
+    def backward(self, count: Any, asked: Any, variables: list[Any]) -> Heads:
+        """The gradients of the part's share of the global losses.
+
+        Args:
+            count: ``float32[T]``, what the sums of losses are divided by.
+            asked: what the sum of the penalty is divided by, if there is one.
+            variables: the heads' variables.
+        """
+        sources = [[branch.tap for branch in self.branches], variables]
+        cotangents, private = self._gradient(self.sums, sources, tf.math.divide_no_nan(1.0, count))
+        penalty = None
+        if self.penalty is not None:
+            of_taps, of_private = self._gradient(self.penalty[0], sources, tf.math.divide_no_nan(1.0, asked))
+            penalty = [b.weighted(c, tf.ones([b.num_tasks])) for b, c in zip(self.branches, of_taps, strict=True)]
+            private = [added(g, p) for g, p in zip(private, of_private, strict=True)]
+        return Heads(self.branches, cotangents, private, tf.reduce_sum(self.weights, axis=1), penalty)
+
+    def _gradient(self, target: Any, sources: Any, factors: Any) -> Any:
+        zero = tf.UnconnectedGradients.ZERO
+        return self.tape.gradient(target, sources, output_gradients=factors, unconnected_gradients=zero)
+
+
+@dataclasses.dataclass(frozen=True)
+class Heads:
+    """The private half after its backward pass.
+
+    Args:
+        branches: the tensors of the cut that something read.
+        cotangents: the gradient at every branch's tap.
+        gradients: the plain gradients of the heads' variables.
+        count: ``float32[T]``, this replica's weight of the part's lists.
+        penalty: the gradient at every tensor of the cut of what the architecture asks of the scores, or None.
+    """
+
+    branches: list[Branch]
+    cotangents: list[Any]
+    gradients: list[Any]
+    count: Any
+    penalty: list[Any] | None
+
+    @property
+    def tensors(self) -> list[Any]:
+        """The cut."""
+        return [branch.tensor for branch in self.branches]
+
+    def of_task(self, task: int) -> list[Any]:
+        """The gradient of one task's loss at every tensor of the cut."""
+        return [branch.of_task(c, task) for branch, c in zip(self.branches, self.cotangents, strict=True)]
+
+    def weighted(self, weights: Any) -> list[Any]:
+        """The weighted sum of the tasks' gradients, and the penalty's, at every tensor of the cut."""
+        total = [branch.weighted(c, weights) for branch, c in zip(self.branches, self.cotangents, strict=True)]
+        return total if self.penalty is None else [t + p for t, p in zip(total, self.penalty, strict=True)]
+
+    def gram(self, replicas: Replicas) -> Any:
+        """Inner products of the tasks' gradients at the cut, ``float32[T, T]``."""
+        # Each example lives on one replica, so the Gram matrices of the replicas add up.
+        return replicas.sum(tf.add_n([b.gram(c) for b, c in zip(self.branches, self.cotangents, strict=True)]))
+
+
+def forward(architecture: Architecture, losses: TaskLosses, cut: list[Any], part: Part) -> Forward:
+    """Runs heads and losses on per-task copies of the cut.
+
+    Args:
+        architecture: a connected architecture.
+        losses: the tasks' losses.
+        cut: what ``architecture.shared`` gave for the part.
+        part: the whole batch or some of its lists.
+    """
+    with tf.GradientTape(persistent=True) as tape:
+        branches = [Branch(tensor, len(architecture.tasks), tape.watch) for tensor in cut]
+        scores = architecture.heads(branches, part.valid, True)
+        values, weights = losses.per_list(part.batch, scores, part.valid)
+        sums = tf.reduce_sum(values * weights, axis=1)
+        penalty = penalty_of(architecture, scores, part.valid)
+    return Forward(tape, [b for b in branches if b.tap is not None], scores, values, weights, sums, penalty)
+
+
+def penalty_of(architecture: Architecture, scores: dict[str, Any], valid: Any) -> tuple[Any, Any] | None:
+    """Sum and count of what an architecture asks of the scores, or None."""
+    asked = architecture.penalty(scores, valid)
+    if asked is None:
+        return None
+    values, weights = asked
+    return tf.reduce_sum(values * weights), tf.reduce_sum(weights)
+
+
+def joined(parts: list[Part], tensors: list[Any]) -> Any:
+    """What was computed for each part, in the order of the batch."""
+    if len(parts) == 1:
+        return tensors[0]
+    return tf.dynamic_stitch([part.places for part in parts], tensors)
+
+
+def added(gradient: Any, other: Any) -> Any:
+    """The sum of two gradients, the second of which may be None; a sparse one stays sparse beside another."""
+    if other is None:
+        return gradient
+    if isinstance(gradient, tf.IndexedSlices) and isinstance(other, tf.IndexedSlices):
+        values = tf.concat([gradient.values, other.values], 0)
+        return tf.IndexedSlices(values, tf.concat([gradient.indices, other.indices], 0), gradient.dense_shape)
+    return tf.convert_to_tensor(gradient) + tf.convert_to_tensor(other)

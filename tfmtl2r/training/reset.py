@@ -1,0 +1,63 @@
+"""One training after another without tracing again: what sweeps over seeds and preferences are made of."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfmtl2r.errors import InputError
+from tfmtl2r.training.model import MultiTaskRanker
+
+__all__ = ["start_as"]
+
+
+def start_as(ranker: MultiTaskRanker, other: MultiTaskRanker) -> bool:
+    """Makes a ranker what another one is, and keeps its compiled steps: the next ``fit`` traces nothing.
+
+    Seed and preference are variables of a compiled step; whatever else differs needs a step of its own.
+
+    Args:
+        ranker: compiled, knows its features; what it learnt is lost.
+        other: likewise; it is not changed.
+
+    Returns:
+        Whether that was possible: the two must agree in architecture, tasks, features, precision, method, optimizer
+        and all other settings of :meth:`MultiTaskRanker.compile`. If it was not, nothing has happened.
+
+    Raises:
+        ValueError: for a ranker that is not compiled, or does not know its features.
+
+    >>> from tfmtl2r import Dense, Schema
+    >>> first, second = (MultiTaskRanker("shared_bottom", ["click"], Schema([Dense("price")])) for _ in range(2))
+    >>> first.compile(seed=1), second.compile(seed=2)
+    (None, None)
+    >>> start_as(first, second), first.seed
+    (True, 2)
+    """
+    for each in (ranker, other):
+        if not each.compiled or each.features is None:
+            raise InputError("both rankers must be compiled and know their features")
+    if _compiled(ranker) != _compiled(other):
+        return False
+    ranker.watch_gradients(None)
+    for each in (ranker, other):
+        if not each.optimizer.built:
+            each.optimizer.build(each.trainable_variables)
+    mine, theirs = ([*each.weights, *each.optimizer.variables] for each in (ranker, other))
+    for variable, value in zip(mine, theirs, strict=True):
+        variable.assign(value)
+    ranker.seed = other.seed
+    ranker.method_state.seed.assign(other.seed)
+    ranker._preference = other._preference  # its variable is among the weights; normalised once more it might differ
+    return True
+
+
+def _compiled(ranker: MultiTaskRanker) -> tuple[Any, ...]:
+    """Everything that a traced step holds on to. Names differ from one object to the next and mean nothing."""
+    config, options = ranker.get_config(), ranker.get_compile_config()
+    optimizer = options.pop("optimizer")
+    return (
+        {key: value for key, value in config.items() if key not in ("name", "lists")},
+        {key: value for key, value in options.items() if key not in ("seed", "preference")},
+        optimizer["class_name"],
+        {key: value for key, value in optimizer["config"].items() if key != "name"},
+    )
