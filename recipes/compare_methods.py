@@ -184,7 +184,8 @@ def beside(dataset, config, scores) -> None:
     card.data = {split: {"fingerprint": dataset.lists(split).fingerprint()} for split in dataset.splits}
     (folder / name).mkdir(parents=True, exist_ok=True)
     tasks = dataset.select([Task(**task) if isinstance(task, dict) else task for task in config["tasks"]])
-    record(card, "test", evaluate(scores, dataset.lists("test"), tasks), folder / name)
+    test = dataset.lists("test")
+    record(card, "test", evaluate(scores, test, tasks), test, folder / name)
     card.save(folder / name)
 
 

@@ -184,7 +184,8 @@ class Experiment:
         card.step_ms, card.peak_memory_mb = clock.median_ms(self.steps_per_execution), peak_memory_mb()
         self.folder.mkdir(parents=True, exist_ok=True)
         model.save(self.folder / "model.keras")
-        record(card, "test", score(model, dataset.lists("test"), self.batch_size), self.folder)
+        test = dataset.lists("test")
+        record(card, "test", score(model, test, self.batch_size), test, self.folder)
         if len(asked):
             card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
         card.save(self.folder)

@@ -134,7 +134,7 @@ def test_context_with_missing_numbers_is_constant():
     assert np.isnan(lists.first_of_lists("age")).all()
 
 
-def test_fingerprint_sees_values_names_order_and_boundaries():
+def test_fingerprint_sees_values_names_boundaries_and_the_order_of_items():
     frame = pd.DataFrame({"q": [1, 1, 2], "x": [1.0, 2.0, 3.0], "s": ["ab", "c", "d"]})
     lists = from_frame(frame, "q")
     assert lists.fingerprint() == from_frame(frame.copy(), "q").fingerprint()
@@ -143,7 +143,8 @@ def test_fingerprint_sees_values_names_order_and_boundaries():
         from_frame(frame.assign(s=["a", "bc", "d"]), "q"),
         from_frame(frame.rename(columns={"x": "y"}), "q"),
         from_frame(frame),
-        lists.select([1, 0]),
+        from_frame(frame.iloc[[1, 0, 2]], "q"),
+        from_frame(pd.concat([frame, frame.assign(q=[3, 3, 4])]), "q"),
     ]
     assert lists.fingerprint() not in {one.fingerprint() for one in other}
 

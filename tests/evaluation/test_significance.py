@@ -262,3 +262,14 @@ def test_runs_on_other_data_are_refused(tmp_path, rng):
     other = make(tmp_path, "c", {"click": rng.random(5)}, method="epo")
     with pytest.raises(ValueError, match="was not evaluated on vali: tfmtl2r evaluate c --split vali"):
         evaluation.compare({"a": runs[:1], "b": [other]}, "a", "vali")
+
+
+def test_values_of_lists_in_different_orders_are_not_paired(tmp_path, rng):
+    values = rng.random(50)
+    groups = {name: [make(tmp_path, name, {"click": values + shift}, method=name)]
+              for name, shift in (("epo", 0.0), ("mgda", 0.01))}
+    for (run,), order in zip(groups.values(), ("a", "b"), strict=True):
+        path = run.folder / PER_LIST
+        np.savez(path, **{**np.load(path), "order/test": np.array(order)})
+    (row,) = evaluation.compare(groups, "epo", untested=True)
+    assert "different orders" in row.untested

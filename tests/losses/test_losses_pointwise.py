@@ -112,3 +112,35 @@ def test_counts_are_refused_where_these_losses_have_an_exponential_gain():
         losses.get(name, **options).validate(counts)
         with pytest.raises(ValueError, match="has the gain"):
             losses.get(name).validate(counts)
+
+
+SCORES = np.array([-40.0, -1.5, 0.0, 2.0, 40.0], np.float32)
+LINKS = {
+    "bce": lambda s: 1 / (1 + np.exp(-s)), "mse": lambda s: s, "pointwise_rmse": lambda s: s,
+}
+
+
+@pytest.mark.parametrize("name", losses.names())
+def test_a_trained_score_has_a_value_exactly_where_the_loss_fixes_its_level(name):
+    value = losses.get(name).value(tf.constant(SCORES))
+    if name in LINKS:
+        np.testing.assert_allclose(value, LINKS[name](SCORES), rtol=1e-6)
+    else:
+        assert value is None
+
+
+def test_links_with_options():
+    one, two = (losses.get("ordinal", levels=levels) for levels in (1, 2))
+    np.testing.assert_allclose(one.value(tf.constant(SCORES)), LINKS["bce"](SCORES), rtol=1e-6)
+    assert two.value(tf.constant(SCORES)) is None
+    np.testing.assert_allclose(losses.get("pointwise_rmse", levels=4.0).value(tf.constant(SCORES)), 4 * SCORES)
+
+
+def test_the_value_of_a_score_is_where_the_loss_is_lowest():
+    """Labels of mean 0.3: the score with the lowest loss has the value 0.3."""
+    grid = tf.linspace(-4.0, 4.0, 401)
+    labels = tf.repeat(tf.constant([[1.0] * 30 + [0.0] * 70]), 401, axis=0)
+    for name in ("bce", "mse"):
+        loss = losses.get(name)
+        values, _ = loss.per_list(labels, tf.repeat(grid[:, None], 100, axis=1), tf.ones([401, 100], tf.bool))
+        assert float(loss.value(grid[int(tf.argmin(values))])) == pytest.approx(0.3, abs=0.01)

@@ -161,9 +161,9 @@ def test_names_of_further_inputs_are_kept_free():
         make_plan(Schema([Dense("blend_weights")]))
 
 
-def test_only_calibrated_tasks_have_probabilities():
+def test_only_binary_tasks_with_a_sigmoid_link_have_probabilities():
     tasks = (Task("like", kind="binary"), Task("seen", kind="binary", loss="mse"), Task("stars", loss="bce"))
-    assert Answers(tasks, Blend({"like": 1}), True).probabilities == []
-    assert Answers(tasks, Blend({"like": 1}), False).probabilities == ["like"]
+    assert list(Answers(tasks, Blend({"like": 1}), True).probabilities) == []
+    assert list(Answers(tasks, Blend({"like": 1}), False).probabilities) == ["like"]
     levels = tuple(Task(f"l{n}", kind="binary", loss={"name": "ordinal", "levels": n}) for n in (1, 2))
-    assert Answers(levels, Blend({"l1": 1}), True).probabilities == ["l1"]
+    assert list(Answers(levels, Blend({"l1": 1}), True).probabilities) == ["l1"]

@@ -39,6 +39,6 @@ def main(arguments: Sequence[str]) -> None:
     lists = datasets.get(card.config["data"]).lists(options.split)
     card.expect(options.split, lists.fingerprint())
     ranker: Any = load(folder / "model.keras")
-    record(card, options.split, score(ranker, lists), folder)
+    record(card, options.split, score(ranker, lists), lists, folder)
     card.save(folder)
     show(results_table({card.name: card.results[options.split]}, title=f"{options.split} split"))

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import hashlib
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from tfmtl2r.data import fingerprints
 from tfmtl2r.errors import InputError
 
 
@@ -162,16 +162,17 @@ class Lists:
         return dataclasses.replace(self, columns={**self.columns, name: values})
 
     def fingerprint(self) -> str:
-        """SHA-256 over names, types and content of the columns, the list boundaries and ids; for run cards."""
-        digest = hashlib.sha256()
-        parts = [*sorted(self.columns.items()), ("offsets", self.offsets), ("ids", self.ids)]
-        for name, values in parts:
-            if values is None:
-                digest.update(f"{name}: none\n".encode())
-                continue
-            digest.update(f"{name}: {values.dtype.kind}{values.dtype.itemsize} {values.shape}\n".encode())
-            digest.update(_bytes(values))
-        return digest.hexdigest()
+        """A digest of the content for run cards, with the version of its definition: ``"2:..."``.
+
+        It is the sum of digests of whole lists (:mod:`tfmtl2r.data.fingerprints`). The order of the lists, the types of
+        the columns and the ids of the lists, unless they are a column, do not change it. The order of the items in a
+        list does.
+        """
+        return fingerprints.fingerprint(self.columns, self.offsets)
+
+    def order(self) -> str:
+        """A digest that also depends on the order of the lists; values per list of two runs are paired by it."""
+        return fingerprints.order(self.columns, self.offsets)
 
 
 def missing_column(name: str, columns: Iterable[str], where: str = "the table") -> str:
@@ -180,11 +181,3 @@ def missing_column(name: str, columns: Iterable[str], where: str = "the table") 
     near = difflib.get_close_matches(str(name), columns, n=3)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
     return f"{where} has no column {name!r}{hint} Its columns: {', '.join(columns)}"
-
-
-def _bytes(values: np.ndarray) -> bytes:
-    """Content as bytes; each text is preceded by its length, so that no two columns look alike."""
-    if values.dtype.kind != "O":
-        return np.ascontiguousarray(values).tobytes()
-    texts = [str(value).encode() for value in values]
-    return np.array([len(text) for text in texts], np.int64).tobytes() + b"".join(texts)

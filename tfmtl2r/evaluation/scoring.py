@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tfmtl2r.data import Lists, batches
-from tfmtl2r.evaluation.split_metrics import Score, evaluate, per_list_arrays
+from tfmtl2r.evaluation.split_metrics import ORDER, Score, evaluate, per_list_arrays
 from tfmtl2r.runs.card import PER_LIST, RunCard
 from tfmtl2r.training.model import MultiTaskRanker
 
@@ -44,8 +44,16 @@ def score_along(
         yield evaluate(model.predict(data, layout="items", preference=preference), lists, model.tasks)
 
 
-def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], folder: Path) -> None:
-    """Puts results into a card, and their values per list beside it (``per_list.npz``) for paired comparisons."""
+def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], lists: Lists, folder: Path) -> None:
+    """Puts results into a card, and their values per list beside it (``per_list.npz``) for paired comparisons.
+
+    Args:
+        card: of the run; changed in place, not written.
+        split: of the data.
+        results: of :func:`tfmtl2r.evaluation.split_metrics.evaluate`.
+        lists: the split itself. A digest of the order of the lists stands in the file, too.
+        folder: of the run.
+    """
     card.results[split] = {
         task: {
             metric: {"value": s.value, "lists": s.lists, "direction": s.direction, "conventions": s.conventions}
@@ -53,7 +61,7 @@ def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], fold
         }
         for task, row in results.items()
     }
-    arrays = per_list_arrays(split, results)
+    arrays = {**per_list_arrays(split, results), ORDER + split: np.array(lists.order())}
     path = folder / PER_LIST
     before = dict(np.load(path)) if path.is_file() else {}
     np.savez_compressed(path, **{**before, **arrays})

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.split_metrics import COUNTS, bootstrap, paired_differences
+from tfmtl2r.evaluation.split_metrics import COUNTS, ORDER, bootstrap, paired_differences
 from tfmtl2r.runs.card import PER_LIST
 from tfmtl2r.runs.finished import (
     NO_DIFFERENCE,
@@ -336,9 +336,12 @@ def _tested(
     """Raises ValueError with the reason where there can be no test."""
     stored = [_per_list(run, split, compared.task, compared.metric) for run in (*runs, *others)]
     weights = stored[0][1]
-    if not all(np.array_equal(weights, other) for _, other in stored):
+    if len({order for _, _, order in stored if order}) > 1:
+        raise InputError("the runs saw the lists in different orders, so that their values cannot be paired: tfmtl2r "
+                         "evaluate each of them on the same files")
+    if not all(np.array_equal(weights, other) for _, other, _ in stored):
         raise InputError("the runs measured it in different ways: lists do not count equally often")
-    ours, theirs = (np.mean([values for values, _ in part], axis=0)
+    ours, theirs = (np.mean([values for values, _, _ in part], axis=0)
                     for part in (stored[:len(runs)], stored[len(runs):]))
     difference, low, high = bootstrap(ours, theirs, seed=seed, weights=weights)
     return dataclasses.replace(
@@ -347,10 +350,11 @@ def _tested(
     )
 
 
-def _per_list(run: Run, split: str, task: str, metric: str) -> tuple[np.ndarray, np.ndarray]:
-    """Values of each list, and how often each counts in the metric.
+def _per_list(run: Run, split: str, task: str, metric: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Values of each list, how often each counts in the metric, and a digest of the order of the lists.
 
-    Files of earlier versions lack the latter: each list counts once then, if the metric is that mean.
+    Files of earlier versions lack the latter two: each list counts once then, if the metric is that mean, and the
+    fingerprint of the data, which earlier versions made, depends on the order.
     """
     value, key = run.card.results[split][task][metric]["value"], f"{split}/{task}/{metric}"
     if not math.isfinite(value):
@@ -359,10 +363,11 @@ def _per_list(run: Run, split: str, task: str, metric: str) -> tuple[np.ndarray,
         if key not in arrays:
             raise InputError("it has no values per list")
         values = arrays[key].astype(float)
+        order = str(arrays[ORDER + split]) if ORDER + split in arrays else ""
         if COUNTS + key in arrays:
-            return values, arrays[COUNTS + key].astype(float)
+            return values, arrays[COUNTS + key].astype(float), order
     known = ~np.isnan(values)
     if known.any() and not np.isclose(values[known].mean(), value, rtol=1e-4, atol=1e-6):
         raise InputError(f"run {run.card.name!r} does not say how often each list counts in it: tfmtl2r evaluate "
                          f"{run.card.name} --split {split}")
-    return values, known.astype(float)
+    return values, known.astype(float), order

@@ -15,6 +15,7 @@ from tfmtl2r.task import Task
 from tfmtl2r.training.trackers import metrics_of
 
 COUNTS = "counts/"
+ORDER = "order/"
 """Before the name of values per list: how many times each list counts."""
 _CHUNK = 512  # lists per evaluation: bounds memory, and one shape serves most chunks
 

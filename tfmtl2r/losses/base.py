@@ -26,14 +26,12 @@ class Loss:
             (the caller reshapes them to ``[B, 1]``).
         needs_seed: draws random numbers; pass ``seed``, otherwise the same fixed one serves every call.
         relevance: labels are relevance, and a negative one is missing; False where any number is a label.
-        calibrated: for labels of 0 and 1, the sigmoid of a trained score is a probability.
         grades: has the gain ``2^y - 1`` always; see :meth:`exponential_gain`.
     """
 
     listwise: ClassVar[bool] = True
     needs_seed: ClassVar[bool] = False
     relevance: ClassVar[bool] = True
-    calibrated: ClassVar[bool] = False
     grades: ClassVar[bool] = False
 
     # AutoGraph would rewrite all of TF-Ranking: traces then take ten times as long.
@@ -74,6 +72,18 @@ class Loss:
         It is traced without AutoGraph: write ``tf.where`` and ``tf.while_loop``, not ``if`` and ``for`` over tensors.
         """
         raise NotImplementedError
+
+    def value(self, scores: Any) -> Any:
+        """The link of the loss: trained scores in the unit of the label, for example probabilities of labels 0 and 1.
+
+        Args:
+            scores: logits, a float tensor of any shape.
+
+        Returns:
+            A tensor of that shape; None where the loss leaves the level of the scores free, the default. A listwise
+            loss fixes differences within a list only.
+        """
+        return None
 
     def counts(self, labels: Any, known: Any) -> Any:
         """Which lists count, ``bool[B]``: by default those with a relevant item, a label above 0."""
@@ -129,6 +139,18 @@ def default_name(kind: str, lists: bool) -> str:
     if lists and kind != "regression":
         return "softmax"
     return "bce" if kind == "binary" else "mse"
+
+
+def reads_logits(loss: Loss) -> bool:
+    """Whether the link of a loss is the sigmoid: the value of a score is then the probability of a label of 1.
+
+    Squared error, whose link is the identity, fits the score itself to the label: the sigmoid of such a score has no
+    meaning.
+    """
+    with tf.init_scope():  # losses are also looked at while a step is traced
+        scores = tf.constant([-30.0, -1.0, 0.0, 2.0, 30.0])
+        value = loss.value(scores)
+        return value is not None and bool(np.allclose(value, tf.sigmoid(scores), rtol=1e-6, atol=0.0))
 
 
 def has_order(labels: Any, known: Any) -> Any:

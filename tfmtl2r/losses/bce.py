@@ -31,7 +31,10 @@ class BCE(Loss):
     """
 
     listwise = False
-    calibrated = True
+
+    def value(self, scores: Any) -> Any:
+        """The probability ``sigmoid(s)``."""
+        return tf.sigmoid(scores)
 
     def counts(self, labels: Any, known: Any) -> Any:
         return tf.reduce_any(known, axis=1)

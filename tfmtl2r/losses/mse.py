@@ -31,6 +31,10 @@ class MSE(Loss):
     listwise = False
     relevance = False
 
+    def value(self, scores: Any) -> Any:
+        """The score itself."""
+        return tf.identity(scores)
+
     def counts(self, labels: Any, known: Any) -> Any:
         return tf.reduce_any(known, axis=1)
 

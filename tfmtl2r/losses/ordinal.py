@@ -48,13 +48,12 @@ class Ordinal(Loss):
     levels: int = 4
     spacing: float = 2.0
 
-    @property
-    def calibrated(self) -> bool:  # type: ignore[override]
-        """With one level it is binary cross-entropy; more levels push the scores of labels of 0 and 1 down."""
-        return self.levels == 1
-
     def __post_init__(self) -> None:
         positive(self, "levels", "spacing")
+
+    def value(self, scores: Any) -> Any:
+        """With one level the probability ``sigmoid(s)``. With more levels None: labels of 0 and 1 push scores down."""
+        return tf.sigmoid(scores) if self.levels == 1 else None
 
     def highest_label(self) -> tuple[float, str]:
         return float(self.levels), f"levels is {self.levels}; set it to the highest grade"

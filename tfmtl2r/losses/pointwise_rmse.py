@@ -44,6 +44,10 @@ class PointwiseRMSE(Loss):
     def __post_init__(self) -> None:
         positive(self, "levels")
 
+    def value(self, scores: Any) -> Any:
+        """``levels s``."""
+        return self.levels * scores
+
     def counts(self, labels: Any, known: Any) -> Any:
         return tf.reduce_any(known, axis=1)
 

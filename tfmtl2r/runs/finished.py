@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmtl2r.data.fingerprints import comparable
 from tfmtl2r.runs.card import FILE, RunCard
 
 SOURCES = ("test", "vali", "train_loss", "vali_loss")
@@ -226,6 +227,10 @@ def same_data(runs: Sequence[Run]) -> None:
     """
     for first, run in itertools.product(runs[:1], runs[1:]):
         if split := other_split(first, run):
+            ours, theirs = (each.card.data.get(split, {}).get("fingerprint", "") for each in (first, run))
+            if ours and theirs and not comparable(ours, theirs):
+                raise InputError(f"the data of runs {first.card.name!r} and {run.card.name!r} cannot be compared: different "
+                                 "versions of tfmtl2r wrote the fingerprints in their run cards; train one of them again")
             raise InputError(f"runs {first.card.name!r} and {run.card.name!r} saw different data: their {split} "
                              "splits differ; train again on one of them")
 

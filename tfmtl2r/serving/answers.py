@@ -13,7 +13,7 @@ from typing import Any
 
 from tfmtl2r import losses
 from tfmtl2r._backend import tf
-from tfmtl2r.losses.base import default_name
+from tfmtl2r.losses.base import Loss, default_name, reads_logits
 from tfmtl2r.serving.blend import Blend, blended
 from tfmtl2r.task import Task
 
@@ -22,23 +22,6 @@ PADDED = -1e9
 BLEND_WEIGHTS, ITEM_IDS, TOP = "blend_weights", "item_ids", "k"
 BLENDED = "blend"
 """What ``classify`` calls the blended score, behind the tasks."""
-
-
-def calibrated(task: Task, lists: bool) -> bool:
-    """Whether the sigmoid of a task's score is a probability: a binary task with a pointwise loss on relevance (bce).
-
-    A listwise loss fixes differences within a list, not the level of the scores, and squared error fits the score
-    itself to the label: the sigmoid of either is a number between 0 and 1 without a meaning.
-
-    Args:
-        task: the task.
-        lists: whether it was trained on lists, which decides about its default loss.
-
-    >>> calibrated(Task("buy", kind="binary", loss="bce"), True), calibrated(Task("buy", kind="binary"), True)
-    (True, False)
-    """
-    loss = losses.get(task.loss or default_name(task.kind, lists))
-    return task.kind == "binary" and loss.calibrated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +48,7 @@ class Answers:
         """
         served = {f"score_{task}": score for task, score in scores.items()}
         served["score"] = self._blended(scores, valid, extras)
-        served |= {f"probability_{task}": tf.sigmoid(scores[task]) for task in self.probabilities}
+        served |= {f"probability_{task}": loss.value(scores[task]) for task, loss in self.probabilities.items()}
         if valid is None:
             return served
         filled = {name: tf.where(valid, value, 0.0 if name.startswith("probability_") else PADDED)
@@ -139,6 +122,13 @@ class Answers:
         return blended(self.blend, self.tasks, scores, valid, extras.get(BLEND_WEIGHTS))
 
     @functools.cached_property
-    def probabilities(self) -> list[str]:
-        """Tasks that are :func:`calibrated`."""
-        return [task.name for task in self.tasks if calibrated(task, self.lists)]
+    def probabilities(self) -> dict[str, Loss]:
+        """The losses of the binary tasks whose value is a probability, by task.
+
+        >>> tasks = (Task("like", kind="binary", loss="bce"), Task("buy", kind="binary"))
+        >>> list(Answers(tasks, Blend({"like": 1.0}), lists=True).probabilities)  # softmax leaves the level free
+        ['like']
+        """
+        found = {task.name: losses.get(task.loss or default_name(task.kind, self.lists)) for task in self.tasks
+                 if task.kind == "binary"}
+        return {task: loss for task, loss in found.items() if reads_logits(loss)}

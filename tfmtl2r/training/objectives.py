@@ -14,7 +14,7 @@ from tfmtl2r.architectures.base import small_head_of
 from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError, InputKeyError
 from tfmtl2r.layers import randomness
-from tfmtl2r.losses.base import Loss, default_name
+from tfmtl2r.losses.base import Loss, default_name, reads_logits
 from tfmtl2r.task import Task
 from tfmtl2r.training.replicas import Replicas
 
@@ -61,7 +61,7 @@ class TaskLosses:
                     "rows (no list_size); give the task a pointwise loss such as 'bce' or 'mse', or group rows by a "
                     "list id"
                 )
-            if probabilities and not (task.kind == "binary" and loss.calibrated):
+            if probabilities and not (task.kind == "binary" and reads_logits(loss)):
                 raise InputError(
                     f"task {task.name!r} is {task.kind} with the loss {type(loss).__name__}, but this architecture "
                     "takes sigmoid(score) of every task for the probability of a step of a funnel: make it "

@@ -1,0 +1,134 @@
+"""Fingerprints of data: the same for the same values, however they are stored.
+
+A fingerprint is the sum, modulo 2^128, of a digest of each list, so that lists may come in any order and in any number
+of files. A digest is over the values of the list's items, row by row. A value counts as its canonical text: a whole
+number has no ``.0``, another number has the digits of a float32, and a text that spells a number is that number. The
+text itself is never written, since a number and its canonical text determine each other.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+VERSION = "2"
+"""Stands before every fingerprint. Fingerprints without a version are of the first one."""
+_ROWS = 1 << 13
+_DIGEST = 16
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
+_DECIMAL = re.compile(r"-?[0-9]+\.[0-9]+(e[+-][0-9]+)?")
+_MISSING = int(np.array(np.nan).view(np.int64))
+
+
+def fingerprint(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -> str:
+    """The fingerprint of a table of lists.
+
+    Args:
+        columns: name -> ``[N]`` or ``[N, D]``, numbers or text; a missing value is NaN or ``""``.
+        offsets: ``int64[num_lists + 1]``: items of list i are ``offsets[i]:offsets[i + 1]``; None for plain rows.
+
+    Returns:
+        ``"2:"`` and 32 hexadecimal digits.
+
+    >>> whole, half = np.array([0, 2, 3]), np.array([0, 1, 3])
+    >>> first = fingerprint({"price": np.array([3.0, 1.5, 2.0])}, whole)
+    >>> first == fingerprint({"price": np.array([2.0, 3.0, 1.5], np.float32)}, half)  # the lists in another order
+    True
+    >>> first == fingerprint({"price": np.array([1.5, 3.0, 2.0])}, whole)  # the items of a list in another order
+    False
+    """
+    total = sum(int.from_bytes(digest, "little") for digest in _digests(columns, offsets))
+    return f"{VERSION}:{total % (1 << 8 * _DIGEST):0{2 * _DIGEST}x}"
+
+
+def order(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -> str:
+    """32 hexadecimal digits that differ where the lists of one fingerprint come in another order; see there.
+
+    >>> columns = {"price": np.array([3.0, 1.5])}
+    >>> order(columns, None) == order({"price": np.array([1.5, 3.0])}, None)
+    False
+    """
+    whole = hashlib.blake2b(digest_size=_DIGEST)
+    for digest in _digests(columns, offsets):
+        whole.update(digest)
+    return whole.hexdigest()
+
+
+def comparable(one: str, other: str) -> bool:
+    """Whether two fingerprints are of one version, so that they are equal for equal data.
+
+    >>> comparable("2:ab", "2:cd"), comparable("2:ab", "cd")
+    (True, False)
+    """
+    return one.rpartition(":")[0] == other.rpartition(":")[0]
+
+
+def _digests(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -> Iterator[bytes]:
+    """The digest of each list; of plain rows each counts as a list."""
+    flat = {name: values.reshape(len(values), -1) for name, values in sorted(columns.items())}
+    kind, widths = "rows" if offsets is None else "lists", [(name, values.shape[1]) for name, values in flat.items()]
+    start = hashlib.blake2b(repr((kind, widths)).encode(), digest_size=_DIGEST)
+    flat = {name: _codes_of_texts(values) if values.dtype.kind in "OUS" else values for name, values in flat.items()}
+    bounds = np.arange(len(next(iter(flat.values()))) + 1) if offsets is None else offsets
+    first = 0
+    while first < len(bounds) - 1:  # some lists at a time, which stay in the cache of the processor
+        last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + _ROWS, side="right")) - 1)
+        rows = slice(int(bounds[first]), int(bounds[last]))
+        codes = np.concatenate([_codes(values[rows], columns[name].dtype.kind) for name, values in flat.items()], axis=1)
+        content, width = memoryview(codes).cast("B"), 8 * codes.shape[1]
+        ends = ((bounds[first:last + 1] - bounds[first]) * width).tolist()
+        for low, high in itertools.pairwise(ends):
+            digest = start.copy()
+            digest.update(content[low:high])
+            yield digest.digest()
+        first = last
+
+
+def _codes(values: np.ndarray, kind: str) -> np.ndarray:
+    """Eight bytes for each value, ``int64[N, D]``: those of a float64, or a digest of a text that is no number."""
+    if kind in "OUS":
+        return values
+    if kind in "iub":
+        return _codes_of_integers(values)
+    numbers = values.astype(np.float64)
+    if values.dtype != np.float32:
+        with np.errstate(over="ignore"):
+            rounded = numbers.astype(np.float32).astype(np.float64)
+        np.copyto(rounded, numbers, where=np.rint(numbers) == numbers)
+        numbers = rounded
+    numbers += 0.0  # no negative zero
+    np.copyto(numbers, np.nan, where=np.isnan(numbers))  # of the many bit patterns of NaN one
+    return numbers.view(np.int64)
+
+
+def _codes_of_integers(values: np.ndarray) -> np.ndarray:
+    """As floats, where a float64 holds the integer; as they are beyond that."""
+    integers = values.astype(np.int64)
+    floats = integers.astype(np.float64)
+    return np.where(np.abs(integers) <= 2**53, floats.view(np.int64), integers)
+
+
+def _codes_of_texts(texts: np.ndarray) -> np.ndarray:
+    import pandas as pd  # lists of numbers do without it
+
+    places, known = pd.factorize(texts.ravel().astype(object))
+    codes = np.array([*(_code_of_text(str(text)) for text in known), _MISSING], np.int64)
+    return codes[places].reshape(texts.shape)  # a missing object has the place -1, the last code
+
+
+def _code_of_text(text: str) -> int:
+    if not text:
+        return _MISSING
+    number: Any = None
+    if _INTEGER.fullmatch(text):
+        number = np.array([[int(text)]])
+    elif _DECIMAL.fullmatch(text) and str(float(text)) == text:
+        number = np.array([[float(text)]])
+    if number is not None:
+        return int(_codes(number, number.dtype.kind)[0, 0])
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little", signed=True)
