@@ -16,8 +16,9 @@ from tfmtl2r.runs.finished import Run, same_data
 def frame(rng):
     count = 60
     return pd.DataFrame({
-        "q": np.sort(rng.integers(0, 20, count)), "small": rng.integers(0, 9, count), "id": rng.integers(0, 2**40, count),
-        "x": rng.normal(size=count).astype(np.float32), "price": np.where(rng.random(count) < 0.2, np.nan, rng.normal(size=count)),
+        "q": np.sort(rng.integers(0, 20, count)), "small": rng.integers(0, 9, count),
+        "id": rng.integers(0, 2**40, count), "x": rng.normal(size=count).astype(np.float32),
+        "price": np.where(rng.random(count) < 0.2, np.nan, rng.normal(size=count)),
         "brand": rng.choice(["a", "bc", "", "7"], count), "click": rng.integers(0, 2, count),
     })
 
@@ -35,7 +36,8 @@ def test_the_way_of_storing_changes_nothing(frame, rng, tmp_path):
     shards = [frame[frame["q"] % 3 == part] for part in (2, 0, 1)]
     for number, shard in enumerate(shards):
         shard.to_csv(tmp_path / f"{number}.csv", index=False)
-    read = [pd.read_csv(tmp_path / f"{number}.csv", keep_default_na=False, na_values={"price": [""]}) for number in range(3)]
+    files = [tmp_path / f"{number}.csv" for number in range(3)]
+    read = [pd.read_csv(file, keep_default_na=False, na_values={"price": [""]}) for file in files]
     assert from_frame(pd.concat(read), "q").fingerprint() == want
     write_elwc(from_frame(frame, "q"), tmp_path / "lists.tfrecord", list_id="q")
     assert read_elwc(tmp_path / "lists.tfrecord", list_id="q").fingerprint() == want
@@ -100,7 +102,7 @@ class TestEarlierVersions:
 
     def test_a_card_that_cannot_be_compared_does_not_claim_that_the_data_changed(self):
         card = RunCard("old", {}, {"test": {"fingerprint": "ab" * 32}})
-        with pytest.raises(ValueError, match="cannot be compared .* 'old': an earlier version of tfmtl2r wrote") as error:
+        with pytest.raises(ValueError, match=r"cannot be compared .* 'old': an earlier version of tfmtl2r") as error:
             card.expect("test", Lists({"x": np.array([1])}).fingerprint())
         assert "changed" not in str(error.value)
         RunCard("new", {}, {"test": {"fingerprint": "2:1"}}).expect("test", "2:1")

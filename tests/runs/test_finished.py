@@ -7,12 +7,12 @@ import pytest
 
 from tfmtl2r import evaluation, pareto, sweeps
 from tfmtl2r.pareto import plots
-from tfmtl2r.sweeps.planning import end_losses
-from tfmtl2r.runs.finished import Run, objectives
 from tfmtl2r.pareto.summary import summarise
-from tfmtl2r.sweeps.table import rows
 from tfmtl2r.preferences import above_zero
 from tfmtl2r.runs.card import RunCard
+from tfmtl2r.runs.finished import Run, objectives
+from tfmtl2r.sweeps.planning import end_losses
+from tfmtl2r.sweeps.table import rows
 
 
 def run(name="a", click=0.5, price=2.0, patience=0, tasks=("click", "price"), fingerprint="f", **config):

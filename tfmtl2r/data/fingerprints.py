@@ -79,8 +79,8 @@ def _digests(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -> I
     while first < len(bounds) - 1:  # some lists at a time, which stay in the cache of the processor
         last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + _ROWS, side="right")) - 1)
         rows = slice(int(bounds[first]), int(bounds[last]))
-        codes = np.concatenate([_codes(values[rows], columns[name].dtype.kind) for name, values in flat.items()], axis=1)
-        content, width = memoryview(codes).cast("B"), 8 * codes.shape[1]
+        codes = np.concatenate([_codes(values[rows], columns[name].dtype.kind) for name, values in flat.items()], 1)
+        content, width = codes.data.cast("B"), 8 * codes.shape[1]
         ends = ((bounds[first:last + 1] - bounds[first]) * width).tolist()
         for low, high in itertools.pairwise(ends):
             digest = start.copy()

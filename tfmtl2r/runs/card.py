@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from tfmtl2r.errors import InputError, InputTypeError, MissingFileError
-
 import dataclasses
 import importlib.metadata
 import json
@@ -19,6 +17,7 @@ import numpy as np
 
 import tfmtl2r
 from tfmtl2r.data.fingerprints import comparable
+from tfmtl2r.errors import InputError, InputTypeError, MissingFileError
 
 FILE = "run.json"
 PER_LIST = "per_list.npz"
@@ -74,9 +73,9 @@ class RunCard:
         """
         known = self.data.get(split, {}).get("fingerprint")
         if known is not None and not comparable(known, fingerprint):
-            raise InputError(f"the {split} split cannot be compared with the one of run {self.name!r}: an earlier version "
-                             "of tfmtl2r wrote the fingerprint in its run card, in another format; train again, or "
-                             "use that version")
+            raise InputError(f"the {split} split cannot be compared with the one of run {self.name!r}: an earlier "
+                             "version of tfmtl2r wrote the fingerprint in its run card, in another format; train "
+                             "again, or use that version")
         if known is not None and known != fingerprint:
             raise InputError(f"the {split} split has changed since run {self.name!r} was trained: fingerprint "
                              f"{fingerprint[:12]}, in the run card {known[:12]}; train again on these data")

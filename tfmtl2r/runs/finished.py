@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from tfmtl2r.errors import InputError, MissingFileError
-
 import dataclasses
 import itertools
 import json
@@ -14,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.data.fingerprints import comparable
+from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.runs.card import FILE, RunCard
 
 SOURCES = ("test", "vali", "train_loss", "vali_loss")
@@ -229,8 +228,9 @@ def same_data(runs: Sequence[Run]) -> None:
         if split := other_split(first, run):
             ours, theirs = (each.card.data.get(split, {}).get("fingerprint", "") for each in (first, run))
             if ours and theirs and not comparable(ours, theirs):
-                raise InputError(f"the data of runs {first.card.name!r} and {run.card.name!r} cannot be compared: different "
-                                 "versions of tfmtl2r wrote the fingerprints in their run cards; train one of them again")
+                raise InputError(f"the data of runs {first.card.name!r} and {run.card.name!r} cannot be compared: "
+                                 "different versions of tfmtl2r wrote the fingerprints in their run cards; train one of "
+                                 "them again")
             raise InputError(f"runs {first.card.name!r} and {run.card.name!r} saw different data: their {split} "
                              "splits differ; train again on one of them")
 

@@ -1,0 +1,1 @@
+"""What trainings left: run cards, and finished runs that tables read."""
