@@ -35,7 +35,7 @@ ABSENT = -(2**63)
 SIZE = "__list_size__"
 
 
-class ElwcError(ValueError):
+class ElwcError(InputError):
     """A file that holds something else than lists with the features asked for; names the file and the record."""
 
 

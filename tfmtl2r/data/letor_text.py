@@ -15,6 +15,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from tfmtl2r.errors import InputError
+
 MAX_FEATURES = 100_000
 """Feature ids above this are taken for a mistake, unless ``num_features`` allows them: rows become dense vectors."""
 FLOAT32_LIMIT = (2 - 2**-24) * 2.0**127
@@ -74,7 +76,7 @@ class Block:
     problems: list[str]
 
 
-class LetorError(ValueError):
+class LetorError(InputError):
     """Text that is not LETOR; the message names file and line, what was expected, what came and what to do."""
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import UserError
 from tfmtl2r.serving import warmup
 from tfmtl2r.serving.differences import differences
 from tfmtl2r.serving.examples import merged
@@ -41,7 +42,7 @@ _INITIALISES = "__saved_model_init_op"
 _EXACT = {REGRESS: ({"inputs"}, {"outputs"}), CLASSIFY: ({"inputs"}, {"classes", "scores"})}
 
 
-class ExportError(RuntimeError):
+class ExportError(UserError, RuntimeError):
     """An export failed its checks."""
 
 

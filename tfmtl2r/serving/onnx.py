@@ -13,7 +13,7 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE
-from tfmtl2r.errors import InputError, MissingPackageError
+from tfmtl2r.errors import InputError, MissingPackageError, UserError
 from tfmtl2r.serving.differences import differences
 from tfmtl2r.serving.onnx_operations import Tables, handlers
 from tfmtl2r.serving.session import LoadedExport, quiet
@@ -25,7 +25,7 @@ TOLERANCE = 1e-4
 _SHAPES = ((2, 3), (1, 1), (3, 11))
 
 
-class OnnxError(RuntimeError):
+class OnnxError(UserError, RuntimeError):
     """An export that ONNX cannot hold, or whose ONNX file answers otherwise; nothing was written."""
 
 

@@ -8,7 +8,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.serving.configs import BATCHING, MODELS, entry
 from tfmtl2r.serving.versions import newest
 
@@ -18,7 +18,7 @@ POLL_SECONDS = 10
 _DOCKER_SECONDS = 20
 
 
-class NoServerError(FileNotFoundError):
+class NoServerError(MissingFileError):
     """There is neither the server nor a docker that answers; the message says what to install."""
 
 

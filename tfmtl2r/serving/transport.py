@@ -15,12 +15,13 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import UserError
 
 UNREACHABLE = ("no server answers at {}: start one with `tfmtl2r serve NAME`, and check the address (gRPC listens at "
                "8500, REST at http://HOST:8501 unless told otherwise)")
 
 
-class ServingError(RuntimeError):
+class ServingError(UserError, RuntimeError):
     """What went wrong on the way to a server or inside it.
 
     Args:
