@@ -229,8 +229,8 @@ def same_data(runs: Sequence[Run]) -> None:
             ours, theirs = (each.card.data.get(split, {}).get("fingerprint", "") for each in (first, run))
             if ours and theirs and not comparable(ours, theirs):
                 raise InputError(f"the data of runs {first.card.name!r} and {run.card.name!r} cannot be compared: "
-                                 "different versions of tfmtl2r wrote the fingerprints in their run cards; train one of "
-                                 "them again")
+                                 "different versions of tfmtl2r wrote the fingerprints in their run cards; train one "
+                                 "of them again")
             raise InputError(f"runs {first.card.name!r} and {run.card.name!r} saw different data: their {split} "
                              "splits differ; train again on one of them")
 
