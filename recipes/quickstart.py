@@ -29,7 +29,7 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Prints the validation metrics."""
         tasks = "  ".join(f"{task.name} {logs[f'val_{task.name}_ndcg@5']:.3f}" for task in self.model.tasks)
-        print(f"  epoch {epoch + 1}: validation NDCG@5 {logs['val_blend']:.4f}  ({tasks})", flush=True)
+        print(f"  epoch {epoch + 1}: validation NDCG@5 {logs['val_stop_on']:.4f}  ({tasks})", flush=True)
 
 
 RANKERS = {
@@ -60,7 +60,7 @@ def main() -> None:
         )
         models[name], cards[name] = experiment.run(verbose=0, dataset=dataset, callbacks=[Progress()])
         rows[name] = cards[name].results["test"]
-    best = max(cards, key=lambda name: cards[name].history["val_blend"][-1])
+    best = max(cards, key=lambda name: cards[name].history["val_stop_on"][-1])
 
     print()
     ndcg = dict.fromkeys(dataset.default_tasks, "ndcg@5")

@@ -69,7 +69,7 @@ def test_get_by_name_and_alias(figures):
     ("wrong", "message"),
     [
         ("circel", "no figure is called 'circel'; did you mean 'circle'"),
-        ("xyz", "no figure is called 'xyz' Known: circle, square"),
+        ("xyz", "no figure is called 'xyz'. Known: circle, square"),
     ],
 )
 def test_an_unknown_name_proposes_the_nearest(figures, wrong, message):

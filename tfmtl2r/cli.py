@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import difflib
 import importlib
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import tfmtl2r
 from tfmtl2r.errors import UserError
+from tfmtl2r.names import did_you_mean
 
 _FOLDER = Path(__file__).parent / "commands"
 
@@ -52,9 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     known = commands()
     if arguments[0] not in known:
-        near = difflib.get_close_matches(arguments[0], known, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        print(f"tfmtl2r: there is no command {arguments[0]!r}{hint}\n\n{usage()}", file=sys.stderr)
+        print(f"tfmtl2r: there is no command {arguments[0]!r}{did_you_mean(arguments[0], known)}\n\n{usage()}",
+              file=sys.stderr)
         return 2
     command = importlib.import_module(f"tfmtl2r.commands.{arguments[0].replace('-', '_')}")
     try:

@@ -18,12 +18,13 @@ from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.scoring import record, score, score_along
 from tfmtl2r.losses.base import default_name
+from tfmtl2r.names import STOP_ON, STOP_ON_ALONG, LogName
 from tfmtl2r.preferences import grid, suited
 from tfmtl2r.report import hparams
 from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.runs.card import FILE, PER_LIST, RunCard, checked_name, peak_memory_mb
 from tfmtl2r.task import Task
-from tfmtl2r.training.conditioned_validation import LOG, BlendAlong
+from tfmtl2r.training.conditioned_validation import StopOnAlong
 from tfmtl2r.training.inputs import task_config
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.optimizers import LazyAdam
@@ -53,9 +54,9 @@ class Experiment:
             :func:`tfmtl2r.preferences.usual_grid` if empty.
         learning_rate: of Adam.
         epochs: at most so many.
-        patience: stop after so many epochs in which the blend of the validation metrics did not improve, and go back
-            to the best; 0 trains all epochs. Of a conditioned ranker it is the mean blend over a few preferences, see
-            :class:`tfmtl2r.training.conditioned_validation.BlendAlong`.
+        patience: stop after so many epochs in which ``stop_on`` (the validation metrics, by preference) did not
+            improve, and go back to the best; 0 trains all epochs. A conditioned ranker is compared at several
+            preferences, see :class:`tfmtl2r.training.conditioned_validation.StopOnAlong`.
         validate_every: epochs from one look at the validation split to the next; the last epoch ends with one in any
             case, and 0 means that one only. Needs ``patience=0``, which decides after every epoch.
         batch_size: lists (or rows) per step.
@@ -226,13 +227,13 @@ class Experiment:
                              f"{len(model.tasks)} tasks, but epochs is {self.epochs}: some would never be trained; "
                              "give more epochs, a smaller stage_epochs, or train in stages (staged, --staged)")
         best = keras.callbacks.EarlyStopping(
-            monitor=LOG if self.conditioned else "val_blend", mode="max", patience=self.patience,
-            restore_best_weights=True, start_from_epoch=needed - 1,
+            monitor=str(LogName(STOP_ON_ALONG if self.conditioned else STOP_ON, validation=True)), mode="max",
+            patience=self.patience, restore_best_weights=True, start_from_epoch=needed - 1,
         )
         every = self.validate_every or self.epochs
         looks = sorted({*range(every, self.epochs + 1, every), self.epochs})
         if self.patience:
-            callbacks = [*callbacks, *([BlendAlong(vali)] if self.conditioned else []), best]
+            callbacks = [*callbacks, *([StopOnAlong(vali)] if self.conditioned else []), best]
         history = model.fit(
             train, validation_data=vali, validation_freq=looks, epochs=self.epochs, verbose=verbose,
             callbacks=callbacks,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import difflib
 import functools
 import importlib
 import importlib.metadata
@@ -23,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmtl2r.errors import InputError, InputTypeError
+from tfmtl2r.names import did_you_mean
 
 _SHARED = ("base", "deciding", "wrappers")
 """Files beside the things: what things of one kind are built on."""
@@ -102,8 +102,7 @@ class Registry:
         aliases = self.aliases()
         if name in aliases:
             return aliases[name]
-        near = difflib.get_close_matches(str(name), [*names, *aliases], n=3)
-        hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+        hint = did_you_mean(name, [*names, *aliases], most=3) or "."
         raise InputError(f"no {self.kind} is called {name!r}{hint} Known: {', '.join(names)}.")
 
     def constructor(self, name: str) -> Callable[..., Any]:

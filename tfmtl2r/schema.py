@@ -12,8 +12,13 @@ from collections.abc import Iterable
 from typing import Any
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.names import checked
 
-RESERVED = ("list_size",)
+RESERVED = {
+    "list_size": "the number of items per list has this name",
+    "preference": "the importance of the tasks has this name",
+    "*": "it stands for all other columns",
+}
 TRANSFORMS = ("none", "log1p", "signed_log1p", "log", "log_negative")
 LOG_OFFSET = 0.01
 """What ``"log"`` adds, so that 0 has a logarithm; allRank's number."""
@@ -166,9 +171,8 @@ class Schema:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise InputError(f"two features are called {twice[0]!r}; names must differ")
-        for name in RESERVED:
-            if name in names:
-                raise InputError(f"a feature may not be called {name!r}: that name carries the items per list")
+        for name in names:
+            checked(name, "feature", RESERVED)
         if not names:
             raise InputError("a schema needs at least one feature")
 

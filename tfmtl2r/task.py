@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.names import checked_task
 
 KINDS = ("binary", "graded", "regression")
 
@@ -28,7 +29,8 @@ class Task:
         priority: 1 is the most important; used by prioritised training only.
 
     Raises:
-        ValueError: for a name that cannot be an output, an unknown kind, or a weight that is not a finite number >= 0.
+        ValueError: for a name that cannot be an output or that logs and exports use themselves
+            (:func:`tfmtl2r.names.checked_task`), an unknown kind, or a weight that is not a finite number >= 0.
 
     >>> Task("click", label="is_click", kind="binary").label
     'is_click'
@@ -43,7 +45,7 @@ class Task:
     priority: int | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z]\w*", self.name):
+        if not re.fullmatch(r"[A-Za-z]\w*", checked_task(self.name)):
             raise InputError(f"task name {self.name!r}: expected a letter, then letters, digits or underscores")
         if self.kind not in KINDS:
             raise InputError(f"task {self.name!r}: kind must be one of {', '.join(KINDS)}, not {self.kind!r}")

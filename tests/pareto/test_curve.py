@@ -213,15 +213,15 @@ def test_a_card_has_the_preferences_that_were_wanted_and_that_the_method_can_tak
 def test_early_stopping_looks_along_the_preference(tmp_path):
     small = dataclasses.replace(SMALL, directory=str(tmp_path), patience=1, learning_rate=0.05)
     model, card = small.run(verbose=0)
-    along = card.history["val_blend_along"]
-    assert len(along) == len(card.history["val_blend"])
+    along = card.history["val_stop_on_along"]
+    assert len(along) == len(card.history["val_stop_on"])
     assert np.argmax(card.history["kept"]) == np.argmax(along)
     np.testing.assert_allclose(model.preference, 1 / 3)  # as before
     blends = []
     vali = batches(small.dataset().lists("vali"), model.tasks, model.features, batch_size=4)
     for preference in leaning(3, 0.8):
         model.set_preference(preference)
-        blends.append(model.evaluate(vali, verbose=0, return_dict=True)["blend"])
+        blends.append(model.evaluate(vali, verbose=0, return_dict=True)["stop_on"])
     assert np.std(blends) > 1e-3
     assert np.mean(blends) == pytest.approx(max(along), abs=1e-6)
 

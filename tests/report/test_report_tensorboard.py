@@ -35,13 +35,13 @@ def test_losses_metrics_weights_and_conflicts(tmp_path, rng, method, steps):
     model.fit(batches, validation_data=batches, epochs=2, verbose=0, callbacks=[TensorBoard(tmp_path, every=3)])
     train, validation = series(tmp_path / "train"), series(tmp_path / "validation")
     for run in (train, validation):
-        assert {"up/loss", "up/ndcg@2", "up_again/ndcg@2", "down/loss", "all/loss", "all/blend"} <= set(run)
+        assert {"up/loss", "up/ndcg@2", "up_again/ndcg@2", "down/loss", "all/loss", "all/stop_on"} <= set(run)
         assert [step for step, _ in run["up_again/ndcg@2"]] == [0, 1]
     # 6 steps an epoch: samples after steps 3, 6, 9, 12.
     assert [step for step, _ in train["weights/up"]] == [3, 6, 9, 12]
     assert all(value > 0 for _, value in train["gradient_norm/down"])
-    assert all(value > 0.99 for _, value in train["gradient_cosine/up_up_again"])  # the same goal
-    assert all(value < 0 for _, value in train["gradient_cosine/up_down"])  # opposite goals
+    assert all(value > 0.99 for _, value in train["gradient_cosine/up/up_again"])  # the same goal
+    assert all(value < 0 for _, value in train["gradient_cosine/up/down"])  # opposite goals
     total = sum(train[f"weights/{task.name}"][0][1] for task in tasks)
     np.testing.assert_allclose(total, 3, rtol=1e-5)
 

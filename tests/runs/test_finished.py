@@ -20,7 +20,7 @@ def run(name="a", click=0.5, price=2.0, patience=0, tasks=("click", "price"), fi
                "price": {"mse": {"value": price, "direction": "min"}}}
     history = {"click_loss": [3.0, 2.0, 1.0], "price_loss": [6.0, 5.0, 4.0], "val_click_loss": [3.5, 2.5, 1.5],
                "val_price_loss": [6.5, 5.5, 4.5], "val_click_ndcg@5": [0.1, 0.3, 0.2], "val_price_mse": [9.0, 8.0, 7.0],
-               "val_blend": [0.1, 0.3, 0.2]}
+               "val_stop_on": [0.1, 0.3, 0.2]}
     settings = {"name": name, "method": "epo", "architecture": {"name": "mmoe", "units": [8]}, "preference": [1, 3],
                 "seed": 0, "patience": patience, "epochs": 3, "data": "x", **config}
     return Run(Path(name), RunCard(name, settings, {"test": {"fingerprint": fingerprint}},

@@ -36,6 +36,14 @@ def test_what_is_not_a_run_card(tmp_path):
         RunCard.load(tmp_path)
 
 
+def test_old_names_in_a_history_are_read_as_todays(tmp_path):
+    old = {"name": "a", "config": {}, "history": {"val_blend": [0.1], "blend": [0.2], "val_blend_along": [0.3],
+                                                  "val_blend_loss": [0.4]}}  # the last is the loss of a task
+    (tmp_path / FILE).write_text(json.dumps(old))
+    assert RunCard.load(tmp_path).history == {"val_stop_on": [0.1], "stop_on": [0.2], "val_stop_on_along": [0.3],
+                                              "val_blend_loss": [0.4]}
+
+
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])
 def test_names_that_are_no_folder(name):
     with pytest.raises(ValueError, match="run name"):

@@ -179,7 +179,7 @@ def test_a_training_batch_has_no_preference_of_its_own(batch):
 def test_errors():
     with pytest.raises(ValueError, match="concentration of a Dirichlet distribution, above 0, not 0"):
         ranker(conditioned=0.0)
-    with pytest.raises(ValueError, match="rename the feature"):
+    with pytest.raises(ValueError, match="a feature may not be called 'preference'"):
         MultiTaskRanker(SMALL, TASKS, Schema([Dense("preference")]), conditioned=1.0)
 
 

@@ -46,7 +46,7 @@ def test_training_lowers_the_losses(problem, method, mode):
     history = model.fit(problem.batches(), epochs=12, verbose=0, validation_data=problem.batches()).history
     after = model.evaluate(problem.batches(), verbose=0, return_dict=True)
     assert after["loss"] < before["loss"]
-    logged = {"loss", "blend", "click_loss", "click_ndcg@3", "grade_ndcg@3", "dwell_mse", "val_click_ndcg@3"}
+    logged = {"loss", "stop_on", "click_loss", "click_ndcg@3", "grade_ndcg@3", "dwell_mse", "val_click_ndcg@3"}
     assert logged <= set(history)
     np.testing.assert_allclose(history["val_click_ndcg@3"][-1], after["click_ndcg@3"], rtol=1e-6)
 
@@ -173,12 +173,12 @@ def test_steps_per_execution_changes_nothing_but_speed(problem):
 
 
 @pytest.mark.slow
-def test_callbacks_watch_a_task_or_the_blend(problem, tmp_path):
+def test_callbacks_watch_a_task_or_all(problem, tmp_path):
     model = ranker(problem)
     checkpoint = keras.callbacks.ModelCheckpoint(
         tmp_path / "best.keras", monitor="val_click_ndcg@3", mode="max", save_best_only=True
     )
-    stop = keras.callbacks.EarlyStopping(monitor="val_blend", mode="max", patience=1, min_delta=10)
+    stop = keras.callbacks.EarlyStopping(monitor="val_stop_on", mode="max", patience=1, min_delta=10)
     history = model.fit(problem.batches(), validation_data=problem.batches(), epochs=6, verbose=0,
                         callbacks=[checkpoint, stop]).history
     assert len(history["loss"]) == 2  # nothing improves by 10: stopped after one epoch of patience

@@ -89,7 +89,7 @@ def test_metrics_and_a_replica_without_lists(gaps, strategies):
         evaluated = model.evaluate(gaps.batches(7), verbose=0, return_dict=True)
         logs.append({**history, **{f"evaluate_{name}": value for name, value in evaluated.items()}})
     assert logs[0].keys() == logs[1].keys()
-    assert {"blend", "click_ndcg@3", "val_dwell_mse", "evaluate_grade_ndcg@3"} <= logs[0].keys()
+    assert {"stop_on", "click_ndcg@3", "val_dwell_mse", "evaluate_grade_ndcg@3"} <= logs[0].keys()
     assert_same(*logs)
 
 

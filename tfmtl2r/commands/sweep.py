@@ -37,7 +37,7 @@ class Sweep:
         gradients: "parameters" (exact) or "features" (at the cut, nearly free).
         learning_rate: of Adam.
         epochs: at most so many.
-        patience: epochs without a better validation blend before stopping; 0 trains all epochs.
+        patience: epochs without a better val_stop_on before stopping; 0 trains all epochs.
         batch_size: lists (or rows) per step.
         staged: train by priority (methods nmt); single-task runs are trained in one go.
         constraints: bounds on training losses, as relevance=1% (above its best) or relevance=0.5 (methods nmt).

@@ -30,7 +30,7 @@ class Train:
             or none; if not given lattice:10 for two tasks, for more equal importance and spread:10.
         learning_rate: of Adam.
         epochs: at most so many.
-        patience: epochs without a better validation blend before stopping; 0 trains all epochs.
+        patience: epochs without a better val_stop_on before stopping; 0 trains all epochs.
         validate_every: epochs from one look at the validation split to the next (0: at the end only); needs patience 0.
         batch_size: lists (or rows) per step.
         list_limit: cut longer training lists to so many items; 0 keeps all.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable
 
 import numpy as np
@@ -85,12 +84,6 @@ def relevance(lists: Lists, tasks: Iterable[Task]) -> np.ndarray:
     """``bool[N, T']``: which items are relevant (label > 0), for the binary and graded ones among the tasks."""
     columns = [label_values(lists, task) > 0 for task in tasks if task.kind != "regression"]
     return np.stack(columns, axis=1) if columns else np.zeros((lists.num_items, 0), bool)
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 class _Places:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from tfmtl2r.data import fingerprints
 from tfmtl2r.errors import InputError
+from tfmtl2r.names import did_you_mean
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -178,6 +178,5 @@ class Lists:
 def missing_column(name: str, columns: Iterable[str], where: str = "the table") -> str:
     """The message for a column that is not there: the nearest names, then all of them."""
     columns = [str(column) for column in columns]
-    near = difflib.get_close_matches(str(name), columns, n=3)
-    hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else "."
+    hint = did_you_mean(name, columns, most=3) or "."
     return f"{where} has no column {name!r}{hint} Its columns: {', '.join(columns)}"

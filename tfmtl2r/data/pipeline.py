@@ -16,11 +16,12 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE
-from tfmtl2r.data.columns import feature_values, label_values, nearest, relevance, weight_values
+from tfmtl2r.data.columns import feature_values, label_values, relevance, weight_values
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.truncate import choose, cut_report, keep_first
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.features import Lookup
+from tfmtl2r.names import did_you_mean
 from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.task import Task, validated
 
@@ -277,5 +278,5 @@ def _check(
     names = [task.name for task in tasks]
     for task in weights:
         if task not in names:
-            raise InputError(f"weights are given for {task!r}, which is no task{nearest(task, names)}; "
+            raise InputError(f"weights are given for {task!r}, which is no task{did_you_mean(task, names)}; "
                              f"tasks: {', '.join(names)}")

@@ -9,6 +9,7 @@ import numpy as np
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import unpack
+from tfmtl2r.names import LogName
 
 SHOWN = 64
 """Larger matrices become a histogram."""
@@ -17,8 +18,8 @@ SHOWN = 64
 class TensorBoard(keras.callbacks.Callback):
     """Writes the runs ``train`` and ``validation`` below a folder.
 
-    Per epoch: ``<task>/<loss or metric>``, ``all/loss`` and ``all/blend``. Every few steps, from the training batch:
-    ``weights/<task>`` (what the method gave each task), ``gradient_norm/<task>`` and ``gradient_cosine/<a>_<b>`` for
+    Per epoch: ``<task>/<loss or metric>``, ``all/loss`` and ``all/stop_on``. Every few steps, from the training batch:
+    ``weights/<task>`` (what the method gave each task), ``gradient_norm/<task>`` and ``gradient_cosine/<a>/<b>`` for
     every pair of tasks; a cosine below 0 means that the two pull the shared parameters in opposite directions. The
     gradients are those the method sees (``gradients=...`` of ``compile``); for a scalarisation, those at the cut.
     ``method/<name>/<task>`` is what the method remembers of each task, such as its multipliers or logits (for several
@@ -64,10 +65,11 @@ class TensorBoard(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes the epoch's losses and metrics."""
-        for name, value in (logs or {}).items():
-            run = "validation" if name.startswith("val_") else "train"
-            with self._writer(run).as_default(step=epoch):
-                tf.summary.scalar(self._tag(name.removeprefix("val_")), float(value))
+        tasks = [task.name for task in self.model.tasks]
+        for key, value in (logs or {}).items():
+            name = LogName.parse(key, tasks)
+            with self._writer("validation" if name.validation else "train").as_default(step=epoch):
+                tf.summary.scalar(name.tag, float(value))
         if self.sample is not None:
             self._write_inside(epoch)
         for writer in self._writers.values():
@@ -88,14 +90,6 @@ class TensorBoard(keras.callbacks.Callback):
         if run not in self._writers:
             self._writers[run] = tf.summary.create_file_writer(str(self.folder / run))
         return self._writers[run]
-
-    def _tag(self, name: str) -> str:
-        """``click_ndcg@5`` belongs to the group ``click``; the longest task name wins."""
-        tasks = sorted((task.name for task in self.model.tasks), key=len, reverse=True)
-        for task in tasks:
-            if name.startswith(f"{task}_"):
-                return f"{task}/{name.removeprefix(f'{task}_')}"
-        return f"all/{name}"
 
     def _write_inside(self, epoch: int) -> None:
         model, batch = self.model, unpack(self.sample)
@@ -122,7 +116,7 @@ class TensorBoard(keras.callbacks.Callback):
                 _scalar(f"gradient_norm/{name}", norms[i])
                 for j in range(i + 1, len(names)):
                     if norms[i] * norms[j] > 0:
-                        _scalar(f"gradient_cosine/{name}_{names[j]}", gram[i, j] / (norms[i] * norms[j]))
+                        _scalar(f"gradient_cosine/{name}/{names[j]}", gram[i, j] / (norms[i] * norms[j]))
             for key, remembered in self.model.method_state.states[0].items():
                 if remembered.shape == (len(names),):
                     for name, value in zip(names, np.array(remembered), strict=True):

@@ -18,6 +18,7 @@ import numpy as np
 import tfmtl2r
 from tfmtl2r.data.fingerprints import comparable
 from tfmtl2r.errors import InputError, InputTypeError, MissingFileError
+from tfmtl2r.names import current
 
 FILE = "run.json"
 PER_LIST = "per_list.npz"
@@ -92,9 +93,11 @@ class RunCard:
         if not path.is_file():
             raise MissingFileError(f"{path} does not exist: {Path(folder).name!r} is not a run of tfmtl2r train")
         try:
-            return cls(**json.loads(path.read_text(encoding="utf-8")))
+            card = cls(**json.loads(path.read_text(encoding="utf-8")))
         except (json.JSONDecodeError, TypeError) as error:
             raise InputError(f"{path} is not a run card: {error}") from error
+        card.history = {current(name): values for name, values in card.history.items()}
+        return card
 
 
 def versions() -> dict[str, str]:

@@ -13,6 +13,7 @@ import numpy as np
 
 from tfmtl2r.data.fingerprints import comparable
 from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.names import STOP_ON, LogName
 from tfmtl2r.runs.card import FILE, RunCard
 
 SOURCES = ("test", "vali", "train_loss", "vali_loss")
@@ -96,8 +97,9 @@ class Run:
             if not len(kept):
                 raise InputError(f"run {self.card.name!r} kept the weights it began with: no epoch stands for it")
             return int(kept[-1])
-        if self.card.config["patience"] and "val_blend" in history:
-            return int(np.argmax(history["val_blend"]))
+        watched = str(LogName(STOP_ON, validation=True))
+        if self.card.config["patience"] and watched in history:
+            return int(np.argmax(history[watched]))
         return len(next(iter(history.values()))) - 1
 
     def objective(self, task: str, source: str, metric: str | None = None) -> tuple[float, bool, str]:
@@ -121,8 +123,8 @@ class Run:
         if known is None:
             raise InputError(f"run {self.card.name!r} has no task {task!r}; its tasks: {', '.join(self.tasks)}")
         if source.endswith("loss"):
-            return self._logged(f"{'val_' if source == 'vali_loss' else ''}{task}_loss"), False, f"{task} {source}"
-        metric = metric or next(iter(known), None)
+            return self._logged(LogName("loss", task, source == "vali_loss")), False, f"{task} {source}"
+        metric = metric or next(iter(known), "")
         if metric not in known:
             raise InputError(f"task {task!r} of run {self.card.name!r} has no metric {metric!r}; its metrics: "
                              f"{', '.join(known) or 'none'}")
@@ -130,18 +132,18 @@ class Run:
             value = next(point for point in self.card.curve if tuple(point["preference"]) == self.asked)[source][task][
                 metric]
         else:
-            value = known[metric]["value"] if source == "test" else self._logged(f"val_{task}_{metric}")
+            value = known[metric]["value"] if source == "test" else self._logged(LogName(metric, task, True))
         return float(value), known[metric]["direction"] == "max", f"{task} {metric} ({source})"
 
     def trajectory(self, tasks: Sequence[str], source: str = "train_loss") -> np.ndarray:
         """Losses ``[epochs, T]`` from epoch to epoch."""
-        prefix = "val_" if source == "vali_loss" else ""
-        return np.stack([self.card.history[f"{prefix}{task}_loss"] for task in tasks], axis=1)
+        names = [str(LogName("loss", task, source == "vali_loss")) for task in tasks]
+        return np.stack([self.card.history[name] for name in names], axis=1)
 
-    def _logged(self, name: str) -> float:
-        if name not in self.card.history:
-            raise InputError(f"run {self.card.name!r} did not log {name!r}; it logged {', '.join(self.card.history)}")
-        values = self.card.history[name]
+    def _logged(self, name: LogName) -> float:
+        values = self.card.history.get(str(name))
+        if values is None:
+            raise InputError(f"run {self.card.name!r} did not log '{name}'; it logged {', '.join(self.card.history)}")
         # Validation may be rarer than epochs, but the last epoch has one; without patience it is the epoch that counts.
         return float(values[-1] if self.card.config.get("validate_every", 1) != 1 else values[self.epoch()])
 

@@ -16,10 +16,11 @@ import pandas as pd
 
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE
-from tfmtl2r.data.columns import feature_values, nearest
+from tfmtl2r.data.columns import feature_values
 from tfmtl2r.data.frame import from_frame
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
+from tfmtl2r.names import did_you_mean
 from tfmtl2r.schema import Category, Dense
 from tfmtl2r.serving.transport import Grpc, Rest, ServingError, Transport
 from tfmtl2r.serving.values import as_array, misnamed
@@ -95,8 +96,8 @@ class Client:
         if name not in self._signatures:
             definitions = self._transport.signatures()
             if name not in definitions:
-                raise InputError(f"model {self.model!r} has no signature {name!r}{nearest(name, definitions)}; it has "
-                                 f"{', '.join(sorted(definitions))}")
+                raise InputError(f"model {self.model!r} has no signature {name!r}{did_you_mean(name, definitions)}; it "
+                                 f"has {', '.join(sorted(definitions))}")
             self._signatures[name] = _described(definitions[name])
         return self._signatures[name]
 
@@ -273,7 +274,7 @@ def _features(served: RemoteSignature, frame: pd.DataFrame, constants: Mapping[s
             columns[name] = found[0]
         elif found or name not in served.optional:
             what = f"columns that could be the input {name!r}: {found}; rename one" if found else \
-                f"no column for the input {name!r}{nearest(name, frame.columns)}; its columns: " \
+                f"no column for the input {name!r}{did_you_mean(name, frame.columns)}; its columns: " \
                 f"{', '.join(frame.columns)}"
             raise InputError(f"the table has {what}")
     return columns

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.data.columns import nearest
 from tfmtl2r.errors import InputError, InputTypeError
+from tfmtl2r.names import did_you_mean
 
 
 def misnamed(given: Collection[str], expected: Collection[str], optional: Collection[str] = ()) -> str:
@@ -29,7 +29,7 @@ def misnamed(given: Collection[str], expected: Collection[str], optional: Collec
     unknown = sorted(set(given) - set(expected))
     if not missing and not unknown:
         return ""
-    hints = "".join(f" ({name!r}{hint})" for name in unknown if (hint := nearest(name, missing)))
+    hints = "".join(f" ({name!r}{hint})" for name in unknown if (hint := did_you_mean(name, missing)))
     return (f"reads {', '.join(sorted(expected))}; missing: {', '.join(missing) or 'none'}; unknown: "
             f"{', '.join(unknown) or 'none'}{hints}")
 

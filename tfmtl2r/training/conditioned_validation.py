@@ -1,4 +1,4 @@
-"""Looks at a ranker that reads the preference along the preference, not at its default one alone."""
+"""Evaluates a preference-conditioned ranker at several preferences after each epoch."""
 
 from __future__ import annotations
 
@@ -7,13 +7,12 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import keras
+from tfmtl2r.names import STOP_ON, STOP_ON_ALONG, LogName
 from tfmtl2r.preferences import leaning
 
-LOG = "val_blend_along"
 
-
-class BlendAlong(keras.callbacks.Callback):
-    """Logs ``val_blend_along`` after every epoch: the mean over a few preferences of the blend that each asks for.
+class StopOnAlong(keras.callbacks.Callback):
+    """Logs ``val_stop_on_along`` after every epoch: the mean of ``stop_on`` over a few preferences.
 
     The preferences are equal importance, and 0.8 for each task in turn beside its equal share of the remaining 0.2
     (:func:`tfmtl2r.preferences.leaning`). Early stopping that looked at the default preference alone would choose the
@@ -31,12 +30,12 @@ class BlendAlong(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         model: Any = self.model
         usual = np.asarray(model.preference)
-        blends = []
+        found = []
         try:
             for preference in leaning(len(model.tasks), 0.8):
                 model.set_preference(preference)
-                blends.append(model.evaluate(self.validation, verbose=0, return_dict=True)["blend"])
+                found.append(model.evaluate(self.validation, verbose=0, return_dict=True)[STOP_ON])
         finally:
             model.set_preference(usual)
         if logs is not None:
-            logs[LOG] = float(np.mean(blends))
+            logs[str(LogName(STOP_ON_ALONG, validation=True))] = float(np.mean(found))

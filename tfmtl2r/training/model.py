@@ -377,8 +377,6 @@ class MultiTaskRanker(keras.Model):
         return self.architecture.schema
 
     def _connect(self, features: Schema) -> None:
-        if self.conditioned is not None and PREFERENCE in features.names:
-            raise InputError(f"a conditioned ranker reads {PREFERENCE!r}; rename the feature of that name")
         self.features = features
         self.architecture.dtype_policy = self.dtype_policy
         self.architecture.connect([task.name for task in self.tasks], features)

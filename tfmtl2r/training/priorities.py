@@ -7,9 +7,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfmtl2r.data.columns import nearest
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Method
+from tfmtl2r.names import did_you_mean
 from tfmtl2r.task import Task
 
 
@@ -105,7 +105,7 @@ def constrained(names: Sequence[str], constraints: Mapping[str, Any]) -> Plan:
     read: dict[int, Constraint] = {}
     for name, constraint in constraints.items():
         if name not in positions:
-            raise InputError(f"constraint on an unknown task {name!r}{nearest(name, names)}; the tasks: "
+            raise InputError(f"constraint on an unknown task {name!r}{did_you_mean(name, names)}; the tasks: "
                              f"{', '.join(names)}")
         try:
             read[positions[name]] = Constraint.read(constraint)

@@ -28,6 +28,7 @@ import numpy as np
 
 from tfmtl2r._backend import keras
 from tfmtl2r.errors import InputError
+from tfmtl2r.names import STAGED, LogName, refuse_ambiguous
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.priorities import Constraint, Plan, constrained, prioritised
 
@@ -177,6 +178,7 @@ def _run(model: MultiTaskRanker, plan: Plan, x: Any, validation_data: Any, optio
         method = dataclasses.replace(model.method, stage_epochs=0, bounds=())
         model.compile_from_config({**model.get_compile_config(), "method": method})
     names = [task.name for task in model.tasks]
+    refuse_ambiguous(dict.fromkeys(names, STAGED))
     blank = [np.array(v) for v in model.optimizer.variables]
     begin = _weights(model)
     bounds = {names[task]: c.at_most for task, c in plan.constraints.items() if c.at_most is not None}
@@ -240,7 +242,7 @@ class _Keeper(keras.callbacks.Callback):
         self.epochs += 1
         losses = self._losses(self.x)
         watched = self._goal(losses) if self.validation is None else self._goal(
-            {task: logs[f"val_{task}_loss"] for task in self.goals}
+            {task: logs[str(LogName("loss", task, validation=True))] for task in self.goals}
         )
         better = self._rank(losses, watched) < self.rank
         if better:
@@ -249,9 +251,8 @@ class _Keeper(keras.callbacks.Callback):
             self.model.stop_training = True
         logs["stage"], logs["kept"] = float(self.number), float(better)
         for task, multiplier in self._multipliers().items():
-            logs[f"{task}_full_loss"] = losses[task]
-            logs[f"{task}_violation"] = losses[task] - self.bounds.get(task, losses[task])
-            logs[f"{task}_multiplier"] = multiplier
+            values = (losses[task], losses[task] - self.bounds.get(task, losses[task]), multiplier)
+            logs.update({str(LogName(quantity, task)): value for quantity, value in zip(STAGED, values, strict=True)})
 
     def finish(self) -> Stage:
         """Restores the kept weights and says what the stage did."""
@@ -285,7 +286,7 @@ class _Keeper(keras.callbacks.Callback):
     def _losses(self, data: Any) -> dict[str, float]:
         """Every task's mean loss over a data set, dropout off."""
         values = self.model.evaluate(data, verbose=0, return_dict=True)
-        return {task.name: float(values[f"{task.name}_loss"]) for task in self.model.tasks}
+        return {task.name: float(values[str(LogName("loss", task.name))]) for task in self.model.tasks}
 
     def _multipliers(self) -> dict[str, float]:
         values = np.array(self.model.method_state.states[0]["multipliers"])

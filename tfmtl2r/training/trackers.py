@@ -9,6 +9,7 @@ from tfmtl2r import metrics as metric_registry
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.metrics.base import default_names
+from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous
 from tfmtl2r.task import Task
 from tfmtl2r.training.objectives import LossValues, labels_of
 from tfmtl2r.training.replicas import Replicas
@@ -24,37 +25,39 @@ class Tracked:
     """A metric of one task and its running value.
 
     Args:
-        name: in logs, such as ``click_ndcg@5``.
+        task: the name of the task.
         metric: what is measured.
     """
 
-    def __init__(self, name: str, metric: Any):
-        self.name = name
+    def __init__(self, task: str, metric: Any):
+        self.name = str(LogName(metric.label, task))
         self.metric = metric
         # TensorFlow allows no @ in the names of variables.
-        self.stream = metric.streaming(name.replace("@", "_at_"))
+        self.stream = metric.streaming(self.name.replace("@", "_at_"))
 
 
 class Trackers:
     """Streaming losses and metrics of all tasks.
 
-    Logs: ``loss`` (weighted by the preference), ``<task>_loss``, ``<task>_<metric>`` and ``blend``, the
+    Logs: ``loss`` (weighted by the preference), ``<task>_loss``, ``<task>_<metric>`` and ``stop_on``, the
     preference-weighted mean of each task's first metric (counted negative where small is good), for callbacks that
     watch one number.
 
     Args:
         tasks: the tasks.
         lists: whether batches hold lists.
+
+    Raises:
+        ValueError: for tasks whose log names cannot be told apart.
     """
 
     def __init__(self, tasks: Sequence[Task], lists: bool):
         self.tasks = tuple(tasks)
         self.lists = lists
-        self.losses = [keras.metrics.Mean(name=f"{task.name}_loss") for task in self.tasks]
-        self.metrics = [
-            [Tracked(f"{task.name}_{metric.label}", metric) for metric in metrics_of(task, lists)]
-            for task in self.tasks
-        ]
+        self.losses = [keras.metrics.Mean(name=str(LogName("loss", task.name))) for task in self.tasks]
+        self.metrics = [[Tracked(task.name, metric) for metric in metrics_of(task, lists)] for task in self.tasks]
+        refuse_ambiguous({task.name: [tracked.metric.label for tracked in row]
+                          for task, row in zip(self.tasks, self.metrics, strict=True)})
 
     def all(self) -> list[Any]:
         """Every Keras metric, for resetting."""
@@ -98,7 +101,7 @@ class Trackers:
                 sign = 1.0 if row and row[0].metric.direction == "max" else -1.0
                 first.append(sign * values[id(row[0].stream)] if row else 0.0)
             if any(self.metrics):
-                logs["blend"] = tf.reduce_sum(preference * tf.stack(first))
+                logs[STOP_ON] = tf.reduce_sum(preference * tf.stack(first))
         return logs
 
     def conventions(self) -> dict[str, dict[str, Any]]:

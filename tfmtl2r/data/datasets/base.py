@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tfmtl2r.data.columns import nearest
 from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.pipeline import batches
 from tfmtl2r.errors import InputError
+from tfmtl2r.names import did_you_mean
 from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.task import Task
 
@@ -88,7 +88,7 @@ class DataSet:
         chosen = []
         for task in self.default_tasks if tasks is None else tasks:
             if isinstance(task, str) and task not in offered:
-                raise InputError(f"{type(self).__name__} has no task {task!r}{nearest(task, offered)}; "
+                raise InputError(f"{type(self).__name__} has no task {task!r}{did_you_mean(task, offered)}; "
                                  f"its tasks: {', '.join(offered)}")
             chosen.append(offered[task] if isinstance(task, str) else task)
         return tuple(chosen)

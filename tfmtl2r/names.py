@@ -1,0 +1,165 @@
+"""Names: the nearest known name, names that cannot be used, and the names of logged values."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+
+from tfmtl2r.errors import InputError
+
+ALL = "all"
+"""The TensorBoard group of the values that belong to all tasks."""
+BLEND = "blend"
+"""The class that ``classify`` returns beside the tasks, for the blended score."""
+STOP_ON = "stop_on"
+"""The quantity that early stopping compares."""
+STOP_ON_ALONG = "stop_on_along"
+"""The mean of :data:`STOP_ON` over several preferences, for preference-conditioned rankers."""
+STAGED = ("full_loss", "violation", "multiplier")
+"""What staged training logs of each task beside its ``loss``."""
+GROUPS = ("weights", "gradient_norm", "gradient_cosine", "method", "solver", "inside")
+"""TensorBoard groups of what is measured in training steps."""
+
+_VALIDATION = "val_"
+_OF_ALL = ("loss", STOP_ON, STOP_ON_ALONG, "stage", "kept")
+_TASKS: Mapping[str, str] = {
+    ALL: "TensorBoard shows the values of all tasks under this name",
+    BLEND: "the classify signature of an export returns the blended score under this name",
+    "val": "Keras puts 'val_' before the names of validation values",
+    **{group: f"TensorBoard shows measurements of training steps under {group}/" for group in GROUPS},
+}
+_FORMAT_1 = {"blend": STOP_ON, "val_blend": f"val_{STOP_ON}", "val_blend_along": f"val_{STOP_ON_ALONG}"}
+
+
+def did_you_mean(name: object, known: Iterable[object], most: int = 1) -> str:
+    """The end of an error message that proposes known names.
+
+    Args:
+        name: the unknown name.
+        known: the names that exist.
+        most: how many names to propose at most, the nearest first.
+
+    Returns:
+        ``"; did you mean 'x'?"``, or an empty string if no known name is near.
+
+    >>> did_you_mean("prise", ["price", "size"]), did_you_mean("colour", ["price", "size"])
+    ("; did you mean 'price'?", '')
+    """
+    near = difflib.get_close_matches(str(name), [str(other) for other in known], n=most)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
+
+
+def checked(name: object, kind: str, reserved: Mapping[str, str] | None = None) -> str:
+    """Returns a name that a user gave, or refuses the name.
+
+    Args:
+        name: the name.
+        kind: what has the name, such as ``"task"``; error messages start with it.
+        reserved: names that are taken, each with the reason.
+
+    Raises:
+        ValueError: for something that is no text, an empty name, a control character or a reserved name.
+
+    >>> checked("price", "feature", {"list_size": "it is the number of items"})
+    'price'
+    """
+    if not isinstance(name, str) or not name:
+        raise InputError(f"{kind} name {name!r}: expected text with at least one character")
+    if bad := next((letter for letter in name if ord(letter) < 32 or 127 <= ord(letter) < 160), ""):
+        raise InputError(f"{kind} name {name!r}: the control character {bad!r} is not allowed")
+    if reserved and name in reserved:
+        raise InputError(f"a {kind} may not be called {name!r}: {reserved[name]}. Choose another name")
+    return name
+
+
+def checked_task(name: object) -> str:
+    """Returns the name of a task, or refuses a name that logs or exports could not tell from another one.
+
+    Raises:
+        ValueError: see :func:`checked`.
+
+    >>> checked_task("val_click")
+    Traceback (most recent call last):
+    tfmtl2r.errors.InputError: a task may not be called 'val_click': Keras puts 'val_' before the names of validation
+    values. Choose another name
+    """
+    text = checked(name, "task", _TASKS)
+    return checked(text, "task", {text: _TASKS["val"]} if text.startswith(_VALIDATION) else None)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogName:
+    """The name of one value in the logs of ``fit``, in the history of a run card and in TensorBoard.
+
+    Args:
+        quantity: what was measured, such as ``"loss"`` or ``"ndcg@5"``.
+        task: the task; an empty string for a value of all tasks.
+        validation: True for a value of the validation split, False for a value of training.
+
+    >>> str(LogName("ndcg@5", "click", validation=True)), str(LogName("loss"))
+    ('val_click_ndcg@5', 'loss')
+    >>> LogName.parse("val_click_ndcg@5", ["click"])
+    LogName(quantity='ndcg@5', task='click', validation=True)
+    """
+
+    quantity: str
+    task: str = ""
+    validation: bool = False
+
+    def __str__(self) -> str:
+        """The name as Keras shows it, such as ``val_click_ndcg@5``."""
+        return f"{_VALIDATION * self.validation}{self.task}{'_' * bool(self.task)}{self.quantity}"
+
+    @property
+    def tag(self) -> str:
+        """The TensorBoard tag, such as ``click/ndcg@5`` or ``all/loss``; each split is a TensorBoard run of its own."""
+        return f"{self.task or ALL}/{self.quantity}"
+
+    @classmethod
+    def parse(cls, text: str, tasks: Iterable[str]) -> LogName:
+        """Takes a name apart.
+
+        Args:
+            text: what :meth:`__str__` returns.
+            tasks: the names of all tasks. The longest one that fits is meant; :func:`refuse_ambiguous` makes sure that
+                this is right.
+        """
+        rest = text.removeprefix(_VALIDATION)
+        fitting = [] if rest in _OF_ALL else [task for task in tasks if rest.startswith(f"{task}_")]
+        task = max(fitting, key=len, default="")
+        return cls(rest.removeprefix(f"{task}_") if task else rest, task, text != rest)
+
+
+def refuse_ambiguous(quantities: Mapping[str, Sequence[str]]) -> None:
+    """Refuses tasks whose log names cannot be told apart.
+
+    Args:
+        quantities: task -> what is logged of it beside its loss, such as the labels of its metrics.
+
+    Raises:
+        ValueError: naming the log name and the two tasks.
+
+    >>> refuse_ambiguous({"click": ["auc"], "click_log": ["auc"]})
+    >>> refuse_ambiguous({"click": ["log_loss"], "click_log": ["auc"]})
+    Traceback (most recent call last):
+    tfmtl2r.errors.InputError: the log name 'click_log_loss' could mean 'log_loss' of task 'click' or 'loss' of task
+    'click_log': rename one of them
+    """
+    for task, labels in quantities.items():
+        for quantity in ("loss", *labels):
+            name = LogName(quantity, task)
+            read = LogName.parse(str(name), quantities)
+            if read != name:
+                other = f"{read.quantity!r} of {f'task {read.task!r}' if read.task else 'all tasks'}"
+                raise InputError(f"the log name '{name}' could mean {quantity!r} of task {task!r} or {other}: rename "
+                                 "one of them")
+
+
+def current(name: str) -> str:
+    """The log name that stands today for one in the history of a run card of format 1.
+
+    >>> current("val_blend"), current("val_click_loss")
+    ('val_stop_on', 'val_click_loss')
+    """
+    return _FORMAT_1.get(name, name)
