@@ -16,14 +16,14 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 from rich.table import Table
 
-from tfmtl2r import MultiTaskRanker, Schema, Task, architectures
-from tfmtl2r._backend import keras, tf
-from tfmtl2r.architectures.base import Architecture, Group
-from tfmtl2r.report.tables import show
-from tfmtl2r.schema import Dense
+from tfmtl2r import Dense, MultiTaskRanker, Schema, Task, architectures
+from tfmtl2r.architectures import Architecture, Group
+from tfmtl2r.report import show
 
 LISTS, ITEMS, FEATURES = 8, 60, 136
 UNITS, HEAD_UNITS = (256, 128), (64,)

@@ -24,13 +24,13 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tfmtl2r.report import tables
+from tfmtl2r.report import show
 
 DEFAULT = Path(__file__).resolve().parents[2] / "shared" / "data" / "mslr" / "train.txt.gz"
 CHILD = """
 import re, resource, sys
 from pathlib import Path
-from tfmtl2r.data.letor import prepare_letor
+from tfmtl2r.data import prepare_letor
 if len(sys.argv) > 1:
     prepare_letor(sys.argv[1], sys.argv[2])
 status = Path("/proc/self/status")
@@ -50,14 +50,14 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         memory = peaks(options.file, options.repeat, Path(folder))
         megabytes, times = speeds(options.file, options.rounds, Path(folder))
-    show(options, megabytes, times, memory)
+    print_table(options, megabytes, times, memory)
 
 
 def speeds(file: Path, rounds: int, folder: Path) -> tuple[float, dict[str, list[float]]]:
     """Megabytes of text, and seconds per round of each reader."""
     from sklearn.datasets import load_svmlight_file
 
-    from tfmtl2r.data.letor import prepare_letor, read_letor
+    from tfmtl2r.data import prepare_letor, read_letor
 
     cache = folder / "cache"
     prepare_letor(file, cache)
@@ -101,7 +101,7 @@ def opened(file: Path) -> bytes:
     return bz2.decompress(content) if file.suffix == ".bz2" else content
 
 
-def show(
+def print_table(
     options: argparse.Namespace, megabytes: float, times: dict[str, list[float]], memory: dict[str, float]
 ) -> None:
     """Prints the tables."""
@@ -112,7 +112,7 @@ def show(
     for name, seconds in times.items():
         ratio = statistics.median(a / b for a, b in zip(reference, seconds, strict=True))
         table.add_row(name, f"{min(seconds):.3f}", f"{megabytes / min(seconds):.0f}", f"{ratio:.1f}")
-    tables.show(table)
+    show(table)
     for name, peak in memory.items():
         print(f"peak memory, {name}: {peak:.0f} MB")
 

@@ -15,9 +15,10 @@ import tyro
 from rich.table import Table
 
 from tfmtl2r import methods
-from tfmtl2r.commands import bench
+from tfmtl2r.commands.bench import Methods
+from tfmtl2r.commands.bench import methods as measure
+from tfmtl2r.report import show
 from tfmtl2r.report.benchmark import Overhead, read_csv
-from tfmtl2r.report.tables import show
 
 LIMITS = {"parameters": 2.8, "features": 1.3}  # of the plain step, at 5 tasks, for methods on the Gram matrix
 SOLVER_LIMIT = 0.1  # of the exact step, at 20 tasks
@@ -34,10 +35,8 @@ DEEPMTL2R = {
 
 def main() -> int:
     """Measures, or reads an earlier measurement, and judges it."""
-    if sys.argv[1:2] == ["--from-csv"]:
-        rows = read_csv(sys.argv[2])
-    else:
-        rows = bench.methods(tyro.cli(bench.Methods, description=__doc__))
+    earlier = sys.argv[1:2] == ["--from-csv"]
+    rows = read_csv(sys.argv[2]) if earlier else measure(tyro.cli(Methods, description=__doc__))
     show_comparison(rows)
     broken = broken_limits(rows)
     print("\n".join(broken) or "every limit that was measured holds")

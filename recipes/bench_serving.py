@@ -20,14 +20,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
+import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
 import tfmtl2r
-from tfmtl2r._backend import keras, tf
-from tfmtl2r.schema import Dense
-from tfmtl2r.serving.onnx import export_onnx
+from tfmtl2r import Dense
+from tfmtl2r.serving import export_onnx
 
 FEATURES = 136
 TASKS = ("click", "buy", "dwell")

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from rich.table import Table
 
-from tfmtl2r.report.tables import show
+from tfmtl2r.report import show
 
 CASES = ("LazyAdam", "Adagrad", "Keras Adam")
 KERAS_ROWS = 1_000_000
@@ -57,10 +57,11 @@ def main() -> None:
 
 def measured(case: str, rows: int, options: argparse.Namespace) -> dict[str, float]:
     """One optimizer on one table: median step time, size of table and slots, peak memory of the steps above it."""
+    import keras
     import numpy as np
+    import tensorflow as tf
 
     import tfmtl2r
-    from tfmtl2r._backend import keras, tf
 
     tasks = [tfmtl2r.Task(f"t{i}", kind="binary", loss="bce", metrics=()) for i in range(5)]
     schema = tfmtl2r.Schema([tfmtl2r.Dense("x", shape=(8,)), tfmtl2r.Category("id", buckets=rows, dim=options.width)])

@@ -12,9 +12,9 @@ from __future__ import annotations
 import argparse
 import itertools
 
-from tfmtl2r.evaluation.seeds import by_seed, paired, seeds_table, write_csv
-from tfmtl2r.experiment import Experiment
-from tfmtl2r.report.tables import show
+from tfmtl2r import Experiment
+from tfmtl2r.evaluation import by_seed, paired, seeds_table, write_csv
+from tfmtl2r.report import show
 from tfmtl2r.sweeps import over_seeds
 
 UNITS = {"units": [128, 64], "head_units": [32], "dropout": 0.3}

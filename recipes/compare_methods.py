@@ -25,20 +25,14 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tfmtl2r import methods
+from tfmtl2r import Category, Experiment, RunCard, Task, methods
 from tfmtl2r.commands.report import write_report
-from tfmtl2r.data.columns import label_values
-from tfmtl2r.evaluation.scoring import record
-from tfmtl2r.evaluation.split_metrics import evaluate
-from tfmtl2r.experiment import Experiment
+from tfmtl2r.data import label_values
+from tfmtl2r.evaluation import evaluate, record
 from tfmtl2r.preferences import leaning
-from tfmtl2r.runs.card import RunCard
-from tfmtl2r.runs.finished import load_all, outcome_settings
-from tfmtl2r.schema import Category
-from tfmtl2r.sweeps import Sweep, plan, single_tasks
+from tfmtl2r.runs import load_all, outcome_settings
+from tfmtl2r.sweeps import Sweep, markdown, plan, single_tasks
 from tfmtl2r.sweeps.study import BASELINES, RANDOM, TUNED, conclusions, study, sweeps
-from tfmtl2r.sweeps.table import markdown
-from tfmtl2r.task import Task
 
 WEIGHTS = "linear_scalarization"
 LEFT_OUT = {  # they train one task of several as they come

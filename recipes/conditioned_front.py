@@ -18,11 +18,11 @@ import numpy as np
 from rich.table import Table
 
 import tfmtl2r
+from tfmtl2r import Experiment
 from tfmtl2r.evaluation import trivial_results
-from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto import curve, hypervolume, plots
-from tfmtl2r.report.tables import show
-from tfmtl2r.runs.finished import Run, objectives
+from tfmtl2r.report import show
+from tfmtl2r.runs import Run, objectives
 
 ONE_RANKING = {"name": "deepmtl2r", "heads": "shared", "units": 64, "num_layers": 1, "num_heads": 2, "feedforward": 128,
                "dropout": 0.0}  # fmt: skip

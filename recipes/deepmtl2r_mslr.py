@@ -18,12 +18,10 @@ import argparse
 import numpy as np
 
 import tfmtl2r
-from tfmtl2r import Task
-from tfmtl2r.evaluation.seeds import seeds_table
-from tfmtl2r.experiment import Experiment
-from tfmtl2r.pareto import low_discrepancy
-from tfmtl2r.pareto.summary import summarise
-from tfmtl2r.report.tables import show
+from tfmtl2r import Experiment, Task
+from tfmtl2r.evaluation import seeds_table
+from tfmtl2r.pareto import low_discrepancy, summarise
+from tfmtl2r.report import show
 from tfmtl2r.sweeps import Sweep, plan
 
 FIVE = "relevance,quality,quality2,clicks,dwell"

@@ -15,10 +15,9 @@ import argparse
 import dataclasses
 
 import tfmtl2r
-from tfmtl2r.evaluation import trivial_results
-from tfmtl2r.evaluation.seeds import seeds_table, write_csv
-from tfmtl2r.experiment import Experiment
-from tfmtl2r.report.tables import show
+from tfmtl2r import Experiment
+from tfmtl2r.evaluation import seeds_table, trivial_results, write_csv
+from tfmtl2r.report import show
 from tfmtl2r.sweeps import over_seeds
 
 TOWERS = {"head_units": [32], "dropout": 0.3}

@@ -19,11 +19,9 @@ import math
 import numpy as np
 
 import tfmtl2r
-from tfmtl2r import Task
-from tfmtl2r.evaluation import trivial_results
-from tfmtl2r.evaluation.seeds import by_seed, deviation, seeds_table, write_csv
-from tfmtl2r.experiment import Experiment
-from tfmtl2r.report.tables import show
+from tfmtl2r import Experiment, Task
+from tfmtl2r.evaluation import by_seed, deviation, seeds_table, trivial_results, write_csv
+from tfmtl2r.report import show
 from tfmtl2r.sweeps import over_seeds
 
 HEADS = {"head_units": [32], "dropout": 0.1}

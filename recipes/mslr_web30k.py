@@ -14,10 +14,9 @@ import numpy as np
 from rich.table import Table
 
 import tfmtl2r
-from tfmtl2r.evaluation import bootstrap, trivial_results
-from tfmtl2r.evaluation.seeds import deviation
-from tfmtl2r.experiment import Experiment
-from tfmtl2r.report.tables import show
+from tfmtl2r import Experiment
+from tfmtl2r.evaluation import bootstrap, deviation, trivial_results
+from tfmtl2r.report import show
 
 TASKS = "relevance,quality,quality2,clicks,dwell"
 

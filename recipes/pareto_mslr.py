@@ -15,11 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from tfmtl2r import Experiment
 from tfmtl2r.commands.pareto import Pareto, show_front
-from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto import by_angle
-from tfmtl2r.sweeps import Sweep, plan, single_tasks
-from tfmtl2r.sweeps.planning import LOPSIDED, end_losses, ends
+from tfmtl2r.sweeps import LOPSIDED, Sweep, end_losses, ends, plan, single_tasks
 
 WEIGHING = ("linear_scalarization", {"name": "stch", "warmup": 1})
 """A preference is the weight of a task: the grid covers the weights evenly, from one end of the front to the other."""

@@ -17,12 +17,11 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from tfmtl2r.data import Lists
-from tfmtl2r.data.datasets.census_income import CensusIncome
-from tfmtl2r.data.pipeline import batches
-from tfmtl2r.evaluation.seeds import deviation
-from tfmtl2r.experiment import Experiment
-from tfmtl2r.report.tables import show
+from tfmtl2r import Experiment
+from tfmtl2r.data import Lists, batches
+from tfmtl2r.datasets.census_income import CensusIncome
+from tfmtl2r.evaluation import deviation
+from tfmtl2r.report import show
 
 FIRST, SECOND = "income", "never_married"
 
@@ -37,8 +36,8 @@ class Sample(CensusIncome):
 
     rows: int = 0
 
-    def _read(self, split: str) -> Lists:
-        lists = super()._read(split)
+    def read(self, split: str) -> Lists:
+        lists = super().read(split)
         if not 0 < self.rows < lists.num_items:
             return lists
         chosen = np.random.default_rng(self.seed).choice(lists.num_items, self.rows, replace=False)

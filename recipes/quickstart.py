@@ -11,16 +11,14 @@ from __future__ import annotations
 import argparse
 import time
 
+import keras
 import numpy as np
 
 import tfmtl2r
-from tfmtl2r._backend import keras
-from tfmtl2r.data.columns import feature_values
-from tfmtl2r.evaluation.split_metrics import bootstrap
-from tfmtl2r.evaluation.trivial import trivial_results
-from tfmtl2r.experiment import Experiment
-from tfmtl2r.report.plots import bars
-from tfmtl2r.report.tables import results_table, show
+from tfmtl2r import Experiment
+from tfmtl2r.data import feature_values
+from tfmtl2r.evaluation import bootstrap, trivial_results
+from tfmtl2r.report import bars, results_table, show
 
 
 class Progress(keras.callbacks.Callback):

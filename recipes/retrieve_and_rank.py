@@ -16,21 +16,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
+import tensorflow as tf
 
 import tfmtl2r
-from tfmtl2r._backend import keras, tf
-from tfmtl2r._keras2 import recommenders
-from tfmtl2r.data.datasets.movielens import PRIOR
-from tfmtl2r.data.frame import read_table
-from tfmtl2r.experiment import Experiment
-from tfmtl2r.layers.features import Lookup
-from tfmtl2r.serving.export import TOLERANCE, complete, described
-from tfmtl2r.serving.session import quiet
-from tfmtl2r.serving.signatures import PREDICT
-from tfmtl2r.serving.versions import publish
-from tfmtl2r.serving.warmup import Record
+from tfmtl2r import Experiment, recommenders
+from tfmtl2r.data import read_table
+from tfmtl2r.datasets.movielens import MovieLens
+from tfmtl2r.layers import Lookup
+from tfmtl2r.serving import PREDICT, TOLERANCE, Record, complete, described, publish, quiet
 
 DIM = 32
 FILM = ("genres", "year", "item_mean", "item_count")
@@ -110,7 +106,7 @@ def features(dataset: Any) -> Store:
 def statistics(ratings: np.ndarray, rows: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Count and smoothed mean of the ratings of each row, as the data set has them."""
     count = np.bincount(rows, minlength=size)
-    mean = (np.bincount(rows, ratings, size) + PRIOR * ratings.mean()) / (count + PRIOR)
+    mean = (np.bincount(rows, ratings, size) + MovieLens.prior * ratings.mean()) / (count + MovieLens.prior)
     return count.astype(np.float32), mean.astype(np.float32)
 
 

@@ -19,9 +19,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tfmtl2r.evaluation.seeds import by_seed, seeds_table, write_csv
-from tfmtl2r.experiment import Experiment
-from tfmtl2r.report.tables import show
+from tfmtl2r import Experiment
+from tfmtl2r.evaluation import by_seed, seeds_table, write_csv
+from tfmtl2r.report import show
 from tfmtl2r.sweeps import over_seeds
 
 TOWERS = {"head_units": [16]}

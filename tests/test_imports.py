@@ -55,16 +55,6 @@ def test_tensorflow_comes_quietly():
     assert len(done.stdout.split()) == 1
 
 
-def test_public_names():
-    import tfmtl2r
-
-    for name in tfmtl2r.__all__:
-        assert getattr(tfmtl2r, name) is not None
-        assert name in dir(tfmtl2r)
-    with pytest.raises(AttributeError, match="module 'tfmtl2r' has no attribute 'nothing'"):
-        tfmtl2r.nothing  # noqa: B018
-
-
 def test_another_keras_backend_is_a_clear_error(monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "numpy")
     done = run("import tfmtl2r.layers.features")

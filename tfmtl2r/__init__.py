@@ -8,39 +8,50 @@ Names are imported on first use, so that ``import tfmtl2r`` and ``tfmtl2r --help
 
 from __future__ import annotations
 
-import importlib
-from typing import Any
+from typing import TYPE_CHECKING
+
+from tfmtl2r import _lazy
+
+if TYPE_CHECKING:
+    from tfmtl2r import (
+        architectures,
+        data,
+        datasets,
+        errors,
+        evaluation,
+        layers,
+        linalg,
+        losses,
+        methods,
+        metrics,
+        pages,
+        pareto,
+        preferences,
+        ranking,
+        report,
+        runs,
+        serving,
+        sweeps,
+        training,
+    )
+    from tfmtl2r._keras2 import recommenders
+    from tfmtl2r.batch import Batch
+    from tfmtl2r.experiment import Experiment
+    from tfmtl2r.registry import Card
+    from tfmtl2r.runs.card import RunCard
+    from tfmtl2r.schema import Category, Dense, Schema
+    from tfmtl2r.serving.export import export
+    from tfmtl2r.serving.load import load
+    from tfmtl2r.task import Task
+    from tfmtl2r.training.model import MultiTaskRanker
+    from tfmtl2r.training.optimizers import Adagrad, LazyAdam
+else:
+    __getattr__, __dir__ = _lazy.attach(__name__)
 
 __version__ = "0.1.0"
-
-_PUBLIC = {
-    "Task": "tfmtl2r.task",
-    "Schema": "tfmtl2r.schema",
-    "Dense": "tfmtl2r.schema",
-    "Category": "tfmtl2r.schema",
-    "MultiTaskRanker": "tfmtl2r.training.model",
-    "LazyAdam": "tfmtl2r.training.optimizers",
-    "Adagrad": "tfmtl2r.training.optimizers",
-    "export": "tfmtl2r.serving.export",
-    "load": "tfmtl2r.serving.load",
-}
-_FOLDERS = ("architectures", "data", "evaluation", "linalg", "losses", "methods", "metrics", "pareto", "report", "runs",
-            "serving", "sweeps", "training")
-__all__ = [*_PUBLIC, *_FOLDERS, "datasets"]  # noqa: PLE0604
-
-
-def __getattr__(name: str) -> Any:
-    if name in _PUBLIC:
-        value = getattr(importlib.import_module(_PUBLIC[name]), name)
-    elif name in _FOLDERS:
-        value = importlib.import_module(f"tfmtl2r.{name}")
-    elif name == "datasets":
-        value = importlib.import_module("tfmtl2r.data.datasets")
-    else:
-        raise AttributeError(f"module 'tfmtl2r' has no attribute {name!r}")
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *__all__])
+__all__ = [
+    "Adagrad", "Batch", "Card", "Category", "Dense", "Experiment", "LazyAdam", "MultiTaskRanker", "RunCard", "Schema",
+    "Task", "architectures", "data", "datasets", "errors", "evaluation", "export", "layers", "linalg", "load", "losses",
+    "methods", "metrics", "pages", "pareto", "preferences", "ranking", "recommenders", "report", "runs", "serving",
+    "sweeps", "training",
+]

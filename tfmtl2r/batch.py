@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 from tfmtl2r.errors import InputTypeError
 
+__all__ = ["LIST_SIZE", "PREFERENCE", "Batch", "unpack"]
+
 LIST_SIZE = "list_size"
 PREFERENCE = "preference"
 

@@ -6,6 +6,8 @@ that Python programs expect, so that ``except ValueError`` works as usual.
 
 from __future__ import annotations
 
+__all__ = ["InputError", "InputKeyError", "InputTypeError", "MissingFileError", "MissingPackageError", "UserError"]
+
 
 class UserError(Exception):
     """Base of all errors about something that the user gave or set up."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r import architectures, losses, methods
+from tfmtl2r import architectures, datasets, losses, methods
 from tfmtl2r._backend import keras
-from tfmtl2r.data import Lists, batches, cut_report, datasets
+from tfmtl2r.data import Lists, batches, cut_report
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.scoring import record, score, score_along
@@ -23,6 +23,7 @@ from tfmtl2r.preferences import grid, suited
 from tfmtl2r.report import hparams
 from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.runs.card import FILE, PER_LIST, RunCard, checked_name, peak_memory_mb
+from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 from tfmtl2r.training.conditioned_validation import StopOnAlong
 from tfmtl2r.training.inputs import task_config
@@ -167,16 +168,17 @@ class Experiment:
         asked = self._asked(model)
         train, vali = (dataset.lists(split) for split in ("train", "vali"))
         _validate_labels(model.tasks, train)
-        options = {"batch_size": self.batch_size}
-        cut = {"list_limit": self.list_limit, "truncate": self.truncate} if self.list_limit else {}
+        schema = dataset.schema(model.tasks)
+        options: dict[str, Any] = {"batch_size": self.batch_size}
+        cut: dict[str, Any] = {"list_limit": self.list_limit, "truncate": self.truncate} if self.list_limit else {}
         clock = _StepClock()
         watchers: list[Any] = [clock, *callbacks]
         if self.telemetry_every:
-            watchers.append(self._tensorboard(model, vali))
+            watchers.append(self._tensorboard(schema, vali))
         history = self._fit(
             model,
-            batches(train, model.tasks, model.features, shuffle=True, seed=self.seed, **options, **cut),
-            batches(vali, model.tasks, model.features, **options), watchers, verbose,
+            batches(train, model.tasks, schema, shuffle=True, seed=self.seed, **options, **cut),
+            batches(vali, model.tasks, schema, **options), watchers, verbose,
         )
         card = RunCard(name=self.name, config=self.config(), history=history)
         card.data = {split: _describe(dataset.lists(split)) for split in ("train", "vali", "test")}
@@ -205,8 +207,8 @@ class Experiment:
             rows = np.array([normalised(row, model.tasks) for row in self.curve])
         return suited(rows, model.method)
 
-    def _tensorboard(self, model: MultiTaskRanker, vali: Lists) -> TensorBoard:
-        first = next(iter(batches(vali.select(np.arange(min(self.batch_size, vali.num_lists))), (), model.features,
+    def _tensorboard(self, schema: Schema, vali: Lists) -> TensorBoard:
+        first = next(iter(batches(vali.select(np.arange(min(self.batch_size, vali.num_lists))), (), schema,
                                   batch_size=self.batch_size)))
         return TensorBoard(self.folder / "logs", self.telemetry_every, first[0] if isinstance(first, tuple) else first)
 

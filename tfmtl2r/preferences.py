@@ -13,6 +13,11 @@ import numpy as np
 
 from tfmtl2r.errors import InputError
 
+__all__ = [
+    "above_zero", "by_angle", "das_dennis", "from_file", "grid", "has_ray", "leaning", "low_discrepancy", "suited",
+    "usual_grid",
+]
+
 FLOOR = 1e-3
 
 

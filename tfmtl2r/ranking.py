@@ -21,6 +21,10 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.task import KINDS
 
+__all__ = [
+    "check_grades", "discounts", "expected_discount", "gains", "gumbel", "known", "ranks", "uniform", "valid_mask",
+]
+
 GAINS = ("exp2", "linear")
 MAX_GRADE = 31
 NO_SEED = (0, 0)

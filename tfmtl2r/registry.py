@@ -24,7 +24,7 @@ from typing import Any
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.names import did_you_mean
 
-_SHARED = ("base", "deciding", "wrappers")
+_SHARED = ("base", "deciding", "tower", "wrappers")
 """Files beside the things: what things of one kind are built on."""
 
 

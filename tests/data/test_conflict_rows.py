@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfmtl2r.data import datasets
+from tfmtl2r import datasets
 from tfmtl2r.data.conflict import conflict_rows
 
 

@@ -11,7 +11,8 @@ import pytest
 from test_public_sets import NAMES as PUBLIC
 from test_public_sets import folder
 
-from tfmtl2r.data import datasets, fit_schema
+from tfmtl2r import data, datasets
+from tfmtl2r.data import fit_schema
 from tfmtl2r.data.synthetic import directions, latent_lists, mmoe_rows
 from tfmtl2r.task import Task
 
@@ -46,7 +47,7 @@ def letor_folder(parent, features, grades):
 
 
 def test_listing_loads_neither_tensorflow_nor_pandas():
-    code = ("import sys; from tfmtl2r.data import datasets; print(datasets.names(), datasets.card('table').title); "
+    code = ("import sys; from tfmtl2r import datasets; print(datasets.names(), datasets.card('table').title); "
             "assert not {'tensorflow', 'pandas', 'keras'} & set(sys.modules)")
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -134,7 +135,7 @@ def test_kuairand_is_fast(kuairand):
 
 
 def test_kuairand_data_card_is_installed():
-    folder = Path(datasets.__file__).parent.parent / "bundled" / "kuairand_excerpt"
+    folder = Path(data.__file__).parent / "bundled" / "kuairand_excerpt"
     assert "CC BY-SA 4.0" in (folder / "README.md").read_text()
     assert "Attribution-ShareAlike 4.0" in (folder / "LICENSE").read_text()
 

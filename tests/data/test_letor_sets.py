@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tfmtl2r.data import datasets
+from tfmtl2r import datasets
 from tfmtl2r.evaluation.trivial import trivial_results
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from test_public_sets import folder
 
-from tfmtl2r.data import datasets
-from tfmtl2r.data.datasets._taste import fit, standardised
+from tfmtl2r import datasets
+from tfmtl2r.datasets._taste import fit, standardised
 
 SPLITS = ("train", "vali", "test")
 STATISTICS = ("user_mean", "user_count", "item_mean", "item_count", "user_bias", "biases", "taste")

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfmtl2r.data import datasets
-from tfmtl2r.data.datasets import census_income, kuairand
+from tfmtl2r import datasets
+from tfmtl2r.datasets import census_income, kuairand
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 SPLITS = ("train", "vali", "test")

@@ -1,6 +1,19 @@
 """Architectures, from features to one score per task: one file each; ``get(name, **options)`` builds one."""
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tfmtl2r import _lazy
 from tfmtl2r.registry import Registry
+
+if TYPE_CHECKING:
+    from tfmtl2r.architectures.base import Architecture, Group
+    from tfmtl2r.architectures.tower import TowerArchitecture
+else:
+    __getattr__, __dir__ = _lazy.attach(__name__)
 
 registry = Registry(__name__, "architecture")
 names, get, card = registry.names, registry.get, registry.card
+
+__all__ = ["Architecture", "Group", "TowerArchitecture", "card", "get", "names", "registry"]

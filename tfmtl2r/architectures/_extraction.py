@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras
-from tfmtl2r.architectures._towers import TowerArchitecture
 from tfmtl2r.architectures.base import Group
+from tfmtl2r.architectures.tower import TowerArchitecture
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, check_gates, mixture, mixture_of_own

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.architectures._towers import TowerArchitecture
 from tfmtl2r.architectures.base import Group
+from tfmtl2r.architectures.tower import TowerArchitecture
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, widths

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.architectures._towers import TowerArchitecture
 from tfmtl2r.architectures.base import Group, refuse_idle
+from tfmtl2r.architectures.tower import TowerArchitecture
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection, randomness
 from tfmtl2r.layers.ctfm import CrossTaskFeatureMining

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 from tfmtl2r._backend import tf
-from tfmtl2r.architectures._towers import TowerArchitecture
 from tfmtl2r.architectures.base import Group
+from tfmtl2r.architectures.tower import TowerArchitecture
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.connections import Connections, side_by_side
 from tfmtl2r.layers.cut import Branch

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 import tyro
 
 REGISTRIES = {
-    "data": "tfmtl2r.data.datasets",
+    "data": "tfmtl2r.datasets",
     "architecture": "tfmtl2r.architectures",
     "method": "tfmtl2r.methods",
 }

@@ -13,6 +13,8 @@ from rich.table import Table
 from tfmtl2r.errors import InputError
 from tfmtl2r.report.tables import show
 
+__all__ = ["Methods", "methods"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Methods:

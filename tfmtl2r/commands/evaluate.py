@@ -28,7 +28,7 @@ class Evaluate:
 def main(arguments: Sequence[str]) -> None:
     """Evaluates and prints a table."""
     options = tyro.cli(Evaluate, args=arguments, prog="tfmtl2r evaluate")
-    from tfmtl2r.data import datasets
+    from tfmtl2r import datasets
     from tfmtl2r.evaluation.scoring import record, score
     from tfmtl2r.report.tables import results_table, show
     from tfmtl2r.runs.card import RunCard

@@ -82,7 +82,7 @@ def _weights(entries: Sequence[str]) -> dict[str, float] | None:
 
 def _rows(card: Any, split: str) -> Any:
     """The split; data that are no longer there are no reason not to export."""
-    from tfmtl2r.data import datasets
+    from tfmtl2r import datasets
 
     try:
         return datasets.get(card.config["data"]).lists(split)

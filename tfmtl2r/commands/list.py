@@ -19,7 +19,7 @@ PACKAGES = {
     "losses": "tfmtl2r.losses",
     "metrics": "tfmtl2r.metrics",
     "architectures": "tfmtl2r.architectures",
-    "datasets": "tfmtl2r.data.datasets",
+    "datasets": "tfmtl2r.datasets",
 }
 
 

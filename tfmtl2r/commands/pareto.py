@@ -11,6 +11,8 @@ import tyro
 
 from tfmtl2r.errors import InputError
 
+__all__ = ["Pareto", "show_front"]
+
 
 @dataclasses.dataclass(frozen=True)
 class Pareto:
@@ -111,7 +113,7 @@ def show_front(options: Pareto) -> None:
 
 def show_curve(options: Pareto) -> None:
     """The same of a conditioned run: its model is evaluated for each preference."""
-    from tfmtl2r.data import datasets
+    from tfmtl2r import datasets
     from tfmtl2r.pareto import plots
     from tfmtl2r.pareto.conditioned import curve
     from tfmtl2r.pareto.front import Reference, ideal_point, indicators, reference_point

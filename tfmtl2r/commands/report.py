@@ -14,6 +14,8 @@ from tfmtl2r.commands.pareto import numbers
 if TYPE_CHECKING:
     from tfmtl2r.sweeps.study import Study
 
+__all__ = ["Report", "write_report"]
+
 FILE = "report.html"
 
 

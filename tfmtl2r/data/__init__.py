@@ -6,26 +6,30 @@ Names are imported on first use, so that listing data sets loads neither pandas 
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tfmtl2r import _lazy
 
-_PUBLIC = {
-    "Lists": "tfmtl2r.data.lists",
-    "from_frame": "tfmtl2r.data.frame",
-    "read_table": "tfmtl2r.data.frame",
-    "fit_schema": "tfmtl2r.data.fit",
-    "batches": "tfmtl2r.data.pipeline",
-    "cut_report": "tfmtl2r.data.truncate",
-    "power_law": "tfmtl2r.data.propensity",
-    "click_ratios": "tfmtl2r.data.propensity",
-    "with_click_weights": "tfmtl2r.data.propensity",
-    "sample_lists": "tfmtl2r.data.sampling",
-    "read_letor": "tfmtl2r.data.letor",
-    "read_elwc": "tfmtl2r.data.elwc",
-    "write_elwc": "tfmtl2r.data.elwc",
-    "data_report": "tfmtl2r.data.quality",
-    "labels_from_features": "tfmtl2r.data.labels",
-    "normalised": "tfmtl2r.data.normalise",
-    "out_of_fold_rates": "tfmtl2r.data.rates",
-}
-__all__ = [*_PUBLIC]  # noqa: PLE0604
-__getattr__, __dir__ = _lazy.names(__name__, _PUBLIC)
+if TYPE_CHECKING:
+    from tfmtl2r.data.columns import feature_values, label_values
+    from tfmtl2r.data.elwc import read_elwc, write_elwc
+    from tfmtl2r.data.fit import fit_schema
+    from tfmtl2r.data.frame import from_frame, read_table
+    from tfmtl2r.data.labels import labels_from_features
+    from tfmtl2r.data.letor import prepare_letor, read_letor
+    from tfmtl2r.data.lists import Lists
+    from tfmtl2r.data.normalise import normalised
+    from tfmtl2r.data.pipeline import batches
+    from tfmtl2r.data.propensity import click_ratios, power_law, with_click_weights
+    from tfmtl2r.data.quality import data_report
+    from tfmtl2r.data.rates import out_of_fold_rates
+    from tfmtl2r.data.sampling import sample_lists
+    from tfmtl2r.data.truncate import cut_report
+else:
+    __getattr__, __dir__ = _lazy.attach(__name__)
+
+__all__ = [
+    "Lists", "batches", "click_ratios", "cut_report", "data_report", "feature_values", "fit_schema", "from_frame",
+    "label_values", "labels_from_features", "normalised", "out_of_fold_rates", "power_law", "prepare_letor",
+    "read_elwc", "read_letor", "read_table", "sample_lists", "with_click_weights", "write_elwc",
+]

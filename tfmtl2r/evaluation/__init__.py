@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tfmtl2r import _lazy
 
-_PUBLIC = {
-    "bootstrap": "tfmtl2r.evaluation.split_metrics",
-    "evaluate": "tfmtl2r.evaluation.split_metrics",
-    "trivial_results": "tfmtl2r.evaluation.trivial",
-    "compare": "tfmtl2r.evaluation.significance",
-    "delta_m": "tfmtl2r.evaluation.significance",
-    "holm": "tfmtl2r.evaluation.significance",
-    "negative_transfer": "tfmtl2r.evaluation.significance",
-    "permutation_test": "tfmtl2r.evaluation.significance",
-}
-__all__ = [*_PUBLIC]  # noqa: PLE0604
-__getattr__, __dir__ = _lazy.names(__name__, _PUBLIC)
+if TYPE_CHECKING:
+    from tfmtl2r.evaluation.scoring import record, score, score_along
+    from tfmtl2r.evaluation.seeds import by_seed, deviation, paired, seeds_table, write_csv
+    from tfmtl2r.evaluation.significance import Comparison, compare, delta_m, holm, negative_transfer, permutation_test
+    from tfmtl2r.evaluation.split_metrics import Score, bootstrap, evaluate
+    from tfmtl2r.evaluation.trivial import trivial_results
+else:
+    __getattr__, __dir__ = _lazy.attach(__name__)
+
+__all__ = [
+    "Comparison", "Score", "bootstrap", "by_seed", "compare", "delta_m", "deviation", "evaluate", "holm",
+    "negative_transfer", "paired", "permutation_test", "record", "score", "score_along", "seeds_table",
+    "trivial_results", "write_csv",
+]

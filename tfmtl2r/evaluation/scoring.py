@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from tfmtl2r.data import Lists, batches
+from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.split_metrics import ORDER, Score, evaluate, per_list_arrays
 from tfmtl2r.runs.card import PER_LIST, RunCard
 from tfmtl2r.training.model import MultiTaskRanker
@@ -39,6 +40,8 @@ def score_along(
         preferences: what it is asked for.
         batch_size: lists per batch.
     """
+    if model.features is None:
+        raise InputError("train the ranker first: it does not know its features yet")
     data = batches(lists, (), model.features, batch_size=batch_size)
     for preference in preferences:
         yield evaluate(model.predict(data, layout="items", preference=preference), lists, model.tasks)

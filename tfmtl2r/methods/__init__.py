@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING
 
+from tfmtl2r import _lazy
 from tfmtl2r.registry import Registry
+
+if TYPE_CHECKING:
+    from tfmtl2r.methods.base import (
+        GramMethod,
+        JacobianMethod,
+        Method,
+        Scalarisation,
+        Signals,
+        State,
+        count_present,
+        importance,
+    )
+    from tfmtl2r.methods.deciding import combine
+    from tfmtl2r.methods.wrappers import Every, Log, Normalised, Smooth, SmoothGram
+else:
+    __getattr__, __dir__ = _lazy.attach(__name__)
 
 registry = Registry(__name__, "method")
 names, get, card = registry.names, registry.get, registry.card
 
-
-def combine(method: Any, jacobian: Any, losses: Any = None, preference: Any = None, seed: int = 0) -> Any:
-    """One update direction from a matrix of task gradients; see :func:`tfmtl2r.methods.deciding.combine`."""
-    from tfmtl2r.methods.deciding import combine as run  # TensorFlow is imported only when something is computed
-
-    return run(get(method), jacobian, losses, preference, seed)
-
-
-def __getattr__(name: str) -> Any:
-    """The wrappers ``Log``, ``Normalised``, ``Smooth``, ``SmoothGram`` and ``Every``, which compose with any method."""
-    if name.startswith("_"):
-        raise AttributeError(f"module 'tfmtl2r.methods' has no attribute {name!r}")
-    from tfmtl2r.methods import wrappers  # TensorFlow is imported only when something is built
-
-    if name not in wrappers.__all__:
-        raise AttributeError(f"module 'tfmtl2r.methods' has no attribute {name!r}")
-    return getattr(wrappers, name)
+__all__ = [
+    "Every", "GramMethod", "JacobianMethod", "Log", "Method", "Normalised", "Scalarisation", "Signals", "Smooth",
+    "SmoothGram", "State", "card", "combine", "count_present", "get", "importance", "names", "registry",
+]

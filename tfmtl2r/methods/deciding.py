@@ -8,6 +8,7 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
+from tfmtl2r.methods import get
 from tfmtl2r.methods.base import Method, Signals, State
 
 
@@ -45,14 +46,14 @@ def standing_still(present: Any, before: State, after: State) -> State:
     return kept
 
 
-def combine(method: Method, jacobian: Any, losses: Any = None, preference: Any = None, seed: int = 0) -> np.ndarray:
+def combine(method: Any, jacobian: Any, losses: Any = None, preference: Any = None, seed: int = 0) -> np.ndarray:
     """One step of a method from a fresh state, on a matrix of task gradients.
 
     Shapes: ``jacobian`` ``[T, P]``, ``losses`` and ``preference`` ``[T]``; the result is ``[P]``. A scalarisation
     weighs the rows by the derivative of its objective with respect to each loss.
 
     Args:
-        method: a ready method.
+        method: a method, its name, or ``{"name": ..., option: value}``.
         jacobian: one gradient per row.
         losses: the losses that belong to the rows; ones by default.
         preference: importance of each task, >= 0, normalised to sum 1; uniform by default.
@@ -65,6 +66,7 @@ def combine(method: Method, jacobian: Any, losses: Any = None, preference: Any =
     >>> methods.combine("ls", [[-4., 1., 1.], [6., 1., 1.]], preference=[3., 1.]).tolist()
     [-3.0, 2.0, 2.0]
     """
+    method = get(method)
     rows = np.asarray(jacobian, np.float64)
     if rows.ndim != 2 or not rows.size:
         raise InputError(f"jacobian must have shape [T, P] with T, P >= 1, got {rows.shape}")

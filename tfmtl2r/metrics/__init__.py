@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from tfmtl2r import _lazy
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.registry import Registry
+
+if TYPE_CHECKING:
+    from tfmtl2r.metrics.base import ItemMetric, Metric, check_cutoff, check_empty, with_empty
+else:
+    __getattr__, __dir__ = _lazy.attach(__name__)
+
+__all__ = ["ItemMetric", "Metric", "card", "check_cutoff", "check_empty", "get", "names", "registry", "with_empty"]
 
 registry = Registry(__name__, "metric")
 names, card = registry.names, registry.card

@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tfmtl2r import _lazy
 
-_PUBLIC = {
-    "Reference": "tfmtl2r.pareto.front",
-    "Curve": "tfmtl2r.pareto.conditioned",
-    "curve": "tfmtl2r.pareto.conditioned",
-    "bands": "tfmtl2r.pareto.front",
-    "hypervolume": "tfmtl2r.pareto.front",
-    "indicators": "tfmtl2r.pareto.front",
-    "knee": "tfmtl2r.pareto.front",
-    "max_weighted_loss": "tfmtl2r.pareto.front",
-    "nearest": "tfmtl2r.pareto.front",
-    "non_dominated": "tfmtl2r.pareto.front",
-    "preference_error": "tfmtl2r.pareto.front",
-    "r2": "tfmtl2r.pareto.front",
-    "reference_point": "tfmtl2r.pareto.front",
-    "by_angle": "tfmtl2r.preferences",
-    "das_dennis": "tfmtl2r.preferences",
-    "from_file": "tfmtl2r.preferences",
-    "low_discrepancy": "tfmtl2r.preferences",
-}
-__all__ = [*_PUBLIC]  # noqa: PLE0604
-__getattr__, __dir__ = _lazy.names(__name__, _PUBLIC)
+if TYPE_CHECKING:
+    from tfmtl2r.pareto import plots
+    from tfmtl2r.pareto.conditioned import Curve, curve
+    from tfmtl2r.pareto.front import (
+        Reference,
+        bands,
+        hypervolume,
+        indicators,
+        knee,
+        max_weighted_loss,
+        nearest,
+        non_dominated,
+        preference_error,
+        r2,
+        reference_point,
+    )
+    from tfmtl2r.pareto.summary import Summary, summarise
+    from tfmtl2r.preferences import by_angle, das_dennis, from_file, low_discrepancy
+else:
+    __getattr__, __dir__ = _lazy.attach(__name__)
+
+__all__ = [
+    "Curve", "Reference", "Summary", "bands", "by_angle", "curve", "das_dennis", "from_file", "hypervolume",
+    "indicators", "knee", "low_discrepancy", "max_weighted_loss", "nearest", "non_dominated", "plots",
+    "preference_error", "r2", "reference_point", "summarise",
+]

@@ -15,6 +15,8 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.pareto.front import Reference, bands, costs, non_dominated
 from tfmtl2r.runs.finished import Objectives
 
+__all__ = ["front", "overview", "pairwise", "parallel_coordinates", "save", "trajectories"]
+
 if TYPE_CHECKING:
     from tfmtl2r.pareto.conditioned import Curve
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tfmtl2r import _lazy
 
-_PUBLIC = {
-    "TensorBoard": "tfmtl2r.report.tensorboard",
-}
-__all__ = [*_PUBLIC]  # noqa: PLE0604
-__getattr__, __dir__ = _lazy.names(__name__, _PUBLIC)
+if TYPE_CHECKING:
+    from tfmtl2r.report.plots import bars
+    from tfmtl2r.report.tables import results_table, show
+    from tfmtl2r.report.tensorboard import TensorBoard
+else:
+    __getattr__, __dir__ = _lazy.attach(__name__)
+
+__all__ = ["TensorBoard", "bars", "results_table", "show"]

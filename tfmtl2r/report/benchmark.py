@@ -26,6 +26,8 @@ from tfmtl2r.schema import Dense, Schema
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
 
+__all__ = ["Overhead", "overheads", "read_csv", "write_csv"]
+
 LISTS, ITEMS, FEATURES = 8, 60, 136
 PLAIN = "linear_scalarization"
 ARCHITECTURE = {"name": "shared_bottom", "units": [512, 256, 128], "head_units": [64]}

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from tfmtl2r import _lazy
 
-_PUBLIC = {
-    "plan": "tfmtl2r.sweeps.planning",
-    "single_tasks": "tfmtl2r.sweeps.planning",
-    "Sweep": "tfmtl2r.sweeps.sweep",
-    "over_seeds": "tfmtl2r.sweeps.sweep",
-}
-__all__ = [*_PUBLIC]  # noqa: PLE0604
-__getattr__, __dir__ = _lazy.names(__name__, _PUBLIC)
+if TYPE_CHECKING:
+    from tfmtl2r.sweeps.planning import LOPSIDED, end_losses, ends, plan, single_tasks
+    from tfmtl2r.sweeps.sweep import Sweep, over_seeds
+    from tfmtl2r.sweeps.table import markdown
+else:
+    __getattr__, __dir__ = _lazy.attach(__name__)
+
+__all__ = ["LOPSIDED", "Sweep", "end_losses", "ends", "markdown", "over_seeds", "plan", "single_tasks"]

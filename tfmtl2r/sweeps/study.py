@@ -27,6 +27,8 @@ from tfmtl2r.pareto.summary import summarise
 from tfmtl2r.runs.card import FILE
 from tfmtl2r.runs.finished import OF_SEVERAL_TASKS, described, finite, load_all, objectives, same_data, told_apart
 
+__all__ = ["BASELINES", "RANDOM", "TUNED", "Study", "conclusions", "study", "sweeps"]
+
 BASELINES = "baselines"
 """Subfolder of a sweep for run cards of rankers that no sweep trains, such as boosted trees."""
 EQUAL, TUNED, SINGLE, RANDOM = "equal weights", "tuned weights", "single-task", "random order"

@@ -5,15 +5,16 @@ from __future__ import annotations
 import dataclasses
 import functools
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 
-from tfmtl2r.data.datasets._taste import fit, standardised
-from tfmtl2r.data.datasets._tfds import examples
-from tfmtl2r.data.datasets.base import DataSet, Scores
 from tfmtl2r.data.frame import from_frame, read_table
 from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.datasets._taste import fit, standardised
+from tfmtl2r.datasets._tfds import examples
+from tfmtl2r.datasets.base import DataSet, Scores
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
@@ -58,7 +59,7 @@ class MovieLens(DataSet):
     With ``folds``, a training row's statistics are those of all training ratings outside its fold, earlier and later
     ones, so that they are about as rich as those of ``vali`` and ``test``. There are three more: ``user_bias``,
     ``biases`` (the mean rating and the biases of user and film) and ``taste`` (what the user's slopes on genres, year
-    and number of ratings say about the film beyond that; see :class:`tfmtl2r.data.datasets._taste.Taste`). They clearly
+    and number of ratings say about the film beyond that; see :class:`tfmtl2r.datasets._taste.Taste`). They clearly
     help, but whoever serves the model must compute ``taste`` for each pair of user and film.
 
     With ``tfds`` the ratings are split here: each user's, in the order of time, 8 : 1 : 1, like the files that ``path``
@@ -87,6 +88,7 @@ class MovieLens(DataSet):
     [('rating', 'regression'), ('like', 'binary')]
     """
 
+    prior: ClassVar[float] = PRIOR
     path: str = ""
     ids: bool = False
     protocol: str = "time"
@@ -144,7 +146,7 @@ class MovieLens(DataSet):
             **({"biases": summed("biases"), "biases and taste": summed("biases", "taste")} if self.folds else {}),
         }
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         rows, (movies, genres) = self._ratings(split), self._movies
         film = movies.index.get_indexer(pd.Index(rows["movieId"]))
         frame = rows.assign(like=(rows["rating"] >= 4).astype(np.float32), year=movies["year"].to_numpy()[film],

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, ClassVar
 
-from tfmtl2r.data.datasets._letor import LetorOrTfds
-from tfmtl2r.data.datasets.base import Scores
 from tfmtl2r.data.labels import Grade, Invert, LogGrade, Transform, labels_from_features
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.datasets._letor import LetorOrTfds
+from tfmtl2r.datasets.base import Scores
 from tfmtl2r.errors import InputError
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
@@ -100,7 +100,7 @@ class MSLR(LetorOrTfds):
         loss: Any = "softmax" if self.labels == "deepmtl2r" else None
         return Task(name, kind="regression", loss=loss, metrics=LINEAR)
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         lists = self._split(split)
         recipe = RECIPES[self.labels]
         labels = {name: (TARGETS[name], recipe[name]) for name in self.targets if name in recipe}

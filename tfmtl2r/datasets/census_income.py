@@ -12,8 +12,8 @@ import pyarrow
 import pyarrow.compute
 import pyarrow.csv
 
-from tfmtl2r.data.datasets.base import DataSet
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
@@ -111,7 +111,7 @@ class CensusIncome(DataSet):
         """The columns that the labels are made of."""
         return tuple(OWN_COLUMN[name] for name in GROUPS[self.group])
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         if split == "test":
             return self._lists(self._file("test"))
         if "rows" not in self._cache:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tfmtl2r.data.datasets.base import DataSet, Scores
 from tfmtl2r.data.frame import from_frame, read_table
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.datasets.base import DataSet, Scores
 from tfmtl2r.errors import MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
@@ -78,7 +78,7 @@ class KuaiRandExcerpt(DataSet):
             "shortest first": {"watch_ratio": lambda lists: -lists.columns["duration_s"]},
         }
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         bundled = importlib.resources.files("tfmtl2r.data") / "bundled" / "kuairand_excerpt"
         with importlib.resources.as_file(bundled) as folder:
             path = Path(self.path or folder) / f"{split}.parquet"

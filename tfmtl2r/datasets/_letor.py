@@ -6,11 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
-from tfmtl2r.data.datasets._tfds import read_tfds
-from tfmtl2r.data.datasets.base import DataSet
 from tfmtl2r.data.letor import read_letor
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.normalise import RECIPES, normalised
+from tfmtl2r.datasets._tfds import read_tfds
+from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.schema import Dense
 

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from tfmtl2r.data.datasets._letor import LetorOrTfds
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.datasets._letor import LetorOrTfds
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
 
@@ -59,7 +59,7 @@ class Istella(LetorOrTfds):
         """Relevance, with NDCG@10."""
         return (Task("relevance", label="label", kind="graded", metrics=("ndcg@10",)),)
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         if split == "test" or self._has_vali():
             return self._split(split)
         if "whole" not in self._cache:

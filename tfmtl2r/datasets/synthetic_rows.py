@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfmtl2r.data.datasets.base import DataSet
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.synthetic import mmoe_rows
+from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
@@ -52,7 +52,7 @@ class SyntheticRows(DataSet):
         """``task_1`` to ``task_T``, all regression."""
         return tuple(Task(f"task_{t + 1}", f"label_{t + 1}", "regression") for t in range(self.num_tasks))
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         rows = self.rows if split == "train" else self.rows // 4
         return mmoe_rows(rows, num_tasks=self.num_tasks, correlation=self.correlation, dim=self.dim, seed=self.seed,
                          split=split)

@@ -6,9 +6,9 @@ import dataclasses
 
 import numpy as np
 
-from tfmtl2r.data.datasets.base import DataSet
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.synthetic import grade, latent_lists
+from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
@@ -59,7 +59,7 @@ class SyntheticMSLR(DataSet):
         """``task_1`` to ``task_T``, all graded."""
         return tuple(Task(f"task_{t + 1}", f"label_{t + 1}", "graded") for t in range(self.num_tasks))
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         lists, utility = self._latent(split)
         # The training split sets the thresholds, so that a grade means the same utility in every split.
         reference = utility if split == "train" else self._latent("train")[1]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from tfmtl2r.data.conflict import conflict_rows
-from tfmtl2r.data.datasets.base import DataSet
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
@@ -49,6 +49,6 @@ class SyntheticConflict(DataSet):
         """``label1``, the primary one, and ``label2``."""
         return (Task("label1", "label_1", "binary"), Task("label2", "label_2", "binary"))
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         rows = self.rows if split == "train" else self.rows // 10
         return conflict_rows(rows, cosine=self.cosine, mix=self.mix, seed=self.seed, split=split)

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfmtl2r.data.datasets.base import DataSet, Scores
 from tfmtl2r.data.frame import from_frame, read_table
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.data.rates import log_odds, out_of_fold_rates
+from tfmtl2r.datasets.base import DataSet, Scores
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
@@ -155,7 +155,7 @@ class KuaiRand(DataSet):
 
         return scores
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         frame = self._impressions(split)
         frame = frame.assign(**self._tables[2].counts(frame), **(self._rates(frame) if self.rates else {}))
         context = (*USER_COUNTS, *USER_CODES, "hist_len", "hist_like_rate", "hist_long_rate", "user_id")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from tfmtl2r.data.datasets._letor import LetorFolder
-from tfmtl2r.data.datasets.base import Scores
 from tfmtl2r.data.labels import labels_from_features
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.datasets._letor import LetorFolder
+from tfmtl2r.datasets.base import Scores
 from tfmtl2r.errors import InputError
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
@@ -66,7 +66,7 @@ class MQ2008(LetorFolder):
         """BM25 of the whole document, feature 25."""
         return {"BM25": {"relevance": lambda lists: lists.columns["features"][:, BM25 - 1]}}
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         lists = self._letor(split)
         if lists.columns.get("prob") is None or lists.columns["prob"].dtype.kind != "f":
             raise InputError(f"{self.file(split)}: expected comments such as #docid = X inc = 1 prob = 0.08 with a "

@@ -22,7 +22,7 @@ Scores = Callable[[Lists], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """A data set; a subclass says what its tasks are (:meth:`tasks`) and how a split is read (:meth:`_read`).
+    """A data set; a subclass says what its tasks are (:meth:`tasks`) and how a split is read (:meth:`read`).
 
     Splits, schema and statistics are computed once per instance.
     """
@@ -60,7 +60,7 @@ class DataSet:
         if split not in self.splits:
             raise InputError(f"{type(self).__name__} has no split {split!r}; its splits: {', '.join(self.splits)}")
         if split not in self._cache:
-            self._cache[split] = self._read(split)
+            self._cache[split] = self.read(split)
         return self._cache[split]
 
     def schema(self, tasks: Iterable[str | Task] | None = None) -> Schema:
@@ -108,7 +108,7 @@ class DataSet:
         options.setdefault("shuffle", split == "train")
         return batches(self.lists(split), chosen, schema or self.schema(chosen), **options)
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         raise NotImplementedError
 
     @functools.cached_property

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
-from tfmtl2r.data.datasets.base import DataSet
 from tfmtl2r.data.frame import SUFFIXES, from_frame, read_table
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
@@ -74,7 +74,7 @@ class Table(DataSet):
         """As given."""
         return _parts(self.leave_out)
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         path = Path(self.path)
         if path.is_dir():
             files = [path / f"{split}{suffix}" for suffix in SUFFIXES if (path / f"{split}{suffix}").is_file()]

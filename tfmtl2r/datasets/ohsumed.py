@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from tfmtl2r.data.datasets._letor import LetorFolder
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.datasets._letor import LetorFolder
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
 
@@ -55,7 +55,7 @@ class OHSUMED(LetorFolder):
             Task("definitely_relevant", kind="binary", metrics=("ndcg@10", "auc")),
         )
 
-    def _read(self, split: str) -> Lists:
+    def read(self, split: str) -> Lists:
         lists = self._letor(split)
         grade = lists.columns["label"]
         lists = lists.with_column("relevant", (grade >= 1).astype(np.float32))

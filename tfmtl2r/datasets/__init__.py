@@ -1,0 +1,20 @@
+"""Data sets: one file each; ``names()`` lists them, ``get(name, **options)`` builds one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tfmtl2r import _lazy
+from tfmtl2r.registry import Registry
+
+if TYPE_CHECKING:
+    from tfmtl2r.data.frame import from_frame
+    from tfmtl2r.data.lists import Lists
+    from tfmtl2r.datasets.base import DataSet, Scores
+else:
+    __getattr__, __dir__ = _lazy.attach(__name__)
+
+registry = Registry(__name__, "data set")
+names, get, card = registry.names, registry.get, registry.card
+
+__all__ = ["DataSet", "Lists", "Scores", "card", "from_frame", "get", "names", "registry"]
