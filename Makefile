@@ -18,7 +18,7 @@ help:
 	@echo "make quickstart  train, compare, export and score on bundled data (about a minute)"
 	@echo "make test        fast tests and doctests"
 	@echo "make test-slow   long fits"
-	@echo "make lint        style, import layers, types"
+	@echo "make lint        style, import layers, types on Linux, Windows and macOS"
 	@echo "make clean       remove caches and builds; .venv, runs/ and saved_models/ stay"
 
 setup: .venv/.dev
@@ -37,6 +37,8 @@ lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
+	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 
 clean:
 	rm -rf dist build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis

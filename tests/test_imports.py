@@ -60,3 +60,22 @@ def test_another_keras_backend_is_a_clear_error(monkeypatch):
     done = run("import tfmtl2r.layers.features")
     assert done.returncode != 0
     assert "KERAS_BACKEND is 'numpy': unset KERAS_BACKEND or set it to 'tensorflow'" in done.stderr
+
+
+POSIX_ONLY = ("fcntl", "resource", "pwd", "grp", "termios")
+ALL_MODULES = f"""
+import importlib, pkgutil, sys
+for name in {POSIX_ONLY}:
+    sys.modules[name] = None  # an import of it fails, as on Windows
+import tfmtl2r
+for module in pkgutil.walk_packages(tfmtl2r.__path__, "tfmtl2r."):
+    importlib.import_module(module.name)
+    print(module.name)
+"""
+
+
+def test_every_module_imports_without_what_only_posix_has():
+    done = run(ALL_MODULES)
+    assert done.returncode == 0, done.stderr
+    assert {"tfmtl2r.cli", "tfmtl2r.runs.card", "tfmtl2r.sweeps.sweep", "tfmtl2r.serving.configs"} <= set(
+        done.stdout.split())

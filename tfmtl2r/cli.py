@@ -55,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tfmtl2r: there is no command {arguments[0]!r}{did_you_mean(arguments[0], known)}\n\n{usage()}",
               file=sys.stderr)
         return 2
-    command = importlib.import_module(f"tfmtl2r.commands.{arguments[0].replace('-', '_')}")
     try:
+        command = importlib.import_module(f"tfmtl2r.commands.{arguments[0].replace('-', '_')}")
         return command.main(arguments[1:]) or 0
     except UserError as error:
         if traceback:

@@ -82,24 +82,24 @@ def test_merging_as_the_server_does(exported):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("rule", ["weighted_sum", "product_of_powers", "rank_fusion"])
-def test_blend_is_chosen_at_export(tmp_path, rule):
+@pytest.mark.parametrize("kind", ["sum", "product", "rank"])
+def test_blend_is_chosen_at_export(tmp_path, kind):
     ranker = make_ranker(Schema([Dense("price")]))
-    folder = tfmtl2r.export(ranker, tmp_path, blend=Blend({"click": 2.0, "dwell": -0.5}, rule))
+    folder = tfmtl2r.export(ranker, tmp_path, blend=Blend({"click": 2.0, "dwell": -0.5}, kind))
     prices = np.float32([[1.0, 2.0, -3.0]])
     answer = served(folder, {"price": prices, "list_size": np.int32([3])})
     click, dwell = answer["score_click"], answer["score_dwell"]
     expected = {
-        "weighted_sum": 2 * click - 0.5 * dwell,
-        "product_of_powers": -2 * np.log1p(np.exp(-click)) - 0.5 * np.log(np.log1p(np.exp(dwell))),
-        "rank_fusion": sum(weight / (61 + (score[:, None, :] > score[..., None]).sum(axis=2))
+        "sum": 2 * click - 0.5 * dwell,
+        "product": -2 * np.log1p(np.exp(-click)) - 0.5 * np.log(np.log1p(np.exp(dwell))),
+        "rank": sum(weight / (61 + (score[:, None, :] > score[..., None]).sum(axis=2))
                            for weight, score in ((2, click), (-0.5, dwell))),
-    }[rule]
+    }[kind]
     np.testing.assert_allclose(answer["score"], expected, atol=1e-6)
     metadata = json.loads((folder / METADATA).read_text())
     assert metadata["blend"] == {"click": 2.0, "buy": 0.0, "dwell": -0.5}
-    assert metadata["blend_rule"] == rule
-    assert ("regress" in metadata["left_out"]) == (rule == "rank_fusion")
+    assert metadata["blend_kind"] == kind
+    assert ("regress" in metadata["left_out"]) == (kind == "rank")
 
 
 def test_wrong_blend(tmp_path):

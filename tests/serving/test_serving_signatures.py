@@ -137,15 +137,15 @@ def test_what_is_left_out_is_said():
     assert set(plan.left_out) == {"regress", "classify"}
     assert "in the context of its list" in plan.left_out["regress"]
     assert "rank" in plan.signatures
-    plan = make_plan(schema, blend=Blend(rule="rank_fusion"))
+    plan = make_plan(schema, blend=Blend(kind="rank"))
     assert set(plan.left_out) == {"regress", "classify"}
     assert "ranks of the items" in plan.left_out["classify"]
     plan = make_plan(schema, lists=False)
     assert set(plan.left_out) == {"predict_elwc", "rank"}
     assert "list_size" not in plan.signatures["predict_features"].inputs
     assert set(plan.signatures) == {"serving_default", "predict_features", "predict_blended", "regress", "classify"}
-    with pytest.raises(ValueError, match="'rank_fusion' needs lists"):
-        make_plan(schema, lists=False, blend=Blend(rule="rank_fusion"))
+    with pytest.raises(ValueError, match="'rank' needs lists"):
+        make_plan(schema, lists=False, blend=Blend(kind="rank"))
 
 
 def test_names_of_further_inputs_are_kept_free():

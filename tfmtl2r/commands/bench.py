@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -60,7 +61,8 @@ def methods(options: Methods) -> list[Any]:
 
 def show_overheads(rows: Sequence[Any]) -> None:
     """A table for the terminal; all rows are of one number of tasks."""
-    table = Table(title=f"{rows[0].tasks} tasks, load {os.getloadavg()[0]:.1f}", title_justify="left")
+    load = "" if sys.platform == "win32" else f", load {os.getloadavg()[0]:.1f}"
+    table = Table(title=f"{rows[0].tasks} tasks{load}", title_justify="left")
     for name in ("method", "gradients", "median ms", "x plain", "quartiles", "solver ms", "of the step"):
         words = name in ("method", "gradients")
         table.add_column(name, justify="left" if words else "right", no_wrap=words)

@@ -23,7 +23,7 @@ class Export:
         to: folder of the export; saved_models/RUN if not given.
         blend: weight of each task in the blended score, as click=1 long_view=0.5; the preference if not given.
         preference: of a conditioned run, importance of each task where a request brings none; the run's if not given.
-        rule: how tasks are blended: weighted_sum, product_of_powers or rank_fusion.
+        blend_kind: how the tasks' scores are blended: sum, product or rank.
         rows: split of the run's data whose first lists become warm-up requests; none for requests made from the
             schema alone.
         directory: where runs are kept.
@@ -33,7 +33,7 @@ class Export:
     to: str = ""
     blend: tuple[str, ...] = ()
     preference: tuple[float, ...] = ()
-    rule: str = "weighted_sum"
+    blend_kind: str = "sum"
     rows: str = "test"
     directory: str = "runs"
 
@@ -56,7 +56,7 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"{options.run} reads no preference, so an export has none to begin with: leave out "
                              "--preference, or train with --conditioned")
         ranker.set_preference(suited([options.preference], ranker.method)[0])
-    blend = Blend(_weights(options.blend), options.rule)
+    blend = Blend(_weights(options.blend), options.blend_kind)
     try:
         version = export(ranker, options.to or f"saved_models/{options.run}", blend=blend,
                          rows=None if options.rows == "none" else _rows(card, options.rows))

@@ -8,7 +8,6 @@ import json
 import os
 import platform
 import re
-import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -107,8 +106,12 @@ def versions() -> dict[str, str]:
             "platform": platform.platform()}
 
 
-def peak_memory_mb() -> float:
-    """The highest resident memory of this process so far, in MiB."""
+def peak_memory_mb() -> float | None:
+    """The highest resident memory of this process so far, in MiB; None on Windows, which does not count it this way."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
 

@@ -1,4 +1,4 @@
-"""One score from the scores of all tasks: which rule and which weights is data, chosen at export."""
+"""One served score from the scores of all tasks; an export chooses the kind of blend and its weights."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
 
-RULES = {
-    "weighted_sum": "sum over tasks of weight * score_<task>, on raw scores",
-    "product_of_powers": "log of the product over tasks of value ** weight; the value is sigmoid(score_<task>) of a "
+KINDS = {
+    "sum": "sum over tasks of weight * score_<task>, on raw scores",
+    "product": "log of the product over tasks of value ** weight; the value is sigmoid(score_<task>) of a "
     "binary task and softplus(score_<task>) of any other",
-    "rank_fusion": "sum over tasks of weight / (60 + rank of the item in its list by score_<task>)",
+    "rank": "sum over tasks of weight / (60 + rank of the item in its list by score_<task>)",
 }
-"""What the output ``score`` is, by rule."""
+"""Kinds of blends, and what the output ``score`` is."""
 MOST = 1e20
 """The largest weight, up or down: a float32 ends at 3e38, which a larger one times a score could leave."""
 RANK_OFFSET = 60.0
@@ -31,29 +31,29 @@ RANK_OFFSET = 60.0
 class Blend:
     """How a served score comes from the tasks' scores.
 
-    ``"weighted_sum"`` adds raw scores, so mind their scales. ``"product_of_powers"`` reads every task as a positive
+    ``"sum"`` adds raw scores, so mind their scales. ``"product"`` reads every task as a positive
     number; its logarithm is served, which has the same order and neither underflows nor overflows.
-    ``"rank_fusion"`` reads nothing but the order of each list, whatever the scales; items that tie share the best of
+    ``"rank"`` reads nothing but the order of each list, whatever the scales; items that tie share the best of
     their ranks. It needs lists.
 
     Args:
         weights: by task, in the ranker's order once :func:`resolved`; a task that is left out has weight 0. None for
             the ranker's preference.
-        rule: one of ``RULES``.
+        kind: one of ``KINDS``.
 
     Raises:
-        ValueError: for an unknown rule, a weight that is not finite or beyond 1e20, or no weight other than 0.
+        ValueError: for an unknown kind, a weight that is not finite or beyond 1e20, or no weight other than 0.
 
-    Source of rank fusion: Cormack, Clarke and Buettcher, Reciprocal rank fusion outperforms Condorcet and individual
+    Source of ``"rank"``: Cormack, Clarke and Buettcher, Reciprocal rank fusion outperforms Condorcet and individual
     rank learning methods, SIGIR 2009, https://doi.org/10.1145/1571941.1572114
     """
 
     weights: Mapping[str, float] | None = None
-    rule: str = "weighted_sum"
+    kind: str = "sum"
 
     def __post_init__(self) -> None:
-        if self.rule not in RULES:
-            raise InputError(f"the rule of a blend must be one of {', '.join(map(repr, RULES))}, not {self.rule!r}")
+        if self.kind not in KINDS:
+            raise InputError(f"the kind of a blend must be one of {', '.join(map(repr, KINDS))}, not {self.kind!r}")
         if self.weights is None:
             return
         weights = {name: float(weight) for name, weight in self.weights.items()}
@@ -96,14 +96,14 @@ def resolved(model: MultiTaskRanker, blend: Mapping[str, float] | Blend | None =
             raise InputError(f"blend has a weight for {unknown[0]!r}, which is no task of this ranker; its tasks are "
                              f"{', '.join(names)}")
         weights = {name: blend.weights.get(name, 0.0) for name in names}
-    return Blend(weights, blend.rule)
+    return Blend(weights, blend.kind)
 
 
 def blended(blend: Blend, tasks: tuple[Task, ...], scores: Mapping[str, Any], valid: Any, weights: Any = None) -> Any:
     """The blended score of every item.
 
     Args:
-        blend: the rule, and the weights of requests that bring none.
+        blend: the kind, and the weights that apply to requests without weights.
         tasks: of the ranker.
         scores: by task, ``float32[B, L]`` (plain rows: ``[B]``).
         valid: ``bool[B, L]``; None for plain rows.
@@ -117,13 +117,13 @@ def blended(blend: Blend, tasks: tuple[Task, ...], scores: Mapping[str, Any], va
     >>> valid = tf.constant([[True, True, False]])
     >>> blended(Blend({"click": 2.0, "buy": 1.0}), tasks, scores, valid)[:, :2].numpy().tolist()
     [[3.0, 5.0]]
-    >>> fused = blended(Blend({"click": 2.0, "buy": 1.0}, "rank_fusion"), tasks, scores, valid)
+    >>> fused = blended(Blend({"click": 2.0, "buy": 1.0}, "rank"), tasks, scores, valid)
     >>> bool(abs(fused[0, 0] - (2 / 62 + 1 / 61)) < 1e-6)
     True
     """
-    if blend.rule == "product_of_powers":
+    if blend.kind == "product":
         values = [_log_value(task, scores[task.name]) for task in tasks]
-    elif blend.rule == "rank_fusion":
+    elif blend.kind == "rank":
         values = [1.0 / (RANK_OFFSET + _rank(scores[task.name], valid)) for task in tasks]
     else:
         values = [scores[task.name] for task in tasks]

@@ -11,14 +11,13 @@ its label follows at the next look. An old version stays in memory until its fol
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import os
 import secrets
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.serving.versions import numbers
@@ -48,7 +47,8 @@ def write_configs(base: Path) -> None:
         base: the folder of an export, which has a version. Its name is that of the model.
     """
     base = base.resolve()
-    with _alone(base):  # the numbers that are read and the label that is written belong together
+    # The numbers that are read and the label that is written belong together: no other export may come in between.
+    with FileLock(base / LOCK):
         if not (base / BATCHING).exists():
             replace(base / BATCHING, _BATCHING)
         path = base / MODELS
@@ -96,14 +96,6 @@ def replace(path: Path, text: str) -> None:
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def _alone(base: Path) -> Iterator[None]:
-    """No other export changes these files meanwhile."""
-    with open(base / LOCK, "w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def _read(path: Path) -> Any:

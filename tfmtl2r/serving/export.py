@@ -16,7 +16,7 @@ from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.serving import readme, warmup
-from tfmtl2r.serving.blend import RULES, Blend, resolved
+from tfmtl2r.serving.blend import KINDS, Blend, resolved
 from tfmtl2r.serving.check import METADATA, ExportError, problems, said
 from tfmtl2r.serving.configs import write_configs
 from tfmtl2r.serving.examples import Request, from_rows, requests, with_extras
@@ -52,7 +52,7 @@ def export(
         directory: the folder of the export; versions are its subfolders 1, 2, ... ``batching.config``,
             ``models.config`` and a README with example requests are written beside them.
         blend: weights of the tasks in the output ``score``, taken as they are, for a weighted sum, or a
-            :class:`tfmtl2r.serving.blend.Blend` for another rule; a task that is left out has weight 0. By default the
+            :class:`tfmtl2r.serving.blend.Blend` for another kind; a task that is left out has weight 0. By default the
             model's preference, which sums to 1. Raw scores are added, so mind their scales: a softmax score and a
             regression in milliseconds do not compare.
         lists: whether the ranker ranks lists rather than plain rows. By default what it was last fitted on, or lists.
@@ -228,9 +228,9 @@ def _metadata(model: MultiTaskRanker, plan: Plan, blend: Blend, lists: bool) -> 
     return {
         "tasks": [{"name": task.name, "kind": task.kind} for task in model.tasks],
         "lists": lists,
-        "score": RULES[blend.rule],
+        "score": KINDS[blend.kind],
         "blend": dict(blend.weights or {}),
-        "blend_rule": blend.rule,
+        "blend_kind": blend.kind,
         **asked,
         "inputs": inputs,
         "outputs": default["outputs"],

@@ -16,7 +16,7 @@ import numpy as np
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.serving.answers import ITEM_IDS, TOP
-from tfmtl2r.serving.blend import MOST, RULES
+from tfmtl2r.serving.blend import KINDS, MOST
 from tfmtl2r.serving.configs import BATCHING, CANARY, MODELS, STABLE, replace
 from tfmtl2r.serving.examples import Request
 from tfmtl2r.serving.server import POLL_SECONDS
@@ -34,7 +34,7 @@ _NOTES = (
     "without a label it gets the newest. The server loads a version as soon as it is there, moves the labels up to "
     "{seconds} seconds later, and keeps every version in memory until its folder is deleted. It must be built on "
     "TensorFlow {tensorflow} or later.",
-    "`score` is the {rule} (weights: {weights}). Scores are float32; a place without an item has the score -1e9, the "
+    "`score` is the {kind} (weights: {weights}). Scores are float32; a place without an item has the score -1e9, the "
     "probability 0 and `valid` false. Merged with other requests by the server, an answer may be longer than the "
     "request's lists: read the first items only. A number that is missing, NaN or infinite counts as the mean of the "
     "training data, a category that training did not know as unknown. JSON has no NaN, but an example may leave a "
@@ -72,7 +72,7 @@ def text(name: str, plan: Plan, schema: Schema, request: Request, metadata: Mapp
     values = {
         "name": urllib.parse.quote(name), "tensorflow": ".".join(versions["tensorflow"].split(".")[:2]),
         "tasks": ", ".join(blend), "most": MOST, "seconds": POLL_SECONDS,
-        "rule": RULES[metadata["blend_rule"]], "models": MODELS, "batching": BATCHING, "canary": CANARY,
+        "kind": KINDS[metadata["blend_kind"]], "models": MODELS, "batching": BATCHING, "canary": CANARY,
         "weights": ", ".join(f"{task} {value:.4g}" for task, value in blend.items()), "stable": STABLE,
     }
     what = ("SavedModels of a multi-task ranker, one folder per version, written and checked by tfmtl2r "

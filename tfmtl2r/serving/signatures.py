@@ -104,16 +104,16 @@ def planned(model: MultiTaskRanker, blend: Blend, lists: bool) -> Plan:
     Raises:
         ValueError: for a blend that fuses ranks of plain rows, or features whose inputs would share a name.
     """
-    if blend.rule == "rank_fusion" and not lists:
-        raise InputError("a blend with the rule 'rank_fusion' needs lists, but this ranker scores plain rows: choose "
-                         "'weighted_sum' or 'product_of_powers'")
+    if blend.kind == "rank" and not lists:
+        raise InputError("a blend of the kind 'rank' needs lists, but this ranker scores plain rows: choose "
+                         "'sum' or 'product'")
     graphs = _Graphs(model, blend, lists)
     answers = graphs.answers
     rows = "the ranker scores plain rows, which have no lists"
     alone = None
     if getattr(model.architecture, "list_context", False):
         alone = "this architecture scores an item in the context of its list, so that an item alone has no score"
-    elif blend.rule == "rank_fusion":
+    elif blend.kind == "rank":
         alone = "the blend fuses the ranks of the items of a list, and an item alone has none"
     weights = {BLEND_WEIGHTS: tf.TensorSpec([None, len(model.tasks)], tf.float32)}
     asked = {PREFERENCE: tf.TensorSpec([None, len(model.tasks)], tf.float32)} if model.conditioned else {}

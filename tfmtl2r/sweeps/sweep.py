@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import fcntl
 import json
 import os
 import queue
@@ -15,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -71,11 +71,10 @@ class Sweep:
         if others and not (self.folder / MANIFEST).is_file():
             raise InputError(f"{self.folder} is not empty and holds no sweep ({MANIFEST}): choose another name")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = open(self.folder / LOCK, "w")
+        self._lock = FileLock(self.folder / LOCK)
         try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
+            self._lock.acquire(timeout=0)
+        except Timeout:
             raise InputError(f"another process is running the sweep in {self.folder}") from None
         return self
 
@@ -83,7 +82,7 @@ class Sweep:
         self._stopped = True  # after Ctrl-C: runs that are cut off are not failures, and no further one starts
         for worker in self._workers:
             worker.stop()
-        self._lock.close()
+        self._lock.release()
 
     def run(self, experiments: Sequence[Experiment]) -> list[Run]:
         """Trains what is missing and writes ``table.csv`` and ``table.md`` of the whole sweep.

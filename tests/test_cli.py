@@ -1,0 +1,76 @@
+"""From the shell: a mistake of the user is one line, a fault of the program shows where it happened."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+RAISING = """
+import sys
+from tfmtl2r import cli, errors
+from tfmtl2r.commands import list as command
+def main(arguments):
+    assert "--traceback" not in arguments
+    raise {error}
+command.main = main
+sys.exit(cli.main(sys.argv[1:]))
+"""
+
+
+def shell(*arguments, code=None, **environment):
+    start = ["-c", code] if code else ["-m", "tfmtl2r.cli"]
+    environment = {**os.environ, "COLUMNS": "120", **environment}
+    return subprocess.run([sys.executable, *start, *arguments], capture_output=True, text=True, timeout=120,
+                          check=False, env=environment)
+
+
+@pytest.mark.parametrize("error", ["KeyError('lost')", "TypeError('lost')", "ValueError('lost')", "IndexError('lost')"])
+def test_a_fault_of_the_program_shows_its_traceback(error):
+    done = shell("list", code=RAISING.format(error=error))
+    assert done.returncode == 1
+    assert "Traceback (most recent call last)" in done.stderr
+    assert "in main" in done.stderr
+    assert "'lost'" in done.stderr or ": lost" in done.stderr
+
+
+@pytest.mark.parametrize("error", ["InputError", "InputTypeError", "InputKeyError", "MissingFileError",
+                                   "MissingPackageError"])
+def test_a_mistake_of_the_user_is_one_line(error):
+    done = shell("list", "methods", code=RAISING.format(error=f"errors.{error}('no \"price\": name it')"))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == 'tfmtl2r list: no "price": name it\n'
+
+
+@pytest.mark.parametrize("arguments", [["--traceback", "list"], ["list", "--traceback"], ["list", "x", "--traceback"]])
+def test_traceback_shows_where_a_mistake_was_noticed(arguments):
+    done = shell(*arguments, code=RAISING.format(error="errors.InputKeyError('no price')"))
+    assert done.returncode == 1
+    assert done.stderr.startswith("Traceback (most recent call last)")
+    assert done.stderr.endswith("tfmtl2r.errors.InputKeyError: no price\n")
+
+
+def test_the_parser_names_a_wrong_flag_and_never_sees_traceback():
+    for further in ((), ("--traceback",)):
+        done = shell("list", "methods", "--markdwn", *further)
+        assert done.returncode == 2
+        assert "Unrecognized options: --markdwn" in done.stderr
+        assert "--markdown" in done.stderr  # the nearest flag
+        assert "--traceback" not in done.stderr
+        assert "Traceback" not in done.stderr
+        assert done.stdout == ""
+
+
+def test_an_unknown_command():
+    done = shell("tarin")
+    assert done.returncode == 2
+    first, blank, usage, *_ = done.stderr.split("\n")
+    assert first == "tfmtl2r: there is no command 'tarin'; did you mean 'train'?"
+    assert (blank, usage) == ("", "usage: tfmtl2r COMMAND [--help] ...")
+
+
+def test_a_package_that_cannot_be_used_is_one_line():
+    done = shell("bench", "methods", "--methods", "mgda", KERAS_BACKEND="numpy")
+    assert done.returncode == 1
+    assert done.stderr.startswith("tfmtl2r bench: tfmtl2r needs Keras on its TensorFlow backend")
+    assert done.stderr.count("\n") == 1
