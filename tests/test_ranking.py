@@ -102,7 +102,7 @@ def test_known_and_gains_refuse_names_they_do_not_have():
 def test_counts_are_refused_where_grades_are_needed():
     ranking.check_grades(np.array([31.0, np.nan, -1.0]), "x")
     ranking.check_grades(np.array([]), "x")
-    with pytest.raises(ValueError, match=r"met a label of 32: above 31 .* Make grades"):
+    with pytest.raises(ValueError, match=r"a label is 32: above 31 .* Convert the labels to grades"):
         ranking.check_grades(np.array([[1.0, 32.0]]), "x")
 
 

@@ -1,7 +1,7 @@
-"""Ranks, gains, discounts and masks: what losses and metrics share.
+"""Ranks, gains, discounts and masks, shared by losses and metrics.
 
-B lists, L items in the longest of them. Everything is ``[B, L]``, works with B and L unknown until the graph runs, and
-leaves out an item that is not ``valid``: it has no rank, no discount and no influence.
+B is the number of lists, L the number of items of the longest list. Tensors are ``[B, L]``; B and L may be unknown
+until the graph runs. An item that is not ``valid`` is ranked last, has discount 0 and does not influence other items.
 
 >>> import tensorflow as tf
 >>> scores, valid = tf.constant([[1.0, 3.0, 3.0, 9.0]]), valid_mask([3], 4)
@@ -68,13 +68,13 @@ def known(labels: Any, valid: Any, kind: str = "graded") -> Any:
     if kind not in KINDS:
         raise InputError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
     labels = tf.convert_to_tensor(labels)
-    # A comparison with NaN is false, so that one covers both.
+    # A comparison with NaN is false, so >= excludes NaN as well as negative labels.
     there = ~tf.math.is_nan(labels) if kind == "regression" else labels >= 0
     return tf.logical_and(valid, there)
 
 
 def gains(labels: Any, gain: str = "exp2") -> Any:
-    """What an item of each grade is worth at rank 1: ``2^y - 1`` or ``y``.
+    """The gain of each item, its value at rank 1: ``2^y - 1`` or ``y``.
 
     Args:
         labels: float ``[B, L]``, >= 0.
@@ -93,30 +93,32 @@ def gains(labels: Any, gain: str = "exp2") -> Any:
 
 
 def check_grades(labels: np.ndarray, whose: str) -> None:
-    """Refuses labels for which the gain ``2^y - 1`` has no meaning; a graph could not raise, so data is checked first.
+    """Refuses labels for which the gain ``2^y - 1`` has no meaning.
+
+    A graph cannot raise this error, so the data are checked before training.
 
     Args:
         labels: any shape; NaN and negative values are missing and pass.
-        whose: what asks, for the message.
+        whose: name of the loss or metric, for the error message.
 
     Raises:
         ValueError: for a label above 31, which is a count and not a grade.
 
     >>> check_grades(np.array([4.0, 250.0]), "ndcg")
     Traceback (most recent call last):
-    ValueError: ndcg has the gain 2^label - 1 and met a label of 250: above 31 this ... Make grades of it ...
+    tfmtl2r.errors.InputError: ndcg uses the gain 2^label - 1, but a label is 250: ... Convert the labels to grades ...
     """
     highest = np.nanmax(labels, initial=-np.inf)
     if highest > MAX_GRADE:
         raise InputError(
-            f"{whose} has the gain 2^label - 1 and met a label of {highest:g}: above {MAX_GRADE} this is no longer a "
-            "grade, and one item outweighs all others. Make grades of it first, for example 0 to 4 by quantile or "
+            f"{whose} uses the gain 2^label - 1, but a label is {highest:g}: above {MAX_GRADE} a label is not a grade, "
+            "and one item outweighs all others. Convert the labels to grades first, for example 0 to 4 by quantile or "
             "floor(log2(1 + count)), or choose a linear gain or a regression loss"
         )
 
 
 def discounts(rank: Any) -> Any:
-    """How much a gain counts at a 1-based rank: ``1 / log2(1 + rank)``.
+    """The factor of a gain at a 1-based rank: ``1 / log2(1 + rank)``.
 
     Args:
         rank: numbers >= 1, any shape.
@@ -130,14 +132,14 @@ def discounts(rank: Any) -> Any:
 def expected_discount(scores: Any, valid: Any, k: int | None = None) -> Any:
     """The discount of every item, averaged over all orders of the items whose scores tie.
 
-    An item with a items above it and t items at its score, itself included, has the mean of the discounts of the ranks
-    a + 1 to a + t. Sums of gain times this are the exact expectation of DCG when ties are broken uniformly at random.
-    O(L log L).
+    Let ``a`` items have a higher score than an item, and ``t`` items, itself included, the same score. Its discount is
+    the mean discount of the ranks ``a + 1`` to ``a + t``. The sum of gain times this discount is the exact expectation
+    of DCG when ties are broken uniformly at random. The cost is O(L log L).
 
     Args:
         scores: float ``[B, L]``; NaN counts as the lowest.
         valid: ``bool[B, L]``.
-        k: ranks beyond it have discount 0.
+        k: the cutoff; ranks beyond it have discount 0.
 
     Returns:
         ``float32[B, L]``, 0 for items that are not valid.
@@ -156,14 +158,14 @@ def expected_discount(scores: Any, valid: Any, k: int | None = None) -> Any:
     by_rank = discounts(tf.range(1, length + 1))
     if k is not None:
         by_rank = tf.where(tf.range(length) < k, by_rank, 0.0)
-    # Differences of running sums lose digits: float64 keeps what float32 would not.
+    # Differences of cumulative sums lose digits, too many of them in float32.
     running = tf.cumsum(tf.concat([[0.0], tf.cast(by_rank, tf.float64)], axis=0))
     mean = (tf.gather(running, upto) - tf.gather(running, above)) / tf.cast(tf.maximum(upto - above, 1), tf.float64)
     return tf.where(valid, tf.cast(mean, tf.float32), 0.0)
 
 
 def ranks(scores: Any, valid: Any, seed: Any = NO_SEED) -> Any:
-    """The 1-based rank of every item; ties fall at random, items that are not valid come last.
+    """The 1-based rank of every item; ties are broken at random, items that are not valid come last.
 
     Args:
         scores: float ``[B, L]``; NaN counts as the lowest.
@@ -186,13 +188,13 @@ def ranks(scores: Any, valid: Any, seed: Any = NO_SEED) -> Any:
 def uniform(lists: Any, length: Any, seed: Any = NO_SEED, samples: int | None = None) -> Any:
     """Random numbers in (0, 1) that depend on the seed only.
 
-    Drawn item by item, so that a longer padding leaves the numbers of the real items as they are.
+    The number of an item does not depend on the amount of padding.
 
     Args:
         lists: B.
         length: L.
-        seed: ``int32[2]``, or None for a fixed one.
-        samples: S; None for one sample without an axis of its own.
+        seed: ``int32[2]``, or None for a fixed seed.
+        samples: S; None for one sample without a sample axis.
 
     Returns:
         ``float32[B, L]`` or ``[S, B, L]``.
@@ -208,13 +210,15 @@ def uniform(lists: Any, length: Any, seed: Any = NO_SEED, samples: int | None = 
 
 
 def gumbel(lists: Any, length: Any, seed: Any = NO_SEED, samples: int | None = None) -> Any:
-    """Standard Gumbel noise ``-log(-log(u))``: scores plus it sort into a Plackett-Luce sample.
+    """Standard Gumbel noise ``-log(-log(u))``.
+
+    Sorting scores plus this noise draws an order from the Plackett-Luce model of the scores.
 
     Args:
         lists: B.
         length: L.
-        seed: ``int32[2]``, or None for a fixed one.
-        samples: S; None for one sample without an axis of its own.
+        seed: ``int32[2]``, or None for a fixed seed.
+        samples: S; None for one sample without a sample axis.
 
     Returns:
         ``float32[B, L]`` or ``[S, B, L]``.
@@ -226,7 +230,7 @@ def gumbel(lists: Any, length: Any, seed: Any = NO_SEED, samples: int | None = N
 
 
 def _sortable(scores: Any, valid: Any) -> Any:
-    """Scores as keys: finite for valid items, NaN lowest of all, minus infinity for the rest."""
+    """Sort keys: finite for valid items, where NaN counts as the lowest score; minus infinity for other items."""
     scores = tf.cast(scores, tf.float32)
     scores = tf.where(tf.math.is_nan(scores), tf.float32.min, scores)
     scores = tf.clip_by_value(scores, tf.float32.min, tf.float32.max)

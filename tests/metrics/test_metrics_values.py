@@ -216,7 +216,7 @@ def test_streaming_counts_beyond_what_float32_can():
 
 
 def test_labels_that_are_counts_are_refused_by_an_exponential_gain_only():
-    with pytest.raises(ValueError, match="ndcg@5 has the gain 2\\^label - 1 and met a label of 250"):
+    with pytest.raises(ValueError, match="ndcg@5 uses the gain 2\\^label - 1, but a label is 250"):
         metrics.get("ndcg@5").validate(np.array([250.0]))
     metrics.get("ndcg@5", gain="linear").validate(np.array([250.0]))
     metrics.get("mse").validate(np.array([250.0]))

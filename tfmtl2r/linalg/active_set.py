@@ -1,4 +1,4 @@
-"""Wolfe's active-set search over the simplex, which the min-norm and the max-min problem share."""
+"""Wolfe's active-set search over the simplex, shared by the min-norm and the max-min problem."""
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ _TOLERANCE = 1e-11
 def search(matrix: Any, inverse: Any, tilt: Any, usable: Any, root: bool) -> tuple[Any, Any]:
     """Minimises ``c' C c / 2 + q' c``, or ``sqrt(c' C c) + q' c`` with ``root``, over ``{c >= 0, inverse . c = 1}``.
 
-    Each round goes towards the minimum over the affine hull of the active coordinates. If that lies inside their convex
-    hull it is taken, and the coordinate that violates optimality the most joins; otherwise the search stops where it
-    leaves the hull, and what reached 0 is dropped. Every round lowers the function, so the end is exact. It begins at
-    the best corner or, where that is lower, with all coordinates, at the solution for a diagonal C.
+    Each round computes the minimum over the affine hull of the active coordinates. If this minimum lies inside their
+    convex hull, it is the next point, and the inactive coordinate that violates optimality the most becomes active.
+    Otherwise the point moves towards the minimum until a coordinate reaches 0, and this coordinate becomes inactive.
+    Every round lowers the function, so the result is exact. The search starts at the best corner, or with all
+    coordinates at the solution for a diagonal C if the function is lower there.
 
-    On an affine hull, let u be the point with the smallest ``u' C u`` and ``u - v`` the one with the smallest
-    ``c' C c / 2 + q' c``. Then ``u - s v`` with ``s^2 = u' C u / (1 - v' C v)`` minimises the root; if ``v' C v >= 1``
-    it falls for ever along ``-v``.
+    On an affine hull, let u be the point with the smallest ``u' C u``, and ``u - v`` the point with the smallest
+    ``c' C c / 2 + q' c``. Then ``u - s v`` with ``s^2 = u' C u / (1 - v' C v)`` minimises the function with ``root``.
+    If ``v' C v >= 1``, this function is unbounded below along ``-v``.
 
     Shapes: ``matrix`` C ``float64[T, T]``, positive definite, T known when traced; ``inverse`` and ``tilt`` q
-    ``float64[T]``; ``usable`` ``bool[T]``, coordinates that take part, where ``inverse`` is above 0.
+    ``float64[T]``; ``usable`` ``bool[T]``, the coordinates that take part. ``inverse`` is above 0 there.
 
     Returns:
-        The point, 0 where not usable, and whether it is proven optimal.
+        The point (0 where not usable) and whether the point is proven optimal.
     """
     tasks = matrix.shape[0]
     border = tf.concat([tf.concat([matrix, inverse[None, :]], 0), tf.concat([inverse, [0.0]], 0)[:, None]], 1)
@@ -42,16 +43,16 @@ def search(matrix: Any, inverse: Any, tilt: Any, usable: Any, root: bool) -> tup
         leaves = active & (target <= 0.0)
         inside = ~tf.reduce_any(leaves)
         ratios = tf.where(leaves, tf.math.divide_no_nan(point, point - target), tf.float64.max)
-        # At least one coordinate reaches 0 in every stop; rounding must not let it survive.
+        # At least one coordinate reaches 0 in such a step; rounding must not keep it active.
         stopped = point + tf.reduce_min(ratios) * (target - point)
         kept = active & (stopped > 1e-300) & (places != tf.argmin(ratios))
         point = tf.where(inside, target, tf.where(kept, stopped, 0.0))
-        # Optimal when no coordinate has a lower slope, for its share of the constraint, than the point itself.
+        # The point is optimal if no inactive coordinate has a lower slope per unit of the constraint than the point.
         along = tf.linalg.matvec(matrix, point)
         scale = tf.sqrt(tf.reduce_sum(point * along)) if root else tf.constant(1.0, tf.float64)
         slope = along + scale * tilt
         violation = tf.where(usable & ~active, tf.reduce_sum(point * slope) * inverse - slope, -1.0)
-        # Rounding of a slope is relative to what was added up, whatever is left after cancellation.
+        # The rounding error of a slope is relative to its summands, which may be much larger than their sum.
         rounding = _TOLERANCE * (tf.reduce_sum(tf.abs(point)) + scale * steepest)
         settled = inside & (tf.reduce_max(violation) <= rounding)
         joins = ~settled & (places == tf.argmax(violation))
@@ -66,7 +67,7 @@ def search(matrix: Any, inverse: Any, tilt: Any, usable: Any, root: bool) -> tup
 
 
 def _lowest(matrix: Any, point: Any, found: Any) -> Any:
-    """Where the root is smallest on an affine hull with the given u and v, or a point beyond its convex hull."""
+    """The minimum with ``root`` on the affine hull of u and v; a point outside the convex hull if there is none."""
     squares = tf.reduce_sum(found * tf.matmul(matrix, found), axis=0)
     shortest, moved = squares[0], squares[1]
     bounded = moved < 1.0
@@ -76,7 +77,7 @@ def _lowest(matrix: Any, point: Any, found: Any) -> Any:
 
 
 def _begin(matrix: Any, inverse: Any, tilt: Any, usable: Any, root: bool) -> Any:
-    """The lower of the best corner and the solution for a diagonal C without tilt; all 0 if nothing is usable."""
+    """The best corner or the solution for a diagonal C without tilt, whichever is lower; 0 if nothing is usable."""
     squares = tf.linalg.diag_part(matrix)
 
     def value(quadratic: Any, linear: Any) -> Any:

@@ -1,4 +1,4 @@
-"""The Gram matrix with the lengths of the gradients taken out."""
+"""Cosines and lengths of the task gradients, from their Gram matrix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Correlation(NamedTuple):
     Args:
         cosines: ``float64[T, T]``; a task that does not take part has a 1 on the diagonal and 0 elsewhere.
         lengths: ``float64[T]``, length of each gradient, 1 for a task that does not take part.
-        usable: ``bool[T]``, present and not zero.
+        usable: ``bool[T]``, whether the task is present and its gradient is not zero.
     """
 
     cosines: Any
@@ -22,7 +22,7 @@ class Correlation(NamedTuple):
 
 
 def correlation(gram: Any, present: Any | None = None) -> Correlation:
-    """Splits ``G_ij = <g_i, g_j>`` into cosines and lengths, so that solvers see rows of one scale.
+    """Splits ``G_ij = <g_i, g_j>`` into cosines and lengths, so that solvers work on rows of equal scale.
 
     Shapes: ``gram`` ``[T, T]``, T known when traced; ``present`` ``bool[T]``, all by default.
 

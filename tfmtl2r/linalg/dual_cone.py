@@ -15,9 +15,9 @@ class DualCone(NamedTuple):
     """Result of :func:`dual_cone`.
 
     Args:
-        weights: ``float64[K, T]``, nowhere below the weights that were projected; 0 for absent tasks.
+        weights: ``float64[K, T]``, never below the weights that were projected; 0 for absent tasks.
         settled: ``bool``, whether the optimality conditions hold in every problem.
-        fallbacks: ``int64``, problems that coordinate descent had to finish.
+        fallbacks: ``int64``, number of problems that coordinate descent had to finish.
     """
 
     weights: Any
@@ -28,16 +28,16 @@ class DualCone(NamedTuple):
 def dual_cone(gram: Any, weights: Any, present: Any | None = None) -> DualCone:
     """Projects K combinations ``sum_t u_kt g_t`` onto the dual cone ``{d : <d, g_t> >= 0 for all t}``.
 
-    The projection is ``sum_t v_t g_t`` with ``v = argmin v' G v`` subject to ``v >= u``. It is solved on the
-    correlation matrix, all K problems at once, with a ridge of 1e-7, whose bias only remains where gradients depend on
-    each other.
+    The projection is ``sum_t v_t g_t`` with ``v = argmin v' G v`` subject to ``v >= u``. All K problems are solved at
+    once on the correlation matrix, with a ridge of 1e-7. The ridge biases the result only where gradients are linearly
+    dependent.
 
     Shapes: ``gram`` ``[T, T]``, T known when traced; ``weights`` u ``[K, T]``, >= 0; ``present`` ``bool[T]``.
 
     Args:
         gram: inner products of the task gradients.
         weights: the combinations to project.
-        present: tasks that take part. A zero gradient does not and keeps its weight.
+        present: tasks that take part. A task with a zero gradient takes no part and keeps its weight.
 
     >>> dual_cone([[18., -22.], [-22., 38.]], [[0.5, 0.], [0., 0.5]]).weights.numpy().round(4).tolist()
     [[0.5, 0.2895], [0.6111, 0.5]]

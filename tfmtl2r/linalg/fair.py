@@ -18,7 +18,8 @@ class Fair(NamedTuple):
 
     Args:
         weights: ``float64[T]``, above 0 for tasks that take part, 0 for the others.
-        settled: ``bool``, whether Newton's last step was below 1e-6, in its own norm or in every weight.
+        settled: ``bool``, whether the last Newton decrement, or the last relative change of every weight, was at most
+            1e-6.
     """
 
     weights: Any
@@ -30,15 +31,15 @@ def fair(gram: Any, alpha: float, present: Any | None = None) -> Fair:
 
     With ``p = 1/alpha``, lengths L of the gradients and ``w = b L^(-2/(1+p))`` the function is
     ``b' K b / 2 - sum_t k_t phi(b_t)`` with ``k = L^(2(p-1)/(p+1))``, ``K_ij = sqrt(k_i k_j) cos_ij`` and
-    ``phi'(b) = b^-p``. Orthogonal gradients are solved by ``b = 1``, where Newton's method starts; steps are halved
-    until the function falls enough.
+    ``phi'(b) = b^-p``. Newton's method starts at ``b = 1``, the solution for orthogonal gradients, and halves each step
+    until the function decreases enough.
 
     Shapes: ``gram`` ``[T, T]``, symmetric and positive semi-definite, T known when traced; ``present`` ``bool[T]``.
 
     Args:
         gram: inner products of the task gradients.
-        alpha: fairness, > 0: 1 is Nash bargaining, large looks only at the worst-off task.
-        present: tasks that take part; a task with a zero gradient does not. All by default.
+        alpha: fairness, > 0. The value 1 is Nash bargaining; large values consider only the worst-off task.
+        present: tasks that take part, by default all; a task with a zero gradient never does.
 
     >>> fair([[18., -22.], [-22., 38.]], alpha=2.).weights.numpy().round(4).tolist()
     [0.4714, 0.3195]
@@ -68,13 +69,13 @@ def fair(gram: Any, alpha: float, present: Any | None = None) -> Fair:
         slope = scale * residual
         step = tf.linalg.cholesky_solve(tf.linalg.cholesky(hessian), slope[:, None])[:, 0]
         relative = step / scale
-        # What shrinks is divided and what grows is multiplied: every weight stays above 0, however long the step.
+        # Weights that shrink are divided, weights that grow are multiplied: all stay above 0, however long the step.
         sizes = 0.5 ** tf.range(_HALVINGS, dtype=tf.float64)[:, None]
         tried = point * (1.0 + sizes * tf.maximum(-relative, 0.0)) / (1.0 + sizes * tf.maximum(relative, 0.0))
         now, noise = value_and_noise(point[None])
         falls = value_and_noise(tried)[0] <= now - 1e-4 * sizes[:, 0] * tf.reduce_sum(slope * step) + noise
         chosen = tf.where(tf.reduce_any(falls), tf.argmax(tf.cast(falls, tf.int32)), _HALVINGS - 1)
-        # Where cancellation leaves no exact residual, a step that no longer moves anything says as much.
+        # Where cancellation makes the residual inexact, a step that no longer changes any weight shows convergence.
         decrement = tf.sqrt(tf.abs(tf.reduce_sum(residual * relative)))
         return tried[chosen], tf.minimum(decrement, tf.reduce_max(tf.abs(relative))), rounds + 1
 

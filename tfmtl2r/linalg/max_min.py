@@ -1,4 +1,4 @@
-"""The dual of the best worst case: a linear function plus a norm, over the simplex."""
+"""The dual of a max-min problem: a linear function plus a norm, minimised over the simplex."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.linalg import settling
 from tfmtl2r.linalg.active_set import search
 
-_RIDGE = 1e-12  # squared length, over the longest gradient's, below which a combination counts as 0
+_RIDGE = 1e-12  # added to squared lengths, in units of the longest gradient's
 
 
 class MaxMin(NamedTuple):
@@ -16,7 +16,7 @@ class MaxMin(NamedTuple):
 
     Args:
         weights: ``float64[T]`` on the simplex.
-        length: ``float64``, ``||sum_t w_t g_t||``, never 0, so that it can be divided by.
+        length: ``float64``, ``||sum_t w_t g_t||``, never 0, so that callers can divide by it.
         settled: ``bool``, whether the optimality conditions held before the iteration cap.
     """
 
@@ -28,8 +28,8 @@ class MaxMin(NamedTuple):
 def max_min(gram: Any, linear: Any, radius: Any, present: Any | None = None) -> MaxMin:
     """Solves ``argmin_w q' w + radius ||sum_t w_t g_t||`` over the probability simplex.
 
-    Exact, by an active-set method. ``||g_w||`` counts as at least about 1e-6 of the longest gradient, which leaves a
-    slope where gradients cancel.
+    An active-set method solves the problem exactly. A ridge keeps the norm above about 1e-6 of the longest gradient, so
+    that the norm has a derivative also where the task gradients cancel.
 
     Shapes: ``gram`` ``[T, T]``, T known when traced; ``linear`` q ``[T]``; ``radius`` is a scalar > 0; ``present``
     ``bool[T]``, all by default.
@@ -42,7 +42,7 @@ def max_min(gram: Any, linear: Any, radius: Any, present: Any | None = None) -> 
     here = tf.cast(present, tf.float64)
     longest = tf.sqrt(tf.reduce_max(tf.linalg.diag_part(gram) * here))
     longest = tf.where(longest > 0, longest, 1.0)
-    # In units of the longest gradient, and divided by the radius.
+    # The problem in units of the longest gradient, divided by the radius.
     cosines = gram / longest / longest * here[:, None] * here[None, :]
     cosines = tf.linalg.set_diag(cosines, tf.where(present, tf.linalg.diag_part(cosines), 1.0) + _RIDGE)
     unit = tf.cast(radius, tf.float64) * longest

@@ -8,7 +8,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.linalg import settling
 from tfmtl2r.linalg.active_set import search
 
-_RIDGE = 1e-13  # keeps the system solvable when active gradients are affinely dependent (twins)
+_RIDGE = 1e-13  # keeps the system solvable when active gradients are affinely dependent, for example equal
 
 
 class MinNorm(NamedTuple):
@@ -26,8 +26,8 @@ class MinNorm(NamedTuple):
 def min_norm(gram: Any, present: Any | None = None, tilt: Any | None = None) -> MinNorm:
     """Solves ``argmin_w w' G w / 2 + tilt' w`` over the probability simplex exactly, by Wolfe's active-set method.
 
-    It is solved for ``c = w sqrt(diag G)``, so that rows whose lengths differ by many orders of magnitude keep their
-    relative accuracy.
+    The solver's unknowns are ``c = w sqrt(diag G)``, so that rows whose lengths differ by many orders of magnitude keep
+    their relative accuracy.
 
     Shapes: ``gram`` ``[T, T]``, symmetric and positive semi-definite, T known when traced; ``present`` ``bool[T]``;
     ``tilt`` ``[T]``.
@@ -35,12 +35,12 @@ def min_norm(gram: Any, present: Any | None = None, tilt: Any | None = None) -> 
     Args:
         gram: inner products of the task gradients.
         present: tasks that take part; the others get weight 0. All by default.
-        tilt: slope of a linear term, 0 by default. ``tilt = s G p`` minimises ``||g_w + s g_p||``. Rows are then
-            scaled by the longest gradient, all alike.
+        tilt: slope of the linear term, 0 by default. ``tilt = s G p`` minimises ``||g_w + s g_p||``. With a tilt, the
+            longest gradient scales all rows.
 
     Returns:
-        The weights and whether they are proven optimal. Without a tilt a zero gradient takes all the weight (the
-        minimum is 0); with no task present all weights are 0.
+        The weights and whether they are proven optimal. Without a tilt, a zero gradient gets all the weight, since the
+        minimum is then 0. If no task is present, all weights are 0.
 
     >>> min_norm([[18., -22.], [-22., 38.]]).weights.numpy().round(4).tolist()
     [0.6, 0.4]
@@ -65,7 +65,7 @@ def min_norm(gram: Any, present: Any | None = None, tilt: Any | None = None) -> 
     corr = tf.where(both, gram / (safe[:, None] * safe[None, :]), 0.0)
     corr = tf.linalg.set_diag(corr, tf.where(usable, tf.linalg.diag_part(corr), 1.0) + _RIDGE)
     shortest = tf.reduce_min(tf.where(usable, safe, tf.float64.max))
-    # Scaled unknowns: c = w * length / shortest, so sum(w) = 1 reads sum(c * inverse) = 1 with inverse <= 1.
+    # With the unknowns c = w * length / shortest, sum(w) = 1 becomes sum(c * inverse) = 1 with inverse <= 1.
     inverse = tf.where(usable, shortest / safe, 0.0)
     point, settled = search(corr, inverse, slope, usable, root=False)
     settling.report(settled)

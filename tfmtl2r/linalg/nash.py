@@ -16,7 +16,7 @@ class Nash(NamedTuple):
 
     Args:
         weights: ``float64[T]``, above 0 for tasks that take part, 0 for the others.
-        settled: ``bool``, whether ``w (G w) = 1`` holds to 1e-6 with the ridge counted in.
+        settled: ``bool``, whether ``w (G w) = 1`` holds to 1e-6, with the ridge added to G.
     """
 
     weights: Any
@@ -26,20 +26,20 @@ class Nash(NamedTuple):
 def nash(gram: Any, present: Any | None = None) -> Nash:
     """Solves ``w_t (G w)_t = 1`` for ``w > 0``: the minimum of the convex ``w' G w / 2 - sum_t log w_t``.
 
-    Damped Newton on the correlation matrix ``C = D^-1/2 G D^-1/2`` with D = diag G, then ``w = b / sqrt(diag G)``: the
-    optimum scales exactly so, and row scales drop out. The objective is self-concordant, so a step shortened by
-    ``1 / (1 + decrement)`` never leaves the domain and always makes progress.
+    Damped Newton's method finds the solution b for the correlation matrix ``C = D^-1/2 G D^-1/2`` with D = diag G. Then
+    ``w = b / sqrt(diag G)`` is exactly the solution for G, whatever the lengths of the gradients. The objective is
+    self-concordant, so a step shortened by ``1 / (1 + decrement)`` never leaves the domain and always makes progress.
 
     Shapes: ``gram`` ``[T, T]``, symmetric and positive semi-definite, T known when traced; ``present`` ``bool[T]``.
 
     Args:
         gram: inner products of the task gradients.
-        present: tasks that take part; a task with a zero gradient does not. All by default.
+        present: tasks that take part, by default all; a task with a zero gradient never does.
 
     >>> nash([[4., 0.], [0., 25.]]).weights.numpy().round(6).tolist()
     [0.5, 0.2]
 
-    Reference: Navon et al., Multi-Task Learning as a Bargaining Game, 2022, https://arxiv.org/abs/2202.01017; the
+    Reference: Navon et al., Multi-Task Learning as a Bargaining Game, 2022, https://arxiv.org/abs/2202.01017. This
     convex form replaces the paper's sequence of approximations, which can stall.
     """
     gram = tf.cast(gram, tf.float64)
@@ -51,7 +51,7 @@ def nash(gram: Any, present: Any | None = None) -> Nash:
     safe = tf.where(usable, length, 1.0)
     both = usable[:, None] & usable[None, :]
     corr = tf.where(both, gram / safe[:, None] / safe[None, :], 0.0)
-    # A task that does not take part becomes a problem of its own with the solution 1.
+    # A task that does not take part becomes a separate problem with the solution 1.
     corr = tf.linalg.set_diag(corr, tf.ones([tasks], tf.float64) + _RIDGE)
 
     def newton(point: Any, _: Any, rounds: Any) -> tuple[Any, Any, Any]:

@@ -18,8 +18,8 @@ class NonNegative(NamedTuple):
 
     Args:
         solution: ``float64``, >= 0, one per problem.
-        settled: ``bool``, whether the optimality conditions hold, in every problem.
-        fallbacks: ``int64``, problems that coordinate descent had to finish.
+        settled: ``bool``, whether the optimality conditions hold in every problem.
+        fallbacks: ``int64``, number of problems that coordinate descent had to finish.
     """
 
     solution: Any
@@ -30,7 +30,7 @@ class NonNegative(NamedTuple):
 def nnls(matrix: Any, target: Any) -> NonNegative:
     """Solves ``argmin_{b >= 0} ||M b - a||``.
 
-    Columns are scaled to length 1 first; a ridge of 1e-12 picks one answer where columns depend on each other.
+    Columns are first scaled to length 1. A ridge of 1e-12 selects one solution where columns are linearly dependent.
 
     Shapes: ``matrix`` ``[N, T]``, ``target`` ``[N]``; the solution is ``[T]``, 0 where a column is 0.
 
@@ -57,10 +57,11 @@ def nnls(matrix: Any, target: Any) -> NonNegative:
 def non_negative(quadratic: Any, linear: Any, ridge: float) -> NonNegative:
     """Solves K problems ``argmin_{z >= 0} z' Q z / 2 + q_k' z`` that share one positive semi-definite Q.
 
-    Block principal pivoting: solve for the free entries, then exchange everything that violates optimality (an entry
-    below 0, or a slope below 0 at 0). Where that stops helping, only the last violator is exchanged, which cannot
-    cycle. What has not settled at the cap goes to coordinate descent. A ridge picks one answer where Q is singular;
-    proximal steps on the entries that are free in the end take its bias out again.
+    Block principal pivoting solves for the free entries, then exchanges all entries that violate optimality (a free
+    entry below 0, or a slope below 0 at an entry of 0). If this no longer reduces the number of violations, only the
+    last violating entry is exchanged, which cannot cycle. Coordinate descent finishes the problems that have not
+    converged at the iteration cap. A ridge selects one solution where Q is singular; proximal steps on the final free
+    entries remove its bias.
 
     Shapes: ``quadratic`` ``float64[T, T]`` with a diagonal near 1, ``linear`` ``float64[K, T]`` with entries near 1 at
     most; the solution is ``[K, T]``.
@@ -117,7 +118,7 @@ def non_negative(quadratic: Any, linear: Any, ridge: float) -> NonNegative:
 
 
 def _coordinate_descent(quadratic: Any, linear: Any, point: Any) -> tuple[Any, Any]:
-    """Improves ``point`` one entry at a time; it never gets worse, and is judged by its optimality conditions."""
+    """Lowers the objective one entry at a time, and checks the optimality conditions at the end."""
 
     def sweep(point: Any, _: Any, rounds: Any) -> tuple[Any, Any, Any]:
         before = point

@@ -1,4 +1,4 @@
-"""Counts solvers that stopped at their iteration cap, so that a numerical fallback is seen and not swallowed."""
+"""Counts solvers that stopped at their iteration cap, so that telemetry shows a numerical fallback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _watched: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("tfm
 
 
 class Count:
-    """How many solvers did not settle inside the block."""
+    """Counts the solvers inside the block that did not converge."""
 
     def __init__(self) -> None:
         self.flags: list[Any] = []
@@ -27,7 +27,7 @@ class Count:
 
 @contextlib.contextmanager
 def watched() -> Iterator[Count]:
-    """Collects what solvers report inside the block."""
+    """Collects what the solvers inside the block report."""
     count = Count()
     token = _watched.set(count.flags)
     try:
@@ -37,10 +37,10 @@ def watched() -> Iterator[Count]:
 
 
 def report(settled: Any) -> None:
-    """A solver's word on whether it settled, ``bool``; nobody may be listening."""
+    """Records whether a solver converged, ``bool``; does nothing outside of :func:`watched`."""
     flags = _watched.get()
     if flags is None:
         return
     if not tf.executing_eagerly() and getattr(settled, "graph", None) is not tf.compat.v1.get_default_graph():
-        return  # made inside a conditional or a loop, out of reach for the step that counts
+        return  # created inside a conditional or a loop, where the counting step cannot read it
     flags.append(settled)

@@ -8,7 +8,7 @@ from tfmtl2r._backend import tf
 
 
 def project(point: Any, present: Any | None = None, total: Any = 1.0) -> Any:
-    """The nearest point ``[T]`` with entries >= 0 that sum to ``total``, exact; absent entries become 0.
+    """The exact nearest point ``[T]`` whose entries are >= 0 and sum to ``total``; absent entries become 0.
 
     Shapes: ``point`` ``[T]``; ``present`` ``bool[T]``, all by default; ``total`` is a scalar >= 0.
 
@@ -23,12 +23,12 @@ def project(point: Any, present: Any | None = None, total: Any = 1.0) -> Any:
     present = tf.ones_like(point, tf.bool) if present is None else tf.cast(present, tf.bool)
     lowest = tf.constant(-1e300, tf.float64)
     point = tf.where(present, point, lowest)
-    # A common shift changes nothing; without it a total of 1 is lost in the rounding of huge entries.
+    # Shifting all entries does not change the projection; without it, huge entries round a total of 1 away.
     point = tf.maximum(point - tf.reduce_max(point), lowest)
     falling = tf.sort(point, direction="DESCENDING")
     counts = tf.cast(tf.range(1, point.shape[0] + 1), tf.float64)
     threshold = (tf.cumsum(tf.maximum(falling, -2.0 * total)) - total) / counts
-    # Entries more than the total below the highest are never kept, so cutting them there is harmless.
+    # Entries further than `total` below the highest are never kept, so clipping them is harmless.
     kept = tf.maximum(tf.math.count_nonzero(falling > threshold), 1)
     found = tf.maximum(point - tf.gather(threshold, kept - 1), 0.0)
     found = tf.where(present, found, 0.0)
@@ -36,7 +36,9 @@ def project(point: Any, present: Any | None = None, total: Any = 1.0) -> Any:
 
 
 def spread(weights: Any, present: Any) -> Any:
-    """Weights ``[T]`` >= 0 of the present tasks, scaled to sum to their number; equal where they are all 0.
+    """Scales the weights ``[T]`` >= 0 of the present tasks to sum to the number of present tasks.
+
+    If all these weights are 0, every present task gets 1.
 
     >>> spread([0.2, 0.3, 0.5], [True, True, False]).numpy().round(6).tolist()
     [0.8, 1.2, 0.0]

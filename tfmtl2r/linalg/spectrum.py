@@ -1,4 +1,4 @@
-"""Eigenvalues of a Gram matrix, and which of them are more than rounding."""
+"""Eigenvalues of a Gram matrix, and which of them exceed the rounding error."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ class Spectrum(NamedTuple):
     """Result of :func:`spectrum`.
 
     Args:
-        values: ``float64[T]``, eigenvalues, rising.
+        values: ``float64[T]``, eigenvalues in ascending order.
         vectors: ``float64[T, T]``, an eigenvector per column.
-        smallest: ``float64``, below which an eigenvalue of a float32 matrix is rounding.
+        smallest: ``float64``; in a float32 matrix, eigenvalues up to it are rounding errors.
         kept: ``bool[T]``, ``values > smallest``.
     """
 
@@ -28,7 +28,8 @@ class Spectrum(NamedTuple):
 def spectrum(matrix: Any) -> Spectrum:
     """Eigenvalues and eigenvectors of a symmetric ``[T, T]`` matrix.
 
-    Rank is judged as for float32, in which gradients come: ``lambda > T eps lambda_max``.
+    Gradients are float32, so an eigenvalue counts towards the rank if ``lambda > T eps lambda_max`` with the eps of
+    float32.
 
     >>> spectrum([[2., 1.], [1., 2.]]).values.numpy().round(6).tolist()
     [1.0, 3.0]
