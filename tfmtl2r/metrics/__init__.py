@@ -24,8 +24,8 @@ def get(metric: Any, **options: Any) -> Any:
     """Builds a metric.
 
     Args:
-        metric: a name or alias, with a cutoff as in ``"ndcg@5"``; a mapping ``{"name": ..., **options}``; or a ready
-            metric, which is returned as it is.
+        metric: a name or alias, optionally with a cutoff as in ``"ndcg@5"``; a mapping ``{"name": ..., **options}``; or
+            a metric, which is returned unchanged.
         **options: constructor arguments.
 
     Raises:
@@ -41,8 +41,8 @@ def get(metric: Any, **options: Any) -> Any:
     if isinstance(metric, str) and "@" in metric:
         name, _, k = metric.partition("@")
         if not k.isdigit():
-            raise InputError(f"metric {metric!r}: the cutoff behind @ must be a whole number, not {k!r}")
+            raise InputError(f"metric {metric!r}: the cutoff after @ must be a whole number, not {k!r}")
         if "k" in options:
-            raise InputTypeError(f"metric {metric!r}: the cutoff is given twice, behind @ and as k={options['k']!r}")
+            raise InputTypeError(f"metric {metric!r}: the cutoff is given twice, after @ and as k={options['k']!r}")
         return registry.get(name, k=int(k), **options)
     return registry.get(metric, **options)

@@ -1,8 +1,9 @@
 """The bridge to TF-Ranking's metrics of binary relevance.
 
-TF-Ranking sorts with ties shuffled anew on every call, calls a label relevant from 1 on, and keeps one fixed convention
-for lists without a relevant item. Here it gets 0 or 1 for a label and minus the rank for a score, ranks coming from a
-fixed seed, so that a number is the same twice; the convention is an option of the metric.
+TF-Ranking breaks ties at random on every call, treats labels of 1 or more as relevant, and has one fixed convention for
+lists without a relevant item. Here, TF-Ranking receives labels of 0 or 1, and minus the rank as the score. The ranks
+break ties by a fixed seed, so that a repeated evaluation returns the same number. The convention for lists without a
+relevant item is an option of the metric.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ class Bridged(Metric):
     """A metric of TF-Ranking on binary relevance.
 
     Args:
-        k: looks at the first k ranks; None for the whole list.
+        k: the cutoff, so that only the first k ranks count; None for the whole list.
         empty: a list without a relevant item is skipped (``"skip"``) or counts as ``"zero"`` or ``"one"``.
-        above: an item is relevant if its label is above it.
+        above: an item is relevant if its label is above this number.
 
     Raises:
         ValueError: for a cutoff that is not a whole number >= 1, or an unknown convention.
@@ -48,5 +49,5 @@ class Bridged(Metric):
 
 
 def without_ties(scores: Any, known: Any) -> Any:
-    """Minus the rank of every item, ``float32[B, L]``: the same order as the scores, without equal ones."""
+    """Minus the rank of every item, ``float32[B, L]``: the order of the scores, without ties."""
     return -tf.cast(ranking.ranks(scores, known), tf.float32)

@@ -15,17 +15,17 @@ CARD = Card(
     title="ARP",
     paper="Zhu, Recall, Precision and Average Precision, University of Waterloo, 2004",
     aliases=("average_relevance_position",),
-    note="less is better; grows with the length of the lists",
+    note="lower is better; grows with the length of the lists",
 )
 __all__ = ["ARP"]
 
 
 @dataclasses.dataclass(frozen=True)
 class ARP(Metric):
-    """The mean rank of the items, weighed by label; the mean over lists with a relevant item.
+    """The mean rank of the items, weighted by label; then the mean over lists with a relevant item.
 
-    ``value[b] = sum_i y_i rank_i / sum_i y_i``. Every list counts once, where TF-Ranking weighs it by the sum of its
-    labels.
+    ``value[b] = sum_i y_i rank_i / sum_i y_i``. Every list counts once. TF-Ranking weights a list by the sum of its
+    labels instead.
 
     >>> value, counts = ARP().per_list([[1.0, 0.0, 1.0]], [[3.0, 2.0, 1.0]], [[True, True, True]])
     >>> float(value[0])  # (1 + 3) / 2

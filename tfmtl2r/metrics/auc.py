@@ -25,17 +25,17 @@ __all__ = ["AUC"]
 
 @dataclasses.dataclass(frozen=True)
 class AUC(Metric):
-    """The chance that a positive item scores higher than a negative one, ties counting half; over all items at once.
+    """The probability that a positive item scores higher than a negative item, over all items; a tie counts half.
 
-    ``streaming`` sorts scores into fixed bins, fine around 0 and coarse far out; two scores in one bin are a tie.
-    ``exact`` has no bins.
+    ``streaming`` puts scores into fixed bins, which are narrow around 0 and wide far from 0. Two scores in the same bin
+    are a tie. ``exact`` uses no bins.
 
     Args:
-        above: an item is positive if its label is above it.
+        above: an item is positive if its label is above this number.
         bins: number of bins of the streaming form.
 
     Raises:
-        ValueError: for less than 2 bins.
+        ValueError: for fewer than 2 bins.
 
     >>> AUC().exact([1.0, 0.0, 0.0], [0.3, 0.3, 0.1])
     0.75
@@ -58,11 +58,11 @@ class AUC(Metric):
         return _StreamingAUC(self, name or self.label)
 
     def exact(self, labels: Any, scores: Any) -> float:
-        """AUC by ranks, on numpy arrays.
+        """The AUC from exact ranks, on numpy arrays.
 
         Args:
-            labels: any shape; NaN or negative is missing.
-            scores: of the same shape.
+            labels: any shape; NaN and negative values are missing.
+            scores: the same shape as ``labels``.
 
         Returns:
             The AUC; NaN if there are no positives or no negatives.
@@ -82,8 +82,8 @@ class AUC(Metric):
 class _StreamingAUC(keras.metrics.AUC):
     """Keras's AUC on scores squashed to (0, 1).
 
-    AUC depends on the order alone. Keras bins evenly, and a sigmoid would leave the small probabilities of rare clicks
-    in a handful of bins; ``s / (1 + |s|)`` keeps them apart.
+    AUC depends only on the order of the scores. Keras uses bins of equal width. A sigmoid would put the small
+    probabilities of rare clicks into a few bins; ``s / (1 + |s|)`` keeps these scores apart.
     """
 
     def __init__(self, metric: AUC, name: str):
@@ -104,6 +104,6 @@ class _StreamingAUC(keras.metrics.AUC):
 
     def result(self) -> Any:
         """The AUC so far, NaN without a positive or without a negative item."""
-        # The first threshold is below every score: all items are called positive there.
+        # The first threshold is below every score, so all items are predicted positive there.
         positives, negatives = self.true_positives[0], self.false_positives[0]
         return tf.where((positives > 0) & (negatives > 0), super().result(), np.nan)

@@ -1,4 +1,4 @@
-"""What every metric is: a value and a count per list, and a streaming form of it."""
+"""Base class of metrics: a value and a count per list, and a streaming form."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ EMPTY = ("skip", "zero", "one")
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """The base of all metrics: it cleans the input, and a metric writes :meth:`compute` only.
+    """Base class of all metrics. It cleans the input, so that a metric implements only :meth:`compute`.
 
-    Items without a label leave the list before it is ranked. A list without a labelled item never counts.
+    Items without a label are removed from the list before ranking. A list without a labelled item never counts.
 
     Class attributes:
-        direction: ``"max"`` if more is better, ``"min"`` if less is.
-        relevance: labels are relevance, and a negative one is missing; False where any number is a label.
-        per_list_mean: the metric is a mean of ``per_list``; False for one over all items at once, such as AUC, which
-            has ``streaming`` and ``exact`` only.
+        direction: ``"max"`` if higher values are better, ``"min"`` if lower values are better.
+        relevance: True if labels are grades of relevance, where a negative label is missing; False if any number is a
+            label.
+        per_list_mean: True if the metric is a mean of ``per_list``; False for a metric over all items at once, such as
+            AUC, which has only ``streaming`` and ``exact``.
     """
 
     direction: ClassVar[str] = "max"
@@ -44,16 +45,16 @@ class Metric:
         return self.name if k is None else f"{self.name}@{k}"
 
     def conventions(self) -> dict[str, Any]:
-        """What a reader must know to compare a number with somebody else's; stored beside it."""
+        """The conventions that decide whether two values are comparable; results are stored together with them."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "k"}
 
-    # AutoGraph would rewrite all of TF-Ranking: traces then take ten times as long.
+    # AutoGraph would convert all of TF-Ranking, and tracing would take ten times as long.
     @tf.autograph.experimental.do_not_convert
     def per_list(self, labels: Any, scores: Any, valid: Any, weights: Any = None) -> Any:
         """The metric of every list; the metric of a data set is ``sum(value * counts) / sum(counts)``.
 
         Args:
-            labels: float ``[B, L]``; missing where NaN, and where negative if the metric is on ``relevance``.
+            labels: float ``[B, L]``; NaN is missing, and so is a negative label if ``relevance`` is True.
             scores: ``[B, L]`` of any float type.
             valid: ``bool[B, L]``, False for padding.
             weights: item weights ``[B, L]``, or None.
@@ -73,22 +74,22 @@ class Metric:
         return tf.where(counts > 0, value, 0.0), counts
 
     def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
-        """``(value, counts)`` of clean input: labels, scores and weights are 0 where not ``known``.
+        """``(value, counts)`` of cleaned input: labels, scores and weights are 0 where not ``known``.
 
-        It is traced without AutoGraph: write ``tf.where``, not ``if`` over tensors.
+        This method is traced without AutoGraph: use ``tf.where``, not ``if``, on tensors.
         """
         raise NotImplementedError
 
     def streaming(self, name: str | None = None) -> Any:
-        """A Keras metric that accumulates batches; its result is NaN while no list has counted.
+        """A Keras metric that accumulates batches; its result is NaN until a list has counted.
 
-        ``update_state(labels, scores, valid, weights=None)`` takes what :meth:`per_list` takes; weights are ``[B]``
-        (per list) or ``[B, L]`` (per item; a list then weighs the mean of its items' weights).
+        ``update_state(labels, scores, valid, weights=None)`` has the arguments of :meth:`per_list`. Weights are ``[B]``
+        (per list) or ``[B, L]`` (per item; the weight of a list is then the mean weight of its items).
         """
         return _Streaming(self, name or self.label)
 
     def validate(self, labels: np.ndarray) -> None:
-        """Checks labels before evaluation, where raising is possible.
+        """Checks labels before evaluation, since a graph cannot raise errors.
 
         Args:
             labels: any shape; NaN and negative values are missing.
@@ -102,12 +103,12 @@ class Metric:
 
 @dataclasses.dataclass(frozen=True)
 class ItemMetric(Metric):
-    """A mean over items: a list counts as many times as it has labelled items, so rows ``[B, 1]`` work as well."""
+    """A mean over items: a list counts by the sum of its item weights, so plain rows ``[B, 1]`` work as well."""
 
     direction = "min"
 
     def per_item(self, labels: Any, scores: Any) -> Any:
-        """``float32[B, L]`` for every item."""
+        """The value of every item, ``float32[B, L]``."""
         raise NotImplementedError
 
     def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
@@ -120,7 +121,7 @@ def evaluate(metric: Metric, labels: Any, scores: Any, valid: Any) -> np.ndarray
     """The metric of every list, for reports.
 
     Args:
-        metric: one that is a mean over lists.
+        metric: a metric that is a mean over lists.
         labels: float ``[B, L]``.
         scores: float ``[B, L]``.
         valid: ``bool[B, L]``.
@@ -140,10 +141,10 @@ def evaluate(metric: Metric, labels: Any, scores: Any, valid: Any) -> np.ndarray
 
 
 def default_names(kind: str, lists: bool) -> tuple[str, ...]:
-    """The metrics of a task that names none.
+    """The default metrics of a task.
 
     Args:
-        kind: of the task: ``"binary"``, ``"graded"`` or ``"regression"``.
+        kind: kind of the task: ``"binary"``, ``"graded"`` or ``"regression"``.
         lists: whether the data are lists rather than plain rows.
 
     Raises:
@@ -215,7 +216,7 @@ def _clean(metric: Metric, labels: Any, scores: Any, valid: Any, weights: Any) -
 class _Streaming(keras.metrics.Metric):
     """The mean of a per-list metric, kept as two sums.
 
-    In float64: float32 stops counting at 16.8 million.
+    The sums are float64, since float32 cannot count beyond 16.8 million.
     """
 
     def __init__(self, metric: Metric, name: str):
@@ -238,7 +239,7 @@ class _Streaming(keras.metrics.Metric):
         self.count.assign_add(tf.reduce_sum(counts))
 
     def result(self) -> Any:
-        """The mean so far, NaN if nothing has counted."""
+        """The mean so far, NaN if no list has counted."""
         count = tf.convert_to_tensor(self.count)
         mean = tf.math.divide_no_nan(tf.convert_to_tensor(self.total), count)
         return tf.cast(tf.where(count > 0, mean, np.nan), tf.float32)

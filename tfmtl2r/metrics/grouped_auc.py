@@ -23,11 +23,11 @@ __all__ = ["GroupedAUC"]
 
 @dataclasses.dataclass(frozen=True)
 class GroupedAUC(Metric):
-    """The chance that a positive item of a list scores higher than a negative one of it, ties counting half.
+    """The probability that a positive item scores higher than a negative item of its list; a tie counts half.
 
     Args:
-        above: an item is positive if its label is above it.
-        weighted: a list counts as many times as it has labelled items, as in the paper; otherwise once.
+        above: an item is positive if its label is above this number.
+        weighted: True counts a list as many times as it has labelled items, as in the paper; False counts it once.
 
     >>> value, counts = GroupedAUC().per_list([[1.0, 0.0, 0.0]], [[0.3, 0.3, 0.1]], [[True, True, True]])
     >>> float(value[0]), float(counts[0])
@@ -45,7 +45,7 @@ class GroupedAUC(Metric):
     def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
         positive = known & (labels > self.above)
         negative = known & ~positive
-        # Behind a finite score there is room for the infinite ones that stand for items of the other kind.
+        # Infinity marks the items that are not negative, so the scores themselves must be finite.
         scores = tf.clip_by_value(scores, tf.float32.min, tf.float32.max)
         opponents = tf.sort(tf.where(negative, scores, np.inf), axis=-1)
         below = tf.searchsorted(opponents, scores, side="left")

@@ -12,7 +12,7 @@ from tfmtl2r.registry import Card
 CARD = Card(
     title="Log loss",
     aliases=("logloss", "binary_cross_entropy"),
-    note="sees calibration, which ranking metrics do not",
+    note="measures calibration, which ranking metrics ignore",
 )
 __all__ = ["LogLoss"]
 

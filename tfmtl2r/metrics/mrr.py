@@ -10,14 +10,14 @@ from tfmtl2r.registry import Card
 CARD = Card(
     title="MRR",
     paper="Voorhees, The TREC-8 Question Answering Track Report, 1999, https://trec.nist.gov/pubs/trec8/t8_proceedings.html",
-    note="looks at the first relevant item only",
+    note="depends on the first relevant item only",
 )
 __all__ = ["MRR"]
 
 
 @dataclasses.dataclass(frozen=True)
 class MRR(Bridged):
-    """One over the rank of the first relevant item, 0 if that is beyond k; the mean over lists.
+    """One over the rank of the first relevant item (0 if this rank is beyond k), averaged over lists.
 
     Args: ``k``, ``empty`` and ``above``, see :class:`~tfmtl2r.metrics._tf_ranking.Bridged`.
 

@@ -12,14 +12,14 @@ from tfmtl2r.registry import Card
 CARD = Card(
     title="Mean squared error",
     aliases=("mean_squared_error",),
-    note="any number is a label, only NaN is missing",
+    note="any number is a label; only NaN is missing",
 )
 __all__ = ["MSE"]
 
 
 @dataclasses.dataclass(frozen=True)
 class MSE(ItemMetric):
-    """Mean of ``(s_i - y_i)^2`` over all labelled items; long lists count more.
+    """Mean of ``(s_i - y_i)^2`` over all labelled items, so longer lists have more influence.
 
     >>> value, counts = MSE().per_list([[1.0, -1.0]], [[1.0, 1.0]], [[True, True]])
     >>> float(value[0]), float(counts[0])

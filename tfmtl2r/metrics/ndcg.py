@@ -15,16 +15,16 @@ CARD = Card(
     title="NDCG",
     paper="Järvelin and Kekäläinen, Cumulated gain-based evaluation of IR techniques, ACM TOIS 20(4), 2002, "
     "https://doi.org/10.1145/582415.582418",
-    note="ties count with their expectation, so constant scores give chance level and not luck",
+    note="tied items get their expected discount, so constant scores give exactly the chance level",
 )
 __all__ = ["NDCG"]
 
 
 @dataclasses.dataclass(frozen=True)
 class NDCG(Metric):
-    """Gain times discount over ranks, divided by its maximum; the mean over lists.
+    """The sum of gain times discount, divided by its maximum and averaged over lists.
 
-    ``value[b] = sum_i gain(y_i) d_i / maxDCG`` with ``gain`` ``2^y - 1`` or ``y`` and ``d_i`` the expectation of
+    ``value[b] = sum_i gain(y_i) d_i / maxDCG``. The gain is ``2^y - 1`` or ``y``. The discount ``d_i`` is the mean of
     ``1 / log2(1 + rank_i)``, 0 beyond rank k, over all orders of tied items.
 
     Args:
@@ -36,7 +36,7 @@ class NDCG(Metric):
 
     Raises:
         ValueError: for an unknown gain or convention, a cutoff that is not a whole number >= 1, or ``mixed_only``
-            together with a value for empty lists, which it leaves out.
+            together with a value for lists without a relevant item, which ``mixed_only`` leaves out.
 
     >>> value, counts = NDCG().per_list([[1.0, 0.0]], [[0.0, 1.0]], [[True, True]])
     >>> round(float(value[0]), 4), float(counts[0])  # 1 / log2(3)

@@ -10,14 +10,14 @@ from tfmtl2r.registry import Card
 CARD = Card(
     title="Precision",
     paper="van Rijsbergen, Information Retrieval, 1979, https://www.dcs.gla.ac.uk/Keith/Preface.html",
-    note="a list shorter than k is divided by its length",
+    note="the divisor is k, or the length of a list shorter than k",
 )
 __all__ = ["Precision"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Precision(Bridged):
-    """The share of relevant items among the first k; the mean over lists.
+    """The share of relevant items among the first k, averaged over lists.
 
     Args: ``k``, ``empty`` and ``above``, see :class:`~tfmtl2r.metrics._tf_ranking.Bridged`.
 

@@ -17,7 +17,7 @@ __all__ = ["Recall"]
 
 @dataclasses.dataclass(frozen=True)
 class Recall(Bridged):
-    """The share of a list's relevant items that are among the first k; the mean over lists.
+    """The share of a list's relevant items that are among the first k, averaged over lists.
 
     Args: ``k``, ``empty`` and ``above``, see :class:`~tfmtl2r.metrics._tf_ranking.Bridged`.
 
