@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r import architectures, datasets, losses, methods
+from tfmtl2r import architectures, datasets, methods
 from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches, cut_report
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.scoring import record, score, score_along
-from tfmtl2r.losses.base import default_name
 from tfmtl2r.names import STOP_ON, STOP_ON_ALONG, LogName
 from tfmtl2r.preferences import grid, suited
 from tfmtl2r.report import hparams
@@ -28,6 +27,7 @@ from tfmtl2r.task import Task
 from tfmtl2r.training.conditioned_validation import StopOnAlong
 from tfmtl2r.training.inputs import task_config
 from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.training.objectives import loss_of
 from tfmtl2r.training.optimizers import LazyAdam
 from tfmtl2r.training.preference import normalised
 from tfmtl2r.training.priorities import Constraint
@@ -306,7 +306,7 @@ class _StepClock(keras.callbacks.Callback):
 def _validate_labels(tasks: Sequence[Task], lists: Lists) -> None:
     """Lets every loss refuse labels that it cannot train on, naming the task, before any step is taken."""
     for task in tasks:
-        loss = losses.get(task.loss or default_name(task.kind, not lists.is_rows))
+        loss = loss_of(task, not lists.is_rows)
         try:
             loss.validate(label_values(lists, task))
         except ValueError as error:

@@ -5,7 +5,8 @@ import pytest
 
 from tfmtl2r import Task
 from tfmtl2r.data import Lists
-from tfmtl2r.evaluation.split_metrics import bootstrap, evaluate, per_list_arrays
+from tfmtl2r.evaluation.paired_tests import bootstrap
+from tfmtl2r.evaluation.split_metrics import evaluate, per_list_arrays
 
 
 @pytest.fixture

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from tfmtl2r import _lazy
 
 if TYPE_CHECKING:
+    from tfmtl2r.evaluation.paired_tests import bootstrap, holm, permutation_test
     from tfmtl2r.evaluation.scoring import record, score, score_along
     from tfmtl2r.evaluation.seeds import by_seed, deviation, paired, seeds_table, write_csv
-    from tfmtl2r.evaluation.significance import Comparison, compare, delta_m, holm, negative_transfer, permutation_test
-    from tfmtl2r.evaluation.split_metrics import Score, bootstrap, evaluate
+    from tfmtl2r.evaluation.significance import Comparison, compare, delta_m, negative_transfer
+    from tfmtl2r.evaluation.split_metrics import Score, evaluate
     from tfmtl2r.evaluation.trivial import trivial_results
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.split_metrics import COUNTS, ORDER, bootstrap, paired_differences
+from tfmtl2r.evaluation.paired_tests import DRAWS, bootstrap, holm, permutation_test
+from tfmtl2r.evaluation.split_metrics import COUNTS, ORDER
 from tfmtl2r.runs.card import PER_LIST
 from tfmtl2r.runs.finished import (
     NO_DIFFERENCE,
@@ -23,96 +24,8 @@ from tfmtl2r.runs.finished import (
 )
 
 LEVEL = 0.05
-_EXACT = 32  # up to so many lists all 2^n signs count
-_CHUNK = 4096  # sign vectors at a time: bounds memory
-_DRAWS = 10_000
 
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
-
-
-def permutation_test(ours: Any, theirs: Any, draws: int = _DRAWS, seed: int = 0, weights: Any = None) -> float:
-    """Two-sided p-value of the paired sign-flip test: how often does chance alone give as large a mean difference?
-
-    If the two rankings were equal, the sign of each list's difference would be random, and so would that of its part
-    ``w d`` of the weighted mean. With at most 32 lists whose values differ all signs count; else
-    ``(1 + hits) / (1 + draws)`` over random ones, which is never 0.
-
-    Args:
-        ours, theirs: a metric per list, the same lists; NaN in either leaves the list out.
-        draws: random sign vectors, at most: after 10,000 there are no more where at least 1 % hit.
-        seed: of the draws.
-        weights: how many times each list counts in the mean; once if None.
-
-    Raises:
-        ValueError: for arrays of different lists, or when no list counts in both.
-
-    Source: Fisher, The Design of Experiments, 1935, section 21; Smucker, Allan and Carterette, A Comparison of
-    Statistical Significance Tests for Information Retrieval Evaluation, 2007, https://doi.org/10.1145/1321440.1321528.
-
-    >>> permutation_test([1.0, 1.0, 1.0], [0.0, 0.0, 0.0])  # 2 of 8 sign vectors
-    0.25
-    """
-    difference, weight = paired_differences(ours, theirs, weights)
-    difference = difference * weight
-    difference = difference[difference != 0]  # their sign changes nothing
-    if not len(difference):
-        return 1.0
-    seen = abs(difference.sum()) - 1e-12 * abs(difference).sum()  # equal sums may round apart
-    if seen <= 0:
-        return 1.0
-    if len(difference) <= _EXACT:
-        return _exact(difference, seen)
-    rng = np.random.default_rng(seed)
-    hits = done = 0
-    while done < draws and (done < _DRAWS or 100 * hits < done):
-        flips = rng.integers(0, 2, (min(_CHUNK, draws - done), len(difference)), dtype=np.int8) * 2.0 - 1
-        hits += int((np.abs(flips @ difference) >= seen).sum())
-        done += len(flips)
-    return (1 + hits) / (1 + done)
-
-
-def _exact(difference: np.ndarray, seen: float) -> float:
-    """The share of all 2^n sign vectors whose sum is at least ``seen`` or at most ``-seen``.
-
-    Every sum is one of the first half of the lists plus one of the second: a search in sorted sums counts them.
-    """
-    left, right = (np.sort(_signed_sums(part)) for part in np.array_split(difference, 2))
-    above = len(right) - np.searchsorted(right, seen - left, side="left")
-    below = np.searchsorted(right, -seen - left, side="right")
-    return float(above.sum() + below.sum()) / 2.0 ** len(difference)
-
-
-def _signed_sums(values: np.ndarray) -> np.ndarray:
-    sums = np.zeros(1)
-    for value in values:
-        sums = np.concatenate([sums - value, sums + value])
-    return sums
-
-
-def holm(p_values: Iterable[float]) -> np.ndarray:
-    """p-values adjusted for testing several hypotheses: any of them below 5 % is false with at most 5 % chance.
-
-    The i-th smallest of m becomes the largest of ``(m - j + 1) p_j`` over ``j <= i``, at most 1.
-
-    Args:
-        p_values: ``[m]``.
-
-    Raises:
-        ValueError: for a number that is no probability.
-
-    Source: Holm, A simple sequentially rejective multiple test procedure, 1979, https://www.jstor.org/stable/4615733.
-
-    >>> holm([0.04, 0.01, 0.03]).tolist()
-    [0.06, 0.03, 0.06]
-    """
-    values = np.asarray(list(p_values), float)
-    if not ((values >= 0) & (values <= 1)).all():
-        raise InputError(f"p-values must lie between 0 and 1, got {values.tolist()}")
-    order = np.argsort(values, kind="stable")
-    scaled = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    adjusted = np.empty_like(values)
-    adjusted[order] = np.minimum(scaled, 1.0)
-    return adjusted
 
 
 def delta_m(results: Results, single: Results) -> float:
@@ -318,7 +231,7 @@ def _compare(
                 planned.append((Comparison(name, other, task, metric, plain, math.nan, math.nan, math.nan, math.nan, 0,
                                            ours[task][metric]["direction"]), runs, others))
     # The smallest p that draws can give must stay far below what Holm's first step asks for.
-    draws = max(_DRAWS, math.ceil(20 * len(planned) / LEVEL))
+    draws = max(DRAWS, math.ceil(20 * len(planned) / LEVEL))
     found = []
     for compared, runs, others in planned:
         try:

@@ -368,7 +368,7 @@ def _is_number(value: object) -> bool:
 
 
 def _asset(name: str) -> str:
-    return importlib.resources.files("tfmtl2r.report").joinpath(name).read_text(encoding="utf-8")
+    return importlib.resources.files("tfmtl2r.pages").joinpath(name).read_text(encoding="utf-8")
 
 
 def _fingerprint(text: str) -> str:

@@ -11,17 +11,16 @@ import functools
 from collections.abc import Mapping
 from typing import Any
 
-from tfmtl2r import losses
 from tfmtl2r._backend import tf
-from tfmtl2r.losses.base import Loss, default_name, reads_logits
+from tfmtl2r.losses.base import Loss, reads_logits
+from tfmtl2r.names import BLEND
 from tfmtl2r.serving.blend import Blend, blended
 from tfmtl2r.task import Task
+from tfmtl2r.training.objectives import loss_of
 
 PADDED = -1e9
 """The score of a padded place: lower than any item's, and finite, since JSON knows no infinity."""
 BLEND_WEIGHTS, ITEM_IDS, TOP = "blend_weights", "item_ids", "k"
-BLENDED = "blend"
-"""What ``classify`` calls the blended score, behind the tasks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +109,7 @@ class Answers:
         """
         columns = [*(scores[task.name] for task in self.tasks), self._blended(scores, valid, extras)]
         stacked = tf.stack([tf.reshape(column, [-1]) for column in columns], axis=1)
-        classes = tf.constant([[*(task.name for task in self.tasks), BLENDED]])
+        classes = tf.constant([[*(task.name for task in self.tasks), BLEND]])
         return {"classes": tf.repeat(classes, tf.shape(stacked)[0], axis=0), "scores": stacked}
 
     def classified_specs(self) -> dict[str, Any]:
@@ -129,6 +128,6 @@ class Answers:
         >>> list(Answers(tasks, Blend({"like": 1.0}), lists=True).probabilities)  # softmax leaves the level free
         ['like']
         """
-        found = {task.name: losses.get(task.loss or default_name(task.kind, self.lists)) for task in self.tasks
+        found = {task.name: loss_of(task, self.lists) for task in self.tasks
                  if task.kind == "binary"}
         return {task: loss for task, loss in found.items() if reads_logits(loss)}

@@ -19,6 +19,16 @@ from tfmtl2r.task import Task
 from tfmtl2r.training.replicas import Replicas
 
 
+def loss_of(task: Task, lists: bool) -> Loss:
+    """The loss of a task: its own, or what suits its kind.
+
+    Args:
+        task: the task.
+        lists: whether batches hold lists.
+    """
+    return loss_registry.get(task.loss or default_name(task.kind, lists))
+
+
 class LossValues(NamedTuple):
     """Losses of one batch.
 
@@ -53,7 +63,7 @@ class TaskLosses:
         self.tasks = tuple(tasks)
         self.lists = lists
         self.small_heads = small_heads
-        self.losses = [loss_registry.get(task.loss or default_name(task.kind, lists)) for task in self.tasks]
+        self.losses = [loss_of(task, lists) for task in self.tasks]
         for task, loss in zip(self.tasks, self.losses, strict=True):
             if loss.listwise and not lists:
                 raise InputError(
