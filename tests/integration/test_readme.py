@@ -1,4 +1,4 @@
-"""The README says what is so: its list of names, and its example."""
+"""What the README and the extension guide show is so: lists of names, and examples."""
 
 import re
 from pathlib import Path
@@ -25,6 +25,17 @@ def test_pictures_and_files_exist():
     for path in [*re.findall(r"\]\(([\w/.]+)\)", README),
                  *(f"recipes/{name}" for name in re.findall(r"`(\w+\.py)`", README))]:
         assert (ROOT / path).exists(), path
+
+
+def test_the_blocks_of_the_extension_guide_print_what_their_comments_say(capsys):
+    guide = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```python\n(.*?)```", guide, re.DOTALL)
+    names = {"__name__": "guide"}
+    for block in blocks:
+        exec(block, names)
+    expected = re.findall(r"^print\(.*\)  # (.*)$", "\n".join(blocks), re.MULTILINE)
+    assert capsys.readouterr().out.splitlines() == expected
+    assert len(expected) == len(blocks) > 0
 
 
 @pytest.mark.slow
