@@ -50,6 +50,7 @@ class Plain(Architecture):
         return [Group(tuple(range(len(self.tasks))), self.trainable_variables)]
 
 
+@architectures.register("plain_mmoe")
 class PlainMMoE(Plain):
     """MMoE as a list of networks."""
 
@@ -71,6 +72,7 @@ class PlainMMoE(Plain):
         return self.finish([mixed(run(gate, x), experts) for gate in self.gates], valid)
 
 
+@architectures.register("plain_ple")
 class PlainPLE(Plain):
     """PLE of two levels as a list of networks: one expert per task, the rest shared."""
 

@@ -41,3 +41,17 @@ def mirrored():
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def registered():
+    """Registers a class under its own name in small letters, for one test."""
+    given = []
+
+    def register(registry, cls):
+        given.append((registry, cls.__name__.lower()))
+        return registry.register(cls.__name__.lower())(cls)
+
+    yield register
+    for registry, name in given:
+        registry.unregister(name)

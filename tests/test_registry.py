@@ -75,6 +75,9 @@ def test_get_by_name_and_alias(figures):
 def test_an_unknown_name_proposes_the_nearest(figures, wrong, message):
     with pytest.raises(ValueError, match=message):
         figures.get(wrong)
+    for look in (figures.card, figures.options, figures.origin):
+        with pytest.raises(ValueError, match=message):
+            look(wrong)
 
 
 def test_unknown_options_are_named_with_the_known_ones(figures):
@@ -97,7 +100,10 @@ def test_describe_and_get_are_inverse(figures):
     assert list(again.centre) == [1.0, 2.0]
     assert figures.describe(again) == described
     by_class = figures.constructor("circle")(radius=3.0)
-    assert figures.describe(by_class) == {"name": "circle", "radius": 3.0, "centre": [0.0, 0.0]}
+    assert figures.describe(by_class) == {"name": "circle", "radius": 3.0} == figures.describe(
+        figures.get("circle", radius=3.0))
+    assert figures.describe(dataclasses.replace(by_class, centre=(1.0, 0.0))) == {
+        "name": "circle", "radius": 3.0, "centre": [1.0, 0.0]}
 
 
 def test_an_object_of_ones_own_cannot_be_described(figures):
@@ -105,8 +111,141 @@ def test_an_object_of_ones_own_cannot_be_described(figures):
     class Blob:
         size: int = 1
 
-    with pytest.raises(ValueError, match=f"Blob cannot be saved by name: register .* entry-point group '{PACKAGE}'"):
+    with pytest.raises(ValueError, match=rf'Blob \(file .*test_registry.py\) is no registered figure, .* put '
+                       rf'@tfmtl2r.{PACKAGE}.register\("name"\) above the class'):
         figures.describe(Blob())
+
+
+def test_a_file_of_the_same_name_elsewhere_is_another_thing(figures, tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "circle.py").write_text(textwrap.dedent(CIRCLE))
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    try:
+        own = importlib.import_module("circle").Circle
+        with pytest.raises(ValueError, match=r"Circle .* is no registered figure"):
+            figures.describe(own(radius=2.0))
+        figures.register("own_circle")(own)
+        assert figures.describe(own(radius=2.0)) == {"name": "own_circle", "radius": 2.0}
+        assert type(figures.get("own_circle")) is own
+        assert type(figures.get("circle")) is not own
+    finally:
+        sys.modules.pop("circle", None)
+
+
+def test_a_subclass_is_not_what_it_inherits_from(figures):
+    class Ellipse(figures.constructor("circle")):
+        pass
+
+    with pytest.raises(ValueError, match=r"Ellipse .* is no registered figure"):
+        figures.describe(Ellipse())
+
+
+def test_options_that_are_no_plain_data_are_refused_with_a_reason(figures):
+    with pytest.raises(ValueError, match="Circle has the option radius=<built-in function abs>, which cannot be saved"):
+        figures.describe(figures.get("circle", radius=abs))
+
+
+class TestRegister:
+    """Classes that a script registers."""
+
+    def test_it_is_found_built_and_described(self, figures):
+        @figures.register("star", card=Card("Star", aliases=("asterisk",)))
+        class Star:
+            def __init__(self, points: int = 5):
+                self.points = points
+
+        assert "star" in figures.names()
+        assert figures.card("asterisk").title == "Star"
+        assert figures.describe(figures.get("asterisk", points=6)) == {"name": "star", "points": 6}
+        origin = figures.origin("star")
+        assert (origin.kind, origin.where) == ("file", __file__)
+        assert len(origin.sha256) == 64
+
+    def test_the_title_is_the_first_line_of_the_docstring(self, figures):
+        @figures.register("star")
+        class Star:
+            """Five points.
+
+            More text.
+            """
+
+        assert figures.card("star") == Card("Five points.")
+
+    def test_two_things_of_one_name_are_refused(self, figures):
+        def first():
+            @figures.register("star")
+            class Star:
+                pass
+
+        def second():
+            @figures.register("star")
+            class Star:
+                pass
+
+        first()
+        first()  # the same class of the same file, as after a reload
+        with pytest.raises(ValueError, match=r"two figures are called 'star': one of file .*test_registry.py and one "
+                           r"of file .*test_registry.py; rename one"):
+            second()
+
+    @pytest.mark.parametrize(
+        ("name", "card", "message"),
+        [
+            ("circle", None, "two figures are called 'circle': one of built-in circle and one of file .*test_registry"),
+            ("disc", None, "two figures answer to 'disc': .*'circle'.*; rename one"),
+            ("star", Card("Star", aliases=("ring",)), "two figures answer to 'ring': 'circle'.* and 'star'"),
+            ("star", Card("Star", aliases=("square",)), "two figures answer to 'square'"),
+            ("a b", None, "expects a name of letters, digits and underscores"),
+            ("ndcg@5", None, "expects a name of letters"),
+        ],
+    )
+    def test_taken_and_impossible_names(self, figures, name, card, message):
+        with pytest.raises(ValueError, match=message):
+            figures.register(name, card=card)(type("Star", (), {"__module__": __name__}))
+        assert figures.names() == ["circle", "square"]
+
+    def test_one_class_has_one_name(self, figures):
+        star = figures.register("star")(type("Star", (), {"__module__": __name__}))
+        with pytest.raises(ValueError, match="Star is called 'star' already"):
+            figures.register("asterisk")(star)
+        with pytest.raises(ValueError, match="Circle is called 'circle' already"):
+            figures.register("round")(figures.constructor("circle"))
+
+    def test_without_a_name(self, figures):
+        with pytest.raises(ValueError, match=r"register expects a name .*@tfmtl2r.*register\(\"my_"):
+            figures.register(type("Star", (), {}))
+
+    def test_options_of_a_base_class_of_ones_own(self, figures):
+        class Angular:
+            def __init__(self, corners: int = 4, **kwargs):
+                self.corners = corners
+
+        @figures.register("star")
+        class Star(Angular):
+            def __init__(self, points: int = 5, **kwargs):
+                super().__init__(**kwargs)
+                self.points = points
+
+        assert [o.name for o in figures.options("star")] == ["points", "corners"]
+        assert figures.describe(figures.get("star", corners=3)) == {"name": "star", "corners": 3}
+
+
+def test_files_in_a_sub_folder_are_reached_by_name_but_not_listed(figures, folder):
+    (folder / "around").mkdir()
+    (folder / "around" / "__init__.py").write_text("")
+    (folder / "around" / "base.py").write_text("")
+    (folder / "around" / "frame.py").write_text(
+        "from tfmtl2r.registry import Card\n__all__ = ['Frame']\nCARD = Card(title='Frame')\nclass Frame: pass\n")
+    assert figures.names() == ["circle", "square"]
+    assert figures.describe(figures.get("frame")) == {"name": "frame"}
+    assert figures.card("frame").title == "Frame"
+
+
+def test_names_of_earlier_versions(folder):
+    figures = Registry(PACKAGE, "figure", formerly={"_round.Circle": "circle"})
+    assert figures.describe(figures.get({"name": "_round.Circle", "radius": 2.0})) == {"name": "circle", "radius": 2.0}
+    with pytest.raises(ValueError, match=r"no figure is called '_round.Square'"):
+        figures.get("_round.Square")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +256,7 @@ def test_a_public_file_without_a_proper_card_is_an_error(folder, figures, text, 
     (folder / "triangle.py").write_text(text)
     with pytest.raises(ValueError, match=message):
         figures.card("triangle")
+    assert ("triangle" in figures.names()) == ("CARD" in text)
 
 
 def test_a_third_party_package_joins_through_an_entry_point(figures, folder, monkeypatch):
@@ -135,9 +275,28 @@ def test_a_third_party_package_joins_through_an_entry_point(figures, folder, mon
         sys.modules.pop("their_figures", None)
 
 
+@pytest.mark.parametrize("name", ["circle", "disc"])
+def test_an_installed_package_never_replaces_a_built_in(figures, folder, monkeypatch, name):
+    (folder.parent / "their_figures.py").write_text("class Circle: pass\n")
+    point = importlib.metadata.EntryPoint(name, "their_figures:Circle", PACKAGE)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == PACKAGE else [])
+    with pytest.raises(ValueError, match=f"two figures (are called|answer to) '{name}'") as caught:
+        figures.get(name)
+    assert "built-in circle" in str(caught.value)
+    assert "package their_figures" in str(caught.value)
+
+
+def test_a_package_without_its_module_is_named(figures, monkeypatch):
+    point = importlib.metadata.EntryPoint("hexagon", "lost_module:Hexagon", PACKAGE)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == PACKAGE else [])
+    with pytest.raises(ValueError, match=r"'hexagon' is announced by an installed package, .*'lost_module'"):
+        figures.card("hexagon")
+
+
 @pytest.mark.parametrize("package", [architectures, losses, methods, metrics], ids=lambda p: p.__name__)
 def test_every_registered_thing_can_be_found_and_built(package):
     registry = package.registry
+    assert {registry.origin(name).kind for name in registry.names()} == {"built-in"}
     aliases = [alias for name in registry.names() for alias in registry.card(name).aliases]
     assert len({*aliases, *registry.names()}) == len(aliases) + len(registry.names()), "two things share a name"
     for name in registry.names():

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import tfmtl2r
+from tfmtl2r import plugins
 from tfmtl2r.errors import UserError
 from tfmtl2r.names import did_you_mean
 
@@ -31,7 +32,8 @@ def usage() -> str:
         "usage: tfmtl2r COMMAND [--help] ...", "", "Multi-task learning to rank in TensorFlow and Keras 3.", "",
         "commands:", *lines, "",
         "tfmtl2r COMMAND --help shows the options of a command; tfmtl2r --version prints the version.",
-        "Any command takes --traceback, which shows where an error was raised.",
+        "Any command takes --plugins FILE.py, which imports methods, losses and the like of your own, and --traceback,",
+        "which shows where an error was raised.",
     ])
 
 
@@ -44,6 +46,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     traceback = "--traceback" in arguments
     arguments = [argument for argument in arguments if argument != "--traceback"]
+    try:
+        return _run(arguments)
+    except UserError as error:
+        if traceback:
+            raise
+        print(f"{' '.join(['tfmtl2r', *arguments[:1]])}: {error}", file=sys.stderr)
+        return 1
+
+
+def _run(arguments: list[str]) -> int:
+    paths, arguments = plugins.from_arguments(arguments)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
         print(usage())
         return 0
@@ -55,14 +68,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"tfmtl2r: there is no command {arguments[0]!r}{did_you_mean(arguments[0], known)}\n\n{usage()}",
               file=sys.stderr)
         return 2
-    try:
-        command = importlib.import_module(f"tfmtl2r.commands.{arguments[0].replace('-', '_')}")
-        return command.main(arguments[1:]) or 0
-    except UserError as error:
-        if traceback:
-            raise
-        print(f"tfmtl2r {arguments[0]}: {error}", file=sys.stderr)
-        return 1
+    plugins.of_folder()
+    plugins.load(*paths)
+    command = importlib.import_module(f"tfmtl2r.commands.{arguments[0].replace('-', '_')}")
+    return command.main(arguments[1:]) or 0
 
 
 if __name__ == "__main__":

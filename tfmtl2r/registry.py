@@ -1,11 +1,20 @@
-"""Discovery: a public thing is one file, and the file's stem is its name.
+"""Discovery: which class a name stands for, and which name a class has.
 
-A :class:`Registry` walks one package folder. ``names()`` and ``card()`` read the files as text, so that listing
-what there is never imports TensorFlow; only ``get()`` imports, and only the one file that was asked for. Third-party
-packages join through an entry-point group named like the package, for example::
+A :class:`Registry` knows three sources. A built-in is a file of the package's folder that contains
+``CARD = Card(...)``; the file's stem is its name, and ``__all__`` begins with its class. Files in a sub-folder can be
+reached by name, but :meth:`Registry.names` leaves them out. An installed package adds classes through an entry-point
+group named like the package::
 
     [project.entry-points."tfmtl2r.methods"]
     my_method = "my_package.my_method:MyMethod"
+
+A script, a notebook or a plug-in file (:mod:`tfmtl2r.plugins`) registers a class::
+
+    @tfmtl2r.methods.register("my_method")
+    class MyMethod(tfmtl2r.methods.GramMethod): ...
+
+Names and cards are read from the files as text, so that a listing never imports TensorFlow. ``get()`` imports the one
+file that it needs.
 """
 
 from __future__ import annotations
@@ -17,15 +26,18 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from tfmtl2r import constructors
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.names import did_you_mean
+from tfmtl2r.origins import Origin, origin_of
 
-_SHARED = ("base", "deciding", "tower", "wrappers")
-"""Files beside the things: what things of one kind are built on."""
+_Class = TypeVar("_Class", bound=type)
+_HAS_CARD = re.compile(r"^CARD\b", re.MULTILINE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,20 +60,30 @@ class Card:
 
 
 @dataclasses.dataclass(frozen=True)
-class Option:
-    """One constructor argument of a registered thing: its name, type annotation and default."""
+class _Entry:
+    """What a name stands for."""
 
-    name: str
-    annotation: Any
-    default: Any
+    origin: Origin
+    module: str
+    member: str
+    card: Callable[[], Card]
+    listed: bool = True
+    registered: type | None = None
+
+    def load(self) -> Any:
+        if self.registered is not None:
+            return self.registered
+        module = importlib.import_module(self.module)
+        return functools.reduce(getattr, (self.member or module.__all__[0]).split("."), module)
 
 
 class Registry:
-    """The public things of one package folder.
+    """The public things of one kind.
 
     Args:
         package: dotted name of the folder, for example ``"tfmtl2r.methods"``; also the entry-point group.
         kind: singular noun for error messages.
+        formerly: names that earlier versions wrote into files, and what they are called now.
 
     >>> methods = Registry("tfmtl2r.methods", "method")
     >>> "mgda" in methods.names()
@@ -70,70 +92,112 @@ class Registry:
     'linear_scalarization'
     """
 
-    def __init__(self, package: str, kind: str):
+    def __init__(self, package: str, kind: str, formerly: Mapping[str, str] | None = None):
         self.package = package
         self.kind = kind
-        self._cards: dict[str, Card] = {}
+        self._formerly = dict(formerly or {})
+        self._registered: dict[str, _Entry] = {}
+        self._classes: dict[type, str] = {}
 
     def names(self) -> list[str]:
-        """Canonical names, sorted; aliases are left out."""
-        return sorted({**self._files(), **self._entry_points()})
+        """Canonical names, sorted; aliases and what lies in sub-folders are left out."""
+        return sorted(name for name, entry in self._entries().items() if entry.listed)
 
     def aliases(self) -> dict[str, str]:
-        """Every alias and the canonical name that it stands for."""
-        return {alias: name for name in self.names() for alias in self.card(name).aliases}
+        """Every alias and the canonical name that it stands for.
+
+        Raises:
+            ValueError: for an alias that is also another thing's name or alias; the message names both.
+        """
+        entries = self._entries()
+        found: dict[str, str] = {}
+        for name, entry in entries.items():
+            for alias in entry.card().aliases:
+                other = alias if alias in entries else found.get(alias)
+                if other is not None:
+                    raise InputError(f"two {self.kind}s answer to {alias!r}: {other!r} ({entries[other].origin}) and "
+                                     f"{name!r} ({entry.origin}); rename one of them")
+                found[alias] = name
+        return found
 
     def card(self, name: str) -> Card:
-        """The card of a canonical name, read from the file's text."""
-        if name not in self._cards:
-            files = self._files()
-            if name in files:
-                self._cards[name] = _read_card(files[name])
-            else:
-                module = importlib.import_module(self._entry_points()[name].module)
-                self._cards[name] = getattr(module, "CARD", Card(title=name))
-        return self._cards[name]
+        """The card of a name or alias, read from the file's text."""
+        return self._entries()[self.resolve(name)].card()
+
+    def origin(self, name: str) -> Origin:
+        """Where the thing of a name or alias comes from."""
+        return self._entries()[self.resolve(name)].origin
 
     def resolve(self, name: str) -> str:
         """The canonical name for a name or alias; an unknown one is an error that proposes the nearest."""
-        names = self.names()
-        if name in names or self._is_building_block(name):
+        name, entries = self._formerly.get(name, name), self._entries()
+        if name in entries and entries[name].origin.kind == "built-in":
             return name
-        aliases = self.aliases()
-        if name in aliases:
-            return aliases[name]
-        hint = did_you_mean(name, [*names, *aliases], most=3) or "."
-        raise InputError(f"no {self.kind} is called {name!r}{hint} Known: {', '.join(names)}.")
+        aliases = self.aliases()  # refuses an extension that is called like the alias of a built-in
+        if name in entries or name in aliases:
+            return aliases.get(name, name)
+        for path, _ in self._folder():
+            if path.stem == name:
+                _read_card(path)  # raises, and explains what the file lacks
+        hint = did_you_mean(name, [*entries, *aliases], most=3) or "."
+        raise InputError(f"no {self.kind} is called {name!r}{hint} Known: {', '.join(self.names())}.")
 
-    def constructor(self, name: str) -> Callable[..., Any]:
-        """The class (or function) behind a name: what the file lists in ``__all__``."""
-        name = self.resolve(name)
-        entry_points = self._entry_points()
-        if name in entry_points:
-            return entry_points[name].load()
-        stem, _, member = name.partition(".")
-        module = importlib.import_module(f"{self.package}.{stem}")
-        return getattr(module, member or module.__all__[0])
+    def constructor(self, name: str) -> Any:
+        """The class behind a name or alias."""
+        return self._entries()[self.resolve(name)].load()
 
-    def options(self, name: str) -> list[Option]:
-        """The constructor arguments of a name, in order."""
-        constructor = self.constructor(name)
-        found: dict[str, Option] = {}
-        for source in _sources(constructor, self.package):
-            hints, signature = _hints(source), inspect.signature(source)
-            for p in signature.parameters.values():
-                if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self":
-                    default = None if p.default is p.empty else p.default
-                    found.setdefault(p.name, Option(p.name, hints.get(p.name, Any), default))
-        return list(found.values())
+    def options(self, name: str) -> list[constructors.Option]:
+        """The constructor arguments of a name or alias, in order; those of its base classes included."""
+        return constructors.options(self.constructor(name), self.package)
+
+    def register(self, name: str, card: Card | None = None) -> Callable[[_Class], _Class]:
+        """A decorator that gives a class a name, so that it can be built, saved, loaded and swept by it.
+
+        A file that is imported again may register its class again.
+
+        Args:
+            name: letters, digits and underscores.
+            card: title, source, aliases and promises; by default the title is the first line of the docstring.
+
+        Raises:
+            ValueError: for a name that is taken; the message names both things and where they come from.
+        """
+        if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name)):
+            raise InputError(f"register expects a name of letters, digits and underscores, such as "
+                             f"@{self._public}.register(\"my_{self.package.rpartition('.')[2]}\"), not {name!r}")
+
+        def decorated(cls: _Class) -> _Class:
+            known = self.find(cls)
+            if known is not None and known != name:
+                raise InputError(f"{cls.__name__} is called {known!r} already; give it another name by "
+                                 "card=Card(title=..., aliases=(...))")
+            line = (cls.__doc__ or name).strip().split("\n")[0]
+            entry = _Entry(origin_of(cls), cls.__module__, cls.__qualname__, lambda: card or Card(line), registered=cls)
+            before = self._registered.get(name)
+            if before is not None and not _same_source(before, entry):
+                raise InputError(self._twice(name, before, entry))
+            self._registered[name] = entry
+            try:
+                self.aliases()  # refuses a name or alias that something else has
+            except InputError:
+                self.unregister(name)
+                raise
+            self._classes[cls] = name
+            return cls
+
+        return decorated
+
+    def unregister(self, name: str) -> None:
+        """Forgets a name that :meth:`register` gave."""
+        self._registered.pop(name, None)
+        self._classes = {cls: known for cls, known in self._classes.items() if known != name}
 
     def get(self, name: str | Mapping[str, Any] | Any, **options: Any) -> Any:
         """Builds a registered thing.
 
         Args:
             name: a name or alias, a mapping ``{"name": ..., **options}`` as :meth:`describe` makes it, or an
-                instance, which is returned as it is. What a private file lists in ``__all__``, such as a wrapper, is
-                called ``"_file.Class"``; it is not listed by :meth:`names`.
+                instance, which is returned as it is.
             **options: constructor arguments.
 
         Raises:
@@ -141,8 +205,12 @@ class Registry:
             TypeError: for an option that this thing does not have (with those that it has).
         """
         if isinstance(name, Mapping):
+            if "name" not in name:
+                raise InputError(f"a {self.kind} is described by {{'name': ..., option: value}}, not {dict(name)!r}")
             described = {**name, **options}
             return self.get(described.pop("name"), **described)
+        if inspect.isclass(name):
+            raise InputTypeError(f"expected a {self.kind} or its name, got the class {name.__name__}: call it first")
         if not isinstance(name, str):
             if options:
                 raise InputTypeError(f"options {sorted(options)} were given with a ready {self.kind}; pass its name "
@@ -155,90 +223,138 @@ class Registry:
             accepted = ", ".join(known) or "none"
             raise InputTypeError(f"{self.kind} {canonical!r} has no option {', '.join(unknown)}; it accepts: "
                                  f"{accepted}")
-        built = self.constructor(canonical)(**options)
-        object.__setattr__(built, "registered_as", {"name": canonical, **options})
-        return built
+        return self.constructor(canonical)(**options)
 
-    def describe(self, thing: Any) -> dict[str, Any]:
-        """The mapping from which ``get`` rebuilds a thing: its name and its options, JSON-ready.
+    def find(self, cls: type) -> str | None:
+        """The name of a class itself, or None; a subclass of a registered class is another thing."""
+        if cls in self._classes:
+            return self._classes[cls]
+        for name, entry in self._entries().items():
+            inside = entry.module == cls.__module__ or (
+                entry.origin.kind == "package" and entry.module.split(".")[0] == cls.__module__.split(".")[0]
+            )
+            if inside and entry.load() is cls:
+                return name
+        return None
+
+    def name_of(self, cls: type) -> str:
+        """The name of a class as :meth:`find` gives it.
 
         Raises:
-            ValueError: for an object that no name of this registry can rebuild.
+            ValueError: for a class without a name, with how to give it one.
         """
-        described = getattr(thing, "registered_as", None)
-        if described is None:
-            package, _, stem = type(thing).__module__.rpartition(".")
-            block = f"{stem}.{type(thing).__name__}"
-            config = vars(thing) if dataclasses.is_dataclass(thing) else getattr(thing, "get_config", dict)()
-            if package == self.package and self._is_building_block(block):
-                stem = block
-            elif stem not in self.names():
-                raise InputError(
-                    f"{type(thing).__name__} cannot be saved by name: register your own {self.kind} under the "
-                    f"entry-point group {self.package!r}"
-                )
-            described = {"name": stem, **{o.name: config[o.name] for o in self.options(stem) if o.name in config}}
-        return {key: self._plain(value) for key, value in described.items()}
+        name = self.find(cls)
+        if name is None:
+            raise InputError(f"{cls.__name__} ({origin_of(cls)}) is no registered {self.kind}, so what uses it could "
+                             f"not be saved and loaded: put @{self._public}.register(\"name\") above the class")
+        return name
 
-    def _plain(self, value: Any) -> Any:
+    def describe(self, thing: Any) -> dict[str, Any]:
+        """The mapping from which ``get`` rebuilds a thing: its name, and its options that are not the default.
+
+        Raises:
+            ValueError: for an object whose class has no name, or whose options cannot be written as plain data.
+        """
+        name, given = self.name_of(type(thing)), getattr(thing, "given_options", None)
+        described: dict[str, Any] = {"name": name}
+        for option in self.options(name):
+            try:
+                value = getattr(thing, option.name) if given is None else given.get(option.name, option.default)
+            except AttributeError:
+                raise InputError(f"{type(thing).__name__} has an option {option.name!r} but no attribute of that name, "
+                                 "so its value cannot be saved: make the class a frozen dataclass") from None
+            plain, default = self._plain(thing, option.name, value), option.default
+            if plain not in (self._plain(thing, option.name, default), {"name": default}):
+                described[option.name] = plain
+        return described
+
+    def extensions(self, described: Any) -> list[dict[str, str]]:
+        """Which things of a description are no built-ins: what must be registered before it can be built again.
+
+        Args:
+            described: a name, what :meth:`describe` returns, or None.
+        """
+        options = described if isinstance(described, Mapping) else {}
+        inner = [need for value in options.values() if isinstance(value, Mapping) for need in self.extensions(value)]
+        name = options.get("name") if options else described
+        if not isinstance(name, str) or (origin := self.origin(name.partition("@")[0])).kind == "built-in":
+            return inner
+        where = Path(origin.where).name if origin.kind == "file" else origin.where
+        return [{"registry": self.package, "name": self.resolve(name), "kind": origin.kind, "where": where}, *inner]
+
+    @property
+    def _public(self) -> str:
+        return f"tfmtl2r.{self.package.rpartition('.')[2]}"
+
+    def _plain(self, thing: Any, option: str, value: Any) -> Any:
         """Things become descriptions, tuples lists and arrays nested lists, so that a description survives JSON."""
         if isinstance(value, (tuple, list)):
-            return [self._plain(v) for v in value]
+            return [self._plain(thing, option, v) for v in value]
         if isinstance(value, Mapping):
-            return {key: self._plain(v) for key, v in value.items()}
-        if hasattr(value, "registered_as") or dataclasses.is_dataclass(value):
+            return {key: self._plain(thing, option, v) for key, v in value.items()}
+        if hasattr(value, "tolist"):
+            return value.tolist()
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, Path):
+            return str(value)
+        if dataclasses.is_dataclass(value) or hasattr(value, "given_options"):
             return self.describe(value)
-        return value.tolist() if hasattr(value, "tolist") else value
+        raise InputError(f"{type(thing).__name__} has the option {option}={value!r}, which cannot be saved: an option "
+                         "is a number, a text, a list or a mapping of those, or a registered thing. What is a function "
+                         "belongs into the class, as a method")
 
-    def _is_building_block(self, name: str) -> bool:
-        """Whether a name is ``"_file.Class"`` with a class that the private file offers."""
-        stem, _, member = str(name).partition(".")
-        if not (member and stem.startswith("_") and importlib.util.find_spec(f"{self.package}.{stem}")):
-            return False
-        return member in getattr(importlib.import_module(f"{self.package}.{stem}"), "__all__", ())
+    def _twice(self, name: str, first: _Entry, second: _Entry) -> str:
+        return (f"two {self.kind}s are called {name!r}: one of {first.origin} and one of {second.origin}; rename one "
+                "of them")
 
-    def _files(self) -> dict[str, Path]:
-        module = importlib.util.find_spec(self.package)
-        folders = list(module.submodule_search_locations or []) if module else []
+    def _entries(self) -> dict[str, _Entry]:
+        found: dict[str, _Entry] = dict(self._files)
+        points = _installed(importlib.metadata.entry_points, self.package)
+        for name, entry in [*points, *self._registered.items()]:
+            if name in found and (found[name].module, found[name].member) != (entry.module, entry.member):
+                raise InputError(self._twice(name, found[name], entry))
+            found.setdefault(name, entry)
+        return found
+
+    def _folder(self) -> list[tuple[Path, str]]:
+        """The files of the package and of its sub-folders, each with the name of its module."""
+        spec = importlib.util.find_spec(self.package)
+        folders = [Path(folder) for folder in (spec.submodule_search_locations if spec else None) or []]
+        return [
+            (path, ".".join([self.package, *path.relative_to(folder).with_suffix("").parts]))
+            for folder in folders for path in sorted([*folder.glob("*.py"), *folder.glob("*/*.py")])
+            if not path.stem.startswith("_")
+        ]
+
+    @functools.cached_property
+    def _files(self) -> dict[str, _Entry]:
+        """The built-ins: files with a card; a file without one is something that others are built on."""
         return {
-            path.stem: path
-            for folder in folders
-            for path in sorted(Path(folder).glob("*.py"))
-            if not path.stem.startswith("_") and path.stem not in _SHARED
+            path.stem: _Entry(Origin("built-in", path.stem), module, "", functools.partial(_read_card, path),
+                              listed=module.count(".") == self.package.count(".") + 1)
+            for path, module in self._folder() if _HAS_CARD.search(path.read_text(encoding="utf-8"))
         }
-
-    def _entry_points(self) -> dict[str, importlib.metadata.EntryPoint]:
-        return dict(_installed(importlib.metadata.entry_points, self.package))
 
 
 @functools.cache
-def _installed(find: Callable[..., Any], group: str) -> dict[str, Any]:
+def _installed(find: Callable[..., Any], group: str) -> list[tuple[str, _Entry]]:
     """Entry points by name; looking through all installed packages takes tens of milliseconds."""
-    return {point.name: point for point in find(group=group)}
+    found = []
+    for point in find(group=group):
+        where = f"{point.dist.name} {point.dist.version}" if point.dist else point.module
+        card = functools.partial(_card_of_module, point.name, point.module)
+        found.append((point.name, _Entry(Origin("package", where), point.module, point.attr, card)))
+    return found
 
 
-def _sources(constructor: Callable[..., Any], package: str) -> list[Callable[..., Any]]:
-    """What takes the arguments: a function, or a class's ``__init__`` and, through ``**kwargs``, those of its bases."""
-    if not inspect.isclass(constructor) or dataclasses.is_dataclass(constructor):
-        return [constructor]
-    sources: list[Callable[..., Any]] = []
-    for base in inspect.getmro(constructor):
-        if "__init__" in vars(base) and (base is constructor or base.__module__.startswith(package)):
-            sources.append(vars(base)["__init__"])
-            kinds = {p.kind for p in inspect.signature(sources[-1]).parameters.values()}
-            if inspect.Parameter.VAR_KEYWORD not in kinds:
-                break
-    return sources or [constructor]
+def _same_source(first: _Entry, second: _Entry) -> bool:
+    """Whether both are one class, of one file or session, that was made twice."""
+    return (first.origin.kind, first.origin.where, first.member) == (
+        second.origin.kind, second.origin.where, second.member)
 
 
-def _hints(source: Callable[..., Any]) -> dict[str, Any]:
-    target = source.__init__ if inspect.isclass(source) else source
-    try:
-        return inspect.get_annotations(target, eval_str=True)
-    except NameError:  # an annotation of a name that is only imported for type checking
-        return {}
-
-
+@functools.cache
 def _read_card(path: Path) -> Card:
     """Finds ``CARD = Card(...)`` in a file's text; its arguments must be literals."""
     for node in ast.parse(path.read_text(encoding="utf-8"), filename=str(path)).body:
@@ -248,4 +364,17 @@ def _read_card(path: Path) -> Card:
             if isinstance(call, ast.Call) and getattr(call.func, "id", "") == "Card" and not call.args:
                 return Card(**{k.arg: ast.literal_eval(k.value) for k in call.keywords if k.arg})
             raise InputError(f"{path}: CARD must be written as Card(title=..., ...) with literal arguments")
-    raise InputError(f"{path}: no CARD = Card(title=...); every public file in {path.parent.name}/ describes itself")
+    raise InputError(f"{path}: no CARD = Card(title=...); a file in {path.parent.name}/ describes itself")
+
+
+def _card_of_module(name: str, module: str) -> Card:
+    """The card in an installed module's text; the name alone where it has none."""
+    try:
+        spec = importlib.util.find_spec(module)
+    except ModuleNotFoundError:
+        spec = None
+    if spec is None or not spec.origin:
+        raise InputError(f"{name!r} is announced by an installed package, but its module {module!r} does not exist: "
+                         "reinstall the package")
+    path = Path(spec.origin)
+    return _read_card(path) if _HAS_CARD.search(path.read_text(encoding="utf-8")) else Card(name)

@@ -293,11 +293,17 @@ def test_nested_things_are_described_as_mappings():
     assert described == {"name": "cr_mogm", "method": {"name": "pcgrad"}, "alpha": 0.5}
     by_class = methods.registry.describe(Log(Normalised(method={"name": "nash_mtl", "max_norm": 2.0})))
     assert by_class == {
-        "name": "_wrappers.Log",
-        "method": {"name": "_wrappers.Normalised", "method": {"name": "nash_mtl", "max_norm": 2.0}, "by": "l2"},
-        "keep_sum": False,
+        "name": "log", "method": {"name": "normalised", "method": {"name": "nash_mtl", "max_norm": 2.0}},
     }
-    assert not [name for name in methods.names() if name.startswith("_")]
+    assert methods.get({"name": "_wrappers.Log", "method": {
+        "name": "_wrappers.Normalised", "method": {"name": "nash_mtl", "max_norm": 2.0}, "by": "l2",
+    }, "keep_sum": False}) == methods.get(by_class)
+    wrappers = {"every", "log", "normalised", "smooth", "smooth_gram"}
+    assert not wrappers & set(methods.names())
+    assert {methods.registry.find(type(wrapped)) for wrapped in WRAPPED} == wrappers
+    for name in wrappers:
+        assert methods.card(name).title
+        assert "method" in [option.name for option in methods.registry.options(name)]
     with pytest.raises(ValueError, match=r"no method is called '_wrappers\.Nothing'"):
         methods.get("_wrappers.Nothing")
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
+from tfmtl2r import Dense, MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import Architecture, Group
 from tfmtl2r.batch import Batch
@@ -143,9 +143,9 @@ class OneOutput(Architecture):
     "linear_scalarization",
     *(pytest.param(m, marks=pytest.mark.slow) for m in ("cosmos", "soft_weighted_chebyshev")),
 ])  # fmt: skip
-def test_the_whole_front_from_one_training(method):
+def test_the_whole_front_from_one_training(method, registered):
     """Losses y^2 and (1 - y)^2 weighed by r: the front is y = r_b, of hypervolume 5/6 towards (1, 1)."""
-    model = ranker(OneOutput(), method=method)
+    model = ranker(registered(architectures.registry, OneOutput)(), method=method)
     x = {"x": np.zeros((8, 1, 3), np.float32), "list_size": np.ones(8, np.int32)}
     y = {"a": np.zeros((8, 1), np.float32), "b": np.ones((8, 1), np.float32)}
     model.fit(tf.data.Dataset.from_tensors((x, y)).repeat(1000), epochs=1, verbose=0)

@@ -12,7 +12,6 @@ from tfmtl2r.experiment import Experiment
 from tfmtl2r.methods.base import Signals
 from tfmtl2r.methods.deciding import weigh
 from tfmtl2r.methods.wrappers import Every
-from tfmtl2r.training.priorities import with_priorities
 
 INF = math.inf
 
@@ -285,14 +284,14 @@ class TestTaskPriority:
     def test_explicit_ones_and_other_methods_are_left_alone(self):
         for method in (methods.get("nmt", priorities=(3, 2, 1)), methods.get("nmt", bounds=(1, 1, INF)),
                        methods.get("mgda")):
-            assert with_priorities(method, self.tasks(2, 1, 2)) is method
+            assert method.for_tasks(self.tasks(2, 1, 2)) is method
         listed = methods.get("nmt")
-        assert with_priorities(listed, self.tasks(None, None, None)) is listed
+        assert listed.for_tasks(self.tasks(None, None, None)) is listed
         np.testing.assert_array_equal(listed.levels(3), [0, 1, 2])
 
     def test_all_tasks_or_none_have_one(self):
         with pytest.raises(ValueError, match="task 'b' has no priority but others have one"):
-            with_priorities(methods.get("nmt"), self.tasks(1, None, 2))
+            methods.get("nmt").for_tasks(self.tasks(1, None, 2))
 
 
 def test_too_few_epochs_for_the_last_task_are_refused(tmp_path):

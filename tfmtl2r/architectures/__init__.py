@@ -14,6 +14,6 @@ else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
 registry = Registry(__name__, "architecture")
-names, get, card = registry.names, registry.get, registry.card
+names, get, card, register = registry.names, registry.get, registry.card, registry.register
 
-__all__ = ["Architecture", "Group", "TowerArchitecture", "card", "get", "names", "registry"]
+__all__ = ["Architecture", "Group", "TowerArchitecture", "card", "get", "names", "register", "registry"]

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tfmtl2r import constructors
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection, interactions
@@ -78,6 +79,7 @@ class Architecture(keras.layers.Layer):
             Heads Help?, WWW 2022, first https://arxiv.org/abs/2008.05808
 
     Attributes:
+        given_options: the constructor arguments that were given, by name.
         schema: the features that a score depends on; those that only training looks at are left out.
         needs_probabilities: whether ``sigmoid(score)`` must be a task's probability, which takes binary tasks and a
             calibrated loss.
@@ -87,6 +89,14 @@ class Architecture(keras.layers.Layer):
     """
 
     needs_probabilities: bool = False
+    given_options: Mapping[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
+        """Remembers the arguments as they were given: the registry describes an architecture by them."""
+        made = super().__new__(cls, *args, **kwargs)
+        given = constructors.given(cls.__init__, args, kwargs)
+        object.__setattr__(made, "given_options", given)  # Keras would track layers among them a second time
+        return made
 
     def __init__(
         self,

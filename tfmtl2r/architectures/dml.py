@@ -82,8 +82,7 @@ class DML(TowerArchitecture):
                              f"'mmoe'; {type(base).__name__} is none, or has its own exchange between towers or "
                              "scores beside them")
         units = base.head_units if head_units is None else widths(head_units, "head_units")
-        # A ready base does not say which of its options were given.
-        stated = getattr(base, "registered_as", {"head_units": base.head_units}).get("head_units", units)
+        stated = base.given_options.get("head_units", units)
         if tuple(stated) != units:
             raise InputError(f"dml has one set of towers, but head_units={units} was given to it and {tuple(stated)} "
                              "to its base: give them to one of the two")

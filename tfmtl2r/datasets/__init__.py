@@ -15,6 +15,6 @@ else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
 registry = Registry(__name__, "data set")
-names, get, card = registry.names, registry.get, registry.card
+names, get, card, register = registry.names, registry.get, registry.card, registry.register
 
-__all__ = ["DataSet", "Lists", "Scores", "card", "from_frame", "get", "names", "registry"]
+__all__ = ["DataSet", "Lists", "Scores", "card", "from_frame", "get", "names", "register", "registry"]

@@ -13,9 +13,9 @@ else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
 registry = Registry(__name__, "loss")
-names, get, card = registry.names, registry.get, registry.card
+names, get, card, register = registry.names, registry.get, registry.card, registry.register
 
 __all__ = [
     "Loss", "card", "from_top", "get", "has_order", "list_weight", "mean_over_items", "names", "ndcg_gains", "positive",
-    "registry",
+    "register", "registry",
 ]

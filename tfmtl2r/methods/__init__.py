@@ -23,10 +23,14 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
-registry = Registry(__name__, "method")
-names, get, card = registry.names, registry.get, registry.card
+registry = Registry(__name__, "method", formerly={
+    "_wrappers.Every": "every", "_wrappers.Log": "log", "_wrappers.Normalised": "normalised",
+    "_wrappers.Smooth": "smooth", "_wrappers.SmoothGram": "smooth_gram",
+})
+names, get, card, register = registry.names, registry.get, registry.card, registry.register
 
 __all__ = [
     "Every", "GramMethod", "JacobianMethod", "Log", "Method", "Normalised", "Scalarisation", "Signals", "Smooth",
-    "SmoothGram", "State", "card", "combine", "count_present", "get", "importance", "names", "registry",
+    "SmoothGram", "State", "card", "combine", "count_present", "get", "importance", "names", "register",
+    "registry",
 ]

@@ -13,10 +13,14 @@ what a method declares, never at its name.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any, ClassVar
+
+import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
+from tfmtl2r.task import Task
 
 State = dict[str, Any]
 MODES = ("parameters", "features")
@@ -83,6 +87,10 @@ class Method:
         """
         return {}
 
+    def for_tasks(self, tasks: Sequence[Task]) -> Method:
+        """The method that knows what it needs about the tasks of a ranker; by default it needs nothing."""
+        return self
+
     def epochs_needed(self, num_tasks: int) -> int:
         """How many epochs it takes until every task that is to be trained is."""
         return 1
@@ -106,6 +114,41 @@ class Scalarisation(Method):
             tape.watch(losses)
             value, state = self.objective(losses, signals, state)
         return tape.gradient(value, losses, unconnected_gradients=tf.UnconnectedGradients.ZERO), state
+
+
+class StagedMethod(Method):
+    """A method with goals and bounds, which staged training (:mod:`tfmtl2r.training.staged`) sets between epochs.
+
+    Options:
+        tolerance: how much worse than what it reached a task may become, as a share of that loss.
+    """
+
+    tolerance: float
+
+    def levels(self, num_tasks: int) -> np.ndarray:
+        """``int64[T]``, the stage in which each task is a goal, from 0 on."""
+        raise NotImplementedError
+
+    def driven(self) -> Method:
+        """The method that leaves goals and bounds to staged training.
+
+        Raises:
+            ValueError: for a method whose options fix them.
+        """
+        raise NotImplementedError
+
+    def stage_state(self, goals: np.ndarray, bounds: np.ndarray) -> State:
+        """What a stage replaces in the state.
+
+        Args:
+            goals: ``float32[T]``, 1 for the tasks to minimise, 0 for the others.
+            bounds: ``float32[T]``, upper bounds on the losses, infinite where there is none.
+        """
+        raise NotImplementedError
+
+    def multipliers(self, state: State) -> Any:
+        """``[T]``, how hard each bound pulls."""
+        raise NotImplementedError
 
 
 class GramMethod(Method):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tfmtl2r.methods.wrappers import Smooth
+from tfmtl2r.methods.wrappers.smooth import Smooth
 from tfmtl2r.registry import Card
 
 __all__ = ["CRMOGM"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from tfmtl2r.methods.wrappers import Log
+from tfmtl2r.methods.wrappers.log import Log
 from tfmtl2r.registry import Card
 
 __all__ = ["LogIMTLG"]

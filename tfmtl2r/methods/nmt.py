@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
-from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
+from tfmtl2r.methods.base import Scalarisation, Signals, StagedMethod, State, count_present
 from tfmtl2r.registry import Card
+from tfmtl2r.task import Task
 
 __all__ = ["NMT"]
 
@@ -24,7 +26,7 @@ CARD = Card(
 
 
 @dataclasses.dataclass(frozen=True)
-class NMT(Scalarisation):
+class NMT(Scalarisation, StagedMethod):
     """Minimises the losses of the current goals subject to ``loss_j <= bound_j`` for the tasks of higher priority.
 
     In each step, with the violations ``v_j = loss_j - bound_j`` of the same forward pass and n goals,
@@ -102,6 +104,40 @@ class NMT(Scalarisation):
         if len(priorities) != num_tasks:
             raise InputError(f"nmt: {len(priorities)} priorities for {num_tasks} tasks")
         return np.unique(np.asarray(priorities), return_inverse=True)[1].astype(np.int64)
+
+    def for_tasks(self, tasks: Sequence[Task]) -> NMT:
+        """With the priorities of the tasks, where it was given neither priorities nor bounds.
+
+        Raises:
+            ValueError: when some tasks have a priority and others do not.
+        """
+        priorities = tuple(task.priority for task in tasks if task.priority is not None)
+        if self.priorities or self.bounds or not priorities:
+            return self
+        without = [task.name for task in tasks if task.priority is None]
+        if without:
+            raise InputError(f"task {without[0]!r} has no priority but others have one: give all tasks a priority, or "
+                             "none for the listed order")
+        return dataclasses.replace(self, priorities=priorities)
+
+    def driven(self) -> NMT:
+        """Without a schedule of its own.
+
+        Raises:
+            ValueError: for bounds among the options.
+        """
+        if self.bounds:
+            raise InputError(f"the bounds {self.bounds} of the method would be replaced: give them as constraints")
+        return dataclasses.replace(self, stage_epochs=0)
+
+    def stage_state(self, goals: np.ndarray, bounds: np.ndarray) -> State:
+        """Goals and bounds; multipliers start at 0."""
+        zeros = np.zeros(len(goals), np.float32)
+        return {"goals": goals, "bounds": bounds, "multipliers": zeros, "violations": zeros}
+
+    def multipliers(self, state: State) -> Any:
+        """``lam``."""
+        return state["multipliers"]
 
     def epochs_needed(self, num_tasks: int) -> int:
         """``stage_epochs`` for each level of priority but the last, and one for that."""

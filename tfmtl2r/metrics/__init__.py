@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
-__all__ = ["ItemMetric", "Metric", "card", "check_cutoff", "check_empty", "get", "names", "registry", "with_empty"]
+__all__ = ["ItemMetric", "Metric", "card", "check_cutoff", "check_empty", "get", "names",
+           "register", "registry", "with_empty"]
 
 registry = Registry(__name__, "metric")
-names, card = registry.names, registry.card
+names, card, register = registry.names, registry.card, registry.register
 
 
 def get(metric: Any, **options: Any) -> Any:

@@ -35,8 +35,10 @@ class Metric:
 
     @property
     def name(self) -> str:
-        """The name by which the metric is registered."""
-        return getattr(self, "registered_as", {}).get("name") or type(self).__module__.rsplit(".", 1)[-1]
+        """The name by which the metric is registered; the class's own while it is not."""
+        from tfmtl2r import metrics  # the registry imports the files of metrics, and those import this one
+
+        return metrics.registry.find(type(self)) or type(self).__name__
 
     @property
     def label(self) -> str:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 import tfmtl2r
+from tfmtl2r import plugins
 from tfmtl2r.data.fingerprints import comparable
 from tfmtl2r.errors import InputError, InputTypeError, MissingFileError
 from tfmtl2r.names import current
@@ -39,6 +40,7 @@ class RunCard:
         step_ms: median milliseconds of a training step, the first epoch (which compiles) left out; None if unmeasured.
         peak_memory_mb: highest resident memory of the process.
         versions: of Python, this library and what it stands on.
+        plugins: name and hash of the plug-in files that were imported for the run.
     """
 
     name: str
@@ -50,6 +52,7 @@ class RunCard:
     step_ms: float | None = None
     peak_memory_mb: float | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=lambda: versions())
+    plugins: list[dict[str, str]] = dataclasses.field(default_factory=plugins.remembered)
 
     def save(self, folder: str | Path) -> Path:
         """Writes the card atomically: a reader sees the old one or the new one."""
@@ -92,9 +95,10 @@ class RunCard:
         if not path.is_file():
             raise MissingFileError(f"{path} does not exist: {Path(folder).name!r} is not a run of tfmtl2r train")
         try:
-            card = cls(**json.loads(path.read_text(encoding="utf-8")))
+            card = cls(**{"plugins": [], **json.loads(path.read_text(encoding="utf-8"))})
         except (json.JSONDecodeError, TypeError) as error:
             raise InputError(f"{path} is not a run card: {error}") from error
+        plugins.require(card.plugins, f"the run {card.name!r}")
         card.history = {current(name): values for name, values in card.history.items()}
         return card
 

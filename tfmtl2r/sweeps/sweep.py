@@ -18,6 +18,8 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from tfmtl2r import architectures, losses, methods, metrics, plugins
+from tfmtl2r.data import datasets
 from tfmtl2r.errors import InputError
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.runs import finished as finished_runs
@@ -114,6 +116,8 @@ class Sweep:
             return None
         try:
             run = finished_runs.load(folder)
+        except plugins.PluginError:
+            raise
         except (FileNotFoundError, ValueError):
             return None
         same = outcome_settings(run.card.config) == outcome_settings(job)
@@ -145,7 +149,8 @@ class Sweep:
         for job in missing:
             waiting.put(job)
         count = min(self.jobs, len(missing))
-        self._workers += [_Worker(self.threads) for _ in range(count - len(self._workers))]
+        files = plugins.files(_extensions(missing))
+        self._workers += [_Worker(self.threads, files) for _ in range(count - len(self._workers))]
         with self._progress(total - len(missing), total) as ended:
             threads = [threading.Thread(target=self._feed, args=(worker, waiting, ended), daemon=True)
                        for worker in self._workers[:count]]
@@ -217,11 +222,23 @@ def over_seeds(
     return {label: same for label, same in found.items() if same}
 
 
+def _extensions(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """What the jobs use that is no built-in."""
+    needs = []
+    for job in jobs:
+        used = [(datasets, job["data"]), (architectures, job["architecture"]), (methods, job["method"])]
+        for task in (task for task in job["tasks"] if isinstance(task, Mapping)):
+            used += [(losses, task.get("loss")), *((metrics, metric) for metric in task.get("metrics") or ())]
+        needs += [need for package, described in used for need in package.registry.extensions(described)]
+    return needs
+
+
 class _Worker:
     """One process that trains runs, started when the first one comes and again after it has died."""
 
-    def __init__(self, threads: int):
+    def __init__(self, threads: int, files: Sequence[str]):
         self.threads = threads
+        self.files = files
         self.process: subprocess.Popen[str] | None = None
 
     def run(self, job: dict[str, Any]) -> str | None:
@@ -230,7 +247,7 @@ class _Worker:
             self.stop()
             # A session of its own: Ctrl-C reaches the sweep, which takes its workers along.
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tfmtl2r.sweeps.worker", str(self.threads)], stdin=subprocess.PIPE,
+                [sys.executable, "-m", "tfmtl2r.sweeps.worker", str(self.threads), *self.files], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, text=True, start_new_session=True,
             )
         process = self.process

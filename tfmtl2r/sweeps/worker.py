@@ -14,17 +14,21 @@ import shutil
 import sys
 import threading
 import traceback
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+from tfmtl2r import plugins
 
 LOG = "log.txt"
 
 
-def main(threads: int) -> None:
+def main(threads: int, files: Sequence[str] = ()) -> None:
     """Serves until standard input ends.
 
     Args:
         threads: of TensorFlow. It is part of the outcome: sums over more threads round differently.
+        files: plug-ins to import.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     lines: queue.Queue[str] = queue.Queue()
@@ -37,6 +41,7 @@ def main(threads: int) -> None:
             try:
                 if not started:
                     _set_threads(threads)
+                    plugins.load(*files)
                     started = True
                 trainings.run(job)
                 error = None
@@ -108,4 +113,4 @@ class Trainings:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]))
+    main(int(sys.argv[1]), sys.argv[2:])

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from tfmtl2r import losses, metrics
+from tfmtl2r import architectures, losses, metrics
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.schema import Dense, Schema
@@ -56,3 +56,18 @@ def task_config(task: Task) -> dict[str, Any]:
     if task.metrics is not None:
         config["metrics"] = [m if isinstance(m, (str, Mapping)) else metrics.registry.describe(m) for m in task.metrics]
     return config
+
+
+def described(architecture: Any, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Architecture and tasks of a ranker as plain data, and ``extensions``: their parts that are no built-ins.
+
+    Raises:
+        ValueError: for an architecture, loss or metric that could not be built again by name.
+    """
+    network, goals = architectures.registry.describe(architecture), [task_config(task) for task in tasks]
+    needs = architectures.registry.extensions(network)
+    for task in goals:
+        needs += losses.registry.extensions(task["loss"])
+        for metric in task["metrics"] or ():
+            needs += metrics.registry.extensions(metric)
+    return {"architecture": network, "tasks": goals, "extensions": needs}

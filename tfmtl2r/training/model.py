@@ -14,16 +14,16 @@ from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch, unpack
 from tfmtl2r.errors import InputError, InputKeyError, InputTypeError
 from tfmtl2r.layers import conditioning, randomness
 from tfmtl2r.methods.base import Signals, check_mode
+from tfmtl2r.plugins import expect
 from tfmtl2r.ranking import valid_mask
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
 from tfmtl2r.training import optimizers
 from tfmtl2r.training.engine import Engine, state_shapes
-from tfmtl2r.training.inputs import plain_schema, specs, task_config
+from tfmtl2r.training.inputs import described, plain_schema, specs
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.preference import checked_preference, drawn, normalised, preference_of
-from tfmtl2r.training.priorities import with_priorities
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.training.telemetry import Telemetry
 from tfmtl2r.training.trackers import Trackers
@@ -74,6 +74,7 @@ class MultiTaskRanker(keras.Model):
         self.autocast = False
         self.tasks = validated(tasks)
         self.architecture = architectures.get(architecture)
+        described(self.architecture, self.tasks)  # raises for what could not be saved
         self.architecture.conditioned = conditioned is not None
         self._preference = normalised([task.weight for task in self.tasks], self.tasks)
         self.features: Schema | None = None
@@ -139,7 +140,8 @@ class MultiTaskRanker(keras.Model):
         Raises:
             ValueError: for a mode that the method cannot run in, or a preference with a method that has none.
         """
-        method = with_priorities(methods.get(method), self.tasks)
+        method = methods.get(method).for_tasks(self.tasks)
+        methods.registry.describe(method)  # raises for a method that could not be saved
         check_mode(method, gradients)
         keras_options.setdefault("jit_compile", False)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
@@ -324,8 +326,7 @@ class MultiTaskRanker(keras.Model):
         return {
             "name": self.name,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
-            "architecture": architectures.registry.describe(self.architecture),
-            "tasks": [task_config(task) for task in self.tasks],
+            **described(self.architecture, self.tasks),
             "features": self.features.get_config() if self.features is not None else None,
             "lists": self.lists,
             "conditioned": self.conditioned,
@@ -335,6 +336,7 @@ class MultiTaskRanker(keras.Model):
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MultiTaskRanker:
         """The ranker that :meth:`get_config` described, with its variables made."""
         config = dict(config)
+        expect(config.pop("extensions", []))
         policy = keras.saving.deserialize_keras_object(config.pop("dtype"))
         config["tasks"] = [Task(**task) for task in config["tasks"]]
         if config["features"] is not None:
@@ -350,9 +352,13 @@ class MultiTaskRanker(keras.Model):
 
     def get_compile_config(self) -> dict[str, Any]:
         """How the model was compiled, as plain data; empty if it was not."""
-        return {} if not self.compiled else {
+        if not self.compiled:
+            return {}
+        method = methods.registry.describe(self.method)
+        return {
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
-            "method": methods.registry.describe(self.method),
+            "method": method,
+            "extensions": methods.registry.extensions(method),
             "gradients": self.gradient_mode,
             "preference": np.asarray(self.preference, np.float64).tolist(),
             "train_metrics": self.train_metrics,
@@ -362,6 +368,8 @@ class MultiTaskRanker(keras.Model):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """Compiles as the saved model was, and makes the optimizer's variables."""
+        config = dict(config)
+        expect(config.pop("extensions", []))
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
         self.compile(**{**config, "optimizer": optimizer})
         self.optimizer.build(self.trainable_variables)

@@ -1,16 +1,14 @@
-"""Priorities of tasks, constraints as a user states them, and the stages that follow from either."""
+"""Constraints as a user states them, and the stages that follow from constraints or priorities."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from tfmtl2r.errors import InputError
-from tfmtl2r.methods.base import Method
 from tfmtl2r.names import did_you_mean
-from tfmtl2r.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,13 +81,14 @@ class Plan:
     constraints: dict[int, Constraint]
 
 
-def prioritised(levels: Sequence[int], tolerance: float) -> Plan:
+def prioritised(levels: Iterable[int], tolerance: float) -> Plan:
     """One stage per level of priority; every task keeps what its stage reached.
 
     Args:
         levels: of each task, 0 for the most important.
         tolerance: share of that loss that may be added.
     """
+    levels = [*map(int, levels)]
     stages = [tuple(task for task, own in enumerate(levels) if own == level) for level in sorted(set(levels))]
     return Plan(tuple(stages), {task: Constraint(relative=tolerance) for stage in stages[:-1] for task in stage})
 
@@ -116,27 +115,3 @@ def constrained(names: Sequence[str], constraints: Mapping[str, Any]) -> Plan:
         raise InputError(f"all tasks ({', '.join(names)}) are constrained: leave at least one to minimise")
     own = [(task,) for task, constraint in read.items() if constraint.at_most is None]
     return Plan((*own, goals), read)
-
-
-def with_priorities(method: Method, tasks: Sequence[Task]) -> Method:
-    """The method, told ``Task.priority`` of the tasks if it asks for priorities and was given none.
-
-    A method asks for them by an option ``priorities``. Where no task has one, the method is left as it is. What a
-    wrapper holds is not looked into: give it its priorities.
-
-    Args:
-        method: any method.
-        tasks: all tasks of a ranker.
-
-    Raises:
-        ValueError: when some tasks have a priority and others do not.
-    """
-    priorities = tuple(task.priority for task in tasks)
-    asks = getattr(method, "priorities", None) == () and not getattr(method, "bounds", ())
-    if not asks or all(priority is None for priority in priorities):
-        return method
-    without = [task.name for task in tasks if task.priority is None]
-    if without:
-        raise InputError(f"task {without[0]!r} has no priority but others have one: give all tasks a priority, or none "
-                         "for the listed order")
-    return dataclasses.replace(method, priorities=priorities)  # type: ignore[call-arg]

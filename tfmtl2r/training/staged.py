@@ -26,8 +26,10 @@ from typing import Any
 
 import numpy as np
 
+from tfmtl2r import methods
 from tfmtl2r._backend import keras
 from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import StagedMethod
 from tfmtl2r.names import STAGED, LogName, refuse_ambiguous
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.priorities import Constraint, Plan, constrained, prioritised
@@ -110,7 +112,7 @@ def fit_prioritised(
     Raises:
         ValueError: for a ranker whose method keeps no goals and bounds, or an option out of range.
     """
-    method = _driven(model)
+    method = _staged(model)
     return _run(model, prioritised(method.levels(len(model.tasks)), method.tolerance), x, validation_data,
                 _Options(epochs, patience, warm_start, tuple(callbacks), verbose))
 
@@ -140,7 +142,7 @@ def fit_constrained(
     Raises:
         ValueError: also for an unknown task, a constraint that cannot be read, or no task left to minimise.
     """
-    _driven(model)
+    _staged(model)
     return _run(model, constrained([task.name for task in model.tasks], constraints), x, validation_data,
                 _Options(epochs, patience, warm_start, tuple(callbacks), verbose))
 
@@ -159,23 +161,22 @@ class _Options:
                 raise InputError(f"{option} must be at least {least}, not {getattr(self, option)}")
 
 
-def _driven(model: MultiTaskRanker) -> Any:
+def _staged(model: MultiTaskRanker) -> StagedMethod:
     """The method of a model, if it lets goals and bounds be set."""
     method: Any = model.method if model.compiled else None
-    if not {"priorities", "stage_epochs", "tolerance"} <= set(vars(method) if method is not None else ()):
+    if not isinstance(method, StagedMethod):
         why = "it is not compiled" if method is None else f"{type(method).__name__} keeps no goals and bounds"
-        raise InputError(f"the ranker cannot be trained in stages, {why}: compile it with method='nmt'")
-    if getattr(method, "bounds", ()):
-        raise InputError(f"the bounds {method.bounds} of the method would be replaced: give them as constraints")
+        able = [name for name in methods.names() if issubclass(methods.registry.constructor(name), StagedMethod)]
+        raise InputError(f"the ranker cannot be trained in stages, {why}: compile it with method="
+                         f"{' or '.join(map(repr, able))}")
     return method
 
 
 def _run(model: MultiTaskRanker, plan: Plan, x: Any, validation_data: Any, options: _Options) -> StagedTraining:
     """Runs the stages of a plan."""
+    method = _staged(model).driven()
     model.prepare(x)
     with model.distribute_strategy.scope() if model.distribute_strategy else contextlib.nullcontext():
-        # From here on goals and bounds are set from outside.
-        method = dataclasses.replace(model.method, stage_epochs=0, bounds=())
         model.compile_from_config({**model.get_compile_config(), "method": method})
     names = [task.name for task in model.tasks]
     refuse_ambiguous(dict.fromkeys(names, STAGED))
@@ -206,13 +207,15 @@ def _run(model: MultiTaskRanker, plan: Plan, x: Any, validation_data: Any, optio
 
 
 def _set_stage(model: MultiTaskRanker, goals: Sequence[str], bounds: Mapping[str, float]) -> None:
-    """Tells the method whom to minimise and what to keep; multipliers start at 0."""
+    """Sets which tasks the method minimises, and which bounds it keeps."""
     state = model.method_state.states[0]
     names = [task.name for task in model.tasks]
-    state["goals"].assign([float(name in goals) for name in names])
-    state["bounds"].assign([bounds.get(name, math.inf) for name in names])
-    for key in ("multipliers", "violations"):
-        state[key].assign(np.zeros(len(names)))
+    replaced = _staged(model).stage_state(
+        np.array([name in goals for name in names], np.float32),
+        np.array([bounds.get(name, math.inf) for name in names], np.float32),
+    )
+    for key, value in replaced.items():
+        state[key].assign(value)
 
 
 class _Keeper(keras.callbacks.Callback):
@@ -289,7 +292,7 @@ class _Keeper(keras.callbacks.Callback):
         return {task.name: float(values[str(LogName("loss", task.name))]) for task in self.model.tasks}
 
     def _multipliers(self) -> dict[str, float]:
-        values = np.array(self.model.method_state.states[0]["multipliers"])
+        values = np.array(self.model.method.multipliers(self.model.method_state.states[0]))
         return {task.name: float(value) for task, value in zip(self.model.tasks, values, strict=True)}
 
 

@@ -1,0 +1,76 @@
+"""What a constructor accepts: names, types and defaults of its arguments."""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """One constructor argument of a registered thing: its name, type annotation and default."""
+
+    name: str
+    annotation: Any
+    default: Any
+
+
+def options(constructor: Callable[..., Any], package: str) -> list[Option]:
+    """The arguments of a constructor, in order, those of its base classes included.
+
+    Args:
+        constructor: a class or a function.
+        package: the base classes that count end with the last one of this package.
+    """
+    found: dict[str, Option] = {}
+    for source in _sources(constructor, package):
+        hints, signature = _hints(source), inspect.signature(source)
+        for p in signature.parameters.values():
+            if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name != "self":
+                default = None if p.default is p.empty else p.default
+                found.setdefault(p.name, Option(p.name, hints.get(p.name, Any), default))
+    return list(found.values())
+
+
+def given(init: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a call of ``__init__`` by name, without the defaults; none for a call that cannot work."""
+    signature = inspect.signature(init)
+    try:
+        named = signature.bind(None, *args, **kwargs).arguments
+    except TypeError:
+        return {}  # __init__ itself is about to raise
+    rest = [p.name for p in signature.parameters.values() if p.kind is p.VAR_KEYWORD]
+    return {**{name: value for name, value in named.items() if name not in ("self", *rest)},
+            **{name: value for key in rest for name, value in named.get(key, {}).items()}}
+
+
+def _sources(constructor: Callable[..., Any], package: str) -> list[Callable[..., Any]]:
+    """What takes the arguments: a function, or a class's ``__init__`` and, through ``**kwargs``, those of its bases.
+
+    The last base that counts is the package's own base class: what it hands on to Keras is no option.
+    """
+    if not inspect.isclass(constructor) or dataclasses.is_dataclass(constructor):
+        return [constructor]
+    classes = inspect.getmro(constructor)
+    ours = [i for i, base in enumerate(classes) if base.__module__.startswith(f"{package}.")]
+    sources: list[Callable[..., Any]] = []
+    for base in classes[: ours[-1] + 1 if ours else -1]:
+        if "__init__" in vars(base):
+            sources.append(vars(base)["__init__"])
+            kinds = {p.kind for p in inspect.signature(sources[-1]).parameters.values()}
+            if inspect.Parameter.VAR_KEYWORD not in kinds:
+                break
+    return sources or [constructor]
+
+
+def _hints(source: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of arguments; those of a dataclass are looked up in the module of each base class."""
+    hints: dict[str, Any] = {}
+    for target in reversed(inspect.getmro(source)) if inspect.isclass(source) else [source]:
+        try:
+            hints.update(inspect.get_annotations(target, eval_str=True))
+        except NameError:  # an annotation of a name that is only imported for type checking
+            continue
+    return hints
