@@ -1,4 +1,4 @@
-"""List methods, losses, metrics, architectures and data sets, with their sources."""
+"""List methods, losses, metrics, architectures and data sets, with their sources and where they come from."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str]) -> None:
                 print(methods_markdown()) if options.markdown else show_methods()
                 continue
             rows = cards(package)
-            print(markdown(kind, rows)) if options.markdown else show(kind, rows)
+            print(markdown(kind, rows)) if options.markdown else show(kind, package, rows)
 
 
 METHOD_COLUMNS = ("name", "also", "what it is", "needs", "gradients", "costs", "promises", "source")
@@ -62,10 +62,10 @@ def show_methods() -> None:
     """The methods with what they need and cost; this builds each one, and so loads TensorFlow."""
     rows = method_rows()
     table = Table(title=f"methods ({len(rows)})", title_justify="left")
-    for column in METHOD_COLUMNS:
-        table.add_column(column, overflow="fold")
+    for column in (*METHOD_COLUMNS, "from"):
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*row, came_from("tfmtl2r.methods", row[0]))
     Console().print(table)
 
 
@@ -133,11 +133,17 @@ def markdown(kind: str, rows: list[tuple[str, str, str, str]]) -> str:
     return "\n".join([*lines, *(f"| `{name}` | {also} | {title} | {paper} |" for name, also, title, paper in rows), ""])
 
 
-def show(kind: str, rows: list[tuple[str, str, str, str]]) -> None:
+def came_from(package: str, name: str) -> str:
+    """Where a thing comes from: built-in, an installed package with its version, or a file."""
+    origin = importlib.import_module(package).registry.origin(name)
+    return origin.kind if origin.kind == "built-in" else str(origin)
+
+
+def show(kind: str, package: str, rows: list[tuple[str, str, str, str]]) -> None:
     """A table for the terminal."""
     table = Table(title=f"{kind} ({len(rows)})", title_justify="left")
-    for column in ("name", "also", "what it is", "source"):
-        table.add_column(column, overflow="fold")
+    for column in ("name", "also", "what it is", "source", "from"):
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*row, came_from(package, row[0]))
     Console().print(table)

@@ -22,7 +22,7 @@ Scores = Callable[[Lists], np.ndarray]
 
 @dataclasses.dataclass(frozen=True)
 class DataSet:
-    """A data set; a subclass says what its tasks are (:meth:`tasks`) and how a split is read (:meth:`read`).
+    """A data set; a subclass defines its tasks (:meth:`tasks`) and how a split is read (:meth:`read`).
 
     Splits, schema and statistics are computed once per instance.
     """
@@ -109,6 +109,11 @@ class DataSet:
         return batches(self.lists(split), chosen, schema or self.schema(chosen), **options)
 
     def read(self, split: str) -> Lists:
+        """The lists of a split, read anew; :meth:`lists` calls it once for each split.
+
+        Args:
+            split: one of ``splits``.
+        """
         raise NotImplementedError
 
     @functools.cached_property
