@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         metrics,
         pages,
         pareto,
+        plugins,
         preferences,
         ranking,
         report,
@@ -52,6 +53,6 @@ __version__ = "0.1.0"
 __all__ = [
     "Adagrad", "Batch", "Card", "Category", "Dense", "Experiment", "LazyAdam", "MultiTaskRanker", "RunCard", "Schema",
     "Task", "architectures", "data", "datasets", "errors", "evaluation", "export", "layers", "linalg", "load", "losses",
-    "methods", "metrics", "pages", "pareto", "preferences", "ranking", "recommenders", "report", "runs", "serving",
-    "sweeps", "training",
+    "methods", "metrics", "pages", "pareto", "plugins", "preferences", "ranking", "recommenders", "report", "runs",
+    "serving", "sweeps", "training",
 ]

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         Method,
         Scalarisation,
         Signals,
+        StagedMethod,
         State,
         count_present,
         importance,
@@ -31,6 +32,6 @@ names, get, card, register = registry.names, registry.get, registry.card, regist
 
 __all__ = [
     "Every", "GramMethod", "JacobianMethod", "Log", "Method", "Normalised", "Scalarisation", "Signals", "Smooth",
-    "SmoothGram", "State", "card", "combine", "count_present", "get", "importance", "names", "register",
-    "registry",
+    "SmoothGram", "StagedMethod", "State", "card", "combine", "count_present", "get", "importance", "names",
+    "register", "registry",
 ]

@@ -18,8 +18,7 @@ from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tfmtl2r import architectures, losses, methods, metrics, plugins
-from tfmtl2r.data import datasets
+from tfmtl2r import architectures, datasets, losses, methods, metrics, plugins
 from tfmtl2r.errors import InputError
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.runs import finished as finished_runs
