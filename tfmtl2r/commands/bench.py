@@ -61,7 +61,9 @@ def methods(options: Methods) -> list[Any]:
 
 def show_overheads(rows: Sequence[Any]) -> None:
     """A table for the terminal; all rows are of one number of tasks."""
-    load = "" if sys.platform == "win32" else f", load {os.getloadavg()[0]:.1f}"
+    load = ""
+    if sys.platform != "win32":
+        load = f", load {os.getloadavg()[0]:.1f}"
     table = Table(title=f"{rows[0].tasks} tasks{load}", title_justify="left")
     for name in ("method", "gradients", "median ms", "x plain", "quartiles", "solver ms", "of the step"):
         words = name in ("method", "gradients")
