@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from tfmtl2r.errors import MissingPackageError
 
@@ -40,7 +41,11 @@ if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         "unset KERAS_BACKEND or set it to 'tensorflow'"
     )
 
-if "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+    from tfmtl2r import _keras_types as keras
+elif "TF_CPP_MIN_LOG_LEVEL" in os.environ or "tensorflow" in sys.modules:
     import keras
     import tensorflow as tf
 else:

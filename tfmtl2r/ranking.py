@@ -13,13 +13,12 @@ until the graph runs. An item that is not ``valid`` is ranked last, has discount
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.task import KINDS
+from tfmtl2r.types import Count, Mask, Seed, Tensor, TensorLike
 
 __all__ = [
     "check_grades", "discounts", "expected_discount", "gains", "gumbel", "known", "ranks", "uniform", "valid_mask",
@@ -30,7 +29,7 @@ MAX_GRADE = 31
 NO_SEED = (0, 0)
 
 
-def valid_mask(list_size: Any, length: Any) -> Any:
+def valid_mask(list_size: TensorLike, length: Count) -> Mask:
     """Which places hold real items.
 
     Args:
@@ -46,7 +45,7 @@ def valid_mask(list_size: Any, length: Any) -> Any:
     return tf.sequence_mask(list_size, length)
 
 
-def known(labels: Any, valid: Any, kind: str = "graded") -> Any:
+def known(labels: TensorLike, valid: TensorLike, kind: str = "graded") -> Mask:
     """Which items have a label.
 
     Args:
@@ -67,13 +66,12 @@ def known(labels: Any, valid: Any, kind: str = "graded") -> Any:
     """
     if kind not in KINDS:
         raise InputError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
-    labels = tf.convert_to_tensor(labels)
     # A comparison with NaN is false, so >= excludes NaN as well as negative labels.
-    there = ~tf.math.is_nan(labels) if kind == "regression" else labels >= 0
+    there = ~tf.math.is_nan(labels) if kind == "regression" else tf.greater_equal(labels, 0)
     return tf.logical_and(valid, there)
 
 
-def gains(labels: Any, gain: str = "exp2") -> Any:
+def gains(labels: TensorLike, gain: str = "exp2") -> Tensor:
     """The gain of each item, its value at rank 1: ``2^y - 1`` or ``y``.
 
     Args:
@@ -88,8 +86,8 @@ def gains(labels: Any, gain: str = "exp2") -> Any:
     """
     if gain not in GAINS:
         raise InputError(f"gain must be one of {', '.join(GAINS)}, not {gain!r}")
-    labels = tf.cast(labels, tf.float32)
-    return tf.pow(2.0, labels) - 1.0 if gain == "exp2" else labels
+    grades = tf.cast(labels, tf.float32)
+    return tf.pow(2.0, grades) - 1.0 if gain == "exp2" else grades
 
 
 def check_grades(labels: np.ndarray, whose: str) -> None:
@@ -117,7 +115,7 @@ def check_grades(labels: np.ndarray, whose: str) -> None:
         )
 
 
-def discounts(rank: Any) -> Any:
+def discounts(rank: TensorLike) -> Tensor:
     """The factor of a gain at a 1-based rank: ``1 / log2(1 + rank)``.
 
     Args:
@@ -129,7 +127,7 @@ def discounts(rank: Any) -> Any:
     return np.float32(np.log(2.0)) / tf.math.log1p(tf.cast(rank, tf.float32))
 
 
-def expected_discount(scores: Any, valid: Any, k: int | None = None) -> Any:
+def expected_discount(scores: TensorLike, valid: TensorLike, k: int | None = None) -> Tensor:
     """The discount of every item, averaged over all orders of the items whose scores tie.
 
     Let ``a`` items have a higher score than an item, and ``t`` items, itself included, the same score. Its discount is
@@ -164,7 +162,7 @@ def expected_discount(scores: Any, valid: Any, k: int | None = None) -> Any:
     return tf.where(valid, tf.cast(mean, tf.float32), 0.0)
 
 
-def ranks(scores: Any, valid: Any, seed: Any = NO_SEED) -> Any:
+def ranks(scores: TensorLike, valid: TensorLike, seed: Seed = NO_SEED) -> Tensor:
     """The 1-based rank of every item; ties are broken at random, items that are not valid come last.
 
     Args:
@@ -185,7 +183,7 @@ def ranks(scores: Any, valid: Any, seed: Any = NO_SEED) -> Any:
     return tf.argsort(tf.gather(shuffle, order, batch_dims=1)) + 1
 
 
-def uniform(lists: Any, length: Any, seed: Any = NO_SEED, samples: int | None = None) -> Any:
+def uniform(lists: Count, length: Count, seed: Seed | None = NO_SEED, samples: int | None = None) -> Tensor:
     """Random numbers in (0, 1) that depend on the seed only.
 
     The number of an item does not depend on the amount of padding.
@@ -209,7 +207,7 @@ def uniform(lists: Any, length: Any, seed: Any = NO_SEED, samples: int | None = 
     return drawn[0] if samples is None else drawn
 
 
-def gumbel(lists: Any, length: Any, seed: Any = NO_SEED, samples: int | None = None) -> Any:
+def gumbel(lists: Count, length: Count, seed: Seed | None = NO_SEED, samples: int | None = None) -> Tensor:
     """Standard Gumbel noise ``-log(-log(u))``.
 
     Sorting scores plus this noise draws an order from the Plackett-Luce model of the scores.
@@ -229,7 +227,7 @@ def gumbel(lists: Any, length: Any, seed: Any = NO_SEED, samples: int | None = N
     return -tf.math.log(-tf.math.log(uniform(lists, length, seed, samples)))
 
 
-def _sortable(scores: Any, valid: Any) -> Any:
+def _sortable(scores: TensorLike, valid: TensorLike) -> Tensor:
     """Sort keys: finite for valid items, where NaN counts as the lowest score; minus infinity for other items."""
     scores = tf.cast(scores, tf.float32)
     scores = tf.where(tf.math.is_nan(scores), tf.float32.min, scores)

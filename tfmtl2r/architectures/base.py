@@ -168,7 +168,7 @@ class Architecture(keras.layers.Layer):
 
     def groups(self) -> list[Group]:
         """All groups: those of the architecture, of small heads, and of the modulation of scores by the preference."""
-        beside = [self.small] if self.small_heads else []
+        beside: list[keras.layers.Layer] = [self.small] if self.small_heads else []
         beside += [self.modulation] if self.conditioned else []
         tasks = tuple(range(len(self.tasks)))
         return [*self.variable_groups(), *(Group(tasks, layer.trainable_variables, stacked=True) for layer in beside)]

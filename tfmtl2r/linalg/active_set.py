@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfmtl2r._backend import tf
+from tfmtl2r.types import Tensor
 
 _TOLERANCE = 1e-11
 
 
-def search(matrix: Any, inverse: Any, tilt: Any, usable: Any, root: bool) -> tuple[Any, Any]:
+def search(matrix: Tensor, inverse: Tensor, tilt: Tensor, usable: Tensor, root: bool) -> tuple[Tensor, Tensor]:
     """Minimises ``c' C c / 2 + q' c``, or ``sqrt(c' C c) + q' c`` with ``root``, over ``{c >= 0, inverse . c = 1}``.
 
     Each round computes the minimum over the affine hull of the active coordinates. If this minimum lies inside their
@@ -35,7 +34,7 @@ def search(matrix: Any, inverse: Any, tilt: Any, usable: Any, root: bool) -> tup
     places = tf.range(tasks, dtype=tf.int64)
     steepest = tf.reduce_max(tf.abs(tilt))
 
-    def step(point: Any, active: Any, settled: Any, rounds: Any) -> tuple[Any, ...]:
+    def step(point: Tensor, active: Tensor, settled: Tensor, rounds: Tensor) -> tuple[Tensor, ...]:
         on = tf.concat([active, [True]], 0)
         system = tf.where(on[:, None] & on[None, :], border, identity)
         found = tf.linalg.solve(system, tf.where(on[:, None], sides, 0.0))[:tasks]
@@ -66,7 +65,7 @@ def search(matrix: Any, inverse: Any, tilt: Any, usable: Any, root: bool) -> tup
     return point, settled
 
 
-def _lowest(matrix: Any, point: Any, found: Any) -> Any:
+def _lowest(matrix: Tensor, point: Tensor, found: Tensor) -> Tensor:
     """The minimum with ``root`` on the affine hull of u and v; a point outside the convex hull if there is none."""
     squares = tf.reduce_sum(found * tf.matmul(matrix, found), axis=0)
     shortest, moved = squares[0], squares[1]
@@ -76,11 +75,11 @@ def _lowest(matrix: Any, point: Any, found: Any) -> Any:
     return tf.where(bounded, found[:, 0] - size * found[:, 1], beyond)
 
 
-def _begin(matrix: Any, inverse: Any, tilt: Any, usable: Any, root: bool) -> Any:
+def _begin(matrix: Tensor, inverse: Tensor, tilt: Tensor, usable: Tensor, root: bool) -> Tensor:
     """The best corner or the solution for a diagonal C without tilt, whichever is lower; 0 if nothing is usable."""
     squares = tf.linalg.diag_part(matrix)
 
-    def value(quadratic: Any, linear: Any) -> Any:
+    def value(quadratic: Tensor, linear: Tensor) -> Tensor:
         return (tf.sqrt(tf.maximum(quadratic, 0.0)) if root else 0.5 * quadratic) + linear
 
     reach = tf.where(usable, 1.0 / tf.where(inverse > 0, inverse, 1.0), 0.0)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tfmtl2r._backend import tf
+from tfmtl2r.types import Gram, Tensor
 
 
 class Correlation(NamedTuple):
@@ -16,12 +17,12 @@ class Correlation(NamedTuple):
         usable: ``bool[T]``, whether the task is present and its gradient is not zero.
     """
 
-    cosines: Any
-    lengths: Any
-    usable: Any
+    cosines: Tensor
+    lengths: Tensor
+    usable: Tensor
 
 
-def correlation(gram: Any, present: Any | None = None) -> Correlation:
+def correlation(gram: Gram, present: Tensor | None = None) -> Correlation:
     """Splits ``G_ij = <g_i, g_j>`` into cosines and lengths, so that solvers work on rows of equal scale.
 
     Shapes: ``gram`` ``[T, T]``, T known when traced; ``present`` ``bool[T]``, all by default.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg.correlation import correlation
 from tfmtl2r.linalg.nnls import non_negative
+from tfmtl2r.types import Gram, Tensor, Weights
 
 _RIDGE = 1e-7
 
@@ -20,12 +21,12 @@ class DualCone(NamedTuple):
         fallbacks: ``int64``, number of problems that coordinate descent had to finish.
     """
 
-    weights: Any
-    settled: Any
-    fallbacks: Any
+    weights: Tensor
+    settled: Tensor
+    fallbacks: Tensor
 
 
-def dual_cone(gram: Any, weights: Any, present: Any | None = None) -> DualCone:
+def dual_cone(gram: Gram, weights: Weights, present: Tensor | None = None) -> DualCone:
     """Projects K combinations ``sum_t u_kt g_t`` onto the dual cone ``{d : <d, g_t> >= 0 for all t}``.
 
     The projection is ``sum_t v_t g_t`` with ``v = argmin v' G v`` subject to ``v >= u``. All K problems are solved at

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import settling
 from tfmtl2r.linalg.correlation import correlation
+from tfmtl2r.types import Gram, Tensor
 
 _RIDGE = 1e-12
 _ROUNDS = 60
@@ -22,11 +23,11 @@ class Fair(NamedTuple):
             1e-6.
     """
 
-    weights: Any
-    settled: Any
+    weights: Tensor
+    settled: Tensor
 
 
-def fair(gram: Any, alpha: float, present: Any | None = None) -> Fair:
+def fair(gram: Gram, alpha: float, present: Tensor | None = None) -> Fair:
     """Solves ``G w = w^(-1/alpha)`` for ``w > 0``, the stationary point of a strictly convex function.
 
     With ``p = 1/alpha``, lengths L of the gradients and ``w = b L^(-2/(1+p))`` the function is
@@ -53,14 +54,14 @@ def fair(gram: Any, alpha: float, present: Any | None = None) -> Fair:
     importance = lengths ** (2.0 * (power - 1.0) / (power + 1.0))
     quadratic = cosines * tf.sqrt(importance[:, None]) * tf.sqrt(importance[None, :])
 
-    def value_and_noise(points: Any) -> tuple[Any, Any]:
+    def value_and_noise(points: Tensor) -> tuple[Tensor, Tensor]:
         energy = 0.5 * tf.reduce_sum(points * tf.matmul(points, quadratic), axis=1)
         logs = tf.math.log(points)
         utility = logs if power == 1.0 else tf.math.expm1((1.0 - power) * logs) / (1.0 - power)
         noise = tf.abs(energy) + tf.reduce_sum(importance * tf.abs(utility), axis=1)
         return energy - tf.reduce_sum(importance * utility, axis=1), 1e-13 * noise
 
-    def newton(point: Any, _: Any, rounds: Any) -> tuple[Any, Any, Any]:
+    def newton(point: Tensor, _: Tensor, rounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         # The Hessian scaled on both sides is well conditioned however large b and the lengths are.
         stretch = point ** (0.5 * (1.0 + power))
         hessian = cosines * stretch[:, None] * stretch[None, :] + power * tf.eye(tasks, dtype=tf.float64)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import settling
 from tfmtl2r.linalg.active_set import search
+from tfmtl2r.types import Gram, Tensor
 
 _RIDGE = 1e-12  # added to squared lengths, in units of the longest gradient's
 
@@ -20,12 +21,12 @@ class MaxMin(NamedTuple):
         settled: ``bool``, whether the optimality conditions held before the iteration cap.
     """
 
-    weights: Any
-    length: Any
-    settled: Any
+    weights: Tensor
+    length: Tensor
+    settled: Tensor
 
 
-def max_min(gram: Any, linear: Any, radius: Any, present: Any | None = None) -> MaxMin:
+def max_min(gram: Gram, linear: Tensor, radius: Tensor, present: Tensor | None = None) -> MaxMin:
     """Solves ``argmin_w q' w + radius ||sum_t w_t g_t||`` over the probability simplex.
 
     An active-set method solves the problem exactly. A ridge keeps the norm above about 1e-6 of the longest gradient, so

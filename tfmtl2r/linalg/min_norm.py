@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import settling
 from tfmtl2r.linalg.active_set import search
+from tfmtl2r.types import Gram, Tensor
 
 _RIDGE = 1e-13  # keeps the system solvable when active gradients are affinely dependent, for example equal
 
@@ -19,11 +20,11 @@ class MinNorm(NamedTuple):
         settled: ``bool``, whether the optimality conditions held before the iteration cap.
     """
 
-    weights: Any
-    settled: Any
+    weights: Tensor
+    settled: Tensor
 
 
-def min_norm(gram: Any, present: Any | None = None, tilt: Any | None = None) -> MinNorm:
+def min_norm(gram: Gram, present: Tensor | None = None, tilt: Tensor | None = None) -> MinNorm:
     """Solves ``argmin_w w' G w / 2 + tilt' w`` over the probability simplex exactly, by Wolfe's active-set method.
 
     The solver's unknowns are ``c = w sqrt(diag G)``, so that rows whose lengths differ by many orders of magnitude keep

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import settling
+from tfmtl2r.types import Gram, Tensor
 
 _RIDGE = 1e-12
 _ROUNDS = 120
@@ -19,11 +20,11 @@ class Nash(NamedTuple):
         settled: ``bool``, whether ``w (G w) = 1`` holds to 1e-6, with the ridge added to G.
     """
 
-    weights: Any
-    settled: Any
+    weights: Tensor
+    settled: Tensor
 
 
-def nash(gram: Any, present: Any | None = None) -> Nash:
+def nash(gram: Gram, present: Tensor | None = None) -> Nash:
     """Solves ``w_t (G w)_t = 1`` for ``w > 0``: the minimum of the convex ``w' G w / 2 - sum_t log w_t``.
 
     Damped Newton's method finds the solution b for the correlation matrix ``C = D^-1/2 G D^-1/2`` with D = diag G. Then
@@ -54,7 +55,7 @@ def nash(gram: Any, present: Any | None = None) -> Nash:
     # A task that does not take part becomes a separate problem with the solution 1.
     corr = tf.linalg.set_diag(corr, tf.ones([tasks], tf.float64) + _RIDGE)
 
-    def newton(point: Any, _: Any, rounds: Any) -> tuple[Any, Any, Any]:
+    def newton(point: Tensor, _: Tensor, rounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         slope = tf.linalg.matvec(corr, point) - 1.0 / point
         # The Hessian scaled by the point, diag(b) C diag(b) + I, is well conditioned however large b grows.
         hessian = corr * point[:, None] * point[None, :] + tf.eye(tasks, dtype=tf.float64)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import settling
+from tfmtl2r.types import Tensor
 
 _RIDGE = 1e-12
 _TOLERANCE = 1e-11
@@ -22,12 +23,12 @@ class NonNegative(NamedTuple):
         fallbacks: ``int64``, number of problems that coordinate descent had to finish.
     """
 
-    solution: Any
-    settled: Any
-    fallbacks: Any
+    solution: Tensor
+    settled: Tensor
+    fallbacks: Tensor
 
 
-def nnls(matrix: Any, target: Any) -> NonNegative:
+def nnls(matrix: Tensor, target: Tensor) -> NonNegative:
     """Solves ``argmin_{b >= 0} ||M b - a||``.
 
     Columns are first scaled to length 1. A ridge of 1e-12 selects one solution where columns are linearly dependent.
@@ -54,7 +55,7 @@ def nnls(matrix: Any, target: Any) -> NonNegative:
     return result._replace(solution=result.solution[0] * (scale / (length * largest)))
 
 
-def non_negative(quadratic: Any, linear: Any, ridge: float) -> NonNegative:
+def non_negative(quadratic: Tensor, linear: Tensor, ridge: float) -> NonNegative:
     """Solves K problems ``argmin_{z >= 0} z' Q z / 2 + q_k' z`` that share one positive semi-definite Q.
 
     Block principal pivoting solves for the free entries, then exchanges all entries that violate optimality (a free
@@ -76,17 +77,19 @@ def non_negative(quadratic: Any, linear: Any, ridge: float) -> NonNegative:
     tasks = quadratic.shape[0]
     ridged = quadratic + ridge * tf.eye(tasks, dtype=tf.float64)
 
-    def minimum(free: Any, linear: Any) -> Any:
+    def minimum(free: Tensor, linear: Tensor) -> Tensor:
         on = tf.cast(free, tf.float64)
         systems = ridged * on[:, :, None] * on[:, None, :] + tf.linalg.diag(1.0 - on)
         return tf.linalg.solve(systems, tf.where(free, -linear, 0.0)[:, :, None])[:, :, 0] * on
 
-    def solve(free: Any) -> tuple[Any, Any, Any]:
+    def solve(free: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         point = minimum(free, linear)
         slope = tf.matmul(point, ridged) + linear
         return point, slope, (free & (point < -_TOLERANCE)) | (~free & (slope < -_TOLERANCE))
 
-    def pivot(free: Any, point: Any, wrong: Any, fewest: Any, patience: Any, rounds: Any) -> tuple[Any, ...]:
+    def pivot(
+        free: Tensor, point: Tensor, wrong: Tensor, fewest: Tensor, patience: Tensor, rounds: Tensor
+    ) -> tuple[Tensor, ...]:
         count = tf.reduce_sum(tf.cast(wrong, tf.int32), axis=1)
         better = count < fewest
         patience = tf.where(better, _PATIENCE, patience - 1)
@@ -117,10 +120,10 @@ def non_negative(quadratic: Any, linear: Any, ridge: float) -> NonNegative:
     return NonNegative(point, settled, fallbacks)
 
 
-def _coordinate_descent(quadratic: Any, linear: Any, point: Any) -> tuple[Any, Any]:
+def _coordinate_descent(quadratic: Tensor, linear: Tensor, point: Tensor) -> tuple[Tensor, Tensor]:
     """Lowers the objective one entry at a time, and checks the optimality conditions at the end."""
 
-    def sweep(point: Any, _: Any, rounds: Any) -> tuple[Any, Any, Any]:
+    def sweep(point: Tensor, _: Tensor, rounds: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         before = point
         for i in range(quadratic.shape[0]):
             slope = tf.linalg.matvec(point, quadratic[i]) + linear[:, i]

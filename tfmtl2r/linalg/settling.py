@@ -5,20 +5,20 @@ from __future__ import annotations
 import contextlib
 import contextvars
 from collections.abc import Iterator
-from typing import Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.types import Tensor
 
-_watched: contextvars.ContextVar[list[Any] | None] = contextvars.ContextVar("tfmtl2r_settling", default=None)
+_watched: contextvars.ContextVar[list[Tensor] | None] = contextvars.ContextVar("tfmtl2r_settling", default=None)
 
 
 class Count:
     """Counts the solvers inside the block that did not converge."""
 
     def __init__(self) -> None:
-        self.flags: list[Any] = []
+        self.flags: list[Tensor] = []
 
-    def unsettled(self) -> Any:
+    def unsettled(self) -> Tensor:
         """The count, ``int64``."""
         if not self.flags:
             return tf.constant(0, tf.int64)
@@ -36,7 +36,7 @@ def watched() -> Iterator[Count]:
         _watched.reset(token)
 
 
-def report(settled: Any) -> None:
+def report(settled: Tensor) -> None:
     """Records whether a solver converged, ``bool``; does nothing outside of :func:`watched`."""
     flags = _watched.get()
     if flags is None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfmtl2r._backend import tf
+from tfmtl2r.types import Tensor, Weights
 
 
-def project(point: Any, present: Any | None = None, total: Any = 1.0) -> Any:
+def project(point: Tensor, present: Tensor | None = None, total: Tensor | float = 1.0) -> Tensor:
     """The exact nearest point ``[T]`` whose entries are >= 0 and sum to ``total``; absent entries become 0.
 
     Shapes: ``point`` ``[T]``; ``present`` ``bool[T]``, all by default; ``total`` is a scalar >= 0.
@@ -35,7 +34,7 @@ def project(point: Any, present: Any | None = None, total: Any = 1.0) -> Any:
     return tf.math.divide_no_nan(found, tf.reduce_sum(found)) * total
 
 
-def spread(weights: Any, present: Any) -> Any:
+def spread(weights: Weights, present: Tensor | None) -> Tensor:
     """Scales the weights ``[T]`` >= 0 of the present tasks to sum to the number of present tasks.
 
     If all these weights are 0, every present task gets 1.

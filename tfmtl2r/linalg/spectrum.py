@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.types import Tensor
 
 
 class Spectrum(NamedTuple):
@@ -19,13 +20,13 @@ class Spectrum(NamedTuple):
         kept: ``bool[T]``, ``values > smallest``.
     """
 
-    values: Any
-    vectors: Any
-    smallest: Any
-    kept: Any
+    values: Tensor
+    vectors: Tensor
+    smallest: Tensor
+    kept: Tensor
 
 
-def spectrum(matrix: Any) -> Spectrum:
+def spectrum(matrix: Tensor) -> Spectrum:
     """Eigenvalues and eigenvectors of a symmetric ``[T, T]`` matrix.
 
     Gradients are float32, so an eigenvalue counts towards the rank if ``lambda > T eps lambda_max`` with the eps of

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.losses import _neural_sort, _pairs
 from tfmtl2r.losses.base import Loss, list_weight, ndcg_gains, positive
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Tensor, Weights
 
 CLOSE = 1e-6
 LOG_OFFSET = 1e-10
@@ -72,28 +73,30 @@ class NeuralSorted(Loss):
     def exponential_gain(self) -> bool:
         return self.gain == "exp2"
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         rank = tf.range(1, tf.shape(scores)[1] + 1)
         discounts = ranking.discounts(rank)
         if self.k is not None:
             discounts = tf.where(rank <= self.k, discounts, 0.0)
         gains = ndcg_gains(labels, known, self.k, self.gain)
 
-        def ndcg(scores: Any, known: Any, gains: Any) -> Any:
+        def ndcg(scores: Scores, known: Mask, gains: Tensor) -> Tensor:
             scores = scores / self.temperature
             return _neural_sort.placed(scores, known, discounts, gains, self.transposed, self.iterations, CLOSE)
 
         found = self._sampled(ndcg, scores, known, gains, seed) if self.samples else ndcg(scores, known, gains)
         return (1.0 - found) * list_weight(labels, weights)
 
-    def _sampled(self, ndcg: Callable[[Any, Any, Any], Any], scores: Any, known: Any, gains: Any, seed: Any) -> Any:
+    def _sampled(
+        self, ndcg: Callable[[Scores, Mask, Tensor], PerList], scores: Scores, known: Mask, gains: Tensor, seed: Seed
+    ) -> PerList:
         """The mean of ``ndcg`` over noisy scores, ``float32[B]``."""
         lists, length = tf.unstack(tf.shape(scores))
         noise = self.beta * ranking.gumbel(lists, length, seed, self.samples)
         at_once = tf.clip_by_value(_pairs.MOST_PAIRS // tf.maximum(lists * length, 1) // tf.maximum(length, 1),
                                    1, self.samples)  # fmt: skip
 
-        def add(first: Any, total: Any, slope: Any) -> Any:
+        def add(first: Tensor, total: PerList, slope: Tensor) -> tuple[Tensor, PerList, Tensor]:
             drawn = noise[first : first + at_once]
             count = tf.shape(drawn)[0]
             with tf.GradientTape() as tape:
@@ -106,7 +109,7 @@ class NeuralSorted(Loss):
             return first + at_once, total + tf.ensure_shape(found, total.shape), tf.ensure_shape(slope, start.shape)
 
         @tf.custom_gradient
-        def mean(_: Any) -> Any:
+        def mean(_: Scores) -> tuple[PerList, Callable[[PerList], Tensor]]:
             slope = tf.zeros_like(start)
             loop = (tf.constant(0), tf.reduce_sum(slope, axis=1), slope)
             _, total, slope = tf.while_loop(lambda first, *_: first < self.samples, add, loop, parallel_iterations=1)
@@ -115,7 +118,7 @@ class NeuralSorted(Loss):
         start = tf.stop_gradient(scores)
         return mean(scores)
 
-    def _logs(self, scores: Any, known: Any) -> Any:
+    def _logs(self, scores: Scores, known: Mask) -> Tensor:
         """What noise is added to."""
         if not self.log_scores:
             return scores

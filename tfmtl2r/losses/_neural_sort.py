@@ -12,13 +12,17 @@ Source: Grover et al., ICLR 2019, https://arxiv.org/abs/1903.08850; Sinkhorn, 19
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.losses import _pairs
+from tfmtl2r.types import Mask, PerList, Scores, Tensor
 
 
-def placed(scores: Any, known: Any, discounts: Any, gains: Any, transposed: bool, iterations: int, close: float) -> Any:
+def placed(
+    scores: Scores, known: Mask, discounts: Tensor, gains: Tensor, transposed: bool, iterations: int, close: float
+) -> PerList:
     """``sum_{r, i} discounts_r P'[r, i] gains_i`` with the scaled matrix P', ``float32[B]``.
 
     P' is ``scale(P)``, or the transpose of ``scale(P^T)``. ``scale`` divides columns, then rows by their sums until all
@@ -40,19 +44,20 @@ def placed(scores: Any, known: Any, discounts: Any, gains: Any, transposed: bool
 
 
 @functools.cache
-def _compiled(transposed: bool) -> Any:
+def _compiled(transposed: bool) -> Callable[..., PerList]:
     """The product as one function for all shapes: hundreds of small steps are slow one by one in eager code."""
 
     def product(
-        scores: Any, distances: Any, known: Any, discounts: Any, gains: Any, iterations: Any, close: Any
-    ) -> Any:
+        scores: Scores, distances: Tensor, known: Mask, discounts: Tensor, gains: Tensor, iterations: Tensor,
+        close: Tensor,
+    ) -> PerList:
         @tf.custom_gradient
-        def value(scores: Any, distances: Any) -> Any:
+        def value(scores: Scores, distances: Tensor) -> tuple[PerList, Callable[[PerList], Any]]:
             matrix = _SoftPermutation(scores, distances, known)
             product = _ScaledProduct(matrix, transposed, iterations, close)
             found, history = product.forward(*((gains, discounts) if transposed else (discounts, gains)))
 
-            def gradient(upstream: Any) -> Any:
+            def gradient(upstream: PerList) -> tuple[Tensor, Tensor]:
                 by_scores, by_distances = matrix.pull_back(*product.backward(history))
                 return upstream[:, None] * by_scores, upstream[:, None] * by_distances
 
@@ -65,7 +70,7 @@ def _compiled(transposed: bool) -> Any:
     return tf.function(product, input_signature=signature, autograph=False)
 
 
-def distances_to_all(scores: Any, known: Any) -> Any:
+def distances_to_all(scores: Scores, known: Mask) -> Tensor:
     """``sum_j |s_i - s_j|`` over the known items j, ``float32[B, L]``, from sorted scores: O(L log L).
 
     >>> distances_to_all(tf.constant([[1.0, 3.0, 0.0, 9.0]]), [[True, True, True, False]]).numpy().tolist()
@@ -89,7 +94,7 @@ def distances_to_all(scores: Any, known: Any) -> Any:
 class _SoftPermutation:
     """NeuralSort's matrix P of ``[B]`` lists: ranks in rows, items in columns, zeros for what is not known."""
 
-    def __init__(self, scores: Any, distances: Any, known: Any):
+    def __init__(self, scores: Scores, distances: Tensor, known: Mask):
         self.scores, self.distances, self.known = scores, distances, known
         self.shape = tf.shape(scores)
         self.ranks = _ranks_of(known)
@@ -99,34 +104,34 @@ class _SoftPermutation:
         # In one block, the matrix is made once; else it has no rows here.
         self.whole = self._made((0, tf.where(self.single, self.shape[1], 0)))
 
-    def rows(self, block: Any) -> Any:
+    def rows(self, block: _pairs.Block) -> Tensor:
         """A block of rows, ``[B, C, L]``."""
         return tf.cond(self.single, lambda: self.whole, lambda: self._made(block))
 
-    def _made(self, block: Any) -> Any:
+    def _made(self, block: _pairs.Block) -> Tensor:
         slopes = _pairs.rows_of(self.slopes, block)[:, :, None]
         logits = slopes * self.scores[:, None, :] - self.distances[:, None, :]
         # A finite low number: a row without an item would be 0 / 0.
         logits = tf.where(self.known[:, None, :], logits, tf.float32.min)
         return tf.where(_pairs.rows_of(self.ranks, block)[:, :, None], tf.nn.softmax(logits), 0.0)
 
-    def by_item(self, x: Any) -> Any:
+    def by_item(self, x: Tensor) -> Tensor:
         """``P x``: ``[B, L]`` by item to ``[B, L]`` by rank."""
 
-        def multiply(block: Any, result: Any) -> Any:
+        def multiply(block: _pairs.Block, result: Tensor) -> tuple[Tensor]:
             return (result + _pairs.at_rows(tf.linalg.matvec(self.rows(block), x), block, self.shape[1]),)
 
         return _pairs.over_blocks(self.shape, multiply, (tf.zeros_like(x),))[0]
 
-    def by_rank(self, x: Any) -> Any:
+    def by_rank(self, x: Tensor) -> Tensor:
         """``P^T x``: ``[B, L]`` by rank to ``[B, L]`` by item."""
 
-        def multiply(block: Any, result: Any) -> Any:
+        def multiply(block: _pairs.Block, result: Tensor) -> tuple[Tensor]:
             return (result + tf.linalg.matvec(self.rows(block), _pairs.rows_of(x, block), transpose_a=True),)
 
         return _pairs.over_blocks(self.shape, multiply, (tf.zeros_like(x),))[0]
 
-    def pull_back(self, by_rank: Any, by_item: Any) -> Any:
+    def pull_back(self, by_rank: Tensor, by_item: Tensor) -> _pairs.Carried:
         """The gradients of scores and distances, given that of P as ``sum_k by_rank[r, k] by_item[i, k]``.
 
         Args:
@@ -134,7 +139,7 @@ class _SoftPermutation:
             by_item: ``[B, L, K]``.
         """
 
-        def pull(block: Any, scores: Any, distances: Any) -> Any:
+        def pull(block: _pairs.Block, scores: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
             rows = self.rows(block)
             change = tf.matmul(_pairs.rows_of(by_rank, block), by_item, transpose_b=True)
             change = rows * (change - tf.reduce_sum(rows * change, axis=2, keepdims=True))
@@ -149,18 +154,18 @@ class _SoftPermutation:
 class _ScaledProduct:
     """``left^T scale(Q) right`` where Q is P, or its transpose; and its gradient with respect to P."""
 
-    def __init__(self, matrix: _SoftPermutation, transposed: bool, iterations: Any, close: Any):
+    def __init__(self, matrix: _SoftPermutation, transposed: bool, iterations: Tensor, close: Tensor):
         self.transposed, self.iterations, self.close = transposed, iterations, close
         self.times, self.times_transposed = matrix.by_item, matrix.by_rank
         if transposed:
             self.times, self.times_transposed = self.times_transposed, self.times
 
-    def forward(self, left: Any, right: Any) -> Any:
+    def forward(self, left: Tensor, right: Tensor) -> tuple[PerList, tuple[Tensor, ...]]:
         """The product ``[B]``, and what :meth:`backward` takes."""
         ones = tf.ones_like(left)
         rows, columns = (tf.TensorArray(tf.float32, 0, True, clear_after_read=False) for _ in range(2))
 
-        def scale(step: Any, sums: Any, _: Any, rows: Any, columns: Any) -> Any:
+        def scale(step: Tensor, sums: Tensor, _: Tensor, rows: Any, columns: Any) -> tuple[Any, ...]:
             column = tf.math.reciprocal_no_nan(sums)
             row = tf.math.reciprocal_no_nan(self.times(column))
             sums = self.times_transposed(row)
@@ -177,7 +182,7 @@ class _ScaledProduct:
         value = tf.reduce_sum(left * rows[-1] * placed, axis=1)
         return value, (left, right, rows, columns, steps, column, placed)
 
-    def backward(self, history: Any) -> Any:
+    def backward(self, history: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """The gradient with respect to P as factors ``[B, L, K]`` by rank and by item."""
         left, right, rows, columns, steps, column, placed = history
         by_column = right * self.times_transposed(left * rows[-1])
@@ -186,7 +191,9 @@ class _ScaledProduct:
         by_row = left * placed + self.times(by_sums)
         firsts, seconds = (tf.TensorArray(tf.float32, 2 * steps, element_shape=left.shape) for _ in range(2))
 
-        def unscale(step: Any, by_row: Any, by_column: Any, firsts: Any, seconds: Any) -> Any:
+        def unscale(
+            step: Tensor, by_row: Tensor, by_column: Tensor, firsts: Any, seconds: Any
+        ) -> tuple[Any, ...]:
             # The sums of rows, then those of columns, that iteration `step` divided by.
             by_rows = -tf.square(rows[step + 1]) * by_row
             by_columns = -tf.square(columns[step]) * (by_column + self.times_transposed(by_rows))
@@ -202,6 +209,6 @@ class _ScaledProduct:
         return factors[::-1] if self.transposed else factors
 
 
-def _ranks_of(known: Any) -> Any:
+def _ranks_of(known: Mask) -> Tensor:
     """Which ranks a list has, ``bool[B, L]``: the first n of n known items."""
     return tf.sequence_mask(tf.reduce_sum(tf.cast(known, tf.int32), axis=1), tf.shape(known)[1])

@@ -7,22 +7,29 @@ other, and the gradient is summed along with the value, so that nothing of size 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 from tfmtl2r._backend import tf
+from tfmtl2r.types import Count, Features, Labels, Mask, PerList, Tensor, Weights
+
+Block: TypeAlias = tuple[Count, Count]
+"""The first of a block's rows and their number."""
+Pairs: TypeAlias = Callable[[Features, Features], tuple[Mask, Tensor]]
+Link: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
+Carried: TypeAlias = tuple[Tensor, ...]
 
 # Pairs that exist at once, over all lists of the batch: 16 MB for each matrix of float32.
 MOST_PAIRS = 4_000_000
 
 # How much an ordered pair counts by its labels; None is 1.
-LABEL_WEIGHINGS: dict[str | None, Callable[[Any, Any], Any]] = {
+LABEL_WEIGHINGS: dict[str | None, Callable[[Tensor, Tensor], Tensor]] = {
     None: lambda better, worse: tf.ones_like(better - worse),
     "label_diff": lambda better, worse: tf.abs(better - worse),
     "squared_label_diff": lambda better, worse: tf.abs(tf.square(better) - tf.square(worse)),
 }
 
 
-def sums(values: Any, items: dict[str, Any], pairs: Callable[[Any, Any], Any], link: Callable[[Any], Any]) -> Any:
+def sums(values: Tensor, items: Features, pairs: Pairs, link: Link) -> tuple[PerList, PerList]:
     """``sum_{i, j} w_ij f(x_i - x_j)`` over the pairs of every list, and how many pairs there are.
 
     Args:
@@ -37,34 +44,34 @@ def sums(values: Any, items: dict[str, Any], pairs: Callable[[Any, Any], Any], l
     """
 
     @tf.custom_gradient
-    def summed(values: Any) -> Any:
+    def summed(values: Tensor) -> tuple[tuple[PerList, PerList], Callable[..., Tensor]]:
         total, count, slope = _sums_and_slope(values, items, pairs, link)
         return (total, count), lambda upstream, _: upstream[:, None] * slope
 
     return summed(values)
 
 
-def logistic(scale: float = 1.0) -> Callable[[Any], Any]:
+def logistic(scale: float = 1.0) -> Link:
     """The link ``f(d) = log(1 + exp(-scale d))``."""
     return lambda d: (tf.math.softplus(-scale * d), -scale * tf.sigmoid(-scale * d))
 
 
-def hinge(margin: float) -> Callable[[Any], Any]:
+def hinge(margin: float) -> Link:
     """The link ``f(d) = max(0, margin - d)``."""
     return lambda d: (tf.nn.relu(margin - d), -tf.cast(d < margin, tf.float32))
 
 
-def ordered(i: dict[str, Any], j: dict[str, Any]) -> Any:
+def ordered(i: Features, j: Features) -> Tensor:
     """Which pairs have an order: both items known, and the label of i above that of j."""
     return (i["labels"] > j["labels"]) & i["known"] & j["known"]
 
 
-def items_of(labels: Any, known: Any, weights: Any) -> dict[str, Any]:
+def items_of(labels: Labels, known: Mask, weights: Weights | None) -> Features:
     """What every pair is chosen and weighed by; without item weights they are 1."""
     return {"labels": labels, "known": known, "weights": tf.ones_like(labels) if weights is None else weights}
 
 
-def block_rows(lists: Any, length: Any) -> Any:
+def block_rows(lists: Count, length: Count) -> Tensor:
     """How many rows of the pair matrices are made at once, so that there are at most ``MOST_PAIRS`` pairs.
 
     >>> [int(block_rows(lists, length)) for lists, length in ((64, 100), (1, 5000), (64, 5000), (9, 1_000_000))]
@@ -73,7 +80,7 @@ def block_rows(lists: Any, length: Any) -> Any:
     return tf.clip_by_value(MOST_PAIRS // tf.maximum(lists * length, 1), 1, tf.maximum(length, 1))
 
 
-def over_blocks(shape: Any, body: Callable[..., Any], start: Any) -> Any:
+def over_blocks(shape: Tensor, body: Callable[..., Carried], start: Carried) -> Carried:
     """Runs over the rows of a pair matrix block by block.
 
     Args:
@@ -86,7 +93,7 @@ def over_blocks(shape: Any, body: Callable[..., Any], start: Any) -> Any:
     """
     rows = block_rows(shape[0], shape[1])
 
-    def step(first: Any, *carried: Any) -> Any:
+    def step(first: Tensor, *carried: Tensor) -> Carried:
         carried = body((first, tf.minimum(rows, shape[1] - first)), *carried)
         return (first + rows, *(tf.ensure_shape(new, old.shape) for new, old in zip(carried, start, strict=True)))
 
@@ -96,21 +103,21 @@ def over_blocks(shape: Any, body: Callable[..., Any], start: Any) -> Any:
     return carried
 
 
-def rows_of(tensor: Any, block: Any) -> Any:
+def rows_of(tensor: Tensor, block: Block) -> Tensor:
     """The rows of a block of a tensor ``[B, L, ...]``."""
     return tensor[:, block[0] : block[0] + block[1]]
 
 
-def at_rows(tensor: Any, block: Any, length: Any) -> Any:
+def at_rows(tensor: Tensor, block: Block, length: Count) -> Tensor:
     """A block's ``[B, C]`` at its place in ``[B, L]``, zeros elsewhere."""
     return tf.pad(tensor, [[0, 0], [block[0], length - block[0] - block[1]]])
 
 
-def _sums_and_slope(values: Any, items: dict[str, Any], pairs: Any, link: Any) -> Any:
+def _sums_and_slope(values: Tensor, items: Features, pairs: Pairs, link: Link) -> tuple[PerList, PerList, Tensor]:
     """Sum ``[B]``, number of pairs ``[B]``, and derivative of the sum with respect to the values ``[B, L]``."""
     shape = tf.shape(values)
 
-    def add(block: Any, total: Any, count: Any, slope: Any) -> Any:
+    def add(block: Block, total: PerList, count: PerList, slope: Tensor) -> Carried:
         first = {name: rows_of(item, block)[:, :, None] for name, item in items.items()}
         there, weights = pairs(first, {name: item[:, None, :] for name, item in items.items()})
         loss, change = link(rows_of(values, block)[:, :, None] - values[:, None, :])
@@ -122,10 +129,11 @@ def _sums_and_slope(values: Any, items: dict[str, Any], pairs: Any, link: Any) -
 
     slope = tf.zeros_like(values)
     zero = tf.reduce_sum(slope, axis=1)
-    return over_blocks(shape, add, (zero, zero, slope))
+    total, count, slope = over_blocks(shape, add, (zero, zero, slope))
+    return total, count, slope
 
 
-def mean(values: Any, items: dict[str, Any], pairs: Any, link: Any) -> Any:
+def mean(values: Tensor, items: Features, pairs: Pairs, link: Link) -> PerList:
     """:func:`sums` divided by the number of pairs, ``float32[B]``: 0 for a list without a pair."""
     total, count = sums(values, items, pairs, link)
     return tf.math.divide_no_nan(total, count)

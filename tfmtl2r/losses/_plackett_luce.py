@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfmtl2r._backend import tf
+from tfmtl2r.types import Mask, Scores, Tensor
 
 # Low enough to vanish beside any score, high enough that a difference of two of them is still a number.
 _ABSENT = -1e30
 
 
-def negative_log_likelihood(scores: Any, place: Any, known: Any) -> Any:
+def negative_log_likelihood(scores: Scores, place: Tensor, known: Mask) -> Tensor:
     """Minus the log probability of each pick of a given order.
 
     Args:

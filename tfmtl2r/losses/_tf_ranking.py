@@ -21,6 +21,7 @@ from tfmtl2r import _keras2, ranking
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.losses.base import Loss, from_top, has_order, positive
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Tensor, Weights
 
 PAIR_WEIGHTS = ("dcg", "dcg_v2", "label_diff", "precision")
 
@@ -37,11 +38,11 @@ class Bridged(Loss):
     impl: ClassVar[str] = ""
     offset: ClassVar[float] = 0.0
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         scores = from_top(scores / getattr(self, "temperature", 1.0), known)
         return self.bridge(labels, scores, known, weights, seed)
 
-    def bridge(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         """The value ``float32[B]`` of scores that are ready for TF-Ranking."""
         built = getattr(_keras2.losses_impl(), self.impl)(name=None, **self.arguments(scores, known, seed))
         loss, mass = built.compute_per_list(labels, scores, weights, known)
@@ -51,7 +52,7 @@ class Bridged(Loss):
         _, plain = built.compute_per_list(labels, scores, None, known)
         return loss * tf.math.divide_no_nan(mass, plain)
 
-    def arguments(self, scores: Any, known: Any, seed: Any) -> dict[str, Any]:
+    def arguments(self, scores: Scores, known: Mask, seed: Seed) -> dict[str, Any]:
         """Constructor arguments of the TF-Ranking class, beyond its name; the temperature is settled already."""
         return {}
 
@@ -91,10 +92,10 @@ class Pairwise(Bridged):
         if self.lambda_top_n is not None and self.lambda_weight in (None, "label_diff"):
             raise InputError(f"{name}: lambda_top_n has no effect with lambda_weight {self.lambda_weight!r}")
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
 
-    def arguments(self, scores: Any, known: Any, seed: Any) -> dict[str, Any]:
+    def arguments(self, scores: Scores, known: Mask, seed: Seed) -> dict[str, Any]:
         if self.lambda_weight is None:
             return {}
         inner = lambda_weights(self.lambda_weight, self.lambda_top_n)
@@ -125,28 +126,28 @@ class Sampled(Bridged):
         super().__post_init__()
         positive(self, "sample_size", "gumbel_temperature")
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         size = tf.shape(scores)
         noisy = scores[None] + ranking.gumbel(size[0], size[1], seed, self.sample_size)
         noisy /= self.gumbel_temperature * self.temperature
 
-        def copies(x: Any) -> Any:
-            return None if x is None else tf.tile(x, [self.sample_size, 1])
+        def copies(x: Tensor) -> Tensor:
+            return tf.tile(x, [self.sample_size, 1])
 
         known = copies(known)
         noisy = from_top(tf.reshape(noisy, [self.sample_size * size[0], size[1]]), known)
-        each = self.bridge(copies(labels), noisy, known, copies(weights), seed)
+        each = self.bridge(copies(labels), noisy, known, None if weights is None else copies(weights), seed)
         return tf.reduce_mean(tf.reshape(each, [self.sample_size, size[0]]), axis=0)
 
 
 class WithRanks:
     """Lambda weights at given ranks, instead of the ones that TF-Ranking finds with ties shuffled anew each time."""
 
-    def __init__(self, inner: Any, ranks: Any):
+    def __init__(self, inner: Any, ranks: Tensor):
         self.inner = inner
         self.ranks = ranks
 
-    def pair_weights(self, labels: Any, ranks: Any) -> Any:
+    def pair_weights(self, labels: Labels, ranks: Tensor) -> Tensor:
         """``float32[B, L, L]``; the ranks that TF-Ranking offers are not used."""
         return self.inner.pair_weights(labels, self.ranks)
 
@@ -167,7 +168,7 @@ def lambda_weights(name: str, top_n: int | None = None) -> Any:
     return getattr(impl, classes[name])(topn=top_n, gain_fn=ranking.gains, rank_discount_fn=ranking.discounts)
 
 
-def dcg_labels(labels: Any, scores: Any, known: Any, seed: Any) -> Any:
+def dcg_labels(labels: Labels, scores: Scores, known: Mask, seed: Seed) -> Tensor:
     """Labels as gain times discount at the present rank: what lambda weights make of the target of a softmax."""
     worth = lambda_weights("dcg").individual_weights(labels, ranking.ranks(scores, known, seed))
     return tf.where(known, worth, 0.0)

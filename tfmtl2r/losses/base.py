@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from tfmtl2r import ranking
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.task import KINDS
+from tfmtl2r.types import Labels, Losses, Mask, PerList, Scores, Seed, Tensor, TensorLike, Weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,7 +37,10 @@ class Loss:
 
     # AutoGraph would rewrite all of TF-Ranking: traces then take ten times as long.
     @tf.autograph.experimental.do_not_convert
-    def per_list(self, labels: Any, scores: Any, valid: Any, weights: Any = None, *, seed: Any = None) -> Any:
+    def per_list(
+        self, labels: TensorLike, scores: TensorLike, valid: TensorLike, weights: TensorLike | None = None, *,
+        seed: Seed | None = None,
+    ) -> tuple[PerList, PerList]:
         """The loss of every list.
 
         Args:
@@ -54,7 +58,12 @@ class Loss:
         Raises:
             ValueError: when a shape is not ``[B, L]``.
         """
-        labels, scores, valid, weights = _checked(type(self).__name__, labels, scores, valid, weights)
+        tensors = _checked(type(self).__name__, labels, scores, valid, weights)
+        return self._per_list(*tensors, ranking.NO_SEED if seed is None else seed)
+
+    def _per_list(
+        self, labels: Labels, scores: Scores, valid: Mask, weights: Weights | None, seed: Seed
+    ) -> tuple[PerList, PerList]:
         known = ranking.known(labels, valid, "graded" if self.relevance else "regression")
         labels = tf.where(known, labels, 0.0)
         counts = self.counts(labels, known)
@@ -63,17 +72,17 @@ class Loss:
         scores = tf.where(known, scores, 0.0)
         if weights is not None:
             weights = tf.where(known, weights, 0.0)
-        loss = tf.maximum(self.compute(labels, scores, known, weights, ranking.NO_SEED if seed is None else seed), 0.0)
+        loss = tf.maximum(self.compute(labels, scores, known, weights, seed), 0.0)
         return tf.where(counts, loss, 0.0), tf.cast(counts, tf.float32)
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         """The loss ``float32[B]`` of clean input: 0 where not ``known``; ``weights`` may be None.
 
         It is traced without AutoGraph: write ``tf.where`` and ``tf.while_loop``, not ``if`` and ``for`` over tensors.
         """
         raise NotImplementedError
 
-    def value(self, scores: Any) -> Any:
+    def value(self, scores: TensorLike) -> Tensor | None:
         """The link of the loss: trained scores in the unit of the label, for example probabilities of labels 0 and 1.
 
         Args:
@@ -85,7 +94,7 @@ class Loss:
         """
         return None
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         """Which lists count, ``bool[B]``: by default those with a relevant item, a label above 0."""
         return tf.reduce_any(known & (labels > 0), axis=1)
 
@@ -150,38 +159,38 @@ def reads_logits(loss: Loss) -> bool:
     with tf.init_scope():  # losses are also looked at while a step is traced
         scores = tf.constant([-30.0, -1.0, 0.0, 2.0, 30.0])
         value = loss.value(scores)
-        return value is not None and bool(np.allclose(value, tf.sigmoid(scores), rtol=1e-6, atol=0.0))
+        return value is not None and bool(np.allclose(value.numpy(), tf.sigmoid(scores), rtol=1e-6, atol=0.0))
 
 
-def has_order(labels: Any, known: Any) -> Any:
+def has_order(labels: Labels, known: Mask) -> Tensor:
     """Lists with two items of different labels, ``bool[B]``: those that have a pair to order."""
     highest = tf.reduce_max(tf.where(known, labels, -np.inf), axis=1)
     lowest = tf.reduce_min(tf.where(known, labels, np.inf), axis=1)
     return highest > lowest
 
 
-def mean_over_items(losses: Any, known: Any, weights: Any) -> Any:
+def mean_over_items(losses: Losses, known: Mask, weights: Weights | None) -> Tensor:
     """Sum of weight times loss over the labelled items, divided by their number, ``float32[B]``."""
     losses = losses if weights is None else losses * weights
     count = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)
     return tf.math.divide_no_nan(tf.reduce_sum(tf.where(known, losses, 0.0), axis=1), count)
 
 
-def ndcg_gains(labels: Any, known: Any, k: int | None = None, gain: str = "exp2") -> Any:
+def ndcg_gains(labels: Labels, known: Mask, k: int | None = None, gain: str = "exp2") -> Tensor:
     """Gains divided by the highest DCG@k of the list, ``float32[B, L]``: NDCG@k is their sum times discounts."""
     worth = ranking.gains(labels, gain)
     best = tf.reduce_sum(worth * ranking.expected_discount(labels, known, k), axis=1, keepdims=True)
     return tf.math.divide_no_nan(worth, best)
 
 
-def list_weight(labels: Any, weights: Any) -> Any:
+def list_weight(labels: Labels, weights: Weights | None) -> PerList | float:
     """The weight of a list for losses that are not sums over items: the mean of its item weights by label."""
     if weights is None:
         return 1.0
     return tf.math.divide_no_nan(tf.reduce_sum(weights * labels, axis=1), tf.reduce_sum(labels, axis=1))
 
 
-def from_top(scores: Any, known: Any) -> Any:
+def from_top(scores: Scores, known: Mask) -> Tensor:
     """Scores minus the highest of their list; for losses that differences alone matter to.
 
     It keeps float32 accurate, and the fixed low logits that TF-Ranking gives to masked items low in comparison.
@@ -190,7 +199,7 @@ def from_top(scores: Any, known: Any) -> Any:
     return tf.where(known, scores - tf.stop_gradient(top), 0.0)
 
 
-def positive(loss: Any, *names: str) -> None:
+def positive(loss: Loss, *names: str) -> None:
     """Checks that these options of a loss are above 0.
 
     Raises:
@@ -202,15 +211,15 @@ def positive(loss: Any, *names: str) -> None:
             raise InputError(f"{type(loss).__name__}: {name} must be above 0, not {value!r}")
 
 
-def _checked(name: str, labels: Any, scores: Any, valid: Any, weights: Any) -> tuple[Any, Any, Any, Any]:
-    scores = tf.cast(scores, tf.float32)
-    labels = tf.cast(labels, tf.float32)
-    valid = tf.cast(valid, tf.bool)
-    weights = None if weights is None else tf.cast(weights, tf.float32)
-    parts = {"labels": labels, "scores": scores, "valid": valid, "weights": weights}
+def _checked(
+    name: str, labels: TensorLike, scores: TensorLike, valid: TensorLike, weights: TensorLike | None
+) -> tuple[Labels, Scores, Mask, Weights | None]:
+    parts = {"labels": tf.cast(labels, tf.float32), "scores": tf.cast(scores, tf.float32),
+             "valid": tf.cast(valid, tf.bool), "weights": None if weights is None else tf.cast(weights, tf.float32)}
+    expected = parts["scores"].shape
     for part, value in parts.items():
-        if value is not None and (value.shape.rank != 2 or not value.shape.is_compatible_with(scores.shape)):
+        if value is not None and (value.shape.rank != 2 or not value.shape.is_compatible_with(expected)):
             hint = "; list weights [B] are for the caller to apply" if part == "weights" else ""
             shape = tuple(value.shape)
-            raise InputError(f"{name}: {part} must be [B, L] like scores {tuple(scores.shape)}, not {shape}{hint}")
-    return labels, scores, valid, weights
+            raise InputError(f"{name}: {part} must be [B, L] like scores {tuple(expected)}, not {shape}{hint}")
+    return parts["labels"], parts["scores"], parts["valid"], parts["weights"]

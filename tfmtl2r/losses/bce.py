@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.losses.base import Loss, mean_over_items
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Tensor, TensorLike, Weights
 
 CARD = Card(
     title="Binary cross-entropy",
@@ -32,13 +32,13 @@ class BCE(Loss):
 
     listwise = False
 
-    def value(self, scores: Any) -> Any:
+    def value(self, scores: TensorLike) -> Tensor:
         """The probability ``sigmoid(s)``."""
         return tf.sigmoid(scores)
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         return tf.reduce_any(known, axis=1)
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.minimum(labels, 1.0), logits=scores)
         return mean_over_items(losses, known, weights)

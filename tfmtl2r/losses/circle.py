@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.losses.base import Loss, has_order, list_weight, positive
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Weights
 
 CARD = Card(
     title="Circle loss",
@@ -57,10 +57,10 @@ class Circle(Loss):
         if self.similarity not in SIMILARITIES:
             raise InputError(f"Circle: similarity must be one of {', '.join(SIMILARITIES)}, not {self.similarity!r}")
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         near = tf.sigmoid(scores) if self.similarity == "sigmoid" else tf.clip_by_value(scores, 0.0, 1.0)
         push = tf.stop_gradient(tf.nn.relu(near + self.margin)) * (near - self.margin)
         pull = tf.stop_gradient(tf.nn.relu(1.0 + self.margin - near)) * (near - 1.0 + self.margin)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
 from tfmtl2r.losses._plackett_luce import negative_log_likelihood
 from tfmtl2r.losses.base import Loss, has_order, mean_over_items, positive
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Weights
 
 CARD = Card(
     title="Coupled RankDistil",
@@ -53,10 +53,10 @@ class CoupledRankDistil(Loss):
     def __post_init__(self) -> None:
         positive(self, "sample_size", "top_k", "temperature")
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         size = tf.shape(scores)
         shape = [self.sample_size * size[0], size[1]]
         drawn = tf.reshape(labels[None] + ranking.gumbel(size[0], size[1], seed, self.sample_size), shape)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
@@ -12,6 +11,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.losses import _pairs
 from tfmtl2r.losses.base import Loss, has_order, ndcg_gains, positive
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Features, Labels, Mask, PerList, Scores, Seed, Tensor, Weights
 
 CARD = Card(
     title="LambdaLoss",
@@ -86,10 +86,10 @@ class LambdaLoss(Loss):
     def exponential_gain(self) -> bool:
         return self.weighing in NDCG_WEIGHINGS
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         items = _pairs.items_of(labels, known, weights)
         items["rank"] = tf.cast(ranking.ranks(scores, known, seed), tf.float32)
         if self.exponential_gain():
@@ -98,7 +98,7 @@ class LambdaLoss(Loss):
         total /= math.log(2.0)
         return tf.math.divide_no_nan(total, pairs) if self.reduction == "mean" else total
 
-    def _pairs(self, i: dict[str, Any], j: dict[str, Any]) -> tuple[Any, Any]:
+    def _pairs(self, i: Features, j: Features) -> tuple[Tensor, Tensor]:
         """Which items form pairs, and their weights."""
         if self.weighing == "ndcg_loss1":
             there = (i["rank"] != j["rank"]) & i["known"] & j["known"]
@@ -108,14 +108,14 @@ class LambdaLoss(Loss):
             there &= tf.maximum(i["rank"], j["rank"]) <= self.k
         return there, i["weights"] * self._weight(i, j)
 
-    def _weight(self, i: dict[str, Any], j: dict[str, Any]) -> Any:
+    def _weight(self, i: Features, j: Features) -> Tensor:
         if not self.exponential_gain():
             by_labels = _pairs.LABEL_WEIGHINGS[None if self.weighing == "ranknet" else self.weighing]
             return by_labels(i["labels"], j["labels"])
         discount = ranking.discounts(i["rank"])
         if self.weighing == "ndcg_loss1":
             return i["gain"] * discount
-        worth = 0.0
+        worth: Tensor | float = 0.0
         if self.weighing != "ndcg_loss2":
             worth = tf.abs(discount - ranking.discounts(j["rank"]))
         if self.weighing != "lambda_rank":

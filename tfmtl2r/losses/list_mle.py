@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
@@ -11,6 +10,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.losses._plackett_luce import negative_log_likelihood
 from tfmtl2r.losses.base import Loss, has_order, list_weight, positive
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Weights
 
 CARD = Card(
     title="ListMLE",
@@ -55,10 +55,10 @@ class ListMLE(Loss):
         if self.lambda_weight not in (None, "list_mle"):
             raise InputError(f"ListMLE: lambda_weight must be 'list_mle' or None, not {self.lambda_weight!r}")
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         place = ranking.ranks(labels, known, seed)
         terms = negative_log_likelihood(scores / self.temperature, place, known)
         if self.lambda_weight:

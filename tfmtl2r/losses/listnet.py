@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.losses._tf_ranking import Bridged
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Weights
 
 CARD = Card(
     title="ListNet",
@@ -41,6 +41,6 @@ class ListNet(Bridged):
     impl = "SoftmaxLoss"
     temperature: float = 1.0
 
-    def bridge(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         target = tf.where(known, tf.nn.softmax(tf.where(known, labels, tf.float32.min)), 0.0)
         return super().bridge(target, scores, known, weights, seed)

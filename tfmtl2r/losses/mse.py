@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.losses.base import Loss, mean_over_items
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Tensor, TensorLike, Weights
 
 CARD = Card(
     title="Mean squared error",
@@ -31,12 +31,12 @@ class MSE(Loss):
     listwise = False
     relevance = False
 
-    def value(self, scores: Any) -> Any:
+    def value(self, scores: TensorLike) -> Tensor:
         """The score itself."""
         return tf.identity(scores)
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         return tf.reduce_any(known, axis=1)
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         return mean_over_items(tf.math.squared_difference(scores, labels), known, weights)

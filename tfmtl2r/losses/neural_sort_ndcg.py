@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r import _keras2
 from tfmtl2r._backend import tf
 from tfmtl2r.losses._tf_ranking import Bridged
 from tfmtl2r.losses.base import list_weight
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Weights
 
 CARD = Card(
     title="NeuralSort NDCG (PiRank)",
@@ -45,7 +45,7 @@ class NeuralSortNDCG(Bridged):
     grades = True
     temperature: float = 1.0
 
-    def bridge(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         impl = _keras2.losses_impl()
         placed = impl.neural_sort(scores, mask=known)
         placed /= tf.maximum(tf.reduce_sum(placed, axis=1, keepdims=True), 1.0)

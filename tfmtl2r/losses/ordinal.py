@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.losses.base import Loss, mean_over_items, positive
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Tensor, TensorLike, Weights
 
 CARD = Card(
     title="Ordinal regression (all thresholds)",
@@ -51,17 +51,17 @@ class Ordinal(Loss):
     def __post_init__(self) -> None:
         positive(self, "levels", "spacing")
 
-    def value(self, scores: Any) -> Any:
+    def value(self, scores: TensorLike) -> Tensor | None:
         """With one level the probability ``sigmoid(s)``. With more levels None: labels of 0 and 1 push scores down."""
         return tf.sigmoid(scores) if self.levels == 1 else None
 
     def highest_label(self) -> tuple[float, str]:
         return float(self.levels), f"levels is {self.levels}; set it to the highest grade"
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         return tf.reduce_any(known, axis=1)
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         grades = tf.range(1.0, self.levels + 1.0)
         reached = tf.cast(labels[:, :, None] >= grades, tf.float32)
         logits = scores[:, :, None] - self.spacing * (grades - 1.0)

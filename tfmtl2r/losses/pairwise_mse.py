@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.losses._tf_ranking import Bridged
 from tfmtl2r.losses.base import has_order
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Weights
 
 CARD = Card(
     title="Pairwise mean squared error",
@@ -44,10 +44,10 @@ class PairwiseMSE(Bridged):
     relevance = False
     temperature: float = 1.0
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
 
-    def bridge(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         # TF-Ranking takes a negative label for a missing one; differences do not change when all are raised.
         lowest = tf.reduce_min(tf.where(known, labels, tf.float32.max), axis=1, keepdims=True)
         return super().bridge(tf.where(known, labels - lowest, 0.0), scores, known, weights, seed)

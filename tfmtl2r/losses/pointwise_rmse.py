@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.losses.base import Loss, mean_over_items, positive
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Tensor, TensorLike, Weights
 
 CARD = Card(
     title="Pointwise root mean squared error",
@@ -44,14 +44,14 @@ class PointwiseRMSE(Loss):
     def __post_init__(self) -> None:
         positive(self, "levels")
 
-    def value(self, scores: Any) -> Any:
+    def value(self, scores: TensorLike) -> Tensor:
         """``levels s``."""
-        return self.levels * scores
+        return tf.multiply(float(self.levels), scores)
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         return tf.reduce_any(known, axis=1)
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         residuals = labels - self.levels * scores
         if weights is not None:
             residuals *= weights

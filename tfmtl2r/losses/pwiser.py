@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.losses import _pairs
 from tfmtl2r.losses.base import Loss, mean_over_items
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Features, Labels, Mask, PerList, Scores, Seed, Tensor, Weights
 
 CARD = Card(
     title="PWiseR",
@@ -69,18 +69,18 @@ class PWiseR(Loss):
     def highest_label(self) -> tuple[float, str]:
         return CONVERSION, "labels are 0 (no click), 1 (click) and 2 (click and conversion)"
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         if self.bce:
             return tf.reduce_any(known, axis=1)
         converted = labels >= CONVERSION
         return tf.reduce_any(known & converted, axis=1) & tf.reduce_any(known & ~converted, axis=1)
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         chances = tf.sigmoid(scores)
         items = _pairs.items_of(labels, known, weights)
 
-        def above(clicked: bool) -> Any:
-            def pairs(i: dict[str, Any], j: dict[str, Any]) -> tuple[Any, Any]:
+        def above(clicked: bool) -> Tensor:
+            def pairs(i: Features, j: Features) -> tuple[Tensor, Tensor]:
                 worse = (j["labels"] < CONVERSION) & ((j["labels"] >= 1.0) == clicked)
                 return (i["labels"] >= CONVERSION) & worse & i["known"] & j["known"], i["weights"]
 

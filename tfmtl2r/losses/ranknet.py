@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.losses import _pairs
 from tfmtl2r.losses.base import Loss, has_order, positive
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Features, Labels, Mask, PerList, Scores, Seed, Tensor, Weights
 
 CARD = Card(
     title="RankNet",
@@ -52,11 +52,11 @@ class RankNet(Loss):
             known = ", ".join(map(str, _pairs.LABEL_WEIGHINGS))
             raise InputError(f"RankNet: weighing must be one of {known}, not {self.weighing!r}")
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
-        def pairs(i: dict[str, Any], j: dict[str, Any]) -> tuple[Any, Any]:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
+        def pairs(i: Features, j: Features) -> tuple[Tensor, Tensor]:
             weight = _pairs.LABEL_WEIGHINGS[self.weighing](i["labels"], j["labels"])
             return _pairs.ordered(i, j), i["weights"] * weight
 

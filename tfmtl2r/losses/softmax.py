@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.losses._tf_ranking import Bridged, dcg_labels
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Weights
 
 CARD = Card(
     title="Softmax cross-entropy",
@@ -50,7 +50,7 @@ class Softmax(Bridged):
         if self.lambda_weight not in (None, "dcg"):
             raise InputError(f"Softmax: lambda_weight must be 'dcg' or None, not {self.lambda_weight!r}")
 
-    def bridge(self, labels: Any, scores: Any, known: Any, weights: Any, seed: Any) -> Any:
+    def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         if self.lambda_weight:
             labels = dcg_labels(labels, scores, known, seed)
         return super().bridge(labels, scores, known, weights, seed)

@@ -9,6 +9,7 @@ from tfmtl2r import ranking
 from tfmtl2r.losses._tf_ranking import Sampled, WithRanks, lambda_weights
 from tfmtl2r.losses.base import has_order
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed
 
 CARD = Card(
     title="YetiLoss (logistic)",
@@ -41,8 +42,8 @@ class YetiLogistic(Sampled):
     impl = "PairwiseLogisticLoss"
     grades = True
 
-    def counts(self, labels: Any, known: Any) -> Any:
+    def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
 
-    def arguments(self, scores: Any, known: Any, seed: Any) -> dict[str, Any]:
+    def arguments(self, scores: Scores, known: Mask, seed: Seed) -> dict[str, Any]:
         return {"lambda_weight": WithRanks(lambda_weights("yeti"), ranking.ranks(scores, known, seed))}

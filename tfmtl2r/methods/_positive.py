@@ -6,16 +6,17 @@ from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.methods.base import Signals
+from tfmtl2r.types import Losses, Tensor
 
 _SMALLEST = 1e-20  # its reciprocal, and the logarithm, are still ordinary float32 numbers
 
 
-def positive(losses: Any, signals: Signals) -> Any:
+def positive(losses: Losses, signals: Signals) -> Tensor:
     """The losses with what a logarithm or a division cannot bear taken out: 1 for absent tasks, and never 0."""
     return tf.where(signals.present, tf.maximum(losses, tf.cast(_SMALLEST, losses.dtype)), tf.ones_like(losses))
 
 
-def ray(signals: Signals, dtype: Any) -> Any:
+def ray(signals: Signals, dtype: Any) -> Tensor:
     """The unit vector ``[T]`` of losses at which ``preference * loss`` is the same for every present task."""
     present = tf.cast(signals.present, dtype)
     preference = tf.cast(signals.preference, dtype)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import spectrum
 from tfmtl2r.methods.base import GramMethod, Signals, State, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["AlignedMTL"]
 
@@ -47,7 +48,7 @@ class AlignedMTL(GramMethod):
         if self.scale not in _SCALES:
             raise InputError(f"aligned_mtl: scale must be one of {', '.join(_SCALES)}, not {self.scale!r}")
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The aligned weights; the preference itself where all gradients are zero."""
         present = tf.cast(signals.present, tf.float64)
         preference = tf.cast(importance(signals), tf.float64)

@@ -21,6 +21,7 @@ import numpy as np
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.task import Task
+from tfmtl2r.types import Count, Gram, Losses, Preference, Rows, Seed, Tensor, Vector
 
 State = dict[str, Any]
 MODES = ("parameters", "features")
@@ -43,15 +44,15 @@ class Signals:
         seed: ``int32[2]``, for stateless randomness: a function of the ranker's seed and the step.
     """
 
-    losses: Any
-    preference: Any
-    present: Any
-    gram: Any = None
-    cross: Any = None
-    count: Any = 1.0
-    step: Any = 0
-    epoch: Any = 0
-    seed: Any = (0, 0)
+    losses: Losses
+    preference: Preference
+    present: Tensor
+    gram: Gram = None  # type: ignore[assignment]  # there for every method that declares its need
+    cross: Gram = None  # type: ignore[assignment]
+    count: Tensor | float = 1.0
+    step: Count = 0
+    epoch: Count = 0
+    seed: Seed = (0, 0)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Method:
         """How many epochs it takes until every task that is to be trained is."""
         return 1
 
-    def learn(self, losses_after: Any, signals: Signals, state: State) -> State:
+    def learn(self, losses_after: Losses, signals: Signals, state: State) -> State:
         """The next state, once the losses ``[T]`` of the same batch after the update are known."""
         raise NotImplementedError
 
@@ -103,11 +104,11 @@ class Method:
 class Scalarisation(Method):
     """A method that turns the losses into one objective."""
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The scalar to minimise, a differentiable function of ``losses`` ``[T]``, and the next state."""
         raise NotImplementedError
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """Task weights: the derivative of the objective with respect to each loss."""
         losses = tf.convert_to_tensor(signals.losses)
         with tf.GradientTape() as tape:
@@ -146,7 +147,7 @@ class StagedMethod(Method):
         """
         raise NotImplementedError
 
-    def multipliers(self, state: State) -> Any:
+    def multipliers(self, state: State) -> Tensor:
         """``[T]``, how hard each bound pulls."""
         raise NotImplementedError
 
@@ -156,7 +157,7 @@ class GramMethod(Method):
 
     needs: ClassVar[frozenset[str]] = frozenset({"gram"})
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """Task weights ``[T]`` (sum T for equal treatment, so that learning rates compare) and the next state."""
         raise NotImplementedError
 
@@ -167,17 +168,17 @@ class JacobianMethod(Method):
     needs: ClassVar[frozenset[str]] = frozenset({"rows"})
     modes: ClassVar[tuple[str, ...]] = ("parameters",)
 
-    def combine(self, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def combine(self, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
         """The update ``[P]`` from the gradients ``rows`` ``[T, P]`` and the next state."""
         raise NotImplementedError
 
 
-def count_present(signals: Signals, dtype: Any) -> Any:
+def count_present(signals: Signals, dtype: Any) -> Tensor:
     """How many tasks are in the batch: what the weights sum to, so that one present task trains as if alone."""
     return tf.reduce_sum(tf.cast(signals.present, dtype))
 
 
-def importance(signals: Signals) -> Any:
+def importance(signals: Signals) -> Vector:
     """The preference among the present tasks, scaled to sum to their number: all ones when tasks are equal."""
     weights = signals.preference * tf.cast(signals.present, signals.preference.dtype)
     total = tf.reduce_sum(weights)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import max_min
 from tfmtl2r.methods.base import GramMethod, Signals, State, count_present, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["CAGrad"]
 
@@ -49,7 +50,7 @@ class CAGrad(GramMethod):
         if not self.c >= 0:
             raise InputError(f"cagrad: c must be >= 0, not {self.c}")
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The preference plus the weights of the worst case."""
         gram = tf.cast(signals.gram, tf.float64)
         count = count_present(signals, tf.float64)

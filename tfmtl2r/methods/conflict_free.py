@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import correlation, spectrum
 from tfmtl2r.methods.base import GramMethod, Signals, State, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["ConFIG"]
 
@@ -37,7 +38,7 @@ class ConFIG(GramMethod):
 
     takes_preference: ClassVar[bool] = True
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The weights of equal cosines."""
         cosines, lengths, usable = correlation(signals.gram, signals.present)
         goal = tf.where(usable, tf.cast(importance(signals), tf.float64), 0.0)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods._positive import positive, ray
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["COSMOS"]
 
@@ -47,7 +48,7 @@ class COSMOS(Scalarisation):
         if not self.lam >= 0:
             raise InputError(f"cosmos: lam must be >= 0, not {self.lam}")
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The weighted sum minus the cosine, among the present tasks."""
         linear = tf.reduce_sum(importance(signals) * losses)
         among = positive(losses, signals) * tf.cast(signals.present, losses.dtype)

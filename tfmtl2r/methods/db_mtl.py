@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import JacobianMethod, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Rows, Vector
 
 __all__ = ["DBMTL"]
 
@@ -58,7 +59,7 @@ class DBMTL(JacobianMethod):
         """Averages of 0."""
         return {"tracked": np.zeros([num_tasks, num_parameters or 0], np.float32)}
 
-    def combine(self, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def combine(self, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
         """The stretched averages, added up."""
         logs = rows / (tf.cast(signals.losses, rows.dtype)[:, None] + 1e-8)
         before = tf.cast(state["tracked"], rows.dtype)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods import get
 from tfmtl2r.methods.base import Method, Signals, State
+from tfmtl2r.types import Array, Described, Rows, Tensor, Vector
 
 
-def weigh(method: Method, signals: Signals, state: State) -> tuple[Any, State]:
+def weigh(method: Method, signals: Signals, state: State) -> tuple[Vector, State]:
     """Task weights of a method, with what holds for all of them: an absent task weighs 0 and its state stands still.
 
     Returns:
@@ -23,14 +22,14 @@ def weigh(method: Method, signals: Signals, state: State) -> tuple[Any, State]:
     return tf.where(signals.present, weights, 0.0), standing_still(signals.present, state, after)
 
 
-def merge(method: Method, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
+def merge(method: Method, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
     """The update of a method that needs the gradients; absent tasks enter as rows of zeros."""
     rows = tf.where(signals.present[:, None], rows, tf.zeros_like(rows))
     update, after = method.combine(rows, signals, state)  # type: ignore[attr-defined]
     return tf.stop_gradient(update), standing_still(signals.present, state, after)
 
 
-def standing_still(present: Any, before: State, after: State) -> State:
+def standing_still(present: Tensor, before: State, after: State) -> State:
     """The next state, with what belongs to absent tasks as it was; all of it when no task is present."""
     tasks = present.shape[0]
     some = tf.reduce_any(present)
@@ -46,7 +45,10 @@ def standing_still(present: Any, before: State, after: State) -> State:
     return kept
 
 
-def combine(method: Any, jacobian: Any, losses: Any = None, preference: Any = None, seed: int = 0) -> np.ndarray:
+def combine(
+    method: Method | Described, jacobian: Array, losses: Array | None = None, preference: Array | None = None,
+    seed: int = 0,
+) -> np.ndarray:
     """One step of a method from a fresh state, on a matrix of task gradients.
 
     Shapes: ``jacobian`` ``[T, P]``, ``losses`` and ``preference`` ``[T]``; the result is ``[P]``. A scalarisation
@@ -66,7 +68,7 @@ def combine(method: Any, jacobian: Any, losses: Any = None, preference: Any = No
     >>> methods.combine("ls", [[-4., 1., 1.], [6., 1., 1.]], preference=[3., 1.]).tolist()
     [-3.0, 2.0, 2.0]
     """
-    method = get(method)
+    chosen: Method = get(method)
     rows = np.asarray(jacobian, np.float64)
     if rows.ndim != 2 or not rows.size:
         raise InputError(f"jacobian must have shape [T, P] with T, P >= 1, got {rows.shape}")
@@ -77,11 +79,11 @@ def combine(method: Any, jacobian: Any, losses: Any = None, preference: Any = No
         raise InputError("jacobian holds numbers that are not finite")
     if (preference < 0).any() or preference.sum() <= 0:
         raise InputError(f"preference must be >= 0 and not all 0, got {preference.tolist()}")
-    if method.positive_preference and (preference == 0).any():
-        raise InputError(f"{type(method).__name__} divides by the preference: every task's must be above 0, got "
+    if chosen.positive_preference and (preference == 0).any():
+        raise InputError(f"{type(chosen).__name__} divides by the preference: every task's must be above 0, got "
                          f"{preference.tolist()}")
-    if method.positive_losses and (losses <= 0).any():
-        raise InputError(f"{type(method).__name__} needs losses above 0, got {losses.tolist()}")
+    if chosen.positive_losses and (losses <= 0).any():
+        raise InputError(f"{type(chosen).__name__} needs losses above 0, got {losses.tolist()}")
     signals = Signals(
         losses=tf.constant(losses),
         preference=tf.constant(preference / preference.sum()),
@@ -92,13 +94,13 @@ def combine(method: Any, jacobian: Any, losses: Any = None, preference: Any = No
         epoch=tf.constant(0, tf.int64),
         seed=tf.constant([seed, 0], tf.int32),
     )
-    state = {key: tf.constant(value) for key, value in method.initial_state(tasks, rows.shape[1]).items()}
-    if "rows" in method.needs:
-        return merge(method, tf.constant(rows), signals, state)[0].numpy()
-    return weigh(method, signals, state)[0].numpy() @ rows
+    state = {key: tf.constant(value) for key, value in chosen.initial_state(tasks, rows.shape[1]).items()}
+    if "rows" in chosen.needs:
+        return merge(chosen, tf.constant(rows), signals, state)[0].numpy()
+    return weigh(chosen, signals, state)[0].numpy() @ rows
 
 
-def _vector(name: str, value: Any, tasks: int, default: float) -> np.ndarray:
+def _vector(name: str, value: Array | None, tasks: int, default: float) -> np.ndarray:
     vector = np.full(tasks, default) if value is None else np.asarray(value, np.float64)
     if vector.shape != (tasks,) or not np.isfinite(vector).all():
         raise InputError(f"{name} must be {tasks} finite numbers, one per task, got {value!r}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import dual_cone
 from tfmtl2r.methods.base import GramMethod, Signals, State, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["DualProj"]
 
@@ -39,7 +40,7 @@ class DualProj(GramMethod):
 
     takes_preference: ClassVar[bool] = True
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The projection's weights."""
         weights = tf.cast(importance(signals), tf.float64)[None]
         return dual_cone(signals.gram, weights, signals.present).weights[0], state

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["DynamicWeightAverage"]
 
@@ -51,7 +51,7 @@ class DynamicWeightAverage(Scalarisation):
         zeros = np.zeros(num_tasks, np.float32)
         return {"epoch": np.zeros(num_tasks, np.int64), "mean": zeros, "steps": zeros, "last": zeros, "before": zeros}
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The weighted losses, and the means so far."""
         mean, steps, last, before = (tf.cast(state[k], losses.dtype) for k in ("mean", "steps", "last", "before"))
         epoch = tf.maximum(state["epoch"], tf.cast(signals.epoch, tf.int64))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
@@ -11,6 +11,7 @@ from tfmtl2r.linalg import nnls, spread
 from tfmtl2r.methods._positive import ray
 from tfmtl2r.methods.base import GramMethod, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["EPO"]
 
@@ -53,7 +54,7 @@ class EPO(GramMethod):
         if not 0 < self.tolerance < 1:
             raise InputError(f"epo: tolerance must lie between 0 and 1, not {self.tolerance}")
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The non-negative weights whose step comes closest to the wanted change of the losses."""
         present = tf.cast(signals.present, tf.float64)
         along = ray(signals, tf.float64)

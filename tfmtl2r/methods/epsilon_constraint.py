@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["EpsilonConstraint"]
 
@@ -74,7 +74,7 @@ class EpsilonConstraint(Scalarisation):
         bounds = np.asarray(self.bounds or [np.inf] * num_tasks, np.float32)
         return {"multipliers": zeros, "average": zeros, "seen": zeros, "bounds": bounds}
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The Lagrangian, with the multipliers after one step of dual ascent."""
         lam, average, seen, bounds = (
             tf.cast(state[key], losses.dtype) for key in ("multipliers", "average", "seen", "bounds")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import spread
 from tfmtl2r.methods.base import JacobianMethod, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Rows, Vector
 
 __all__ = ["ExcessMTL"]
 
@@ -61,7 +62,7 @@ class ExcessMTL(JacobianMethod):
             "weights": np.ones(num_tasks),
         }
 
-    def combine(self, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def combine(self, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
         """The next weights, which count at once."""
         squares = tf.cast(state["squares"], rows.dtype) + tf.square(rows)
         excess = tf.cast(tf.reduce_sum(tf.square(rows) / tf.sqrt(squares + 1e-7), axis=1), tf.float64)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import fair
 from tfmtl2r.methods.base import GramMethod, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["FairGrad"]
 
@@ -48,7 +48,7 @@ class FairGrad(GramMethod):
         if not self.alpha >= 0 or not self.max_norm >= 0:
             raise InputError(f"fair_grad: alpha and max_norm must be >= 0, not {self.alpha} and {self.max_norm}")
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The fair weights, scaled down where the update would be longer than ``max_norm``."""
         present = tf.cast(signals.present, tf.float64)
         gram = tf.cast(signals.gram, tf.float64) * present[:, None] * present[None, :]

@@ -12,6 +12,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.methods._positive import positive
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["FAMO"]
 
@@ -56,14 +57,14 @@ class FAMO(Scalarisation):
         """Logits of 0: equal shares."""
         return {"logits": np.zeros(num_tasks, np.float32)}
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The weighted sum of the log losses."""
         losses = positive(losses, signals)
         share = _share(state, signals, losses.dtype)
         scale = tf.math.divide_no_nan(count_present(signals, losses.dtype), tf.reduce_sum(share / losses))
         return tf.stop_gradient(scale) * tf.reduce_sum(share * tf.math.log(losses)), state
 
-    def learn(self, losses_after: Any, signals: Signals, state: State) -> State:
+    def learn(self, losses_after: Losses, signals: Signals, state: State) -> State:
         """Moves the logits of the present tasks against what each gained."""
         share = _share(state, signals, losses_after.dtype)
         before, after = positive(signals.losses, signals), positive(losses_after, signals)
@@ -73,7 +74,7 @@ class FAMO(Scalarisation):
         return {"logits": tf.where(signals.present, logits - self.lr * slope, logits)}
 
 
-def _share(state: State, signals: Signals, dtype: Any) -> Any:
+def _share(state: State, signals: Signals, dtype: Any) -> Tensor:
     """The softmax of the logits over the present tasks; 0 for the others."""
     logits = tf.cast(state["logits"], dtype)
     present = tf.cast(signals.present, dtype)

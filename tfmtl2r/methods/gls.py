@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.methods._positive import positive
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["GLS"]
 
@@ -36,7 +37,7 @@ class GLS(Scalarisation):
 
     positive_losses: ClassVar[bool] = True
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The geometric mean over the present tasks."""
         logs = tf.math.log(positive(losses, signals))
         return tf.exp(tf.math.divide_no_nan(tf.reduce_sum(logs), count_present(signals, logs.dtype))), state

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import JacobianMethod, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Rows, Vector
 
 __all__ = ["GradDrop"]
 
@@ -43,7 +43,7 @@ class GradDrop(JacobianMethod):
         if not 0.0 <= self.leak <= 1.0:
             raise InputError(f"graddrop: leak must lie in [0, 1], not {self.leak}")
 
-    def combine(self, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def combine(self, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
         """Drops elements by sign."""
         total = tf.reduce_sum(rows, axis=0)
         purity = 0.5 * (1.0 + tf.math.divide_no_nan(total, tf.reduce_sum(tf.abs(rows), axis=0)))

@@ -12,6 +12,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import spread
 from tfmtl2r.methods.base import GramMethod, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Tensor, Vector, Weights
 
 __all__ = ["GradNorm"]
 
@@ -62,7 +63,7 @@ class GradNorm(GramMethod):
             "counted": np.zeros(num_tasks, np.float32),
         }
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The weights so far, and one step on them or, in epoch 0, on the mean losses."""
         losses = tf.cast(signals.losses, tf.float64)
         weights, first, counted = (tf.cast(state[key], tf.float64) for key in ("weights", "first", "counted"))
@@ -74,7 +75,7 @@ class GradNorm(GramMethod):
         learned = tf.where(tf.cast(signals.epoch, tf.int64) == 0, weights, learned)
         return spread(weights, signals.present), {"weights": learned, "first": first, "counted": counted}
 
-    def _step(self, signals: Signals, weights: Any, ratios: Any) -> Any:
+    def _step(self, signals: Signals, weights: Weights, ratios: Any) -> Tensor:
         present = tf.cast(signals.present, tf.float64)
         count = tf.maximum(tf.reduce_sum(present), 1.0)
         norms = tf.sqrt(tf.maximum(tf.cast(tf.linalg.diag_part(signals.gram), tf.float64), 0.0)) * present

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import GramMethod, Signals, State, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["GradVac"]
 
@@ -55,7 +56,7 @@ class GradVac(GramMethod):
         """Goals of 0."""
         return {"rho": np.zeros([num_tasks, num_tasks], np.float32)}
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The column sums of the turned coefficients, and the next goals."""
         present = tf.cast(signals.present, tf.float64)
         gram = tf.cast(signals.gram, tf.float64) * present[:, None] * present[None, :]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import GramMethod, Signals, State, count_present
 from tfmtl2r.methods.imtl_g import equal_projections
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["IMTL"]
 
@@ -54,7 +54,7 @@ class IMTL(GramMethod):
         """Scales of exp(0)."""
         return {"log_scale": np.zeros(num_tasks, np.float32)}
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """Equal projections on the scaled gradients, and one step on the scales."""
         log_scale = tf.cast(state["log_scale"], tf.float64)
         scale = tf.exp(log_scale)

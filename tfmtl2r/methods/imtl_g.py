@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import correlation, spectrum
 from tfmtl2r.methods.base import GramMethod, Signals, State, count_present
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Gram, Tensor, Vector
 
 __all__ = ["IMTLG", "equal_projections"]
 
@@ -40,13 +40,13 @@ class IMTLG(GramMethod):
     [0.0767, 1.0, 1.0]
     """
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The weights of equal projections, scaled to sum to the number of present tasks."""
         weights = equal_projections(signals.gram, signals.present)
         return weights * count_present(signals, weights.dtype), state
 
 
-def equal_projections(gram: Any, present: Any) -> Any:
+def equal_projections(gram: Gram, present: Tensor) -> Tensor:
     """Weights ``float64[T]`` of sum 1 (see :class:`IMTLG`) with equal projections, none negative; 0 where absent."""
     cosines, lengths, usable = correlation(gram, present)
     values, vectors, smallest, _ = spectrum(cosines)

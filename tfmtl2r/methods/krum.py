@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import JacobianMethod, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Rows, Vector
 
 __all__ = ["Krum"]
 
@@ -54,7 +54,7 @@ class Krum(JacobianMethod):
             raise InputError(f"krum: f={self.f} needs at least {self.f + 3} tasks, got {num_tasks}")
         return {}
 
-    def combine(self, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def combine(self, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
         """The mean of the chosen gradients times the number of present tasks."""
         tasks, infinite = rows.shape[0], rows.dtype.max
         count = tf.math.count_nonzero(signals.present, dtype=tf.int32)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.methods.base import Scalarisation, Signals, State, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["LinearScalarization"]
 
@@ -32,6 +33,6 @@ class LinearScalarization(Scalarisation):
 
     takes_preference: ClassVar[bool] = True
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """``sum_t w_t loss_t``, with w the preference scaled to sum to the number of present tasks."""
         return tf.reduce_sum(importance(signals) * losses), state

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r.linalg import min_norm
 from tfmtl2r.methods.base import GramMethod, Signals, State, count_present
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["MGDA"]
 
@@ -34,7 +34,7 @@ class MGDA(GramMethod):
     [0.8, 1.6]
     """
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The min-norm weights, scaled to sum to the number of present tasks."""
         weights = min_norm(signals.gram, signals.present).weights
         return weights * count_present(signals, weights.dtype), state

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import project, spread
 from tfmtl2r.methods.base import JacobianMethod, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Rows, Vector
 
 __all__ = ["MoCo"]
 
@@ -74,7 +75,7 @@ class MoCo(JacobianMethod):
             "weights": np.full(num_tasks, 1.0 / num_tasks),
         }
 
-    def combine(self, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def combine(self, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
         """The next averages and weights, and their combination."""
         present = tf.cast(signals.present, tf.float64)
         if self.variant == "libmtl":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import project, spread
 from tfmtl2r.methods.base import GramMethod, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["MoDo"]
 
@@ -55,7 +56,7 @@ class MoDo(GramMethod):
         """Equal weights on the simplex."""
         return {"weights": np.full(num_tasks, 1.0 / num_tasks)}
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """One projected step on the weights, which then count at once."""
         present = tf.cast(signals.present, tf.float64)
         weights = tf.cast(state["weights"], tf.float64) * present

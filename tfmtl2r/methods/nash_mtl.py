@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import nash
 from tfmtl2r.methods.base import GramMethod, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["NashMTL"]
 
@@ -47,7 +47,7 @@ class NashMTL(GramMethod):
         if not self.max_norm >= 0:
             raise InputError(f"nash_mtl: max_norm must be >= 0, not {self.max_norm}")
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The bargaining weights, scaled down where the update would be longer than ``max_norm``."""
         gram = tf.cast(signals.gram, tf.float64)
         weights = nash(gram, signals.present).weights

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Scalarisation, Signals, StagedMethod, State, count_present
 from tfmtl2r.registry import Card
 from tfmtl2r.task import Task
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["NMT"]
 
@@ -135,7 +135,7 @@ class NMT(Scalarisation, StagedMethod):
         zeros = np.zeros(len(goals), np.float32)
         return {"goals": goals, "bounds": bounds, "multipliers": zeros, "violations": zeros}
 
-    def multipliers(self, state: State) -> Any:
+    def multipliers(self, state: State) -> Tensor:
         """``lam``."""
         return state["multipliers"]
 
@@ -155,7 +155,7 @@ class NMT(Scalarisation, StagedMethod):
             "sums": zeros, "counts": zeros, "epoch": np.zeros(num_tasks, np.int64),
         }
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The re-scaled Lagrangian of the current stage."""
         now = tf.stop_gradient(losses)
         if self.stage_epochs and not self.bounds:
@@ -176,7 +176,7 @@ class NMT(Scalarisation, StagedMethod):
         state = {**state, "multipliers": lam, "violations": violations}
         return tf.reduce_sum(tf.stop_gradient(weights) * losses), state
 
-    def _moved_on(self, losses: Any, signals: Signals, state: State) -> State:
+    def _moved_on(self, losses: Losses, signals: Signals, state: State) -> State:
         """The state with the goals of this epoch; what a task of higher priority reached in the last is its bound."""
         levels = self.levels(losses.shape[0])
         stage = tf.minimum(signals.epoch // self.stage_epochs, levels.max())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods._positive import ray
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["PBI"]
 
@@ -50,7 +51,7 @@ class PBI(Scalarisation):
         if not self.theta >= 0:
             raise InputError(f"pbi: theta must be >= 0, not {self.theta}")
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """``d1 + theta d2`` among the present tasks; d2 has no gradient on the ray."""
         direction = ray(signals, losses.dtype)
         along = tf.reduce_sum(losses * direction)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.methods.base import GramMethod, Signals, State, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["PCGrad"]
 
@@ -36,7 +37,7 @@ class PCGrad(GramMethod):
 
     takes_preference: ClassVar[bool] = True
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The column sums of the projected coefficients."""
         gram = tf.cast(signals.gram, tf.float64)
         present = tf.cast(signals.present, tf.float64)

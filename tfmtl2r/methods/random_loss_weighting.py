@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["RandomLossWeighting"]
 
@@ -32,7 +32,7 @@ class RandomLossWeighting(Scalarisation):
     2.0
     """
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The losses with a random weight each, among the present tasks."""
         draw = tf.random.stateless_normal(losses.shape, signals.seed, dtype=losses.dtype)
         weights = tf.nn.softmax(tf.where(signals.present, draw, draw.dtype.min))

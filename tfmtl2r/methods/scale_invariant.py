@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.methods._positive import positive
 from tfmtl2r.methods.base import Scalarisation, Signals, State, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["ScaleInvariant"]
 
@@ -35,6 +36,6 @@ class ScaleInvariant(Scalarisation):
     positive_losses: ClassVar[bool] = True
     takes_preference: ClassVar[bool] = True
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The weighted sum of the logarithms."""
         return tf.reduce_sum(importance(signals) * tf.math.log(positive(losses, signals))), state

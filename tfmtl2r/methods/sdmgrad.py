@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import min_norm, project, spread
 from tfmtl2r.methods.base import GramMethod, Signals, State, count_present, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Tensor, Vector
 
 __all__ = ["SDMGrad"]
 
@@ -69,7 +70,7 @@ class SDMGrad(GramMethod):
         """Equal weights, where they are remembered."""
         return {"weights": np.full(num_tasks, 1.0 / num_tasks)} if self.solve == "stochastic" else {}
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The min-norm weights with their pull."""
         count = count_present(signals, tf.float64)
         mean = tf.math.divide_no_nan(tf.cast(importance(signals), tf.float64), count)
@@ -87,7 +88,7 @@ class SDMGrad(GramMethod):
             state = {"weights": weights * total}
         return count * (weights + self.lam * mean) / (1.0 + self.lam), state
 
-    def _unit_cross(self, signals: Signals) -> Any:
+    def _unit_cross(self, signals: Signals) -> Tensor:
         """``C_ij`` of present tasks."""
         present = tf.cast(signals.present, tf.float64)
         cross = tf.cast(signals.cross, tf.float64) * present[:, None] * present[None, :]

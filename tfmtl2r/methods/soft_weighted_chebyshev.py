@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["SoftWeightedChebyshev"]
 
@@ -49,7 +50,7 @@ class SoftWeightedChebyshev(Scalarisation):
         if not self.mu > 0:
             raise InputError(f"soft_weighted_chebyshev: mu must be above 0, not {self.mu}")
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The soft maximum over the present tasks."""
         tasks = count_present(signals, losses.dtype)
         exponent = tf.math.divide_no_nan(importance(signals), tasks) * losses / self.mu

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.methods._positive import positive
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["STCH"]
 
@@ -59,7 +60,7 @@ class STCH(Scalarisation):
         """The mean losses that make up the nadir, and over how many steps."""
         return {"nadir": np.ones(num_tasks, np.float32), "steps": np.zeros(num_tasks, np.float32)}
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The warm-up's or the smooth Chebyshev objective, and the nadir so far."""
         epoch = tf.cast(signals.epoch, tf.int64)
         losses = positive(losses, signals)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Scalarisation, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["STL"]
 
@@ -45,6 +45,6 @@ class STL(Scalarisation):
             raise InputError(f"stl: task {self.task} does not exist, there are {num_tasks} (counted from 0)")
         return {}
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The loss of the task."""
         return losses[self.task], state

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import JacobianMethod, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Rows, Vector
 
 __all__ = ["TrimmedMean"]
 
@@ -50,7 +50,7 @@ class TrimmedMean(JacobianMethod):
             raise InputError(f"trimmed_mean: trim={self.trim} needs at least {least} tasks, got {num_tasks}")
         return {}
 
-    def combine(self, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def combine(self, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
         """The mean of the middle ranks times the number of present tasks."""
         count = tf.math.count_nonzero(signals.present, dtype=tf.int32)
         trim = tf.maximum(count - 1, 0) // 2

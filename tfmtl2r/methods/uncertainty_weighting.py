@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Scalarisation, Signals, State
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["UncertaintyWeighting"]
 
@@ -54,7 +54,7 @@ class UncertaintyWeighting(Scalarisation):
         """Log variances of 0."""
         return {"log_variance": np.zeros(num_tasks, np.float32)}
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The negative log likelihood, and one step on the log variances."""
         s = tf.cast(state["log_variance"], losses.dtype)
         scaled = tf.exp(-s) * losses

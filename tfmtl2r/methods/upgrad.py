@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import dual_cone
 from tfmtl2r.methods.base import GramMethod, Signals, State, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["UPGrad"]
 
@@ -37,7 +38,7 @@ class UPGrad(GramMethod):
 
     takes_preference: ClassVar[bool] = True
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The projections of all tasks, added up."""
         each = tf.linalg.diag(tf.cast(importance(signals), tf.float64))
         return tf.reduce_sum(dual_cone(signals.gram, each, signals.present).weights, axis=0), state

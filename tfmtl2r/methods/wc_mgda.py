@@ -12,6 +12,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import max_min, spread
 from tfmtl2r.methods.base import GramMethod, Signals, State, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Tensor, Vector
 
 __all__ = ["WCMGDA"]
 
@@ -54,7 +55,7 @@ class WCMGDA(GramMethod):
         """The scales of the first step; 0 before it."""
         return {"loss_scale": np.zeros((), np.float32), "gram_scale": np.zeros((), np.float32)}
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """Weights on the simplex times the preference."""
         preference = tf.cast(importance(signals), tf.float64)
         weighted = preference * tf.cast(signals.losses, tf.float64)
@@ -68,6 +69,6 @@ class WCMGDA(GramMethod):
         return spread(weights, signals.present), {"loss_scale": loss_scale, "gram_scale": gram_scale}
 
 
-def _first(stored: Any, value: Any) -> Any:
+def _first(stored: Any, value: Any) -> Tensor:
     stored = tf.cast(stored, value.dtype)
     return tf.where(stored > 0, stored, value)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present, importance
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor
 
 __all__ = ["WeightedChebyshev"]
 
@@ -38,7 +39,7 @@ class WeightedChebyshev(Scalarisation):
 
     takes_preference: ClassVar[bool] = True
 
-    def objective(self, losses: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The largest weighted loss among the present tasks."""
         weighted = importance(signals) * losses
         largest = tf.reduce_max(tf.where(signals.present, weighted, weighted.dtype.min))

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from tfmtl2r import _keras2, ranking
 from tfmtl2r._backend import tf
 from tfmtl2r.metrics.base import Metric, check_cutoff, check_empty, with_empty
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,13 +42,13 @@ class Bridged(Metric):
     def conventions(self) -> dict[str, Any]:
         return {**super().conventions(), "ties": "seeded shuffle"}
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
         relevant = known & (labels > self.above)
         built = getattr(_keras2.metrics_impl(), self.impl)(name=None, topn=self.k)
         value, _ = built.compute(tf.cast(relevant, tf.float32), without_ties(scores, known), None, known)
         return with_empty(tf.squeeze(value, axis=1), relevant, known, self.empty)
 
 
-def without_ties(scores: Any, known: Any) -> Any:
+def without_ties(scores: Scores, known: Mask) -> Scores:
     """Minus the rank of every item, ``float32[B, L]``: the order of the scores, without ties."""
     return -tf.cast(ranking.ranks(scores, known), tf.float32)

@@ -10,6 +10,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.metrics._tf_ranking import without_ties
 from tfmtl2r.metrics.base import Metric, with_empty
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Weights
 
 CARD = Card(
     title="ARP",
@@ -39,7 +40,7 @@ class ARP(Metric):
     def conventions(self) -> dict[str, Any]:
         return {"empty": "skip", "ties": "seeded shuffle"}
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
         built = _keras2.metrics_impl().ARPMetric(name=None)
         value, _ = built.compute(labels, without_ties(scores, known), None, known)
         return with_empty(tf.squeeze(value, axis=1), known & (labels > 0), known, "skip")

@@ -12,6 +12,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.metrics.base import Metric
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Array, Labels, Mask, Scores, Tensor, Weights
 
 CARD = Card(
     title="AUC",
@@ -54,10 +55,10 @@ class AUC(Metric):
     def conventions(self) -> dict[str, Any]:
         return {"above": self.above, "over": "all items", "ties": "half", "bins": self.bins}
 
-    def streaming(self, name: str | None = None) -> Any:
+    def streaming(self, name: str | None = None) -> keras.metrics.Metric:
         return _StreamingAUC(self, name or self.label)
 
-    def exact(self, labels: Any, scores: Any) -> float:
+    def exact(self, labels: Array, scores: Array) -> float:
         """The AUC from exact ranks, on numpy arrays.
 
         Args:
@@ -90,7 +91,7 @@ class _StreamingAUC(keras.metrics.AUC):
         super().__init__(num_thresholds=metric.bins, name=name)
         self.metric = metric
 
-    def update_state(self, labels: Any, scores: Any, valid: Any, weights: Any = None) -> None:
+    def update_state(self, labels: Labels, scores: Scores, valid: Mask, weights: Weights | None = None) -> None:
         """Adds a batch; weights are ``[B]`` (per list) or ``[B, L]`` (per item)."""
         labels, scores = tf.cast(labels, tf.float32), tf.cast(scores, tf.float32)
         known = ranking.known(labels, tf.cast(valid, tf.bool))
@@ -102,7 +103,7 @@ class _StreamingAUC(keras.metrics.AUC):
         squashed = 0.5 + 0.5 * tf.math.softsign(tf.where(known, scores, 0.0))
         super().update_state(tf.reshape(positive, [-1]), tf.reshape(squashed, [-1]), tf.reshape(weight, [-1]))
 
-    def result(self) -> Any:
+    def result(self) -> Tensor:
         """The AUC so far, NaN without a positive or without a negative item."""
         # The first threshold is below every score, so all items are predicted positive there.
         positives, negatives = self.true_positives[0], self.false_positives[0]

@@ -11,6 +11,7 @@ from tfmtl2r import ranking
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.task import KINDS
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Tensor, TensorLike, Weights
 
 EMPTY = ("skip", "zero", "one")
 
@@ -52,7 +53,9 @@ class Metric:
 
     # AutoGraph would convert all of TF-Ranking, and tracing would take ten times as long.
     @tf.autograph.experimental.do_not_convert
-    def per_list(self, labels: Any, scores: Any, valid: Any, weights: Any = None) -> Any:
+    def per_list(
+        self, labels: TensorLike, scores: TensorLike, valid: TensorLike, weights: TensorLike | None = None
+    ) -> tuple[PerList, PerList]:
         """The metric of every list; the metric of a data set is ``sum(value * counts) / sum(counts)``.
 
         Args:
@@ -75,14 +78,14 @@ class Metric:
         value, counts = self.compute(labels, scores, known, weights)
         return tf.where(counts > 0, value, 0.0), counts
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
         """``(value, counts)`` of cleaned input: labels, scores and weights are 0 where not ``known``.
 
         This method is traced without AutoGraph: use ``tf.where``, not ``if``, on tensors.
         """
         raise NotImplementedError
 
-    def streaming(self, name: str | None = None) -> Any:
+    def streaming(self, name: str | None = None) -> keras.metrics.Metric:
         """A Keras metric that accumulates batches; its result is NaN until a list has counted.
 
         ``update_state(labels, scores, valid, weights=None)`` has the arguments of :meth:`per_list`. Weights are ``[B]``
@@ -109,17 +112,17 @@ class ItemMetric(Metric):
 
     direction = "min"
 
-    def per_item(self, labels: Any, scores: Any) -> Any:
+    def per_item(self, labels: Labels, scores: Scores) -> Tensor:
         """The value of every item, ``float32[B, L]``."""
         raise NotImplementedError
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
         each = tf.where(known, self.per_item(labels, scores), 0.0)
         counts = tf.reduce_sum(weights, axis=1)
         return tf.math.divide_no_nan(tf.reduce_sum(each * weights, axis=1), counts), counts
 
 
-def evaluate(metric: Metric, labels: Any, scores: Any, valid: Any) -> np.ndarray:
+def evaluate(metric: Metric, labels: TensorLike, scores: TensorLike, valid: TensorLike) -> np.ndarray:
     """The metric of every list, for reports.
 
     Args:
@@ -186,7 +189,7 @@ def check_empty(metric: Metric) -> None:
         raise InputError(f"{metric.name}: empty must be one of {', '.join(EMPTY)}, not {empty!r}")
 
 
-def with_empty(value: Any, relevant: Any, known: Any, empty: str) -> tuple[Any, Any]:
+def with_empty(value: PerList, relevant: Mask, known: Mask, empty: str) -> tuple[PerList, PerList]:
     """Applies the convention for lists that have labels, but no relevant item.
 
     Args:
@@ -203,16 +206,20 @@ def with_empty(value: Any, relevant: Any, known: Any, empty: str) -> tuple[Any, 
     return tf.where(has, value, 1.0 if empty == "one" else 0.0), tf.cast(counts, tf.float32)
 
 
-def _clean(metric: Metric, labels: Any, scores: Any, valid: Any, weights: Any) -> tuple[Any, Any, Any, Any]:
-    labels, scores = tf.cast(labels, tf.float32), tf.cast(scores, tf.float32)
-    valid = tf.cast(valid, tf.bool)
-    weights = tf.ones_like(labels) if weights is None else tf.cast(weights, tf.float32)
-    for part, value in {"labels": labels, "scores": scores, "valid": valid, "weights": weights}.items():
-        if value.shape.rank != 2 or not value.shape.is_compatible_with(scores.shape):
-            expected = tuple(scores.shape)
-            raise InputError(f"{metric.label}: {part} must be [B, L] like scores {expected}, not {tuple(value.shape)}")
-    known = ranking.known(labels, valid, "graded" if metric.relevance else "regression")
-    return tf.where(known, labels, 0.0), tf.where(known, scores, 0.0), known, tf.where(known, weights, 0.0)
+def _clean(
+    metric: Metric, labels: TensorLike, scores: TensorLike, valid: TensorLike, weights: TensorLike | None
+) -> tuple[Labels, Scores, Mask, Weights]:
+    parts = {"labels": tf.cast(labels, tf.float32), "scores": tf.cast(scores, tf.float32),
+             "valid": tf.cast(valid, tf.bool)}
+    parts["weights"] = tf.ones_like(parts["labels"]) if weights is None else tf.cast(weights, tf.float32)
+    expected = parts["scores"].shape
+    for part, value in parts.items():
+        if value.shape.rank != 2 or not value.shape.is_compatible_with(expected):
+            raise InputError(f"{metric.label}: {part} must be [B, L] like scores {tuple(expected)}, not "
+                             f"{tuple(value.shape)}")
+    known = ranking.known(parts["labels"], parts["valid"], "graded" if metric.relevance else "regression")
+    clean = {name: tf.where(known, parts[name], 0.0) for name in ("labels", "scores", "weights")}
+    return clean["labels"], clean["scores"], known, clean["weights"]
 
 
 class _Streaming(keras.metrics.Metric):
@@ -227,12 +234,12 @@ class _Streaming(keras.metrics.Metric):
         self.total = self.add_weight(name="total", shape=(), initializer="zeros", dtype="float64")
         self.count = self.add_weight(name="count", shape=(), initializer="zeros", dtype="float64")
 
-    def update_state(self, labels: Any, scores: Any, valid: Any, weights: Any = None) -> None:
+    def update_state(self, labels: Labels, scores: Scores, valid: Mask, weights: Weights | None = None) -> None:
         """Adds a batch; see :meth:`Metric.streaming`."""
         weights = None if weights is None else tf.cast(weights, tf.float32)
         per_item = weights is not None and weights.shape.rank == 2
         value, counts = self.metric.per_list(labels, scores, valid, weights if per_item else None)
-        if per_item and not isinstance(self.metric, ItemMetric):
+        if weights is not None and per_item and not isinstance(self.metric, ItemMetric):
             counts *= self._mean_weight(labels, scores, valid, weights)
         elif weights is not None and not per_item:
             counts *= weights
@@ -240,13 +247,13 @@ class _Streaming(keras.metrics.Metric):
         self.total.assign_add(tf.reduce_sum(value * counts))
         self.count.assign_add(tf.reduce_sum(counts))
 
-    def result(self) -> Any:
+    def result(self) -> Tensor:
         """The mean so far, NaN if no list has counted."""
         count = tf.convert_to_tensor(self.count)
         mean = tf.math.divide_no_nan(tf.convert_to_tensor(self.total), count)
         return tf.cast(tf.where(count > 0, mean, np.nan), tf.float32)
 
-    def _mean_weight(self, labels: Any, scores: Any, valid: Any, weights: Any) -> Any:
+    def _mean_weight(self, labels: Labels, scores: Scores, valid: Mask, weights: Weights) -> PerList:
         _, _, known, weights = _clean(self.metric, labels, scores, valid, weights)
         items = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)
         return tf.math.divide_no_nan(tf.reduce_sum(weights, axis=1), items)

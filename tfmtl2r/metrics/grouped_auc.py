@@ -10,6 +10,7 @@ import numpy as np
 from tfmtl2r._backend import tf
 from tfmtl2r.metrics.base import Metric
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Weights
 
 CARD = Card(
     title="Grouped AUC",
@@ -42,7 +43,7 @@ class GroupedAUC(Metric):
     def conventions(self) -> dict[str, Any]:
         return {**super().conventions(), "empty": "skip", "ties": "half"}
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
         positive = known & (labels > self.above)
         negative = known & ~positive
         # Infinity marks the items that are not negative, so the scores themselves must be finite.

@@ -8,6 +8,7 @@ from typing import Any
 from tfmtl2r._backend import tf
 from tfmtl2r.metrics.base import ItemMetric
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Scores, Tensor
 
 CARD = Card(
     title="Log loss",
@@ -29,5 +30,5 @@ class LogLoss(ItemMetric):
     def conventions(self) -> dict[str, Any]:
         return {"mean": "items"}
 
-    def per_item(self, labels: Any, scores: Any) -> Any:
+    def per_item(self, labels: Labels, scores: Scores) -> Tensor:
         return tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.minimum(labels, 1.0), logits=scores)

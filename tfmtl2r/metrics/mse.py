@@ -8,6 +8,7 @@ from typing import Any
 from tfmtl2r._backend import tf
 from tfmtl2r.metrics.base import ItemMetric
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Scores, Tensor
 
 CARD = Card(
     title="Mean squared error",
@@ -31,5 +32,5 @@ class MSE(ItemMetric):
     def conventions(self) -> dict[str, Any]:
         return {"mean": "items"}
 
-    def per_item(self, labels: Any, scores: Any) -> Any:
+    def per_item(self, labels: Labels, scores: Scores) -> Tensor:
         return tf.math.squared_difference(scores, labels)

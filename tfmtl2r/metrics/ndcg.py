@@ -10,6 +10,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.metrics.base import Metric, check_cutoff, check_empty, with_empty
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Weights
 
 CARD = Card(
     title="NDCG",
@@ -60,7 +61,7 @@ class NDCG(Metric):
     def conventions(self) -> dict[str, Any]:
         return {**super().conventions(), "ties": "expected"}
 
-    def compute(self, labels: Any, scores: Any, known: Any, weights: Any) -> Any:
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
         gains = tf.where(known, ranking.gains(labels, self.gain), 0.0)
         reached = tf.reduce_sum(gains * ranking.expected_discount(scores, known, self.k), axis=1)
         highest = tf.reduce_sum(gains * ranking.expected_discount(labels, known, self.k), axis=1)

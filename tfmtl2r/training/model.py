@@ -217,7 +217,7 @@ class MultiTaskRanker(keras.Model):
         if self.conditioned is not None:
             preference = drawn(batch, len(self.tasks), self.conditioned,
                                randomness.step_seed(self.method_state.seed + 1, iterations))
-        signals = Signals(losses=None, preference=preference, present=None, step=iterations,
+        signals = Signals(losses=None, preference=preference, present=None, step=iterations,  # type: ignore[arg-type]
                           epoch=self.method_state.epoch.value, seed=seed)
         valid = self.valid(batch)
         with self.preferring(batch, valid, preference):

@@ -17,6 +17,7 @@ from typing import Any
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import JacobianMethod, Method, Signals, State
+from tfmtl2r.types import Losses, Rows, Tensor, Vector
 
 _INNER = "inner_"
 
@@ -48,11 +49,11 @@ class Wrapper(Method):
         """Those of the inner method."""
         return self.method.epochs_needed(num_tasks)
 
-    def learn(self, losses_after: Any, signals: Signals, state: State) -> State:
+    def learn(self, losses_after: Losses, signals: Signals, state: State) -> State:
         """What the inner method learns from the losses after the update."""
         return self.store(state, self.method.learn(losses_after, signals, self.inner(state)))
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The weights of the inner method, in the precision of the losses."""
         weights, inner = self.method.weigh(signals, self.inner(state))
         return tf.cast(weights, signals.losses.dtype), self.store(state, inner)
@@ -80,11 +81,11 @@ class RescaledGradients(Wrapper, JacobianMethod):
     gradients; an inner method without weights combines the divided gradients.
     """
 
-    def divisors(self, signals: Signals) -> Any:
+    def divisors(self, signals: Signals) -> Vector:
         """``[T]``, above 0; 1 where a task is absent."""
         raise NotImplementedError
 
-    def seen(self, signals: Signals, divisors: Any) -> Signals:
+    def seen(self, signals: Signals, divisors: Tensor) -> Signals:
         """The signals of the inner method."""
         outer = divisors[:, None] * divisors[None, :]
         divided = {
@@ -93,13 +94,13 @@ class RescaledGradients(Wrapper, JacobianMethod):
         }
         return dataclasses.replace(signals, **divided)
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The weights of the inner method, carried back to the original gradients."""
         divisors = tf.cast(self.divisors(signals), tf.float64)
         weights, state = super().weigh(self.seen(signals, divisors), state)
         return tf.cast(tf.cast(weights, tf.float64) / divisors, weights.dtype), state
 
-    def combine(self, rows: Any, signals: Signals, state: State) -> tuple[Any, State]:
+    def combine(self, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
         """The update of the inner method from the divided gradients."""
         if "rows" not in self.needs:
             weights, state = self.weigh(signals, state)
@@ -111,7 +112,7 @@ class RescaledGradients(Wrapper, JacobianMethod):
         return update, self.store(state, inner)
 
 
-def check_share(wrapper: Any, alpha: float) -> None:
+def check_share(wrapper: Wrapper, alpha: float) -> None:
     """Refuses a share outside [0, 1]."""
     if not 0.0 <= alpha <= 1.0:
         raise InputError(f"{type(wrapper).__name__}: alpha must lie in [0, 1], not {alpha}")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from tfmtl2r.linalg import settling
 from tfmtl2r.methods.base import Signals, State
 from tfmtl2r.methods.wrappers.base import Wrapper
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Tensor, Vector
 
 __all__ = ["Every"]
 
@@ -47,17 +47,17 @@ class Every(Wrapper):
         }
         return {**super().initial_state(num_tasks, num_parameters), **own}
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """New weights, or the kept ones."""
         weigh, before = super().weigh, self.inner(state)
 
-        def ask() -> tuple[Any, State, Any]:
+        def ask() -> tuple[Vector, State, Tensor]:
             with settling.watched() as solvers:  # tensors of this branch cannot be counted outside
                 weights, after = weigh(signals, state)
                 inner = {key: tf.cast(value, before[key].dtype) for key, value in self.inner(after).items()}
                 return weights, inner, solvers.unsettled() == 0
 
-        def keep() -> tuple[Any, State, Any]:
+        def keep() -> tuple[Vector, State, Tensor]:
             return tf.cast(state["weights"], signals.losses.dtype), before, tf.constant(True)
 
         among = tf.cast(signals.present, tf.float32)[None, :]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
@@ -11,6 +10,7 @@ from tfmtl2r.methods._positive import positive
 from tfmtl2r.methods.base import Signals, State
 from tfmtl2r.methods.wrappers.base import RescaledGradients
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Losses, Tensor, Vector
 
 __all__ = ["Log"]
 
@@ -46,16 +46,16 @@ class Log(RescaledGradients):
             self.require_weights()
         object.__setattr__(self, "positive_losses", True)
 
-    def divisors(self, signals: Signals) -> Any:
+    def divisors(self, signals: Signals) -> Vector:
         """The losses."""
         return positive(signals.losses, signals)
 
-    def seen(self, signals: Signals, divisors: Any) -> Signals:
+    def seen(self, signals: Signals, divisors: Tensor) -> Signals:
         """The signals of the inner method: its losses are the logarithms."""
         logs = tf.math.log(positive(signals.losses, signals))
         return dataclasses.replace(super().seen(signals, divisors), losses=logs)
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The weights of the inner method divided by the losses."""
         weights, state = super().weigh(signals, state)
         if self.keep_sum:
@@ -64,7 +64,7 @@ class Log(RescaledGradients):
             weights = tf.math.divide_no_nan(weights * before, tf.reduce_sum(present * weights))
         return weights, state
 
-    def learn(self, losses_after: Any, signals: Signals, state: State) -> State:
+    def learn(self, losses_after: Losses, signals: Signals, state: State) -> State:
         """What the inner method learns from the logarithms after the update."""
         after = tf.math.log(positive(losses_after, signals))
         divisors = tf.cast(self.divisors(signals), tf.float64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
@@ -11,6 +10,7 @@ from tfmtl2r.methods._positive import positive
 from tfmtl2r.methods.base import Signals
 from tfmtl2r.methods.wrappers.base import RescaledGradients
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["Normalised"]
 
@@ -47,7 +47,7 @@ class Normalised(RescaledGradients):
         if self.by != "l2":
             object.__setattr__(self, "positive_losses", True)
 
-    def divisors(self, signals: Signals) -> Any:
+    def divisors(self, signals: Signals) -> Vector:
         """The normalisers over their harmonic mean; 1 for absent tasks and zero gradients."""
         scale = tf.ones_like(signals.losses, tf.float64)
         if self.by != "loss":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -11,6 +10,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.methods.base import Signals, State
 from tfmtl2r.methods.wrappers.base import Wrapper, check_share
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["Smooth"]
 
@@ -41,7 +41,7 @@ class Smooth(Wrapper):
         own = {"weights": np.ones(num_tasks, np.float32), "seen": np.zeros(num_tasks, np.float32)}
         return {**super().initial_state(num_tasks, num_parameters), **own}
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The averaged weights."""
         fresh, state = super().weigh(signals, state)
         mean = self.alpha * tf.cast(state["weights"], fresh.dtype) + (1.0 - self.alpha) * fresh

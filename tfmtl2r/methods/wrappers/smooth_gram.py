@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
@@ -12,6 +11,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Signals, State
 from tfmtl2r.methods.wrappers.base import Wrapper, check_share
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Vector
 
 __all__ = ["SmoothGram"]
 
@@ -42,7 +42,7 @@ class SmoothGram(Wrapper):
         own = {"gram": np.zeros([num_tasks] * 2, np.float32), "seen": np.zeros([num_tasks] * 2, np.float32)}
         return {**super().initial_state(num_tasks, num_parameters), **own}
 
-    def weigh(self, signals: Signals, state: State) -> tuple[Any, State]:
+    def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The inner method's weights for the averaged matrix."""
         mean = self.alpha * tf.cast(state["gram"], signals.gram.dtype) + (1.0 - self.alpha) * signals.gram
         mean = tf.where(state["seen"] > 0, mean, signals.gram)

@@ -1,0 +1,49 @@
+from collections.abc import Sequence
+from typing import Any
+
+from .layers import Variable
+
+def __getattr__(name: str) -> Any: ...
+
+class Optimizer:
+    name: str
+    built: bool
+    iterations: Variable
+    learning_rate: Any
+    def __init__(self, learning_rate: Any = ..., **kwargs: Any) -> None: ...
+    clipnorm: float | None
+    global_clipnorm: float | None
+    clipvalue: float | None
+    def _get_variable_index(self, variable: Variable) -> int: ...
+    def add_variable(self, shape: Any, initializer: Any = ..., name: str | None = ..., **kwargs: Any) -> Variable: ...
+    def add_variable_from_reference(
+        self, reference_variable: Variable, name: str | None = ..., initializer: Any = ...
+    ) -> Variable: ...
+    def _clip_gradients(self, grads: list[Any]) -> list[Any]: ...
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None: ...
+    def build(self, variables: Sequence[Variable]) -> None: ...
+    def apply(self, grads: Sequence[Any], trainable_variables: Sequence[Variable] | None = ...) -> Any: ...
+    def get_config(self) -> dict[str, Any]: ...
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = ...) -> Any: ...
+    @property
+    def variables(self) -> list[Variable]: ...
+
+class Adam(Optimizer):
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    amsgrad: bool
+    _momentums: list[Variable]
+    _velocities: list[Variable]
+    def __init__(
+        self, learning_rate: Any = ..., beta_1: float = ..., beta_2: float = ..., epsilon: float = ...,
+        amsgrad: bool = ..., **kwargs: Any,
+    ) -> None: ...
+
+class Adagrad(Optimizer):
+    epsilon: float
+    initial_accumulator_value: float
+    def __init__(
+        self, learning_rate: Any = ..., initial_accumulator_value: float = ..., epsilon: float = ..., **kwargs: Any
+    ) -> None: ...
