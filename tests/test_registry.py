@@ -17,7 +17,7 @@ CIRCLE = """
     from tfmtl2r.registry import Card
 
     __all__ = ["Circle"]
-    CARD = Card(title="Circle", paper="Euclid -300", aliases=("disc", "ring"), promises=("round",), note="No corners.")
+    CARD = Card(title="Circle", paper="Euclid -300", aliases=("disc", "ring"), promises=("stationary",), note="Round.")
 
     @dataclasses.dataclass(frozen=True)
     class Circle:
@@ -51,7 +51,7 @@ def figures(folder):
 
 def test_a_public_file_is_a_name_and_listing_imports_none(figures):
     assert figures.names() == ["circle", "square"]
-    assert figures.card("circle") == Card("Circle", "Euclid -300", ("disc", "ring"), ("round",), "No corners.")
+    assert figures.card("circle") == Card("Circle", "Euclid -300", ("disc", "ring"), ("stationary",), "Round.")
     assert figures.card("square").title == "Square"
     assert figures.aliases() == {"disc": "circle", "ring": "circle"}
     assert f"{PACKAGE}.circle" not in sys.modules

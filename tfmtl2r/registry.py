@@ -35,6 +35,7 @@ from tfmtl2r import constructors
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.origins import Origin, origin_of
+from tfmtl2r.promises import check_known
 
 _Class = TypeVar("_Class", bound=type)
 _HAS_CARD = re.compile(r"^CARD\b", re.MULTILINE)
@@ -48,7 +49,7 @@ class Card:
         title: the name in the field's own words.
         paper: authors, year and link of the source; empty where the thing is older than its papers.
         aliases: other names that ``get`` accepts.
-        promises: properties that the conformance tests hold it to, such as ``"non_conflicting"``.
+        promises: properties that :mod:`tfmtl2r.testing` checks, names of :data:`tfmtl2r.promises.PROMISES`.
         note: one line a user should know before choosing it.
     """
 
@@ -57,6 +58,9 @@ class Card:
     aliases: tuple[str, ...] = ()
     promises: tuple[str, ...] = ()
     note: str = ""
+
+    def __post_init__(self) -> None:
+        check_known(self.promises)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-from method_runs import Run
 
 from tfmtl2r import methods
 from tfmtl2r._backend import tf
 from tfmtl2r.methods.base import Signals
 from tfmtl2r.methods.deciding import weigh
+from tfmtl2r.testing.steps import Run
 
 # Two conflicting gradients and three of rank three, for which several libraries agree on the values below to 1e-4.
 TWO = np.array([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])

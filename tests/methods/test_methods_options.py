@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from method_runs import Run
 
 from tfmtl2r import methods
+from tfmtl2r.testing.steps import Run
 
 RNG = np.random.default_rng(7)
 ROWS = RNG.normal(size=(5, 12)) - 0.5 * RNG.normal(size=12)

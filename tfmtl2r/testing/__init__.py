@@ -1,0 +1,17 @@
+"""Checks that hold a method, loss, metric or architecture to its contract: the project's own and anybody's.
+
+``check_*`` runs all checks of a thing and raises at the first one that fails. ``*_checks`` returns single checks as
+parameters for pytest.
+"""
+
+from __future__ import annotations
+
+from tfmtl2r.promises import PROMISES
+from tfmtl2r.testing.checks import Check
+from tfmtl2r.testing.loss import check_loss, loss_checks
+from tfmtl2r.testing.method import check_method, method_checks
+from tfmtl2r.testing.metric import check_metric, metric_checks
+
+__all__ = [
+    "PROMISES", "Check", "check_loss", "check_method", "check_metric", "loss_checks", "method_checks", "metric_checks",
+]

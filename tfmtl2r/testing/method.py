@@ -1,0 +1,385 @@
+"""Checks of balancing methods: what holds for all of them, and the promises of the method's own card.
+
+The names of promises and their formulas are in :mod:`tfmtl2r.promises`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r import methods
+from tfmtl2r.errors import InputError
+from tfmtl2r.registry import Card
+from tfmtl2r.testing.checks import Check, Suite, close, finite, require
+from tfmtl2r.testing.fronts import PROBLEMS, descent, distance_to_stationarity, on_the_ray
+from tfmtl2r.testing.steps import Run, first_step
+
+TASKS, WIDTH = 4, 30
+_RNG = np.random.default_rng(3)
+CONFLICTING = _RNG.normal(size=(TASKS, WIDTH)) - 0.4 * _RNG.normal(size=(1, WIDTH))
+"""Four gradients of which some oppose each other."""
+# All of one shape, so that one trace per method serves them all.
+DEGENERATE = {
+    "conflict": CONFLICTING,
+    "twins": CONFLICTING[[0, 0, 1, 2]],
+    "opposed": CONFLICTING[[0, 0, 1, 1]] * np.array([1, -1, 1, -1])[:, None],
+    "zero row": CONFLICTING * np.array([1, 0, 1, 1])[:, None],
+    "nothing": 0 * CONFLICTING,
+    "rank two": _RNG.normal(size=(TASKS, 2)) @ CONFLICTING[:2],
+    "lengths over 24 decades": CONFLICTING * np.array([1e-12, 1, 1, 1e12])[:, None],
+}
+LOSSES = np.array([0.5, 1.0, 2.0, 0.7])
+SCALES = np.array([1e-3, 1.0, 50.0, 1e4])
+SKEWED = np.array([8, 1, 1, 1]) / 11
+PREFERENCES = ((0.5, 0.5), (0.8, 0.2), (0.2, 0.8))
+
+
+def card_of(method: Any) -> Card | None:
+    """The card of a method, or None for a method whose class is not registered."""
+    try:
+        return methods.card(methods.registry.describe(method)["name"])
+    except InputError:
+        return None
+
+
+def _promises(method: Any) -> Collection[str]:
+    card = card_of(method)
+    return card.promises if card else ()
+
+
+SUITE = Suite("method", methods.get, _promises)
+
+
+def check_method(
+    method: Any, *, only: str | Collection[str] | None = None, promises: Collection[str] | None = None
+) -> list[str]:
+    """Checks a method against what all methods keep to, and against the promises of its card.
+
+    Args:
+        method: a name, a mapping ``{"name": ..., **options}`` or a method.
+        only: names of the checks to run; all that apply by default.
+        promises: promises to hold the method to, in place of those of its card.
+
+    Returns:
+        The names of the checks that were run.
+
+    Raises:
+        AssertionError: naming the first check that fails, the method, what was given, expected and found.
+        InputError: for a name in ``only`` that is no check of this method.
+
+    >>> import dataclasses
+    >>> from tfmtl2r._backend import tf
+    >>> from tfmtl2r.methods.base import GramMethod
+    >>> @dataclasses.dataclass(frozen=True)
+    ... class Shortest(GramMethod):  # weights the tasks by the inverse length of their gradients
+    ...     def weigh(self, signals, state):
+    ...         squares = tf.linalg.diag_part(signals.gram)
+    ...         return tf.math.divide_no_nan(tf.ones_like(squares), tf.sqrt(squares)), state
+    >>> check_method(Shortest(), only=["finite_updates", "ignores_row_scale"], promises=["ignores_row_scale"])
+    ['finite_updates', 'ignores_row_scale']
+    >>> check_method(Shortest(), only="sums_to_tasks", promises=["sums_to_tasks"])
+    Traceback (most recent call last):
+    AssertionError: Shortest() fails sums_to_tasks: given the only gradient [2, -1] at (0,): expected [ 2., -1.], ...
+    """
+    return SUITE.run(method, only, promises)
+
+
+def method_checks(
+    method: Any,
+    expected_failures: Mapping[str, str] | None = None,
+    *,
+    only: str | Collection[str] | None = None,
+    marks: Callable[[Check], Collection[Any]] | None = None,
+) -> list[Any]:
+    """The checks of a method, one parameter each, for ``@pytest.mark.parametrize("check", method_checks("mine"))``.
+
+    The test calls the parameter: ``check()``.
+
+    Args:
+        method: a name, a mapping ``{"name": ..., **options}`` or a method.
+        expected_failures: name of a check -> why the method does not pass it. A check that passes in spite of that is
+            an error.
+        only: names of the checks; all that apply by default.
+        marks: returns further pytest marks for a check, such as ``pytest.mark.slow`` where ``check.slow``.
+
+    Raises:
+        InputError: for a name that is no check of this method, or an expected failure without a reason.
+    """
+    return SUITE.parameters(method, expected_failures, only, marks)
+
+
+def several_steps(run: Run, count: int = 4, start: int = 0) -> np.ndarray:
+    """The updates ``[count, P]`` of steps over several epochs, with losses that move."""
+    updates = []
+    for k in range(start, start + count):
+        rng = np.random.default_rng(k)
+        losses = LOSSES * rng.uniform(0.7, 1.0, TASKS)
+        updates.append(run.step(CONFLICTING * rng.uniform(0.5, 1.5, (TASKS, 1)), losses, epoch=k, after=0.9 * losses))
+    return np.array(updates)
+
+
+@SUITE.add()
+def one_task(method: Any) -> None:
+    """The update of a single task is its gradient times a positive number."""
+    step = methods.combine(method, [[2.0, -1.0]])
+    require(step[0] > 0, "the only gradient [2, -1]", "a step along it", step)
+    close(step, step[0] / 2 * np.array([2.0, -1.0]), "the only gradient [2, -1]", rtol=1e-9)
+
+
+@SUITE.add()
+def finite_updates(method: Any) -> None:
+    """Degenerate gradients of any scale give a finite update."""
+    for kind, rows in DEGENERATE.items():
+        for scale in (1e-12, 1.0, 1e12):
+            finite(first_step(method, rows * scale), f"gradients with {kind}, times {scale:g}")
+
+
+@SUITE.add()
+def twenty_tasks(method: Any) -> None:
+    """Twenty gradients of rank four, at any scale, give a finite update."""
+    for scale in (1e-12, 1.0, 1e12):
+        finite(first_step(method, np.repeat(CONFLICTING, 5, 0) * scale), f"20 gradients of rank 4, times {scale:g}")
+
+
+@SUITE.add()
+def graph_equals_eager(method: Any) -> None:
+    """A traced step and :func:`tfmtl2r.methods.combine` agree."""
+    expected = methods.combine(method, CONFLICTING)
+    close(first_step(method, CONFLICTING), expected, "a traced step", rtol=1e-9, atol=1e-12)
+
+
+@SUITE.add()
+def absent_task_has_no_influence(method: Any) -> None:
+    """The gradient of a task without labels in the batch does not change the update."""
+    present, tampered = [True, False, True, True], CONFLICTING.copy()
+    tampered[1] *= -100
+    expected = first_step(method, CONFLICTING, present=present)
+    close(first_step(method, tampered, present=present), expected, "another gradient of absent task 1", rtol=1e-9)
+
+
+def _one_present(method: Any, alone: int) -> None:
+    got = first_step(method, CONFLICTING, present=[task == alone for task in range(TASKS)])
+    expected = methods.combine(method, CONFLICTING[[alone]])
+    close(got, expected, f"a batch where only task {alone} is present", rtol=1e-9)
+
+
+@SUITE.add(when=lambda method, promises: "has_a_main_task" not in promises)
+def one_present_task(method: Any) -> None:
+    """A batch with one present task trains as if there were no other task."""
+    _one_present(method, 2)
+
+
+@SUITE.add("has_a_main_task")
+def main_task_alone(method: Any) -> None:
+    """A batch where only the main task is present trains as if there were no other task."""
+    _one_present(method, 0)
+
+
+@SUITE.add()
+def no_present_task(method: Any) -> None:
+    """A batch without present tasks gives an update of 0 and leaves the state as it is."""
+    run = Run(method, TASKS, WIDTH)
+    before = {key: run[key] for key in run.state}
+    close(run.step(CONFLICTING, present=[False] * TASKS), 0.0, "a batch without present tasks")
+    for key, value in before.items():
+        close(run[key], value, f"a batch without present tasks, the state {key!r}")
+
+
+@SUITE.add()
+def description_rebuilds_it(method: Any) -> None:
+    """The method's description, which files contain, gives an equal method."""
+    described = methods.registry.describe(method)
+    require(methods.get(described) == method, f"the description {described}", method, methods.get(described))
+
+
+@SUITE.add()
+def same_seed_same_update(method: Any) -> None:
+    """All randomness is a function of ``Signals.seed``."""
+    close(first_step(method, CONFLICTING, seed=5), first_step(method, CONFLICTING, seed=5), "seed 5 twice")
+
+
+@SUITE.add()
+def resumes(method: Any) -> None:
+    """Training from a stored state goes on as if it had not stopped: the state contains everything."""
+    straight, stopped, resumed = (Run(method, TASKS, WIDTH) for _ in range(3))
+    expected = several_steps(straight, 6)
+    several_steps(stopped, 3)
+    resumed.state = {key: stopped[key] for key in stopped.state}
+    resumed.steps = 3
+    close(several_steps(resumed, 3, start=3), expected[3:], "the state after 3 steps in a new run")
+
+
+@SUITE.add()
+def one_trace(method: Any) -> None:
+    """One trace serves every step, whatever tasks are present and however many epochs are done."""
+    run = Run(method, TASKS, WIDTH)
+    several_steps(run, 2)
+    run.step(CONFLICTING, present=[True, False, True, False], epoch=7, seed=3)
+    close(run.traced.experimental_get_tracing_count(), 1, "several steps, the number of traces")
+
+
+@SUITE.add()
+def card_names_a_source(method: Any) -> None:
+    """The card has a title, and a link in its paper or its note."""
+    card = methods.card(methods.registry.describe(method)["name"])
+    require(card.title, "the card", "a title", card)
+    require("http" in card.paper + card.note, "the card", "a link in paper or note", card)
+
+
+def _gradients_needed(method: Any) -> bool:
+    return not method.needs <= {"losses_after"}
+
+
+@SUITE.add(slow=_gradients_needed)
+def finite_in_float32(method: Any) -> None:
+    """Gradients and losses of float32 give finite updates of float32."""
+    for update in several_steps(Run(method, TASKS, WIDTH, dtype=np.float32)):
+        require(update.dtype == np.float32, "gradients of float32", "an update of float32", update.dtype)
+        finite(update, "gradients of float32")
+
+
+@SUITE.add(slow=_gradients_needed)
+def float32_agrees_with_float64(method: Any) -> None:
+    """Updates in float32 are those of float64 up to 2e-4 of their length."""
+    single, double = (several_steps(Run(method, TASKS, WIDTH, dtype=dtype)) for dtype in (np.float32, np.float64))
+    for k, (one, two) in enumerate(zip(single, double, strict=True)):
+        close(one, two, f"gradients of float32, step {k}", atol=2e-4 * float(np.linalg.norm(two)))
+
+
+@SUITE.add(when=lambda method, promises: method.takes_preference)
+def preference_changes_the_update(method: Any) -> None:
+    """A method that declares ``takes_preference`` reads the preference."""
+    gap = np.linalg.norm(first_step(method, CONFLICTING) - first_step(method, CONFLICTING, preference=SKEWED))
+    require(gap > 1e-3, "the preference (8, 1, 1, 1) / 11", "another update than with equal preference", gap)
+
+
+@SUITE.add(when=lambda method, promises: not method.takes_preference)
+def preference_is_not_read(method: Any) -> None:
+    """A method that does not declare ``takes_preference`` ignores the preference."""
+    skewed = first_step(method, CONFLICTING, preference=SKEWED)
+    close(skewed, first_step(method, CONFLICTING), "the preference (8, 1, 1, 1) / 11")
+
+
+@SUITE.add("sums_to_tasks")
+def sums_to_tasks(method: Any) -> None:
+    """Equal gradients give the plain sum."""
+    close(methods.combine(method, [[2.0, -1.0]]), [2.0, -1.0], "the only gradient [2, -1]", rtol=1e-9)
+    close(first_step(method, CONFLICTING[[0] * TASKS]), TASKS * CONFLICTING[0], "four equal gradients", rtol=1e-9)
+
+
+@SUITE.add("ignores_row_scale")
+def ignores_row_scale(method: Any) -> None:
+    """Scaling gradients does not change the update."""
+    scaled = first_step(method, CONFLICTING * SCALES[:, None])
+    close(scaled, first_step(method, CONFLICTING), "gradients times (1e-3, 1, 50, 1e4)", rtol=1e-5)
+
+
+@SUITE.add("ignores_loss_scale")
+def ignores_loss_scale(method: Any) -> None:
+    """Scaling losses and their gradients does not change the update."""
+    losses = np.array([0.5, 1.0, 2.0, 0.1])
+    scaled = first_step(method, CONFLICTING * SCALES[:, None], losses=losses * SCALES)
+    close(scaled, first_step(method, CONFLICTING, losses=losses), "losses times (1e-3, 1, 50, 1e4)", rtol=1e-5)
+
+
+@SUITE.add("has_a_main_task")
+def has_a_main_task(method: Any) -> None:
+    """A batch without the main task changes nothing."""
+    got = first_step(method, CONFLICTING, present=[False, True, True, True])
+    close(got, 0.0, "a batch without task 0")
+
+
+@SUITE.add("permutation_equivariant")
+def permutation_equivariant(method: Any) -> None:
+    """The order of the tasks does not matter."""
+    order = [2, 0, 3, 1]
+    permuted = first_step(method, CONFLICTING[order], losses=LOSSES[order])
+    close(permuted, first_step(method, CONFLICTING, losses=LOSSES), f"tasks in the order {order}", 1e-8, 1e-10)
+
+
+@SUITE.add("non_conflicting")
+def non_conflicting(method: Any) -> None:
+    """The update opposes no gradient."""
+    for seed in range(20):
+        rows = np.zeros((TASKS, WIDTH))
+        rows[:, :6] = np.random.default_rng(seed).normal(size=(TASKS, 6))
+        step = first_step(method, rows)
+        least, unit = (rows @ step).min(), np.linalg.norm(step) * np.linalg.norm(rows, axis=1).max()
+        require(least >= -1e-8 * unit, f"normal gradients of seed {seed}", "no <d, g_t> below 0", rows @ step)
+
+
+@SUITE.add("stationary")
+def stationary(method: Any) -> None:
+    """The update vanishes at a Pareto stationary point."""
+    rows = np.r_[CONFLICTING[:3], -np.array([[0.2, 0.3, 0.5]]) @ CONFLICTING[:3]]
+    length = np.linalg.norm(first_step(method, rows))
+    require(length < 1e-7, "gradients with g_4 = -.2 g_1 - .3 g_2 - .5 g_3", "an update of length 0", length)
+
+
+@SUITE.add("identity_without_conflict")
+def identity_without_conflict(method: Any) -> None:
+    """Gradients that do not conflict are added up."""
+    rows = np.abs(CONFLICTING)
+    close(first_step(method, rows), rows.sum(0), "gradients of positive numbers", rtol=1e-9)
+
+
+@SUITE.add("identity_without_sign_conflict")
+def identity_without_sign_conflict(method: Any) -> None:
+    """Gradients that agree on the sign of each coordinate are added up."""
+    rows = np.abs(CONFLICTING) * np.sign(CONFLICTING[:1])
+    close(first_step(method, rows), rows.sum(0), "gradients of equal signs", rtol=1e-9)
+
+
+def _ends_on_the_pareto_set(method: Any, name: str) -> None:
+    problem = PROBLEMS[name]
+    for start in problem.starts:
+        x = descent(method, name)(np.array(start), np.full(2, 0.5), np.ones(2)).numpy()
+        given = f"the losses {name!r} from {start}"
+        require(problem.inside(x), given, "an end on the Pareto set", x)
+        distance = distance_to_stationarity(problem, x)
+        require(distance < 0.05, given, "a distance to stationarity below 0.05", distance)
+
+
+@SUITE.add("ends_on_the_pareto_set")
+def ends_on_the_pareto_set(method: Any) -> None:
+    """Descent ends on the Pareto set of two bowls, one steeper than the other."""
+    _ends_on_the_pareto_set(method, "quadratic")
+
+
+@SUITE.add("ends_on_the_pareto_set", slow=lambda method: True)
+def ends_on_a_concave_front(method: Any) -> None:
+    """Descent ends on the Pareto set of Fonseca and Fleming, whose front is concave."""
+    _ends_on_the_pareto_set(method, "fonseca_fleming")
+
+
+@SUITE.add("ends_on_the_pareto_set", slow=lambda method: True)
+def ends_on_a_convex_front(method: Any) -> None:
+    """Descent ends on the Pareto set of a smooth ZDT1, whose front is convex."""
+    _ends_on_the_pareto_set(method, "zdt")
+
+
+def _ends_on_the_ray(method: Any, relative: bool) -> None:
+    start = np.array(PROBLEMS["bowls"].starts[0])
+    first = PROBLEMS["bowls"].losses(start).numpy()
+    # A scalarisation can have a kink along its ray; the zigzag across the kink dies out slowly.
+    run = descent(method, "bowls", steps=400 if _gradients_needed(method) else 2000)
+    for preference in PREFERENCES:
+        for scales in ((1e-3, 1e-3), (1.0, 1.0), (10.0, 10.0), (1.0, 10.0)):
+            end = run(start, np.array(preference), np.array(scales)).numpy()
+            expected = on_the_ray(preference, 1 / first if relative else scales)
+            close(end, expected, f"the preference {preference} and losses times {scales}", atol=0.03)
+
+
+@SUITE.add("ends_on_the_ray", when=lambda method, promises: "ignores_loss_scale" not in promises)
+def ends_on_the_ray(method: Any) -> None:
+    """Descent ends where preference times loss is equal for both tasks, at every scale of the losses."""
+    _ends_on_the_ray(method, relative=False)
+
+
+@SUITE.add("ends_on_the_ray", when=lambda method, promises: "ignores_loss_scale" in promises)
+def ends_on_the_relative_ray(method: Any) -> None:
+    """Descent ends where preference times loss, divided by the loss at the start, is equal for both tasks."""
+    _ends_on_the_ray(method, relative=True)
