@@ -70,7 +70,7 @@ def test_raw_counts_are_refused_with_advice():
     with pytest.raises(ValueError, match=r"1000000.0 in row 1.*grade counts first, for example with numpy.digitize"):
         label_values(lists, Task("clicks"))
     for name in ("approx_ndcg", {"name": "softmax", "lambda_weight": "dcg"}):
-        with pytest.raises(ValueError, match=r"met a label of 1e\+06.*Make grades of it first"):
+        with pytest.raises(ValueError, match=r"met a label of 1e\+06.*Convert the labels to grades first"):
             loss(name).validate(lists.columns["clicks"])
 
 

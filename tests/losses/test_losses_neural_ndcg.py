@@ -243,7 +243,7 @@ def test_the_memory_of_many_samples_stays_bounded():
 @pytest.mark.parametrize(("options", "message"), [
     ({"samples": -1}, "NeuralNDCG: samples must be at least 0, not -1"),
     ({"samples": 2, "beta": float("nan")}, "NeuralNDCG: beta must be at least 0, not nan"),
-    ({"log_scores": True}, "log_scores has no effect without noise; give samples, such as 32"),
+    ({"log_scores": True}, "log_scores has no effect without noise; set samples, for example to 32"),
 ])  # fmt: skip
 def test_options_that_make_no_sense(options, message):
     with pytest.raises(ValueError, match=message):

@@ -110,7 +110,7 @@ def test_counts_are_refused_where_these_losses_have_an_exponential_gain():
     counts = np.array([99.0])
     for name, options in (("lambda_loss", {"weighing": "label_diff"}), ("neural_ndcg", {"gain": "linear"})):
         losses.get(name, **options).validate(counts)
-        with pytest.raises(ValueError, match="has the gain"):
+        with pytest.raises(ValueError, match="uses the gain"):
             losses.get(name).validate(counts)
 
 

@@ -311,7 +311,7 @@ def test_a_senseless_option_is_an_error(name, options, message):
 
 def test_counts_are_refused_where_lambda_weights_have_an_exponential_gain():
     losses.get("pairwise_logistic").validate(np.array([99.0]))
-    with pytest.raises(ValueError, match="PairwiseLogistic met a label of 99, but it has the gain"):
+    with pytest.raises(ValueError, match="PairwiseLogistic met a label of 99, but it uses the gain"):
         losses.get("pairwise_logistic", lambda_weight="dcg").validate(np.array([99.0]))
 
 

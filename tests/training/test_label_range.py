@@ -11,8 +11,8 @@ SIZES = np.array([5, 3, 5, 2], np.int32)
 REAL = np.arange(LENGTH) < SIZES[:, None]
 
 OUT_OF_RANGE = [
-    ("lambda_loss", 200.0, "from 0 to 31 .*Make grades of it first"),
-    ("approx_ndcg", 200.0, "from 0 to 31 .*Make grades of it first"),
+    ("lambda_loss", 200.0, "from 0 to 31 .*Convert the labels to grades first"),
+    ("approx_ndcg", 200.0, "from 0 to 31 .*Convert the labels to grades first"),
     ("ordinal", 9.0, "from 0 to 4 .*levels is 4; set it to the highest grade"),
     ("pwiser", 3.0, "from 0 to 2 .*2 .click and conversion"),
     ("softmax", np.inf, "from 0 to inf .*labels must be finite"),

@@ -1,4 +1,4 @@
-"""What NeuralNDCG and its transposed form share."""
+"""Shared implementation of NeuralNDCG and its transposed form."""
 
 from __future__ import annotations
 
@@ -19,29 +19,29 @@ LOG_OFFSET = 1e-10
 
 @dataclasses.dataclass(frozen=True)
 class NeuralSorted(Loss):
-    """``1 - NDCG@k`` with a soft permutation of the scores that is doubly stochastic.
+    """``1 - NDCG@k`` with a doubly stochastic soft permutation of the scores.
 
-    The stochastic form is the mean over S copies of the scores with Gumbel noise, ``s + beta g``: as many orders drawn
-    from the Plackett-Luce model of ``s / beta``, each sorted softly. As many copies as fit into a bounded number of
-    pairs are sorted at once, the others after them, and the gradient is summed along with the value: memory does not
-    grow with S but for the noise itself, ``[S, B, L]``.
+    With ``samples``, the loss is the mean over S copies of the scores with Gumbel noise, ``s + beta g``. The order of a
+    copy is a draw from the Plackett-Luce model of ``s / beta``. Copies are processed in groups with a bounded number of
+    pairs, and the gradient is summed together with the value. Only the noise itself, ``[S, B, L]``, makes memory grow
+    with S.
 
     Args:
-        temperature: of NeuralSort; divides the scores, noise included.
+        temperature: temperature of NeuralSort; divides the scores, including their noise.
         k: the cutoff; None for whole lists.
         gain: ``"exp2"`` for ``2^y - 1``, or ``"linear"``.
-        iterations: of Sinkhorn's scaling at most; it stops earlier where all sums are within 1e-6 of 1.
-        samples: S; 0 for the scores as they are.
+        iterations: maximum number of iterations of Sinkhorn's scaling, which stops when all sums are within 1e-6 of 1.
+        samples: S; 0 for scores without noise.
         beta: scale of the noise.
-        log_scores: noise is added to ``log(s - min s + 1e-10)``, as the authors' code does, rather than to the scores.
-            Its gradient is unbounded near the lowest score of the list.
+        log_scores: add the noise to ``log(s - min s + 1e-10)``, as the authors' code does, instead of to the scores.
+            The gradient of this logarithm is unbounded near the lowest score of the list.
 
     Raises:
         ValueError: for an unknown gain, a number that is not above 0 (``samples`` and ``beta``: below 0), or
             ``log_scores`` without samples.
 
     Class attributes:
-        transposed: scales the transposed matrix.
+        transposed: whether the transposed matrix is scaled.
     """
 
     transposed: ClassVar[bool] = False
@@ -63,11 +63,11 @@ class NeuralSorted(Loss):
             if not getattr(self, option) >= 0:
                 raise InputError(f"{name}: {option} must be at least 0, not {getattr(self, option)!r}")
         if self.log_scores and not self.samples:
-            raise InputError(f"{name}: log_scores has no effect without noise; give samples, such as 32")
+            raise InputError(f"{name}: log_scores has no effect without noise; set samples, for example to 32")
 
     @property
     def needs_seed(self) -> bool:  # type: ignore[override]
-        """Only the stochastic form draws."""
+        """Whether the loss draws noise."""
         return self.samples > 0
 
     def exponential_gain(self) -> bool:
@@ -104,7 +104,7 @@ class NeuralSorted(Loss):
                 noisy = tf.reshape(self._logs(start, known)[None] + drawn, [count * lists, length])
                 found = ndcg(noisy, tf.tile(known, [count, 1]), tf.tile(gains, [count, 1]))
                 found = tf.reduce_sum(tf.reshape(found, [count, lists]), axis=0)
-            # A list's value depends on its own scores alone: the gradient of the sum holds that of every list.
+            # The value of a list depends only on its own scores, so the gradient of the sum has that of every list.
             slope += tape.gradient(found, start)
             return first + at_once, total + tf.ensure_shape(found, total.shape), tf.ensure_shape(slope, start.shape)
 
@@ -119,7 +119,7 @@ class NeuralSorted(Loss):
         return mean(scores)
 
     def _logs(self, scores: Scores, known: Mask) -> Tensor:
-        """What noise is added to."""
+        """The values that noise is added to: the scores or their logarithms."""
         if not self.log_scores:
             return scores
         lowest = tf.reduce_min(tf.where(known, scores, tf.float32.max), axis=1, keepdims=True)

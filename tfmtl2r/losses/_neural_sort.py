@@ -1,10 +1,10 @@
-"""NeuralSort's soft permutation, scaled to be doubly stochastic, with memory that stays bounded for long lists.
+"""NeuralSort's soft permutation, scaled to be doubly stochastic, with bounded memory for long lists.
 
-The matrix is ``P[r, i] = softmax_i(((n + 1 - 2 r) s_i - sum_j |s_i - s_j|) / t)``: rank r by item i, over the n items
-of a list. Sinkhorn's iteration divides columns and rows by their sums in turn, which comes to ``diag(u) Q diag(v)`` for
-the matrix Q that it started from: so only the vectors u and v are kept for each iteration, the matrix is made anew in
-blocks of rows wherever it is multiplied (or once, where it is one block), and the gradient runs the iterations
-backwards on vectors. The gradient with respect to the matrix is a sum of outer products, taken block by block too.
+The matrix is ``P[r, i] = softmax_i(((n + 1 - 2 r) s_i - sum_j |s_i - s_j|) / t)`` for rank r and item i, over the n
+items of a list. Sinkhorn's iteration divides columns and rows by their sums in turn. The result is
+``diag(u) Q diag(v)`` for the initial matrix Q, so only the vectors u and v of each iteration are stored. Every product
+with the matrix computes it again in blocks of rows; a matrix of one block is computed once. The gradient follows the
+iterations backwards, on vectors. The gradient by the matrix is a sum of outer products, also computed in blocks.
 
 Source: Grover et al., ICLR 2019, https://arxiv.org/abs/1903.08850; Sinkhorn, 1964.
 """
@@ -25,18 +25,18 @@ def placed(
 ) -> PerList:
     """``sum_{r, i} discounts_r P'[r, i] gains_i`` with the scaled matrix P', ``float32[B]``.
 
-    P' is ``scale(P)``, or the transpose of ``scale(P^T)``. ``scale`` divides columns, then rows by their sums until all
-    columns sum to 1, and at last those columns that still sum to more: no row or column of P' exceeds 1, so that DCG
-    cannot exceed its maximum where iterations ran out.
+    P' is ``scale(P)``, or the transpose of ``scale(P^T)`` if ``transposed``. ``scale`` divides columns, then rows, by
+    their sums until all columns sum to 1. If the iterations end before that, columns that sum to more than 1 are
+    divided once more. No row or column of P' sums to more than 1, so DCG cannot exceed its maximum.
 
     Args:
-        scores: ``float32[B, L]``, divided by the temperature; the gradient goes to them alone.
+        scores: ``float32[B, L]``, already divided by the temperature; only the scores get a gradient.
         known: ``bool[B, L]``.
         discounts: ``float32[L]``, by rank.
         gains: ``float32[B, L]``, by item.
-        transposed: which of the two.
-        iterations: at most that many.
-        close: how far from 1 a sum may be.
+        transposed: whether to scale the transposed matrix.
+        iterations: maximum number of iterations.
+        close: largest accepted difference between a sum and 1.
     """
     discounts = tf.where(_ranks_of(known), discounts, 0.0)
     distances = distances_to_all(scores, known)
@@ -45,7 +45,7 @@ def placed(
 
 @functools.cache
 def _compiled(transposed: bool) -> Callable[..., PerList]:
-    """The product as one function for all shapes: hundreds of small steps are slow one by one in eager code."""
+    """The product as one traced function for all shapes, since eager code is slow at hundreds of small operations."""
 
     def product(
         scores: Scores, distances: Tensor, known: Mask, discounts: Tensor, gains: Tensor, iterations: Tensor,
@@ -76,7 +76,7 @@ def distances_to_all(scores: Scores, known: Mask) -> Tensor:
     >>> distances_to_all(tf.constant([[1.0, 3.0, 0.0, 9.0]]), [[True, True, True, False]]).numpy().tolist()
     [[3.0, 5.0, 4.0, 0.0]]
     """
-    # Differences of running sums lose digits: float64 keeps what float32 would not.
+    # Differences of cumulative sums lose digits, too many of them in float32.
     wide = tf.where(known, tf.cast(scores, tf.float64), 0.0)
     keys = tf.where(known, tf.stop_gradient(wide), tf.float64.max)
     order = tf.argsort(keys, axis=1)
@@ -92,7 +92,7 @@ def distances_to_all(scores: Scores, known: Mask) -> Tensor:
 
 
 class _SoftPermutation:
-    """NeuralSort's matrix P of ``[B]`` lists: ranks in rows, items in columns, zeros for what is not known."""
+    """NeuralSort's matrix P of ``[B]`` lists: ranks in rows, items in columns, 0 for items that are not known."""
 
     def __init__(self, scores: Scores, distances: Tensor, known: Mask):
         self.scores, self.distances, self.known = scores, distances, known
@@ -101,7 +101,7 @@ class _SoftPermutation:
         count = tf.reduce_sum(tf.cast(known, tf.float32), axis=1, keepdims=True)
         self.slopes = count + 1.0 - 2.0 * tf.range(1.0, tf.cast(self.shape[1], tf.float32) + 1.0)
         self.single = _pairs.block_rows(self.shape[0], self.shape[1]) >= self.shape[1]
-        # In one block, the matrix is made once; else it has no rows here.
+        # A matrix of one block is computed once, here. Otherwise this one has no rows.
         self.whole = self._made((0, tf.where(self.single, self.shape[1], 0)))
 
     def rows(self, block: _pairs.Block) -> Tensor:
@@ -111,7 +111,7 @@ class _SoftPermutation:
     def _made(self, block: _pairs.Block) -> Tensor:
         slopes = _pairs.rows_of(self.slopes, block)[:, :, None]
         logits = slopes * self.scores[:, None, :] - self.distances[:, None, :]
-        # A finite low number: a row without an item would be 0 / 0.
+        # A finite low number, since infinity would make a row without items 0 / 0.
         logits = tf.where(self.known[:, None, :], logits, tf.float32.min)
         return tf.where(_pairs.rows_of(self.ranks, block)[:, :, None], tf.nn.softmax(logits), 0.0)
 
@@ -132,7 +132,7 @@ class _SoftPermutation:
         return _pairs.over_blocks(self.shape, multiply, (tf.zeros_like(x),))[0]
 
     def pull_back(self, by_rank: Tensor, by_item: Tensor) -> _pairs.Carried:
-        """The gradients of scores and distances, given that of P as ``sum_k by_rank[r, k] by_item[i, k]``.
+        """The gradients of scores and distances, from the gradient ``sum_k by_rank[r, k] by_item[i, k]`` of P.
 
         Args:
             by_rank: ``[B, L, K]``.
@@ -152,7 +152,7 @@ class _SoftPermutation:
 
 
 class _ScaledProduct:
-    """``left^T scale(Q) right`` where Q is P, or its transpose; and its gradient with respect to P."""
+    """``left^T scale(Q) right``, where Q is P or its transpose, and the gradient of this product by P."""
 
     def __init__(self, matrix: _SoftPermutation, transposed: bool, iterations: Tensor, close: Tensor):
         self.transposed, self.iterations, self.close = transposed, iterations, close
@@ -161,7 +161,7 @@ class _ScaledProduct:
             self.times, self.times_transposed = self.times_transposed, self.times
 
     def forward(self, left: Tensor, right: Tensor) -> tuple[PerList, tuple[Tensor, ...]]:
-        """The product ``[B]``, and what :meth:`backward` takes."""
+        """The product ``[B]``, and the history that :meth:`backward` requires."""
         ones = tf.ones_like(left)
         rows, columns = (tf.TensorArray(tf.float32, 0, True, clear_after_read=False) for _ in range(2))
 
@@ -194,7 +194,7 @@ class _ScaledProduct:
         def unscale(
             step: Tensor, by_row: Tensor, by_column: Tensor, firsts: Any, seconds: Any
         ) -> tuple[Any, ...]:
-            # The sums of rows, then those of columns, that iteration `step` divided by.
+            # The gradients of the row sums, then of the column sums, that iteration `step` divided by.
             by_rows = -tf.square(rows[step + 1]) * by_row
             by_columns = -tf.square(columns[step]) * (by_column + self.times_transposed(by_rows))
             firsts = firsts.write(2 * step, by_rows).write(2 * step + 1, rows[step])
@@ -210,5 +210,5 @@ class _ScaledProduct:
 
 
 def _ranks_of(known: Mask) -> Tensor:
-    """Which ranks a list has, ``bool[B, L]``: the first n of n known items."""
+    """Which ranks a list has, ``bool[B, L]``: the first n if n items are known."""
     return tf.sequence_mask(tf.reduce_sum(tf.cast(known, tf.int32), axis=1), tf.shape(known)[1])

@@ -1,7 +1,7 @@
-"""Sums over the pairs of a list, a bounded number of pairs at a time.
+"""Sums over the pairs of a list, with a bounded number of pairs at a time.
 
-A pair matrix is ``[B, L, L]``, and a gradient keeps several of them. Here blocks of its rows are made one after the
-other, and the gradient is summed along with the value, so that nothing of size L^2 is kept for later.
+A matrix of pairs is ``[B, L, L]``, and automatic differentiation stores several of them. Here, blocks of rows are
+computed one after another, and the gradient is summed together with the value, so that nothing of size L^2 is stored.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ Pairs: TypeAlias = Callable[[Features, Features], tuple[Mask, Tensor]]
 Link: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 Carried: TypeAlias = tuple[Tensor, ...]
 
-# Pairs that exist at once, over all lists of the batch: 16 MB for each matrix of float32.
+# Largest number of pairs at a time, over all lists of the batch: 16 MB for each matrix of float32.
 MOST_PAIRS = 4_000_000
 
-# How much an ordered pair counts by its labels; None is 1.
+# The weight of an ordered pair as a function of its labels; None gives weight 1.
 LABEL_WEIGHINGS: dict[str | None, Callable[[Tensor, Tensor], Tensor]] = {
     None: lambda better, worse: tf.ones_like(better - worse),
     "label_diff": lambda better, worse: tf.abs(better - worse),
@@ -30,14 +30,14 @@ LABEL_WEIGHINGS: dict[str | None, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def sums(values: Tensor, items: Features, pairs: Pairs, link: Link) -> tuple[PerList, PerList]:
-    """``sum_{i, j} w_ij f(x_i - x_j)`` over the pairs of every list, and how many pairs there are.
+    """``sum_{i, j} w_ij f(x_i - x_j)`` over the pairs of every list, and the number of pairs.
 
     Args:
-        values: x, ``float32[B, L]``; the gradient goes to them alone.
-        items: tensors ``[B, L]`` that pairs are chosen and weighed by.
-        pairs: takes ``items`` as ``[B, C, 1]`` for i and as ``[B, 1, L]`` for j; returns which of them are pairs,
-            ``bool[B, C, L]``, and their weights ``float32[B, C, L]``, which may be anything finite elsewhere.
-        link: takes the differences and returns f and its derivative there.
+        values: x, ``float32[B, L]``; only the values get a gradient.
+        items: tensors ``[B, L]`` from which pairs are chosen and weighted.
+        pairs: takes ``items`` as ``[B, C, 1]`` for i and as ``[B, 1, L]`` for j. Returns which combinations are pairs,
+            ``bool[B, C, L]``, and their weights, ``float32[B, C, L]``; other weights may be any finite number.
+        link: takes the differences; returns f and its derivative.
 
     Returns:
         The sum and the number of pairs, both ``float32[B]``.
@@ -67,12 +67,12 @@ def ordered(i: Features, j: Features) -> Tensor:
 
 
 def items_of(labels: Labels, known: Mask, weights: Weights | None) -> Features:
-    """What every pair is chosen and weighed by; without item weights they are 1."""
+    """The tensors from which pairs are chosen and weighted; item weights default to 1."""
     return {"labels": labels, "known": known, "weights": tf.ones_like(labels) if weights is None else weights}
 
 
 def block_rows(lists: Count, length: Count) -> Tensor:
-    """How many rows of the pair matrices are made at once, so that there are at most ``MOST_PAIRS`` pairs.
+    """The number of rows of a block, at least 1, such that a block has at most ``MOST_PAIRS`` pairs.
 
     >>> [int(block_rows(lists, length)) for lists, length in ((64, 100), (1, 5000), (64, 5000), (9, 1_000_000))]
     [100, 800, 12, 1]
@@ -81,15 +81,15 @@ def block_rows(lists: Count, length: Count) -> Tensor:
 
 
 def over_blocks(shape: Tensor, body: Callable[..., Carried], start: Carried) -> Carried:
-    """Runs over the rows of a pair matrix block by block.
+    """Loops over the rows of a matrix of pairs, block by block.
 
     Args:
         shape: ``int32[2]``: B, L.
-        body: takes the block as the pair (first row, number of rows) and the carried tensors; returns them anew.
-        start: the carried tensors at first.
+        body: takes the block, as (first row, number of rows), and the loop variables; returns new loop variables.
+        start: the initial loop variables.
 
     Returns:
-        The carried tensors at last.
+        The final loop variables.
     """
     rows = block_rows(shape[0], shape[1])
 
@@ -98,7 +98,7 @@ def over_blocks(shape: Tensor, body: Callable[..., Carried], start: Carried) -> 
         return (first + rows, *(tf.ensure_shape(new, old.shape) for new, old in zip(carried, start, strict=True)))
 
     loop = (tf.constant(0), *start)
-    # One block at a time: several at once would take the memory that blocks are there to save.
+    # One block at a time, since parallel blocks would need the memory that blocks save.
     _, *carried = tf.while_loop(lambda first, *_: first < shape[1], step, loop, parallel_iterations=1)
     return carried
 
@@ -109,7 +109,7 @@ def rows_of(tensor: Tensor, block: Block) -> Tensor:
 
 
 def at_rows(tensor: Tensor, block: Block, length: Count) -> Tensor:
-    """A block's ``[B, C]`` at its place in ``[B, L]``, zeros elsewhere."""
+    """Places the ``[B, C]`` of a block at its rows of ``[B, L]``; other rows are 0."""
     return tf.pad(tensor, [[0, 0], [block[0], length - block[0] - block[1]]])
 
 

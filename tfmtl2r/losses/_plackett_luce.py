@@ -1,24 +1,24 @@
-"""Plackett and Luce's model: an order is drawn by picking items in turn, each with odds exp(score)."""
+"""The Plackett-Luce model: items are picked one after another, with probabilities proportional to exp(score)."""
 
 from __future__ import annotations
 
 from tfmtl2r._backend import tf
 from tfmtl2r.types import Mask, Scores, Tensor
 
-# Low enough to vanish beside any score, high enough that a difference of two of them is still a number.
+# Low enough to be negligible next to any score, but finite, so that the difference of two is not NaN.
 _ABSENT = -1e30
 
 
 def negative_log_likelihood(scores: Scores, place: Tensor, known: Mask) -> Tensor:
-    """Minus the log probability of each pick of a given order.
+    """The negative log probability of each pick of a given order.
 
     Args:
         scores: ``float32[B, L]``.
-        place: ``int32[B, L]``, the 1-based place of each item in the order, a permutation; absent items last.
+        place: ``int32[B, L]``, the 1-based place of each item in the order, a permutation with absent items last.
         known: ``bool[B, L]``, False for absent items.
 
     Returns:
-        ``float32[B, L]`` by place: ``log(sum_{j >= i} exp(s_j)) - s_i``, 0 behind the last item.
+        ``float32[B, L]`` by place: ``log(sum_{j >= i} exp(s_j)) - s_i``, 0 after the last known item.
 
     >>> terms = negative_log_likelihood([[0.0, 0.0, 0.0]], [[1, 2, 3]], [[True, True, False]])
     >>> terms.numpy().astype(float).round(4).tolist()

@@ -1,15 +1,15 @@
 """The bridge to TF-Ranking's losses.
 
-TF-Ranking's ``compute_per_list`` gives a normalised value and a weight per list. The weight is a mass there: the number
-of pairs (times their lambda weights), of items, or the sum of the labels. Here every list that counts has weight 1, and
+TF-Ranking's ``compute_per_list`` returns a normalised value and a weight per list. This weight is the number of pairs
+(times their lambda weights), the number of items, or the sum of the labels. Here, every list that counts has weight 1:
 
-- a pairwise loss is the mean over the ordered pairs of a list, weighted by lambda weights where there are any;
+- a pairwise loss is the mean over the ordered pairs of a list, weighted by lambda weights if there are any;
 - a listwise loss is the value of the list; softmax normalises the labels of a list to sum 1;
-- item weights multiply the terms: value times weighted mass divided by plain mass.
+- item weights multiply the terms: the value times TF-Ranking's list weight with item weights over the one without them.
 
-What is settled before the call: labels and scores of items without a label are 0 and masked, scores are divided by the
-temperature and counted from the highest of their list, and ranks for lambda weights have ties broken by a seed, where
-TF-Ranking would shuffle anew on every call.
+Before TF-Ranking is called, items without a label get label 0 and score 0 and are masked. Scores are divided by the
+temperature, and the highest score of the list is subtracted. Ranks for lambda weights break ties by a seed, since
+TF-Ranking would break ties differently on every call.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Bridged(Loss):
 
     Class attributes:
         impl: name of the class in ``losses_impl``.
-        offset: added to the value; 1 for losses that are minus a metric, so that they are >= 0.
+        offset: added to the value; 1 where TF-Ranking's loss is a negative metric, so that the loss is >= 0.
     """
 
     impl: ClassVar[str] = ""
@@ -43,7 +43,7 @@ class Bridged(Loss):
         return self.bridge(labels, scores, known, weights, seed)
 
     def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
-        """The value ``float32[B]`` of scores that are ready for TF-Ranking."""
+        """The loss ``float32[B]`` of scores that are prepared for TF-Ranking."""
         built = getattr(_keras2.losses_impl(), self.impl)(name=None, **self.arguments(scores, known, seed))
         loss, mass = built.compute_per_list(labels, scores, weights, known)
         loss += self.offset
@@ -53,7 +53,7 @@ class Bridged(Loss):
         return loss * tf.math.divide_no_nan(mass, plain)
 
     def arguments(self, scores: Scores, known: Mask, seed: Seed) -> dict[str, Any]:
-        """Constructor arguments of the TF-Ranking class, beyond its name; the temperature is settled already."""
+        """Constructor arguments of the TF-Ranking class, except its name. The temperature is already applied."""
         return {}
 
     def __post_init__(self) -> None:
@@ -67,13 +67,13 @@ class Pairwise(Bridged):
 
     Args:
         temperature: scores are divided by it.
-        lambda_weight: what ordering a pair is worth: ``"dcg"`` (LambdaLoss, gain ``2^y - 1``, discount
-            ``1 / log2(1 + rank)``), ``"dcg_v2"`` (the same, made well defined for a cutoff), ``"label_diff"``,
-            ``"precision"`` (a pair that a cutoff divides), or None for pairs of equal worth.
-        lambda_top_n: the cutoff of ``dcg``, ``dcg_v2`` and ``precision``, which needs one.
+        lambda_weight: weight of a pair: ``"dcg"`` (LambdaLoss, gain ``2^y - 1``, discount ``1 / log2(1 + rank)``),
+            ``"dcg_v2"`` (the same, but well defined with a cutoff), ``"label_diff"``, ``"precision"`` (1 if the cutoff
+            separates the pair), or None for equal weights.
+        lambda_top_n: the cutoff of ``dcg``, ``dcg_v2`` and ``precision``; ``precision`` requires a cutoff.
 
     Raises:
-        ValueError: for an unknown lambda weight, a cutoff that it has no use for, or a number that is not above 0.
+        ValueError: for an unknown lambda weight, a cutoff that is unused or missing, or a number that is not above 0.
     """
 
     temperature: float = 1.0
@@ -106,7 +106,7 @@ class Pairwise(Bridged):
 class Sampled(Bridged):
     """The mean of a loss of TF-Ranking over S copies of the scores with Gumbel noise.
 
-    The copies are ``(s + noise) / gumbel_temperature / t``, which is what :meth:`bridge` gets.
+    The copies are ``(s + noise) / gumbel_temperature / t``. :meth:`bridge` receives all copies as one batch.
 
     Args:
         temperature: t.
@@ -141,14 +141,14 @@ class Sampled(Bridged):
 
 
 class WithRanks:
-    """Lambda weights at given ranks, instead of the ones that TF-Ranking finds with ties shuffled anew each time."""
+    """Lambda weights at given ranks; TF-Ranking's own ranks break ties differently on every call."""
 
     def __init__(self, inner: Any, ranks: Tensor):
         self.inner = inner
         self.ranks = ranks
 
     def pair_weights(self, labels: Labels, ranks: Tensor) -> Tensor:
-        """``float32[B, L, L]``; the ranks that TF-Ranking offers are not used."""
+        """``float32[B, L, L]``; TF-Ranking's own ``ranks`` are not used."""
         return self.inner.pair_weights(labels, self.ranks)
 
 
@@ -157,7 +157,7 @@ def lambda_weights(name: str, top_n: int | None = None) -> Any:
 
     Args:
         name: ``"dcg"``, ``"dcg_v2"``, ``"yeti"``, ``"label_diff"`` or ``"precision"``.
-        top_n: the cutoff, where it has one.
+        top_n: the cutoff, for lambda weights that have one.
     """
     impl = _keras2.losses_impl()
     if name == "label_diff":
@@ -169,6 +169,6 @@ def lambda_weights(name: str, top_n: int | None = None) -> Any:
 
 
 def dcg_labels(labels: Labels, scores: Scores, known: Mask, seed: Seed) -> Tensor:
-    """Labels as gain times discount at the present rank: what lambda weights make of the target of a softmax."""
+    """Gain times discount at the current rank: the target of a softmax with the lambda weight ``"dcg"``."""
     worth = lambda_weights("dcg").individual_weights(labels, ranking.ranks(scores, known, seed))
     return tf.where(known, worth, 0.0)

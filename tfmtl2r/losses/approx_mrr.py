@@ -12,20 +12,20 @@ CARD = Card(
     paper="Qin, Liu and Li, A general approximation framework for direct optimization of information retrieval "
     "measures, Information Retrieval 13, 2010, https://doi.org/10.1007/s10791-009-9124-x",
     aliases=("approx_mrr_loss",),
-    note="averages over all relevant items of a list, where the metric looks at the first",
+    note="averages over all relevant items of a list, while the metric uses only the first one",
 )
 __all__ = ["ApproxMRR"]
 
 
 @dataclasses.dataclass(frozen=True)
 class ApproxMRR(Bridged):
-    """One minus the mean reciprocal approximate rank of the relevant items, weighed by label.
+    """One minus the mean reciprocal approximate rank of the relevant items, weighted by label.
 
     ``rank_i = 1 + sum_{j != i} sigmoid((s_j - s_i) / t)`` and ``loss[b] = 1 - sum_i y_i / rank_i / sum_i y_i``, in
     [0, 1).
 
     Args:
-        temperature: t; towards 0 the ranks become exact and the gradient vanishes.
+        temperature: t. As t approaches 0, the ranks become exact and the gradient vanishes.
 
     Raises:
         ValueError: for a temperature that is not above 0.

@@ -12,7 +12,7 @@ CARD = Card(
     paper="Qin, Liu and Li, A general approximation framework for direct optimization of information retrieval "
     "measures, Information Retrieval 13, 2010, https://doi.org/10.1007/s10791-009-9124-x",
     aliases=("approx_ndcg_loss",),
-    note="not convex: a low temperature follows NDCG closely and has small gradients far from it",
+    note="not convex; a low temperature approximates NDCG closely, but has small gradients far from the optimum",
 )
 __all__ = ["ApproxNDCG"]
 
@@ -25,13 +25,13 @@ class ApproxNDCG(Bridged):
     maxDCG``, in [0, 1).
 
     Args:
-        temperature: t; towards 0 the ranks become exact and the gradient vanishes.
+        temperature: t. As t approaches 0, the ranks become exact and the gradient vanishes.
 
     Raises:
         ValueError: for a temperature that is not above 0.
 
     >>> loss, weight = ApproxNDCG().per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
-    >>> round(float(loss[0]), 4)  # 1 - 1 / log2(2.5), both ranks being 1.5
+    >>> round(float(loss[0]), 4)  # 1 - 1 / log2(2.5), since both ranks are 1.5
     0.2435
 
     Source: see ``CARD``; Bruch et al., Revisiting Approximate Metric Optimization in the Age of Deep Neural Networks,

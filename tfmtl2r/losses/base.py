@@ -1,4 +1,4 @@
-"""What every loss is: one value and one weight per list."""
+"""Base class of losses: one value and one weight per list."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from tfmtl2r.types import Labels, Losses, Mask, PerList, Scores, Seed, Tensor, T
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
-    """The base of all losses: it does the dirty work once, and a loss writes :meth:`compute` only.
+    """Base class of all losses. It cleans the input, so that a loss implements only :meth:`compute`.
 
-    ``per_list`` looks at items that are valid and have a label, and at lists that count (:meth:`counts`). Everything
-    else enters :meth:`compute` as a label and a score of 0 that is not ``known``, cut off from the gradient, so that
-    padding, missing labels and lists that do not count have no influence, whatever number stands there.
+    ``per_list`` uses the items that are valid and have a label, in the lists that count (:meth:`counts`). For all other
+    items :meth:`compute` receives a label and a score of 0 without gradient, and ``known`` is False. Padding, missing
+    labels and lists that do not count therefore have no influence, whatever numbers they contain.
 
     Class attributes:
-        listwise: a value needs the other items of the list; False for a pointwise loss, which also works on plain rows
-            (the caller reshapes them to ``[B, 1]``).
-        needs_seed: draws random numbers; pass ``seed``, otherwise the same fixed one serves every call.
-        relevance: labels are relevance, and a negative one is missing; False where any number is a label.
-        grades: has the gain ``2^y - 1`` always; see :meth:`exponential_gain`.
+        listwise: True if the loss of an item depends on the other items of the list; False for a pointwise loss, which
+            also works on plain rows (the caller reshapes them to ``[B, 1]``).
+        needs_seed: True if the loss draws random numbers. Calls without ``seed`` then all use the same fixed seed.
+        relevance: True if labels are grades of relevance, where a negative label is missing; False if any number is a
+            label.
+        grades: True if the gain is always ``2^y - 1``; see :meth:`exponential_gain`.
     """
 
     listwise: ClassVar[bool] = True
@@ -35,7 +36,7 @@ class Loss:
     relevance: ClassVar[bool] = True
     grades: ClassVar[bool] = False
 
-    # AutoGraph would rewrite all of TF-Ranking: traces then take ten times as long.
+    # AutoGraph would convert all of TF-Ranking, and tracing would take ten times as long.
     @tf.autograph.experimental.do_not_convert
     def per_list(
         self, labels: TensorLike, scores: TensorLike, valid: TensorLike, weights: TensorLike | None = None, *,
@@ -44,16 +45,16 @@ class Loss:
         """The loss of every list.
 
         Args:
-            labels: float ``[B, L]``; missing where NaN, and where negative if the loss is on ``relevance``.
-            scores: logits ``[B, L]`` of any float type; computed in float32.
+            labels: float ``[B, L]``; NaN is missing, and so is a negative label if ``relevance`` is True.
+            scores: logits ``[B, L]`` of any float type; the loss is computed in float32.
             valid: ``bool[B, L]``, False for padding.
-            weights: item weights ``[B, L]``, or None. They weigh the terms of the sum without entering its
+            weights: item weights ``[B, L]``, or None. They multiply the terms of the sum and do not change its
                 normalisation: a constant weight c multiplies the loss by c.
             seed: ``int32[2]`` for losses with ``needs_seed``; the others ignore it.
 
         Returns:
-            ``(loss, weight)``, both ``float32[B]``: loss >= 0; weight 1 for a list that counts and 0 for one that
-            does not, whose loss is 0 with a gradient of exactly 0.
+            ``(loss, weight)``, both ``float32[B]``. The loss is >= 0. The weight is 1 for a list that counts. A list
+            that does not count has weight 0, loss 0 and a gradient of exactly 0.
 
         Raises:
             ValueError: when a shape is not ``[B, L]``.
@@ -76,26 +77,27 @@ class Loss:
         return tf.where(counts, loss, 0.0), tf.cast(counts, tf.float32)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
-        """The loss ``float32[B]`` of clean input: 0 where not ``known``; ``weights`` may be None.
+        """The loss ``float32[B]`` of cleaned input, which is 0 where not ``known``; ``weights`` may be None.
 
-        It is traced without AutoGraph: write ``tf.where`` and ``tf.while_loop``, not ``if`` and ``for`` over tensors.
+        This method is traced without AutoGraph: use ``tf.where`` and ``tf.while_loop``, not ``if`` and ``for``, on
+        tensors.
         """
         raise NotImplementedError
 
     def value(self, scores: TensorLike) -> Tensor | None:
-        """The link of the loss: trained scores in the unit of the label, for example probabilities of labels 0 and 1.
+        """The link function of the loss: converts scores to the unit of the label, for example to probabilities.
 
         Args:
             scores: logits, a float tensor of any shape.
 
         Returns:
-            A tensor of that shape; None where the loss leaves the level of the scores free, the default. A listwise
-            loss fixes differences within a list only.
+            A tensor of the same shape. None, the default, means that the loss does not determine the level of the
+            scores: a listwise loss determines only differences within a list.
         """
         return None
 
     def counts(self, labels: Labels, known: Mask) -> PerList:
-        """Which lists count, ``bool[B]``: by default those with a relevant item, a label above 0."""
+        """Which lists count, ``bool[B]``: by default the lists with a relevant item (a label above 0)."""
         return tf.reduce_any(known & (labels > 0), axis=1)
 
     def validate(self, labels: np.ndarray) -> None:
@@ -116,25 +118,25 @@ class Loss:
             raise InputError(f"{type(self).__name__} met a label of {found:g}, but {hint}")
 
     def highest_label(self) -> tuple[float, str]:
-        """The highest label that it can train on, infinity if every number is one, and a hint for a higher label."""
+        """The highest label that the loss can train on (infinity for no limit), and a hint for the error message."""
         if self.exponential_gain():
             return float(ranking.MAX_GRADE), (
-                f"it has the gain 2^label - 1: above {ranking.MAX_GRADE} a label is no longer a grade, and one item "
-                "outweighs all others. Make grades of it first, for example 0 to 4 by quantile or floor(log2(1 + "
-                "count)), or choose a linear gain or a regression loss"
+                f"it uses the gain 2^label - 1: above {ranking.MAX_GRADE} a label is not a grade, and one item "
+                "outweighs all others. Convert the labels to grades first, for example 0 to 4 by quantile or "
+                "floor(log2(1 + count)), or choose a linear gain or a regression loss"
             )
         return np.inf, "labels must be finite; a missing label is NaN"
 
     def exponential_gain(self) -> bool:
-        """Whether the gain is ``2^y - 1``, with the options that the loss has."""
+        """Whether the loss, with its options, uses the gain ``2^y - 1``."""
         return self.grades or getattr(self, "lambda_weight", None) in ("dcg", "dcg_v2")
 
 
 def default_name(kind: str, lists: bool) -> str:
-    """The loss of a task that names none.
+    """The default loss of a task.
 
     Args:
-        kind: of the task: ``"binary"``, ``"graded"`` or ``"regression"``.
+        kind: kind of the task: ``"binary"``, ``"graded"`` or ``"regression"``.
         lists: whether the data are lists rather than plain rows.
 
     Raises:
@@ -156,14 +158,14 @@ def reads_logits(loss: Loss) -> bool:
     Squared error, whose link is the identity, fits the score itself to the label: the sigmoid of such a score has no
     meaning.
     """
-    with tf.init_scope():  # losses are also looked at while a step is traced
+    with tf.init_scope():  # this function is also called while a step is traced
         scores = tf.constant([-30.0, -1.0, 0.0, 2.0, 30.0])
         value = loss.value(scores)
         return value is not None and bool(np.allclose(value.numpy(), tf.sigmoid(scores), rtol=1e-6, atol=0.0))
 
 
 def has_order(labels: Labels, known: Mask) -> Tensor:
-    """Lists with two items of different labels, ``bool[B]``: those that have a pair to order."""
+    """Which lists have two items with different labels, ``bool[B]``: only these lists have a pair to order."""
     highest = tf.reduce_max(tf.where(known, labels, -np.inf), axis=1)
     lowest = tf.reduce_min(tf.where(known, labels, np.inf), axis=1)
     return highest > lowest
@@ -184,16 +186,16 @@ def ndcg_gains(labels: Labels, known: Mask, k: int | None = None, gain: str = "e
 
 
 def list_weight(labels: Labels, weights: Weights | None) -> PerList | float:
-    """The weight of a list for losses that are not sums over items: the mean of its item weights by label."""
+    """The weight of a list, for losses that are not sums over items: its mean item weight, weighted by label."""
     if weights is None:
         return 1.0
     return tf.math.divide_no_nan(tf.reduce_sum(weights * labels, axis=1), tf.reduce_sum(labels, axis=1))
 
 
 def from_top(scores: Scores, known: Mask) -> Tensor:
-    """Scores minus the highest of their list; for losses that differences alone matter to.
+    """Scores minus the highest score of their list, for losses that depend only on differences.
 
-    It keeps float32 accurate, and the fixed low logits that TF-Ranking gives to masked items low in comparison.
+    This keeps float32 accurate, and keeps real scores above the fixed low logits that TF-Ranking gives to masked items.
     """
     top = tf.reduce_max(tf.where(known, scores, tf.float32.min), axis=1, keepdims=True)
     return tf.where(known, scores - tf.stop_gradient(top), 0.0)
@@ -203,7 +205,7 @@ def positive(loss: Loss, *names: str) -> None:
     """Checks that these options of a loss are above 0.
 
     Raises:
-        ValueError: naming the option and its value.
+        ValueError: if an option is not above 0; the message contains the option and its value.
     """
     for name in names:
         value = getattr(loss, name)
@@ -219,7 +221,7 @@ def _checked(
     expected = parts["scores"].shape
     for part, value in parts.items():
         if value is not None and (value.shape.rank != 2 or not value.shape.is_compatible_with(expected)):
-            hint = "; list weights [B] are for the caller to apply" if part == "weights" else ""
+            hint = "; multiply the returned losses by list weights [B]" if part == "weights" else ""
             shape = tuple(value.shape)
             raise InputError(f"{name}: {part} must be [B, L] like scores {tuple(expected)}, not {shape}{hint}")
     return parts["labels"], parts["scores"], parts["valid"], parts["weights"]

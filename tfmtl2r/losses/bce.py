@@ -22,8 +22,8 @@ class BCE(Loss):
     """Mean binary cross-entropy of the labelled items of a list.
 
     ``loss[b] = 1/n sum_i (log(1 + exp(s_i)) - y_i s_i)`` over n labelled items. Labels between 0 and 1 are
-    probabilities; a grade above 1 is clipped to 1, so every relevant item is a positive. A list with a labelled item
-    counts.
+    probabilities. Grades above 1 are clipped to 1, so every relevant item is a positive. A list counts if it has a
+    labelled item.
 
     >>> loss, weight = BCE().per_list([[1.0, 0.0, -1.0]], [[0.0, 0.0, 9.0]], [[True, True, True]])
     >>> round(float(loss[0]), 4)  # log 2; the third label is missing

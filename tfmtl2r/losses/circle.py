@@ -28,24 +28,24 @@ class Circle(Loss):
     """``log(1 + sum over pairs)`` with self-paced weights on similarities ``c`` in [0, 1].
 
     ``loss[b] = log(1 + sum_{y_i > y_j} exp(gamma (a_j (c_j - m) - b_i (c_i - 1 + m))))`` with the weights
-    ``a_j = max(0, c_j + m)`` and ``b_i = max(0, 1 + m - c_i)``, which carry no gradient. A list counts if its labels
+    ``a_j = max(0, c_j + m)`` and ``b_i = max(0, 1 + m - c_i)``, which have no gradient. A list counts if its labels
     differ.
 
     Args:
         gamma: scale.
         margin: m.
-        similarity: how a score becomes a similarity: ``"sigmoid"``, or ``"clip"`` to [0, 1] for scores that are
-            similarities already.
+        similarity: conversion of scores to similarities: ``"sigmoid"``, or ``"clip"`` to [0, 1] for scores that are
+            already similarities.
 
     Raises:
-        ValueError: for another similarity, or a gamma that is not above 0.
+        ValueError: for an unknown similarity, or a gamma that is not above 0.
 
     >>> loss, weight = Circle(gamma=1.0).per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
     >>> round(float(loss[0]), 4)  # log(1 + exp(0.75 * 0.25 + 0.75 * 0.25))
     0.8981
 
-    Source: see ``CARD``. TF-Ranking's version clips scores, whose gradient is 0 outside [0, 1], and overflows at its
-    own default gamma, so this one is our own.
+    Source: see ``CARD``. This is not TF-Ranking's version, which clips scores, so that their gradient is 0 outside
+    [0, 1], and overflows at its own default gamma.
     """
 
     gamma: float = 64.0

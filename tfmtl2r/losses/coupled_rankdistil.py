@@ -23,7 +23,7 @@ __all__ = ["CoupledRankDistil"]
 
 @dataclasses.dataclass(frozen=True)
 class CoupledRankDistil(Loss):
-    """Minus the log probability of the first k picks, over S orders drawn from the teacher's Plackett-Luce model.
+    """The negative log probability of the first k picks, over S orders from the teacher's Plackett-Luce model.
 
     ``loss[b] = mean over orders pi ~ PL(y) of sum_{i <= k} (log(sum_{j >= i} exp(s_pi(j) / t)) - s_pi(i) / t)``. A list
     counts if its labels differ. Item weights multiply the list's loss by their mean.
@@ -31,7 +31,7 @@ class CoupledRankDistil(Loss):
     Args:
         sample_size: S.
         top_k: k; None for whole orders.
-        temperature: t, of the student's scores.
+        temperature: t, which divides the student's scores.
 
     Raises:
         ValueError: for a number that is not above 0.
@@ -40,8 +40,8 @@ class CoupledRankDistil(Loss):
     >>> round(float(loss[0]), 4)  # log 2
     0.6931
 
-    Source: see ``CARD``. TF-Ranking's version draws from a fixed global seed, lets padding take part in the orders and
-    drops negative teacher scores, so this one is our own.
+    Source: see ``CARD``. This is not TF-Ranking's version, which draws from a fixed global seed, includes padding in
+    the orders and drops negative teacher scores.
     """
 
     needs_seed = True

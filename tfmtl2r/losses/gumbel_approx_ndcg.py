@@ -29,8 +29,9 @@ class GumbelApproxNDCG(Sampled):
     >>> round(float(loss[0]), 1)  # half of the orders cost 1 - 1 / log2(3)
     0.2
 
-    Source: see ``CARD``. Differs from the authors' code: the noisy scores are not passed through a log softmax with a
-    floor of log(1e-20), which stops the gradient of items far below the top; the noise comes from ``seed``.
+    Source: see ``CARD``. Differs from the authors' code: the noisy scores do not pass through a log softmax with a
+    floor of log(1e-20), since this floor stops the gradient of items far below the top. The noise is drawn from
+    ``seed``.
     """
 
     impl = "ApproxNDCGLoss"

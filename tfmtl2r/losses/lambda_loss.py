@@ -1,4 +1,4 @@
-"""LambdaLoss: logistic loss of pairs, weighed by what their order is worth in NDCG."""
+"""LambdaLoss: logistic loss of pairs, weighted by the effect of their order on NDCG."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CARD = Card(
     title="LambdaLoss",
     paper="Wang et al., The LambdaLoss Framework for Ranking Metric Optimization, CIKM 2018, "
     "https://doi.org/10.1145/3269206.3271784",
-    note="seven weighings; with k a list whose first k items are all of one label has nothing to learn from",
+    note="seven pair weightings; with k, a list whose first k items all have the same label gives no gradient",
 )
 __all__ = ["LambdaLoss"]
 NDCG_WEIGHINGS = ("ndcg_loss1", "ndcg_loss2", "lambda_rank", "ndcg_loss2pp")
@@ -29,7 +29,7 @@ REDUCTIONS = ("mean", "sum")
 class LambdaLoss(Loss):
     """``loss[b] = - sum or mean over pairs of w_ij log2(sigmoid(sigma (s_i - s_j)))``.
 
-    The pairs have ``y_i > y_j`` and ranks ``r_i, r_j <= k`` by the present scores. With the gains
+    The pairs have ``y_i > y_j`` and ranks ``r_i, r_j <= k`` by the current scores. With the gains
     ``G_i = (2^y_i - 1) / maxDCG@k``, the discounts ``1 / D_i = 1 / log2(1 + r_i)`` and ``d = |r_i - r_j|``:
 
     ======================  ==================================================================
@@ -39,20 +39,21 @@ class LambdaLoss(Loss):
     ``ndcg_loss1``          ``G_i / D_i``, over all pairs of two items, whatever their labels
     ``ndcg_loss2``          ``|1 / log2(1 + d) - 1 / log2(2 + d)| |G_i - G_j|``
     ``lambda_rank``         ``|1 / D_i - 1 / D_j| |G_i - G_j|``
-    ``ndcg_loss2pp``        ``mu`` times that of ``ndcg_loss2``, plus that of ``lambda_rank``
+    ``ndcg_loss2pp``        ``mu`` times ``w_ij`` of ``ndcg_loss2``, plus ``w_ij`` of ``lambda_rank``
     ``label_diff``          ``|y_i - y_j|``
     ``squared_label_diff``  ``|y_i^2 - y_j^2|``
     ======================  ==================================================================
 
-    Weights carry no gradient; ranks break ties by ``seed``. A list counts if its labels differ. Item weights multiply
-    the pairs of the better item, which is i. Long lists go in blocks, see :mod:`~tfmtl2r.losses._pairs`.
+    Weights have no gradient. Ranks break ties by ``seed``. A list counts if its labels differ. The item weight of the
+    better item i multiplies the pair. Long lists are processed in blocks, see :mod:`~tfmtl2r.losses._pairs`.
 
     Args:
         weighing: see the table.
-        k: the cutoff; None for whole lists. A list without a pair in its first k costs 0.
+        k: the cutoff; None for whole lists. The loss of a list without a pair in its first k is 0.
         sigma: steepness.
-        mu: of ``ndcg_loss2pp``.
-        reduction: over the pairs of a list: ``"mean"`` (divides by their number, not by their weights) or ``"sum"``.
+        mu: factor of ``ndcg_loss2pp``.
+        reduction: over the pairs of a list: ``"mean"`` (divides by the number of pairs, not by the sum of their
+            weights) or ``"sum"``.
 
     Raises:
         ValueError: for an unknown weighing or reduction, or a number that is not above 0.
@@ -64,9 +65,9 @@ class LambdaLoss(Loss):
     0.3691
 
     Source: see ``CARD``; Dong et al., DeepMTL2R, 2026, https://arxiv.org/abs/2602.14519, for the set of weighings.
-    Differs from the authors' code: means and sums are those of a list, not of a batch, and never 0 / 0; a probability
-    has no floor of 1e-10, below which the gradient is 0; ``ndcg_loss1`` leaves out the "pairs" of an item with itself,
-    which have no gradient and cost most where the order is best.
+    Differs from the authors' code: means and sums are over a list, not over a batch, and never 0 / 0. Probabilities
+    have no floor of 1e-10, below which the gradient would be 0. ``ndcg_loss1`` leaves out the "pairs" of an item with
+    itself, which have no gradient, and the largest loss where the order is best.
     """
 
     needs_seed = True

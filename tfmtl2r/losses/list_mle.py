@@ -1,4 +1,4 @@
-"""Likelihood of the order of the labels under Plackett and Luce's model."""
+"""Likelihood of the order of the labels under the Plackett-Luce model."""
 
 from __future__ import annotations
 
@@ -17,33 +17,33 @@ CARD = Card(
     paper="Xia et al., Listwise Approach to Learning to Rank: Theory and Algorithm, ICML 2008, "
     "https://doi.org/10.1145/1390156.1390306",
     aliases=("list_mle_loss",),
-    note="sums over positions, so long lists weigh more; items of equal label are ordered at random",
+    note="sums over positions, so long lists have more influence; items with equal labels are ordered at random",
 )
 __all__ = ["ListMLE"]
 
 
 @dataclasses.dataclass(frozen=True)
 class ListMLE(Loss):
-    """Minus the log probability of the order of the labels in Plackett and Luce's model of the scores.
+    """The negative log probability of the order of the labels under the Plackett-Luce model of the scores.
 
-    With items numbered by falling label: ``loss[b] = sum_i d_i (log(sum_{j >= i} exp(s_j / t)) - s_i / t)``, where
-    ``d_i`` is 1 or ``1 / log2(1 + i)``. Equal labels are ordered at random from ``seed``. A list counts if its labels
-    differ.
+    With items in descending order of label, ``loss[b] = sum_i d_i (log(sum_{j >= i} exp(s_j / t)) - s_i / t)``, where
+    ``d_i`` is 1 or ``1 / log2(1 + i)``. Items with equal labels are ordered at random from ``seed``. A list counts if
+    its labels differ.
 
     Args:
         temperature: t.
         lambda_weight: ``"list_mle"`` discounts positions (position-aware ListMLE); None does not.
 
     Raises:
-        ValueError: for another lambda weight, or a temperature that is not above 0.
+        ValueError: for an unknown lambda weight, or a temperature that is not above 0.
 
     >>> loss, weight = ListMLE().per_list([[2.0, 1.0, 0.0]], [[0.0, 0.0, 0.0]], [[True, True, True]])
     >>> round(float(loss[0]), 4)  # log 3 + log 2
     1.7918
 
     Source: see ``CARD``; Lan et al., Position-Aware ListMLE: A Sequential Learning Process for Ranking, UAI 2014.
-    TF-Ranking's version adds a constant for every padded item and overflows at score differences of about 90, so this
-    one is our own.
+    This is not TF-Ranking's version, which adds a constant for every padded item and overflows at score differences of
+    about 90.
     """
 
     needs_seed = True

@@ -13,17 +13,17 @@ CARD = Card(
     title="ListNet",
     paper="Cao et al., Learning to Rank: From Pairwise Approach to Listwise Approach, ICML 2007, "
     "https://doi.org/10.1145/1273496.1273513",
-    note="softmax with a target of exp(label), in which items without relevance keep a share; for grades",
+    note="softmax with targets proportional to exp(label), so irrelevant items keep a share; for grades",
 )
 __all__ = ["ListNet"]
 
 
 @dataclasses.dataclass(frozen=True)
 class ListNet(Bridged):
-    """Cross-entropy between two chances of each item to come first: by the labels, and by the scores.
+    """Cross-entropy between the top-one probabilities of the labels and of the scores: each item's chance to be first.
 
-    ``loss[b] = - sum_i (exp(y_i) / sum_j exp(y_j)) log(exp(s_i / t) / sum_j exp(s_j / t))``, a value per list. A list
-    counts if it has a relevant item.
+    ``loss[b] = - sum_i (exp(y_i) / sum_j exp(y_j)) log(exp(s_i / t) / sum_j exp(s_j / t))``. A list counts if it has a
+    relevant item.
 
     Args:
         temperature: t.
@@ -35,7 +35,7 @@ class ListNet(Bridged):
     >>> round(float(loss[0]), 4)  # log 4
     1.3863
 
-    Source: see ``CARD``; the paper's top-one probabilities, its equation 4 with k = 1.
+    Source: see ``CARD``. The top-one probabilities are equation 4 of the paper with k = 1.
     """
 
     impl = "SoftmaxLoss"

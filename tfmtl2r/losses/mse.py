@@ -12,7 +12,7 @@ from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Tensor, TensorLik
 CARD = Card(
     title="Mean squared error",
     aliases=("mean_squared", "mean_squared_loss", "mean_squared_error"),
-    note="pointwise regression, on lists and on plain rows; any number is a label, only NaN is missing",
+    note="pointwise regression, on lists and on plain rows; any number is a label; only NaN is missing",
 )
 __all__ = ["MSE"]
 
@@ -21,7 +21,7 @@ __all__ = ["MSE"]
 class MSE(Loss):
     """Mean squared error of the labelled items of a list: ``loss[b] = 1/n sum_i (s_i - y_i)^2``.
 
-    A list with a labelled item counts. A negative number is a label like any other.
+    A list counts if it has a labelled item. Negative labels are valid.
 
     >>> loss, weight = MSE().per_list([[1.0, -1.0, float("nan")]], [[1.0, 1.0, 9.0]], [[True, True, True]])
     >>> float(loss[0])  # (0 + 4) / 2

@@ -12,7 +12,7 @@ CARD = Card(
     paper="Pobrotyn and Bialobrzeski, NeuralNDCG: Direct Optimisation of a Ranking Metric via Differentiable "
     "Relaxation of Sorting, 2021, https://arxiv.org/abs/2102.07831",
     aliases=("neural_ndcg_loss",),
-    note="up to 50 passes over the pairs of a list; a low temperature follows NDCG closely, with small gradients",
+    note="up to 50 passes over the pairs of a list; a low temperature approximates NDCG closely, with small gradients",
 )
 __all__ = ["NeuralNDCG"]
 
@@ -21,10 +21,10 @@ __all__ = ["NeuralNDCG"]
 class NeuralNDCG(NeuralSorted):
     """``loss[b] = 1 - sum_{r <= k} 1 / log2(1 + r) sum_i P'[r, i] g(y_i) / maxDCG@k``: gains are sorted softly.
 
-    ``P' = scale(P)`` is NeuralSort's matrix P of the scores after Sinkhorn's scaling of columns and rows in turn. Item
-    weights multiply the list's loss by their mean, weighed by label. Long lists go in blocks, see
-    :mod:`~tfmtl2r.losses._neural_sort`. With ``samples``, the stochastic form: the mean over so many copies of the
-    scores with Gumbel noise of scale ``beta``, drawn from ``seed``; it costs so many times as much.
+    ``P' = scale(P)`` is NeuralSort's matrix P of the scores after Sinkhorn's scaling of columns and rows in turn. The
+    mean item weight of a list, weighted by label, multiplies its loss. Long lists are processed in blocks, see
+    :mod:`~tfmtl2r.losses._neural_sort`. With ``samples``, the loss is the mean over that many copies of the scores with
+    Gumbel noise of scale ``beta``, drawn from ``seed``. Each copy costs as much as the loss without noise.
 
     Args: ``temperature``, ``k``, ``gain`` and ``iterations``, and for noise ``samples``, ``beta`` and ``log_scores``,
         see :class:`~tfmtl2r.losses._neural_ndcg.NeuralSorted`.
@@ -33,7 +33,7 @@ class NeuralNDCG(NeuralSorted):
     >>> round(float(loss[0]), 4)  # 1 - (1 + 1 / log2(3)) / 2
     0.1845
 
-    Source: see ``CARD``. Differs from the authors' code: an item that is placed more than once where iterations ran
-    out is scaled down, so that the loss is >= 0; noise is added to the scores, which are logits, unless ``log_scores``
-    asks for their logarithm, and that is taken from the lowest score of the list, not of the batch.
+    Source: see ``CARD``. Differs from the authors' code: if the iterations end before convergence, an item with a sum
+    above 1 is scaled down, so that the loss is >= 0. Noise is added to the scores, which are logits, or with
+    ``log_scores`` to their logarithm. This logarithm is relative to the lowest score of the list, not of the batch.
     """

@@ -1,4 +1,4 @@
-"""Cross-entropy between two soft permutation matrices: that of the labels and that of the scores."""
+"""Cross-entropy between the soft permutation matrices of the labels and of the scores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ CARD = Card(
     paper="Grover et al., Stochastic Optimization of Sorting Networks via Continuous Relaxations, ICLR 2019, "
     "https://arxiv.org/abs/1903.08850",
     aliases=("neural_sort_cross_entropy_loss",),
-    note="[B, L, L] memory; spread the scores, since it is flat where they are close",
+    note="[B, L, L] memory; needs spread scores, since the loss is flat where scores are close",
 )
 __all__ = ["NeuralSortCrossEntropy"]
 

@@ -16,7 +16,7 @@ CARD = Card(
     paper="Swezey et al., PiRank: Scalable Learning To Rank via Differentiable Sorting, NeurIPS 2021, "
     "https://arxiv.org/abs/2012.06731",
     aliases=("neural_sort_ndcg_loss", "pirank"),
-    note="[B, L, L] memory; a low temperature follows NDCG closely and has small gradients far from it",
+    note="[B, L, L] memory; a low temperature approximates NDCG closely, but has small gradients far from the optimum",
 )
 __all__ = ["NeuralSortNDCG"]
 
@@ -25,8 +25,8 @@ __all__ = ["NeuralSortNDCG"]
 class NeuralSortNDCG(Bridged):
     """``1 - NDCG`` with NeuralSort's soft permutation matrix P of the scores.
 
-    ``loss[b] = 1 - sum_{r, i} P[r, i] (2^y_i - 1) / log2(1 + r) / maxDCG``, with columns of P that sum to more than 1
-    scaled to 1, in [0, 1].
+    ``loss[b] = 1 - sum_{r, i} P[r, i] (2^y_i - 1) / log2(1 + r) / maxDCG``. Columns of P that sum to more than 1 are
+    scaled to sum 1, so the loss lies in [0, 1].
 
     Args:
         temperature: divides the scores.
@@ -38,8 +38,8 @@ class NeuralSortNDCG(Bridged):
     >>> round(float(loss[0]), 4)  # 1 - (1 + 1 / log2(3)) / 2
     0.1845
 
-    Source: see ``CARD``. Differs from the authors' code: NeuralSort's matrix is stochastic in its rows only, so that an
-    item could be placed 1.1 times and the NDCG exceed 1; scaled columns keep the loss >= 0.
+    Source: see ``CARD``. Differs from the authors' code: NeuralSort's matrix is stochastic only in its rows, so an item
+    could count 1.1 times and NDCG could exceed 1. Scaled columns keep the loss >= 0.
     """
 
     grades = True

@@ -1,4 +1,4 @@
-"""Ordinal regression: one binary cross-entropy for every grade that a label reaches or not."""
+"""Ordinal regression: one binary cross-entropy per grade, for whether the label reaches this grade."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ CARD = Card(
     paper="Rennie and Srebro, Loss Functions for Preference Levels: Regression with Discrete Ordered Labels, IJCAI "
     "Multidisciplinary Workshop on Advances in Preference Handling, 2005",
     aliases=("ordinal_loss",),
-    note="pointwise; set levels to the highest grade; sigmoid(score) is the probability of grade 1 or more",
+    note="pointwise; set levels to the highest grade; the model's probability of grade 1 or more is sigmoid(score)",
 )
 __all__ = ["Ordinal"]
 
@@ -24,12 +24,12 @@ class Ordinal(Loss):
     """Cross-entropies of "the grade is at least k" for k = 1 to n, summed, then averaged over the items of a list.
 
     ``loss[b] = 1/m sum_i sum_k BCE(s_i - b_k, [y_i >= k])`` over m labelled items, with the thresholds
-    ``b_k = (k - 1) spacing``. A list with a labelled item counts.
+    ``b_k = (k - 1) spacing``. A list counts if it has a labelled item.
 
     Args:
         levels: n, the highest grade.
-        spacing: between thresholds, in logits. The larger, the surer a score can be of a grade in the middle, whose
-            probability is at most ``tanh(spacing / 4)``.
+        spacing: distance between thresholds, in logits. The probability of a grade in the middle is at most
+            ``tanh(spacing / 4)``, so a larger spacing allows more confident scores.
 
     Raises:
         ValueError: for a number that is not above 0.
@@ -38,10 +38,10 @@ class Ordinal(Loss):
     >>> round(float(loss[0]), 4)  # 2 log(1 + exp(-1)): half way between the thresholds 0 and 2
     0.6265
 
-    Source: see ``CARD``; with n outputs per item in place of thresholds: Pobrotyn et al., Context-Aware Learning to
-    Rank with Self-Attention, 2020, https://arxiv.org/abs/2005.10084. Here an item has one score, which is what it is
-    ranked by; n free outputs could contradict each other, and are ranked by their sum. A bias and a scale of the score
-    stand for learned thresholds.
+    Source: see ``CARD``. Pobrotyn et al., Context-Aware Learning to Rank with Self-Attention, 2020,
+    https://arxiv.org/abs/2005.10084, use n outputs per item instead of thresholds. Such outputs may contradict each
+    other, and their sum ranks the items. Here an item has one score, which ranks it. The model learns a bias and a
+    scale of the score instead of thresholds.
     """
 
     listwise = False
@@ -52,7 +52,7 @@ class Ordinal(Loss):
         positive(self, "levels", "spacing")
 
     def value(self, scores: TensorLike) -> Tensor | None:
-        """With one level the probability ``sigmoid(s)``. With more levels None: labels of 0 and 1 push scores down."""
+        """``sigmoid(s)`` with one level. None with more, whose thresholds push the scores of labels 0 and 1 too low."""
         return tf.sigmoid(scores) if self.levels == 1 else None
 
     def highest_label(self) -> tuple[float, str]:

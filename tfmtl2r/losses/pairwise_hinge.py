@@ -11,17 +11,17 @@ CARD = Card(
     title="Pairwise hinge",
     paper="Joachims, Optimizing Search Engines using Clickthrough Data, KDD 2002, https://doi.org/10.1145/775047.775067",
     aliases=("pairwise_hinge_loss", "ranksvm"),
-    note="stops at a margin of 1",
+    note="a pair has no gradient beyond a margin of 1",
 )
 __all__ = ["PairwiseHinge"]
 
 
 @dataclasses.dataclass(frozen=True)
 class PairwiseHinge(Pairwise):
-    """Mean hinge loss of the pairs of a list that have an order.
+    """Mean hinge loss of the pairs of a list with different labels.
 
     ``loss[b] = sum_{y_i > y_j} w_ij max(0, 1 - (s_i - s_j) / t) / sum_{y_i > y_j} w_ij``, with lambda weights
-    ``w_ij``, 1 by default. A list without two different labels does not count.
+    ``w_ij``, 1 by default. A list counts if its labels differ.
 
     Args: ``temperature``, ``lambda_weight`` and ``lambda_top_n``, see :class:`~tfmtl2r.losses._tf_ranking.Pairwise`.
 

@@ -1,4 +1,4 @@
-"""Logistic loss of ordered pairs, TF-Ranking's (as in RankNet; with lambda weights as in LambdaLoss)."""
+"""TF-Ranking's logistic loss of ordered pairs (as in RankNet; with lambda weights as in LambdaLoss)."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["PairwiseLogistic"]
 
 @dataclasses.dataclass(frozen=True)
 class PairwiseLogistic(Pairwise):
-    """Mean logistic loss of the pairs of a list that have an order.
+    """Mean logistic loss of the pairs of a list with different labels.
 
     ``loss[b] = sum_{y_i > y_j} w_ij log(1 + exp(-(s_i - s_j) / t)) / sum_{y_i > y_j} w_ij``, with lambda weights
-    ``w_ij``, 1 by default. A list without two different labels does not count.
+    ``w_ij``, 1 by default. A list counts if its labels differ.
 
     Args: ``temperature``, ``lambda_weight`` and ``lambda_top_n``, see :class:`~tfmtl2r.losses._tf_ranking.Pairwise`.
 

@@ -1,4 +1,4 @@
-"""Squared error of score differences against label differences."""
+"""Squared error between score differences and label differences."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ CARD = Card(
     paper="Pasumarthi et al., TF-Ranking: Scalable TensorFlow Library for Learning-to-Rank, KDD 2019, "
     "https://doi.org/10.1145/3292500.3330677",
     aliases=("pairwise_mse_loss",),
-    note="regression that ignores the level of a list; any number is a label",
+    note="regression on differences within a list; any number is a label",
 )
 __all__ = ["PairwiseMSE"]
 
 
 @dataclasses.dataclass(frozen=True)
 class PairwiseMSE(Bridged):
-    """Mean squared difference between score differences and label differences, over all pairs of a list.
+    """Mean squared error between score differences and label differences, over all pairs of a list.
 
-    ``loss[b] = mean over i != j of ((s_i - s_j) / t - (y_i - y_j))^2``; pairs of equal labels take part. A list counts
-    if its labels differ.
+    ``loss[b] = mean over i != j of ((s_i - s_j) / t - (y_i - y_j))^2``, including pairs with equal labels. A list
+    counts if its labels differ.
 
     Args:
         temperature: t.
@@ -48,6 +48,6 @@ class PairwiseMSE(Bridged):
         return has_order(labels, known)
 
     def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
-        # TF-Ranking takes a negative label for a missing one; differences do not change when all are raised.
+        # TF-Ranking treats negative labels as missing. Subtracting the lowest label does not change differences.
         lowest = tf.reduce_min(tf.where(known, labels, tf.float32.max), axis=1, keepdims=True)
         return super().bridge(tf.where(known, labels - lowest, 0.0), scores, known, weights, seed)

@@ -13,7 +13,7 @@ CARD = Card(
     title="Pointwise root mean squared error",
     paper="Pobrotyn et al., Context-Aware Learning to Rank with Self-Attention, 2020, https://arxiv.org/abs/2005.10084",
     aliases=("rmse",),
-    note="every list pulls alike, however wrong it is; any number is a label; on plain rows it is the absolute error",
+    note="gradients of a list do not grow with its error; any number is a label; the absolute error on plain rows",
 )
 __all__ = ["PointwiseRMSE"]
 
@@ -22,10 +22,10 @@ __all__ = ["PointwiseRMSE"]
 class PointwiseRMSE(Loss):
     """``loss[b] = sqrt(1/n sum_i (y_i - levels s_i)^2)`` over n labelled items.
 
-    A list with a labelled item counts. The gradient of a perfect list is 0. Item weights multiply the residuals.
+    A list counts if it has a labelled item. The gradient of a perfect list is 0. Item weights multiply the residuals.
 
     Args:
-        levels: unit of the scores in labels: the number of grades where scores are to lie between 0 and 1.
+        levels: labels per unit of score. For scores between 0 and 1, set it to the number of grades.
 
     Raises:
         ValueError: for levels that are not above 0.
@@ -56,6 +56,6 @@ class PointwiseRMSE(Loss):
         if weights is not None:
             residuals *= weights
         squared = mean_over_items(tf.square(residuals), known, None)
-        # The derivative of the root at 0 is infinite, and infinity times 0 is not a number.
+        # The derivative of the root at 0 is infinite, and infinity times 0 is NaN.
         perfect = squared <= 0.0
         return tf.where(perfect, 0.0, tf.sqrt(tf.where(perfect, 1.0, squared)))

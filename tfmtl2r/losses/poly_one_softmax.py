@@ -15,14 +15,14 @@ CARD = Card(
     paper="Leng et al., PolyLoss: A Polynomial Expansion Perspective of Classification Loss Functions, ICLR 2022, "
     "https://arxiv.org/abs/2204.12511",
     aliases=("poly_one_softmax_loss",),
-    note="epsilon > 0 keeps pushing on relevant items that softmax takes for nearly solved",
+    note="epsilon > 0 keeps larger gradients for relevant items that already have a high probability",
 )
 __all__ = ["PolyOneSoftmax"]
 
 
 @dataclasses.dataclass(frozen=True)
 class PolyOneSoftmax(Bridged):
-    """Softmax cross-entropy plus ``epsilon`` times the probability that the labels do not get.
+    """Softmax cross-entropy plus ``epsilon`` times one minus the mean probability of the labels.
 
     With ``q_i = y_i / sum_j y_j`` and ``p = softmax(s / t)``: ``loss[b] = - sum_i q_i log p_i +
     epsilon (1 - sum_i q_i p_i)``.

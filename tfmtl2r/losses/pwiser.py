@@ -1,4 +1,4 @@
-"""Margins between conversions, clicks without one, and impressions without a click."""
+"""Margins between conversions, clicks without conversion, and impressions without a click."""
 
 from __future__ import annotations
 
@@ -30,29 +30,29 @@ class PWiseR(Loss):
     ``loss[b] = bce mean_i BCE(s_i, [y_i >= 1]) + mean_{P x C} max(0, m1 - (p_i - p_j)) +
     mean_{P x N} max(0, m2 - (p_i - p_j))``.
 
-    An empty set contributes 0. A click is noisy, a conversion is definite, so only conversions are pushed up. The two
-    labels are one column: ``click + conversion``, NaN where unknown. Without ``bce``, a list counts if it has a
-    conversion and something else; with it, if it has a label. Item weights multiply the pairs of the converted item,
-    and the terms of the cross-entropy. Long lists go in blocks, see :mod:`~tfmtl2r.losses._pairs`.
+    An empty set contributes 0. Clicks are noisy and conversions are certain, so only conversions are pushed up. One
+    label column has the value ``click + conversion``, NaN where unknown. Without ``bce``, a list counts if it has a
+    conversion and another labelled item. With ``bce``, a list counts if it has a labelled item. Item weights multiply
+    the pairs of the converted item and the terms of the cross-entropy. Long lists are processed in blocks, see
+    :mod:`~tfmtl2r.losses._pairs`.
 
     Args:
         click_margin: m1, in (0, 1).
         none_margin: m2, at least m1 and below 1.
-        bce: weight of the cross-entropy that PWiseR is an addition to, >= 0. Margins alone leave the level of the
-            scores open, and stop once they are met; the paper trains on ``BCE + lambda PWiseR``, which is
-            ``bce = 1 / lambda``.
+        bce: weight of the cross-entropy term, >= 0. Margins alone do not determine the level of the scores, and have no
+            gradient once they are met. The paper minimises ``BCE + lambda PWiseR``, which is ``bce = 1 / lambda``.
 
     Raises:
         ValueError: for margins that are not ``0 < m1 <= m2 < 1``, or a negative ``bce``.
 
     >>> scores = [[2.1972, 0.4055, -1.3863]]  # probabilities 0.9, 0.6, 0.2
     >>> loss, weight = PWiseR(click_margin=0.5).per_list([[2.0, 1.0, 0.0]], scores, [[True] * 3])
-    >>> round(float(loss[0]), 4)  # 0.5 - (0.9 - 0.6), and nothing: 0.9 - 0.2 is enough
+    >>> round(float(loss[0]), 4)  # 0.5 - (0.9 - 0.6), plus 0 because 0.9 - 0.2 is above the margin
     0.2
 
-    Source: see ``CARD``; the exact form of the terms is our reading. Differs from the paper: the sets are those of a
-    list (a request, a session), not of a batch, so that the loss does not depend on how data is cut into batches; make
-    one list of rows that are to be compared.
+    Source: see ``CARD``; the exact form of the terms is our interpretation. Differs from the paper: the sets belong to
+    a list (a request, a session), not to a batch, so the loss does not depend on the batches. Put rows that should be
+    compared into one list.
     """
 
     click_margin: float = 0.25

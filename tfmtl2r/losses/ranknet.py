@@ -1,4 +1,4 @@
-"""Logistic loss of ordered pairs, plain or by the difference of their labels."""
+"""Logistic loss of ordered pairs, optionally weighted by the difference of their labels."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tfmtl2r.types import Features, Labels, Mask, PerList, Scores, Seed, Tensor,
 CARD = Card(
     title="RankNet",
     paper="Burges et al., Learning to Rank using Gradient Descent, ICML 2005, https://doi.org/10.1145/1102351.1102363",
-    note="pairwise_logistic with bounded memory; label differences here weigh pairs without being normalised",
+    note="pairwise_logistic with bounded memory; weights by label differences are not normalised",
 )
 __all__ = ["RankNet"]
 
@@ -22,9 +22,10 @@ __all__ = ["RankNet"]
 class RankNet(Loss):
     """Mean over the pairs of a list with ``y_i > y_j`` of ``w_ij log(1 + exp(-(s_i - s_j) / t))``.
 
-    The mean divides by the number of pairs, so that weights make a difference between lists too, where
-    ``pairwise_logistic`` with lambda weights divides by their sum. A list counts if its labels differ. Item weights
-    multiply the pairs of the better item. Long lists go in blocks, see :mod:`~tfmtl2r.losses._pairs`.
+    The mean divides by the number of pairs, so that lists with larger weights have a larger loss.
+    ``pairwise_logistic`` with lambda weights divides by the sum of the weights instead. A list counts if its labels
+    differ. The item weight of the better item multiplies the pair. Long lists are processed in blocks, see
+    :mod:`~tfmtl2r.losses._pairs`.
 
     Args:
         weighing: ``w_ij``: ``"label_diff"`` for ``|y_i - y_j|``, ``"squared_label_diff"`` for ``|y_i^2 - y_j^2|``, or
@@ -32,14 +33,14 @@ class RankNet(Loss):
         temperature: t.
 
     Raises:
-        ValueError: for another weighing, or a temperature that is not above 0.
+        ValueError: for an unknown weighing, or a temperature that is not above 0.
 
     >>> args = [[2.0, 0.0]], [[0.0, 0.0]], [[True, True]]
     >>> [round(float(RankNet(w).per_list(*args)[0][0]), 4) for w in (None, "label_diff", "squared_label_diff")]
     [0.6931, 1.3863, 2.7726]
 
     Source: see ``CARD``; Pobrotyn et al., Context-Aware Learning to Rank with Self-Attention, 2020,
-    https://arxiv.org/abs/2005.10084, for the weighings. Differs from their code: the mean is that of a list, not of a
+    https://arxiv.org/abs/2005.10084, for the weighings. Differs from their code: the mean is over a list, not over a
     batch, and never 0 / 0.
     """
 

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy over a list, with the labels' shares of their sum for a target."""
+"""Softmax cross-entropy over a list, with the labels normalised to sum 1 as the target."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["Softmax"]
 class Softmax(Bridged):
     """Cross-entropy between the labels of a list, normalised to sum 1, and the softmax of its scores.
 
-    ``loss[b] = - sum_i (y_i / sum_j y_j) log(exp(s_i / t) / sum_j exp(s_j / t))``, a value per list: a list counts
-    once, however many relevant items it has.
+    ``loss[b] = - sum_i (y_i / sum_j y_j) log(exp(s_i / t) / sum_j exp(s_j / t))``. A list counts once, whatever its
+    number of relevant items.
 
     Args:
         temperature: t.
-        lambda_weight: ``"dcg"`` takes ``(2^y_i - 1) / log2(1 + rank_i)`` at the present rank in place of ``y_i``.
+        lambda_weight: ``"dcg"`` replaces ``y_i`` by ``(2^y_i - 1) / log2(1 + rank_i)`` at the current rank.
 
     Raises:
-        ValueError: for another lambda weight, or a temperature that is not above 0.
+        ValueError: for an unknown lambda weight, or a temperature that is not above 0.
 
     >>> loss, weight = Softmax().per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
     >>> round(float(loss[0]), 4)  # log 2

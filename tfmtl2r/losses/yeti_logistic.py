@@ -23,11 +23,11 @@ __all__ = ["YetiLogistic"]
 
 @dataclasses.dataclass(frozen=True)
 class YetiLogistic(Sampled):
-    """Mean logistic loss of the ordered pairs that are neighbours, over S copies of the scores with Gumbel noise.
+    """Mean logistic loss of ordered pairs with adjacent ranks, over S copies of the scores with Gumbel noise.
 
-    With ``z = (s + noise) / gumbel_temperature / t``: the mean over the pairs with ``y_i > y_j`` and
-    ``|rank_i - rank_j| = 1`` of ``log(1 + exp(-(z_i - z_j)))``, weighed by the difference of their gains
-    ``2^y - 1``; then the mean over the copies.
+    A copy is ``z = (s + noise) / gumbel_temperature / t``. Its loss is the mean of ``log(1 + exp(-(z_i - z_j)))`` over
+    the pairs with ``y_i > y_j`` and ``|rank_i - rank_j| = 1``, weighted by the difference of their gains ``2^y - 1``.
+    The loss is the mean over the copies.
 
     Args: ``temperature`` (t), ``sample_size`` (S) and ``gumbel_temperature``, see
         :class:`~tfmtl2r.losses._tf_ranking.Sampled`.
