@@ -42,12 +42,13 @@ def main() -> None:
     parser.add_argument("--method", default="linear_scalarization")
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--jobs", type=int, default=0, help="processes at a time; as many as CPUs if 0")
+    parser.add_argument("--jobs", type=int, help="processes at a time; as many as CPUs if not given")
     options = parser.parse_args()
     for group in options.groups:
         data = {"name": "census_income", "path": options.data, "group": group, "embed_numbers": True}
-        base = Experiment("base", data=data, method=options.method, epochs=options.epochs, patience=0, validate_every=0,
-                          batch_size=1024, learning_rate=1e-3, telemetry_every=0)  # fmt: skip
+        base = Experiment("base", data=data, method=options.method,
+                          training={"epochs": options.epochs, "patience": 0, "validate_every": 0, "batch_size": 1024,
+                                    "telemetry_every": 0})  # fmt: skip
         variants = {name: {"architecture": ARCHITECTURES[name]} for name in options.architectures}
         report(over_seeds(f"runs/census-{group}", base, variants, range(options.seeds), options.jobs), group)
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +29,8 @@ from tfmtl2r.commands.report import write_report
 from tfmtl2r.data import label_values
 from tfmtl2r.evaluation import evaluate, record
 from tfmtl2r.preferences import leaning
-from tfmtl2r.runs import load_all, outcome_settings
+from tfmtl2r.runs import load_all
+from tfmtl2r.settings import outcome
 from tfmtl2r.sweeps import Sweep, markdown, plan, single_tasks
 from tfmtl2r.sweeps.study import BASELINES, RANDOM, TUNED, conclusions, study, sweeps
 
@@ -55,7 +55,7 @@ def main() -> None:
     parser.add_argument("--lists", type=int, help="synthetic training lists; 200, or 32 with --quick")
     parser.add_argument("--one-preference", action="store_true",
                         help="special methods at equal importance only: no hypervolume, a third of the trainings")
-    parser.add_argument("--jobs", type=int, default=0, help="processes at a time; one for each CPU if 0")
+    parser.add_argument("--jobs", type=int, help="processes at a time; one for each CPU if not given")
     parser.add_argument("--name", help="of the study below runs; compare, or compare-quick")
     parser.add_argument("--quick", action="store_true", help="one method, 2 seeds, little synthetic data")
     parser.add_argument("--report", action="store_true", help="train nothing")
@@ -75,8 +75,8 @@ def main() -> None:
 
 def experiments(data_dir: Path) -> dict[str, Experiment]:
     """Data set -> everything but method, preference and seed; says what is left out."""
-    lists = {"architecture": {"name": "shared_bottom", "units": [128, 64], "dropout": 0.1}, "batch_size": 8,
-             "epochs": 15, "patience": 0, "validate_every": 0, "telemetry_every": 0}  # fmt: skip
+    lists = {"architecture": {"name": "shared_bottom", "units": [128, 64], "dropout": 0.1},
+             "training": {"batch_size": 8, "epochs": 15, "patience": 0, "validate_every": 0, "telemetry_every": 0}}
     found = {}
     for count in (2, 5):
         data = {"name": "synthetic_mslr", "num_lists": 200, "num_tasks": count, "max_length": 120, "conflict": 0.7}
@@ -96,7 +96,8 @@ def experiments(data_dir: Path) -> dict[str, Experiment]:
     tasks = (Task("click", "is_click", "binary", "bce", (MIXED_NDCG,)),
              Task("long_view", "long_view", "binary", "bce", (MIXED_NDCG,)),
              Task("like", "is_like", "binary", "bce", (MIXED_NDCG,)))  # fmt: skip
-    found["kuairand-3"] = Experiment("base", data=data, tasks=tasks, **{**lists, "batch_size": 128, "epochs": 4})
+    found["kuairand-3"] = Experiment("base", data=data, tasks=tasks, **lists).but(
+        training={"batch_size": 128, "epochs": 4})
     return found
 
 
@@ -105,15 +106,17 @@ def quick() -> dict[str, Experiment]:
     data = {"name": "synthetic_mslr", "num_lists": 32, "num_tasks": 2, "num_features": 8, "max_length": 12,
             "conflict": 0.7}  # fmt: skip
     return {"synthetic-2": Experiment(
-        "base", data=data, tasks=synthetic_tasks(2)[::-1], epochs=3, patience=0, validate_every=0, batch_size=8,
-        architecture={"name": "shared_bottom", "units": [8]}, telemetry_every=0, learning_rate=1e-2,
+        "base", data=data, tasks=synthetic_tasks(2)[::-1], architecture={"name": "shared_bottom", "units": [8]},
+        optimizer={"learning_rate": 1e-2},
+        training={"epochs": 3, "patience": 0, "validate_every": 0, "batch_size": 8, "telemetry_every": 0},
     )}  # fmt: skip
 
 
 def reduced(base: Experiment, epochs: int | None, lists: int | None) -> Experiment:
     """With so many epochs, and so many training lists where they are synthetic; None keeps what there is."""
-    data = base.data if lists is None or "num_lists" not in base.data else {**base.data, "num_lists": lists}
-    return dataclasses.replace(base, data=data, epochs=base.epochs if epochs is None else epochs)
+    if lists is not None and "num_lists" in base.data.options:
+        base = base.but(data={"num_lists": lists})
+    return base if epochs is None else base.but(training={"epochs": epochs})
 
 
 def synthetic_tasks(count: int) -> tuple[Task, ...]:
@@ -140,12 +143,12 @@ def train(base: Experiment, folder: Path, chosen, seeds, options) -> None:
             special.remove(name)
             continue
         needed = methods.get(name).epochs_needed(len(base.tasks))
-        if needed > base.epochs:
+        if needed > base.training.epochs:
             print(f"{name} is left out of {folder.name}: it takes {needed} epochs to come to every task, and there "
-                  f"are {base.epochs}")
+                  f"are {base.training.epochs}")
             special.remove(name)
     grid = preferences(len(base.tasks), options.quick)
-    conditioned = dataclasses.replace(base, conditioned=1.0, curve=grid.tolist())
+    conditioned = base.but(conditioned=1.0, evaluation={"preferences": grid.tolist()})
     planned = [*plan(base, [WEIGHTS], grid, seeds), *plan(conditioned, [WEIGHTS], grid[:1], seeds),
                *plan(base, special, grid[:1] if options.one_preference else grid, seeds)]
     with Sweep(folder, options.jobs) as sweep:
@@ -157,27 +160,26 @@ def train(base: Experiment, folder: Path, chosen, seeds, options) -> None:
 def random_order(base: Experiment, folder: Path, seeds) -> None:
     """What needs no training at all, as run cards: hypervolumes begin there."""
     dataset = base.dataset()
-    tasks = dataset.select(base.tasks)
+    tasks = base.select(dataset)
     lists = dataset.lists("test")
     for seed in seeds:
         rng = np.random.default_rng(seed)
         scores = {task.name: rng.random(lists.num_items) for task in tasks}
-        beside(dataset, described(base, f"random-s{seed}", folder, seed, {"name": RANDOM}, "none"), scores)
+        beside(dataset, described(base, f"random-s{seed}", folder, seed, {"name": RANDOM}, "none"), scores, tasks)
 
 
 def described(base: Experiment, name: str, folder: Path, seed: int, method, architecture: str) -> dict:
     """The configuration of a ranker that no sweep trains."""
-    config = dataclasses.replace(base, name=name, directory=str(folder), seed=seed).config()
+    config = base.but(name=name, directory=str(folder), training={"seed": seed}).config()
     return {**config, "method": method, "architecture": architecture}
 
 
-def beside(dataset, config, scores) -> None:
+def beside(dataset, config, scores, tasks) -> None:
     """Writes the run card of a ranker that no sweep trains, from its scores on the test items."""
     name, folder = config["name"], Path(config["directory"])
     card = RunCard(name, config)
     card.data = {split: {"fingerprint": dataset.lists(split).fingerprint()} for split in dataset.splits}
     (folder / name).mkdir(parents=True, exist_ok=True)
-    tasks = dataset.select([Task(**task) if isinstance(task, dict) else task for task in config["tasks"]])
     test = dataset.lists("test")
     record(card, "test", evaluate(scores, test, tasks), test, folder / name)
     card.save(folder / name)
@@ -193,16 +195,16 @@ def lambdamart(base: Experiment, folder: Path, seeds) -> None:
     method = {"name": "LambdaMART", "rounds": ROUNDS, "stop_after": STOP_AFTER, **TREES}
     finished = {run.card.name: run.card for run in load_all(folder)} if folder.is_dir() else {}
     dataset = base.dataset()
-    tasks = dataset.select(base.tasks)
+    tasks = base.select(dataset)
     for seed in seeds:
         name = f"lambdamart-s{seed}"
         config = described(base, name, folder, seed, method, "trees")
-        if name in finished and outcome_settings(finished[name].config) == outcome_settings(config):
+        if name in finished and outcome(finished[name].config) == outcome(config):
             continue
         schema = dataset.schema(tasks)
         inputs = {split: matrix(dataset.lists(split), schema) for split in dataset.splits}
         scores = {task.name: trees(lightgbm, dataset, task, inputs, schema, seed) for task in tasks}
-        beside(dataset, config, scores)
+        beside(dataset, config, scores, tasks)
         print(f"done    {name}")
 
 
@@ -281,8 +283,8 @@ def in_short(found) -> list[str]:
 def budget(found) -> list[str]:
     """What was trained for how long."""
     configs = [run.card.config for run in found.runs]
-    epochs = " or ".join(str(number) for number in sorted({config["epochs"] for config in configs}))
-    seeds = len({config["seed"] for config in configs})
+    epochs = " or ".join(str(number) for number in sorted({config["training"]["epochs"] for config in configs}))
+    seeds = len({config["training"]["seed"] for config in configs})
     lists = configs[0]["data"].get("num_lists")
     return [f"Budget: {len(configs)} trainings; epochs: {epochs}; seeds: {seeds}"
             f"{f'; synthetic training lists: {lists}' if lists else ''}."]

@@ -43,20 +43,22 @@ def main() -> None:
                                 conflict=options.conflict)
     shares = np.linspace(0.05, 0.95, options.preferences)
     preferences = np.stack([shares, 1 - shares], axis=1)
-    common = {"data": data, "architecture": ONE_RANKING, "batch_size": 8, "patience": 0, "seed": options.seed,
-              "telemetry_every": 0, "overwrite": True}  # fmt: skip
+    training = {"epochs": options.epochs, "batch_size": 8, "patience": 0, "seed": options.seed, "telemetry_every": 0}
+    common = {"data": data, "architecture": ONE_RANKING}
+    tasks = data.default_tasks
     separate, seconds = [], []
     for number, preference in enumerate(preferences):
         start = time.perf_counter()
-        experiment = Experiment(name=f"front-{number}", preference=tuple(preference), epochs=options.epochs, **common)
-        _, card = experiment.run(verbose=0, dataset=data)
+        experiment = Experiment(name=f"front-{number}", preference=dict(zip(tasks, preference, strict=True)),
+                                training=training, **common)
+        _, card = experiment.run(verbose=0, dataset=data, overwrite=True)
         seconds.append(time.perf_counter() - start)
         separate.append(Run(experiment.folder, card))
     start = time.perf_counter()
     model, _ = Experiment(
-        name="front-conditioned", conditioned=1.0, curve="none",
-        epochs=options.conditioned_epochs or options.epochs, **common,
-    ).run(verbose=0, dataset=data)
+        name="front-conditioned", conditioned=1.0, evaluation={"preferences": "none"},
+        training={**training, "epochs": options.conditioned_epochs or options.epochs}, **common,
+    ).run(verbose=0, dataset=data, overwrite=True)
     cost = time.perf_counter() - start
     one = curve(model, data.lists("test"), preferences)
     chance = [next(iter(row.values()))["value"] for row in trivial_results(data, "test")["random"].values()]

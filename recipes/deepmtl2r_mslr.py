@@ -49,10 +49,11 @@ def main() -> None:
     data = {"name": "mslr", "path": options.data, "targets": names, "normalise": "allrank",
             "cache_dir": options.cache_dir}  # fmt: skip
     base = Experiment(
-        "base", data=data, tasks=tuple(with_lambda_loss(task) for task in tfmtl2r.datasets.get(data).tasks()),
+        "base", data={**data, "max_list_size": options.list_limit, "truncate": "random"},
+        tasks=tuple(with_lambda_loss(task) for task in tfmtl2r.datasets.get(data).tasks()),
         architecture={"name": "deepmtl2r", "heads": options.heads, "num_layers": options.layers},
-        gradients=options.gradients, epochs=options.epochs, patience=0, validate_every=0, batch_size=8,
-        list_limit=options.list_limit, truncate="random", telemetry_every=0,
+        gradients=options.gradients,
+        training={"epochs": options.epochs, "patience": 0, "validate_every": 0, "batch_size": 8, "telemetry_every": 0},
     )
     planned = plan(base, options.methods, grid(len(names), options.preferences), range(options.seeds))
     with Sweep(f"runs/{options.name or f'deepmtl2r-{len(names)}-{options.heads}'}", options.jobs) as sweep:

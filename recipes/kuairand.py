@@ -42,13 +42,14 @@ def main() -> None:
     parser.add_argument("--method", default="linear_scalarization")
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--epochs", type=int, default=4)
-    parser.add_argument("--jobs", type=int, default=0, help="processes at a time; as many as CPUs if 0")
+    parser.add_argument("--jobs", type=int, help="processes at a time; as many as CPUs if not given")
     options = parser.parse_args()
     data = {"name": "kuairand", "path": options.data}
     tasks = tuple(dataclasses.replace(task, metrics=(*task.metrics, "grouped_auc"))
                   for task in tfmtl2r.datasets.get(data).select(options.tasks))  # fmt: skip
-    base = Experiment("base", data=data, tasks=tasks, method=options.method, epochs=options.epochs, patience=0,
-                      validate_every=0, batch_size=64, learning_rate=5e-4, telemetry_every=0)  # fmt: skip
+    base = Experiment("base", data=data, tasks=tasks, method=options.method, optimizer={"learning_rate": 5e-4},
+                      training={"epochs": options.epochs, "patience": 0, "validate_every": 0, "batch_size": 64,
+                                "telemetry_every": 0})  # fmt: skip
     variants = {name: {"architecture": ARCHITECTURES[name]} for name in options.architectures}
     folder = f"runs/kuairand-{'-'.join(options.tasks)}"
     runs = over_seeds(folder, base, variants, range(options.seeds), options.jobs)

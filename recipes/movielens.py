@@ -45,14 +45,15 @@ def main() -> None:
     parser.add_argument("--architectures", nargs="+", default=[*ARCHITECTURES], choices=[*ARCHITECTURES])
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--epochs", type=int, default=20)
-    parser.add_argument("--jobs", type=int, default=0, help="processes at a time; as many as CPUs if 0")
+    parser.add_argument("--jobs", type=int, help="processes at a time; as many as CPUs if not given")
     options = parser.parse_args()
     data = {"name": "movielens", "path": options.data, "protocol": options.protocol, "ids": options.ids,
             "sampled_lists": options.sampled_lists, "folds": options.folds}  # fmt: skip
     # The rating must keep its scale, so its loss is pointwise; who is liked within a user is a matter of order.
     like = Task("like", kind="binary", loss="softmax" if options.sampled_lists else "bce", metrics=("auc", "ndcg@10"))
-    base = Experiment("base", data=data, tasks=("rating", like), epochs=options.epochs, patience=0, validate_every=0,
-                      batch_size=16, learning_rate=3e-3, telemetry_every=0)  # fmt: skip
+    base = Experiment("base", data=data, tasks=("rating", like), optimizer={"learning_rate": 3e-3},
+                      training={"epochs": options.epochs, "patience": 0, "validate_every": 0, "batch_size": 16,
+                                "telemetry_every": 0})  # fmt: skip
     variants = {key: {"architecture": ARCHITECTURES[key]} for key in options.architectures}
     name = (f"movielens-{options.protocol}" + "-lists" * bool(options.sampled_lists) + "-ids" * options.ids
             + "-earlier" * (not options.folds))  # fmt: skip

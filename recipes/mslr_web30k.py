@@ -57,10 +57,10 @@ def train(dataset, tasks, method, seed, options):
     units = {"shared_bottom": {"units": [256, 128, 64], "dropout": 0.3}}.get(options.architecture, {"dropout": 0.3})
     experiment = Experiment(
         name=f"mslr-{len(tasks)}-{options.architecture}-{method}-{seed}", data=dataset, tasks=tasks, method=method,
-        architecture={"name": options.architecture, **units}, gradients=options.gradients, seed=seed,
-        epochs=options.epochs, patience=0, batch_size=8, learning_rate=1e-3, telemetry_every=20, overwrite=True,
+        architecture={"name": options.architecture, **units}, gradients=options.gradients,
+        training={"seed": seed, "epochs": options.epochs, "patience": 0, "batch_size": 8, "telemetry_every": 20},
     )
-    _, card = experiment.run(verbose=0, dataset=dataset)
+    _, card = experiment.run(verbose=0, dataset=dataset, overwrite=True)
     values = "  ".join(f"{task} {row[next(iter(row))]['value']:.4f}" for task, row in card.results["test"].items())
     print(f"{card.name}: {values}  ({card.step_ms:.1f} ms a step)", flush=True)
     return card

@@ -44,7 +44,7 @@ def main() -> None:
     parser.add_argument("--data", default="../shared/data/mslr", help="folder with Fold1, or with train, vali and test")
     parser.add_argument("--budget", choices=list(BUDGETS), default="default")
     parser.add_argument("--seeds", type=int, default=1, help="how many; with several, pictures show bands")
-    parser.add_argument("--jobs", type=int, default=0, help="processes at a time; one for each CPU if 0")
+    parser.add_argument("--jobs", type=int, help="processes at a time; one for each CPU if not given")
     options = parser.parse_args()
     budget = BUDGETS[options.budget]
     data = {"synthetic": ({"name": "synthetic_mslr", "num_lists": budget.lists, "num_tasks": 2, "max_length": 120,
@@ -58,8 +58,9 @@ def main() -> None:
     for name, (described, tasks) in data.items():
         start = time.perf_counter()
         base = Experiment(
-            name="base", data=described, tasks=tasks, gradients="features", epochs=budget.epochs, patience=0,
-            batch_size=8, architecture={"name": "shared_bottom", "units": [128, 64], "dropout": 0.1}, telemetry_every=0,
+            name="base", data=described, tasks=tasks, gradients="features",
+            architecture={"name": "shared_bottom", "units": [128, 64], "dropout": 0.1},
+            training={"epochs": budget.epochs, "patience": 0, "batch_size": 8, "telemetry_every": 0},
         )
         sweep = f"pareto-{name}-{options.budget}"
         count = train(base, sweep, budget, range(options.seeds), options.jobs)

@@ -73,7 +73,7 @@ def main() -> None:
 def compare(dataset, seed, options):
     """The staged run and the run with equal weights of one seed, measured on the same training rows."""
     nmt = {"name": "nmt", "tolerance": options.tolerance, "dual_lr": options.dual_lr}
-    model, card = train(dataset, seed, options, method=nmt, staged=True, epochs=options.epochs)
+    model, card = train(dataset, seed, options, method=nmt, epochs=options.epochs, staged=True)
     stage, better = np.array(card.history["stage"]), np.array(card.history["kept"])
     reached = int(np.flatnonzero((stage == 1) & (better == 1))[-1])  # the epoch whose weights stage 1 kept
     optimum, before = (card.history[f"{task}_full_loss"][reached] for task in (FIRST, SECOND))
@@ -82,16 +82,17 @@ def compare(dataset, seed, options):
     yield row("equal weights", seed, dataset, model, card, optimum, before)
 
 
-def train(dataset, seed, options, method, **settings):
+def train(dataset, seed, options, method, epochs, staged=False):
     """One run; its ranker and its card."""
     name = method if isinstance(method, str) else method["name"]
     experiment = Experiment(
         name=f"priorities-{name}-{seed}", data={"name": "census_income", "path": str(options.data)},
-        tasks=(FIRST, SECOND), method=method, patience=0, batch_size=128, learning_rate=2e-3, seed=seed,
+        tasks=(FIRST, SECOND), method=method, staged=staged, optimizer={"learning_rate": 2e-3},
         architecture={"name": "shared_bottom", "units": [options.units], "head_units": [8]},
-        telemetry_every=options.telemetry_every, overwrite=True, **settings,
+        training={"epochs": epochs, "patience": 0, "batch_size": 128, "seed": seed,
+                  "telemetry_every": options.telemetry_every},
     )
-    return experiment.run(verbose=0, dataset=dataset)
+    return experiment.run(verbose=0, dataset=dataset, overwrite=True)
 
 
 def row(method, seed, dataset, model, card, optimum, before):

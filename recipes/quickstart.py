@@ -52,11 +52,11 @@ def main() -> None:
     for name, settings in RANKERS.items():
         print(f"\ntraining: {name}")
         experiment = Experiment(
-            name=f"quickstart-{name.replace(' ', '-')}", seed=options.seed, epochs=options.epochs, patience=0,
+            name=f"quickstart-{name.replace(' ', '-')}", **settings,
             architecture={"name": "shared_bottom", "units": [256, 128], "dropout": 0.3},
-            telemetry_every=20, overwrite=True, **settings,
+            training={"seed": options.seed, "epochs": options.epochs, "patience": 0, "telemetry_every": 20},
         )
-        models[name], cards[name] = experiment.run(verbose=0, dataset=dataset, callbacks=[Progress()])
+        models[name], cards[name] = experiment.run(verbose=0, dataset=dataset, callbacks=[Progress()], overwrite=True)
         rows[name] = cards[name].results["test"]
     best = max(cards, key=lambda name: cards[name].history["val_stop_on"][-1])
 

@@ -46,9 +46,10 @@ def main() -> None:
     dataset = tfmtl2r.datasets.get("movielens", path=options.data)
     store = features(dataset)
     users, films = towers(store, options.epochs)
-    experiment = Experiment(name="retrieve-and-rank", data=dataset, method="mgda", gradients="features", patience=0,
-                            epochs=options.epochs, architecture={"name": "mmoe", "num_experts": 4}, overwrite=True)
-    ranker, card = experiment.run(verbose=0, dataset=dataset)
+    experiment = Experiment(name="retrieve-and-rank", data=dataset, method="mgda", gradients="features",
+                            architecture={"name": "mmoe", "num_experts": 4},
+                            training={"epochs": options.epochs, "patience": 0})
+    ranker, card = experiment.run(verbose=0, dataset=dataset, overwrite=True)
     for task, row in card.results["test"].items():
         print(f"ranker, {task}: " + ", ".join(f"{name} {value['value']:.4f}" for name, value in row.items()))
     model = RetrieveAndRank(ranker, store, users, films, options.candidates, options.items)

@@ -49,7 +49,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--rows", type=int, default=20_000, help="of training")
     parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--jobs", type=int, default=0, help="processes at a time; as many as CPUs if 0")
+    parser.add_argument("--jobs", type=int, help="processes at a time; as many as CPUs if not given")
     parser.add_argument("--quick", action="store_true", help="two seeds, three correlations, 4 epochs on 4000 rows")
     options = parser.parse_args()
     if options.quick:
@@ -67,8 +67,10 @@ def run(problem, options) -> None:
     variants = {name: {"architecture": {"name": name, **ARCHITECTURES[name]}} for name in options.architectures}
     for value, seed in itertools.product(values, range(options.seeds)):
         base = Experiment(
-            "base", data={"name": data, "rows": options.rows, option: value, "seed": seed}, epochs=options.epochs,
-            patience=0, validate_every=0, batch_size=256, learning_rate=2e-3, telemetry_every=0,
+            "base", data={"name": data, "rows": options.rows, option: value, "seed": seed},
+            optimizer={"learning_rate": 2e-3},
+            training={"epochs": options.epochs, "patience": 0, "validate_every": 0, "batch_size": 256,
+                      "telemetry_every": 0},
         )
         # A sweep of its own, since the runs of one sweep have the same data.
         for name, cards in over_seeds(folder / f"{value}-{seed}", base, variants, [seed], options.jobs).items():

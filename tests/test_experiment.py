@@ -6,23 +6,26 @@ from tfmtl2r.experiment import Experiment
 from tfmtl2r.sweeps.planning import named
 
 SMALL = {"data": {"name": "synthetic_mslr", "num_lists": 16, "max_length": 8, "num_tasks": 2, "num_features": 8},
-         "architecture": {"name": "shared_bottom", "units": [4]}, "batch_size": 8, "telemetry_every": 0}  # fmt: skip
+         "architecture": {"name": "shared_bottom", "units": [4]}}  # fmt: skip
 
 
 @pytest.mark.parametrize(("every", "looks"), [
     pytest.param(1, 5, marks=pytest.mark.slow), (2, 3), pytest.param(0, 1, marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_validation_comes_as_often_as_asked_and_at_the_end(tmp_path, every, looks):
-    experiment = Experiment("a", epochs=5, patience=0, validate_every=every, directory=str(tmp_path), **SMALL)
+    experiment = Experiment("a", directory=str(tmp_path), **SMALL, training={
+        "epochs": 5, "patience": 0, "validate_every": every, "batch_size": 8, "telemetry_every": 0})
     _, card = experiment.run(verbose=0)
     assert len(card.history["loss"]) == 5
     assert len(card.history["val_task_1_loss"]) == looks
 
 
 def test_it_decides_no_number_and_not_where_validation_decides():
-    assert named(Experiment("a", patience=0)).name == named(Experiment("a", patience=0, validate_every=0)).name
-    for options in ({"patience": 1}, {"patience": 0, "staged": True}, {"patience": 0, "constraints": {"like": "1%"}}):
-        with pytest.raises(ValueError, match="validate_every must be 1, not 2, with patience"):
-            Experiment("a", validate_every=2, **options)
+    often, rarely = (Experiment("a", training={"patience": 0, "validate_every": every}) for every in (1, 0))
+    assert named(often).name == named(rarely).name
+    for patience, options in ((1, {}), (0, {"staged": True}),
+                              (0, {"constraints": [{"task": "like", "loses_at_most": "1%"}]})):
+        with pytest.raises(ValueError, match=r"training\.validate_every must be 1, not 2, with patience"):
+            Experiment("a", training={"patience": patience, "validate_every": 2}, **options)
     with pytest.raises(ValueError, match="validate_every must be at least 0"):
-        Experiment("a", patience=0, validate_every=-1)
+        Experiment("a", training={"patience": 0, "validate_every": -1})

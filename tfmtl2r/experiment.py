@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r import architectures, datasets, methods
+from tfmtl2r import datasets
 from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches, cut_report
 from tfmtl2r.data.columns import label_values
@@ -21,11 +21,11 @@ from tfmtl2r.names import STOP_ON, STOP_ON_ALONG, LogName
 from tfmtl2r.preferences import grid, suited
 from tfmtl2r.report import hparams
 from tfmtl2r.report.tensorboard import TensorBoard
-from tfmtl2r.runs.card import FILE, PER_LIST, RunCard, checked_name, peak_memory_mb
+from tfmtl2r.runs.card import FILE, PER_LIST, RunCard, peak_memory_mb
 from tfmtl2r.schema import Schema
+from tfmtl2r.settings import Settings, files
 from tfmtl2r.task import Task
 from tfmtl2r.training.conditioned_validation import StopOnAlong
-from tfmtl2r.training.inputs import task_config
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.objectives import loss_of
 from tfmtl2r.training.optimizers import LazyAdam
@@ -36,91 +36,59 @@ from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
-    """Everything that decides the outcome of a training.
+class Experiment(Settings):
+    """One training: its settings (:class:`tfmtl2r.settings.Settings`), and :meth:`run`.
 
-    Args:
-        name: of the run and of its folder below ``directory``.
-        data: a data set, its name, or ``{"name": ..., option: value}``.
-        tasks: names of tasks of the data set, tasks of your own, or such tasks as :meth:`config` describes them; all of
-            the data set's default ones if empty.
-        architecture: name, or ``{"name": ..., option: value}``.
-        method: name, or ``{"name": ..., option: value}``.
-        gradients: ``"parameters"`` or ``"features"``.
-        preference: importance of each task; the tasks' weights if empty.
-        conditioned: if given, the ranker reads the preference, and training draws it from a Dirichlet distribution of
-            this concentration; see :class:`tfmtl2r.MultiTaskRanker`.
-        curve: of a conditioned ranker, the preferences whose validation and test metrics go into the run card (an
-            evaluation each after training): rows, what :func:`tfmtl2r.preferences.grid` takes, or ``"none"``;
-            :func:`tfmtl2r.preferences.usual_grid` if empty.
-        learning_rate: of Adam.
-        epochs: at most so many.
-        patience: stop after so many epochs in which ``stop_on`` (the validation metrics, by preference) did not
-            improve, and go back to the best; 0 trains all epochs. A conditioned ranker is compared at several
-            preferences, see :class:`tfmtl2r.training.conditioned_validation.StopOnAlong`.
-        validate_every: epochs from one look at the validation split to the next; the last epoch ends with one in any
-            case, and 0 means that one only. Needs ``patience=0``, which decides after every epoch.
-        batch_size: lists (or rows) per step.
-        list_limit: longer training lists are cut to so many items; None keeps all.
-        truncate: ``"first"`` or ``"random"``, which items are kept.
-        train_metrics: also compute metrics on training batches.
-        staged: train the tasks by priority, each level under the constraint that the higher ones keep what they
-            reached; ``epochs`` and ``patience`` are then those of each stage. Needs ``method="nmt"``.
-        constraints: task -> bound on its training loss, such as ``{"relevance": "1%"}`` for at most 1 % above its best;
-            also trains in stages, see :func:`tfmtl2r.training.staged.fit_constrained`.
-        telemetry_every: steps between samples of the gradients for TensorBoard; 0 for none.
-        steps_per_execution: training steps per call into the graph.
-        seed: of weights, order and everything random.
-        directory: where runs are kept.
-        overwrite: replace an earlier run of the same name; otherwise it is an error.
+    >>> experiment = Experiment(name="first", data="kuairand_excerpt", tasks=["click", "like"], method="mgda",
+    ...                         optimizer={"learning_rate": 1e-3}, training={"epochs": 3})
+    >>> experiment.training.epochs, experiment.but(training={"seed": 1}).training.epochs
+    (3, 3)
     """
-
-    name: str
-    data: Any = "kuairand_excerpt"
-    tasks: Sequence[str | Task] = ()
-    architecture: Any = "shared_bottom"
-    method: Any = "linear_scalarization"
-    gradients: str = "parameters"
-    preference: Sequence[float] = ()
-    conditioned: float | None = None
-    curve: str | Sequence[Sequence[float]] = ""
-    learning_rate: float = 1e-3
-    epochs: int = 8
-    patience: int = 2
-    validate_every: int = 1
-    batch_size: int = 64
-    list_limit: int | None = None
-    truncate: str = "first"
-    train_metrics: bool = False
-    staged: bool = False
-    constraints: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-    telemetry_every: int = 100
-    steps_per_execution: int = 1
-    seed: int = 0
-    directory: str = "runs"
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        checked_name(self.name)
-        object.__setattr__(self, "tasks", tuple(Task(**t) if isinstance(t, Mapping) else t for t in self.tasks))
-        for field, least in (("epochs", 1), ("batch_size", 1), ("patience", 0), ("telemetry_every", 0),
-                             ("validate_every", 0)):
-            if getattr(self, field) < least:
-                raise InputError(f"{field} must be at least {least}, not {getattr(self, field)}")
-        if len(self.curve) and self.conditioned is None:
-            raise InputError("curve is for a ranker that reads the preference: give conditioned too, or leave it out")
-        if self.validate_every != 1 and (self.patience or self.staged or self.constraints):
-            raise InputError(f"validate_every must be 1, not {self.validate_every}, with patience, stages or "
-                             "constraints: they look at the validation split after every epoch")
 
     @property
     def folder(self) -> Path:
         """Where this run's card, logs and checkpoint are."""
+        if self.name is None:
+            raise InputError("the experiment has no name, so its run has no folder: give it a name")
         return Path(self.directory) / self.name
 
     def dataset(self) -> Any:
-        """The data set."""
-        return datasets.get(self.data)
+        """The data set; a table of one's own has the experiment's tasks and features."""
+        data = self.data.tree()
+        if self.data.name is not None:
+            if not isinstance(self.data.name, str):
+                return datasets.get(self.data.name)
+            return datasets.get({"name": self.data.name, **self.data.options})
+        options = {key: data[key] for key in self.data.own_table if key in data}
+        return datasets.get("table", goals=[goal.tree() for goal in self.tasks],
+                            columns=[feature.tree() for feature in self.features] or ["*"], **options)
+
+    def select(self, dataset: Any) -> tuple[Task, ...]:
+        """The tasks to train; an entry of ``tasks`` changes the data set's own task of its name."""
+        goals = {goal.name: goal for goal in self.tasks}
+        own = {task.name: task for task in dataset.tasks()}
+        chosen = []
+        for name in self.task_names or dataset.default_tasks:
+            goal = goals.get(name)
+            if goal is None or (name not in own and set(goal.tree()) == {"name"}):
+                chosen += dataset.select([name])
+            else:
+                chosen.append(goal.task(own.get(name)))
+        return tuple(chosen)
+
+    def importance(self, tasks: Sequence[Task]) -> list[float] | None:
+        """The preference in the order of the tasks; None if none is given.
+
+        Raises:
+            ValueError: when it does not name exactly these tasks.
+        """
+        if self.preference is None:
+            return None
+        names = [task.name for task in tasks]
+        if set(names) != set(self.preference):
+            raise InputError(f"preference must have one number for each of {', '.join(names)}; it has "
+                             f"{', '.join(self.preference) or 'none'}")
+        return [self.preference[name] for name in names]
 
     def model(self, dataset: Any, before: MultiTaskRanker | None = None) -> MultiTaskRanker:
         """A compiled ranker that has seen no data yet.
@@ -130,23 +98,25 @@ class Experiment:
             before: the ranker of an earlier experiment on the same data, no longer needed. If that one differed in
                 nothing but seed and preference, it starts afresh, and nothing is traced again.
         """
-        keras.utils.set_random_seed(self.seed)
-        tasks = dataset.select(self.tasks or None)
-        model = MultiTaskRanker(self.architecture, tasks, dataset.schema(tasks), conditioned=self.conditioned)
+        training = self.training
+        keras.utils.set_random_seed(training.seed)
+        tasks = self.select(dataset)
+        schema = dataset.schema(self._labels(tasks))
+        model = MultiTaskRanker(self.architecture, tasks, schema, conditioned=self.conditioned)
         model.compile(
-            LazyAdam(self.learning_rate),
+            LazyAdam(self.optimizer.learning_rate),
             method=self.method,
             gradients=self.gradients,
-            preference=self.preference if len(self.preference) else None,
-            train_metrics=self.train_metrics,
-            seed=self.seed,
-            steps_per_execution=self.steps_per_execution,
+            preference=self.importance(tasks),
+            train_metrics=training.train_metrics,
+            seed=training.seed,
+            steps_per_execution=training.steps_per_execution,
         )
         return before if before is not None and start_as(before, model) else model
 
     def run(
         self, verbose: int | str = "auto", dataset: Any = None, callbacks: Sequence[Any] = (),
-        before: MultiTaskRanker | None = None,
+        before: MultiTaskRanker | None = None, overwrite: bool = False,
     ) -> tuple[MultiTaskRanker, RunCard]:
         """Trains, evaluates on the test split and writes the run's folder.
 
@@ -155,6 +125,7 @@ class Experiment:
             dataset: the data set, where a caller already has it.
             callbacks: Keras callbacks of your own.
             before: see :meth:`model`.
+            overwrite: replace an earlier run of the same name; otherwise it is an error.
 
         Returns:
             The trained ranker (its best epoch, with ``patience``) and the run card.
@@ -162,113 +133,111 @@ class Experiment:
         Raises:
             ValueError: when a run of this name exists and ``overwrite`` is off, or labels do not suit their loss.
         """
-        self._make_room()
+        self._make_room(overwrite)
         dataset = dataset or self.dataset()
         model = self.model(dataset, before)
         asked = self._asked(model)
         train, vali = (dataset.lists(split) for split in ("train", "vali"))
         _validate_labels(model.tasks, train)
-        schema = dataset.schema(model.tasks)
-        options: dict[str, Any] = {"batch_size": self.batch_size}
-        cut: dict[str, Any] = {"list_limit": self.list_limit, "truncate": self.truncate} if self.list_limit else {}
+        schema = dataset.schema(self._labels(model.tasks))
+        options: dict[str, Any] = {"batch_size": self.training.batch_size}
+        limit = self.data.max_list_size
+        cut: dict[str, Any] = {"list_limit": limit, "truncate": self.data.truncate} if limit else {}
         clock = _StepClock()
         watchers: list[Any] = [clock, *callbacks]
-        if self.telemetry_every:
+        if self.training.telemetry_every:
             watchers.append(self._tensorboard(schema, vali))
         history = self._fit(
             model,
-            batches(train, model.tasks, schema, shuffle=True, seed=self.seed, **options, **cut),
+            batches(train, model.tasks, schema, shuffle=True, seed=self.training.seed, **options, **cut),
             batches(vali, model.tasks, schema, **options), watchers, verbose,
         )
-        card = RunCard(name=self.name, config=self.config(), history=history)
+        card = RunCard(name=self.folder.name, config=self.config(), history=history)
         card.data = {split: _describe(dataset.lists(split)) for split in ("train", "vali", "test")}
-        if self.list_limit:
-            card.data["train"]["cut"] = cut_report(train, self.list_limit)
-        card.step_ms, card.peak_memory_mb = clock.median_ms(self.steps_per_execution), peak_memory_mb()
+        if limit:
+            card.data["train"]["cut"] = cut_report(train, limit)
+        card.step_ms, card.peak_memory_mb = clock.median_ms(self.training.steps_per_execution), peak_memory_mb()
         self.folder.mkdir(parents=True, exist_ok=True)
         model.save(self.folder / "model.keras")
         test = dataset.lists("test")
-        record(card, "test", score(model, test, self.batch_size), test, self.folder)
+        record(card, "test", score(model, test, self.training.batch_size), test, self.folder)
         if len(asked):
             card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
+        files.save(card.config, self.folder / files.FILE)
         card.save(self.folder)
-        if self.telemetry_every:
+        if self.training.telemetry_every:
             hparams.write(self.folder / "logs", card.config, card.results["test"])
         return model, card
+
+    def _labels(self, tasks: Sequence[Task]) -> list[Task]:
+        """All tasks whose labels leave the inputs: also those that are described and not trained."""
+        return [*tasks, *(goal.task() for goal in self.tasks if goal.label and goal.name not in self.task_names)]
 
     def _asked(self, model: MultiTaskRanker) -> np.ndarray:
         """The preferences of the curve, ``[N, T]``; none for an ordinary ranker."""
         count = len(model.tasks)
-        if self.conditioned is None or self.curve == "none":
+        wanted = self.evaluation.preferences
+        if self.conditioned is None or wanted == "none":
             return np.empty((0, count))
-        if isinstance(self.curve, str):
-            rows = grid(self.curve, count)
+        if wanted is None or isinstance(wanted, str):
+            rows = grid(wanted or "", count)
         else:
-            rows = np.array([normalised(row, model.tasks) for row in self.curve])
+            rows = np.array([normalised(row, model.tasks) for row in wanted])
         return suited(rows, model.method)
 
     def _tensorboard(self, schema: Schema, vali: Lists) -> TensorBoard:
-        first = next(iter(batches(vali.select(np.arange(min(self.batch_size, vali.num_lists))), (), schema,
-                                  batch_size=self.batch_size)))
-        return TensorBoard(self.folder / "logs", self.telemetry_every, first[0] if isinstance(first, tuple) else first)
+        size = self.training.batch_size
+        first = next(iter(batches(vali.select(np.arange(min(size, vali.num_lists))), (), schema, batch_size=size)))
+        return TensorBoard(self.folder / "logs", self.training.telemetry_every,
+                           first[0] if isinstance(first, tuple) else first)
 
     def _fit(
         self, model: MultiTaskRanker, train: Any, vali: Any, callbacks: list[Any], verbose: int | str
     ) -> dict[str, list[float]]:
         """Trains, in one go or in stages; the history."""
+        epochs, patience = self.training.epochs, self.training.patience
         if self.staged or self.constraints:
             staged: dict[str, Any] = {
-                "epochs": self.epochs, "patience": self.patience, "callbacks": callbacks, "verbose": verbose
+                "epochs": epochs, "patience": patience, "callbacks": callbacks, "verbose": verbose
             }
             if self.constraints:
-                return fit_constrained(model, train, vali, constraints=self.constraints, **staged).history
+                bounds = {str(bound.task): Constraint(**bound.bound()) for bound in self.constraints}
+                return fit_constrained(model, train, vali, constraints=bounds, **staged).history
             return fit_prioritised(model, train, vali, **staged).history
         needed = model.method.epochs_needed(len(model.tasks))
-        if self.epochs < needed:
+        if epochs < needed:
             raise InputError(f"{self.name}: {type(model.method).__name__} takes {needed} epochs to come to the last of "
-                             f"{len(model.tasks)} tasks, but epochs is {self.epochs}: some would never be trained; "
+                             f"{len(model.tasks)} tasks, but epochs is {epochs}: some would never be trained; "
                              "give more epochs, a smaller stage_epochs, or train in stages (staged, --staged)")
         best = keras.callbacks.EarlyStopping(
             monitor=str(LogName(STOP_ON_ALONG if self.conditioned else STOP_ON, validation=True)), mode="max",
-            patience=self.patience, restore_best_weights=True, start_from_epoch=needed - 1,
+            patience=patience, restore_best_weights=True, start_from_epoch=needed - 1,
         )
-        every = self.validate_every or self.epochs
-        looks = sorted({*range(every, self.epochs + 1, every), self.epochs})
-        if self.patience:
+        every = self.training.validate_every or epochs
+        looks = sorted({*range(every, epochs + 1, every), epochs})
+        if patience:
             callbacks = [*callbacks, *([StopOnAlong(vali)] if self.conditioned else []), best]
         history = model.fit(
-            train, validation_data=vali, validation_freq=looks, epochs=self.epochs, verbose=verbose,
+            train, validation_data=vali, validation_freq=looks, epochs=epochs, verbose=verbose,
             callbacks=callbacks,
         ).history
-        if self.patience:
+        if patience:
             history["kept"] = [float(epoch == best.best_epoch) for epoch in range(len(history["loss"]))]
         return history
 
-    def _make_room(self) -> None:
+    def _make_room(self, overwrite: bool) -> None:
         """Removes what an earlier run of this name left, and nothing else."""
         if not (self.folder / FILE).exists():
             return
-        if not self.overwrite:
+        if not overwrite:
             raise InputError(f"{self.folder} holds a run already: choose another name, or overwrite it")
-        for file in (FILE, PER_LIST, "model.keras"):
+        for file in (FILE, PER_LIST, files.FILE, "model.keras"):
             (self.folder / file).unlink(missing_ok=True)
         shutil.rmtree(self.folder / "logs", ignore_errors=True)
 
     def config(self) -> dict[str, Any]:
-        """This experiment as plain data: ``Experiment(**config)`` is the same one."""
-        config = dict(vars(self))
-        for field, registry in (("data", datasets.registry), ("architecture", architectures.registry),
-                                ("method", methods.registry)):
-            if not isinstance(config[field], (str, Mapping)):
-                config[field] = registry.describe(config[field])
-        config["tasks"] = [task if isinstance(task, str) else task_config(task) for task in self.tasks]
-        config["preference"] = list(self.preference)
-        config["curve"] = self.curve if isinstance(self.curve, str) else [list(map(float, row)) for row in self.curve]
-        config["constraints"] = {
-            task: dataclasses.asdict(bound) if isinstance(bound, Constraint) else bound
-            for task, bound in self.constraints.items()
-        }
-        return config
+        """This experiment as plain data without its sweep: ``Experiment.of(config)`` is the same one."""
+        return {name: value for name, value in self.tree().items() if name != "sweep"}
 
 
 def _curve(model: MultiTaskRanker, splits: Mapping[str, Lists], asked: np.ndarray) -> list[dict[str, Any]]:
@@ -314,5 +283,5 @@ def _validate_labels(tasks: Sequence[Task], lists: Lists) -> None:
 
 
 def _describe(lists: Lists) -> dict[str, Any]:
-    return {"fingerprint": lists.fingerprint(), "lists": None if lists.is_rows else lists.num_lists,
+    return {"fingerprint": lists.fingerprint(), "num_lists": None if lists.is_rows else lists.num_lists,
             "items": lists.num_items}

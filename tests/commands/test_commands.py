@@ -7,7 +7,7 @@ import pytest
 
 from tfmtl2r import cli
 from tfmtl2r.commands import _options
-from tfmtl2r.commands.train import Train
+from tfmtl2r.commands.train import COMMAND
 
 TRAIN = ["train", "--data", "synthetic_mslr", "--data.num-lists", "40", "--data.max-length", "12",
          "--data.num-tasks", "2", "--data.num-features", "8", "--architecture.units", "8", "4",
@@ -25,7 +25,7 @@ def test_train_evaluate_export(here, capsys):
     card = json.loads((here / "runs/one/run.json").read_text())
     assert card["config"]["method"] == {"name": "graddrop", "leak": 0.25}
     assert card["config"]["architecture"]["units"] == [8, 4]
-    assert card["data"]["train"]["lists"] == 40
+    assert card["data"]["train"]["num_lists"] == 40
     assert len(card["history"]["loss"]) == 2
     assert card["step_ms"] > 0
     assert card["peak_memory_mb"] > 10
@@ -67,7 +67,7 @@ def test_a_run_is_not_overwritten_unless_asked(here, capsys):
 
 @pytest.mark.slow
 def test_long_lists_are_cut_and_it_is_said(here):
-    assert cli.main([*TRAIN, "--name", "cut", "--list-limit", "5", "--truncate", "random"]) == 0
+    assert cli.main([*TRAIN, "--name", "cut", "--data.max-list-size", "5", "--data.truncate", "random"]) == 0
     cut = json.loads((here / "runs/cut/run.json").read_text())["data"]["train"]["cut"]
     assert cut["items_cut"] > 0
 
@@ -91,7 +91,7 @@ def test_changed_data_are_noticed(here, capsys):
         (["train", "--data", "nothing"], "no data set is called 'nothing'"),
         ([*TRAIN, "--name", "a b"], "run name 'a b'"),
         ([*TRAIN, "--name", "x", "--tasks", "clik"], "has no task 'clik'"),
-        ([*TRAIN, "--name", "x", "--method", "mgda", "--preference", "1", "2"], "MGDA has no preference"),
+        ([*TRAIN, "--name", "x", "--method", "mgda", "--preference", "task_1=1", "task_2=2"], "MGDA has no preference"),
         (["evaluate", "missing"], "is not a run of tfmtl2r train"),
         (["list", "everything"], "kind must be one of methods"),
     ],
@@ -111,9 +111,9 @@ def test_list_shows_everything_as_markdown(capsys):
 
 
 def test_only_options_of_the_chosen_things_are_flags():
-    base, named = _options.parse(Train, ["--method", "pcgrad", "--architecture.dropout", "0.5", "--seed", "4"], "x")
-    assert base.seed == 4
-    assert named["architecture"] == {"name": "shared_bottom", "dropout": 0.5}
-    assert named["method"] == {"name": "pcgrad"}
-    with pytest.raises(SystemExit):
-        _options.parse(Train, ["--method", "pcgrad", "--method.leak", "0.5"], "x")
+    flags = ["--method", "pcgrad", "--architecture.dropout", "0.5", "--seed", "4"]
+    tree, _ = _options.parse(COMMAND, flags)
+    assert tree == {"method": {"name": "pcgrad"}, "architecture": {"name": "shared_bottom", "dropout": 0.5},
+                    "training": {"seed": "4"}}
+    with pytest.raises(ValueError, match=r"--method.leak is not a flag of tfmtl2r train"):
+        _options.parse(COMMAND, ["--method", "pcgrad", "--method.leak", "0.5"])

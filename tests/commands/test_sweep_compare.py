@@ -21,17 +21,17 @@ FLAGS = ["--data", "synthetic_mslr", "--data.num-lists", "16", "--data.max-lengt
 def fake_sweep(folder, tasks=2, seeds=(0, 1), lists=60):
     """A sweep with made-up results: a concave front for one method, a worse one for another, single-task runs."""
     data = {"name": "synthetic_mslr", "num_lists": lists, "num_tasks": tasks, "num_features": 8}
-    base = Experiment("base", data=data, epochs=3, patience=0)
+    base = Experiment("base", data=data, training={"epochs": 3, "patience": 0})
     grid = np.eye(tasks) * 0.8 + 0.2 / tasks
     grid = np.vstack([grid, np.full((1, tasks), 1 / tasks)])
     rng = np.random.default_rng(0)
     per_list = rng.random((lists, tasks))
     planned = [*planning.single_tasks(base, seeds), *planning.plan(base, ["linear_scalarization", "epo"], grid, seeds)]
     for experiment in planned:
-        names = [str(t) for t in experiment.tasks] or [f"task_{t + 1}" for t in range(tasks)]
+        names = experiment.task_names or [f"task_{t + 1}" for t in range(tasks)]
         columns = [int(name[-1]) - 1 for name in names]
-        weight = np.array(experiment.preference or [1.0])
-        gain = 0.2 * np.sqrt(weight) - (0.1 if experiment.method == "epo" else 0) + 0.01 * experiment.seed
+        weight = np.array([*experiment.preference.values()] if experiment.preference else [1.0])
+        gain = 0.2 * np.sqrt(weight) - (0.1 if experiment.method == "epo" else 0) + 0.01 * experiment.training.seed
         values = per_list[:, columns] + gain + 0.01 * rng.normal(size=(lists, len(names)))
         write(folder / experiment.name, experiment, dict(zip(names, values.T, strict=True)))
     return planned
@@ -40,7 +40,7 @@ def fake_sweep(folder, tasks=2, seeds=(0, 1), lists=60):
 def write(folder, experiment, values):
     results, history = {}, {}
     for task, value in values.items():
-        results[task] = {"ndcg@5": {"value": float(value.mean()), "direction": "max", "lists": len(value)}}
+        results[task] = {"ndcg@5": {"value": float(value.mean()), "direction": "max", "num_lists": len(value)}}
         for name, last in (("_loss", 2 - value.mean()), ("_ndcg@5", value.mean())):
             history[f"val_{task}{name}"] = [last, last, last]
         history[f"{task}_loss"] = [3.0, 2.5, 2 - value.mean()]
@@ -104,11 +104,11 @@ def test_compare_marks_what_is_significant_and_names_who_lost(here, capsys):
     assert all("significant" in line for line in lines)
     assert "delta-m" in out
     capsys.readouterr()
-    names = [e.name for e in planned if len(e.tasks) != 1 and e.preference and e.seed == 0][:2]
+    names = [e.name for e in planned if len(e.task_names) != 1 and e.preference and e.training.seed == 0][:2]
     assert cli.main(["compare", *(f"s/{name}" for name in names)]) == 0
     assert "better" in capsys.readouterr().out
     for experiment in planned:
-        if len(experiment.tasks) == 1:
+        if len(experiment.task_names) == 1:
             (here / "runs/s" / experiment.name / FILE).unlink()
     assert cli.main(["compare", "s"]) == 0
     assert "no single-task runs with the same settings were found" in capsys.readouterr().out
@@ -123,15 +123,15 @@ def overwrite(folder, task, value):
 
 def test_compare_says_what_it_could_not_test(here, capsys):
     planned = fake_sweep(here / "runs/s", seeds=(0,))
-    plain = {e.tasks[0]: e.name for e in planned if len(e.tasks) == 1}
+    plain = {e.task_names[0]: e.name for e in planned if len(e.task_names) == 1}
     for experiment in planned:
-        overwrite(here / "runs/s" / experiment.name, experiment.tasks[0] if experiment.tasks else "task_1", 0.4)
+        overwrite(here / "runs/s" / experiment.name, (*experiment.task_names, "task_1")[0], 0.4)
         path = here / "runs/s" / experiment.name / PER_LIST  # as if task_1 were measured over all items
         with np.load(path) as arrays:
             kept = {key: arrays[key] for key in arrays if "task_1" not in key}
         np.savez(path, **kept)
     overwrite(here / "runs/s" / plain["task_2"], "task_2", 0.0)
-    first = next(e.name for e in planned if len(e.tasks) != 1)
+    first = next(e.name for e in planned if len(e.task_names) != 1)
     assert cli.main(["compare", "s"]) == 0
     out = capsys.readouterr().out
     assert "no task lost" not in out
@@ -147,9 +147,9 @@ def test_compare_says_what_it_could_not_test(here, capsys):
 
 def test_named_single_task_runs_need_no_equal_settings(here, capsys):
     for experiment in fake_sweep(here / "runs/s", seeds=(0,)):
-        if len(experiment.tasks) == 1:
+        if len(experiment.task_names) == 1:
             card = RunCard.load(here / "runs/s" / experiment.name)
-            card.config["epochs"] = 50
+            card.config["training"]["epochs"] = 50
             card.save(here / "runs/s" / experiment.name)
     assert cli.main(["compare", "s"]) == 0
     out = capsys.readouterr().out
@@ -172,7 +172,7 @@ def test_a_choice_is_exported_as_its_run_would_be(here, capsys, monkeypatch):
     assert cli.main(["pareto", "export", "s"]) == 1
     assert "the check failed" in capsys.readouterr().err
     (ranker, to, options), = asked
-    assert RunCard.load(ranker.parent).config["preference"] == [0.5, 0.5]
+    assert RunCard.load(ranker.parent).config["preference"] == {"task_1": 0.5, "task_2": 0.5}
     assert ranker.name == "model.keras"
     assert to == "saved_models/s"
     assert options["rows"].num_lists > 0  # warm-up requests are those of the run's data
@@ -182,12 +182,13 @@ def test_sweep_trains_in_stages_and_with_conditioning(here, monkeypatch):
     found = []
     monkeypatch.setattr("tfmtl2r.sweeps.sweep.Sweep.run", lambda self, experiments: found.extend(experiments) or [])
     flags = ["sweep", "x", *FLAGS, "--methods", "nmt", "--seeds", "0"]
-    assert cli.main([*flags, "--constraints", "task_1=1%", "--staged"]) == 0
+    assert cli.main([*flags, "--set", "constraints.task_1.loses_at_most=1%", "--staged"]) == 0
     assert cli.main([*flags[:-4], "--conditioned", "2"]) == 0
-    several = [e for e in found if len(e.tasks) != 1]
-    assert (several[0].constraints, several[0].staged, several[0].conditioned) == ({"task_1": "1%"}, True, None)
-    assert [(e.conditioned, e.preference) for e in several[1:]] == [(2.0, ())]  # once, for all preferences
-    assert {(e.staged, e.conditioned) for e in found if len(e.tasks) == 1} == {(False, None)}
+    several = [e for e in found if len(e.task_names) != 1]
+    assert [bound.tree() for bound in several[0].constraints] == [{"task": "task_1", "loses_at_most": "1%"}]
+    assert (several[0].staged, several[0].conditioned) == (True, None)
+    assert [(e.conditioned, e.preference) for e in several[1:]] == [(2.0, None)]  # once, for all preferences
+    assert {(e.staged, e.conditioned) for e in found if len(e.task_names) == 1} == {(False, None)}
 
 
 @pytest.mark.parametrize(
@@ -201,7 +202,7 @@ def test_sweep_trains_in_stages_and_with_conditioning(here, monkeypatch):
         (["pareto", "s", "--reference", "1"], "reference must be 2 finite numbers"),
         (["pareto", "s", "--reference", "5", "0"], "must be worse than the ideal"),
         (["pareto", "s", "--preferences", "lattice:2"], "s is a sweep: leave them out, or name one conditioned run"),
-        (["sweep", "x", *FLAGS, "--constraints", "task_1"], "--constraints takes TASK=BOUND"),
+        (["sweep", "x", *FLAGS, "--set", "constraints.task_1=1%"], "such as --set constraints.task_1.KEY=VALUE"),
         (["compare", "missing"], "is not a run of tfmtl2r train"),
         (["compare", "s", "--split", "vali"], "was not evaluated on vali: tfmtl2r evaluate"),
         (["sweep", "x", *FLAGS, "--methods", "mgdaa"], "did you mean 'mgda'"),

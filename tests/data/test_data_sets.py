@@ -18,6 +18,8 @@ from tfmtl2r.task import Task
 
 SPLITS = ("train", "vali", "test")
 
+CLICK = Task("click", "is_click", "binary")
+
 
 @pytest.fixture(scope="module")
 def kuairand():
@@ -58,7 +60,7 @@ def test_every_data_set(name, table_folder):
         "synthetic_mslr": {"num_lists": 12, "max_length": 30},
         "synthetic_rows": {"rows": 40},
         "synthetic_conflict": {"rows": 40},
-        "table": {"path": str(table_folder), "list_id": "user", "labels": "click=is_click:binary"},
+        "table": {"files": str(table_folder), "list_id": "user", "goals": [CLICK]},
         "mslr": letor_folder(table_folder, 136, 5),
         "mq2008": letor_folder(table_folder, 46, 3),
         "ohsumed": letor_folder(table_folder, 45, 3),
@@ -231,10 +233,12 @@ def test_mslr_shape_and_moments():
     ("synthetic_rows", {"rows": 0}, "rows must be at least 4"),
     ("synthetic_rows", {"correlation": -2}, "any common cosine from -1 to 1"),
     ("synthetic_rows", {"seed": -1}, "seed must be 0 or more"),
-    ("table", {"labels": "click"}, "path is empty"),
-    ("table", {"path": "a.csv"}, "labels is empty"),
-    ("table", {"path": "a.csv", "labels": "click=c:bin"}, "label 'click=c:bin': expected name=column:kind.*binary"),
-    ("table", {"path": "a.csv", "labels": "a,a"}, "two tasks are called 'a'"),
+    ("table", {"goals": [CLICK]}, "needs either files or all of train, vali and test; given: none"),
+    ("table", {"goals": [CLICK], "train": "a.csv"}, "all of train, vali and test; given: train"),
+    ("table", {"goals": [CLICK], "files": "a", "train": "a.csv"}, "all of train, vali and test; given: files, train"),
+    ("table", {"files": "a.csv"}, "needs at least one task"),
+    ("table", {"files": "a.csv", "goals": [{"name": "click", "kind": "bin"}]}, "kind must be .*'binary'.*not 'bin'"),
+    ("table", {"files": "a.csv", "goals": ["a", "a"]}, "two tasks are called 'a'"),
 ])  # fmt: skip
 def test_option_errors(name, options, message):
     with pytest.raises(ValueError, match=message):
@@ -242,26 +246,26 @@ def test_option_errors(name, options, message):
 
 
 def test_table_file_is_split_by_list(table_folder):
-    options = {"list_id": "user", "labels": "click=is_click:binary"}
-    data = datasets.get("table", path=str(table_folder / "train.parquet"), **options)
+    options = {"list_id": "user", "goals": [CLICK]}
+    data = datasets.get("table", files=str(table_folder / "train.parquet"), **options)
     ids = [data.lists(split).ids.tolist() for split in SPLITS]
     assert sorted(np.concatenate(ids).tolist()) == list(range(60))
     assert len(ids[0]) > len(ids[2]) > 0 < len(ids[1])
-    again = datasets.get("table", path=str(table_folder / "vali.parquet"), **options)
+    again = datasets.get("table", files=str(table_folder / "vali.parquet"), **options)
     assert [again.lists(split).ids.tolist() for split in SPLITS] == ids
-    rows = datasets.get("table", path=str(table_folder / "train.parquet"), labels="click=is_click:binary")
+    rows = datasets.get("table", files=str(table_folder / "train.parquet"), goals=[CLICK])
     assert sum(rows.lists(split).num_items for split in SPLITS) == 180
 
 
 def test_table_statistics_come_from_the_training_split(table_folder):
-    data = datasets.get("table", path=str(table_folder / "train.parquet"), list_id="user", labels="is_click:binary")
+    data = datasets.get("table", files=str(table_folder / "train.parquet"), list_id="user", goals=[CLICK])
     price = data.lists("train").columns["price"]
     assert data.schema().features[0].mean == (price.mean(),)
     assert price.mean() != 89.5
 
 
 def test_table_errors_name_the_file(table_folder):
-    options = {"path": str(table_folder), "labels": "is_click:binary"}
+    options = {"files": str(table_folder), "goals": [CLICK]}
     with pytest.raises(ValueError, match=r"train.parquet: the table has no column 'usr'; did you mean 'user'"):
         datasets.get("table", list_id="usr", **options).lists("train")
     (table_folder / "vali.csv").write_text("user\n1\n")
@@ -272,15 +276,52 @@ def test_table_errors_name_the_file(table_folder):
         datasets.get("table", list_id="user", **options).lists("test")
     small = table_folder / "small.csv"
     small.write_text("user,x,is_click\n1,1,1\n")
-    data = datasets.get("table", path=str(small), list_id="user", labels="is_click:binary")
+    data = datasets.get("table", files=str(small), list_id="user", goals=[CLICK])
     with pytest.raises(ValueError, match="none falls into"):
         [data.lists(split) for split in SPLITS]
 
 
 def test_table_features_context_and_exclusions(table_folder):
-    data = datasets.get("table", path=str(table_folder), list_id="user", labels="is_click:binary",
-                        feature_columns="user,*", context="user")
+    data = datasets.get("table", files=str(table_folder), list_id="user", goals=[CLICK],
+                        columns=["user", "*"], context=["user"])
     assert data.schema().names == ("user", "price")
     assert data.schema().features[0].context
-    assert datasets.get("table", path=str(table_folder), labels="is_click:binary", leave_out="user").schema().names == (
+    assert datasets.get("table", files=str(table_folder), goals=[CLICK], leave_out=["user"]).schema().names == (
         "price",)
+
+
+def test_table_takes_several_files_patterns_and_shares(table_folder):
+    options = {"list_id": "user", "goals": [CLICK]}
+    frame = pd.read_parquet(table_folder / "train.parquet")
+    parts = table_folder / "parts"
+    parts.mkdir()
+    for number, part in enumerate((frame[:90], frame[90:])):
+        part.to_csv(parts / f"{number}.csv", index=False)
+    one = datasets.get("table", files=str(table_folder / "train.parquet"), **options).lists("test")
+    for files in (str(parts), str(parts / "*.csv"), [str(parts / "0.csv"), str(parts / "1.csv")]):
+        assert datasets.get("table", files=files, **options).lists("test").ids.tolist() == one.ids.tolist()
+    with pytest.raises(FileNotFoundError, match="no file matches this pattern"):
+        datasets.get("table", files=str(parts / "*.parquet"), **options).lists("test")
+    shares = {"vali": 0.5, "test": 0.0}
+    halved = datasets.get("table", files=str(parts), split=shares, **options)
+    assert 15 < halved.lists("vali").num_lists < 45
+    with pytest.raises(ValueError, match="none falls into 'test'"):
+        halved.lists("test")
+    seeded = datasets.get("table", files=str(parts), split={"seed": 1}, **options)
+    assert seeded.lists("test").ids.tolist() != one.ids.tolist()
+    named = datasets.get("table", **{split: str(table_folder / f"{split}.parquet") for split in SPLITS}, **options)
+    assert named.lists("test").num_lists == 60
+
+
+def test_table_columns_are_described_by_entries(table_folder):
+    entries = [{"name": "user", "kind": "category", "width": 3}, {"name": "*"}]
+    data = datasets.get("table", files=str(table_folder), goals=[CLICK], columns=entries)
+    user, price = data.schema().features
+    assert (user.dim, user.dtype, len(user.vocabulary)) == (3, "int64", 60)
+    assert price.shape == ()
+    logged = datasets.get("table", files=str(table_folder), goals=[CLICK],
+                          columns=[{"name": ["price", "user"], "transform": "log1p"}]).schema()
+    assert [feature.transform for feature in logged.features] == ["log1p", "log1p"]
+    with pytest.raises(ValueError, match="feature 'price': width is not for a feature of kind 'dense'"):
+        datasets.get("table", files=str(table_folder), goals=[CLICK],
+                     columns=[{"name": "price", "kind": "dense", "width": 2}]).schema()

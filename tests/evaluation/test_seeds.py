@@ -14,7 +14,7 @@ from tfmtl2r.runs.card import RunCard
 
 def card(architecture, seed, value, step_ms=2.0):
     results = {"test": {"click": {"auc": {"value": value, "direction": "max"}}}}
-    config = {"architecture": architecture, "method": "mgda", "seed": seed}
+    config = {"architecture": architecture, "method": "mgda", "training": {"seed": seed}}
     return RunCard(name=f"{architecture}-{seed}", config=config, results=results, step_ms=step_ms)
 
 

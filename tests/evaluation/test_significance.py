@@ -124,10 +124,11 @@ def test_delta_m_counts_each_metric_in_its_direction():
 
 def make(tmp_path, name, values, seed=0, direction="max", fingerprint="f", counts=None, **config):
     """A finished run with given values per list: task -> [lists], each of which counts so many times."""
-    settings = {"name": name, "method": "mgda", "architecture": {"name": "shared_bottom"}, "preference": [],
-                "tasks": list(values), "seed": seed, "patience": 0, "epochs": 1, "data": "x", **config}
+    settings = {"name": name, "method": "mgda", "architecture": {"name": "shared_bottom"}, "data": {"name": "x"},
+                "tasks": [{"name": task} for task in values], **config,
+                "training": {"seed": seed, "patience": 0, "epochs": 1, **config.get("training", {})}}
     card = RunCard(name, settings, {"test": {"fingerprint": fingerprint}}, {
-        "test": {task: {"ndcg@5": {"value": mean(v, counts), "direction": direction, "lists": len(v)}}
+        "test": {task: {"ndcg@5": {"value": mean(v, counts), "direction": direction, "num_lists": len(v)}}
                  for task, v in values.items()}
     })
     card.save(tmp_path / name)
@@ -182,7 +183,7 @@ def test_negative_transfer_says_which_task_lost(tmp_path, rng):
                                    "buy": base["buy"] + 0.001 * rng.normal(size=150)})
     alone = [make(tmp_path, f"{task}{seed}", {task: base[task]}, seed=seed, method="linear_scalarization")
              for task in base for seed in (0, 1)]
-    other = make(tmp_path, "other", {"click": base["click"]}, batch_size=7)  # not comparable
+    other = make(tmp_path, "other", {"click": base["click"]}, training={"batch_size": 7})  # not comparable
     single = single_runs([both], [both, *alone, other])
     assert {task: [run.card.name for run in runs] for task, runs in single.items()} == {
         "click": ["click0", "click1"], "buy": ["buy0", "buy1"]
@@ -236,14 +237,15 @@ def test_what_cannot_be_tested_is_listed_with_its_difference(tmp_path, rng):
     assert [c.task for c in tested] == ["click"]
 
 
-@pytest.mark.parametrize("setting", [{"staged": True}, {"constraints": {"click": "1%"}}, {"conditioned": 1.0},
-                                     {"steps_per_execution": 4}, {"train_metrics": True}])
+@pytest.mark.parametrize("setting", [{"staged": True}, {"constraints": [{"task": "click", "at_most": 1.0}]},
+                                     {"conditioned": 1.0}, {"training": {"steps_per_execution": 4}},
+                                     {"training": {"train_metrics": True}}])
 def test_single_task_runs_need_not_share_what_is_about_several_tasks(tmp_path, rng, setting):
     values = rng.random(5)
-    off = {"staged": False, "constraints": {}, "conditioned": None, "steps_per_execution": 1, "train_metrics": False}
+    off = {"staged": False, "constraints": [], "training": {"steps_per_execution": 1, "train_metrics": False}}
     both = make(tmp_path, "both", {"click": values, "buy": values}, **{**off, **setting})
     alone = make(tmp_path, "click", {"click": values}, **off)
-    longer = make(tmp_path, "longer", {"buy": values}, **{**off, "epochs": 9})
+    longer = make(tmp_path, "longer", {"buy": values}, **{**off, "training": {"epochs": 9}})
     other = make(tmp_path, "other", {"buy": values}, fingerprint="g")
     assert list(single_runs([both], [alone, longer, other])) == ["click"]
     named = single_runs([both], [alone, longer, other], alike=False)

@@ -66,7 +66,7 @@ def planned(recipe, tmp_path, monkeypatch):
 
 
 def counts(experiments):
-    found = collections.Counter("single" if len(e.tasks) == 1 else "conditioned" if e.conditioned else e.method
+    found = collections.Counter("single" if len(e.task_names) == 1 else "conditioned" if e.conditioned else e.method
                                 for e in experiments[:-1])
     assert experiments[-1] == "trees"
     return dict(found)
@@ -78,10 +78,10 @@ def test_one_command_for_all_data_with_every_baseline(planned):
     for name, experiments in found.items():
         tasks = int(name[-1])
         grid = 5 if tasks == 2 else tasks + 1
-        assert {len(e.dataset().select(e.tasks)) for e in experiments[:-1]} == {1, tasks}
+        assert {len(e.select(e.dataset())) for e in experiments[:-1]} == {1, tasks}
         assert counts(experiments) == {"single": tasks, "linear_scalarization": grid, "conditioned": 1, "mgda": 1,
                                        "stch": grid}
-        assert {e.epochs for e in experiments[:-1]} == {4 if tasks == 3 else 15}
+        assert {e.training.epochs for e in experiments[:-1]} == {4 if tasks == 3 else 15}
     for experiments in planned("--seeds", "1", "--data", "synthetic-2").values():
         assert {e.method for e in experiments[:-1]} == {*methods.names()} - {"stl", "epsilon_constraint"}
 
@@ -92,9 +92,9 @@ def test_the_budget_can_be_reduced(planned):
     assert counts(found["synthetic-5"]) == {"single": 10, "linear_scalarization": 12, "conditioned": 2, "mgda": 2,
                                              "stch": 2}
     assert counts(found["mslr-2"]) == {"single": 4, "linear_scalarization": 10, "conditioned": 2, "mgda": 2, "stch": 2}
-    assert {e.epochs for experiments in found.values() for e in experiments[:-1]} == {3}
-    assert {e.data["num_lists"] for e in found["synthetic-5"][:-1]} == {8}
-    assert "num_lists" not in found["mslr-2"][0].data
+    assert {e.training.epochs for experiments in found.values() for e in experiments[:-1]} == {3}
+    assert {e.data.options["num_lists"] for e in found["synthetic-5"][:-1]} == {8}
+    assert "num_lists" not in found["mslr-2"][0].data.options
     with pytest.raises(ValueError, match="epochs must be at least 1, not 0"):
         planned("--data", "mslr-2", "--epochs", "0")
     with pytest.raises(SystemExit, match="no data for mslr-3; there are synthetic-2"):

@@ -57,15 +57,16 @@ class Parser(html.parser.HTMLParser):
 def fake_sweep(folder, tasks=2, lists=40, worse="epo", vali=None, architectures=()):
     """Made-up runs: weighted sums and ``worse`` with three preferences, mgda, single-task training; two seeds."""
     data = {"name": "synthetic_mslr", "num_lists": lists, "num_tasks": tasks, "num_features": 8}
-    base = Experiment("base", data=data, epochs=2, patience=0)
+    base = Experiment("base", data=data, training={"epochs": 2, "patience": 0})
     grid = np.vstack([np.full((1, tasks), 1 / tasks), np.eye(tasks) * 0.6 + 0.4 / tasks])
     planned = [*planning.single_tasks(base, (0, 1), architectures),
                *planning.plan(base, ["linear_scalarization", worse, "mgda"], grid, (0, 1), architectures)]
     rng = np.random.default_rng(0)
     easy = rng.random((lists, tasks))
     for experiment in planned:
-        names = [str(t) for t in experiment.tasks] or [f"task_{t + 1}" for t in range(tasks)]
-        gain = 0.2 * np.sqrt(np.array(experiment.preference or [0.5])) - 0.1 * (experiment.method == worse)
+        names = experiment.task_names or [f"task_{t + 1}" for t in range(tasks)]
+        shares = [*experiment.preference.values()] if experiment.preference else [0.5]
+        gain = 0.2 * np.sqrt(np.array(shares)) - 0.1 * (experiment.method == worse)
         values = easy[:, [int(n[-1]) - 1 for n in names]] + gain + 0.01 * rng.normal(size=(lists, len(names)))
         write(folder / experiment.name, experiment, dict(zip(names, values.T, strict=True)), vali)
     return planned
@@ -74,11 +75,11 @@ def fake_sweep(folder, tasks=2, lists=40, worse="epo", vali=None, architectures=
 def write(folder, experiment, values, vali=None):
     results, history = {}, {}
     for task, value in values.items():
-        results[task] = {"ndcg@10": {"value": float(value.mean()), "direction": "max", "lists": len(value)}}
+        results[task] = {"ndcg@10": {"value": float(value.mean()), "direction": "max", "num_lists": len(value)}}
         shown = value.mean() if vali is None else vali(experiment, task)
         history |= {f"{task}_loss": [3.0, 2.0], f"val_{task}_loss": [3.0, 2.0], f"val_{task}_ndcg@10": [0.1, shown]}
     card = RunCard(experiment.name, experiment.config(), {"test": {"fingerprint": "f"}}, {"test": results}, history,
-                   step_ms=2.0 + experiment.seed, peak_memory_mb=500.0)
+                   step_ms=2.0 + experiment.training.seed, peak_memory_mb=500.0)
     card.save(folder)
     np.savez(folder / PER_LIST, **{f"test/{task}/ndcg@10": v for task, v in values.items()})
 
@@ -137,7 +138,7 @@ def test_a_study_has_a_section_for_each_sweep_and_baselines_join(sweep, tmp_path
     shutil.copytree(sweep, folder / "first")
     fake_sweep(folder / "second", tasks=3)
     for seed in (0, 1):
-        base = Experiment(f"trees-s{seed}", method={"name": "LambdaMART"}, seed=seed)
+        base = Experiment(f"trees-s{seed}", method={"name": "LambdaMART"}, training={"seed": seed})
         rng = np.random.default_rng(seed)
         write(folder / "first/baselines" / base.name, base, {f"task_{t}": rng.random(40) + 2 for t in (1, 2)})
     assert cli.main(["report", str(folder), "--to", str(tmp_path / "x/page.html")]) == 0
@@ -190,7 +191,7 @@ def test_places_follow_values():
 def test_tuned_weights_are_chosen_by_validation_alone(tmp_path):
     # Validation likes the preference for task_2, most of all in seed 1; test results like another.
     def vali(experiment, task):
-        return 0.5 + 0.3 * (experiment.preference[1] if experiment.preference else 0) * (task == "task_2")
+        return 0.5 + 0.3 * (experiment.preference["task_2"] if experiment.preference else 0) * (task == "task_2")
 
     fake_sweep(tmp_path / "s", vali=vali)
     weighted = [run for run in load_all(tmp_path / "s") if run.method == "linear_scalarization" and run.preference]
@@ -200,7 +201,7 @@ def test_tuned_weights_are_chosen_by_validation_alone(tmp_path):
 
 
 def test_weights_cannot_be_tuned_on_what_is_no_number(tmp_path):
-    fake_sweep(tmp_path / "a", vali=lambda experiment, task: np.nan if experiment.seed else 0.5)
+    fake_sweep(tmp_path / "a", vali=lambda experiment, task: np.nan if experiment.training.seed else 0.5)
     found = study(tmp_path / "a")
     assert [run.seed for ranker in found.rankers if ranker.name == TUNED for run in ranker.runs] == [0]
     assert "Without tuned weights, since a validation metric is not a finite number: seed 1." in conclusions(found)
@@ -222,14 +223,14 @@ def test_architectures_are_held_against_their_own_single_task_runs(tmp_path):
         assert {run.architecture for run in seen} == {name.split()[-1]}
     assert "1 planned runs have no result: lost." in conclusions(found)
     for experiment in planned:
-        if len(experiment.tasks) == 1:
+        if len(experiment.task_names) == 1:
             shutil.rmtree(tmp_path / "s" / experiment.name)
     assert all(ranker.change is None for ranker in study(tmp_path / "s").rankers)
     assert cli.main(["report", str(tmp_path / "s")]) == 0
     for experiment in planned:
-        if len(experiment.tasks) != 1:
+        if len(experiment.task_names) != 1:
             shutil.rmtree(tmp_path / "s" / experiment.name)
-    base = Experiment("alone", data=planned[0].data, tasks=("task_1",), patience=0)
+    base = Experiment("alone", data=planned[0].data, tasks=("task_1",), training={"patience": 0})
     write(tmp_path / "s/alone", base, {"task_1": np.ones(4)})
     assert cli.main(["report", str(tmp_path / "s")]) == 0  # runs of one task alone have a table, and no front
     assert len(Parser((tmp_path / "s/report.html").read_text()).tables) == 1

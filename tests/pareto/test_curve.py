@@ -1,6 +1,5 @@
 """A conditioned run as a front: the tools for fronts take its curve, and the command line shows it."""
 
-import dataclasses
 import json
 import shutil
 
@@ -32,14 +31,15 @@ def trained(tmp_path_factory):
     experiment = Experiment(
         "c", data={"name": "synthetic_mslr", "num_lists": 16, "max_length": 8, "num_tasks": 2, "num_features": 8,
                    "conflict": 0.9},
-        architecture={"name": "shared_bottom", "units": [8]}, conditioned=1.0, epochs=3, patience=0, batch_size=4,
-        learning_rate=0.02, telemetry_every=0, directory=str(folder),
+        architecture={"name": "shared_bottom", "units": [8]}, conditioned=1.0, directory=str(folder),
+        optimizer={"learning_rate": 0.02},
+        training={"epochs": 3, "patience": 0, "batch_size": 4, "telemetry_every": 0},
     )
     model, _ = experiment.run(verbose=0)
-    ordinary = dataclasses.replace(experiment, name="o", conditioned=None, preference=(0.5, 0.5))
+    ordinary = experiment.but(name="o", conditioned=None, preference={"task_1": 0.5, "task_2": 0.5})
     ordinary.run(verbose=0)
     for task in ("task_1", "task_2"):
-        dataclasses.replace(ordinary, name=task, tasks=(task,), preference=()).run(verbose=0)
+        ordinary.but(name=task, tasks=(task,), preference=None).run(verbose=0)
     return folder, model, experiment.dataset().lists("test")
 
 
@@ -118,7 +118,7 @@ def test_the_card_of_a_conditioned_run_holds_its_curve(trained):
     assert [point.preference for point in points] == [tuple(row) for row in usual_grid(2)]
     for task, column in zip(("task_1", "task_2"), one.values.T, strict=True):
         np.testing.assert_allclose([point.objective(task, "test")[0] for point in points], column, rtol=1e-12)
-    vali = pareto.curve(model, Experiment(**run.card.config).dataset().lists("vali"), [[1, 0]])
+    vali = pareto.curve(model, Experiment.of(run.card.config).dataset().lists("vali"), [[1, 0]])
     assert run.points("vali")[0].objective("task_2", "vali")[0] == pytest.approx(vali.values[0, 1], abs=1e-12)
     assert run.points("train_loss") == [run] == load(folder / "c").points("vali_loss")
     assert [point.whole() for point in points] == [run] * 11
@@ -182,36 +182,36 @@ def test_what_is_exported_of_a_curve_asks_for_the_preference_that_was_picked(tra
 
 SMALL = Experiment(
     "small", data={"name": "synthetic_mslr", "num_lists": 8, "max_length": 6, "num_tasks": 3, "num_features": 4},
-    architecture={"name": "shared_bottom", "units": [4]}, conditioned=1.0, epochs=3, patience=0, batch_size=4,
-    telemetry_every=0,
+    architecture={"name": "shared_bottom", "units": [4]}, conditioned=1.0,
+    training={"epochs": 3, "patience": 0, "batch_size": 4, "telemetry_every": 0},
 )  # fmt: skip
 
 
 def test_a_card_has_the_preferences_that_were_wanted_and_that_the_method_can_take(tmp_path):
-    small = dataclasses.replace(SMALL, directory=str(tmp_path), epochs=1)
-    _, card = dataclasses.replace(small, name="a", method="cosmos", curve="lattice:1").run(verbose=0)
+    small = SMALL.but(directory=str(tmp_path), training={"epochs": 1})
+    _, card = small.but(name="a", method="cosmos", evaluation={"preferences": "lattice:1"}).run(verbose=0)
     asked = np.array([point["preference"] for point in card.curve])
     np.testing.assert_allclose(asked, np.eye(3), atol=0.0021)
     assert (asked > 0).all()  # COSMOS divides by them
     assert set(card.curve[0]["vali"]) == set(card.curve[0]["test"]) == {"task_1", "task_2", "task_3"}
-    _, card = dataclasses.replace(small, name="b", curve=[[2, 1, 1]]).run(verbose=0)
+    _, card = small.but(name="b", evaluation={"preferences": [[2, 1, 1]]}).run(verbose=0)
     assert [point["preference"] for point in card.curve] == [[0.5, 0.25, 0.25]]
-    assert Experiment(**card.config).config() == card.config
-    _, card = dataclasses.replace(small, name="c", curve="none").run(verbose=0)
+    assert Experiment.of(card.config).config() == card.config
+    _, card = small.but(name="c", evaluation={"preferences": "none"}).run(verbose=0)
     assert card.curve == []
     plain = {"name": "synthetic_rows", "rows": 64, "num_tasks": 3}
-    _, card = dataclasses.replace(small, name="d", data=plain, curve="spread:2").run(verbose=0)
+    _, card = small.but(name="d", data=plain, evaluation={"preferences": "spread:2"}).run(verbose=0)
     assert len(card.curve) == 2
-    wrong = dataclasses.replace(small, name="e", curve="angel:2")
+    wrong = small.but(name="e", evaluation={"preferences": "angel:2"})
     with pytest.raises(ValueError, match="expected angle:N"):
         wrong.run(verbose=0)
     assert not (tmp_path / "e").exists()  # it is said before anything is trained
-    with pytest.raises(ValueError, match="curve is for a ranker that reads the preference"):
-        dataclasses.replace(small, conditioned=None, curve="none")
+    with pytest.raises(ValueError, match="preferences is for a ranker that reads the preference"):
+        small.but(conditioned=None, evaluation={"preferences": "none"})
 
 
 def test_early_stopping_looks_along_the_preference(tmp_path):
-    small = dataclasses.replace(SMALL, directory=str(tmp_path), patience=1, learning_rate=0.05)
+    small = SMALL.but(directory=str(tmp_path), training={"patience": 1}, optimizer={"learning_rate": 0.05})
     model, card = small.run(verbose=0)
     along = card.history["val_stop_on_along"]
     assert len(along) == len(card.history["val_stop_on"])

@@ -21,8 +21,9 @@ def run(name="a", click=0.5, price=2.0, patience=0, tasks=("click", "price"), fi
     history = {"click_loss": [3.0, 2.0, 1.0], "price_loss": [6.0, 5.0, 4.0], "val_click_loss": [3.5, 2.5, 1.5],
                "val_price_loss": [6.5, 5.5, 4.5], "val_click_ndcg@5": [0.1, 0.3, 0.2], "val_price_mse": [9.0, 8.0, 7.0],
                "val_stop_on": [0.1, 0.3, 0.2]}
-    settings = {"name": name, "method": "epo", "architecture": {"name": "mmoe", "units": [8]}, "preference": [1, 3],
-                "seed": 0, "patience": patience, "epochs": 3, "data": "x", **config}
+    settings = {"name": name, "method": "epo", "architecture": {"name": "mmoe", "units": [8]},
+                "preference": {"click": 1, "price": 3}, "data": {"name": "x"}, **config,
+                "training": {"seed": 0, "patience": patience, "epochs": 3, **config.get("training", {})}}
     return Run(Path(name), RunCard(name, settings, {"test": {"fingerprint": fingerprint}},
                                    {"test": {task: metrics[task] for task in tasks}}, history))
 
@@ -65,8 +66,8 @@ def test_what_was_not_measured_is_named(call, message):
 
 
 def test_groups_differ_in_more_than_the_seed():
-    assert run("a").group() == run("b", seed=4, directory="elsewhere", overwrite=True).group()
-    assert run("a").group() != run("b", epochs=4).group()
+    assert run("a").group() == run("b", training={"seed": 4}, directory="elsewhere").group()
+    assert run("a").group() != run("b", training={"epochs": 4}).group()
     assert run("a").group() == run("b", method={"name": "epo"}).group()
 
 
@@ -106,8 +107,10 @@ def test_a_run_without_a_number_is_named_and_not_on_the_front():
 
 def test_groups_are_what_differs_in_more_than_preference_and_seed():
     large = {"name": "mmoe", "units": [512]}
-    found = summarise([run("a", 0.5, 2.0), run("b", 0.3, 1.0, architecture=large), run("c", 0.3, 1.1, seed=1),
-                       run("d", 0.4, 1.5, gradients="features", preference=[2, 1]), run("e", train_metrics=True),
+    found = summarise([run("a", 0.5, 2.0), run("b", 0.3, 1.0, architecture=large),
+                       run("c", 0.3, 1.1, training={"seed": 1}),
+                       run("d", 0.4, 1.5, gradients="features", preference={"click": 2, "price": 1}),
+                       run("e", training={"train_metrics": True}),
                        run("s", 0.6, tasks=("click",)), run("t", 0.8, tasks=("click",), architecture=large)])
     assert {name: [r.card.name for r in group.runs] for name, group in found.groups.items()} == {
         "epo mmoe units=[8]": ["a", "c", "e"], "epo mmoe units=[512]": ["b"],
@@ -116,12 +119,14 @@ def test_groups_are_what_differs_in_more_than_preference_and_seed():
     assert found.single == {"mmoe units=[8]": (0.6, None), "mmoe units=[512]": (0.8, None)}
     assert found.ideal == (0.8, 1.0)
     plots.overview(found.groups, found.single, reference=found.reference)
-    assert list(summarise([run("a", staged=False), run("b", seed=1)]).groups) == ["epo"]  # a card from before stages
+    before_stages = run("b", training={"seed": 1})
+    assert list(summarise([run("a", staged=False), before_stages]).groups) == ["epo"]
 
 
 def test_methods_are_compared_over_the_same_preferences():
     def of(method, *preferences):
-        return [run(f"{method}{i}", method=method, preference=p) for i, p in enumerate(preferences)]
+        return [run(f"{method}{i}", method=method, preference={"click": click, "price": price})
+                for i, (click, price) in enumerate(preferences)]
 
     grid = [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
     rows = summarise([*of("linear_scalarization", *grid), *of("epo", *above_zero(grid).tolist())]).rows
@@ -151,7 +156,7 @@ def test_stairs_separate_what_is_dominated(rng):
 
 
 def test_validation_may_be_rarer_than_epochs():
-    rare = run(validate_every=0)
+    rare = run(training={"validate_every": 0})
     for name, values in rare.card.history.items():
         rare.card.history[name] = values[-1:] if name.startswith("val_") else values
     assert rare.objective("click", "vali") == (0.2, True, "click ndcg@5 (vali)")

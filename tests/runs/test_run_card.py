@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tfmtl2r.runs.card import FILE, RunCard, checked_name, peak_memory_mb
+from tfmtl2r.runs.card import FILE, RunCard, peak_memory_mb
+from tfmtl2r.settings import checked_name
 
 
 def test_round_trip(tmp_path):
@@ -31,7 +32,7 @@ def test_what_is_not_a_run_card(tmp_path):
     (tmp_path / FILE).write_text("{")
     with pytest.raises(ValueError, match="is not a run card"):
         RunCard.load(tmp_path)
-    (tmp_path / FILE).write_text(json.dumps({"surprise": 1}))
+    (tmp_path / FILE).write_text(json.dumps({"surprise": 1, "format": 2}))
     with pytest.raises(ValueError, match="surprise"):
         RunCard.load(tmp_path)
 
@@ -44,7 +45,7 @@ def test_old_names_in_a_history_are_read_as_todays(tmp_path):
                                               "val_blend_loss": [0.4]}
 
 
-@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b", "run.toml"])
 def test_names_that_are_no_folder(name):
     with pytest.raises(ValueError, match="run name"):
         checked_name(name)

@@ -1,7 +1,6 @@
 """Sweeps: what is run, what is trusted, and that neither interruptions nor neighbours change a number."""
 
 import csv
-import dataclasses
 import json
 import os
 import signal
@@ -22,13 +21,14 @@ from tfmtl2r.sweeps import sweep as sweeps
 from tfmtl2r.sweeps.sweep import Sweep
 from tfmtl2r.sweeps.worker import LOG
 from tfmtl2r.task import Task
-from tfmtl2r.training.staged import Constraint
 
 BASE = Experiment(
     name="base", data={"name": "synthetic_mslr", "num_lists": 16, "max_length": 8, "num_tasks": 2, "num_features": 8},
-    architecture={"name": "shared_bottom", "units": [8, 4]}, epochs=2, patience=0, batch_size=4, telemetry_every=0,
+    architecture={"name": "shared_bottom", "units": [8, 4]},
+    training={"epochs": 2, "patience": 0, "batch_size": 4, "telemetry_every": 0},
 )
 GRID = das_dennis(2, 2)
+BOUND = {"task": "task_1", "loses_at_most": "1%"}
 
 
 def small_plan(seeds=(0,)):
@@ -41,8 +41,9 @@ def test_plan_is_every_combination_once():
     # cagrad takes preferences in this library; mgda below does not.
     assert len(planned) == 2 * 3 * len(GRID) * 2
     assert len({experiment.name for experiment in planned}) == len(planned)
-    assert [experiment.preference for experiment in small_plan()] == [(1, 0), (0.5, 0.5), (0, 1), ()]
-    assert all(min(e.preference) > 0 for e in planned if e.method == "epo")
+    shares = [experiment.preference and tuple(experiment.preference.values()) for experiment in small_plan()]
+    assert shares == [(1, 0), (0.5, 0.5), (0, 1), None]
+    assert all(min(e.preference.values()) > 0 for e in planned if e.method == "epo")
     with pytest.raises(ValueError, match="two runs of this sweep are the same: mgda-shared_bottom-s1"):
         plans.plan(BASE, ["mgda", "mgda"], GRID, (1,))
     with pytest.raises(ValueError, match=r"preferences must be \[N, 2\]"):
@@ -51,36 +52,37 @@ def test_plan_is_every_combination_once():
 
 def test_names_carry_what_decides_the_outcome_and_nothing_else():
     name = plans.named(BASE).name
-    assert plans.named(dataclasses.replace(BASE, directory="elsewhere", overwrite=True, name="x")).name == name
-    for change in ({"seed": 1}, {"epochs": 3}, {"data": "synthetic_mslr"}, {"tasks": ("task_1", "task_2")},
-                   {"method": {"name": "stch", "mu": 0.5}}, {"tasks": (Task("task_1", loss="mse"),)}):
-        assert plans.named(dataclasses.replace(BASE, **change)).name != name
+    assert plans.named(BASE.but(directory="elsewhere", name="x")).name == name
+    for change in ({"training": {"seed": 1}}, {"training": {"epochs": 3}}, {"data": "synthetic_mslr"},
+                   {"tasks": ("task_1", "task_2")}, {"method": {"name": "stch", "mu": 0.5}},
+                   {"tasks": (Task("task_1", loss="mse"),)}):
+        assert plans.named(BASE.but(**change)).name != name
 
 
 def test_own_tasks_survive_the_way_to_another_process():
     experiment = Experiment("a", tasks=["like", Task("click", "is_click", "binary", loss="bce")])
     config = json.loads(json.dumps(experiment.config()))
-    again = Experiment(**config)
+    again = Experiment.of(config)
     assert again.tasks == experiment.tasks
     assert json.loads(json.dumps(again.config())) == config
     assert flatten(config)["tasks"] == "like,click"  # as TensorBoard shows them
 
 
 def test_constraints_and_arrays_have_names():
-    short = plans.named(dataclasses.replace(BASE, method="nmt", constraints={"task_1": "1%"}))
-    bound = plans.named(dataclasses.replace(BASE, method="nmt", constraints={"task_1": Constraint(relative=0.02)}))
+    short, bound = (plans.named(BASE.but(method="nmt", constraints=[{"task": "task_1", "loses_at_most": most}]))
+                    for most in ("1%", 0.02))
     assert short.name != bound.name
-    assert plans.named(Experiment(**json.loads(json.dumps(bound.config())))).name == bound.name
-    array = plans.named(dataclasses.replace(BASE, preference=np.array([0.25, 0.75])))
-    assert array.name == plans.named(dataclasses.replace(BASE, preference=(0.25, 0.75))).name
+    assert plans.named(Experiment.of(json.loads(json.dumps(bound.config())))).name == bound.name
+    array = plans.named(BASE.but(preference=dict(zip(("task_1", "task_2"), np.array([0.25, 0.75]), strict=True))))
+    assert array.name == plans.named(BASE.but(preference={"task_1": 0.25, "task_2": 0.75})).name
 
 
 def test_what_needs_several_tasks_is_left_to_them(tmp_path, pretend):
-    base = dataclasses.replace(BASE, method="nmt", staged=True, constraints={"task_1": "1%"}, conditioned=1.0)
+    base = BASE.but(method="nmt", staged=True, constraints=[BOUND], conditioned=1.0)
     plain = [*plans.single_tasks(base), *plans.ends(base)]
     assert len(plain) == 4
     for experiment in plain:
-        assert (experiment.staged, experiment.constraints, experiment.conditioned) == (False, {}, None)
+        assert (experiment.staged, experiment.constraints, experiment.conditioned) == (False, (), None)
         assert experiment.method == "linear_scalarization"
     with Sweep(tmp_path / "s", jobs=1, report=print) as sweep:  # both belong into one sweep
         assert len(sweep.run([*plain, plans.named(base)])) == 5
@@ -112,9 +114,9 @@ def pretend(monkeypatch):
         if job["name"] in diverged:
             values = [0.5, float("nan")]
         else:
-            values = np.random.default_rng(abs(hash((job["name"], job["seed"])))).random(2)
+            values = np.random.default_rng(abs(hash((job["name"], job["training"]["seed"])))).random(2)
         tasks = ["task_1", "task_2"]
-        results = {t: {"ndcg@5": {"value": v, "direction": "max", "lists": 4}} for t, v in zip(tasks, values)}  # noqa: B905
+        results = {t: {"ndcg@5": {"value": v, "direction": "max", "num_lists": 4}} for t, v in zip(tasks, values)}  # noqa: B905
         history = {f"{p}{t}_loss": [1.0, v] for p in ("", "val_") for t, v in zip(tasks, values)}  # noqa: B905
         history |= {f"val_{t}_ndcg@5": [0.1, v] for t, v in zip(tasks, values)}  # noqa: B905
         (folder / "model.keras").touch()
@@ -137,7 +139,7 @@ def test_finished_runs_are_not_run_again_and_untrusted_ones_are(tmp_path, preten
     no_card, other_settings, no_model, no_json = (run.folder for run in runs)
     (no_card / FILE).unlink()
     card = RunCard.load(other_settings)
-    card.config["learning_rate"] = 5.0
+    card.config["optimizer"]["learning_rate"] = 5.0
     card.save(other_settings)
     (no_model / "model.keras").unlink()
     (no_json / FILE).write_text("{")
@@ -201,12 +203,12 @@ def test_a_sweep_keeps_to_its_folder_and_settings(tmp_path, pretend):
         sweep.run(small_plan())
         with pytest.raises(ValueError, match="another process is running the sweep"), Sweep(tmp_path / "s"):
             pass
-        other = [dataclasses.replace(experiment, epochs=9) for experiment in small_plan()]
-        with pytest.raises(ValueError, match="has epochs=2, not 9"):
+        other = [experiment.but(training={"epochs": 9}) for experiment in small_plan()]
+        with pytest.raises(ValueError, match=r"has training\.epochs=2, not 9"):
             sweep.run([plans.named(experiment) for experiment in other])
     with pytest.raises(ValueError, match="started with 1 threads"), Sweep(tmp_path / "s", threads=2) as sweep:
         sweep.run(small_plan())
-    with pytest.raises(ValueError, match="jobs must be at least 0"):
+    with pytest.raises(ValueError, match="jobs and threads must be at least 1, not -1"):
         Sweep(tmp_path, jobs=-1)
 
 
@@ -262,7 +264,7 @@ def test_killed_half_way_and_continued_gives_the_same_table(tmp_path):
 
 @pytest.mark.slow
 def test_real_failures_leave_a_log_and_orphans_end(tmp_path):
-    bad = plans.named(dataclasses.replace(BASE, preference=(1.0, 2.0), method="mgda"))
+    bad = plans.named(BASE.but(preference={"task_1": 1.0, "task_2": 2.0}, method="mgda"))
     with Sweep(tmp_path / "s", jobs=1, report=print) as sweep:
         runs = sweep.run([bad, *small_plan()[-1:]])
         assert [run.card.name for run in runs] == [small_plan()[-1].name]

@@ -301,7 +301,8 @@ def test_too_few_epochs_for_the_last_task_are_refused(tmp_path):
     assert methods.get("nmt", bounds=(0.5, INF)).epochs_needed(2) == 1
     assert Every("nmt", steps=2).epochs_needed(3) == 5
     data = {"name": "synthetic_mslr", "num_lists": 8, "num_tasks": 3, "num_features": 4}
-    experiment = Experiment("short", data=data, method="nmt", epochs=4, patience=0, directory=str(tmp_path))
+    experiment = Experiment("short", data=data, method="nmt", directory=str(tmp_path),
+                            training={"epochs": 4, "patience": 0})
     with pytest.raises(ValueError, match=r"short: NMT takes 5 epochs to come to the last of 3 tasks, but epochs is 4"):
         experiment.run(verbose=0)
 
@@ -320,8 +321,9 @@ def test_what_a_task_reached_is_its_mean_over_lists():
 
 def test_early_stopping_waits_for_the_last_task(tmp_path):
     data = {"name": "synthetic_mslr", "num_lists": 8, "num_tasks": 2, "num_features": 4, "max_length": 6}
-    experiment = Experiment("patient", data=data, method="nmt", epochs=8, patience=1, directory=str(tmp_path),
-                            architecture={"name": "shared_bottom", "units": [4], "head_units": []}, telemetry_every=0)
+    experiment = Experiment("patient", data=data, method="nmt", directory=str(tmp_path),
+                            architecture={"name": "shared_bottom", "units": [4], "head_units": []},
+                            training={"epochs": 8, "patience": 1, "telemetry_every": 0})
     model, card = experiment.run(verbose=0)
     kept = np.flatnonzero(card.history["kept"])
     assert len(kept) == 1

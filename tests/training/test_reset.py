@@ -77,22 +77,24 @@ def test_the_seed_may_change_between_steps(problem):
 def test_a_worker_keeps_the_compiled_steps_where_it_may(tmp_path):
     """Runs of one process, each as if it were alone."""
     data = {"name": "synthetic_mslr", "num_lists": 16, "max_length": 8, "num_tasks": 2, "num_features": 8}
-    common = {"data": data, "architecture": {"name": "shared_bottom", "units": [8], "dropout": 0.2}, "epochs": 2,
-              "patience": 0, "batch_size": 4, "telemetry_every": 0, "directory": str(tmp_path)}
+    common = {"data": data, "architecture": {"name": "shared_bottom", "units": [8], "dropout": 0.2},
+              "directory": str(tmp_path)}
+    training = {"epochs": 2, "patience": 0, "batch_size": 4, "telemetry_every": 0}
     plan = [("a", "moco", 0), ("b", "moco", 1), ("c", "stch", 1), ("d", "stch", 2), ("e", "moco", 1)]
     worker, rankers = Trainings(), []
     for name, method, seed in plan:
-        experiment = Experiment(name, method=method, seed=seed, **common)
+        experiment = Experiment(name, method=method, training={**training, "seed": seed}, **common)
         worker.run(experiment.config())
         rankers.append(worker.ranker)
         alone = Trainings()
-        alone.run(Experiment(f"{name}-alone", method=method, seed=seed, **common).config())
+        alone.run(experiment.but(name=f"{name}-alone").config())
         mine, theirs = (np.load(tmp_path / run / "per_list.npz") for run in (name, f"{name}-alone"))
         for key in mine:
             np.testing.assert_array_equal(mine[key], theirs[key])
     assert rankers[0] is rankers[1]
     assert rankers[2] is rankers[3]
     assert rankers[1] is not rankers[2]
+    preference = {"task_1": 1, "task_2": 2}
     with pytest.raises(ValueError, match="MGDA has no preference"):
-        worker.run(Experiment("f", method="mgda", preference=(1, 2), **common).config())
+        worker.run(Experiment("f", method="mgda", preference=preference, training=training, **common).config())
     assert worker.ranker is None

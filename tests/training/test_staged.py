@@ -303,13 +303,13 @@ def test_from_the_command_line(tmp_path, monkeypatch, capsys):
     card = RunCard.load("runs/staged")
     assert card.history["stage"] == [1.0, 1.0, 2.0, 2.0]
     first, second = (row for row in card.results["test"])
-    assert cli.main([*COMMAND, "--name", "bound", "--constraints", f"{second}=5%"]) == 0
+    assert cli.main([*COMMAND, "--name", "bound", "--set", f"constraints.{second}.loses_at_most=5%"]) == 0
     card = RunCard.load("runs/bound")
-    assert card.config["constraints"] == {second: "5%"}
+    assert card.config["constraints"] == [{"task": second, "loses_at_most": "5%"}]
     kept = int(np.flatnonzero(card.history["kept"][:2])[-1])
     bound = card.history[f"{second}_full_loss"][-1] - card.history[f"{second}_violation"][-1]
     assert bound == pytest.approx(1.05 * card.history[f"{second}_full_loss"][kept])
     assert not any(card.history[f"{first}_violation"])
     capsys.readouterr()
-    assert cli.main([*COMMAND, "--name", "bad", "--constraints", "nonsense"]) == 1
-    assert "--constraints takes TASK=BOUND" in capsys.readouterr().err
+    assert cli.main([*COMMAND, "--name", "bad", "--set", "constraints.a.loses_at_most=x"]) == 1
+    assert "must be a share such as '1%' or a number >= 0, not 'x'" in capsys.readouterr().err

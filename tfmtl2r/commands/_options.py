@@ -1,122 +1,310 @@
-"""Flags in two stages: the names of data, architecture and method first, then the options of just those."""
+"""The command line of an experiment: its flags are made from the schema and from the chosen things' options."""
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
-import functools
-import importlib
-import inspect
-import itertools
-import operator
 import types
 import typing
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any
+from pathlib import Path
+from typing import Any, Literal
 
-import tyro
+from tfmtl2r import plugins
+from tfmtl2r.errors import InputError
+from tfmtl2r.names import did_you_mean
+from tfmtl2r.settings import SettingError, Settings, files
+from tfmtl2r.settings.help import help_of
+from tfmtl2r.settings.values import Section, Text, converted, facts, hints, registry_of, section_of
 
-REGISTRIES = {
-    "data": "tfmtl2r.datasets",
-    "architecture": "tfmtl2r.architectures",
-    "method": "tfmtl2r.methods",
-}
-
-INNER = "base"
-"""An option of this name names another thing of the same registry, whose options are flags too."""
+THINGS = {"data": "tfmtl2r.datasets", "architecture": "tfmtl2r.architectures", "method": "tfmtl2r.methods"}
+"""Keys that name a registered thing, whose options are flags too."""
 
 
-def parse(base: type, arguments: Sequence[str], prog: str) -> tuple[Any, dict[str, dict[str, Any]]]:
-    """Parses the flags of a dataclass plus the options of the things that it names.
-
-    ``--method graddrop --method.leak 0.5``: only graddrop's file is imported, and only its options are flags.
-    ``--architecture dml --base ple --base.levels 1``: a thing that wraps another one.
+@dataclasses.dataclass(frozen=True)
+class Command:
+    """A command that reads an experiment.
 
     Args:
-        base: a dataclass with fields named as in ``REGISTRIES``.
-        arguments: of the command line.
-        prog: shown in the help.
-
-    Returns:
-        The parsed dataclass, and for each named thing ``{"name": ..., **options that were given}``.
+        name: such as ``"train"``.
+        about: what it does, for ``--help``.
+        switches: flags of its own that are true or false: name -> help.
+        named: whether its first argument may be the name of what it makes.
+        bare: sections whose keys are flags without the section's name.
+        defaults: what it takes where neither file nor flags give a key.
     """
-    names = {
-        field.name: _named(arguments, field.name, field.default)
-        for field in dataclasses.fields(base) if field.name in REGISTRIES
-    }
-    registries = {key: importlib.import_module(REGISTRIES[key]).registry for key in names}
-    fields: list[tuple[str, Any, Any]] = [
-        ("base", Annotated[base, tyro.conf.arg(name="")], dataclasses.field(default_factory=base))
-    ]
-    owners = {}
-    for key in list(names):
-        for option in registries[key].options(str(names[key])):
-            if option.name == INNER:
-                names[INNER] = _named(arguments, INNER, option.default)
-                registries[INNER], owners[INNER] = registries[key], key
-                flag = tyro.conf.arg(name=INNER, help=f"what {names[key]} wraps; see tfmtl2r list")
-                fields.append((f"{INNER}_name", Annotated[str, flag], option.default))
-    defaults = {}
-    for key, name in names.items():
-        made = _option_class(registries[key], str(name), leave_out=INNER if key in owners.values() else "")
-        if made is not None:
-            fields.append((f"{key}_options", Annotated[made, tyro.conf.arg(name=key)],
-                           dataclasses.field(default_factory=made)))
-            defaults[key] = made()
-    combined = dataclasses.make_dataclass("Arguments", fields)
-    combined.__doc__ = base.__doc__
-    parsed: Any = tyro.cli(combined, args=list(arguments), prog=prog, description=(base.__doc__ or "").split("\n\n")[0])
-    named: dict[str, dict[str, Any]] = {}
-    for key, name in names.items():
-        named[key] = {"name": str(name)}
-        if key in defaults:
-            given = getattr(parsed, f"{key}_options")
-            changed = {k: v for k, v in vars(given).items() if v != getattr(defaults[key], k)}
-            named[key].update(changed)
-    for inner, owner in owners.items():
-        named[owner][inner] = named.pop(inner)
-    return parsed.base, named
+
+    name: str
+    about: str
+    switches: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    named: bool = False
+    bare: tuple[str, ...] = ("training",)
+    defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def _option_class(registry: Any, name: str, leave_out: str) -> type | None:
-    """A dataclass of a thing's options; None if it has none."""
-    options = [o for o in registry.options(name) if o.name != leave_out]
-    if not options:
-        return None
-    made = dataclasses.make_dataclass(
-        f"{registry.resolve(name)}", [(o.name, _flag(o.annotation), _default(o.default)) for o in options]
-    )
-    made.__doc__ = f"options of {name}\n\n{_arguments(registry.constructor(name).__doc__ or '')}"
-    return made
+@dataclasses.dataclass
+class Flag:
+    """A flag, and the key that it sets; for an option of a registered thing the name of that thing."""
+
+    names: tuple[str, ...]
+    path: tuple[str, ...]
+    hint: Any
+    help: str
+    default: Any
+    thing: str = ""
 
 
-def _named(arguments: Sequence[str], key: str, default: Any) -> Any:
-    """What follows the flag ``--key``."""
-    name = default
+def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], argparse.Namespace]:
+    """The tree of an experiment from a file or an earlier run, and from flags, which win; and the switches.
+
+    Raises:
+        ValueError: for a flag or key that does not exist, with the nearest one; for keys of a file with their line.
+    """
+    arguments = list(arguments)
+    file = _taken(arguments, lambda argument: argument.endswith(".toml"))
+    name = _taken(arguments[:1], bool) if command.named else None
+    early, _ = _early(command).parse_known_args(arguments[1:] if name else arguments)
+    tree = _begin(command, file, early)
+    sets = [_assignment(text) for text in early.set or ()]
+    if name:
+        tree["name"] = name
+    try:
+        for thing in THINGS:
+            if chosen := getattr(early, thing):
+                _choose(tree, thing, chosen)
+        _assign_all(tree, [(path, value) for path, value in sets if path[0] in THINGS])
+        parser, flags = _parser(command, tree)
+        given, rest = parser.parse_known_args(arguments[1:] if name else arguments)
+        if rest:
+            known = [flag for one in flags for flag in one.names]
+            raise InputError(_unknown(rest[0], known, command))
+        for flag in (flag for flag in flags if flag.names[0][2:] not in THINGS):
+            if (value := getattr(given, ".".join(flag.path), None)) is not None:
+                if flag.thing:
+                    tree[flag.path[0]] = {"name": flag.thing, **_described(tree.get(flag.path[0]))}
+                files.assign(tree, flag.path, _typed(flag, value))
+        _assign_all(tree, sets)
+        Settings.of(tree)
+    except SettingError as error:
+        if file and error.path[:1] and files.line_of(Path(file).read_text(encoding="utf-8"), error.path):
+            raise files.located(error, file) from None
+        raise
+    return tree, given
+
+
+def _taken(arguments: list[str], wanted: Any) -> str | None:
+    """The first argument that is no flag and is wanted, removed from the list."""
     for position, argument in enumerate(arguments):
-        if argument == f"--{key}" and position + 1 < len(arguments):
-            name = arguments[position + 1]
-        elif argument.startswith(f"--{key}="):
-            name = argument.split("=", 1)[1]
-    return name
+        if not argument.startswith("-") and wanted(argument):
+            return arguments.pop(position)
+    return None
 
 
-def _arguments(docstring: str) -> str:
-    """The ``Args:`` section of a docstring, from which the help of each flag is taken."""
-    lines = inspect.cleandoc(docstring).split("\n")
-    if "Args:" not in lines:
-        return ""
-    start = lines.index("Args:")
-    section = itertools.takewhile(lambda line: line.startswith(" "), lines[start + 1:])
-    return "\n".join(["Args:", *section])
+class _Parser(argparse.ArgumentParser):
+    """Errors are raised, so that the command line shows them as all others."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise InputError(message)
 
 
-def _flag(annotation: Any) -> Any:
-    """An option's type without the mappings that Python callers may pass: a flag takes the name alone."""
-    if typing.get_origin(annotation) not in (typing.Union, types.UnionType):
-        return annotation
-    kept = [t for t in typing.get_args(annotation) if typing.get_origin(t) not in (dict, Mapping)]
-    return functools.reduce(operator.or_, kept)
+def _early(command: Command) -> _Parser:
+    """What must be known before the flags of the chosen things exist."""
+    parser = _Parser(add_help=False, allow_abbrev=False)
+    for flag in ("like", "directory", *THINGS):
+        parser.add_argument(f"--{flag}")
+    parser.add_argument("--set", action="append")
+    return parser
 
 
-def _default(value: Any) -> Any:
-    return dataclasses.field(default_factory=lambda: value) if isinstance(value, (list, dict)) else value
+def _begin(command: Command, file: str | None, early: argparse.Namespace) -> dict[str, Any]:
+    """The tree before flags."""
+    if file and early.like:
+        raise InputError(f"give either the file {file} or --like {early.like}, not both")
+    if file:
+        named = converted(files.raw(file).get("plugins", []), tuple[str, ...])
+        plugins.load(*named, folder=Path(file).parent)
+        return _merged(command.defaults, files.load(file))
+    if early.like:
+        return {key: value for key, value in _of_run(early).items() if key not in ("name", "plugins")}
+    return _merged(command.defaults, {})
+
+
+def _of_run(early: argparse.Namespace) -> dict[str, Any]:
+    from tfmtl2r.runs.card import RunCard
+
+    folder = Path(early.directory or Settings().directory) / early.like
+    if (folder / files.FILE).is_file():
+        return files.load(folder / files.FILE)
+    return RunCard.load(folder).config  # a run of an earlier version
+
+
+def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    found = {**below, **above}
+    for key in below.keys() & above.keys():
+        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping):
+            found[key] = _merged(below[key], above[key])
+    return found
+
+
+def _assignment(text: str) -> tuple[list[str], Text]:
+    path, equals, value = text.partition("=")
+    if not equals or not path.strip():
+        raise InputError(f"--set takes KEY=VALUE, such as tasks.dwell.loss=mse, not {text!r}")
+    return [part.strip() for part in path.split(".")], Text(value.strip())
+
+
+def _assign_all(tree: dict[str, Any], sets: Sequence[tuple[list[str], Text]]) -> None:
+    for path, value in sets:
+        if path[0] == "tasks" and len(path) > 1:
+            _keep_default_tasks(tree)
+        files.assign(tree, path, value)
+
+
+def _keep_default_tasks(tree: dict[str, Any]) -> None:
+    """An entry for one of the data set's own tasks changes that task; the others are trained all the same."""
+    data = _described(tree.get("data"))
+    if "tasks" not in tree and "tasks" not in data and "files" not in data and "train" not in data:
+        wanted = Settings.of({"data": data}).data
+        made = registry_of(THINGS["data"]).get(wanted.name, **wanted.options)
+        tree["data"] = {**data, "tasks": list(made.default_tasks)}
+
+
+def _described(thing: Any) -> dict[str, Any]:
+    return {"name": thing} if isinstance(thing, str) else dict(thing or {})
+
+
+def _choose(tree: dict[str, Any], thing: str, name: str) -> None:
+    """Another thing loses the options of the one before."""
+    before = _described(tree.get(thing))
+    kept = {key: value for key, value in before.items() if key in ("tasks", "max_list_size", "truncate")}
+    tree[thing] = before if before.get("name") == name else {**(kept if thing == "data" else {}), "name": name}
+
+
+def _parser(command: Command, tree: Mapping[str, Any]) -> tuple[_Parser, list[Flag]]:
+    first = " [NAME]" if command.named else ""
+    parser = _Parser(
+        prog=f"tfmtl2r {command.name}", description=command.about, allow_abbrev=False,
+        usage=f"tfmtl2r {command.name}{first} [EXPERIMENT.toml | --like RUN] [flags]",
+        formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
+        epilog="Flags win over the file, the file over defaults. tfmtl2r init writes a file with every key.",
+    )
+    where = parser.add_argument_group("where settings come from")
+    where.add_argument("--like", metavar="RUN", help="begin with the settings of an earlier run")
+    where.add_argument("--set", metavar="KEY=VALUE", action="append",
+                       help="any key of an experiment file, such as tasks.dwell.loss=mse; an entry by its name")
+    for name, text in command.switches.items():
+        where.add_argument(f"--{name}", action="store_true", help=text)
+    flags: list[Flag] = []
+    for title, group in _groups(command, tree):
+        added = parser.add_argument_group(title)
+        for flag in group:
+            flags.append(flag)
+            _add(added, flag)
+    return parser, flags
+
+
+def _groups(command: Command, tree: Mapping[str, Any]) -> list[tuple[str, list[Flag]]]:
+    top = [flag for flag in _flags(Settings, (), bare=True) if flag.path[0] not in ("data", "sweep")]
+    groups = [("the experiment", top)]
+    for name, hint in hints(Settings).items():
+        if isinstance(hint, type) and issubclass(hint, Section) and (name != "sweep" or name in command.bare):
+            groups.append((f"[{name}]", _flags(hint, (name,), name in command.bare)))
+    for thing, package in THINGS.items():
+        name = _described(tree.get(thing)).get("name") or Settings.of({}).tree()[thing]
+        name = name if isinstance(name, str) else name["name"]
+        options = _options(thing, package, name)
+        if options:
+            groups.append((f"options of the {'data set' if thing == 'data' else thing} {name}", options))
+    return groups
+
+
+def _flags(section: type[Section], prefix: tuple[str, ...], bare: bool) -> list[Flag]:
+    texts, found = help_of(section), []
+    default = section() if not prefix else None
+    for field in dataclasses.fields(section):
+        hint = hints(section)[field.name]
+        if not facts(field).flag or (isinstance(hint, type) and issubclass(hint, Section)):
+            continue
+        path = (*prefix, field.name)
+        dotted = "--" + ".".join(path).replace("_", "-")
+        if path == ("data", "name"):
+            names: tuple[str, ...] = ("--data",)
+        else:
+            names = (f"--{field.name.replace('_', '-')}",) if bare else (dotted,)
+        shown = getattr(default or section(), field.name)
+        found.append(Flag(names, path, hint, texts.get(field.name, ""), shown))
+    return found
+
+
+def _options(thing: str, package: str, name: str) -> list[Flag]:
+    registry = registry_of(package)
+    texts = help_of(registry.constructor(name))
+    return [Flag((f"--{thing}.{option.name.replace('_', '-')}",), (thing, option.name), option.annotation,
+                 texts.get(option.name, ""), option.default, name) for option in registry.options(name)]
+
+
+def _add(group: Any, flag: Flag) -> None:
+    shown = "" if flag.default in (None, (), "") else f" (default: {_shown(flag.default)})"
+    options: dict[str, Any] = {"dest": ".".join(flag.path), "default": None,
+                               "help": (flag.help + shown).replace("%", "%%")}
+    kind = _kind(flag.hint)
+    if kind is bool:
+        group.add_argument(*flag.names, action=argparse.BooleanOptionalAction, **options)
+    elif kind is list:
+        group.add_argument(*flag.names, nargs="*", metavar=_metavar(flag.hint), **options)
+    else:
+        group.add_argument(*flag.names, metavar=_metavar(flag.hint), **options)
+
+
+def _kind(hint: Any) -> Any:
+    """``bool``, ``list`` for what takes several values, else None."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return _kind(arguments[0])
+    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, (Sequence, Mapping))):
+        return list
+    one_of = [one for one in arguments if one is not type(None)] if origin in (typing.Union, types.UnionType) else []
+    # A table, or a list of lists, is typed as one text.
+    kinds = {_kind(one) for one in one_of if not (str in one_of and typing.get_origin(one) in (dict, Mapping))
+             and not any(typing.get_origin(inner) is tuple for inner in typing.get_args(one))}
+    return bool if hint is bool or kinds == {bool} else list if list in kinds else None
+
+
+def _metavar(hint: Any) -> str:
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is typing.Annotated:
+        return "PATH" if "path" in arguments else _metavar(arguments[0])
+    if origin is Literal:
+        return "{" + ",".join(map(str, arguments)) + "}"
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return "TASK=NUMBER"
+    if arguments:
+        return next((_metavar(one) for one in arguments if one not in (type(None), ...)), "VALUE")
+    simple = {int: "INT", float: "NUMBER", str: "TEXT", bool: "BOOL"}
+    return "NAME" if section_of(hint) or hint is Any else simple.get(hint, "VALUE")
+
+
+def _shown(value: Any) -> str:
+    return " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+
+
+def _typed(flag: Flag, value: Any) -> Any:
+    """A value of the flag's own type; keys of the schema are typed by the schema itself."""
+    if isinstance(value, bool):
+        return value
+    typed = [Text(one) for one in value] if isinstance(value, list) else Text(value)
+    if not flag.thing:
+        return typed
+    try:
+        return converted(typed, flag.hint)
+    except SettingError as error:
+        raise error.within(*flag.path) from None
+
+
+def _unknown(argument: str, known: Sequence[str], command: Command) -> str:
+    if not argument.startswith("-"):
+        hint = "a run's name is given with --name, and the name of an experiment file ends in .toml"
+        return f"unexpected argument {argument!r}: {hint}"
+    flag = argument.partition("=")[0]
+    where = f"tfmtl2r {command.name}"
+    return f"{flag} is not a flag of {where}{did_you_mean(flag, known)}; see {where} --help"

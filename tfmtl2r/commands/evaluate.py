@@ -28,15 +28,15 @@ class Evaluate:
 def main(arguments: Sequence[str]) -> None:
     """Evaluates and prints a table."""
     options = tyro.cli(Evaluate, args=arguments, prog="tfmtl2r evaluate")
-    from tfmtl2r import datasets
     from tfmtl2r.evaluation.scoring import record, score
+    from tfmtl2r.experiment import Experiment
     from tfmtl2r.report.tables import results_table, show
     from tfmtl2r.runs.card import RunCard
     from tfmtl2r.serving.load import load
 
     folder = Path(options.directory) / options.run
     card = RunCard.load(folder)
-    lists = datasets.get(card.config["data"]).lists(options.split)
+    lists = Experiment.of(card.config).dataset().lists(options.split)
     card.expect(options.split, lists.fingerprint())
     ranker: Any = load(folder / "model.keras")
     record(card, options.split, score(ranker, lists), lists, folder)

@@ -82,10 +82,10 @@ def _weights(entries: Sequence[str]) -> dict[str, float] | None:
 
 def _rows(card: Any, split: str) -> Any:
     """The split; data that are no longer there are no reason not to export."""
-    from tfmtl2r import datasets
+    from tfmtl2r.experiment import Experiment
 
     try:
-        return datasets.get(card.config["data"]).lists(split)
+        return Experiment.of(card.config).dataset().lists(split)
     except (OSError, ValueError) as error:
         print(f"tfmtl2r export: the {split} split cannot be read, so warm-up requests are made from the schema alone: "
               f"{error}", file=sys.stderr)

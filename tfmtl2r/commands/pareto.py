@@ -113,7 +113,7 @@ def show_front(options: Pareto) -> None:
 
 def show_curve(options: Pareto) -> None:
     """The same of a conditioned run: its model is evaluated for each preference."""
-    from tfmtl2r import datasets
+    from tfmtl2r.experiment import Experiment
     from tfmtl2r.pareto import plots
     from tfmtl2r.pareto.conditioned import curve
     from tfmtl2r.pareto.front import Reference, ideal_point, indicators, reference_point
@@ -132,7 +132,7 @@ def show_curve(options: Pareto) -> None:
         raise InputError(f"{options.sweep} is one ordinary run, a single point: name a sweep, or a run trained with "
                          "--conditioned")
     asked = suited(grid(options.preferences, len(run.tasks)), model.method)
-    lists = datasets.get(run.card.config["data"]).lists(options.on)
+    lists = Experiment.of(run.card.config).dataset().lists(options.on)
     run.card.expect(options.on, lists.fingerprint())
     one = curve(model, lists, asked, tasks=options.tasks)
     row = (pick(one, options.pick or "nearest", options.preference) if options.pick or options.preference else None)

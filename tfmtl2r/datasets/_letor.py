@@ -13,6 +13,7 @@ from tfmtl2r.datasets._tfds import read_tfds
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.schema import Dense
+from tfmtl2r.settings import FilePath
 
 SUFFIXES = (".txt", ".txt.gz", ".txt.bz2")
 STEMS = {"train": ("train", "trainingset"), "vali": ("vali", "validationset"), "test": ("test", "testset")}
@@ -34,10 +35,10 @@ class LetorFolder(DataSet):
     clip: ClassVar[float | None] = None
     source: ClassVar[str] = ""
 
-    path: str = ""
+    path: FilePath = ""
     fold: int = 1
     normalise: str = "signed_log1p"
-    cache_dir: str = ""
+    cache_dir: FilePath = ""
 
     def __post_init__(self) -> None:
         if not self.path:

@@ -17,6 +17,7 @@ from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
+from tfmtl2r.settings import FilePath
 from tfmtl2r.task import Task
 
 CARD = Card(
@@ -79,7 +80,7 @@ class CensusIncome(DataSet):
     ['college', 'never_married']
     """
 
-    path: str = ""
+    path: FilePath = ""
     group: str = "income_married"
     embed_numbers: bool = False
     vali_share: float = 0.1

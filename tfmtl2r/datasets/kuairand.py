@@ -18,6 +18,7 @@ from tfmtl2r.datasets.base import DataSet, Scores
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
+from tfmtl2r.settings import FilePath
 from tfmtl2r.task import Task
 
 CARD = Card(
@@ -87,7 +88,7 @@ class KuaiRand(DataSet):
     ('click', 'long_view', 'like')
     """
 
-    path: str = ""
+    path: FilePath = ""
     ids: bool = False
     rates: bool = True
     prior: float = PRIOR

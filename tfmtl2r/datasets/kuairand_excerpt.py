@@ -14,6 +14,7 @@ from tfmtl2r.datasets.base import DataSet, Scores
 from tfmtl2r.errors import MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
+from tfmtl2r.settings import FilePath
 from tfmtl2r.task import Task
 
 CARD = Card(
@@ -48,7 +49,7 @@ class KuaiRandExcerpt(DataSet):
     [4408, 610, 1227]
     """
 
-    path: str = ""
+    path: FilePath = ""
 
     def tasks(self) -> tuple[Task, ...]:
         """Click, long view, watch ratio and like."""

@@ -18,6 +18,7 @@ from tfmtl2r.datasets.base import DataSet, Scores
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
+from tfmtl2r.settings import FilePath
 from tfmtl2r.task import Task
 
 CARD = Card(
@@ -89,7 +90,7 @@ class MovieLens(DataSet):
     """
 
     prior: ClassVar[float] = PRIOR
-    path: str = ""
+    path: FilePath = ""
     ids: bool = False
     protocol: str = "time"
     sampled_lists: int = 0

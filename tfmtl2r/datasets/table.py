@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tfmtl2r.data.frame import SUFFIXES, from_frame, read_table
 from tfmtl2r.data.lists import Lists
@@ -14,15 +18,14 @@ from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Category, Dense
+from tfmtl2r.settings import Feature as Entry
+from tfmtl2r.settings import FilePath, Goal, Split
 from tfmtl2r.task import Task, validated
 
-CARD = Card(
-    title="Your own table (Parquet or CSV)",
-    note="path=FOLDER_OR_FILE list_id=COLUMN labels=click=is_click:binary,dwell=dwell_s:regression",
-)
+CARD = Card(title="Your own table (Parquet or CSV)", note="files=FILE list_id=COLUMN, and a [[tasks]] entry per label")
 __all__ = ["Table"]
 
-SHARES = {"train": 70, "vali": 10, "test": 20}
+Files = FilePath | Sequence[FilePath]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,90 +33,143 @@ class Table(DataSet):
     """Lists from files.
 
     Args:
-        path: a folder with ``train``, ``vali`` and ``test`` (``.parquet``, ``.csv`` or ``.csv.gz``), or one such file,
-            which is split 70/10/20 by the MD5 of the list id (of the row number for plain rows), so that a list
-            always lands in the same split.
-        list_id: the column that says which list a row belongs to; empty for plain rows.
-        labels: the tasks, ``name=column:kind`` separated by commas; ``name:kind`` if the column has the task's name,
-            and ``graded`` if no kind is given.
-        feature_columns: names separated by commas, or a tuple of names and features; ``*`` stands for all others.
-        context: columns with one value per list, names separated by commas.
-        leave_out: columns that are no features (other feedback, ids), names separated by commas.
+        files: a file (``.parquet``, ``.csv`` or ``.csv.gz``), several, a pattern such as ``"logs/*.csv"``, or a folder.
+            A folder with ``train``, ``vali`` and ``test`` files is split that way; everything else by ``split``.
+        train, vali, test: the files of each split, in place of ``files``.
+        list_id: the column that tells which list a row belongs to; empty for plain rows.
+        goals: the tasks: each a :class:`tfmtl2r.Task` or a mapping of its arguments.
+        columns: the features: names of columns, ready features, or mappings of the keys of ``[[features]]``; ``"*"``
+            stands for all columns that are not named.
+        context: columns with one value per list.
+        leave_out: columns that are no features, such as other feedback and ids.
+        split: shares of the splits, a mapping of the keys of :class:`tfmtl2r.settings.Split`. A list lands in a split
+            by the MD5 of its id (of the row number for plain rows), so that it always lands in the same one.
 
     Raises:
-        ValueError: for labels that cannot be read.
+        ValueError: for a table without files or tasks, or with files and splits.
 
-    >>> data = Table("clicks.csv", list_id="user", labels="click=is_click:binary,dwell=dwell_s:regression")
+    >>> click = Task("click", label="is_click", kind="binary")
+    >>> data = Table("clicks.csv", list_id="user", goals=[click, {"name": "dwell", "kind": "regression"}])
     >>> [(task.name, task.label, task.kind) for task in data.tasks()]
-    [('click', 'is_click', 'binary'), ('dwell', 'dwell_s', 'regression')]
+    [('click', 'is_click', 'binary'), ('dwell', 'dwell', 'regression')]
     """
 
-    path: str = ""
+    files: Files = ""
+    train: Files = ""
+    vali: Files = ""
+    test: Files = ""
     list_id: str = ""
-    labels: str | tuple[str, ...] = ""
-    feature_columns: str | tuple[str | Dense | Category, ...] = "*"
-    context: str | tuple[str, ...] = ""
-    leave_out: str | tuple[str, ...] = ""
+    goals: Sequence[Task | Mapping[str, Any]] = ()
+    columns: Sequence[str | Dense | Category | Mapping[str, Any]] = ("*",)
+    context: Sequence[str] = ()
+    leave_out: Sequence[str] = ()
+    split: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
-        if not self.path:
-            raise InputError("path is empty: give a folder with train, vali and test files, or one file")
-        if not _parts(self.labels):
-            raise InputError("labels is empty: give at least one task, such as click=is_click:binary")
+        given = [name for name in self.splits if getattr(self, name)]
+        if bool(self.files) == bool(given) or (given and len(given) < len(self.splits)):
+            raise InputError("a table needs either files or all of train, vali and test; given: "
+                             + (", ".join([*(["files"] if self.files else []), *given]) or "none"))
+        if not self.goals:
+            raise InputError("a table needs at least one task: its name, the column of its label and its kind")
+        object.__setattr__(self, "goals", tuple(Goal.of(goal).tree() for goal in self.goals))
         self.tasks()
 
     def tasks(self) -> tuple[Task, ...]:
-        """One task per entry of ``labels``."""
-        return validated(_task(entry) for entry in _parts(self.labels))
+        """As given."""
+        return validated(Goal.of(goal).task() for goal in self.goals)
 
     def features(self) -> tuple[str | Dense | Category, ...]:
-        """As given."""
-        return _parts(self.feature_columns) or ("*",)
+        """As given; what an entry does not tell is read off its column in the training split."""
+        found: list[str | Dense | Category] = []
+        for column in self.columns:
+            if isinstance(column, Mapping):
+                entry = Entry.of(column)
+                names = [entry.name] if isinstance(entry.name, str) else list(entry.name or ())
+                found += [self._feature(entry, name) for name in names]
+            else:
+                found.append(column)
+        return tuple(found)
 
     def exclude(self) -> tuple[str, ...]:
         """As given."""
-        return _parts(self.leave_out)
+        return tuple(self.leave_out)
+
+    def _feature(self, entry: Entry, name: str) -> str | Dense | Category:
+        options = {key: value for key, value in entry.tree().items() if key not in ("name", "kind")}
+        if name == "*" and (options or entry.kind):
+            raise InputError("the feature \"*\" stands for all other columns and takes no options: name the columns")
+        if name not in (lists := self.lists("train")).columns or not (options or entry.kind):
+            return name
+        values = lists.columns[name]
+        text = values.dtype.kind in "OU"
+        kind = entry.kind or ("category" if text or {"width", "vocabulary", "hash_buckets"} & {*options} else "dense")
+        other = {"dense": {"width", "vocabulary", "hash_buckets"}, "category": {"transform"}}[kind] & {*options}
+        if other:
+            raise InputError(f"feature {name!r}: {', '.join(sorted(other))} is not for a feature of kind {kind!r}")
+        context = name in self.context
+        if kind == "category":
+            return Category(name, entry.vocabulary, entry.hash_buckets, entry.width, context,
+                            "string" if text else "int64")
+        transform = "none" if entry.transform in (None, "zscore") else str(entry.transform)
+        return Dense(name, values.shape[1:], context, transform)
 
     def read(self, split: str) -> Lists:
-        path = Path(self.path)
-        if path.is_dir():
-            files = [path / f"{split}{suffix}" for suffix in SUFFIXES if (path / f"{split}{suffix}").is_file()]
-            if len(files) != 1:
-                found = ", ".join(file.name for file in files) or "none"
-                raise MissingFileError(f"{path}: expected one file {split}{{{','.join(SUFFIXES)}}}, found {found}")
-            return self._lists(files[0])
-        if "file" not in self._cache:
-            self._cache["file"] = self._lists(path)
-        lists = self._cache["file"]
-        mine = _split_of(np.arange(lists.num_items) if lists.ids is None else lists.ids) == split
+        files = getattr(self, split) or self._files_of(split)
+        if files:
+            return self._lists(files)
+        if "files" not in self._cache:
+            self._cache["files"] = self._lists(self.files)
+        lists = self._cache["files"]
+        mine = self._split_of(np.arange(lists.num_items) if lists.ids is None else lists.ids) == split
         if not mine.any():
-            raise InputError(f"{path}: of its {len(mine)} lists none falls into {split!r} (70/10/20 by hash); "
-                             "give a folder with train, vali and test files")
+            raise InputError(f"{self.files}: of its {len(mine)} lists none falls into {split!r} by the hash of their "
+                             "id; change split, or give train, vali and test files")
         return lists.select(mine)
 
-    def _lists(self, path: Path) -> Lists:
+    def _files_of(self, split: str) -> str:
+        """The file of a split in a folder that has one for each; empty for a folder that is divided by hash."""
+        folder = Path(str(self.files))
+        if isinstance(self.files, str) and folder.is_dir():
+            of = {name: [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
+                  for name in self.splits}
+            if any(of.values()):
+                if len(of[split]) != 1:
+                    found = ", ".join(path.name for path in of[split]) or "none"
+                    raise MissingFileError(f"{folder}: expected one file {split}{{{','.join(SUFFIXES)}}}, found "
+                                           f"{found}")
+                return str(of[split][0])
+        return ""
+
+    def _lists(self, files: Files) -> Lists:
+        paths = [path for one in ([files] if isinstance(files, str) else files) for path in _expanded(one)]
+        frames = [read_table(path) for path in paths]
         try:
-            return from_frame(read_table(path), self.list_id or None, _parts(self.context))
+            frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
+            return from_frame(frame, self.list_id or None, self.context)
         except ValueError as error:
-            raise InputError(f"{path}: {str(error).removeprefix(f'{path}: ')}") from error
+            where = ", ".join(map(str, paths))
+            raise InputError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
+
+    def _split_of(self, ids: np.ndarray) -> np.ndarray:
+        """The split of each id, from its MD5."""
+        split = Split.of(self.split or {})
+        seed = "" if split.seed is None else f"{split.seed}:"
+        digests = [hashlib.md5(f"{seed}{i}".encode(), usedforsecurity=False).hexdigest() for i in ids.tolist()]
+        percent = [int(digest, 16) % 100 for digest in digests]
+        bounds = np.round(100 * np.array([1 - split.vali - split.test, 1 - split.test]), 6)
+        return np.array(self.splits)[np.searchsorted(bounds, percent, side="right")]
 
 
-def _split_of(ids: np.ndarray) -> np.ndarray:
-    """The split of each id, from its MD5."""
-    percent = [int(hashlib.md5(str(i).encode(), usedforsecurity=False).hexdigest(), 16) % 100 for i in ids.tolist()]
-    names = np.array(list(SHARES))
-    return names[np.searchsorted(np.cumsum(list(SHARES.values())), percent, side="right")]
-
-
-def _parts(value: str | tuple) -> tuple:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else tuple(value)
-
-
-def _task(entry: str) -> Task:
-    left, _, kind = entry.partition(":")
-    name, _, column = left.partition("=")
-    try:
-        return Task(name.strip(), label=column.strip(), kind=kind.strip() or "graded")
-    except ValueError as error:
-        advice = "expected name=column:kind, such as click=is_click:binary"
-        raise InputError(f"label {entry!r}: {advice}; {error}") from error
+def _expanded(place: str) -> list[Path]:
+    """The files of a path, a pattern or a folder, in the order of their names."""
+    if Path(place).is_dir():
+        found = sorted(path for path in Path(place).iterdir() if path.name.endswith(SUFFIXES))
+        if not found:
+            raise MissingFileError(f"{place}: the folder has no file that ends in {', '.join(SUFFIXES)}")
+        return found
+    if not glob.has_magic(place):
+        return [Path(place)]
+    if not (matches := sorted(map(Path, glob.glob(place)))):
+        raise MissingFileError(f"{place}: no file matches this pattern")
+    return matches

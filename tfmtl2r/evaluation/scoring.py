@@ -59,7 +59,7 @@ def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], list
     """
     card.results[split] = {
         task: {
-            metric: {"value": s.value, "lists": s.lists, "direction": s.direction, "conventions": s.conventions}
+            metric: {"value": s.value, "num_lists": s.lists, "direction": s.direction, "conventions": s.conventions}
             for metric, s in row.items()
         }
         for task, row in results.items()

@@ -22,7 +22,7 @@ def by_seed(cards: Iterable[RunCard], task: str, metric: str, split: str = "test
         metric: label, such as ``"ndcg@10"``.
         split: of the data.
     """
-    return {int(card.config["seed"]): float(card.results[split][task][metric]["value"]) for card in cards}
+    return {int(card.config["training"]["seed"]): float(card.results[split][task][metric]["value"]) for card in cards}
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[float, float, int]:
@@ -113,5 +113,5 @@ def write_csv(runs: Mapping[str, Sequence[RunCard]], metrics: Mapping[str, str],
         for name, cards in runs.items():
             for card in cards:
                 values = [card.results["test"][task][metric]["value"] for task, metric in metrics.items()]
-                writer.writerow([name, card.config["seed"], *values, card.step_ms])
+                writer.writerow([name, card.config["training"]["seed"], *values, card.step_ms])
     return path

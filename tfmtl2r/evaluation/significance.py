@@ -13,15 +13,8 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.paired_tests import DRAWS, bootstrap, holm, permutation_test
 from tfmtl2r.evaluation.split_metrics import COUNTS, ORDER
 from tfmtl2r.runs.card import PER_LIST
-from tfmtl2r.runs.finished import (
-    NO_DIFFERENCE,
-    OF_SEVERAL_TASKS,
-    Run,
-    other_split,
-    outcome_settings,
-    same_data,
-    told_apart,
-)
+from tfmtl2r.runs.finished import SEED, Run, other_split, same_data, told_apart
+from tfmtl2r.settings.outcome import keys_where, outcome
 
 LEVEL = 0.05
 
@@ -170,12 +163,12 @@ def single_runs(group: Sequence[Run], candidates: Iterable[Run], alike: bool = T
     Returns:
         task -> runs, tasks without any left out.
     """
-    apart = (*OF_SEVERAL_TASKS, "seed", "tasks", *NO_DIFFERENCE)
-    wanted = outcome_settings(group[0].card.config, without=apart)
+    apart = (*keys_where(several=True), SEED, "tasks", "data.tasks", *keys_where(shown="never"))
+    wanted = outcome(group[0].card.config, without=apart)
     found: dict[str, list[Run]] = {}
     for run in candidates:
         if (len(run.tasks) == 1 and run.tasks[0] in group[0].tasks and not other_split(group[0], run)
-                and (not alike or outcome_settings(run.card.config, without=apart) == wanted)):
+                and (not alike or outcome(run.card.config, without=apart) == wanted)):
             found.setdefault(run.tasks[0], []).append(run)
     return found
 
@@ -207,7 +200,7 @@ def grouped(runs: Iterable[Run]) -> dict[str, list[Run]]:
     members = list(groups.values())
     names = [_short(runs[0]) for runs in members]
     if len(set(names)) < len(names):
-        apart = told_apart([runs[0] for runs in members], without=("tasks",))
+        apart = told_apart([runs[0] for runs in members], without=("tasks", "data.tasks"))
         names = [name + what for name, what in zip(names, apart, strict=True)]
     if len(set(names)) < len(names):
         names = [runs[0].card.name for runs in members]

@@ -8,8 +8,8 @@ from tfmtl2r import _lazy
 
 if TYPE_CHECKING:
     from tfmtl2r.runs.card import RunCard
-    from tfmtl2r.runs.finished import Objectives, Run, load, load_all, objectives, outcome_settings
+    from tfmtl2r.runs.finished import Objectives, Run, load, load_all, objectives
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
-__all__ = ["Objectives", "Run", "RunCard", "load", "load_all", "objectives", "outcome_settings"]
+__all__ = ["Objectives", "Run", "RunCard", "load", "load_all", "objectives"]

@@ -7,7 +7,6 @@ import importlib.metadata
 import json
 import os
 import platform
-import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ import tfmtl2r
 from tfmtl2r import plugins
 from tfmtl2r.data.fingerprints import comparable
 from tfmtl2r.errors import InputError, InputTypeError, MissingFileError
-from tfmtl2r.names import current
+from tfmtl2r.runs import format1
+from tfmtl2r.settings import FORMAT
 
 FILE = "run.json"
 PER_LIST = "per_list.npz"
@@ -31,7 +31,7 @@ class RunCard:
 
     Args:
         name: of the run, and of its folder.
-        config: everything the run was started with.
+        config: everything the run was started with, as :meth:`tfmtl2r.settings.Settings.tree` returns it.
         data: per split its fingerprint, number of lists and items, and how many items were cut.
         results: split -> task -> metric -> ``{"value", "lists", "conventions", "direction"}``.
         history: epoch by epoch, what ``fit`` reported.
@@ -41,6 +41,7 @@ class RunCard:
         peak_memory_mb: highest resident memory of the process.
         versions: of Python, this library and what it stands on.
         plugins: name and hash of the plug-in files that were imported for the run.
+        format: of the card.
     """
 
     name: str
@@ -53,6 +54,7 @@ class RunCard:
     peak_memory_mb: float | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=lambda: versions())
     plugins: list[dict[str, str]] = dataclasses.field(default_factory=plugins.remembered)
+    format: int = FORMAT
 
     def save(self, folder: str | Path) -> Path:
         """Writes the card atomically: a reader sees the old one or the new one."""
@@ -95,11 +97,11 @@ class RunCard:
         if not path.is_file():
             raise MissingFileError(f"{path} does not exist: {Path(folder).name!r} is not a run of tfmtl2r train")
         try:
-            card = cls(**{"plugins": [], **json.loads(path.read_text(encoding="utf-8"))})
-        except (json.JSONDecodeError, TypeError) as error:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            card = cls(**{"plugins": [], **format1.read(content, str(path))})
+        except (json.JSONDecodeError, TypeError, AttributeError, KeyError) as error:
             raise InputError(f"{path} is not a run card: {error}") from error
         plugins.require(card.plugins, f"the run {card.name!r}")
-        card.history = {current(name): values for name, values in card.history.items()}
         return card
 
 
@@ -118,17 +120,6 @@ def peak_memory_mb() -> float | None:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1024 * 1024 if sys.platform == "darwin" else 1024)
-
-
-def checked_name(name: str) -> str:
-    """A name that can be a folder.
-
-    Raises:
-        ValueError: otherwise.
-    """
-    if not re.fullmatch(r"[A-Za-z0-9][\w.\-]*", name):
-        raise InputError(f"run name {name!r}: expected letters, digits, '_', '-' and '.', the first a letter or digit")
-    return name
 
 
 def _plain(value: Any) -> Any:

@@ -15,15 +15,10 @@ from tfmtl2r.data.fingerprints import comparable
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.names import STOP_ON, LogName
 from tfmtl2r.runs.card import FILE, RunCard
+from tfmtl2r.settings.outcome import leaves, outcome
 
 SOURCES = ("test", "vali", "train_loss", "vali_loss")
-NO_OUTCOME = frozenset({"name", "directory", "overwrite", "telemetry_every", "validate_every"})
-"""Settings of an experiment that change no number of it."""
-NO_DIFFERENCE = ("steps_per_execution", "train_metrics", "curve")
-"""Settings that are part of a run's fingerprint, and yet no reason to tell runs apart."""
-
-OF_SEVERAL_TASKS = ("method", "preference", "gradients", "staged", "constraints", "conditioned")
-"""Settings that mean nothing to a run of one task."""
+SEED = "training.seed"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,17 +68,18 @@ class Run:
     @property
     def preference(self) -> tuple[float, ...]:
         """Scaled to sum 1; empty where the tasks' own weights were used."""
-        values = self.asked or self.card.config["preference"]
+        given = self.card.config.get("preference", {})
+        values = self.asked or [given[task] for task in self.tasks if task in given]
         return tuple(v / sum(values) for v in values)
 
     @property
     def seed(self) -> int:
         """Of the run."""
-        return int(self.card.config["seed"])
+        return int(self.card.config["training"]["seed"])
 
     def group(self) -> str:
         """The same for runs that differ in nothing but the seed."""
-        return json.dumps(outcome_settings(self.card.config, without=("seed",)), sort_keys=True)
+        return json.dumps(outcome(self.card.config, without=(SEED,)), sort_keys=True)
 
     def epoch(self) -> int:
         """The epoch whose weights were kept: what staged training says, with ``patience`` the best one, else the last.
@@ -98,7 +94,7 @@ class Run:
                 raise InputError(f"run {self.card.name!r} kept the weights it began with: no epoch stands for it")
             return int(kept[-1])
         watched = str(LogName(STOP_ON, validation=True))
-        if self.card.config["patience"] and watched in history:
+        if self.card.config["training"]["patience"] and watched in history:
             return int(np.argmax(history[watched]))
         return len(next(iter(history.values()))) - 1
 
@@ -145,7 +141,7 @@ class Run:
         if values is None:
             raise InputError(f"run {self.card.name!r} did not log '{name}'; it logged {', '.join(self.card.history)}")
         # Validation may be rarer than epochs, but the last epoch has one; without patience it is the epoch that counts.
-        return float(values[-1] if self.card.config.get("validate_every", 1) != 1 else values[self.epoch()])
+        return float(values[-1] if self.card.config["training"].get("validate_every", 1) != 1 else values[self.epoch()])
 
 
 @dataclasses.dataclass(frozen=True)
@@ -248,16 +244,16 @@ def told_apart(runs: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
 
     Args:
         runs: on the same data.
-        without: settings that do not matter; what :attr:`Run.method` says, preference and seed never do.
+        without: keys that do not matter. Keys that tables show in words or columns of their own never do.
     """
-    same = ("method", "conditioned", "preference", "seed", "data", *NO_DIFFERENCE, *without)
     # Cards of earlier versions lack settings that are off.
-    settings = [{key: value for key, value in outcome_settings(run.card.config, same).items() if value not in (
-        None, False, 0, [], {})} for run in runs]
+    settings = [{path: value for path, value, facts in leaves(run.card.config)
+                 if facts.outcome and facts.shown == "apart" and path not in without
+                 and value not in (None, False, 0, [], {})} for run in runs]
     keys = [key for key in dict.fromkeys(key for each in settings for key in each)
             if any(each.get(key) != settings[0].get(key) for each in settings)]
-    return ["".join(f" {run.architecture if key == 'architecture' else f'{key}={each[key]}'}" for key in keys
-                    if key in each) for run, each in zip(runs, settings, strict=True)]
+    return ["".join(f" {run.architecture}" if key == "architecture" else f" {key.split('.')[-1]}={each[key]}"
+                    for key in keys if key in each) for run, each in zip(runs, settings, strict=True)]
 
 
 def load(folder: str | Path) -> Run:
@@ -293,14 +289,3 @@ def described(thing: Any) -> str:
         return thing
     options = [f"{key}={value}" for key, value in thing.items() if key != "name"]
     return " ".join([thing["name"], *options])
-
-
-def outcome_settings(config: Mapping[str, Any], without: Sequence[str] = ()) -> dict[str, Any]:
-    """The settings that decide a run's numbers, in one form whether they come from an experiment or from a file."""
-    kept = {key: value for key, value in config.items() if key not in NO_OUTCOME and key not in without}
-    if not kept.get("conditioned"):
-        kept.pop("curve", None)  # only a conditioned ranker has one
-    for key in ("data", "architecture", "method"):
-        if isinstance(kept.get(key), str):
-            kept[key] = {"name": kept[key]}
-    return json.loads(json.dumps(kept, sort_keys=True))

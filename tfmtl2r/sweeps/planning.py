@@ -17,7 +17,8 @@ from tfmtl2r import methods as method_registry
 from tfmtl2r.errors import InputError
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.preferences import suited
-from tfmtl2r.runs.finished import Run, outcome_settings
+from tfmtl2r.runs.finished import Run
+from tfmtl2r.settings.outcome import keys_where, outcome
 from tfmtl2r.training.preference import checked_preference
 
 LOPSIDED = 0.99
@@ -46,7 +47,7 @@ def plan(
             ranker with a method that has no preference.
     """
     preferences = np.asarray(preferences, np.float64)
-    tasks = base.dataset().select(base.tasks or None)
+    tasks = base.select(base.dataset())
     if preferences.ndim != 2 or preferences.shape[1] != len(tasks):
         raise InputError(f"preferences must be [N, {len(tasks)}], one number for each of "
                          f"{', '.join(task.name for task in tasks)}; got shape {preferences.shape}")
@@ -56,11 +57,12 @@ def plan(
         if base.conditioned:
             checked_preference([task.weight for task in tasks], tasks, balancing, conditioned=True)
         rows = [()] if base.conditioned else _preferences_for(balancing, preferences)
-        for preference, seed in itertools.product(rows, seeds):
-            experiments.append(named(dataclasses.replace(
-                base, architecture=architecture, method=method, preference=preference, seed=seed
+        for row, seed in itertools.product(rows, seeds):
+            preference = dict(zip((task.name for task in tasks), row, strict=True)) if len(row) else None
+            experiments.append(named((without_weights(base) if preference else base).but(
+                architecture=architecture, method=method, preference=preference, training={"seed": seed}
             )))
-    names = [experiment.name for experiment in experiments]
+    names = [str(experiment.name) for experiment in experiments]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"two runs of this sweep are the same: {twice[0]}; name methods, preferences, seeds and "
@@ -76,10 +78,10 @@ def single_tasks(base: Experiment, seeds: Sequence[int] = (0,), architectures: I
         seeds: of the runs.
         architectures: as in :func:`plan`.
     """
-    tasks = base.tasks or base.dataset().default_tasks
+    tasks = base.task_names or base.dataset().default_tasks
     base = _plain(base)
     return [
-        named(dataclasses.replace(base, architecture=architecture, tasks=(task,), preference=(), seed=seed))
+        named(base.but(architecture=architecture, data={"tasks": [task]}, preference=None, training={"seed": seed}))
         for architecture in [*architectures] or [base.architecture] for task in tasks for seed in seeds
     ]
 
@@ -115,20 +117,20 @@ def end_losses(runs: Sequence[Run], source: str = "train_loss") -> np.ndarray:
 def named(experiment: Experiment) -> Experiment:
     """The experiment under a name that tells what it is, with a fingerprint of all settings that decide its numbers."""
     parts = [_slug(experiment.method), _slug(experiment.architecture)]
-    if len(experiment.tasks) == 1:
-        parts[0] = "single-" + str(getattr(experiment.tasks[0], "name", experiment.tasks[0]))
+    if len(experiment.task_names) == 1:
+        parts[0] = f"single-{experiment.task_names[0]}"
     if experiment.conditioned:
         parts.append("conditioned")
-    if len(experiment.preference):
-        total = sum(experiment.preference)
-        parts.append("_".join(f"{p / total:.3g}" for p in experiment.preference))
-    name = "-".join([*parts, f"s{experiment.seed}", fingerprint(experiment)])
-    return dataclasses.replace(experiment, name=re.sub(r"[^\w.\-]", "", name))
+    if experiment.preference:
+        total = sum(experiment.preference.values())
+        parts.append("_".join(f"{p / total:.3g}" for p in experiment.preference.values()))
+    name = "-".join([*parts, f"s{experiment.training.seed}", fingerprint(experiment)])
+    return experiment.but(name=re.sub(r"[^\w.\-]", "", name))
 
 
 def fingerprint(experiment: Experiment) -> str:
     """Eight hex digits of the settings that decide a run's numbers."""
-    settings = json.dumps(outcome_settings(experiment.config()), sort_keys=True)
+    settings = json.dumps(outcome(experiment.config()), sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()[:8]
 
 
@@ -166,6 +168,11 @@ def _slug(thing: Any) -> str:
 
 
 def _plain(base: Experiment) -> Experiment:
-    """Trained in one go with fixed weights."""
-    return dataclasses.replace(base, method=Experiment("default").method, staged=False, constraints={},
-                               conditioned=None, curve="")
+    """Trained in one go with fixed weights: every setting that needs several tasks at its default, but gradients."""
+    off = dict.fromkeys(keys_where(several=True, axis=True))
+    return base.but(**off, evaluation={"preferences": None})
+
+
+def without_weights(base: Experiment) -> Experiment:
+    """A preference takes the place of the tasks' weights."""
+    return base.but(tasks=[dataclasses.replace(goal, weight=None) for goal in base.tasks])

@@ -22,10 +22,11 @@ from tfmtl2r.evaluation.significance import (
     negative_transfer,
     single_runs,
 )
-from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto.summary import summarise
 from tfmtl2r.runs.card import FILE
-from tfmtl2r.runs.finished import OF_SEVERAL_TASKS, described, finite, load_all, objectives, same_data, told_apart
+from tfmtl2r.runs.finished import described, finite, load_all, objectives, same_data, told_apart
+from tfmtl2r.settings import Settings
+from tfmtl2r.settings.outcome import keys_where
 
 __all__ = ["BASELINES", "RANDOM", "TUNED", "Study", "conclusions", "study", "sweeps"]
 
@@ -298,11 +299,11 @@ def _ratio(preference: Sequence[float]) -> str:
 
 
 def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[Ranker]:
-    plain = described(Experiment("default").method)
+    plain = described(Settings().method)
     found: dict[str, Ranker] = {}
     alone: dict[str, list[Any]] = {}
     firsts = [group.runs[0] for group in summary.groups.values()]
-    kinds = told_apart(firsts, without=OF_SEVERAL_TASKS)  # by what single-task training may differ in
+    kinds = told_apart(firsts, without=keys_where(several=True))  # by what single-task training may differ in
     for (name, group), kind in zip(summary.groups.items(), kinds, strict=True):
         several = len({run.preference for run in group.runs}) > 1
         trained = [*{run.card.name: run.whole() for run in group.runs}.values()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import json
 import os
 import queue
@@ -22,15 +21,16 @@ from tfmtl2r import architectures, datasets, losses, methods, metrics, plugins
 from tfmtl2r.errors import InputError
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.runs import finished as finished_runs
-from tfmtl2r.runs.card import PER_LIST, RunCard
-from tfmtl2r.runs.finished import Run, outcome_settings
+from tfmtl2r.runs.card import PER_LIST, RunCard, versions
+from tfmtl2r.runs.finished import Run
+from tfmtl2r.runs.format1 import check_format
+from tfmtl2r.settings import FORMAT
+from tfmtl2r.settings.outcome import keys_where, outcome
 from tfmtl2r.sweeps.table import write_tables
 from tfmtl2r.sweeps.worker import LOG
 
 MANIFEST = "sweep.json"
 LOCK = ".lock"
-AXES = ("name", "method", "preference", "seed", "architecture", "tasks", "staged", "constraints", "conditioned",
-        "curve")
 
 
 class Sweep:
@@ -43,7 +43,7 @@ class Sweep:
 
     Args:
         folder: of this sweep; runs are its subfolders.
-        jobs: processes at a time; as many as there are CPUs if 0.
+        jobs: processes at a time; as many as there are CPUs if None.
         threads: of TensorFlow in each process.
         report: is told a line for every run that ends; printed if None.
 
@@ -55,10 +55,10 @@ class Sweep:
     """
 
     def __init__(
-        self, folder: str | Path, jobs: int = 0, threads: int = 1, report: Callable[[str], None] | None = None
+        self, folder: str | Path, jobs: int | None = None, threads: int = 1, report: Callable[[str], None] | None = None
     ):
-        if jobs < 0 or threads < 1:
-            raise InputError(f"jobs must be at least 0 and threads at least 1, not {jobs} and {threads}")
+        if (jobs is not None and jobs < 1) or threads < 1:
+            raise InputError(f"jobs and threads must be at least 1, not {jobs} and {threads}")
         self.folder = Path(folder)
         self.jobs = jobs or os.cpu_count() or 1
         self.threads = threads
@@ -90,7 +90,8 @@ class Sweep:
 
         Args:
             experiments: of :func:`tfmtl2r.sweeps.plan` and the like. They may differ from those of earlier calls only
-                in method, preference, seed, architecture, tasks, stages and constraints, and conditioning.
+                in the axes of a sweep (a fact of each key in :mod:`tfmtl2r.settings`): method, preference, seed,
+                architecture, tasks, stages and constraints, and conditioning.
 
         Returns:
             The finished ones, in the order of ``experiments``; :attr:`failed` says why others are not among them.
@@ -98,8 +99,7 @@ class Sweep:
         Raises:
             ValueError: for experiments that do not belong into this sweep.
         """
-        jobs = [{**experiment.config(), "directory": str(self.folder), "overwrite": False}
-                for experiment in experiments]
+        jobs = [{**experiment.config(), "directory": str(self.folder)} for experiment in experiments]
         known = self._join_manifest(jobs)
         self.failed = {}
         missing = [job for job in jobs if self._finished(job) is None]
@@ -119,18 +119,23 @@ class Sweep:
             raise
         except (FileNotFoundError, ValueError):
             return None
-        same = outcome_settings(run.card.config) == outcome_settings(job)
+        same = outcome(run.card.config) == outcome(job)
         return run if same and "test" in run.card.results else None
 
     def _join_manifest(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Adds runs to ``sweep.json``, which remembers all runs of the sweep in their order."""
         path = self.folder / MANIFEST
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"runs": []}
+        empty: dict[str, Any] = {"runs": [], "format": FORMAT}
+        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else empty
+        check_format(before, str(path))
+        if before.get("format", 1) != FORMAT:
+            raise InputError(f"an earlier version of tfmtl2r began the sweep in {self.folder} (format 1): its runs can "
+                             "be read, but none can be added; give the new sweep another name")
         if before.get("threads", self.threads) != self.threads:
             raise InputError(f"the sweep in {self.folder} was started with {before['threads']} threads, which is part "
                              f"of its outcome, not {self.threads}")
         known = {job["name"]: job for job in before["runs"]}
-        common = [outcome_settings(job, without=AXES) for job in [*before["runs"], *jobs]]
+        common = [outcome(job, without=keys_where(axis=True)) for job in [*before["runs"], *jobs]]
         for other in common[1:]:
             differ = sorted(key for key in other if other[key] != common[0].get(key))
             if differ:
@@ -138,8 +143,8 @@ class Sweep:
                                  f"{other[differ[0]]!r}: give it another name to compare such settings")
         known.update({job["name"]: job for job in jobs})
         temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps({"threads": self.threads, "runs": [*known.values()]}, indent=1) + "\n",
-                             encoding="utf-8")
+        content = {"format": FORMAT, "versions": versions(), "threads": self.threads, "runs": [*known.values()]}
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
         os.replace(temporary, path)
         return [*known.values()]
 
@@ -196,22 +201,24 @@ class Sweep:
 
 
 def over_seeds(
-    folder: str | Path, base: Experiment, variants: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], jobs: int = 0
+    folder: str | Path, base: Experiment, variants: Mapping[str, Mapping[str, Any]], seeds: Sequence[int],
+    jobs: int | None = None,
 ) -> dict[str, list[RunCard]]:
     """Trains variants of an experiment with every seed, as a sweep: what is finished is not run again.
 
     Args:
         folder: of the sweep.
         base: what all have in common; its name and seed are replaced.
-        variants: label -> settings in which the variant differs, such as ``{"architecture": "ple"}``.
+        variants: label -> settings in which the variant differs, such as ``{"architecture": "ple"}``; see
+            :meth:`tfmtl2r.settings.Settings.but`.
         seeds: of the runs, which are named ``LABEL-SEED``.
-        jobs: processes at a time; as many as there are CPUs if 0.
+        jobs: processes at a time; as many as there are CPUs if None.
 
     Returns:
         label -> the run cards of its seeds, without those that failed, and without labels of which all did.
     """
     planned = {
-        label: [dataclasses.replace(base, **settings, name=f"{label}-{seed}", seed=seed) for seed in seeds]
+        label: [base.but(**settings).but(name=f"{label}-{seed}", training={"seed": seed}) for seed in seeds]
         for label, settings in variants.items()
     }
     with Sweep(folder, jobs) as sweep:

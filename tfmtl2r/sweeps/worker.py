@@ -96,11 +96,14 @@ class Trainings:
         """Trains one experiment, given as plain data."""
         from tfmtl2r._backend import keras
         from tfmtl2r.experiment import Experiment
-        from tfmtl2r.runs.finished import outcome_settings
+        from tfmtl2r.runs.finished import SEED
+        from tfmtl2r.settings.outcome import outcome
 
-        experiment = Experiment(**job)
-        data = json.dumps(job["data"], sort_keys=True)
-        key = data, json.dumps(outcome_settings(job, without=("seed", "preference")), sort_keys=True)
+        experiment = Experiment.of(job)
+        # A table of one's own is made from the entries of its tasks and features too.
+        entries = [] if experiment.data.name else [job["tasks"], job["features"]]
+        data = json.dumps([{**job["data"], "tasks": None}, *entries], sort_keys=True)
+        key = data, json.dumps(outcome(job, without=(SEED, "preference")), sort_keys=True)
         if key[0] != self.key[0]:
             self.data = None
         if key != self.key:

@@ -1,0 +1,34 @@
+"""The schema of an experiment: one class per section, from which flags, files, run cards and fingerprints are made."""
+
+from tfmtl2r.settings.outcome import outcome
+from tfmtl2r.settings.schema import FORMAT, Settings, checked_name
+from tfmtl2r.settings.sections import (
+    Constraint,
+    Data,
+    Evaluation,
+    Feature,
+    Goal,
+    Optimizer,
+    Split,
+    Sweeping,
+    Training,
+)
+from tfmtl2r.settings.values import FilePath, SettingError
+
+__all__ = [
+    "FORMAT",
+    "Constraint",
+    "Data",
+    "Evaluation",
+    "Feature",
+    "FilePath",
+    "Goal",
+    "Optimizer",
+    "SettingError",
+    "Settings",
+    "Split",
+    "Sweeping",
+    "Training",
+    "checked_name",
+    "outcome",
+]

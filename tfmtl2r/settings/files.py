@@ -1,0 +1,212 @@
+"""Experiment files: read with the line of every key, written so that they run from where they lie."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_origin
+
+import tomlkit
+
+from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.settings.schema import Settings
+from tfmtl2r.settings.values import Section, SettingError, facts, hints, read, registry_of, section_of
+
+FILE = "experiment.toml"
+"""The file in a run's folder that repeats the run."""
+
+
+def load(path: str | Path) -> dict[str, Any]:
+    """The tree of an experiment file. Its paths become relative to the working folder."""
+    path = Path(path)
+    return relocated(raw(path), lambda place: os.path.normpath(path.parent / place))
+
+
+def raw(path: str | Path) -> dict[str, Any]:
+    """The tree of an experiment file as it is written there.
+
+    Raises:
+        FileNotFoundError: when there is no such file.
+        ValueError: for a file that is not TOML, with the line.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise MissingFileError(f"there is no experiment file {path}; tfmtl2r init writes one to begin with")
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        raise InputError(f"{path} is not TOML: {error}") from error
+
+
+def save(tree: Mapping[str, Any], path: Path) -> None:
+    """Writes a tree as an experiment file, its paths relative to the file's folder."""
+    def move(place: str) -> str:
+        return place if os.path.isabs(place) else os.path.relpath(place, path.parent)
+
+    first = {"format": tree["format"]} if "format" in tree else {}
+    path.write_text(dumps({**first, **relocated(tree, move)}), encoding="utf-8")
+
+
+def dumps(tree: Mapping[str, Any]) -> str:
+    """A tree as TOML: plain keys first, then a table per section and entry; nested things are inline tables.
+
+    >>> print(dumps({"method": {"name": "cagrad", "c": 0.5}, "tasks": [{"name": "like"}], "data": {"name": "mslr"}}))
+    method = {name = "cagrad", c = 0.5}
+    <BLANKLINE>
+    [[tasks]]
+    name = "like"
+    <BLANKLINE>
+    [data]
+    name = "mslr"
+    <BLANKLINE>
+    """
+    document = tomlkit.document()
+    tables: list[tuple[str, Any]] = []
+    for name, value in tree.items():
+        section = section_of(hints(Settings).get(name))
+        if section is None:
+            document.add(name, _inline(value))
+        elif value:
+            tables.append((name, value))
+    for name, value in tables:
+        entries = value if isinstance(value, list) else [value]
+        made = [tomlkit.table() for _ in entries]
+        for table, entry in zip(made, entries, strict=True):
+            for key, inner in entry.items():
+                table.add(key, _inline(inner))
+        document.add(tomlkit.nl())
+        if isinstance(value, list):
+            array = tomlkit.aot()
+            for table in made:
+                array.append(table)
+            document.add(name, array)
+        else:
+            document.add(name, made[0])
+    return tomlkit.dumps(document)
+
+
+def located(error: SettingError, path: str | Path) -> InputError:
+    """The error with the file and the line where its key stands."""
+    line = line_of(Path(path).read_text(encoding="utf-8"), error.path)
+    return InputError(f"{path}, line {line}: {error}" if line else f"{path}: {error}")
+
+
+def line_of(text: str, path: Sequence[str]) -> int | None:
+    """The line of a key; where the key is in an inline table, the line on which that begins.
+
+    Args:
+        text: of the file.
+        path: keys; an entry of a list of tables by its ``name`` or ``task``.
+
+    >>> line_of('[training]\\nepochs = 3\\n[[tasks]]\\nname = "a"\\nknd = 1', ["tasks", "a", "knd"])
+    5
+    """
+    best, found = 0, None
+    table: tuple[str, ...] = ()
+    header_line = 0
+    for number, line in enumerate(text.splitlines(), start=1):
+        header = re.match(r"\s*\[\[?([^\]]+)\]\]?", line)
+        entry = re.match(r"\s*([\w\-.\"']+)\s*=\s*(.*)", line)
+        if header:
+            table, header_line = _parts(header[1]), number
+        elif entry and _parts(entry[1])[0] in ("name", "task") and len(table) == 1:
+            table = (table[0], str(read(entry[2].strip())))
+            if table == tuple(path[:2]) and best < 2:
+                best, found = 2, header_line
+        here = table if header else (*table, *_parts(entry[1])) if entry else ()
+        if len(here) > best and here == tuple(path[:len(here)]):
+            best, found = len(here), number
+    return found
+
+
+def assign(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    """Puts a value under a dotted key: an entry of a list by its name, a name becomes a table that holds it.
+
+    >>> tree = {"architecture": "dml", "tasks": [{"name": "like"}]}
+    >>> assign(tree, ["architecture", "base", "name"], "ple")
+    >>> assign(tree, ["tasks", "like", "loss"], "mse")
+    >>> tree
+    {'architecture': {'name': 'dml', 'base': {'name': 'ple'}}, 'tasks': [{'name': 'like', 'loss': 'mse'}]}
+    """
+    section = section_of(hints(Settings).get(path[0]))
+    identity = section.identity if section else "name"
+    here: Any = tree
+    for depth, name in enumerate(path[:-1]):
+        is_list = depth == 0 and section is not None and hints(Settings)[name] is not section
+        inner = here.get(name) if isinstance(here, dict) else None
+        if isinstance(inner, str):
+            inner = {"name": inner}
+        if isinstance(here, list):
+            inner = next((entry for entry in here if entry[identity] == name), None)
+            if inner is None:
+                inner = {identity: name}
+                here.append(inner)
+        elif is_list:
+            entries = [{identity: e} if isinstance(e, str) else {**e} for e in inner or []]
+            here[name] = inner = entries
+        else:
+            here[name] = inner = {**(inner or {})}
+        here = inner
+    if isinstance(here, list):
+        raise SettingError(path, f"must name a key of {'.'.join(path)}, such as --set {'.'.join(path)}.KEY=VALUE")
+    here[path[-1]] = value
+
+
+def relocated(tree: Mapping[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
+    """A tree whose paths are moved; the schema, or the annotation of a data set's option, tells which they are."""
+    return _relocated(tree, Settings, move)
+
+
+def _relocated(tree: Mapping[str, Any], section: type[Section], move: Callable[[str], str]) -> dict[str, Any]:
+    found = dict(tree)
+    types = {**_option_types(tree, section), **hints(section)}
+    for name, value in tree.items():
+        hint = types.get(name)
+        if isinstance(hint, type) and issubclass(hint, Section) and isinstance(value, Mapping):
+            found[name] = _relocated(value, hint, move)
+        elif "path" in _notes(hint):
+            found[name] = move(value) if isinstance(value, str) and value else (
+                [move(one) for one in value] if isinstance(value, (list, tuple)) else value)
+        elif "grid" in _notes(hint) and isinstance(value, str) and value != "none" and ":" not in value:
+            found[name] = move(value)
+    return found
+
+
+def _option_types(tree: Mapping[str, Any], section: type[Section]) -> Mapping[str, Any]:
+    """Types of the options that stand beside the name of a registered thing."""
+    named = {field.name: facts(field).registry for field in dataclasses.fields(section)}
+    if "options" not in named or not isinstance(tree.get("name"), str):
+        return {}
+    constructor = registry_of(named["name"]).constructor(tree["name"])
+    return hints(constructor) if isinstance(constructor, type) else {}
+
+
+def _notes(hint: Any) -> set[Any]:
+    """What ``Annotated`` tells in a type, at any depth."""
+    if get_origin(hint) is Annotated:
+        return set(hint.__metadata__)
+    return set().union(*map(_notes, get_args(hint)))
+
+
+def _parts(dotted: str) -> tuple[str, ...]:
+    return tuple(part.strip().strip("\"'") for part in dotted.split("."))
+
+
+def _inline(value: Any) -> Any:
+    """Mappings as inline tables, at any depth."""
+    if isinstance(value, Mapping):
+        table = tomlkit.inline_table()
+        for key, entry in value.items():
+            if entry is not None:
+                table.append(key, _inline(entry))
+        return table
+    if isinstance(value, (list, tuple)):
+        array = tomlkit.array()
+        for entry in value:
+            array.append(_inline(entry))
+        return array
+    return value

@@ -1,0 +1,136 @@
+"""A whole experiment: the keys outside of sections, and what must hold between keys.
+
+The command line, experiment files, run cards, fingerprints and the words by which tables tell runs apart are all made
+from this class.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, Self
+
+from tfmtl2r.errors import InputError
+from tfmtl2r.settings.sections import Constraint, Data, Evaluation, Feature, Goal, Optimizer, Sweeping, Training
+from tfmtl2r.settings.values import FilePath, Section, SettingError, key
+
+FORMAT = 2
+"""The version of experiment files, run cards and sweep stores that this version writes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings(Section):
+    """Everything about a training, in sections. A section is given as a mapping of its keys, or ready.
+
+    Args:
+        format: of the file; 2.
+        name: of the run and of its folder; the method and the time if not given.
+        directory: the folder of all runs.
+        plugins: Python files that register methods, losses, metrics, architectures or data sets of your own.
+        architecture: a name (tfmtl2r list architectures) or {name = "mmoe", option = value}.
+        method: a name (tfmtl2r list methods) or {name = "cagrad", option = value}.
+        gradients: of the shared parameters ("parameters", exact) or of the shared features ("features", nearly free).
+        preference: importance of each task, such as {click = 2, like = 1}, in place of the tasks' weights.
+        conditioned: the ranker reads the preference, and training draws it from a Dirichlet distribution of this
+            concentration, such as 1.0: one model for all trade-offs.
+        staged: train the tasks by priority, each level under the constraint that the higher ones keep what they reached
+            (method nmt).
+        data: the section [data].
+        features: the entries of [[features]], for a table of your own; all columns if not given.
+        tasks: the entries of [[tasks]]; a name alone stands for the data set's own task.
+        constraints: the entries of [[constraints]].
+        optimizer: the section [optimizer].
+        training: the section [training].
+        evaluation: the section [evaluation].
+        sweep: the section [sweep].
+    """
+
+    not_built: ClassVar[tuple[str, ...]] = (
+        "penalties", "start", "ensemble", "teacher", "calibration", "tune", "export", "preset"
+    )
+
+    name: str | None = key(outcome=False, axis=True)
+    data: Data = key(Data)
+    tasks: tuple[Goal, ...] = key((), axis=True)
+    architecture: Any = key("shared_bottom", registry="tfmtl2r.architectures", axis=True)
+    method: Any = key("linear_scalarization", registry="tfmtl2r.methods", axis=True, several=True, shown="own")
+    gradients: Literal["parameters", "features"] = key("parameters", several=True)
+    preference: Mapping[str, float] | None = key(axis=True, several=True, shown="own")
+    conditioned: float | None = key(above=0, axis=True, several=True, shown="own")
+    staged: bool = key(False, axis=True, several=True)
+    features: tuple[Feature, ...] = key((), shown="own", flag=False)
+    constraints: tuple[Constraint, ...] = key((), axis=True, several=True, flag=False)
+    optimizer: Optimizer = key(Optimizer)
+    training: Training = key(Training)
+    evaluation: Evaluation = key(Evaluation)
+    sweep: Sweeping = key(Sweeping)
+    directory: FilePath = key("runs", outcome=False)
+    plugins: tuple[FilePath, ...] = key((), outcome=False, flag=False)
+    format: int = key(FORMAT, outcome=False, flag=False)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.format != FORMAT:
+            raise SettingError(["format"], f"is {self.format}: this version of tfmtl2r reads experiments of format "
+                               f"{FORMAT}" + ("; a newer version wrote this one" if self.format > FORMAT else ""))
+        if self.name is not None:
+            checked_name(self.name)
+        self._check_tasks()
+        self._check_training()
+
+    def _check_tasks(self) -> None:
+        names = [goal.name for goal in self.tasks]
+        for name in names:
+            if names.count(name) > 1:
+                raise SettingError(["tasks", str(name)], "is there twice")
+        weighted = [goal.name for goal in self.tasks if goal.weight is not None]
+        if self.preference is not None and weighted:
+            raise SettingError(["preference"], f"is given, and task {weighted[0]!r} has a weight: give one of them")
+        if self.data.name is not None and self.features:
+            raise SettingError(["features"], f"are for your own table; the data set {self.data.name!r} has its own")
+        if self.data.name is None and not self.tasks:
+            raise SettingError(["tasks"], "are missing: your own table needs at least one [[tasks]] entry, such as "
+                               "{name = \"click\", kind = \"binary\"}")
+
+    def _check_training(self) -> None:
+        if self.evaluation.preferences is not None and self.conditioned is None:
+            raise SettingError(["evaluation", "preferences"], "is for a ranker that reads the preference: give "
+                               "conditioned too, or leave it out")
+        every = self.training.validate_every
+        if every != 1 and (self.training.patience or self.staged or self.constraints):
+            raise SettingError(["training", "validate_every"], f"must be 1, not {every}, with patience, stages or "
+                               "constraints: they look at the validation split after every epoch")
+
+    @property
+    def task_names(self) -> tuple[str, ...]:
+        """Names of the tasks to train; empty for the data set's default ones."""
+        return self.data.tasks or tuple(str(goal.name) for goal in self.tasks)
+
+    def but(self, **changes: Any) -> Self:
+        """The same with other values. A mapping for a section changes only the keys that it holds.
+
+        >>> settings = Settings(training={"epochs": 3, "seed": 1})
+        >>> settings.but(training={"seed": 2}, method="mgda").training.tree()["epochs"]
+        3
+        """
+        for name, change in changes.items():
+            before = getattr(self, name, None)
+            if isinstance(before, Section) and isinstance(change, Mapping) and not change.get("name"):
+                given = {field.name: getattr(before, field.name) for field in dataclasses.fields(before)}
+                given = {key: value for key, value in given.items() if value is not None}
+                changes[name] = type(before).of({**given, **change})
+        return dataclasses.replace(self, **changes)
+
+
+def checked_name(name: str) -> str:
+    """A name that can be a folder.
+
+    Raises:
+        ValueError: otherwise.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9][\w.\-]*", name):
+        raise InputError(f"run name {name!r}: expected letters, digits, '_', '-' and '.', the first a letter or digit")
+    if name.endswith(".toml"):
+        raise InputError(f"run name {name!r} must not end in .toml: such an argument is an experiment file")
+    return name

@@ -1,0 +1,330 @@
+"""The sections of an experiment: every key once, with its type, its default, its help and what is true of it.
+
+The help of a key is its line under ``Args``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from tfmtl2r.errors import InputError
+from tfmtl2r.names import did_you_mean
+from tfmtl2r.settings.values import FilePath, Section, SettingError, key
+from tfmtl2r.task import Task
+
+Files = FilePath | tuple[FilePath, ...]
+Grid = Annotated[str, "grid"]
+"""A rule such as ``lattice:10``, or a file with one preference per line."""
+Rows = Grid | tuple[tuple[float, ...], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Split(Section):
+    """How lists of one table are divided into train, vali and test.
+
+    Args:
+        by: "list": by a hash of the list id (of the row number for plain rows), so that a list always lands in the same
+            split.
+        vali: share of the lists for validation.
+        test: share of the lists for the test.
+        seed: enters the hash; another seed gives another division.
+    """
+
+    identity: ClassVar[str] = "by"
+
+    by: Literal["list", "time"] = key("list")
+    vali: float = key(0.1, least=0)
+    test: float = key(0.2, least=0)
+    seed: int | None = key()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.by == "time":
+            raise SettingError(["by"], "is not built yet for 'time'; 'list' is")
+        if not self.vali + self.test < 1:
+            raise SettingError([], f"must leave lists to train on: vali {self.vali} + test {self.test} is not below 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class Data(Section):
+    """Which lists the ranker learns from: a registered data set by name, or files of your own.
+
+    Args:
+        name: a registered data set (tfmtl2r list datasets); its options are keys beside the name. Without name and
+            files it is kuairand_excerpt, which comes with the package.
+        tasks: names of the tasks to train; without them all entries of [[tasks]], or the data set's default tasks.
+        files: your own table (.parquet, .csv, .csv.gz): a file, a list of files, a pattern such as logs/*.csv, or a
+            folder; a folder with files called train, vali and test is split that way.
+        train: files of the training split, in place of files.
+        vali: files of the validation split.
+        test: files of the test split.
+        list_id: the column that tells which list a row belongs to; without it rows have no lists.
+        context: columns with one value per list, such as features of the user.
+        split: how files is divided, such as {by = "list", vali = 0.1, test = 0.2}.
+        leave_out: columns that are no features, such as ids.
+        max_list_size: longer training lists are cut to this many items.
+        truncate: which items are kept, the first or random ones.
+    """
+
+    not_built: ClassVar[tuple[str, ...]] = ("kind", "separator", "item_id", "time", "only_where")
+
+    name: Any = key(registry="tfmtl2r.datasets", shown="own")
+    tasks: tuple[str, ...] | None = key(axis=True)
+    files: Files | None = key(shown="own")
+    train: Files | None = key(shown="own")
+    vali: Files | None = key(shown="own")
+    test: Files | None = key(shown="own")
+    list_id: str | None = key(shown="own")
+    context: tuple[str, ...] | None = key(shown="own")
+    split: Split | None = key(shown="own", flag=False)
+    leave_out: tuple[str, ...] | None = key(shown="own")
+    max_list_size: int | None = key(least=1)
+    truncate: Literal["first", "random"] = key("first")
+    options: Mapping[str, Any] = key(dict, shown="own", flag=False)
+
+    own_table: ClassVar[tuple[str, ...]] = ("files", "train", "vali", "test", "list_id", "context", "split",
+                                            "leave_out")
+    beside_name: ClassVar[tuple[str, ...]] = ("name", "tasks", "max_list_size", "truncate")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        table = [name for name in self.own_table if getattr(self, name) is not None]
+        if self.name is None and not table:
+            object.__setattr__(self, "name", "kuairand_excerpt")
+        if self.name is not None and table:
+            raise SettingError([table[0]], f"is for files of your own, and the data set {self.name!r} is given too: "
+                               "leave one of them out")
+        if self.name is None and self.options:
+            raise SettingError([next(iter(self.options))], f"is not a key"
+                               f"{did_you_mean(next(iter(self.options)), [f.name for f in dataclasses.fields(self)])}")
+        if self.name is None and (self.files is None) == (self.train is None):
+            raise SettingError([], "must have a name (a registered data set), or either files or train, vali and test")
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """Also a ready data set. Beside a name, every other key is an option of the data set."""
+        if isinstance(value, (cls, str)) or not isinstance(value, Mapping):
+            return value if isinstance(value, cls) else cls(name=value)
+        own = cls.beside_name if value.get("name") else [field.name for field in dataclasses.fields(cls)]
+        mine = {name: entry for name, entry in value.items() if name in own}
+        rest = {name: entry for name, entry in value.items() if name not in (*own, "options")}
+        return cls(**{**mine, "options": {**value.get("options", {}), **rest}})
+
+    def tree(self) -> dict[str, Any]:
+        """The section as plain data, the data set's options beside its name."""
+        found = super().tree()
+        options = found.pop("options")
+        named = found.pop("name", {})
+        return {**(named if isinstance(named, Mapping) else {"name": named}), **options, **found}
+
+
+@dataclasses.dataclass(frozen=True)
+class Feature(Section):
+    """A feature of your own table.
+
+    Args:
+        name: a column, a list of columns, or "*" for all columns that no other entry names.
+        kind: "dense" (a number or a vector) or "category"; found out from the column if not given.
+        width: of a category's embedding.
+        vocabulary: the known values of a category; fitted on the training split if not given.
+        hash_buckets: a category is hashed into this many buckets, in place of a vocabulary.
+        transform: of a number before it is standardised: "zscore" (none), "log1p" or "signed_log1p".
+    """
+
+    not_built: ClassVar[tuple[str, ...]] = (
+        "shares", "min_count", "hash", "max_length", "pooling", "weights", "side", "projection", "frozen", "normalise",
+        "unit", "zone", "reference", "within_list", "steps", "noise", "missing"
+    )
+
+    name: str | tuple[str, ...] | None = key()
+    kind: Literal["dense", "category", "bag", "sequence", "vector", "time", "text"] | None = key()
+    width: int | None = key(least=1)
+    vocabulary: tuple[Any, ...] | None = key()
+    hash_buckets: int | None = key(least=1)
+    transform: Literal["zscore", "log1p", "signed_log1p", "quantile_clip", "rank_gauss"] | None = key()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.name:
+            raise SettingError(["name"], "is missing: a feature names a column, a list of columns, or \"*\"")
+        for name, known in (("kind", (None, "dense", "category")),
+                            ("transform", (None, "zscore", "log1p", "signed_log1p"))):
+            if getattr(self, name) not in known:
+                raise SettingError([name], f"is not built yet for {getattr(self, name)!r}; "
+                                   f"{' and '.join(map(repr, known[1:]))} are")
+
+
+@dataclasses.dataclass(frozen=True)
+class Goal(Section):
+    """A task of the ranker. A registered data set has tasks of its own: an entry with the name of one changes it.
+
+    Args:
+        name: of the task; names scores and metrics.
+        label: the column with the label; the task's name if not given.
+        kind: "graded" (0, 1, 2, ...), "binary" (0 or 1) or "regression" (any number); "graded" if not given.
+        loss: a name (tfmtl2r list losses) or {name = "softmax", option = value}; by the kind if not given.
+        metrics: such as ["ndcg@10", "auc"] (tfmtl2r list metrics); by the kind if not given.
+        weight: importance, 1 if not given; in place of the key preference.
+        priority: 1 is the most important; for prioritised training (staged).
+    """
+
+    not_built: ClassVar[tuple[str, ...]] = (
+        "transform", "weight_column", "propensity_column", "only_where", "calibration"
+    )
+
+    name: str | None = key()
+    label: str | None = key()
+    kind: Literal["graded", "binary", "regression"] | None = key()
+    loss: Any = key(registry="tfmtl2r.losses")
+    metrics: tuple[Any, ...] | None = key(registry="tfmtl2r.metrics")
+    weight: float | None = key(least=0)
+    priority: int | None = key(least=1)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.name:
+            raise SettingError(["name"], "is missing: every task has one")
+        try:
+            self.task()
+        except InputError as error:
+            raise SettingError([], f"cannot be used: {error}") from error
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """Also a ready :class:`tfmtl2r.Task`."""
+        if not isinstance(value, Task):
+            return super().of(value)
+        plain = {field.name: field.default for field in dataclasses.fields(Task)}
+        return cls(**{name: entry for name, entry in vars(value).items() if name == "name" or entry != plain[name]})
+
+    def task(self, own: Task | None = None) -> Task:
+        """The task, with what the entry does not give taken from ``own``, the data set's task of that name."""
+        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(Task)}
+        given = {name: entry for name, entry in given.items() if entry is not None}
+        return dataclasses.replace(own, **given) if own else Task(**given)
+
+
+@dataclasses.dataclass(frozen=True)
+class Constraint(Section):
+    """A bound on a task's training loss, for methods that train in stages (nmt). Give one of the two bounds.
+
+    Args:
+        task: name of the task.
+        loses_at_most: how far the loss may be above its best: "1%" of the best, or a number in units of the loss. A
+            stage of its own finds the best.
+        at_most: the highest loss allowed, where it is known.
+    """
+
+    not_built: ClassVar[tuple[str, ...]] = ("metric", "floor")
+
+    identity: ClassVar[str] = "task"
+
+    task: str | None = key()
+    loses_at_most: float | str | None = key()
+    at_most: float | None = key()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not self.task:
+            raise SettingError(["task"], "is missing: a constraint is about a task")
+        if (self.loses_at_most is None) == (self.at_most is None):
+            raise SettingError([], "must have either loses_at_most or at_most")
+        loses = self.loses_at_most
+        if loses is not None and not re.fullmatch(r"\+?\d*\.?\d+(e-?\d+)?%?", str(loses)):
+            raise SettingError(["loses_at_most"], f"must be a share such as '1%' or a number >= 0, not {loses!r}")
+
+    def bound(self) -> dict[str, float]:
+        """The constraint by the names of :class:`tfmtl2r.training.staged.Constraint`."""
+        if self.at_most is not None:
+            return {"at_most": self.at_most}
+        text = str(self.loses_at_most)
+        return {"relative": float(text[:-1]) / 100} if text.endswith("%") else {"absolute": float(text)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer(Section):
+    """The optimizer, Adam.
+
+    Args:
+        learning_rate: of Adam.
+    """
+
+    not_built: ClassVar[tuple[str, ...]] = (
+        "name", "schedule", "warmup_steps", "weight_decay", "ema", "clip_norm", "clip"
+    )
+
+    learning_rate: float = key(1e-3, above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Section):
+    """How long, on what, and how often.
+
+    Args:
+        epochs: at most this many; of each stage in staged training.
+        batch_size: lists (or rows) per step.
+        patience: training stops after this many epochs in which the mean of the validation metrics did not improve, and
+            goes back to the best epoch; 0 trains all epochs.
+        seed: of weights, order and everything random.
+        validate_every: epochs from one look at the validation split to the next. The last epoch ends with a look in any
+            case; 0 means that one only. Other values than 1 need patience 0.
+        train_metrics: also compute metrics on training batches.
+        steps_per_execution: training steps per call into the graph.
+        telemetry_every: steps between samples of the gradients for TensorBoard; 0 for none.
+    """
+
+    not_built: ClassVar[tuple[str, ...]] = (
+        "accumulate", "stop_on", "deterministic", "on_nan", "checkpoint_minutes", "checkpoint_steps", "buckets",
+        "workers", "on", "bias_features", "feature_dropout", "augment"
+    )
+
+    epochs: int = key(8, least=1)
+    batch_size: int = key(64, least=1)
+    patience: int = key(2, least=0)
+    seed: int = key(0, axis=True, shown="own")
+    validate_every: int = key(1, least=0, outcome=False)
+    train_metrics: bool = key(False, shown="never")
+    steps_per_execution: int = key(1, least=1, shown="never")
+    telemetry_every: int = key(100, least=0, outcome=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluation(Section):
+    """What is measured after training.
+
+    Args:
+        preferences: of a conditioned ranker, the preferences whose metrics go into the run card: lattice:H, spread:N,
+            angle:N, a file with one per line, or none; lattice:10 for two tasks and spread:10 for more if not given.
+    """
+
+    not_built: ClassVar[tuple[str, ...]] = ("by", "importance")
+
+    preferences: Rows | None = key(shown="never", axis=True)
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweeping(Section):
+    """Which runs tfmtl2r sweep makes: every combination of these, each a run of the experiment.
+
+    Args:
+        methods: names, with options as stch:mu=0.5,warmup=0; the experiment's method if not given.
+        architectures: names, with options as mmoe:dropout=0.1; the experiment's architecture if not given.
+        preferences: lattice:H, spread:N, angle:N (2 tasks: rays evenly between the two ends, which are trained first
+            and join the table), or a file with one per line; lattice:10 for two tasks and spread:10 for more if not
+            given.
+        seeds: of the runs; the experiment's seed if not given.
+        single_task: also train every task alone, for delta-m and the lines in pictures.
+        jobs: processes at a time; one for each CPU if not given.
+        threads: of TensorFlow in each process; part of the outcome, since sums over more threads round differently.
+    """
+
+    methods: tuple[Any, ...] | None = key(registry="tfmtl2r.methods", outcome=False)
+    architectures: tuple[Any, ...] | None = key(registry="tfmtl2r.architectures", outcome=False)
+    preferences: Grid | None = key(outcome=False)
+    seeds: tuple[int, ...] | None = key(outcome=False)
+    single_task: bool = key(True, outcome=False)
+    jobs: int | None = key(least=1, outcome=False)
+    threads: int = key(1, least=1, outcome=False)

@@ -1,0 +1,341 @@
+"""Strict conversion of one value to the type of its key, and sections: dataclasses that convert what they are given."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import functools
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self, Union
+
+import numpy as np
+
+from tfmtl2r.errors import InputError
+from tfmtl2r.names import did_you_mean
+
+FilePath = Annotated[str, "path"]
+"""A file or a folder. In an experiment file it is relative to that file."""
+
+
+class Text(str):
+    """A value as typed on the command line: its key decides which type it gets."""
+
+    __slots__ = ()
+
+
+class SettingError(InputError):
+    """A key or a value of an experiment that cannot be used.
+
+    Args:
+        path: keys from the root of the experiment, such as ``("training", "epochs")``.
+        problem: what is wrong, without the key.
+    """
+
+    def __init__(self, path: Sequence[str], problem: str):
+        self.path, self.problem = tuple(path), problem
+        super().__init__(f"{'.'.join(self.path)} {problem}" if self.path else problem)
+
+    def within(self, *outer: str) -> SettingError:
+        """The same error, seen from further out."""
+        return SettingError((*outer, *self.path), self.problem)
+
+
+@dataclasses.dataclass(frozen=True)
+class Facts:
+    """What is true of a key.
+
+    Args:
+        outcome: whether the key decides a number of the run; such keys make up the run's fingerprint.
+        shown: ``"apart"``: tables show the key where runs differ in it. ``"own"``: tables have a column or words of
+            their own for it. ``"never"``: runs that differ in it only are taken for the same.
+        several: whether the key means nothing to a run of one task.
+        axis: whether runs of one sweep may differ in the key.
+        least: smallest value.
+        above: the value must be larger than this.
+        registry: the package of the thing that the key names.
+        flag: whether the key is a flag of the command line; every key can be given with ``--set``.
+    """
+
+    outcome: bool = True
+    shown: Literal["apart", "own", "never"] = "apart"
+    several: bool = False
+    axis: bool = False
+    least: float | None = None
+    above: float | None = None
+    registry: str = ""
+    flag: bool = True
+
+
+def key(default: Any = None, **facts: Any) -> Any:
+    """A field of a section: its default, which is None if the key may be left out, and its :class:`Facts`."""
+    metadata = {"facts": Facts(**facts)}
+    if isinstance(default, type):
+        return dataclasses.field(default_factory=default, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """Base of all sections. Values are converted and checked when a section is made; None means not given."""
+
+    identity: ClassVar[str] = "name"
+    """A text that stands for a whole section is the value of this key; entries of a list are found by it."""
+    not_built: ClassVar[tuple[str, ...]] = ()
+    """Keys that belong to the format, and that this version refuses."""
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None:
+                value = _default(field)
+            if value is not None:
+                object.__setattr__(self, field.name, self._checked(field, value))
+
+    def _checked(self, field: dataclasses.Field[Any], value: Any) -> Any:
+        known = facts(field)
+        try:
+            value = converted(value, hints(type(self))[field.name])
+        except SettingError as error:
+            raise error.within(field.name) from None
+        if known.least is not None and not value >= known.least:
+            raise SettingError([field.name], f"must be at least {known.least:g}, not {value!r}")
+        if known.above is not None and not known.above < value < math.inf:
+            raise SettingError([field.name], f"must be a number above {known.above:g}, not {value!r}")
+        return value
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """A section from itself, from a mapping of its keys, or from the text that its identity key would hold.
+
+        Raises:
+            SettingError: for an unknown key, with the nearest one.
+        """
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, str):
+            return cls(**{cls.identity: value})
+        if not isinstance(value, Mapping):
+            raise SettingError([], f"must be a table of keys, not {value!r}")
+        known = [field.name for field in dataclasses.fields(cls)]
+        for name in value:
+            if name in cls.not_built:
+                raise SettingError([name], "is not built yet: this version of tfmtl2r cannot do it; leave it out")
+            if name not in known:
+                near = did_you_mean(str(name), known) or f"; the keys here are {', '.join(known)}"
+                raise SettingError([str(name)], f"is not a key{near}")
+        return cls(**value)
+
+    def tree(self) -> dict[str, Any]:
+        """The section as plain data (text, numbers, lists, dicts): what :meth:`of` takes. Keys not given are absent."""
+        found = {}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is not None:
+                found[field.name] = _plain(value, facts(field).registry)
+        return found
+
+
+def facts(field: dataclasses.Field[Any]) -> Facts:
+    """The facts of a field of a section."""
+    return field.metadata.get("facts", Facts())
+
+
+def hints(cls: type) -> dict[str, Any]:
+    """The types of a class's fields, those of its bases included."""
+    return _hints(cls)
+
+
+_hints: Callable[[type], dict[str, Any]] = functools.cache(
+    lambda cls: typing.get_type_hints(cls, include_extras=True))
+
+
+def section_of(hint: Any) -> type[Section] | None:
+    """The section class in a type such as ``Training`` or ``tuple[Feature, ...] | None``; None if there is none."""
+    if isinstance(hint, type) and issubclass(hint, Section):
+        return hint
+    return next(filter(None, map(section_of, typing.get_args(hint))), None)
+
+
+def converted(value: Any, hint: Any) -> Any:
+    """A value as the type says, without any loss: a text is no number, a fraction is no whole number.
+
+    Args:
+        value: from Python, from a file, or :class:`Text` from the command line.
+        hint: the type.
+
+    Raises:
+        SettingError: when the value is not of the type; the message says what was expected.
+
+    >>> converted(Text("3"), int), converted(3, float), converted([1, 2], tuple[int, ...])
+    (3, 3.0, (1, 2))
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        return converted(value, arguments[0])
+    if origin in (Union, types.UnionType):
+        return _one_of(value, hint, arguments)
+    if origin is Literal:
+        if str(value) in arguments:
+            return str(value)
+        raise SettingError([], f"must be {expected(hint)}, not {value!r}{did_you_mean(str(value), arguments)}")
+    if isinstance(hint, type) and issubclass(hint, Section):
+        return hint.of(value)
+    if origin in (tuple, list):
+        return _sequence(value, hint, arguments)
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping(value, arguments)
+    if origin is not None and issubclass(origin, Sequence):
+        return _sequence(value, hint, arguments)
+    if hint in (bool, int, float, str):
+        return _scalar(value, hint)
+    return read(value) if isinstance(value, Text) else value
+
+
+def expected(hint: Any) -> str:
+    """A type in words.
+
+    >>> expected(int), expected(tuple[float, ...] | None), expected(Literal["a", "b"])
+    ('a whole number', 'a list, each entry a number', "'a' or 'b'")
+    """
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    simple = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+    if hint in simple:
+        return simple[hint]
+    if origin is Literal:
+        return " or ".join(map(repr, arguments))
+    if origin is Annotated:
+        return "a path"
+    if origin in (Union, types.UnionType):
+        return " or ".join(dict.fromkeys(expected(one) for one in arguments if one is not type(None)))
+    if origin in (tuple, list):
+        return f"a list, each entry {expected(arguments[0])}"
+    section = section_of(hint)
+    return "a table" if section or (origin and issubclass(origin, Mapping)) else "a name or a table with a name"
+
+
+def read(text: str) -> Any:
+    """A typed value without a type: what TOML or Python reads in it, else the text itself.
+
+    >>> read("[8, 4]"), read("0.5"), read("mse"), read('{name = "dml"}')
+    ([8, 4], 0.5, 'mse', {'name': 'dml'})
+    """
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        pass
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return str(text)
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    make: Any = field.default_factory
+    return field.default if make is dataclasses.MISSING else make()
+
+
+def _one_of(value: Any, hint: Any, arguments: Sequence[Any]) -> Any:
+    if type(None) in arguments and (value is None or (isinstance(value, Text) and value.lower() == "none")):
+        return None
+    kinds = [one for one in arguments if one is not type(None)]
+    # A text fits everything that is typed: the narrower types go first.
+    kinds.sort(key=lambda one: one is str)
+    problems = []
+    for kind in kinds:
+        try:
+            return converted(value, kind)
+        except SettingError as error:
+            problems.append(error)
+    deepest = max(problems, key=lambda problem: len(problem.path))
+    if deepest.path or len(kinds) == 1:
+        raise deepest
+    raise SettingError([], f"must be {expected(hint)}, not {_shown(value)}")
+
+
+def _sequence(value: Any, hint: Any, arguments: Sequence[Any]) -> tuple[Any, ...]:
+    if isinstance(value, Text):
+        value = read(value) if value.startswith("[") else [Text(part) for part in value.split(",")]
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
+        raise SettingError([], f"must be {expected(hint)}, not {_shown(value)}")
+    found = []
+    for number, entry in enumerate(value):
+        try:
+            found.append(converted(entry, arguments[0]))
+        except SettingError as error:
+            section = section_of(arguments[0])
+            name = entry.get(section.identity) if section and isinstance(entry, Mapping) else None
+            raise error.within(str(name or number)) from None
+    return tuple(found)
+
+
+def _mapping(value: Any, arguments: Sequence[Any]) -> dict[str, Any]:
+    if isinstance(value, (Text, list)) and all(isinstance(part, Text) for part in value):
+        parts = [part.partition("=") for part in (value.split(",") if isinstance(value, str) else value)]
+        if all(equals for _, equals, _ in parts):
+            value = {name.strip(): Text(text.strip()) for name, _, text in parts}
+    if not isinstance(value, Mapping):
+        raise SettingError([], f"must be a table such as {{click = 2, like = 1}}, not {_shown(value)}")
+    found = {}
+    for name, entry in value.items():
+        try:
+            found[str(name)] = converted(entry, arguments[1])
+        except SettingError as error:
+            raise error.within(str(name)) from None
+    return found
+
+
+def _scalar(value: Any, kind: type) -> Any:
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, Text):
+        value = _typed(value, kind)
+    if isinstance(value, Path) and kind is str:
+        return str(value)
+    accepted = (int, float) if kind is float else kind
+    if not isinstance(value, accepted) or (isinstance(value, bool) and kind is not bool):
+        raise SettingError([], f"must be {expected(kind)}, not {_shown(value)}")
+    return kind(value)
+
+
+def _typed(text: Text, kind: type) -> Any:
+    if kind is str:
+        return str(text)
+    if kind is bool:
+        return {"true": True, "false": False}.get(text.lower(), str(text))
+    try:
+        return kind(text)
+    except ValueError:
+        return str(text)
+
+
+def _shown(value: Any) -> str:
+    return repr(str(value) if isinstance(value, Text) else value)
+
+
+def _plain(value: Any, registry: str) -> Any:
+    """Text, numbers, lists and dicts; a ready thing is described by its registry."""
+    if isinstance(value, Section):
+        return value.tree()
+    if isinstance(value, Mapping):
+        return {name: _plain(entry, registry) for name, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(entry, registry) for entry in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if isinstance(value, (str, bool, int, float)) or not registry:
+        return value
+    return registry_of(registry).describe(value)
+
+
+def registry_of(package: str) -> Any:
+    """The registry of a package, imported when it is needed: a schema alone loads no TensorFlow."""
+    import importlib
+
+    return importlib.import_module(package).registry
