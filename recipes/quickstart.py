@@ -93,8 +93,8 @@ def score_a_request(version, dataset, lists) -> None:
     request = lists.select([0])
     inputs = {}
     for feature in dataset.schema().features:
-        values = feature_values(request, feature)
-        inputs[feature.name] = values[:1] if feature.context else values[None]
+        for name, values in feature_values(request, feature).items():
+            inputs[name] = values[:1] if feature.context else values[None]
     outputs = tfmtl2r.load(version)["serving_default"](list_size=np.int32([request.num_items]), **inputs)
     order = np.argsort(-outputs["score"].numpy()[0])[:3]
     print(f"one request, {request.num_items} items; the three to show first (row: click, long_view score):")

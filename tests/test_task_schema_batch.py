@@ -65,8 +65,7 @@ class TestSchema:
         again = Schema.from_config(json.loads(json.dumps(schema.get_config())))
         assert again == schema
         assert again.names == ("x", "age", "brand", "shop", "year")
-        assert [f.name for f in again.dense] == ["x", "age"]
-        assert [f.name for f in again.categories] == ["brand", "shop", "year"]
+        assert [f.name for f in again.features if f.embedded] == ["brand", "shop", "year"]
 
     @pytest.mark.parametrize(
         ("make", "message"),

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         datasets,
         errors,
         evaluation,
+        features,
         layers,
         linalg,
         losses,
@@ -38,9 +39,11 @@ if TYPE_CHECKING:
     from tfmtl2r._keras2 import recommenders
     from tfmtl2r.batch import Batch
     from tfmtl2r.experiment import Experiment
+    from tfmtl2r.features.category import Category
+    from tfmtl2r.features.dense import Dense
     from tfmtl2r.registry import Card
     from tfmtl2r.runs.card import RunCard
-    from tfmtl2r.schema import Category, Dense, Schema
+    from tfmtl2r.schema import Schema
     from tfmtl2r.serving.export import export
     from tfmtl2r.serving.load import load
     from tfmtl2r.task import Task
@@ -52,7 +55,7 @@ else:
 __version__ = "0.1.0"
 __all__ = [
     "Adagrad", "Batch", "Card", "Category", "Dense", "Experiment", "LazyAdam", "MultiTaskRanker", "RunCard", "Schema",
-    "Task", "architectures", "data", "datasets", "errors", "evaluation", "export", "layers", "linalg", "load", "losses",
-    "methods", "metrics", "pages", "pareto", "plugins", "preferences", "ranking", "recommenders", "report", "runs",
-    "serving", "sweeps", "training",
+    "Task", "architectures", "data", "datasets", "errors", "evaluation", "export", "features", "layers", "linalg",
+    "load", "losses", "methods", "metrics", "pages", "pareto", "plugins", "preferences", "ranking", "recommenders",
+    "report", "runs", "serving", "sweeps", "training",
 ]

@@ -196,7 +196,7 @@ class Registry:
         self._registered.pop(name, None)
         self._classes = {cls: known for cls, known in self._classes.items() if known != name}
 
-    def get(self, name: str | Mapping[str, Any] | Any, **options: Any) -> Any:
+    def get(self, name: str | Mapping[str, Any] | Any, /, **options: Any) -> Any:
         """Builds a registered thing.
 
         Args:
@@ -281,7 +281,9 @@ class Registry:
         options = described if isinstance(described, Mapping) else {}
         inner = [need for value in options.values() if isinstance(value, Mapping) for need in self.extensions(value)]
         name = options.get("name") if options else described
-        if not isinstance(name, str) or (origin := self.origin(name.partition("@")[0])).kind == "built-in":
+        name = name.partition("@")[0] if isinstance(name, str) else name
+        known = {*self._entries(), *self.aliases(), *self._formerly}  # an option may be a mapping of another sort
+        if name not in known or (origin := self.origin(name)).kind == "built-in":
             return inner
         where = Path(origin.where).name if origin.kind == "file" else origin.where
         return [{"registry": self.package, "name": self.resolve(name), "kind": origin.kind, "where": where}, *inner]

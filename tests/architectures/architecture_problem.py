@@ -13,7 +13,7 @@ VALID = tf.sequence_mask(SIZES, LENGTH)
 SCHEMA = Schema([
     Dense("x", shape=(3,)), Dense("age", context=True), Category("brand", vocabulary=("a", "b", "c"), dim=2),
 ])
-NUMBERS = Schema(SCHEMA.dense)
+NUMBERS = Schema(f for f in SCHEMA.features if not f.embedded)
 SMALL = {
     "units": (6, 5), "head_units": (4,), "expert_units": (6, 5), "subnet_units": (6,), "num_experts": 3,
     "task_experts": 2, "shared_experts": 2, "num_subnets": 3, "num_layers": 1, "num_heads": 2, "feedforward": 8,

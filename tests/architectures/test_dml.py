@@ -184,7 +184,7 @@ def test_a_base_without_layers_of_its_own(features):
     """Nothing but the scorers tells its tasks apart; GKD still has hidden states of every task."""
     options = {"base": {"name": "single_task", "units": ()}, "ctfm": False, "head_units": ()}
     architecture = architectures.get("dml", **options)
-    architecture.connect(NAMES, Schema(SCHEMA.dense))
+    architecture.connect(NAMES, Schema(f for f in SCHEMA.features if not f.embedded))
     assert [s.shape for s in architecture(features, valid=VALID).values()] == [(4, LENGTH)] * 3
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfmtl2r import Category, Dense, Schema
 from tfmtl2r._backend import tf
 from tfmtl2r.data import Lists, batches, cut_report, fit_schema, from_frame
 from tfmtl2r.layers.features import Lookup
-from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.task import Task
 
 TASKS = (Task("click", label="is_click", kind="binary"), Task("dwell", kind="regression"), Task("grade"))

@@ -5,12 +5,11 @@ import gzip
 import numpy as np
 import pytest
 
-from tfmtl2r import _keras2
+from tfmtl2r import Category, Dense, _keras2
 from tfmtl2r._backend import tf
 from tfmtl2r.data.elwc import ElwcError, read_elwc, write_elwc
 from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.data.lists import Lists
-from tfmtl2r.schema import Category, Dense
 from tfmtl2r.task import Task
 
 TASKS = (Task("click", kind="binary"), Task("dwell", kind="regression"))

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 
+from tfmtl2r import Dense, Schema
 from tfmtl2r._backend import tf
 from tfmtl2r.data import Lists, fit_schema
 from tfmtl2r.data.columns import label_values
@@ -15,7 +16,6 @@ from tfmtl2r.data.normalise import RECIPES, normalised
 from tfmtl2r.data.quality import count_duplicates, data_report
 from tfmtl2r.layers.features import Encoder
 from tfmtl2r.losses import get as loss
-from tfmtl2r.schema import Dense, Schema
 from tfmtl2r.task import Task
 
 

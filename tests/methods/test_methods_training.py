@@ -6,9 +6,8 @@ Slow, since each name is traced anew; ``tests/training`` has the same of one met
 import numpy as np
 import pytest
 
-from tfmtl2r import MultiTaskRanker, Schema, methods
+from tfmtl2r import Dense, MultiTaskRanker, Schema, methods
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.schema import Dense
 from tfmtl2r.task import Task
 
 pytestmark = pytest.mark.slow

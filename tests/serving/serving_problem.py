@@ -3,10 +3,10 @@
 import numpy as np
 
 import tfmtl2r
+from tfmtl2r import Category, Dense, Schema
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import Lists
 from tfmtl2r.layers.features import Lookup
-from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.serving.examples import merged, requests, with_extras
 from tfmtl2r.task import Task
 

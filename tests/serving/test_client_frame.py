@@ -13,9 +13,8 @@ from servicer import Server
 from serving_problem import SCHEMA, TASKS, looked_up, make_ranker
 
 import tfmtl2r
-from tfmtl2r import cli
+from tfmtl2r import Category, Dense, Schema, cli
 from tfmtl2r._backend import tf
-from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.serving.client import Client, ServingError
 from tfmtl2r.serving.examples import requests
 

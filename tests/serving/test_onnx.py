@@ -5,8 +5,8 @@ import pytest
 from serving_problem import SCHEMA, TASKS, make_ranker, predicted
 
 import tfmtl2r
+from tfmtl2r import Schema
 from tfmtl2r._backend import tf
-from tfmtl2r.schema import Schema
 from tfmtl2r.serving import onnx as conversion
 from tfmtl2r.serving.examples import requests, with_extras
 from tfmtl2r.serving.onnx import OnnxError, export_onnx

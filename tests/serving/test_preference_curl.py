@@ -11,9 +11,9 @@ from servicer import Server, Status
 from test_serving_configs import curls
 
 import tfmtl2r
+from tfmtl2r import Dense, Schema
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import Lists
-from tfmtl2r.schema import Dense, Schema
 from tfmtl2r.serving.client import Client
 from tfmtl2r.task import Task
 

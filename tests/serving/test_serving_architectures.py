@@ -10,9 +10,8 @@ import pytest
 from serving_problem import predicted
 
 import tfmtl2r
-from tfmtl2r import architectures
+from tfmtl2r import Category, Dense, Schema, architectures
 from tfmtl2r._backend import keras
-from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.serving.check import METADATA
 from tfmtl2r.serving.examples import merged, requests
 from tfmtl2r.serving.session import LoadedExport

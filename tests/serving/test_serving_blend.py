@@ -5,8 +5,8 @@ import pytest
 from serving_problem import make_ranker
 
 import tfmtl2r
+from tfmtl2r import Dense, Schema
 from tfmtl2r._backend import tf
-from tfmtl2r.schema import Dense, Schema
 from tfmtl2r.serving.blend import Blend, blended, chosen, resolved
 from tfmtl2r.serving.parsing import list_messages
 from tfmtl2r.serving.session import LoadedExport

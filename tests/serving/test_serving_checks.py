@@ -11,9 +11,8 @@ from serving_problem import make_ranker
 from tensorflow.core.protobuf import saved_model_pb2
 
 import tfmtl2r
-from tfmtl2r import cli
+from tfmtl2r import Dense, Schema, cli
 from tfmtl2r._backend import tf
-from tfmtl2r.schema import Dense, Schema
 from tfmtl2r.serving import check as checks
 from tfmtl2r.serving import export as exporting
 from tfmtl2r.serving import warmup

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from serving_problem import SCHEMA
 
+from tfmtl2r import Category, Dense, Schema
 from tfmtl2r.batch import LIST_SIZE
-from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.serving.examples import merged, requests
 
 

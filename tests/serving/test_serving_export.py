@@ -11,9 +11,9 @@ import pytest
 from serving_problem import SCHEMA, TASKS, looked_up, make_ranker, predicted, rows, training_data
 
 import tfmtl2r
+from tfmtl2r import Category, Dense, Schema
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import Lists
-from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.serving import export as exporting
 from tfmtl2r.serving import warmup
 from tfmtl2r.serving.blend import Blend

@@ -7,8 +7,8 @@ import pytest
 from serving_problem import SCHEMA, SMALL, TASKS, asked, predicted
 
 import tfmtl2r
+from tfmtl2r import Category, Dense, Schema
 from tfmtl2r._backend import tf
-from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.serving.answers import Answers
 from tfmtl2r.serving.blend import Blend, resolved
 from tfmtl2r.serving.check import METADATA

@@ -5,10 +5,10 @@ import pytest
 from serving_problem import SCHEMA, TASKS, rows
 from tensorflow_serving.apis import prediction_log_pb2
 
+from tfmtl2r import Dense, Schema
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE
 from tfmtl2r.data import Lists
-from tfmtl2r.schema import Dense, Schema
 from tfmtl2r.serving import warmup
 from tfmtl2r.serving.examples import from_rows, requests
 from tfmtl2r.serving.warmup import WARMUP, Record

@@ -16,8 +16,8 @@ from serving_problem import TASKS, looked_up, make_ranker
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import tfmtl2r
+from tfmtl2r import Category, Dense, Schema
 from tfmtl2r._backend import tf
-from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.serving.blend import resolved
 from tfmtl2r.serving.check import ExportError
 from tfmtl2r.serving.examples import requests

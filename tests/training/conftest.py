@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
+from tfmtl2r import Category, Dense, Schema
 from tfmtl2r._backend import tf
-from tfmtl2r.schema import Category, Dense, Schema
 from tfmtl2r.task import Task
 
 

@@ -261,8 +261,8 @@ class Architecture(keras.layers.Layer):
     def items(self, features: dict[str, Any], valid: Any, schema: Schema | None = None) -> dict[str, Any]:
         """The features of the real items only, one row each: those of the architecture's schema, or of another."""
         schema = schema or self.schema
-        wanted = {name: features[name] for name in schema.names}
-        return wanted if valid is None else pack(wanted, valid, [f.name for f in schema.features if f.context])
+        wanted = {name: features[name] for name in schema.inputs}
+        return wanted if valid is None else pack(wanted, valid, [n for n, f in schema.inputs.items() if f.context])
 
     def encode_items(self, features: dict[str, Any], valid: Any, training: bool) -> Any:
         """The real items, one encoded row each, ``[n, F]``; :meth:`scores_of_items` is the way back."""

@@ -123,7 +123,7 @@ class DRGrad(Architecture):
 
     def connect(self, tasks: Sequence[str], schema: Schema) -> None:
         """Makes experts, gates, towers and the updater's state."""
-        self._check(tasks, [feature.name for feature in schema.categories])
+        self._check(tasks, [feature.name for feature in schema.features if feature.embedded])
         super().connect(tasks, schema)
         dtype, width, mixed = self.dtype_policy, self.encoder.width, self.expert_units[-1]
         self.primary = 0 if self.primary_task is None else self.tasks.index(self.primary_task)
@@ -142,7 +142,7 @@ class DRGrad(Architecture):
         self.scorers.build(self.towers.compute_output_shape((towers, None, mixed)))
         self.make_small_heads(mixed)
         if self.personal:
-            ids = sum(feature.width for feature in schema.categories if feature.name in self.personal)
+            ids = sum(feature.width for feature in schema.features if feature.name in self.personal)
             self.personal_gate = keras.layers.Dense(
                 mixed, use_bias=False, kernel_initializer="zeros", dtype=dtype, name="personal_gate"
             )
@@ -183,7 +183,8 @@ class DRGrad(Architecture):
         common = mixture(self.shared_gate(x[None]), experts)[0]
         if self.personal:
             items = self.items(features, valid)
-            ids = tf.concat([self.encoder.embeddings[name](items[name]) for name in self.personal], axis=-1)
+            features = {feature.name: feature for feature in self.schema.features}
+            ids = tf.concat([features[name].encode(items, self.encoder.embeddings) for name in self.personal], axis=-1)
             common *= 2.0 * tf.sigmoid(self.personal_gate(ids))
         return [experts, x[None], common]
 

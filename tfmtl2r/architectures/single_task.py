@@ -79,7 +79,7 @@ class SingleTask(TowerArchitecture):
 
     def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
         """Each task's trunk on its own embeddings."""
-        items = {name: branch.constant() for name, branch in zip(self.schema.names, cut, strict=True)}
+        items = {name: branch.constant() for name, branch in zip(self.schema.inputs, cut, strict=True)}
         inputs = self.trunks(self.encoder(items), training=training)
         # Without layers nothing has told the tasks apart yet.
         return inputs if inputs.shape[0] == len(self.tasks) else tf.repeat(inputs, len(self.tasks), axis=0)

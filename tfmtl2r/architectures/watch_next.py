@@ -15,7 +15,7 @@ from tfmtl2r.layers.items import spread
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.layers.task_encoders import TaskEncoders
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Dense, Schema
+from tfmtl2r.schema import Schema
 
 __all__ = ["WatchNext"]
 
@@ -158,10 +158,9 @@ class WatchNext(MultiGateArchitecture):
     def _seen(self, values: list[Any], items: Any) -> Any:
         """The encoded position and whether it is missing, ``[1 or K, n, width + 1]``."""
         known = tf.random.stateless_uniform([items], randomness.next_seed()) >= self.position_dropout
-        for feature, value in zip(self.position_schema.features, values, strict=True):
-            if isinstance(feature, Dense):
-                known &= tf.reduce_all(tf.math.is_finite(tf.reshape(value, [items, feature.width])), axis=-1)
-        named = dict(zip(self.position_schema.names, values, strict=True))
+        named = dict(zip(self.position_schema.inputs, values, strict=True))
+        for feature in self.position_schema.features:
+            known &= feature.known(named)
         encoded = self.position_encoders(named)
         known = tf.cast(known, encoded.dtype)[None, :, None]
         missing = tf.repeat(1.0 - known, tf.shape(encoded)[0], axis=0)

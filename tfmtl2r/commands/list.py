@@ -1,4 +1,4 @@
-"""List methods, losses, metrics, architectures and data sets, with their sources and where they come from."""
+"""List methods, losses, metrics, architectures, data sets and kinds of features, with sources and origins."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ PACKAGES = {
     "metrics": "tfmtl2r.metrics",
     "architectures": "tfmtl2r.architectures",
     "datasets": "tfmtl2r.datasets",
+    "features": "tfmtl2r.features",
 }
 
 
@@ -28,7 +29,7 @@ class List:
     """Lists what there is; reads the files as text, so it needs no TensorFlow but for what methods need and cost.
 
     Args:
-        kind: methods, losses, metrics, architectures or datasets; all if not given.
+        kind: methods, losses, metrics, architectures, datasets or (kinds of) features; all if not given.
         markdown: print Markdown tables.
         summary: print one Markdown table with the names alone, as the README has it.
     """

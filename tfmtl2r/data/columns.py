@@ -8,36 +8,80 @@ import numpy as np
 
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.errors import InputError
-from tfmtl2r.schema import Category, Dense
+from tfmtl2r.features.base import Feature, Values
 from tfmtl2r.task import Task
 
-UNKNOWN_INTEGER = -1
-"""What a missing integer category becomes; Keras looks it up as the unknown value, id 0."""
 HIGHEST_GRADE = 30
 """Gains are ``2**grade - 1``: beyond this a float32 sum of gains says nothing about the lower grades."""
 
 
-def feature_values(lists: Lists, feature: Dense | Category) -> np.ndarray:
-    """The raw values of a feature, as :class:`tfmtl2r.layers.features.Lookup` reads them.
+def feature_values(lists: Lists, feature: Feature) -> dict[str, np.ndarray]:
+    """The raw inputs of a feature by name, as :class:`tfmtl2r.layers.features.Lookup` reads them.
 
     Returns:
-        ``[N]`` or ``[N, D]``, for a context feature ``[n_lists]`` or ``[n_lists, D]``; float32 (missing: NaN) for a
-        :class:`Dense` feature, int64 (missing: -1) or an object array of ``str`` (missing: ``""``) for a category.
+        ``[N, ...]``, for a context feature ``[num_lists, ...]``; missing values as the feature declares them.
 
     Raises:
-        ValueError: for a missing column, a wrong type or shape, or a number that its logarithm cannot take.
+        ValueError: for a missing column, or values that the feature cannot read.
 
+    >>> from tfmtl2r import Category
     >>> lists = Lists({"brand": np.array([7.0, np.nan])})
-    >>> feature_values(lists, Category("brand", vocabulary=(7,), dtype="int64")).tolist()
+    >>> feature_values(lists, Category("brand", vocabulary=(7,), dtype="int64"))["brand"].tolist()
     [7, -1]
     """
-    values = lists.column(feature.name)
-    if feature.context:
-        values = lists.first_of_lists(feature.name)
-    place = _Places(lists, feature.context)
-    if isinstance(feature, Dense):
-        return _dense(values, feature, place)
-    return _category(values, feature, place)
+    return feature.read(Columns(lists, feature.context))
+
+
+class Columns:
+    """The columns of a table, checked and converted; see :class:`tfmtl2r.features.base.Columns`.
+
+    Args:
+        lists: the table.
+        context: whether the columns are read per list rather than per item.
+    """
+
+    def __init__(self, lists: Lists, context: bool):
+        self.lists = lists
+        self.context = context
+
+    def stored(self, name: str) -> np.ndarray:
+        """A column as it is."""
+        return self.lists.first_of_lists(name) if self.context else self.lists.column(name)
+
+    def values(self, name: str, wanted: Values) -> np.ndarray:
+        """A column in the type and shape that is wanted."""
+        where, values = f"feature {name!r}", self.stored(name)
+        if values.shape[1:] != wanted.shape:
+            raise InputError(f"{where}: shape is {wanted.shape}, but the column has {values.shape[1:]} values per item")
+        if wanted.dtype == "string":
+            return self._texts(values, where)
+        if wanted.dtype == "int64":
+            return self._integers(values, where, wanted.missing)
+        return _as_float32(_numeric(values, where, self), where, self)
+
+    def refuse(self, wrong: np.ndarray, values: np.ndarray, what: str, advice: str) -> None:
+        """Raises for the first wrong value."""
+        _refuse(wrong, values, what, advice, self)
+
+    def place(self, row: int) -> str:
+        """Where a row of the columns came from."""
+        per_list = self.context and self.lists.offsets is not None
+        return self.lists.place(int(self.lists.offsets[row]) if per_list else row)  # type: ignore[index]
+
+    def _texts(self, values: np.ndarray, where: str) -> np.ndarray:
+        if values.dtype.kind not in "OU":
+            raise InputError(f"{where}: expected text, got {values.dtype} numbers; declare it with dtype='int64'")
+        return values.astype(object)
+
+    def _integers(self, values: np.ndarray, where: str, missing: int) -> np.ndarray:
+        if values.dtype.kind in "iu":
+            return values.astype(np.int64)
+        values = _numeric(values, where, self).astype(np.float64)
+        known = ~np.isnan(values)
+        # From 2**53 on a float64 no longer tells neighbouring integers apart.
+        exact = (np.abs(values) < 2**53) & (values == np.floor(values))
+        _refuse(known & ~exact, values, f"{where} is not an integer", "declare it as a number or as text", self)
+        return np.where(known, values, missing).astype(np.int64)
 
 
 def label_values(lists: Lists, task: Task) -> np.ndarray:
@@ -86,49 +130,7 @@ def relevance(lists: Lists, tasks: Iterable[Task]) -> np.ndarray:
     return np.stack(columns, axis=1) if columns else np.zeros((lists.num_items, 0), bool)
 
 
-class _Places:
-    """Names the source of row i, where i counts lists for a context feature and items otherwise."""
-
-    def __init__(self, lists: Lists, per_list: bool):
-        self.lists = lists
-        self.starts = lists.offsets if per_list else None
-
-    def place(self, index: int) -> str:
-        return self.lists.place(index if self.starts is None else int(self.starts[index]))
-
-
-def _dense(values: np.ndarray, feature: Dense, lists: _Places) -> np.ndarray:
-    where = f"feature {feature.name!r}"
-    if values.shape[1:] != feature.shape:
-        raise InputError(f"{where}: shape is {feature.shape}, but the column has {values.shape[1:]} numbers per item")
-    values = _as_float32(_numeric(values, where, lists), where, lists)
-    for transform, sign in (("log1p", -1), ("log", -1), ("log_negative", 1)):
-        if transform in feature.transforms:
-            wrong = (values * sign > 0) & np.reshape([t == transform for t in feature.transforms], feature.shape)
-            what = f"{where} is {'negative' if sign < 0 else 'positive'} under {transform}"
-            _refuse(wrong, values, what, "use transform='signed_log1p'", lists)
-    return values
-
-
-def _category(values: np.ndarray, feature: Category, lists: _Places) -> np.ndarray:
-    where = f"feature {feature.name!r}"
-    if values.ndim != 1:
-        raise InputError(f"{where}: a category needs one value per item, but the column has {values.shape[1:]}")
-    if feature.dtype == "string":
-        if values.dtype.kind not in "OU":
-            raise InputError(f"{where}: expected text, got {values.dtype} numbers; use Category(dtype='int64')")
-        return values.astype(object)
-    if values.dtype.kind in "iu":
-        return values.astype(np.int64)
-    values = _numeric(values, where, lists).astype(np.float64)
-    known = ~np.isnan(values)
-    # From 2**53 on a float64 no longer tells neighbouring integers apart.
-    exact = (np.abs(values) < 2**53) & (values == np.floor(values))
-    _refuse(known & ~exact, values, f"{where} is not an integer", "make it a Dense feature or text", lists)
-    return np.where(known, values, UNKNOWN_INTEGER).astype(np.int64)
-
-
-def _numeric(values: np.ndarray, where: str, lists: Lists | _Places) -> np.ndarray:
+def _numeric(values: np.ndarray, where: str, lists: Lists | Columns) -> np.ndarray:
     if values.dtype.kind in "iufb":
         return values
     if values.dtype.kind not in "OU":
@@ -148,7 +150,7 @@ def _is_number(text: object) -> bool:
     return True
 
 
-def _as_float32(values: np.ndarray, where: str, lists: Lists | _Places) -> np.ndarray:
+def _as_float32(values: np.ndarray, where: str, lists: Lists | Columns) -> np.ndarray:
     with np.errstate(over="ignore"):
         narrow = values.astype(np.float32)
     lost = np.isinf(narrow) & np.isfinite(values)
@@ -156,7 +158,7 @@ def _as_float32(values: np.ndarray, where: str, lists: Lists | _Places) -> np.nd
     return narrow
 
 
-def _refuse(wrong: np.ndarray, values: np.ndarray, what: str, advice: str, lists: Lists | _Places) -> None:
+def _refuse(wrong: np.ndarray, values: np.ndarray, what: str, advice: str, lists: Lists | Columns) -> None:
     """Raises for the first value that is wrong, saying where it stands, how many there are and what to do."""
     if wrong.any():
         rows = wrong.reshape(len(wrong), -1).any(axis=1)

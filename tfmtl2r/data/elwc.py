@@ -1,6 +1,7 @@
 """TFRecord files of ``ExampleListWithContext``, TF-Ranking's format: one record per list, in and out.
 
 >>> import tempfile
+>>> from tfmtl2r import Dense
 >>> lists = Lists({"price": np.array([3.0, 1.0, 2.0], np.float32), "click": np.array([0, 1, 0])}, np.array([0, 2, 3]))
 >>> path = Path(tempfile.mkdtemp()) / "train.tfrecord.gz"
 >>> write_elwc(lists, path)
@@ -20,10 +21,10 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r._keras2 import ranking
-from tfmtl2r.data.columns import UNKNOWN_INTEGER
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.errors import InputError, MissingFileError
-from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.features.base import Feature
+from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 
 BATCH = 128
@@ -75,7 +76,7 @@ def write_elwc(lists: Lists, path: str | Path, *, list_id: str = "list_id") -> N
 
 def read_elwc(
     paths: str | Path | Sequence[str | Path],
-    features: Schema | Iterable[str | Dense | Category] | None = None,
+    features: Schema | Iterable[str | Feature] | None = None,
     labels: Iterable[str | Task] = (),
     *,
     list_id: str | None = None,
@@ -106,7 +107,9 @@ def read_elwc(
     if not files:
         raise InputError("paths is empty: give at least one file")
     named = features.features if isinstance(features, Schema) else None if features is None else tuple(features)
-    wanted: dict[str, Any] = {} if named is None else {_name(feature): feature for feature in named}
+    wanted: dict[str, Feature | None] = {}
+    for one in named or ():
+        wanted |= {one: None} if isinstance(one, str) else dict.fromkeys(one.raw, one)
     wanted |= dict.fromkeys(task.label if isinstance(task, Task) else task for task in labels)
     wanted |= {list_id: None} if list_id is not None else {}
     search = _Search(files, dict(wanted), everything=named is None)
@@ -126,13 +129,18 @@ def read_elwc(
 
 @dataclasses.dataclass(frozen=True)
 class _Field:
-    """How a feature stands in the file: ``kind`` is ``"float"``, ``"int64"`` or ``"bytes"``."""
+    """How an input of a feature stands in the file.
+
+    Args:
+        kind: ``"float"``, ``"int64"`` or ``"bytes"``.
+        missing: what a missing integer becomes; None for NaN.
+    """
 
     name: str
     kind: str
     shape: tuple[int, ...]
     context: bool
-    category: bool
+    missing: int | None
 
     @property
     def spec(self) -> Any:
@@ -177,21 +185,18 @@ class _Search:
             raise ElwcError(missing_column(name, sorted(self.found), f"{where}: no record").replace(
                 "has no column", "has a feature").replace("Its columns", "Found"))
         (kind, width, context), feature = self.found[name], self.wanted.get(name)
-        if isinstance(feature, (Dense, Category)) and feature.context != context:
+        values = feature.raw[name] if feature else None
+        if feature and feature.context != context:
             place = "the context" if context else "the examples"
             raise ElwcError(f"{where}: feature {name!r} stands in {place}: give it context={context}")
-        if kind == "bytes" and (isinstance(feature, Dense) or getattr(feature, "dtype", "string") != "string"):
-            raise ElwcError(f"{where}: feature {name!r} is text, expected numbers; use Category(dtype='string')")
-        if kind != "bytes" and isinstance(feature, Category) and feature.dtype == "string":
-            raise ElwcError(f"{where}: feature {name!r} holds numbers, expected text; use Category(dtype='int64')")
+        if kind == "bytes" and values and values.dtype != "string":
+            raise ElwcError(f"{where}: feature {name!r} is text, expected numbers; declare it as text")
+        if kind != "bytes" and values and values.dtype == "string":
+            raise ElwcError(f"{where}: feature {name!r} holds numbers, expected text; declare it with dtype='int64'")
         if kind == "bytes" and width > 1:
             raise ElwcError(f"{where}: feature {name!r} holds {width} texts per example; one is supported")
-        shape = feature.shape if isinstance(feature, Dense) else () if width == 1 else (width,)
-        return _Field(name, kind, shape, context, isinstance(feature, Category))
-
-
-def _name(feature: str | Dense | Category) -> str:
-    return feature if isinstance(feature, str) else feature.name
+        shape = values.shape if values else () if width == 1 else (width,)
+        return _Field(name, kind, shape, context, values.missing if values and values.dtype == "int64" else None)
 
 
 def _compression(path: Path) -> str:
@@ -287,8 +292,7 @@ def _column(field: _Field, values: np.ndarray, sizes: np.ndarray, files: list[Pa
     if field.kind == "int64":
         absent = values == ABSENT
         if absent.any():
-            values = np.where(absent, UNKNOWN_INTEGER if field.category else np.nan, values)
-            values = values.astype(np.int64) if field.category else values
+            values = np.where(absent, np.nan if field.missing is None else field.missing, values)
     return np.repeat(values, sizes, axis=0) if field.context else values
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
-from tfmtl2r.schema import Dense
+from tfmtl2r.features.dense import Dense
 
 RECIPES = ("zscore", "log1p", "signed_log1p", "quantile_clip", "allrank")
 CLIP = (0.001, 0.999)

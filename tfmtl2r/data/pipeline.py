@@ -22,7 +22,7 @@ from tfmtl2r.data.truncate import choose, cut_report, keep_first
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.features import Lookup
 from tfmtl2r.names import did_you_mean
-from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
 
 LOOKUP_ROWS = 1 << 18
@@ -69,6 +69,7 @@ def batches(
     Raises:
         ValueError: for an option out of range, or a column that is missing or holds what it may not.
 
+    >>> from tfmtl2r import Dense
     >>> lists = Lists({"price": np.array([3.0, 1.0, 2.0]), "click": np.array([0, 1, 0])}, offsets=np.array([0, 2, 3]))
     >>> x, y = next(iter(batches(lists, [Task("click", kind="binary")], Schema([Dense("price")]))))
     >>> x["price"].numpy().tolist(), x["list_size"].numpy().tolist(), y["click"].numpy().tolist()
@@ -106,30 +107,31 @@ def batches(
 class _Table:
     """All columns as a few tensors, one more row for padded places, so that one gather serves many columns.
 
-    Scalar numbers, labels and weights of the items share ``float32[N + 1, ...]``, ids share ``int32[N + 1, ...]``.
+    Scalars of the items share one tensor ``[N + 1, ...]`` per type; labels and weights stand with the numbers.
     """
 
     def __init__(
         self, lists: Lists, tasks: tuple[Task, ...], schema: Schema, weights: dict[str, str], limit: int | None
     ):
         values = _looked_up(lists, schema)
-        per_list = {f.name for f in schema.features if f.context and not lists.is_rows}
+        per_list = {name for name, f in schema.inputs.items() if f.context and not lists.is_rows}
         weigh = {task: weight_values(lists, task, column) for task, column in weights.items()}
         listed = {task for task, column in weights.items() if column in lists.context}
         self.rows = lists.is_rows
         self.limit = limit
         self.items = lists.num_items
-        self.order = schema.names
-        packed = [f for f in schema.features if f.name not in per_list and values[f.name].ndim == 1]
-        floats = {("x", f.name): values[f.name] for f in packed if isinstance(f, Dense)}
-        floats |= {("y", task.name): label_values(lists, task) for task in tasks}
-        floats |= {("w", task): value for task, value in weigh.items() if task not in listed}
-        ids = {("x", f.name): values[f.name] for f in packed if isinstance(f, Category)}
-        self.packs = [_packed(columns) for columns in (floats, ids) if columns]
+        self.order = tuple(schema.inputs)
+        by_type: dict[np.dtype, dict[tuple[str, str], np.ndarray]] = {}
+        scalars = {("x", name): v for name, v in values.items() if name not in per_list and v.ndim == 1}
+        scalars |= {("y", task.name): label_values(lists, task) for task in tasks}
+        scalars |= {("w", task): value for task, value in weigh.items() if task not in listed}
+        for key, value in scalars.items():
+            by_type.setdefault(value.dtype, {})[key] = value
+        self.packs = [_packed(columns) for columns in by_type.values()]
         self.vectors = {
-            name: _padded(v, 0) for name, v in values.items() if name not in per_list and v.ndim == 2
+            name: _padded(v, 0) for name, v in values.items() if name not in per_list and v.ndim > 1
         }
-        self.per_list = {("x", name): tf.constant(values[name]) for name in schema.names if name in per_list}
+        self.per_list = {("x", name): tf.constant(values[name]) for name in self.order if name in per_list}
         self.per_list |= {("w", task): tf.constant(value) for task, value in weigh.items() if task in listed}
         if not self.rows:
             self.starts = tf.constant(lists.offsets[:-1], tf.int64)  # type: ignore[index]
@@ -176,9 +178,9 @@ def _looked_up(lists: Lists, schema: Schema) -> dict[str, np.ndarray]:
         features = [f for f in schema.features if f.context == context]
         if not features:
             continue
-        raw = {f.name: feature_values(lists, f) for f in features}
+        raw = {name: values for f in features for name, values in feature_values(lists, f).items()}
         lookup = Lookup(Schema(features))
-        rows = len(raw[features[0].name])
+        rows = len(next(iter(raw.values())))
         chunks = [
             lookup({name: tf.convert_to_tensor(values[i : i + LOOKUP_ROWS]) for name, values in raw.items()})
             for i in range(0, rows, LOOKUP_ROWS)

@@ -12,7 +12,7 @@ from tfmtl2r.data.normalise import RECIPES, normalised
 from tfmtl2r.datasets._tfds import read_tfds
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
-from tfmtl2r.schema import Dense
+from tfmtl2r.features.dense import Dense
 from tfmtl2r.settings import FilePath
 
 SUFFIXES = (".txt", ".txt.gz", ".txt.bz2")

@@ -13,8 +13,9 @@ from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.pipeline import batches
 from tfmtl2r.errors import InputError
+from tfmtl2r.features.base import Feature
 from tfmtl2r.names import did_you_mean
-from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 
 Scores = Callable[[Lists], np.ndarray]
@@ -38,7 +39,7 @@ class DataSet:
         """Names of the tasks that :meth:`load` takes if none are given; all of them by default."""
         return tuple(task.name for task in self.tasks())
 
-    def features(self) -> tuple[str | Dense | Category, ...]:
+    def features(self) -> tuple[str | Feature, ...]:
         """What :func:`tfmtl2r.data.fit_schema` is told about the features; by default to infer them all."""
         return ("*",)
 

@@ -15,8 +15,10 @@ import pyarrow.csv
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.features.base import Feature
+from tfmtl2r.features.category import Category
+from tfmtl2r.features.dense import Dense
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Category, Dense
 from tfmtl2r.settings import FilePath
 from tfmtl2r.task import Task
 
@@ -100,7 +102,7 @@ class CensusIncome(DataSet):
         """The two tasks of the group."""
         return tuple(Task(name, kind="binary", loss="bce", metrics=("auc", "log_loss")) for name in GROUPS[self.group])
 
-    def features(self) -> tuple[str | Dense | Category, ...]:
+    def features(self) -> tuple[str | Feature, ...]:
         """Three plain numbers, four skewed ones, and categories."""
         own = self.exclude()
         numbers = {**{name: Dense(name) for name in PLAIN}, **{name: Dense(name, transform="log1p") for name in SKEWED}}

@@ -16,8 +16,10 @@ from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.data.rates import log_odds, out_of_fold_rates
 from tfmtl2r.datasets.base import DataSet, Scores
 from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.features.base import Feature
+from tfmtl2r.features.category import Category
+from tfmtl2r.features.dense import Dense
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Category, Dense
 from tfmtl2r.settings import FilePath
 from tfmtl2r.task import Task
 
@@ -115,7 +117,7 @@ class KuaiRand(DataSet):
         """Click, long view and like."""
         return ("click", "long_view", "like")
 
-    def features(self) -> tuple[str | Dense | Category, ...]:
+    def features(self) -> tuple[str | Feature, ...]:
         """User, impression and video."""
         integers: dict[str, Any] = {"dtype": "int64"}
         ids = [Category("user_id", context=True, **integers), *(Category(name, **integers) for name in IDS)]

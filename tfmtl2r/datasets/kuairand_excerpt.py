@@ -12,8 +12,10 @@ from tfmtl2r.data.frame import from_frame, read_table
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.datasets.base import DataSet, Scores
 from tfmtl2r.errors import MissingFileError
+from tfmtl2r.features.base import Feature
+from tfmtl2r.features.category import Category
+from tfmtl2r.features.dense import Dense
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Category, Dense
 from tfmtl2r.settings import FilePath
 from tfmtl2r.task import Task
 
@@ -60,7 +62,7 @@ class KuaiRandExcerpt(DataSet):
             Task("like", label="is_like", kind="binary"),
         )
 
-    def features(self) -> tuple[str | Dense | Category, ...]:
+    def features(self) -> tuple[str | Feature, ...]:
         """Inferred, but for the skewed duration and one user attribute with 367 codes."""
         return (Dense("duration_s", transform="log1p"), Category("onehot_feat8", dtype="int64", context=True), "*")
 

@@ -16,8 +16,10 @@ from tfmtl2r.datasets._taste import fit, standardised
 from tfmtl2r.datasets._tfds import examples
 from tfmtl2r.datasets.base import DataSet, Scores
 from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.features.base import Feature
+from tfmtl2r.features.category import Category
+from tfmtl2r.features.dense import Dense
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Category, Dense
 from tfmtl2r.settings import FilePath
 from tfmtl2r.task import Task
 
@@ -116,7 +118,7 @@ class MovieLens(DataSet):
             Task("like", kind="binary", loss="bce", metrics=("auc", "ndcg@10")),
         )
 
-    def features(self) -> tuple[str | Dense | Category, ...]:
+    def features(self) -> tuple[str | Feature, ...]:
         """Genres, year, statistics, and ids if asked for."""
         genres = self.lists("train").columns["genres"].shape[1]
         ids = (Category("userId", context=True, dtype="int64"), Category("movieId", dtype="int64"))

@@ -16,8 +16,10 @@ from tfmtl2r.data.frame import SUFFIXES, from_frame, read_table
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.features.base import Feature
+from tfmtl2r.features.category import Category
+from tfmtl2r.features.dense import Dense
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Category, Dense
 from tfmtl2r.settings import Feature as Entry
 from tfmtl2r.settings import FilePath, Goal, Split
 from tfmtl2r.task import Task, validated
@@ -60,7 +62,7 @@ class Table(DataSet):
     test: Files = ""
     list_id: str = ""
     goals: Sequence[Task | Mapping[str, Any]] = ()
-    columns: Sequence[str | Dense | Category | Mapping[str, Any]] = ("*",)
+    columns: Sequence[str | Feature | Mapping[str, Any]] = ("*",)
     context: Sequence[str] = ()
     leave_out: Sequence[str] = ()
     split: Mapping[str, Any] | None = None
@@ -79,9 +81,9 @@ class Table(DataSet):
         """As given."""
         return validated(Goal.of(goal).task() for goal in self.goals)
 
-    def features(self) -> tuple[str | Dense | Category, ...]:
+    def features(self) -> tuple[str | Feature, ...]:
         """As given; what an entry does not tell is read off its column in the training split."""
-        found: list[str | Dense | Category] = []
+        found: list[str | Feature] = []
         for column in self.columns:
             if isinstance(column, Mapping):
                 entry = Entry.of(column)
@@ -95,7 +97,7 @@ class Table(DataSet):
         """As given."""
         return tuple(self.leave_out)
 
-    def _feature(self, entry: Entry, name: str) -> str | Dense | Category:
+    def _feature(self, entry: Entry, name: str) -> str | Feature:
         options = {key: value for key, value in entry.tree().items() if key not in ("name", "kind")}
         if name == "*" and (options or entry.kind):
             raise InputError("the feature \"*\" stands for all other columns and takes no options: name the columns")

@@ -78,7 +78,7 @@ class Modulated(keras.layers.Layer):
     def __init__(self, encoder: Any, num_tasks: int, units: int = 32, **kwargs: Any):
         super().__init__(**kwargs)
         self.autocast = False  # the encoder normalises before it rounds
-        self.inner = encoder
+        self.base = encoder
         self.width = encoder.width + num_tasks
         self.fields = (*encoder.fields, num_tasks)
         dtype = self.dtype_policy
@@ -90,16 +90,21 @@ class Modulated(keras.layers.Layer):
 
     @property
     def embeddings(self) -> dict[str, Any]:
-        """The encoder's tables, by feature."""
-        return self.inner.embeddings
+        """The encoder's layers of features, such as tables, by name of the feature."""
+        return self.base.embeddings
+
+    @property
+    def inner(self) -> Any:
+        """The encoder, under the name that files of format 1 have for it."""
+        return self.base
 
     def call(self, *args: Any, **kwargs: Any) -> Any:
         """Encoded and modulated items, ``[n, F + T]``."""
-        return self._modulated(self.inner(*args, **kwargs))
+        return self._modulated(self.base(*args, **kwargs))
 
     def items(self, *args: Any, **kwargs: Any) -> Any:
         """The same behind an encoder that sees whole lists."""
-        return self._modulated(self.inner.items(*args, **kwargs))
+        return self._modulated(self.base.items(*args, **kwargs))
 
     def _modulated(self, x: Any) -> Any:
         preference = tf.cast(rows(), x.dtype)

@@ -7,6 +7,7 @@ graph runs it in front of the model, and both use this one layer.
 
 from __future__ import annotations
 
+import types
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
@@ -15,15 +16,16 @@ from tfmtl2r.errors import InputError, InputKeyError
 from tfmtl2r.layers.interactions import Interaction
 from tfmtl2r.layers.items import pack
 from tfmtl2r.layers.list_attention import ListTransformer
-from tfmtl2r.schema import LOG_OFFSET, Category, Dense, Schema
+from tfmtl2r.schema import Schema
 
 
 class Lookup(keras.layers.Layer):
-    """Raw features to what the model reads: categories become ids, numbers become float32.
+    """Raw inputs of features to what the model reads: categories become ids, numbers become float32.
 
     Args:
         schema: a fitted schema.
 
+    >>> from tfmtl2r import Category
     >>> lookup = Lookup(Schema([Category("brand", vocabulary=("a", "b"))]))
     >>> lookup({"brand": tf.constant(["b", "?"])})["brand"].numpy().tolist()
     [2, 0]
@@ -32,45 +34,54 @@ class Lookup(keras.layers.Layer):
     def __init__(self, schema: Schema, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
         self.schema = schema
-        self._tables = {feature.name: _table(feature) for feature in schema.categories}
+        self._tables = {name: table for f in schema.features for name, table in f.lookups().items()}
 
     def call(self, raw: dict[str, Any]) -> dict[str, Any]:
-        """Looks up every feature of the schema; ``list_size`` passes through.
+        """Looks up every input of the schema; ``list_size`` passes through.
 
         Raises:
-            KeyError: for a missing feature.
+            KeyError: for a missing input.
         """
         features = {}
-        for feature in self.schema.features:
-            if feature.name not in raw:
-                raise InputKeyError(f"feature {feature.name!r} is missing; got {sorted(raw)}")
-            value = raw[feature.name]
-            if feature.name in self._tables:
-                features[feature.name] = tf.cast(self._tables[feature.name](value), tf.int32)
-            else:
-                features[feature.name] = tf.cast(value, tf.float32)
+        for name, feature in self.schema.inputs.items():
+            if name not in raw:
+                raise InputKeyError(f"feature {name!r} is missing; got {sorted(raw)}")
+            value = self._tables[name](raw[name]) if name in self._tables else raw[name]
+            features[name] = tf.cast(value, feature.looked_up[name].dtype)
         if LIST_SIZE in raw:
             features[LIST_SIZE] = tf.cast(raw[LIST_SIZE], tf.int32)
         return features
 
 
-class Table(keras.layers.Embedding):
-    """An embedding of which a step reads the rows that it needs, and nothing else.
+class FeatureLayers(keras.layers.Layer):
+    """The layers of features, so that a file keeps the weights of each under the name of its feature.
 
-    Keras reads the whole variable and gathers from that. Once an optimizer has written single rows, TensorFlow copies
-    a variable for every such reading, so that a step would take time and memory in proportion to the table.
+    Keras saves what it finds in an attribute under the attribute's name, and what it finds in a dict by position.
+
+    Args:
+        schema: a fitted schema.
+
+    Attributes:
+        by_name: the layers by name of the feature.
     """
 
-    def call(self, inputs: Any) -> Any:
-        """The rows of ids, in the compute type."""
-        return tf.cast(tf.gather(self.embeddings.value, inputs), self.compute_dtype)
+    def __init__(self, schema: Schema, **kwargs: Any):
+        super().__init__(**kwargs)
+        made: dict[str, Any] = {}
+        for feature in schema.features:
+            layer = feature.layer(self.dtype_policy, made)
+            if layer is not None:
+                made[feature.name] = layer
+                setattr(self, f"feature_{feature.key}", layer)
+        self.by_name = types.MappingProxyType(made)  # Keras would save the layers of a dict, by position
+        self.built = True
 
 
 class Encoder(keras.layers.Layer):
-    """Looked-up features to one vector per item: dense ones normalised, categories embedded, all concatenated.
+    """Looked-up features to one vector per item: each kind of feature encodes its own, all concatenated.
 
-    Shapes: per item ``[B, L]`` or ``[B, L, D]`` and per list ``[B]`` or ``[B, D]`` in, ``[B, L, F]`` out; plain rows
-    ``[B]`` or ``[B, D]`` in, ``[B, F]`` out. A missing (NaN) or infinite number becomes the mean.
+    Shapes: per item ``[B, L, ...]`` and per list ``[B, ...]`` in, ``[B, L, F]`` out; plain rows ``[B, ...]`` in,
+    ``[B, F]`` out. A missing (NaN) or infinite number becomes the mean.
 
     Args:
         schema: a fitted schema.
@@ -78,7 +89,7 @@ class Encoder(keras.layers.Layer):
             :func:`tfmtl2r.layers.interactions.described` says it; None for not at all.
 
     Attributes:
-        fields: width of each feature in what comes out, dense ones first.
+        fields: width of each feature in what comes out, embedded ones last.
         width: F, their sum.
     """
 
@@ -86,23 +97,28 @@ class Encoder(keras.layers.Layer):
         super().__init__(**kwargs)
         self.autocast = False  # numbers must not be rounded to the compute precision before they are normalised
         self.schema = schema
-        self.embeddings = {
-            feature.name: Table(
-                feature.size, feature.width, dtype=self.dtype_policy, name=f"embedding_{feature.name}"
-            )
-            for feature in schema.categories
-        }
-        self.fields = (*(f.width for f in schema.dense), *(f.width for f in schema.categories))
+        self.by_feature = FeatureLayers(schema, dtype=self.dtype_policy, name="features")
+        self.order = tuple(sorted(schema.features, key=lambda f: f.embedded))
+        self.fields = tuple(f.width for f in self.order)
         self.interaction: Any = None
         if interaction is not None:
+            embedded = sum(f.embedded for f in self.order)
             self.interaction = Interaction(
-                interaction, self.fields, len(schema.categories), dtype=self.dtype_policy, name="interaction"
+                interaction, self.fields, embedded, dtype=self.dtype_policy, name="interaction"
             )
             self.fields = self.interaction.fields
         self.width = sum(self.fields)
-        for table in self.embeddings.values():
-            table.build()
         self.built = True
+
+    @property
+    def embeddings(self) -> dict[str, Any]:
+        """The layers of features, such as embedding tables, by name of the feature.
+
+        Files of format 1 keep the tables by position in this dict. Keras walks over the attributes in alphabetical
+        order: it saves the layers where it finds them first, in ``by_feature``. In loading it looks here, too, for
+        what it did not find there.
+        """
+        return dict(self.by_feature.by_name)
 
     def call(self, features: dict[str, Any], valid: Any = None) -> Any:
         """Encodes a batch.
@@ -111,43 +127,49 @@ class Encoder(keras.layers.Layer):
             features: dict of looked-up features.
             valid: ``bool[B, L]``, or None for plain rows.
         """
-        dense = [self._column(f, _numbers(f, features[f.name], valid is not None), valid) for f in self.schema.dense]
-        columns = [tf.cast(self._normalise(tf.concat(dense, axis=-1)), self.compute_dtype)] if dense else []
-        for f in self.schema.categories:
-            columns.append(self._column(f, self.embeddings[f.name](features[f.name]), valid))
-        encoded = tf.concat(columns, axis=-1)
+        pieces: dict[str, Any] = {}
+        for group in self._groups():
+            tensors = {name: self._checked(f, name, features[name], valid) for f in group for name in f.looked_up}
+            encoded = [tf.cast(value, self.compute_dtype)
+                       for value in type(group[0]).encode_all(group, tensors, self.by_feature.by_name)]
+            if group[0].context and valid is not None:
+                encoded = [tf.repeat(value[:, None, :], tf.shape(valid)[1], axis=1) for value in encoded]
+            pieces |= self._in_runs(group, encoded)
+        encoded = tf.concat([pieces[f.name] for f in self.order if f.name in pieces], axis=-1)
         return encoded if self.interaction is None else self.interaction(encoded)
 
-    def _column(self, feature: Dense | Category, value: Any, valid: Any) -> Any:
-        """Gives a feature of the list to each of its items: ``[B, width]`` becomes ``[B, L, width]``."""
-        if feature.context and valid is not None:
-            return tf.repeat(value[:, None, :], tf.shape(valid)[1], axis=1)
+    def _groups(self) -> list[list[Any]]:
+        """Features of one kind that are all per list or all per item: they are encoded together."""
+        groups: dict[Any, list[Any]] = {}
+        for feature in self.order:
+            groups.setdefault((type(feature), feature.context), []).append(feature)
+        return list(groups.values())
+
+    def _in_runs(self, group: list[Any], encoded: list[Any]) -> dict[str, Any]:
+        """Encoded features by name; neighbours that were encoded as one tensor stay one, under the first one's name."""
+        if len(encoded) == len(group):
+            return {f.name: value for f, value in zip(group, encoded, strict=True)}
+        places = {f.name: place for place, f in enumerate(self.order)}
+        runs: list[list[Any]] = []
+        for feature in group:
+            if runs and places[feature.name] == places[runs[-1][-1].name] + 1:
+                runs[-1].append(feature)
+            else:
+                runs.append([feature])
+        widths = [sum(f.width for f in run) for run in runs]
+        parts = encoded if len(runs) == 1 else tf.split(encoded[0], widths, axis=-1)
+        return {run[0].name: part for run, part in zip(runs, parts, strict=True)}
+
+    def _checked(self, feature: Any, name: str, value: Any, valid: Any) -> Any:
+        """An input whose rank is right."""
+        shape = feature.looked_up[name].shape
+        rank = (1 if feature.context or valid is None else 2) + len(shape)
+        if value.shape.rank != rank:
+            raise InputError(
+                f"feature {name!r}: expected {rank} axes ({'row' if valid is None else 'list'} data, shape per item "
+                f"{shape}), got a tensor of shape {tuple(value.shape)}"
+            )
         return value
-
-    def _normalise(self, value: Any) -> Any:
-        """All dense columns at once: bounds, transform, (x - mean) / std in float32, clip.
-
-        Missing ones land on the mean.
-        """
-        known = tf.math.is_finite(value)
-        value = tf.where(known, value, 0.0)  # before the transform: a NaN under tf.where would still reach gradients
-        columns = [f for f in self.schema.dense for _ in range(f.width)]
-        if any(f.low or f.high for f in self.schema.dense):
-            low = [v for f in self.schema.dense for v in f.low or (float("-inf"),) * f.width]
-            high = [v for f in self.schema.dense for v in f.high or (float("inf"),) * f.width]
-            value = tf.clip_by_value(value, tf.constant(low, tf.float32), tf.constant(high, tf.float32))
-        transforms = [t for f in self.schema.dense for t in f.transforms]
-        raw = value
-        for name, transform in _TRANSFORMS.items():
-            if name in transforms:
-                value = tf.where([t == name for t in transforms], transform(raw), value)
-        mean = [m for f in self.schema.dense for m in f.mean or (0.0,) * f.width]
-        variance = [v for f in self.schema.dense for v in f.variance or (1.0,) * f.width]
-        # A constant feature has variance 0: it becomes 0 and says nothing, which is what it knows.
-        scale = [v**-0.5 if v > 1e-12 else 0.0 for v in variance]
-        clip = tf.constant([f.clip for f in columns], tf.float32)
-        value = (value - tf.constant(mean, tf.float32)) * tf.constant(scale, tf.float32)
-        return tf.where(known, tf.clip_by_value(value, -clip, clip), 0.0)
 
 
 class ListEncoder(Encoder):
@@ -184,33 +206,3 @@ class ListEncoder(Encoder):
                              "encoder='transformer'")
         seen = self.transformer(self(features, valid=valid), valid, training=training)
         return pack({"items": seen}, valid)["items"]
-
-
-_TRANSFORMS = {
-    "log1p": lambda value: tf.math.log1p(tf.maximum(value, 0.0)),
-    "signed_log1p": lambda value: tf.sign(value) * tf.math.log1p(tf.abs(value)),
-    "log": lambda value: tf.math.log(tf.maximum(value, 0.0) + LOG_OFFSET),
-    "log_negative": lambda value: tf.math.log(tf.maximum(-value, 0.0) + LOG_OFFSET),
-}
-
-
-def _table(feature: Category) -> Any:
-    """The Keras lookup of one category; id 0 is the unknown value (hash buckets have none)."""
-    if feature.buckets is not None:
-        return keras.layers.Hashing(feature.buckets, name=f"lookup_{feature.name}")
-    if feature.vocabulary is None:
-        raise InputError(f"feature {feature.name!r} has no vocabulary yet: fit the schema on the training split")
-    kind = keras.layers.StringLookup if feature.dtype == "string" else keras.layers.IntegerLookup
-    return kind(vocabulary=list(feature.vocabulary), name=f"lookup_{feature.name}")
-
-
-def _numbers(feature: Dense, value: Any, lists: bool) -> Any:
-    """A dense feature as ``float32[..., width]``, its rank checked."""
-    value = tf.cast(value, tf.float32)
-    rank = (1 if feature.context or not lists else 2) + len(feature.shape)
-    if value.shape.rank != rank:
-        raise InputError(
-            f"feature {feature.name!r}: expected {rank} axes ({'list' if lists else 'row'} data, shape per item "
-            f"{feature.shape}), got a tensor of shape {tuple(value.shape)}"
-        )
-    return value if feature.shape else value[..., None]

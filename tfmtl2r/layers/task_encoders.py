@@ -13,7 +13,7 @@ from tfmtl2r.schema import Schema
 class TaskEncoders(keras.layers.Layer):
     """One :class:`tfmtl2r.layers.features.Encoder` per task: features to ``[T, n, F]``.
 
-    Without categories or interactions nothing is trainable and one serves all: ``[1, n, F]``.
+    Where nothing is trainable, one serves all: ``[1, n, F]``.
 
     Args:
         tasks: names of the T tasks.
@@ -27,9 +27,11 @@ class TaskEncoders(keras.layers.Layer):
         super().__init__(**kwargs)
         self.autocast = False  # the encoders normalise before they round
         self.encoders = []
-        for task in tasks if schema.categories or interaction else ["all"]:
+        for task in tasks:
             with keras.name_scope(task):  # tables of different tasks get different paths
                 self.encoders.append(Encoder(schema, interaction, dtype=self.dtype_policy, name=f"encoder_{task}"))
+            if not self.encoders[0].trainable_variables:
+                break
         self.width = self.encoders[0].width
         self.fields = self.encoders[0].fields
         self.built = True

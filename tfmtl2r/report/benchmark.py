@@ -20,9 +20,10 @@ from matplotlib.figure import Figure
 
 from tfmtl2r import methods
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.features.dense import Dense
 from tfmtl2r.methods.base import Method, Signals
 from tfmtl2r.methods.deciding import weigh
-from tfmtl2r.schema import Dense, Schema
+from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
 

@@ -79,7 +79,7 @@ def resolved(model: MultiTaskRanker, blend: Mapping[str, float] | Blend | None =
     Raises:
         ValueError: for an unknown task, or what :class:`Blend` refuses.
 
-    >>> from tfmtl2r.schema import Dense, Schema
+    >>> from tfmtl2r import Dense, Schema
     >>> ranker = MultiTaskRanker("shared_bottom", [Task("click"), Task("buy", weight=3)], Schema([Dense("price")]))
     >>> resolved(ranker).weights, resolved(ranker, {"click": 2}).weights
     ({'click': 0.25, 'buy': 0.75}, {'click': 2.0, 'buy': 0.0})

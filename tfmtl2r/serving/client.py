@@ -16,12 +16,12 @@ import pandas as pd
 
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE
-from tfmtl2r.data.columns import feature_values
+from tfmtl2r.data.columns import Columns
 from tfmtl2r.data.frame import from_frame
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
+from tfmtl2r.features.base import Values
 from tfmtl2r.names import did_you_mean
-from tfmtl2r.schema import Category, Dense
 from tfmtl2r.serving.transport import Grpc, Rest, ServingError, Transport
 from tfmtl2r.serving.values import as_array, misnamed
 
@@ -286,10 +286,8 @@ def _values(lists: Lists, column: str, name: str, spec: Any) -> np.ndarray:
     per_item = not lists.is_rows and _open(spec, 1)
     context = not lists.is_rows and not per_item
     width = tuple(shape[1 + per_item:])
-    if spec.dtype in (tf.string, tf.int64) and not width:
-        return feature_values(lists, Category(column, context=context, dtype=spec.dtype.name))
-    if spec.dtype == tf.float32 and None not in width:
-        return feature_values(lists, Dense(column, shape=width, context=context))
+    if spec.dtype in (tf.string, tf.int64, tf.float32) and None not in width:
+        return Columns(lists, context).values(column, Values(spec.dtype.name, width))
     raise InputError(f"input {name!r} takes {spec.dtype.name} of shape {spec.shape}, which no column of a table holds: "
                      "call predict with arrays")
 

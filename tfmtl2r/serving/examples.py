@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +10,7 @@ from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.data.columns import feature_values
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
-from tfmtl2r.schema import LOG_OFFSET, Category, Dense, Schema
+from tfmtl2r.schema import Schema
 from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP
 from tfmtl2r.serving.parsing import Request
 
@@ -21,8 +20,8 @@ _SIZES = ((3, 2), (11, 4, 0), (1,))  # L is the first of each; 0 is a list that 
 def requests(schema: Schema, lists: bool = True, seed: int = 0) -> list[Request]:
     """Requests as callers send them: known values, an unknown category, a missing number, lists of many lengths.
 
-    Numbers are normal around the mean of the feature, in its raw scale; the last item of the first request has a
-    missing value (NaN) and an unknown category in every feature.
+    Each kind of feature makes likely values. In the last item of the first request every feature has a missing or
+    unknown value.
 
     Args:
         schema: a fitted schema.
@@ -32,6 +31,7 @@ def requests(schema: Schema, lists: bool = True, seed: int = 0) -> list[Request]
     Returns:
         Each request by feature name, with ``list_size`` for lists.
 
+    >>> from tfmtl2r import Category, Dense
     >>> first = requests(Schema([Dense("price", mean=(9.0,), variance=(4.0,)), Category("brand", vocabulary="ab")]))[0]
     >>> first["price"].shape, first["brand"][-1].tolist(), first["list_size"].tolist()
     ((2, 3), ['b', 'b', '<unknown 0>'], [3, 2])
@@ -43,11 +43,11 @@ def requests(schema: Schema, lists: bool = True, seed: int = 0) -> list[Request]
         for feature in schema.features:
             items = (len(sizes), sizes[0]) if lists and not feature.context else (len(sizes),)
             shape = items if lists else (sum(sizes),)
-            values = _category(feature, shape, random) if isinstance(feature, Category) else \
-                _dense(feature, shape, random)
+            values = feature.example(shape, random)
             if number == 0:
-                values[(-1,) * len(shape)] = _unknown(feature) if isinstance(feature, Category) else np.nan
-            request[feature.name] = values
+                for name, unknown in feature.unknown().items():
+                    values[name][(-1,) * len(shape)] = unknown
+            request |= values
         if lists:
             request[LIST_SIZE] = np.array(sizes, np.int32)
         made.append(request)
@@ -66,6 +66,7 @@ def from_rows(rows: Lists, schema: Schema, lists: bool = True, count: int = 8) -
     Raises:
         ValueError: for plain rows where lists are needed or the other way round, or a column that is missing or wrong.
 
+    >>> from tfmtl2r import Dense
     >>> rows = Lists({"price": np.array([3.0, 1.0, 2.0])}, offsets=np.array([0, 2, 3]))
     >>> [request["price"].tolist() for request in from_rows(rows, Schema([Dense("price")]))]
     [[[3.0, 1.0]], [[2.0]]]
@@ -80,17 +81,17 @@ def from_rows(rows: Lists, schema: Schema, lists: bool = True, count: int = 8) -
 
 
 def _request(rows: Lists, schema: Schema) -> Request:
-    values = {feature.name: feature_values(rows, feature) for feature in schema.features}
+    values = {name: value for feature in schema.features for name, value in feature_values(rows, feature).items()}
     if rows.is_rows:
         return values
     sizes = rows.sizes.astype(np.int32)
     valid = np.arange(sizes.max()) < sizes[:, None]
-    for feature in schema.features:
+    for name, feature in schema.inputs.items():
         if not feature.context:
-            flat = values[feature.name]
+            flat = values[name]
             fill = "" if flat.dtype == object else 0
-            values[feature.name] = np.full((*valid.shape, *flat.shape[1:]), fill, flat.dtype)
-            values[feature.name][valid] = flat
+            values[name] = np.full((*valid.shape, *flat.shape[1:]), fill, flat.dtype)
+            values[name][valid] = flat
     return {**values, LIST_SIZE: sizes}
 
 
@@ -107,7 +108,7 @@ def with_extras(request: Request, schema: Schema, tasks: int) -> Request:
     count = len(next(iter(request.values())))
     weights = (np.arange(count * tasks, dtype=np.float32).reshape(count, tasks) % 5) / 2
     extras = {BLEND_WEIGHTS: np.where(np.arange(count)[:, None] == 0, np.float32(0), weights)}
-    if PREFERENCE not in schema.names:
+    if PREFERENCE not in schema.inputs:
         extras[PREFERENCE] = extras[BLEND_WEIGHTS][:, ::-1].copy()
     if LIST_SIZE in request:
         length = next(request[f.name].shape[1] for f in schema.features if not f.context)
@@ -137,39 +138,3 @@ def merged(requests: Sequence[Request]) -> Request:
             padded.append(full)
         whole[name] = np.concatenate(padded)
     return whole
-
-
-_INVERSES = {
-    "log1p": lambda values: np.expm1(np.maximum(values, 0.0)),
-    "signed_log1p": lambda values: np.sign(values) * np.expm1(np.abs(values)),
-    "log": lambda values: np.maximum(np.exp(values) - LOG_OFFSET, 0.0),
-    "log_negative": lambda values: np.minimum(LOG_OFFSET - np.exp(values), 0.0),
-}
-
-
-def _dense(feature: Dense, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-    mean = np.reshape(feature.mean or (0.0,) * feature.width, feature.shape)
-    std = np.sqrt(np.reshape(feature.variance or (1.0,) * feature.width, feature.shape))
-    values = mean + std * random.standard_normal((*shape, *feature.shape))
-    # The statistics are of transformed values; a request brings raw ones.
-    for name, inverse in _INVERSES.items():
-        mine = np.reshape([transform == name for transform in feature.transforms], feature.shape)
-        values = np.where(mine, inverse(values), values) if mine.any() else values
-    highest = np.finfo(np.float32).max
-    return np.clip(values, -highest, highest).astype(np.float32)
-
-
-def _category(feature: Category, shape: tuple[int, ...], random: np.random.Generator) -> np.ndarray:
-    known = feature.vocabulary
-    if not known:
-        known = tuple(range(1000)) if feature.dtype == "int64" else tuple(f"value {i}" for i in range(1000))
-    values = np.empty(shape, np.int64 if feature.dtype == "int64" else object)
-    for place in np.ndindex(shape):
-        values[place] = known[random.integers(len(known))]
-    return values
-
-
-def _unknown(feature: Category) -> int | str:
-    known = set(feature.vocabulary or ())
-    values = itertools.count() if feature.dtype == "int64" else (f"<unknown {i}>" for i in itertools.count())
-    return next(value for value in values if value not in known)

@@ -197,7 +197,7 @@ def _predicted(
 ) -> tuple[dict[str, Any], Any]:
     """Scores by task, by way of ``model.predict``, and which places are real."""
     assert model.features is not None
-    names = [*model.architecture.schema.names, *([LIST_SIZE] if LIST_SIZE in request else [])]
+    names = [*model.architecture.schema.inputs, *([LIST_SIZE] if LIST_SIZE in request else [])]
     tensors = {name: tf.convert_to_tensor(request[name]) for name in names}
     try:
         asked = {**plan.lookup(tensors), **{name: tf.convert_to_tensor(request[name]) for name in preferred}}

@@ -1,12 +1,12 @@
 """Requests as ``tf.Example`` and ``ExampleListWithContext``: read inside the graph, written for warm-up and checks.
 
-A feature that is missing is NaN if it is a number (and then the mean), the unknown value if it is a category: the same
-as in :mod:`tfmtl2r.data.elwc`.
+A value that is missing is what its feature declares: NaN for a number (and then the mean), the unknown value for a
+category, the same as in :mod:`tfmtl2r.data.elwc`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,8 @@ import numpy as np
 from tfmtl2r._backend import tf
 from tfmtl2r._keras2 import ranking
 from tfmtl2r.batch import LIST_SIZE
-from tfmtl2r.data.columns import UNKNOWN_INTEGER
-from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.features.base import Feature
+from tfmtl2r.schema import Schema
 
 Request = dict[str, np.ndarray]
 
@@ -37,12 +37,11 @@ def parse_lists(serialized: Any, schema: Schema, context: Mapping[str, int]) -> 
     extra = {name: tf.io.FixedLenFeature([width], tf.float32, [0.0] * width) for name, width in context.items()}
     parsed = ranking().data.parse_from_example_list(
         serialized,
-        context_feature_spec={f.name: _spec(f) for f in schema.features if f.context} | extra or None,
-        example_feature_spec={f.name: _spec(f) for f in schema.features if not f.context},
+        context_feature_spec=_specs(f for f in schema.features if f.context) | extra or None,
+        example_feature_spec=_specs(f for f in schema.features if not f.context),
         size_feature_name=LIST_SIZE,
     )
-    raw = {f.name: _squeezed(f, parsed[f.name]) for f in schema.features}
-    return {**raw, **{name: parsed[name] for name in extra}, LIST_SIZE: parsed[LIST_SIZE]}
+    return {**_raw(schema, parsed), **{name: parsed[name] for name in extra}, LIST_SIZE: parsed[LIST_SIZE]}
 
 
 def parse_items(serialized: Any, schema: Schema, lists: bool) -> dict[str, Any]:
@@ -55,11 +54,10 @@ def parse_items(serialized: Any, schema: Schema, lists: bool) -> dict[str, Any]:
         schema: the features.
         lists: whether the ranker ranks lists.
     """
-    parsed = tf.io.parse_example(serialized, {f.name: _spec(f) for f in schema.features})
-    raw = {f.name: _squeezed(f, parsed[f.name]) for f in schema.features}
+    raw = _raw(schema, tf.io.parse_example(serialized, _specs(schema.features)))
     if not lists:
         return raw
-    raw = {f.name: raw[f.name] if f.context else raw[f.name][:, None] for f in schema.features}
+    raw = {name: raw[name] if f.context else raw[name][:, None] for name, f in schema.inputs.items()}
     return {**raw, LIST_SIZE: tf.ones_like(serialized, tf.int32)}
 
 
@@ -102,8 +100,8 @@ def one_item_lists(request: Request, schema: Schema) -> Request:
     """Every item of a request of lists as a list of its own."""
     valid = np.arange(request[_first(schema)].shape[1]) < request[LIST_SIZE][:, None]
     lists, items = np.nonzero(valid)
-    alone = {f.name: request[f.name][lists] if f.context else request[f.name][lists, items][:, None]
-             for f in schema.features}
+    alone = {name: request[name][lists] if f.context else request[name][lists, items][:, None]
+             for name, f in schema.inputs.items()}
     return {**alone, LIST_SIZE: np.ones(len(items), np.int32)}
 
 
@@ -111,29 +109,14 @@ def _first(schema: Schema) -> str:
     return next(f.name for f in schema.features if not f.context)
 
 
-def _spec(feature: Dense | Category) -> Any:
-    # One number is parsed as a vector of one: TF-Ranking wants a known width.
-    if isinstance(feature, Dense):
-        return tf.io.FixedLenFeature([feature.width], tf.float32, [np.nan] * feature.width)
-    if feature.dtype == "int64":
-        return tf.io.FixedLenFeature([1], tf.int64, [UNKNOWN_INTEGER])
-    return tf.io.FixedLenFeature([1], tf.string, [""])
+def _specs(features: Iterable[Feature]) -> dict[str, Any]:
+    return {name: spec for feature in features for name, spec in feature.parsing().items()}
 
 
-def _squeezed(feature: Dense | Category, value: Any) -> Any:
-    return value if isinstance(feature, Dense) and feature.shape else tf.squeeze(value, axis=-1)
+def _raw(schema: Schema, parsed: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for feature in schema.features for name, value in feature.parsed(parsed).items()}
 
 
-def _fill(message: Any, features: list[Dense | Category], request: Request, place: tuple[int, ...]) -> None:
+def _fill(message: Any, features: Iterable[Feature], request: Request, place: tuple[int, ...]) -> None:
     for feature in features:
-        value = request[feature.name][place]
-        values = message.features.feature[feature.name]
-        if isinstance(feature, Dense):
-            if np.isnan(value).all():
-                del message.features.feature[feature.name]
-            else:
-                values.float_list.value.extend(np.ravel(value).tolist())
-        elif feature.dtype == "int64":
-            values.int64_list.value.append(int(value))
-        else:
-            values.bytes_list.value.append(value if isinstance(value, bytes) else str(value).encode())
+        feature.fill(message, {name: request[name][place] for name in feature.raw})

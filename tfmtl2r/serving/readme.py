@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
-from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.schema import Schema
 from tfmtl2r.serving.answers import ITEM_IDS, TOP
 from tfmtl2r.serving.blend import KINDS, MOST
 from tfmtl2r.serving.configs import BATCHING, CANARY, MODELS, STABLE, replace
@@ -124,30 +124,29 @@ def _curl(name: str, signature: str, plan: Plan, schema: Schema, request: Reques
 def _examples(request: Request, schema: Schema) -> dict[str, Any]:
     """Items of one list (or rows) as the server's JSON for examples; the first list's context once."""
     lists = LIST_SIZE in request
-    context = {f.name: _plain(request[f.name][0], f) for f in schema.features if f.context}
-    per_item = [f for f in schema.features if not f.context]
-    values = {f.name: request[f.name][0] if lists else request[f.name] for f in per_item}
+    context = {name: _plain(request[name][0]) for name, f in schema.inputs.items() if f.context}
+    values = {name: request[name][0] if lists else request[name]
+              for name, f in schema.inputs.items() if not f.context}
     count = len(next(iter(values.values())))
-    examples = [{f.name: _plain(values[f.name][item], f) for f in per_item} for item in range(count)]
+    examples = [{name: _plain(value[item]) for name, value in values.items()} for item in range(count)]
     return {"context": context, "examples": examples} if context else {"examples": examples}
 
 
 def _cut(request: Request, schema: Schema) -> Request:
-    """One list of two items, or two rows; the mean for a missing number."""
+    """One list of two items, or two rows, without what JSON cannot hold."""
     lists = LIST_SIZE in request
-    per_item = {f.name for f in schema.features if not f.context} | {ITEM_IDS}
+    per_item = {name for name, f in schema.inputs.items() if not f.context} | {ITEM_IDS}
     cut = {name: value[: 1 if lists else _ITEMS] for name, value in request.items()}
     if lists:
         cut = {name: value[:, :_ITEMS] if name in per_item else value for name, value in cut.items()}
         length = min(_ITEMS, max(int(request[LIST_SIZE][0]), 1))
         cut[LIST_SIZE] = cut[TOP] = np.array([length], np.int32)
-    for feature in schema.dense:
-        mean = np.reshape(feature.mean or (0.0,) * feature.width, feature.shape)
-        cut[feature.name] = np.where(np.isfinite(cut[feature.name]), cut[feature.name], mean)
+    for feature in schema.features:
+        cut |= feature.written({name: cut[name] for name in feature.raw})
     return cut
 
 
-def _plain(value: Any, feature: Dense | Category | None = None) -> Any:
+def _plain(value: Any) -> Any:
     """An array or scalar as JSON data; a number that is a float is written as one, which the server insists on."""
     value = np.asarray(value)
     if value.dtype.kind == "S" or (value.dtype == object and value.size and isinstance(value.flat[0], bytes)):

@@ -40,7 +40,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.features import Lookup
-from tfmtl2r.schema import Category, Dense, Schema
+from tfmtl2r.schema import Schema
 from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP, Answers
 from tfmtl2r.serving.blend import Blend
 from tfmtl2r.serving.parsing import Request, item_messages, list_messages, one_item_lists, parse_items, parse_lists
@@ -82,7 +82,7 @@ class Plan:
 
     Args:
         signatures: by name.
-        names: the input of each feature, and of ``list_size``.
+        names: what each input of a feature, and ``list_size``, is called in the signatures.
         left_out: signatures that this ranker cannot have, and why.
         lookup: the layer with the lookup tables, which an archive has to track.
     """
@@ -147,10 +147,11 @@ class _Graphs:
         if model.conditioned is not None:
             taken.add(PREFERENCE)
         self.names = input_names(self.schema, taken, lists)
-        if BLEND_WEIGHTS in self.schema.names:
+        if BLEND_WEIGHTS in self.schema.inputs:
             raise InputError(f"a feature may not be called {BLEND_WEIGHTS!r}: requests give the blend's weights under "
                              "that name; rename it in the schema")
-        self.features = {f.name: _spec(f, lists) for f in self.schema.features}
+        self.features = {name: f.raw[name].spec([None, None] if lists and not f.context else [None])
+                         for name, f in self.schema.inputs.items()}
         if lists:
             self.features[LIST_SIZE] = tf.TensorSpec([None], tf.int32)
         self.score = tf.function(self._score, input_signature=[self.features], autograph=False)
@@ -238,7 +239,7 @@ class _Graphs:
 
 
 def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, str]:
-    """The input of each feature: its own name wherever TensorFlow lets an input have it.
+    """What inputs are called in signatures: their own name wherever TensorFlow lets an input have it.
 
     Others (``"BM25 body"``, ``"1"``) get ``_`` for each character that is no letter, digit or underscore, and
     ``feature_`` in front of what does not start with a letter or is the name of an output or a further input.
@@ -251,13 +252,14 @@ def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, 
     Raises:
         ValueError: when two features would share an input.
 
+    >>> from tfmtl2r import Dense
     >>> input_names(Schema([Dense("price"), Dense("BM25 body"), Dense("1")]), [], lists=False)
     {'price': 'price', 'BM25 body': 'BM25_body', '1': 'feature_1'}
     """
     reserved = {*taken, "self"}
     names: dict[str, str] = {}
     used: dict[str, str] = {}
-    for feature in [*schema.names, *([LIST_SIZE] if lists else [])]:
+    for feature in [*schema.inputs, *([LIST_SIZE] if lists else [])]:
         name = re.sub(r"[^A-Za-z0-9_]", "_", feature)
         if not name[:1].isalpha() or name in reserved:
             name = f"feature_{name}"
@@ -269,13 +271,6 @@ def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, 
         names[feature] = name
         used[name.lower()] = feature
     return names
-
-
-def _spec(feature: Dense | Category, lists: bool) -> Any:
-    axes: list[int | None] = [None, None] if lists and not feature.context else [None]
-    if isinstance(feature, Category):
-        return tf.TensorSpec(axes, tf.as_dtype(feature.dtype))
-    return tf.TensorSpec([*axes, *feature.shape], tf.float32)
 
 
 def _same(request: Request) -> Request:

@@ -9,7 +9,8 @@ from typing import Any
 from tfmtl2r import architectures, losses, metrics
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
-from tfmtl2r.schema import Dense, Schema
+from tfmtl2r.features.dense import Dense
+from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 
 
@@ -21,13 +22,10 @@ def specs(schema: Schema, lists: bool, preference: int | None = None) -> dict[st
         lists: whether there is a list axis and ``list_size``.
         preference: T, where the batch carries preferences.
     """
-    layout = {}
+    layout: dict[str, Any] = {}
     for feature in schema.features:
         axes = [None] if feature.context or not lists else [None, None]
-        if isinstance(feature, Dense):
-            layout[feature.name] = tf.TensorSpec([*axes, *feature.shape], tf.float32, feature.name)
-        else:
-            layout[feature.name] = tf.TensorSpec(axes, tf.int32, feature.name)
+        layout |= {name: values.spec(axes) for name, values in feature.looked_up.items()}
     if lists:
         layout[LIST_SIZE] = tf.TensorSpec([None], tf.int32, LIST_SIZE)
     if preference is not None:
@@ -58,14 +56,14 @@ def task_config(task: Task) -> dict[str, Any]:
     return config
 
 
-def described(architecture: Any, tasks: Sequence[Task]) -> dict[str, Any]:
-    """Architecture and tasks of a ranker as plain data, and ``extensions``: their parts that are no built-ins.
+def described(architecture: Any, tasks: Sequence[Task], schema: Schema | None = None) -> dict[str, Any]:
+    """Architecture and tasks of a ranker as plain data, and ``extensions``: all parts that are no built-ins.
 
     Raises:
-        ValueError: for an architecture, loss or metric that could not be built again by name.
+        ValueError: for an architecture, loss, metric or kind of feature that could not be built again by name.
     """
     network, goals = architectures.registry.describe(architecture), [task_config(task) for task in tasks]
-    needs = architectures.registry.extensions(network)
+    needs = architectures.registry.extensions(network) + (schema.extensions() if schema else [])
     for task in goals:
         needs += losses.registry.extensions(task["loss"])
         for metric in task["metrics"] or ():

@@ -74,7 +74,7 @@ class MultiTaskRanker(keras.Model):
         self.autocast = False
         self.tasks = validated(tasks)
         self.architecture = architectures.get(architecture)
-        described(self.architecture, self.tasks)  # raises for what could not be saved
+        described(self.architecture, self.tasks, features)  # raises for what could not be saved
         self.architecture.conditioned = conditioned is not None
         self._preference = normalised([task.weight for task in self.tasks], self.tasks)
         self.features: Schema | None = None
@@ -326,7 +326,7 @@ class MultiTaskRanker(keras.Model):
         return {
             "name": self.name,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
-            **described(self.architecture, self.tasks),
+            **described(self.architecture, self.tasks, self.features),
             "features": self.features.get_config() if self.features is not None else None,
             "lists": self.lists,
             "conditioned": self.conditioned,
@@ -342,6 +342,23 @@ class MultiTaskRanker(keras.Model):
         if config["features"] is not None:
             config["features"] = Schema.from_config(config["features"])
         return cls(**config, dtype=policy)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the names of the features: their order decides which weights of the first layer belong to which."""
+        if self.features is not None:
+            store["features"] = np.frombuffer("\n".join(self.features.names).encode(), np.uint8)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Checks that weights were written for the same features; files of format 1 have no names.
+
+        Raises:
+            ValueError: for other features, or another order.
+        """
+        saved = bytes(np.asarray(store["features"])).decode().split("\n") if "features" in list(store.keys()) else None
+        known = None if self.features is None else list(self.features.names)
+        if saved is not None and saved != known:
+            raise InputError(f"the weights were written for the features {', '.join(saved)}, but the schema of this "
+                             f"ranker has {', '.join(known or ['none'])}: give it the same features in the same order")
 
     def get_build_config(self) -> dict[str, Any]:
         """A truthy mark: Keras would skip the weights of a model whose build config is empty."""

@@ -1,0 +1,22 @@
+"""Kinds of features: one file each; ``names()`` lists them, ``get(kind, name=...)`` declares a feature of one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tfmtl2r import _lazy
+from tfmtl2r.schema import KINDS
+
+if TYPE_CHECKING:
+    from tfmtl2r.features.base import Columns, Feature, Values
+    from tfmtl2r.features.category import Category
+    from tfmtl2r.features.dense import Dense
+else:
+    __getattr__, __dir__ = _lazy.attach(__name__)
+
+registry = KINDS
+names, get, card, register = registry.names, registry.get, registry.card, registry.register
+
+__all__ = [
+    "Category", "Columns", "Dense", "Feature", "Values", "card", "get", "names", "register", "registry",
+]

@@ -1,0 +1,156 @@
+"""Categories: each known value has a row of an embedding table."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import logging
+import math
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+import numpy as np
+
+from tfmtl2r.errors import InputError
+from tfmtl2r.features.base import Columns, Feature, Values, names_things
+from tfmtl2r.registry import Card
+
+CARD = Card(title="Category", note="text or integer ids; an embedding for each known value")
+__all__ = ["Category"]
+
+UNKNOWN = ("", "[UNK]", -1)
+"""Values that Keras's lookup layers read as the unknown value, id 0: they do not enter a vocabulary."""
+_EXAMPLES = 1000
+log = logging.getLogger("tfmtl2r")
+
+
+@dataclasses.dataclass(frozen=True)
+class Category(Feature):
+    """A categorical feature, embedded.
+
+    Args:
+        name: column and serving input.
+        vocabulary: known values in a fixed order; anything else is the unknown value, id 0.
+        buckets: hash into this many buckets instead of keeping a vocabulary.
+        dim: width of the embedding; by default ``min(32, ceil(1.6 * size ** 0.56))``.
+        context: True for a feature of the whole list.
+        dtype: ``"string"`` or ``"int64"``, of the raw values.
+
+    >>> Category("brand", vocabulary=("acme", "zenith")).size  # with the unknown value
+    3
+    """
+
+    name: str
+    vocabulary: tuple[Any, ...] | None = None
+    buckets: int | None = None
+    dim: int | None = None
+    context: bool = False
+    dtype: str = "string"
+
+    embedded: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        if self.dtype not in ("string", "int64"):
+            raise InputError(f"feature {self.name!r}: dtype must be 'string' or 'int64', not {self.dtype!r}")
+        if self.vocabulary is not None and self.buckets is not None:
+            raise InputError(f"feature {self.name!r}: give a vocabulary or a number of hash buckets, not both")
+        if self.buckets is not None and self.buckets < 1:
+            raise InputError(f"feature {self.name!r}: buckets must be at least 1, not {self.buckets}")
+        if self.vocabulary is not None:
+            object.__setattr__(self, "vocabulary", tuple(self.vocabulary))
+
+    @property
+    def size(self) -> int:
+        """Rows of the embedding table, the unknown value included."""
+        if self.buckets is not None:
+            return self.buckets
+        if self.vocabulary is None:
+            raise InputError(f"feature {self.name!r} has no vocabulary yet: fit the schema on the training split")
+        return len(self.vocabulary) + 1
+
+    @property
+    def width(self) -> int:
+        """Numbers per item after the embedding."""
+        return self.dim or min(32, math.ceil(1.6 * self.size**0.56))
+
+    @property
+    def raw(self) -> dict[str, Values]:
+        """Text or integers."""
+        return {self.name: Values(self.dtype)}
+
+    @property
+    def looked_up(self) -> dict[str, Values]:
+        """Ids, rows of the table."""
+        return {self.name: Values("int32")}
+
+    @classmethod
+    def inferred(cls, name: str, values: np.ndarray, context: bool) -> Category | None:
+        """Text, or integers if there are at most 64 different ones."""
+        if not names_things(values):
+            return None
+        return cls(name, context=context, dtype="string" if values.dtype.kind in "OU" else "int64")
+
+    def fit(self, columns: Columns, min_count: int) -> Category:
+        """The vocabulary: most frequent values first, equally frequent ones ascending."""
+        if self.dtype == "string" and columns.stored(self.name).dtype.kind not in "OU":
+            # "string" is only the default; what the column holds is what the serving input will be given.
+            if any(isinstance(value, str) for value in self.vocabulary or ()):
+                raise InputError(f"feature {self.name!r}: the vocabulary is text, but the column holds numbers")
+            return dataclasses.replace(self, dtype="int64").fit(columns, min_count)
+        column = self.read(columns)[self.name]
+        if self.vocabulary is not None or self.buckets is not None:
+            return self
+        values, counts = np.unique(column, return_counts=True)
+        entries: list[tuple[int, Any]] = [
+            (-count, value)
+            for value, count in zip(values.tolist(), counts.tolist(), strict=True)
+            if count >= min_count and value not in UNKNOWN
+        ]
+        if len(values) == 1:
+            log.warning("feature %r is constant (%r) in the training split: it says nothing; exclude it", self.name,
+                        values.tolist()[0])
+        if not entries:
+            log.warning("feature %r has no known value that occurs %d times in the training split: it says nothing; "
+                        "exclude it", self.name, min_count)
+            return dataclasses.replace(self, buckets=1)
+        return dataclasses.replace(self, vocabulary=tuple(value for _, value in sorted(entries)))
+
+    def lookups(self) -> dict[str, Any]:
+        """Id 0 is the unknown value (hash buckets have none)."""
+        from tfmtl2r._backend import keras
+
+        name = f"lookup_{self.key}"
+        if self.buckets is not None:
+            return {self.name: keras.layers.Hashing(self.buckets, name=name)}
+        if self.vocabulary is None:
+            raise InputError(f"feature {self.name!r} has no vocabulary yet: fit the schema on the training split")
+        kind = keras.layers.StringLookup if self.dtype == "string" else keras.layers.IntegerLookup
+        return {self.name: kind(vocabulary=list(self.vocabulary), name=name)}
+
+    def layer(self, dtype: Any, others: Mapping[str, Any]) -> Any:
+        """The embedding table."""
+        from tfmtl2r.layers.tables import Table
+
+        table = Table(self.size, self.width, dtype=dtype, name=f"embedding_{self.key}")
+        table.build()
+        return table
+
+    def encode(self, tensors: Mapping[str, Any], layers: Mapping[str, Any]) -> Any:
+        """Rows of the table, in the compute type."""
+        return layers[self.name](tensors[self.name])
+
+    def example(self, shape: tuple[int, ...], random: np.random.Generator) -> dict[str, np.ndarray]:
+        """Known values; hash buckets know any."""
+        known = self.vocabulary
+        if not known:
+            known = tuple(range(_EXAMPLES)) if self.dtype == "int64" else tuple(f"value {i}" for i in range(_EXAMPLES))
+        values = np.empty(shape, np.int64 if self.dtype == "int64" else object)
+        for place in np.ndindex(shape):
+            values[place] = known[random.integers(len(known))]
+        return {self.name: values}
+
+    def unknown(self) -> dict[str, Any]:
+        """A value that is not in the vocabulary."""
+        known = set(self.vocabulary or ())
+        values = itertools.count() if self.dtype == "int64" else (f"<unknown {i}>" for i in itertools.count())
+        return {self.name: next(value for value in values if value not in known)}
