@@ -13,7 +13,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.types import Count, Features, Labels, Mask, PerList, Tensor, Weights
 
 Block: TypeAlias = tuple[Count, Count]
-"""The first of a block's rows and their number."""
+"""A block of rows: its first row and its number of rows."""
 Pairs: TypeAlias = Callable[[Features, Features], tuple[Mask, Tensor]]
 Link: TypeAlias = Callable[[Tensor], tuple[Tensor, Tensor]]
 Carried: TypeAlias = tuple[Tensor, ...]

@@ -11,7 +11,7 @@ CARD = Card(
     title="Pairwise hinge",
     paper="Joachims, Optimizing Search Engines using Clickthrough Data, KDD 2002, https://doi.org/10.1145/775047.775067",
     aliases=("pairwise_hinge_loss", "ranksvm"),
-    note="a pair has no gradient beyond a margin of 1",
+    note="pairs with a margin above 1 have no gradient",
 )
 __all__ = ["PairwiseHinge"]
 

@@ -1,4 +1,4 @@
-"""Losses that may be divided by, and preferences as directions in the space of losses."""
+"""Losses that are safe to divide by, and preferences as directions in the space of losses."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from tfmtl2r._backend import tf
 from tfmtl2r.methods.base import Signals
 from tfmtl2r.types import Losses, Tensor
 
-_SMALLEST = 1e-20  # its reciprocal, and the logarithm, are still ordinary float32 numbers
+_SMALLEST = 1e-20  # its reciprocal and its logarithm are normal float32 numbers
 
 
 def positive(losses: Losses, signals: Signals) -> Tensor:
-    """The losses with what a logarithm or a division cannot bear taken out: 1 for absent tasks, and never 0."""
+    """The losses, made safe for a logarithm or a division: 1 for absent tasks, and never 0."""
     return tf.where(signals.present, tf.maximum(losses, tf.cast(_SMALLEST, losses.dtype)), tf.ones_like(losses))
 
 
@@ -20,7 +20,7 @@ def ray(signals: Signals, dtype: Any) -> Tensor:
     """The unit vector ``[T]`` of losses at which ``preference * loss`` is the same for every present task."""
     present = tf.cast(signals.present, dtype)
     preference = tf.cast(signals.preference, dtype)
-    # Relative to the smallest, so that the reciprocals lie in [0, 1]; an importance of 0 counts as 1e-12.
+    # Preferences relative to the smallest have reciprocals in [0, 1]. A preference of 0 counts as 1e-12.
     preference = tf.maximum(preference, 1e-12)
     smallest = tf.reduce_min(tf.where(signals.present, preference, tf.ones_like(preference)))
     along = present * smallest / preference

@@ -18,7 +18,7 @@ CARD = Card(
     title="Aligned-MTL (alignment of principal components)",
     paper="Senushkin et al. 2023, https://arxiv.org/abs/2305.19000",
     promises=("sums_to_tasks", "permutation_equivariant", "ends_on_the_pareto_set"),
-    note="Follows the preference: gradients are aligned before they are weighed.",
+    note="Gradients are aligned before the preference weights them.",
 )
 
 _SCALES = ("min", "median", "mean")
@@ -26,14 +26,15 @@ _SCALES = ("min", "median", "mean")
 
 @dataclasses.dataclass(frozen=True)
 class AlignedMTL(GramMethod):
-    """Replaces the task gradients by the nearest ones that are orthogonal and of equal length, and adds them up.
+    """Replaces the task gradients by the nearest orthogonal gradients of equal length, and sums them.
 
-    With the eigenvalues ``lam`` and vectors V of the Gram matrix, ``B = sqrt(scale) V lam^-1/2 V'`` over the
-    eigenvalues that are more than rounding; the rows ``B J`` are orthogonal with squared length ``scale``. The
-    weights are ``B p`` with the preference p scaled to sum T.
+    The Gram matrix of the gradients J has eigenvalues ``lam`` and eigenvectors V. With
+    ``B = sqrt(scale) V lam^-1/2 V'`` over the eigenvalues above the rounding error, the rows of ``B J`` are orthogonal
+    and have squared length ``scale``. The weights are ``B p`` with the preference p scaled to sum T.
 
     Args:
-        scale: which eigenvalue the aligned gradients get: ``"min"`` (the paper's), ``"median"`` or ``"mean"``.
+        scale: the squared length of the aligned gradients: the ``"min"`` (as in the paper), ``"median"`` or ``"mean"``
+            of the eigenvalues.
 
     >>> from tfmtl2r import methods
     >>> (methods.combine("aligned_mtl", [[-4., 1., 1.], [6., 1., 1.]]) / 2).round(4).tolist()
@@ -49,14 +50,14 @@ class AlignedMTL(GramMethod):
             raise InputError(f"aligned_mtl: scale must be one of {', '.join(_SCALES)}, not {self.scale!r}")
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
-        """The aligned weights; the preference itself where all gradients are zero."""
+        """The aligned weights; the preference itself if all gradients are zero."""
         present = tf.cast(signals.present, tf.float64)
         preference = tf.cast(importance(signals), tf.float64)
         gram = tf.cast(signals.gram, tf.float64) * present[:, None] * present[None, :]
         values, vectors, _, kept = spectrum(gram)
         rank = tf.math.count_nonzero(kept)
         safe = tf.where(kept, values, 1.0)
-        # Eigenvalues rise: the kept ones are the last.
+        # Eigenvalues are in ascending order, so the kept ones come last.
         first = tf.maximum(values.shape[0] - tf.cast(rank, tf.int32), 0)
         if self.scale == "min":
             chosen = safe[tf.minimum(first, values.shape[0] - 1)]

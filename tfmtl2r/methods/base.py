@@ -1,13 +1,13 @@
-"""What a balancing method sees and what it returns.
+"""Base classes of balancing methods.
 
 A method is a frozen dataclass (its fields are its options) with one of three protocols:
 
-* :meth:`Scalarisation.objective`: the losses become one number; its derivative weighs the tasks.
-* :meth:`GramMethod.weigh`: the inner products of the task gradients become task weights.
-* :meth:`JacobianMethod.combine`: the gradients themselves become one update.
+* :meth:`Scalarisation.objective` turns the losses into one number, whose derivatives are the task weights.
+* :meth:`GramMethod.weigh` turns the inner products of the task gradients into task weights.
+* :meth:`JacobianMethod.combine` turns the gradients themselves into one update.
 
-Methods see tensors only, never a model. State is an explicit dictionary of tensors in and out. The trainer looks at
-what a method declares, never at its name.
+A method receives only tensors, never a model. It receives its state as a dictionary of tensors, and returns the next
+state. The trainer depends on what a method declares, never on its name.
 """
 
 from __future__ import annotations
@@ -29,19 +29,19 @@ MODES = ("parameters", "features")
 
 @dataclasses.dataclass(frozen=True)
 class Signals:
-    """What a method may look at in one step; all the same on every replica.
+    """The input of a method in one step, equal on every replica.
 
     Args:
-        losses: ``float32[T]``, each task's mean loss over the lists of the global batch; 0 where absent.
+        losses: ``float32[T]``, each task's mean loss over the lists of the global batch; 0 for an absent task.
         preference: ``float32[T]``, importance of each task, >= 0, sum 1.
-        present: ``bool[T]``, False for a task without a single usable label in the batch.
-        gram: ``float32[T, T]``, inner products of the task gradients, for methods that need it.
-        count: ``float32[T]``, weight of the lists that the losses are means over; 1 where nobody says.
+        present: ``bool[T]``, False for an absent task, which has no usable label in the batch.
+        gram: ``float32[T, T]``, inner products of the task gradients, for methods that need them.
+        count: ``float32[T]``, total weight of the lists in each mean loss; 1 by default.
         cross: ``float32[T, T]``, inner products ``<g_i, h_j>`` of the gradients of two independent halves of the batch,
             for methods that need a second batch.
-        step: ``int64``, training steps done so far.
-        epoch: ``int64``, epochs done so far.
-        seed: ``int32[2]``, for stateless randomness: a function of the ranker's seed and the step.
+        step: ``int64``, number of training steps so far.
+        epoch: ``int64``, number of completed epochs.
+        seed: ``int32[2]`` for stateless random numbers, a function of the ranker's seed and the step.
     """
 
     losses: Losses
@@ -57,17 +57,17 @@ class Signals:
 
 @dataclasses.dataclass(frozen=True)
 class Method:
-    """Base of all methods.
+    """Base class of all methods.
 
     Class attributes that a method declares:
-        needs: ``"gram"`` or ``"rows"`` (the gradients), or nothing for a scalarisation; ``"losses_after"`` if
-            :meth:`learn` wants the losses of the same batch after the update; ``"second_batch"`` if it wants
-            ``Signals.cross``.
-        modes: where its gradients may be taken, ``"parameters"`` or ``"features"`` (at the cut of the architecture).
-        positive_losses: it divides by losses or takes their logarithm.
-        per_parameter: its state holds ``[T, P]`` arrays; gradients of embedding tables are then made dense.
-        positive_preference: it divides by the preference, which must then be above 0 for every task.
-        takes_preference: it reads ``Signals.preference``; unequal task weights with another method are an error.
+        needs: ``"gram"`` or ``"rows"`` (the gradients), or neither for a scalarisation. Also ``"losses_after"`` if
+            :meth:`learn` requires the losses of the same batch after the update, and ``"second_batch"`` if the method
+            requires ``Signals.cross``.
+        modes: where gradients may be taken: ``"parameters"`` or ``"features"`` (at the cut of the architecture).
+        positive_losses: True if the method divides by losses or takes their logarithm.
+        per_parameter: True if the state contains ``[T, P]`` arrays. Gradients of embedding tables are then dense.
+        positive_preference: True if the method divides by the preference, which must then be above 0 for every task.
+        takes_preference: True if the method reads ``Signals.preference``. Unequal task weights are an error otherwise.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -80,7 +80,7 @@ class Method:
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """The state before the first step: name -> array.
 
-        While a task is absent, its row of every ``[T, ...]`` array (row and column of ``[T, T]``) stands still.
+        While a task is absent, its row of every ``[T, ...]`` array (row and column of ``[T, T]``) does not change.
 
         Args:
             num_tasks: T.
@@ -89,11 +89,11 @@ class Method:
         return {}
 
     def for_tasks(self, tasks: Sequence[Task]) -> Method:
-        """The method that knows what it needs about the tasks of a ranker; by default it needs nothing."""
+        """Returns the method with the facts that it needs about a ranker's tasks; by default the method itself."""
         return self
 
     def epochs_needed(self, num_tasks: int) -> int:
-        """How many epochs it takes until every task that is to be trained is."""
+        """The number of epochs after which every task has been trained."""
         return 1
 
     def learn(self, losses_after: Losses, signals: Signals, state: State) -> State:
@@ -121,34 +121,34 @@ class StagedMethod(Method):
     """A method with goals and bounds, which staged training (:mod:`tfmtl2r.training.staged`) sets between epochs.
 
     Options:
-        tolerance: how much worse than what it reached a task may become, as a share of that loss.
+        tolerance: allowed increase of a task's loss above the loss that the task reached, relative to this loss.
     """
 
     tolerance: float
 
     def levels(self, num_tasks: int) -> np.ndarray:
-        """``int64[T]``, the stage in which each task is a goal, from 0 on."""
+        """``int64[T]``, the stage in which each task is a goal, counted from 0."""
         raise NotImplementedError
 
     def driven(self) -> Method:
-        """The method that leaves goals and bounds to staged training.
+        """Returns a copy whose goals and bounds are set by staged training.
 
         Raises:
-            ValueError: for a method whose options fix them.
+            ValueError: if the options of the method fix goals or bounds.
         """
         raise NotImplementedError
 
     def stage_state(self, goals: np.ndarray, bounds: np.ndarray) -> State:
-        """What a stage replaces in the state.
+        """The entries of the state that a new stage replaces.
 
         Args:
             goals: ``float32[T]``, 1 for the tasks to minimise, 0 for the others.
-            bounds: ``float32[T]``, upper bounds on the losses, infinite where there is none.
+            bounds: ``float32[T]``, upper bounds on the losses, infinite for tasks without a bound.
         """
         raise NotImplementedError
 
     def multipliers(self, state: State) -> Tensor:
-        """``[T]``, how hard each bound pulls."""
+        """The multipliers of the bounds, ``[T]``."""
         raise NotImplementedError
 
 
@@ -158,12 +158,12 @@ class GramMethod(Method):
     needs: ClassVar[frozenset[str]] = frozenset({"gram"})
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
-        """Task weights ``[T]`` (sum T for equal treatment, so that learning rates compare) and the next state."""
+        """Task weights ``[T]`` (usually of sum T, so that learning rates are comparable) and the next state."""
         raise NotImplementedError
 
 
 class JacobianMethod(Method):
-    """A method that truly needs every gradient."""
+    """A method that needs the gradients themselves."""
 
     needs: ClassVar[frozenset[str]] = frozenset({"rows"})
     modes: ClassVar[tuple[str, ...]] = ("parameters",)
@@ -174,22 +174,22 @@ class JacobianMethod(Method):
 
 
 def count_present(signals: Signals, dtype: Any) -> Tensor:
-    """How many tasks are in the batch: what the weights sum to, so that one present task trains as if alone."""
+    """The number of present tasks. Weights sum to this number, so that a single present task trains as if alone."""
     return tf.reduce_sum(tf.cast(signals.present, dtype))
 
 
 def importance(signals: Signals) -> Vector:
-    """The preference among the present tasks, scaled to sum to their number: all ones when tasks are equal."""
+    """The preference of the present tasks, scaled to sum to their number; all ones for equal preferences."""
     weights = signals.preference * tf.cast(signals.present, signals.preference.dtype)
     total = tf.reduce_sum(weights)
     return tf.math.divide_no_nan(weights * count_present(signals, weights.dtype), total)
 
 
 def check_mode(method: Method, gradients: str) -> None:
-    """Refuses a mode of taking gradients that does not exist, or that a method cannot work with.
+    """Checks the option ``gradients``.
 
     Raises:
-        ValueError: then.
+        ValueError: for an unknown mode, or one that the method does not support.
     """
     if gradients not in MODES:
         raise InputError(f"gradients must be one of {', '.join(map(repr, MODES))}, not {gradients!r}")

@@ -32,10 +32,11 @@ class CAGrad(GramMethod):
     then ``d = g_0 + c ||g_0|| g_w / ||g_w||``. The update is ``T d / (1 + c)``.
 
     Differs from the authors' code: the dual is solved exactly in the graph; d is divided by ``1 + c``, not by
-    ``1 + c^2``, so that one task, or tasks that agree, train as if their losses were added up.
+    ``1 + c^2``, so that a single task, or tasks whose gradients have one direction, train on the sum of their losses.
 
     Args:
-        c: radius around the mean gradient in units of its length, >= 0; 0 is the mean gradient, large is MGDA.
+        c: radius around the mean gradient, in units of its length, >= 0. The value 0 gives the mean gradient; large
+            values approach MGDA.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("cagrad", [[1., 0.], [0., 3.]]).round(4).tolist()

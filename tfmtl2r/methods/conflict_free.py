@@ -24,12 +24,12 @@ CARD = Card(
 
 @dataclasses.dataclass(frozen=True)
 class ConFIG(GramMethod):
-    """Takes the direction with the same cosine to every task's gradient, as long as the gradients along it together.
+    """Takes the direction with the same cosine to every task's gradient.
 
     With unit gradients U ``[T, P]`` and the preference p scaled to sum T: ``b = U^+ p``, and
-    ``d = b / ||b|| sum_t <g_t, b / ||b||>``. Where the gradients are linearly dependent the cosines are as equal as the
-    pseudo-inverse makes them. In terms of cosines C and lengths L: ``c = C^+ p``, ``w_t = c_t / L_t`` times
-    ``sum_j L_j (C c)_j / (c' C c)``.
+    ``d = b / ||b|| sum_t <g_t, b / ||b||>``. The length of d is thus the sum of the gradients' projections on it. If
+    the gradients are linearly dependent, the pseudo-inverse gives the cosines of the least-squares solution. With
+    cosines C and lengths L: ``c = C^+ p``, and ``w_t = c_t / L_t`` times ``sum_j L_j (C c)_j / (c' C c)``.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("conflict_free", [[-4., 1., 1.], [6., 1., 1.]]).round(4).tolist()
@@ -39,7 +39,7 @@ class ConFIG(GramMethod):
     takes_preference: ClassVar[bool] = True
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
-        """The weights of equal cosines."""
+        """The weights that give equal cosines."""
         cosines, lengths, usable = correlation(signals.gram, signals.present)
         goal = tf.where(usable, tf.cast(importance(signals), tf.float64), 0.0)
         values, vectors, _, kept = spectrum(cosines)
@@ -49,6 +49,6 @@ class ConFIG(GramMethod):
         reached = tf.linalg.matvec(cosines, inverse)
         together = tf.reduce_sum(tf.where(usable, lengths * reached, 0.0))
         squared = tf.reduce_sum(inverse * reached)
-        # What rounding leaves of gradients that cancel is not a direction.
+        # The rounding error that is left of gradients that cancel is not a direction.
         scale = tf.where(squared > 1e-12, together / tf.where(squared > 1e-12, squared, 1.0), 0.0)
         return inverse / lengths * scale, state

@@ -18,7 +18,7 @@ CARD = Card(
     title="COSMOS (linear scalarisation with a cosine reward)",
     paper="Ruchte and Grabocka 2021, https://arxiv.org/abs/2103.13392",
     promises=("sums_to_tasks", "permutation_equivariant"),
-    note="Made for models that read the preference as an input; with a fixed preference a mix of ls and pbi.",
+    note="Made for models with the preference as an input; with a fixed preference, it is a mix of ls and pbi.",
 )
 
 
@@ -26,13 +26,13 @@ CARD = Card(
 class COSMOS(Scalarisation):
     """Minimises ``T (<r, loss> - lam cos(1/r, loss))`` with the preference r, which sums to 1.
 
-    The cosine is 1 where ``r_t loss_t`` is the same for every task. With lam 0 it is the linear scalarisation.
+    The cosine is 1 where ``r_t loss_t`` is the same for every task. With lam 0 this is the linear scalarisation.
 
-    Differs from the authors' code: the cosine is that with 1/r, since a preference is an importance here (theirs
-    favours the other task). The preference is that of the step; whoever trains on random ones draws them.
+    Differs from the authors' code: the cosine is taken with 1/r, since a preference is an importance here (their cosine
+    favours the other task). The method uses the preference of the step, and does not draw random preferences itself.
 
     Args:
-        lam: reward for the direction; the paper uses 0.01 to 8.
+        lam: weight of the cosine; the paper uses 0.01 to 8.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("cosmos", [[1., 0.], [0., 1.]], losses=[1., 2.]).round(4).tolist()

@@ -15,20 +15,20 @@ CARD = Card(
     paper="Zhou et al. 2022, https://papers.neurips.cc/paper_files/paper/2022/hash/"
     "f91bd64a3620aad8e70a27ad9cb3ca57-Abstract-Conference.html",
     promises=("sums_to_tasks", "permutation_equivariant"),
-    note="Steadies methods whose weights jump from batch to batch.",
+    note="Stabilises methods whose weights vary strongly between batches.",
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class CRMOGM(Smooth):
-    """Averages the weights of another method: ``w_k = alpha w_{k-1} + (1 - alpha) inner_k``, the first as they are.
+    """Averages the weights of another method: ``w_k = alpha w_{k-1} + (1 - alpha) inner_k`` with ``w_1 = inner_1``.
 
-    Weights that react to one mini-batch alone keep stochastic multi-objective methods from converging; averaged ones
-    do not.
+    Weights that depend on a single mini-batch prevent stochastic multi-objective methods from converging. Averaged
+    weights do not.
 
     Args:
-        method: the inner method, a name or ``{"name": ..., **options}``; one that gives task weights.
-        alpha: how much of the past is kept, in [0, 1].
+        method: the inner method, which returns task weights: a name or ``{"name": ..., **options}``.
+        alpha: weight of the past, in [0, 1].
 
     >>> from tfmtl2r import methods
     >>> methods.combine("cr_mogm", [[2., 0.], [0., 1.]]).round(4).tolist()  # the first step is the inner method's

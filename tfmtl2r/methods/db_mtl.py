@@ -19,23 +19,23 @@ CARD = Card(
     title="DB-MTL (dual-balancing)",
     paper="Lin et al. 2023, https://arxiv.org/abs/2308.12029",
     promises=("permutation_equivariant", "ignores_loss_scale"),
-    note="Tracks every task's gradient: memory of T times the shared parameters.",
+    note="Stores an average gradient per task, which takes the memory of T times the shared parameters.",
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class DBMTL(JacobianMethod):
-    """Averages the gradients of the log losses over time and stretches all of them to the length of the longest.
+    """Averages the gradients of the log losses over time, and scales all averages to the length of the longest one.
 
-    ``g_t`` is the gradient of ``log(loss_t + 1e-8)``; in step k = 1, 2, ...
-    ``q_t <- g_t + beta / k^beta_sigma (q_t - g_t)``, from 0, and the update is ``sum_t a_t q_t`` with
+    ``g_t`` is the gradient of ``log(loss_t + 1e-8)``. The averages ``q_t`` start at 0. In step k = 1, 2, ...
+    ``q_t <- g_t + beta / k^beta_sigma (q_t - g_t)``. The update is ``sum_t a_t q_t`` with
     ``a_t = max_j ||q_j|| / ||q_t||``.
 
-    An embedding table counts with all its rows, T times: one above 1 GiB is an error.
+    The gradients of an embedding table include all its rows, once per task. More than 1 GiB of them is an error.
 
     Args:
-        beta: how much of the past the averages keep, in [0, 1); they start at 0 and are not corrected for it.
-        beta_sigma: how fast that falls.
+        beta: weight of the past in the averages, in [0, 1). There is no bias correction.
+        beta_sigma: how fast this weight decreases over the steps.
 
     >>> from tfmtl2r import methods
     >>> now = methods.get("db_mtl", beta=0.)
@@ -60,7 +60,7 @@ class DBMTL(JacobianMethod):
         return {"tracked": np.zeros([num_tasks, num_parameters or 0], np.float32)}
 
     def combine(self, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
-        """The stretched averages, added up."""
+        """The sum of the scaled averages."""
         logs = rows / (tf.cast(signals.losses, rows.dtype)[:, None] + 1e-8)
         before = tf.cast(state["tracked"], rows.dtype)
         time = tf.cast(signals.step, tf.float64) + 1.0

@@ -12,10 +12,10 @@ from tfmtl2r.types import Array, Described, Rows, Tensor, Vector
 
 
 def weigh(method: Method, signals: Signals, state: State) -> tuple[Vector, State]:
-    """Task weights of a method, with what holds for all of them: an absent task weighs 0 and its state stands still.
+    """Task weights of a method; an absent task gets weight 0, and its state does not change.
 
     Returns:
-        ``float32[T]`` (or the precision of the losses) without gradient, and the next state.
+        Weights ``[T]`` in the dtype of the losses, without gradient, and the next state.
     """
     weights, after = method.weigh(signals, state)  # type: ignore[attr-defined]
     weights = tf.stop_gradient(tf.cast(weights, signals.losses.dtype))
@@ -23,14 +23,14 @@ def weigh(method: Method, signals: Signals, state: State) -> tuple[Vector, State
 
 
 def merge(method: Method, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
-    """The update of a method that needs the gradients; absent tasks enter as rows of zeros."""
+    """The update of a method that needs the gradients; the rows of absent tasks are zeros."""
     rows = tf.where(signals.present[:, None], rows, tf.zeros_like(rows))
     update, after = method.combine(rows, signals, state)  # type: ignore[attr-defined]
     return tf.stop_gradient(update), standing_still(signals.present, state, after)
 
 
 def standing_still(present: Tensor, before: State, after: State) -> State:
-    """The next state, with what belongs to absent tasks as it was; all of it when no task is present."""
+    """The next state, without changes to the entries of absent tasks; no changes at all if no task is present."""
     tasks = present.shape[0]
     some = tf.reduce_any(present)
     kept = {}
@@ -52,7 +52,7 @@ def combine(
     """One step of a method from a fresh state, on a matrix of task gradients.
 
     Shapes: ``jacobian`` ``[T, P]``, ``losses`` and ``preference`` ``[T]``; the result is ``[P]``. A scalarisation
-    weighs the rows by the derivative of its objective with respect to each loss.
+    weights the rows by the derivative of its objective with respect to each loss.
 
     Args:
         method: a method, its name, or ``{"name": ..., option: value}``.
@@ -76,11 +76,11 @@ def combine(
     losses = _vector("losses", losses, tasks, default=1.0)
     preference = _vector("preference", preference, tasks, default=1.0 / tasks)
     if not np.isfinite(rows).all():
-        raise InputError("jacobian holds numbers that are not finite")
+        raise InputError("jacobian contains numbers that are not finite")
     if (preference < 0).any() or preference.sum() <= 0:
         raise InputError(f"preference must be >= 0 and not all 0, got {preference.tolist()}")
     if chosen.positive_preference and (preference == 0).any():
-        raise InputError(f"{type(chosen).__name__} divides by the preference: every task's must be above 0, got "
+        raise InputError(f"{type(chosen).__name__} divides by the preference: all shares must be above 0, got "
                          f"{preference.tolist()}")
     if chosen.positive_losses and (losses <= 0).any():
         raise InputError(f"{type(chosen).__name__} needs losses above 0, got {losses.tolist()}")

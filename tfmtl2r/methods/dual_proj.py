@@ -20,18 +20,18 @@ CARD = Card(
         "sums_to_tasks", "permutation_equivariant", "non_conflicting", "identity_without_conflict",
         "ends_on_the_pareto_set",
     ),
-    note="The smallest change to the plain sum after which no task is opposed.",
+    note="The smallest change of the plain sum that opposes no task.",
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class DualProj(GramMethod):
-    """Projects the sum of the task gradients onto the updates that oppose no task.
+    """Projects the sum of the task gradients onto the updates d that oppose no task: ``<d, g_t> >= 0`` for all t.
 
     The weights are ``argmin v' G v`` subject to ``v >= p`` with the preference p scaled to sum T. Without conflict this
     is the plain sum.
 
-    Differs from GEM: the projected gradient is the sum over all tasks, not that of the newest one.
+    Differs from GEM: the projected gradient is the sum over all tasks, not the gradient of the newest task.
 
     >>> from tfmtl2r import methods
     >>> (methods.combine("dual_proj", [[-4., 1., 1.], [6., 1., 1.]]) / 2).round(4).tolist()

@@ -19,7 +19,7 @@ CARD = Card(
     paper="Liu, Johns and Davison 2019, https://arxiv.org/abs/1803.10704",
     aliases=("dwa",),
     promises=("sums_to_tasks", "permutation_equivariant"),
-    note="Weights change once per epoch, from the third on: pointless for a run of two epochs.",
+    note="Weights change once per epoch, from the third epoch on; a run of two epochs has equal weights.",
 )
 
 
@@ -27,10 +27,12 @@ CARD = Card(
 class DynamicWeightAverage(Scalarisation):
     """Minimises ``sum_t w_t loss_t`` with ``w = T softmax(r / temperature)``, ``r_t = mean_t(e-1) / mean_t(e-2)``.
 
-    ``mean_t(e)`` is the task's mean loss over the steps of epoch e that had it. A task whose loss falls slowly gets
-    more weight. A task with fewer than two finished epochs has ``r_t = 1``: in the first two epochs all weights are 1.
+    ``mean_t(e)`` is the task's mean loss over the steps of epoch e in which the task is present. A task whose loss
+    decreases slowly gets a larger weight. A task with fewer than two finished epochs has ``r_t = 1``, so in the first
+    two epochs all weights are 1.
 
-    Differs from DeepMTL2R's code: per epoch as in the paper, not per 25 steps, and a sum, not a mean.
+    Differs from DeepMTL2R's code: weights change per epoch as in the paper, not per 25 steps. The objective is a sum,
+    not a mean.
 
     Args:
         temperature: large values make the weights equal.
@@ -47,7 +49,7 @@ class DynamicWeightAverage(Scalarisation):
             raise InputError(f"dynamic_weight_average: temperature must be above 0, not {self.temperature}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """Per task: the epoch it is in, its mean loss there over how many steps, and the last two epochs' means."""
+        """Per task: its epoch, the mean loss and the steps in this epoch, and the means of the last two epochs."""
         zeros = np.zeros(num_tasks, np.float32)
         return {"epoch": np.zeros(num_tasks, np.int64), "mean": zeros, "steps": zeros, "last": zeros, "before": zeros}
 

@@ -26,19 +26,19 @@ CARD = Card(
 
 @dataclasses.dataclass(frozen=True)
 class EPO(GramMethod):
-    """Moves the losses towards their ray, ``p_t loss_t`` equal for all tasks, and then down along it.
+    """Moves the losses towards the ray where ``p_t loss_t`` is equal for all tasks, and then down along this ray.
 
-    With ``r = (1/p) / ||1/p||`` and unit losses ``l = loss / ||loss||`` the wanted change is the anchor a: the part of
-    l off the ray while that is longer than ``tolerance``, else r. A step along ``sum_t b_t g_t`` lowers the losses by
-    ``G b``, so the weights are ``argmin_{b >= 0} ||G b - a||``, scaled to sum T. Where nothing lowers what should be
-    lowered, all weight goes to the task with the largest ``p_t loss_t``.
+    Let ``r = (1/p) / ||1/p||`` be the ray and ``l = loss / ||loss||``. The anchor a is the desired change of the
+    losses: the part of l orthogonal to r while this part is longer than ``tolerance``, otherwise r. A step along
+    ``sum_t b_t g_t`` lowers the losses by ``G b``, so the weights are ``argmin_{b >= 0} ||G b - a||``, scaled to sum T.
+    If this b is 0, all weight goes to the task with the largest ``p_t loss_t``.
 
-    Differs from the authors' code and from DeepMTL2R's: b is free in length and scaled afterwards; a b on the simplex
-    makes the answer depend on the scale of the losses and misses the ray. A descent may drift off the ray by
-    ``tolerance``; then the next steps balance again.
+    Differs from the authors' code and from DeepMTL2R's: the length of b is free, and b is scaled afterwards. If b is
+    restricted to the simplex, the result depends on the scale of the losses and misses the ray. The descent may leave
+    the ray by ``tolerance``; the next steps then balance the losses again.
 
     Args:
-        tolerance: sine of the angle to the ray from which on the losses are balanced, in (0, 1).
+        tolerance: sine of the angle to the ray above which the losses are balanced, in (0, 1).
 
     >>> from tfmtl2r import methods
     >>> methods.combine("epo", [[1., 0.], [0., 1.]], losses=[1., 3.]).round(4).tolist()
@@ -55,7 +55,7 @@ class EPO(GramMethod):
             raise InputError(f"epo: tolerance must lie between 0 and 1, not {self.tolerance}")
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
-        """The non-negative weights whose step comes closest to the wanted change of the losses."""
+        """The non-negative weights whose step comes closest to the desired change of the losses."""
         present = tf.cast(signals.present, tf.float64)
         along = ray(signals, tf.float64)
         losses = tf.cast(signals.losses, tf.float64) * present

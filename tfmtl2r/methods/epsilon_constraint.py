@@ -19,7 +19,7 @@ CARD = Card(
     paper="Momma, Bagheri Garakani and Sun 2019, https://ceur-ws.org/Vol-2410/paper30.pdf",
     aliases=("ec",),
     promises=("has_a_main_task", "sums_to_tasks"),
-    note="Bounds are in units of each loss: train a task alone first to see what it can reach.",
+    note="Bounds are in units of each loss: train each task alone first to see which loss it can reach.",
 )
 
 
@@ -27,20 +27,22 @@ CARD = Card(
 class EpsilonConstraint(Scalarisation):
     """Minimises the main task's loss subject to ``loss_t <= bound_t`` for the others.
 
-    Each step moves the multipliers, ``lam_t <- max(0, lam_t + mu (average_t / bound_t - 1))``, where the average is an
-    exponential one over steps, and then minimises ``T (loss_main + sum_t lam_t loss_t) / (1 + sum_t lam_t)``. A
-    multiplier grows while its bound is violated and returns to 0 when there is slack. The bounds are part of the state
-    (``"bounds"``), so that they can be set between steps.
+    Each step first updates the multipliers, ``lam_t <- max(0, lam_t + mu (average_t / bound_t - 1))``, with an
+    exponential moving average of the losses. The step then minimises
+    ``T (loss_main + sum_t lam_t loss_t) / (1 + sum_t lam_t)``. A multiplier grows while its bound is violated, and
+    returns to 0 while the loss is below the bound. The bounds are part of the state (``"bounds"``), so that they can be
+    set between steps.
 
     Differs from the paper: mu is 0.1 per mini-batch, not 10 per boosting iteration. Differs from DeepMTL2R's code: the
-    multipliers are remembered as they are (there they are reset below the bound and shrunk by each normalisation).
+    state keeps the multipliers unchanged. DeepMTL2R resets multipliers below the bound, and each normalisation shrinks
+    them.
 
     Args:
-        bounds: one number above 0 per task, infinite where there is none; empty for no bounds. The main task's is not
-            used.
+        bounds: one number above 0 per task, infinite for a task without a bound; empty for no bounds. The bound of the
+            main task is not used.
         main: position of the main task.
         mu: step size of the multipliers.
-        momentum: how much of the past the average keeps, in [0, 1).
+        momentum: weight of the past in the average, in [0, 1).
 
     >>> from tfmtl2r import methods
     >>> bounded = methods.get("ec", bounds=(float("inf"), .5), mu=1.)

@@ -20,7 +20,7 @@ CARD = Card(
     title="ExcessMTL (robust weights by excess risk)",
     paper="He et al. 2024, https://arxiv.org/abs/2402.02009",
     promises=("sums_to_tasks", "permutation_equivariant"),
-    note="Not fooled by label noise; remembers squared gradients: memory of T times the shared parameters.",
+    note="Robust to label noise; stores squared gradients, which take the memory of T times the shared parameters.",
 )
 
 _LEAST = 1e-30
@@ -28,13 +28,13 @@ _LEAST = 1e-30
 
 @dataclasses.dataclass(frozen=True)
 class ExcessMTL(JacobianMethod):
-    """Raises the weight of tasks that are far from their own optimum, by an estimate of the excess risk.
+    """Raises the weights of tasks that are far from their own optimum, by an estimate of the excess risk.
 
-    Squared gradients add up, ``S_t += g_t^2`` element by element, and estimate the curvature:
-    ``e_t = sum_p g_tp^2 / sqrt(S_tp + 1e-7)``. Relative to its first value the estimate moves the weights:
+    The sum of squared gradients, ``S_t += g_t^2`` element by element, estimates the curvature. The excess risk is
+    ``e_t = sum_p g_tp^2 / sqrt(S_tp + 1e-7)``. Its ratio to its first value updates the weights:
     ``w_t <- w_t exp(eta e_t / first_t)``, scaled to sum T. The update is ``sum_t w_t g_t``.
 
-    An embedding table counts with all its rows, T times: one above 1 GiB is an error.
+    The gradients of an embedding table include all its rows, once per task. More than 1 GiB of them is an error.
 
     Args:
         eta: step size of the weights; 0 keeps them equal.
@@ -55,7 +55,7 @@ class ExcessMTL(JacobianMethod):
             raise InputError(f"excess_mtl: eta and warmup must be >= 0, not {self.eta} and {self.warmup}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """No gradients seen and equal weights."""
+        """Sums of squared gradients of 0, and equal weights."""
         return {
             "squares": np.zeros([num_tasks, num_parameters or 0], np.float32),
             "first": np.zeros(num_tasks, np.float32),
@@ -63,7 +63,7 @@ class ExcessMTL(JacobianMethod):
         }
 
     def combine(self, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
-        """The next weights, which count at once."""
+        """The update with the new weights."""
         squares = tf.cast(state["squares"], rows.dtype) + tf.square(rows)
         excess = tf.cast(tf.reduce_sum(tf.square(rows) / tf.sqrt(squares + 1e-7), axis=1), tf.float64)
         begun = tf.cast(signals.epoch, tf.int64) >= self.warmup
@@ -72,7 +72,7 @@ class ExcessMTL(JacobianMethod):
         weights = tf.cast(state["weights"], tf.float64)
         logits = tf.math.log(tf.maximum(weights, _LEAST)) + self.eta * tf.math.divide_no_nan(excess, first)
         logits = tf.where(signals.present, logits, -float("inf"))
-        total = tf.reduce_sum(tf.where(signals.present, weights, 0.0))  # what absent tasks hold stays theirs
+        total = tf.reduce_sum(tf.where(signals.present, weights, 0.0))  # absent tasks keep their weights
         learned = tf.where(signals.present, tf.nn.softmax(logits), 0.0) * total
         weights = tf.where(begun, learned, weights)
         share = tf.cast(spread(weights, signals.present), rows.dtype)

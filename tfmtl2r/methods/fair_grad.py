@@ -26,14 +26,14 @@ class FairGrad(GramMethod):
     """Takes the update whose gains ``<g_t, d>`` are alpha-fair among the tasks.
 
     Maximising ``sum_t <g_t, d>^(1 - alpha) / (1 - alpha)`` over directions d gives ``d = sum_t w_t g_t`` with
-    ``G w = w^(-1/alpha)``, ``w > 0``. A task whose gradient is zero has nothing to gain and gets weight 0.
+    ``G w = w^(-1/alpha)``, ``w > 0``. A task with a zero gradient gets weight 0.
 
-    Differs from the authors' code: solved exactly by Newton's method in the graph, not by an external least-squares
-    solver; and the norm is limited, as in Nash-MTL, which is the same for ``alpha = 1``.
+    Differs from the authors' code: Newton's method solves the problem exactly in the graph, instead of an external
+    least-squares solver. The norm is limited as in Nash-MTL, which is the same method for ``alpha = 1``.
 
     Args:
         alpha: fairness, >= 0.
-        max_norm: the update of the shared parameters is scaled down to this length; 0 leaves it as it is.
+        max_norm: longer updates of the shared parameters are scaled down to this length; 0 means no limit.
 
     >>> from tfmtl2r import methods
     >>> raw = methods.get("fair_grad", alpha=1., max_norm=0.)
@@ -49,7 +49,7 @@ class FairGrad(GramMethod):
             raise InputError(f"fair_grad: alpha and max_norm must be >= 0, not {self.alpha} and {self.max_norm}")
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
-        """The fair weights, scaled down where the update would be longer than ``max_norm``."""
+        """The fair weights, scaled down if the update would be longer than ``max_norm``."""
         present = tf.cast(signals.present, tf.float64)
         gram = tf.cast(signals.gram, tf.float64) * present[:, None] * present[None, :]
         weights = fair(gram, self.alpha, signals.present).weights if self.alpha else present

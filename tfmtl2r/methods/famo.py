@@ -20,7 +20,7 @@ CARD = Card(
     title="FAMO (fast adaptive multi-task optimisation)",
     paper="Liu et al. 2023, https://arxiv.org/abs/2306.03792",
     promises=("sums_to_tasks", "permutation_equivariant"),
-    note="Balances without per-task gradients; costs one more forward pass per step. Needs losses above 0.",
+    note="Needs no gradients per task, but one more forward pass per step. Needs losses above 0.",
 )
 
 
@@ -28,15 +28,15 @@ CARD = Card(
 class FAMO(Scalarisation):
     """Minimises ``T c sum_t z_t log loss_t`` with ``z = softmax(logits)`` and ``c = 1 / sum_t (z_t / loss_t)``.
 
-    The task weights ``T c z_t / loss_t`` sum to T. Once the losses of the same batch after the update are known, a task
-    whose log loss fell more gets a smaller logit: with ``delta = log loss - log loss_after``,
+    The task weights ``T c z_t / loss_t`` sum to T. After the update, the losses of the same batch are computed again. A
+    task whose log loss decreased more gets a smaller logit: with ``delta = log loss - log loss_after``,
     ``logits <- logits - lr (z (delta - <z, delta>) + gamma logits)``.
 
-    Differs from the authors' code: plain gradient steps and gamma as in the paper, not Adam, and a factor of T.
-    Differs from DeepMTL2R's code: the logits are learned (there they stay at 0).
+    Differs from the authors' code: plain gradient steps with gamma as in the paper, not Adam, and a factor of T.
+    Differs from DeepMTL2R's code: the logits are learned. DeepMTL2R's logits stay at 0.
 
     Args:
-        lr: learning rate of the logits; 0 keeps them.
+        lr: learning rate of the logits; 0 keeps them constant.
         gamma: decay of the logits.
 
     >>> from tfmtl2r import methods
@@ -54,7 +54,7 @@ class FAMO(Scalarisation):
             raise InputError(f"famo: lr and gamma must be >= 0, not {self.lr} and {self.gamma}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """Logits of 0: equal shares."""
+        """Logits of 0, which give equal shares."""
         return {"logits": np.zeros(num_tasks, np.float32)}
 
     def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
@@ -65,7 +65,7 @@ class FAMO(Scalarisation):
         return tf.stop_gradient(scale) * tf.reduce_sum(share * tf.math.log(losses)), state
 
     def learn(self, losses_after: Losses, signals: Signals, state: State) -> State:
-        """Moves the logits of the present tasks against what each gained."""
+        """Takes a gradient step on the logits of the present tasks."""
         share = _share(state, signals, losses_after.dtype)
         before, after = positive(signals.losses, signals), positive(losses_after, signals)
         gained = tf.math.log(before) - tf.math.log(after)

@@ -17,18 +17,18 @@ CARD = Card(
     title="GLS (geometric loss strategy)",
     paper="Chennupati et al. 2019, https://arxiv.org/abs/1904.08492",
     promises=("permutation_equivariant",),
-    note="Needs losses above 0; equal losses give weights of 1/T, so the learning rate may want a factor of T.",
+    note="Needs losses above 0. Equal losses give weights of 1/T, so the learning rate may need a factor of T.",
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class GLS(Scalarisation):
-    """Minimises ``(prod_t loss_t)^(1/T)``: task weights ``value / (T loss_t)``, so that ``weight * loss`` is equal.
+    """Minimises ``(prod_t loss_t)^(1/T)``.
 
-    The weights are the formula's own. Multiplying a loss by a constant multiplies the whole update and changes nothing
-    else.
+    The task weights are ``value / (T loss_t)``, so that ``weight * loss`` is equal for all tasks. The weights are not
+    scaled to a fixed sum. Multiplying a loss by a constant only multiplies the whole update by a constant.
 
-    Differs from LibMTL's code: the weights it reports omit the root.
+    Differs from LibMTL's code: the weights that LibMTL reports omit the root.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("gls", [[1., 0.], [0., 1.]], losses=[.5, 8.]).round(6).tolist()

@@ -21,7 +21,7 @@ CARD = Card(
 
 @dataclasses.dataclass(frozen=True)
 class GradDrop(JacobianMethod):
-    """Keeps, for every parameter, either the positive or the negative task gradients, drawn by their weight.
+    """Keeps either the positive or the negative task gradients of every parameter, drawn in proportion to their sums.
 
     With the purity ``P = (1 + sum_t g_t / sum_t |g_t|) / 2`` and ``U ~ Uniform(0, 1)``, both element by element, the
     update is ``sum_t (leak + (1 - leak) mask_t) g_t`` where ``mask_t`` keeps positive elements if ``P > U`` and

@@ -20,7 +20,7 @@ CARD = Card(
     title="GradNorm (gradient normalisation)",
     paper="Chen et al. 2018, https://arxiv.org/abs/1711.02257",
     promises=("sums_to_tasks", "permutation_equivariant"),
-    note="Weights are equal in the first epoch, whose mean losses are the yardstick for later ones.",
+    note="Weights are equal in the first epoch, whose mean losses are the reference for later epochs.",
 )
 
 _LEAST = 1e-3
@@ -31,14 +31,14 @@ class GradNorm(GramMethod):
     """Learns task weights so that a task that trains slowly gets a longer gradient.
 
     With lengths ``n_t = w_t ||g_t||``, relative rates ``r_t = (loss_t / first_t) / mean_j(loss_j / first_j)`` and fixed
-    targets ``mean(n) r_t^alpha``, the weights take one step on ``sum_t |n_t - target_t|``:
-    ``w_t -= lr ||g_t|| sign(n_t - target_t)``, are kept above 0.001 and scaled to sum T. ``first`` is the mean loss of
-    epoch 0, in which the weights stay equal. A step is taken with the weights from before it.
+    targets ``mean(n) r_t^alpha``, the weights take one gradient step on ``sum_t |n_t - target_t|``:
+    ``w_t -= lr ||g_t|| sign(n_t - target_t)``. They are then limited to at least 0.001 and scaled to sum T. ``first``
+    is the mean loss of epoch 0, in which the weights stay equal. The update uses the weights before this step.
 
     Differs from the paper: ``first`` is the mean of an epoch, not the loss of one batch.
 
     Args:
-        alpha: strength with which slow tasks are pulled up; 0 makes all weighted gradients equally long.
+        alpha: how strongly slow tasks are favoured; 0 gives all weighted gradients the same length.
         lr: learning rate of the weights; 0 keeps them equal.
 
     >>> from tfmtl2r import methods
@@ -56,7 +56,7 @@ class GradNorm(GramMethod):
             raise InputError(f"gradnorm: alpha and lr must be >= 0, not {self.alpha} and {self.lr}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """Equal weights, and no losses seen."""
+        """Equal weights, and no mean losses yet."""
         return {
             "weights": np.ones(num_tasks, np.float32),
             "first": np.zeros(num_tasks, np.float32),
@@ -64,10 +64,10 @@ class GradNorm(GramMethod):
         }
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
-        """The weights so far, and one step on them or, in epoch 0, on the mean losses."""
+        """The current weights; the next state has updated weights or, in epoch 0, updated mean losses."""
         losses = tf.cast(signals.losses, tf.float64)
         weights, first, counted = (tf.cast(state[key], tf.float64) for key in ("weights", "first", "counted"))
-        # A task that was absent from the whole first epoch is measured against the first loss that it shows.
+        # The reference of a task that is absent throughout the first epoch is its first loss.
         counts = (tf.cast(signals.epoch, tf.int64) == 0) | (counted == 0)
         counted = tf.where(counts, counted + 1.0, counted)
         first = tf.where(counts, first + (losses - first) / counted, first)
@@ -82,5 +82,5 @@ class GradNorm(GramMethod):
         rates = tf.math.divide_no_nan(ratios * present * count, tf.reduce_sum(ratios * present))
         targets = tf.reduce_sum(weights * norms) / count * rates**self.alpha
         learned = tf.maximum(weights - self.lr * norms * tf.sign(weights * norms - targets), _LEAST) * present
-        total = tf.reduce_sum(weights * present)  # what absent tasks hold stays theirs
+        total = tf.reduce_sum(weights * present)  # absent tasks keep their weights
         return tf.math.divide_no_nan(learned * total, tf.reduce_sum(learned))

@@ -19,7 +19,7 @@ CARD = Card(
     title="GradVac (gradient vaccine)",
     paper="Wang et al. 2021, https://arxiv.org/abs/2010.05874",
     promises=("sums_to_tasks", "identity_without_conflict"),
-    note="PCGrad with learned goals: its first step is PCGrad's.",
+    note="PCGrad with learned goals for the cosines; the first step equals PCGrad's.",
 )
 
 _CLOSEST = 1.0 - 1e-6
@@ -27,17 +27,18 @@ _CLOSEST = 1.0 - 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class GradVac(GramMethod):
-    """Turns each task's gradient towards every other until their cosine is what it usually is.
+    """Turns each task's gradient towards every other gradient until their cosine is at least its moving average.
 
     For each task i and each other j in random order, with ``c = cos(g_i', g_j)`` and the goal ``rho_ij``: if
     ``c < rho_ij`` then ``g_i' += ||g_i'|| (rho sqrt(1 - c^2) - c sqrt(1 - rho^2)) / (||g_j|| sqrt(1 - rho^2)) g_j``,
-    after which their cosine is rho; and ``rho_ij <- (1 - beta) rho_ij + beta c``. The update is ``sum_i w_i g_i'`` with
-    w the preference scaled to sum T. Only the Gram matrix is needed, as in PCGrad; goals ``[T, T]`` start at 0.
+    after which their cosine is rho. The goal is a moving average, ``rho_ij <- (1 - beta) rho_ij + beta c``. The update
+    is ``sum_i w_i g_i'`` with w the preference scaled to sum T. Only the Gram matrix is needed, as in PCGrad. The goals
+    ``[T, T]`` start at 0.
 
     Differs from the paper: one goal per pair of tasks for the whole model, not one per layer.
 
     Args:
-        beta: how fast the goals follow, in [0, 1].
+        beta: how fast the goals follow the cosines, in [0, 1].
 
     >>> from tfmtl2r import methods
     >>> methods.combine("gradvac", [[-4., 1., 1.], [6., 1., 1.]]).round(4).tolist()
@@ -66,7 +67,7 @@ class GradVac(GramMethod):
         order = tf.argsort(tf.random.stateless_uniform([tasks, tasks], signals.seed), axis=1)
         coefficients = tf.eye(tasks, dtype=tf.float64)
         for k in range(tasks):
-            other = tf.one_hot(order[:, k], tasks, dtype=tf.float64)  # row i: the task that i looks at now
+            other = tf.one_hot(order[:, k], tasks, dtype=tf.float64)  # row i: the task that i is compared with
             projected = tf.matmul(coefficients, gram)
             length = tf.sqrt(tf.maximum(tf.reduce_sum(coefficients * projected, axis=1), 0.0))
             far = tf.linalg.matvec(other, lengths)

@@ -1,4 +1,4 @@
-"""IMTL: both halves, learned loss scales and equal projections."""
+"""IMTL: learned loss scales together with equal projections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CARD = Card(
     title="IMTL (impartial losses and gradients)",
     paper="Liu et al. 2021, https://openreview.net/forum?id=IMPnRXEWpvr",
     promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting"),
-    note="imtl_g on losses that imtl_l has scaled.",
+    note="imtl_g on losses that are scaled as in imtl_l.",
 )
 
 _LARGEST = 30.0
@@ -28,16 +28,16 @@ _STEEPEST = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class IMTL(GramMethod):
-    """IMTL-G on the scaled losses ``exp(s_t) loss_t``, whose scales s ``[T]`` learn as in IMTL-L.
+    """IMTL-G on the scaled losses ``exp(s_t) loss_t``, whose scales s ``[T]`` are learned as in IMTL-L.
 
-    The gradients that get equal projections are ``exp(s_t) g_t``; with their weights a (sum T) the gradient of task t
-    weighs ``a_t exp(s_t)``. After each step ``s_t -= lr (exp(s_t) loss_t - 1)`` with the gradient limited to 10 and s
-    to 30 in absolute value, so that every scaled loss tends to 1.
+    The scaled gradients ``exp(s_t) g_t`` get equal projections, with weights a of sum T. The weight of the gradient of
+    task t is thus ``a_t exp(s_t)``. After each step ``s_t -= lr (exp(s_t) loss_t - 1)``, with the gradient limited to
+    10 and s to 30 in absolute value. Every scaled loss thus tends to 1.
 
-    Differs from the paper: heads get the plain gradient of their own loss, not the scaled one.
+    Differs from the paper: heads get the plain gradient of their own loss, not the scaled gradient.
 
     Args:
-        lr: learning rate of the scales; 0 keeps them at 1, which is IMTL-G.
+        lr: learning rate of the scales; 0 keeps them at 1, which gives IMTL-G.
 
     >>> from tfmtl2r import methods
     >>> (methods.combine("imtl_full", [[-4., 1., 1.], [6., 1., 1.]]) / 2).round(4).tolist()
@@ -51,7 +51,7 @@ class IMTL(GramMethod):
             raise InputError(f"imtl_full: lr must be >= 0, not {self.lr}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """Scales of exp(0)."""
+        """Log scales of 0."""
         return {"log_scale": np.zeros(num_tasks, np.float32)}
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:

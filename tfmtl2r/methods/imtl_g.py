@@ -28,12 +28,12 @@ class IMTLG(GramMethod):
     """Takes the combination of the task gradients whose projections on all of them are equal.
 
     ``d = sum_t a_t g_t`` with ``<d, g_t> / ||g_t||`` the same for all t and ``sum_t a_t = 1``; the update is ``T d``.
-    With lengths L and cosines C this is ``a = C^-1 1 / L``, scaled. A task whose gradient is zero has no projection and
-    gets weight 0. The paper takes gradients at the shared features: ``gradients="features"``.
+    With lengths L and cosines C this is ``a = C^-1 1 / L``, scaled. A task with a zero gradient gets weight 0. The
+    paper takes gradients at the shared features, as ``gradients="features"`` does.
 
-    Differs from the paper: where the sum of the solution is negative, its scaling to 1 would turn the update against
-    every task; here it is scaled to -1. Weights whose sum nearly cancels (below 1/1000 of their absolute sum) are
-    scaled by that instead.
+    Differs from the paper: if the sum of the solution is negative, scaling it to 1 would turn the update against every
+    task, so the sum is scaled to -1. If the sum nearly cancels (below 1/1000 of the sum of absolute values), the
+    solution is divided by this 1/1000 instead.
 
     >>> from tfmtl2r import methods
     >>> (methods.combine("imtl_g", [[-4., 1., 1.], [6., 1., 1.]]) / 2).round(4).tolist()
@@ -47,7 +47,7 @@ class IMTLG(GramMethod):
 
 
 def equal_projections(gram: Gram, present: Tensor) -> Tensor:
-    """Weights ``float64[T]`` of sum 1 (see :class:`IMTLG`) with equal projections, none negative; 0 where absent."""
+    """Weights ``float64[T]`` of sum 1 (see :class:`IMTLG`) with equal projections, which are >= 0; 0 where absent."""
     cosines, lengths, usable = correlation(gram, present)
     values, vectors, smallest, _ = spectrum(cosines)
     ones = tf.cast(usable, tf.float64)

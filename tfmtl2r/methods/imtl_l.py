@@ -27,14 +27,15 @@ _STEEPEST = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class IMTLL(Scalarisation):
-    """Minimises ``sum_t exp(s_t) loss_t - s_t`` over the model and the scales ``s`` ``[T]``, from 0: the plain sum.
+    """Minimises ``sum_t exp(s_t) loss_t - s_t`` over the model and the scales ``s`` ``[T]``.
 
-    For fixed losses the optimum is ``s = -log loss``, where every scaled loss is 1. After each step s takes one step of
-    gradient descent, ``s_t -= lr (exp(s_t) loss_t - 1)``, with the gradient limited to 10 and s to 30 in absolute
-    value. It is twice uncertainty weighting with the parameter negated.
+    The scales start at 0, which gives the plain sum. For fixed losses the optimum is ``s = -log loss``, where every
+    scaled loss is 1. After each step s takes one step of gradient descent, ``s_t -= lr (exp(s_t) loss_t - 1)``, with
+    the gradient limited to 10 and s to 30 in absolute value. The objective is twice that of uncertainty weighting, with
+    ``-s`` as its parameter.
 
     Args:
-        lr: learning rate of the scales; 0 keeps them.
+        lr: learning rate of the scales; 0 keeps them constant.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("imtl_l", [[2., 0.], [0., 4.]]).tolist()
@@ -48,7 +49,7 @@ class IMTLL(Scalarisation):
             raise InputError(f"imtl_l: lr must be >= 0, not {self.lr}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """Scales of exp(0)."""
+        """Log scales of 0."""
         return {"log_scale": np.zeros(num_tasks, np.float32)}
 
     def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:

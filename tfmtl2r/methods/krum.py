@@ -26,14 +26,15 @@ _TIE = 1e-6
 class Krum(JacobianMethod):
     """Keeps the k task gradients that lie closest to the others, and averages them.
 
-    The score of a gradient is the sum of its ``T - f - 2`` smallest squared distances to the others; the update is T
-    times the mean of the k gradients with the lowest scores; gradients that tie with the last of them count too, since
-    with the largest f the two closest gradients always tie. With two tasks or fewer it is the plain sum.
+    The score of a gradient is the sum of its ``T - f - 2`` smallest squared distances to the others. The update is T
+    times the mean of the k gradients with the lowest scores. Gradients that tie with the last of these are included,
+    since with the largest f the two closest gradients always tie. With two tasks or fewer, the update is the plain sum.
 
     Args:
-        f: how many gradients may be corrupt; by default as many as T allows, ``T - 3``. It needs ``f + 3`` tasks; in a
-            batch with absent tasks it is at most what their number allows.
-        k: how many gradients are averaged, at least 1 (Multi-Krum for more).
+        f: number of gradients that may be corrupt, by default the largest possible number, ``T - 3``. At least
+            ``f + 3`` tasks are required. In a batch with absent tasks, f is at most the number of present tasks minus
+            3.
+        k: number of gradients that are averaged, at least 1 (more is Multi-Krum).
 
     >>> from tfmtl2r import methods
     >>> rows = [[1., 1., 1.], [1., 0., 1.], [75., -666., 23.], [1., 2., 3.], [2., 0., 1.]]
@@ -49,7 +50,7 @@ class Krum(JacobianMethod):
             raise InputError(f"krum: f must be >= 0 and k at least 1, not {self.f} and {self.k}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """Nothing to remember."""
+        """An empty state."""
         if self.f is not None and num_tasks < self.f + 3:
             raise InputError(f"krum: f={self.f} needs at least {self.f + 3} tasks, got {num_tasks}")
         return {}

@@ -22,9 +22,9 @@ CARD = Card(
 
 @dataclasses.dataclass(frozen=True)
 class LinearScalarization(Scalarisation):
-    """Minimises ``T sum_t p_t loss_t`` with the preference ``p``: for equal preferences the plain sum of the losses.
+    """Minimises ``T sum_t p_t loss_t`` with the preference ``p``. Equal preferences give the plain sum of the losses.
 
-    The heads get the weighted gradient too.
+    The heads also get the weighted gradient.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("ls", [[1., 0.], [0., 1.]], preference=[3., 1.]).tolist()

@@ -22,7 +22,7 @@ CARD = Card(
 class LogCAGrad(Log):
     """CAGrad on the gradients of the log losses, ``g_t / loss_t``: multiplying a loss by a constant changes nothing.
 
-    Differs from DeepMTL2R's code as ``cagrad`` does; heads get the plain gradient of their own loss.
+    Differs from DeepMTL2R's code in the same way as ``cagrad``. Heads get the plain gradient of their own loss.
 
     Args:
         c: radius around the mean gradient in units of its length, >= 0.

@@ -15,7 +15,7 @@ CARD = Card(
     title="MGDA (multiple-gradient descent)",
     paper="Désidéri 2012, https://doi.org/10.1016/j.crma.2012.03.014; Sener and Koltun 2018, https://arxiv.org/abs/1810.04650",
     promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting", "stationary", "ends_on_the_pareto_set"),
-    note="Follows the smallest gradient: tasks with small gradients dominate.",
+    note="Tasks with small gradients dominate.",
 )
 
 
@@ -26,8 +26,8 @@ class MGDA(GramMethod):
     ``w = T argmin_{w in simplex} ||sum_t w_t g_t||^2``. The direction d of the minimiser satisfies
     ``<d, g_t> >= ||d||^2`` for every task. With ``gradients="features"`` this is MGDA-UB of Sener and Koltun.
 
-    Differs from DeepMTL2R's code: solved exactly for any T (it clips two-task weights to [0.001, 0.999] and runs
-    projected gradient for more).
+    Differs from DeepMTL2R's code: the problem is solved exactly for any T. DeepMTL2R clips the weights of two tasks to
+    [0.001, 0.999], and runs projected gradient descent for more tasks.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("mgda", [[2., 0.], [0., 1.]]).round(4).tolist()

@@ -20,29 +20,29 @@ CARD = Card(
     title="MoCo (multi-objective gradient correction)",
     paper="Fernando et al. 2023, https://openreview.net/forum?id=dLAYGdKTi2",
     promises=("permutation_equivariant",),
-    note="Tracks every task's gradient: memory of T times the shared parameters.",
+    note="Stores an average gradient per task, which takes the memory of T times the shared parameters.",
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class MoCo(JacobianMethod):
-    """Tracks each task's gradient with a moving average, and moves weights towards the shortest combination of those.
+    """Averages each task's gradient over time, and moves the weights towards the shortest combination of the averages.
 
-    In step k = 1, 2, ...: ``y_t <- y_t - beta_k (y_t - g_t)`` with ``beta_k = beta / k^beta_sigma``, from 0, and
-    ``w <- Proj_simplex(w - gamma_k (Y Y' + rho I) w)`` with ``gamma_k = gamma / k^gamma_sigma``. The update is
-    ``T sum_t w_t y_t``.
+    The averages start at 0. In step k = 1, 2, ...: ``y_t <- y_t - beta_k (y_t - g_t)`` with
+    ``beta_k = beta / k^beta_sigma``, and ``w <- Proj_simplex(w - gamma_k (Y Y' + rho I) w)`` with
+    ``gamma_k = gamma / k^gamma_sigma``. The update is ``T sum_t w_t y_t``.
 
-    Differs from LibMTL's code, which is ``variant="libmtl"``: it tracks ``loss_t g_t / ||g_t||`` and replaces the
-    projection by a softmax, which keeps the weights near equal.
+    Differs from LibMTL's code, which ``variant="libmtl"`` reproduces: LibMTL averages ``loss_t g_t / ||g_t||``, and
+    replaces the projection by a softmax, which keeps the weights nearly equal.
 
-    An embedding table counts with all its rows, T times: one above 1 GiB is an error.
+    The gradients of an embedding table include all its rows, once per task. More than 1 GiB of them is an error.
 
     Args:
-        beta: rate of the averages.
-        beta_sigma: how fast that rate falls.
+        beta: step size of the averages.
+        beta_sigma: how fast this step size decreases.
         gamma: step size of the weights.
-        gamma_sigma: how fast that falls.
-        rho: pull towards equal weights.
+        gamma_sigma: how fast this step size decreases.
+        rho: regularisation towards equal weights.
         variant: ``"paper"`` or ``"libmtl"``.
 
     >>> from tfmtl2r import methods
@@ -76,7 +76,7 @@ class MoCo(JacobianMethod):
         }
 
     def combine(self, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
-        """The next averages and weights, and their combination."""
+        """The combination of the new averages by the new weights."""
         present = tf.cast(signals.present, tf.float64)
         if self.variant == "libmtl":
             size = tf.norm(rows, axis=1, keepdims=True)

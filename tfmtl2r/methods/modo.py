@@ -20,13 +20,13 @@ CARD = Card(
     title="MoDo (multi-objective gradient with double sampling)",
     paper="Chen et al. 2023, https://arxiv.org/abs/2305.20057",
     promises=("sums_to_tasks", "permutation_equivariant"),
-    note="An unbiased stochastic MGDA; features of two different halves have no inner product, so parameters only.",
+    note="An unbiased stochastic MGDA. Only for parameters: features of two different halves have no inner product.",
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class MoDo(GramMethod):
-    """Moves remembered weights down the gradient of ``||g_w||^2 / 2``, estimated without bias from two half batches.
+    """Moves stored weights down the gradient of ``||g_w||^2 / 2``, estimated without bias from two half batches.
 
     ``w <- Proj_simplex(w - gamma (C w + rho w))`` with ``C_ij = <g_i, h_j>``, where g and h are the gradients of two
     independent halves of the batch. The update is T times the weighted sum of the gradients of the whole batch.
@@ -35,7 +35,7 @@ class MoDo(GramMethod):
 
     Args:
         gamma: step size of the weights, in units of one over a squared gradient; 0 keeps them equal.
-        rho: pull towards equal weights.
+        rho: regularisation towards equal weights.
 
     >>> from tfmtl2r import methods
     >>> (methods.combine("modo", [[-4., 1., 1.], [6., 1., 1.]]) / 2).round(4).tolist()
@@ -57,7 +57,7 @@ class MoDo(GramMethod):
         return {"weights": np.full(num_tasks, 1.0 / num_tasks)}
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
-        """One projected step on the weights, which then count at once."""
+        """The weights after one projected gradient step."""
         present = tf.cast(signals.present, tf.float64)
         weights = tf.cast(state["weights"], tf.float64) * present
         slope = tf.linalg.matvec(tf.cast(signals.cross, tf.float64), weights) + self.rho * weights

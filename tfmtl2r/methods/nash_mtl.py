@@ -26,14 +26,14 @@ CARD = Card(
 class NashMTL(GramMethod):
     """Takes the update on which tasks would agree by Nash bargaining: ``w_t <g_t, d> = 1`` with ``d = sum w_t g_t``.
 
-    The direction d does not change when a loss is multiplied by a constant. Before the norm is limited its squared
-    length is the number of tasks. A task whose gradient is zero has nothing to bargain for and gets weight 0.
+    The direction d does not change when a loss is multiplied by a constant. Before the norm is limited, the squared
+    length of d is the number of tasks. A task with a zero gradient gets weight 0.
 
-    Differs from the authors' code: solved exactly by Newton's method in the graph, not by 20 rounds of a convex-concave
-    heuristic with an external solver; the norm is limited after the weights are known.
+    Differs from the authors' code: Newton's method solves the problem exactly in the graph, instead of 20 rounds of a
+    convex-concave heuristic with an external solver. The norm is limited after the weights are known.
 
     Args:
-        max_norm: the update of the shared parameters is scaled down to this length; 0 leaves it as it is.
+        max_norm: longer updates of the shared parameters are scaled down to this length; 0 means no limit.
 
     >>> from tfmtl2r import methods
     >>> raw = methods.get("nash_mtl", max_norm=0.)
@@ -48,7 +48,7 @@ class NashMTL(GramMethod):
             raise InputError(f"nash_mtl: max_norm must be >= 0, not {self.max_norm}")
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
-        """The bargaining weights, scaled down where the update would be longer than ``max_norm``."""
+        """The bargaining weights, scaled down if the update would be longer than ``max_norm``."""
         gram = tf.cast(signals.gram, tf.float64)
         weights = nash(gram, signals.present).weights
         if self.max_norm:

@@ -1,4 +1,4 @@
-"""NMT: priorities as constraints, multipliers by dual ascent."""
+"""NMT: priorities as constraints, with multipliers from dual ascent."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ CARD = Card(
     title="NMT (no more tuning: prioritised learning with Lagrange multipliers)",
     paper="Cheng et al. 2025, https://arxiv.org/abs/2412.12092",
     promises=("has_a_main_task", "sums_to_tasks"),
-    note="Trains tasks in order of priority; the higher ones keep what they reached (exactly so with --staged).",
+    note="Trains tasks in order of priority; tasks of higher priority keep what they reached (exactly with --staged).",
 )
 
 
@@ -35,32 +35,34 @@ class NMT(Scalarisation, StagedMethod):
     minimise ``T (sum_goals loss_k / n + sum_j hat_j loss_j) / (1 + sum_j hat_j)``,
     ``lam_j <- max(lam_j + dual_lr v_j, 0)``.
 
-    Dividing by ``1 + sum hat`` (the re-scaling) keeps the step bounded however large a multiplier grows. Tasks of lower
-    priority than the goals weigh nothing. The goals move on by themselves: the first level of priority trains for
-    ``stage_epochs`` epochs; what its tasks reached, their mean training loss over the lists of the last of these,
-    becomes their bound, ``mean + tolerance |mean|``, and the next level is the goal; the last one trains until the end.
+    Dividing by ``1 + sum hat`` (the re-scaling) keeps the step bounded, however large a multiplier grows. Tasks of
+    lower priority than the goals have weight 0.
+
+    The goals change automatically. Each level of priority is the goal for ``stage_epochs`` epochs, the most important
+    first, and the last level until the end. When the next level becomes the goal, each task of the level gets the bound
+    ``mean + tolerance |mean|``, where ``mean`` is its mean training loss over the lists of the last of these epochs.
     ``tfmtl2r.training.staged`` does the same with exact losses, early stopping and the best feasible checkpoint.
-    With ``bounds`` there are no stages: bounded tasks are constraints, the others goals.
+    With ``bounds`` there are no stages: bounded tasks are constraints, the others are goals.
 
-    A reconstruction: of the paper its abstract and summaries were at hand, which give the constraints, the Lagrangian,
-    the order of the tasks and that there is a re-scaling. The formulas above (differential multipliers: Platt and Barr
-    1987, https://papers.nips.cc/paper/4-constrained-differential-optimization), the form of the re-scaling, the
-    schedule and all defaults are this library's.
+    This is a reconstruction from the abstract and summaries of the paper, which contain the constraints, the
+    Lagrangian, the order of the tasks and the fact that there is a re-scaling. The formulas above (differential
+    multipliers: Platt and Barr 1987, https://papers.nips.cc/paper/4-constrained-differential-optimization), the form of
+    the re-scaling, the schedule and all defaults are this library's.
 
-    The state, one number per task, holds ``"goals"`` and ``"bounds"``, which a driver sets between steps (where
-    ``stage_epochs`` is 0), and ``"multipliers"`` and ``"violations"``, for watching.
+    The state has one number per task for each of ``"goals"`` and ``"bounds"``, which a training loop may set between
+    steps if ``stage_epochs`` is 0, and ``"multipliers"`` and ``"violations"``, for monitoring.
 
     Args:
-        priorities: one number per task, 1 the most important; equal numbers are ties, trained together. Empty for
-            ``Task.priority``, or the listed order where tasks have none.
-        bounds: instead of priorities, upper bounds on the losses, infinite for the goals.
-        tolerance: how much worse than what it reached a task may become, as a share of that loss.
+        priorities: one number per task, 1 for the most important; tasks with equal numbers are trained together. If
+            empty, ``Task.priority`` applies, or the order of the tasks if they have no priority.
+        bounds: upper bounds on the losses instead of priorities, infinite for the goals.
+        tolerance: allowed increase of a task's loss above the loss that the task reached, relative to this loss.
         dual_lr: step size of the multipliers.
-        stage_epochs: epochs of each level of priority but the last; 0 leaves goals and bounds to a driver.
+        stage_epochs: epochs of each level of priority except the last; 0 lets a training loop set goals and bounds.
         rescale: whether to divide by ``1 + sum hat``.
-        damping: c of the augmented Lagrangian; dampens oscillation.
-        momentum: how much of the past the violations keep, in [0, 1).
-        max_multiplier: cap of the multipliers, against wind-up while a constraint is out of reach.
+        damping: c of the augmented Lagrangian, which reduces oscillation.
+        momentum: weight of the past in the violations, in [0, 1).
+        max_multiplier: largest multiplier; limits its growth while a constraint cannot be met.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("nmt", [[1., 0.], [0., 1.]]).tolist()  # priority 1 comes first
@@ -106,10 +108,10 @@ class NMT(Scalarisation, StagedMethod):
         return np.unique(np.asarray(priorities), return_inverse=True)[1].astype(np.int64)
 
     def for_tasks(self, tasks: Sequence[Task]) -> NMT:
-        """With the priorities of the tasks, where it was given neither priorities nor bounds.
+        """Returns a copy with the priorities of the tasks, unless the options contain priorities or bounds.
 
         Raises:
-            ValueError: when some tasks have a priority and others do not.
+            ValueError: if some tasks have a priority and others do not.
         """
         priorities = tuple(task.priority for task in tasks if task.priority is not None)
         if self.priorities or self.bounds or not priorities:
@@ -117,21 +119,21 @@ class NMT(Scalarisation, StagedMethod):
         without = [task.name for task in tasks if task.priority is None]
         if without:
             raise InputError(f"task {without[0]!r} has no priority but others have one: give all tasks a priority, or "
-                             "none for the listed order")
+                             "none to train them in the listed order")
         return dataclasses.replace(self, priorities=priorities)
 
     def driven(self) -> NMT:
-        """Without a schedule of its own.
+        """Returns a copy without a schedule.
 
         Raises:
-            ValueError: for bounds among the options.
+            ValueError: if the options contain bounds.
         """
         if self.bounds:
-            raise InputError(f"the bounds {self.bounds} of the method would be replaced: give them as constraints")
+            raise InputError(f"staged training replaces the method's bounds {self.bounds}: give them as constraints")
         return dataclasses.replace(self, stage_epochs=0)
 
     def stage_state(self, goals: np.ndarray, bounds: np.ndarray) -> State:
-        """Goals and bounds; multipliers start at 0."""
+        """Goals and bounds of a stage, with multipliers of 0."""
         zeros = np.zeros(len(goals), np.float32)
         return {"goals": goals, "bounds": bounds, "multipliers": zeros, "violations": zeros}
 
@@ -140,7 +142,7 @@ class NMT(Scalarisation, StagedMethod):
         return state["multipliers"]
 
     def epochs_needed(self, num_tasks: int) -> int:
-        """``stage_epochs`` for each level of priority but the last, and one for that."""
+        """``stage_epochs`` for each level of priority except the last, plus 1 for the last level."""
         return 1 if self.bounds else 1 + self.stage_epochs * int(self.levels(num_tasks).max())
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
@@ -177,13 +179,13 @@ class NMT(Scalarisation, StagedMethod):
         return tf.reduce_sum(tf.stop_gradient(weights) * losses), state
 
     def _moved_on(self, losses: Losses, signals: Signals, state: State) -> State:
-        """The state with the goals of this epoch; what a task of higher priority reached in the last is its bound."""
+        """The state with the goals of this epoch, and bounds from the last epoch for tasks of higher priority."""
         levels = self.levels(losses.shape[0])
         stage = tf.minimum(signals.epoch // self.stage_epochs, levels.max())
-        fresh = signals.epoch > state["epoch"]  # a task's first step in an epoch: its sum is that of the one before
+        fresh = signals.epoch > state["epoch"]  # the first step of a task in an epoch: its sum is from an earlier epoch
         sums, counts, bounds = (tf.cast(state[key], losses.dtype) for key in ("sums", "counts", "bounds"))
         reached = tf.math.divide_no_nan(sums, counts)
-        count = tf.cast(signals.count, losses.dtype)  # of lists: a small last batch counts for little
+        count = tf.cast(signals.count, losses.dtype)  # number of lists: a small last batch has little influence
         over = fresh & (levels < stage) & (counts > 0) & ~tf.math.is_finite(bounds)
         return {
             **state,

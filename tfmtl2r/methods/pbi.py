@@ -18,7 +18,7 @@ CARD = Card(
     title="PBI (penalty-based boundary intersection)",
     paper="Zhang and Li 2007, https://doi.org/10.1109/TEVC.2007.892759",
     promises=("sums_to_tasks", "permutation_equivariant", "ends_on_the_ray"),
-    note="Far from its ray it trains a task backwards to get there. Losses of one scale only.",
+    note="Far from the ray, the weight of a task can be negative, which raises its loss. Needs losses of one scale.",
 )
 
 _ON_THE_RAY = 1e-6
@@ -26,17 +26,17 @@ _ON_THE_RAY = 1e-6
 
 @dataclasses.dataclass(frozen=True)
 class PBI(Scalarisation):
-    """Minimises ``sqrt(T) (d1 + theta d2)``: the way along the ray of the preference, and the distance from it.
+    """Minimises ``sqrt(T) (d1 + theta d2)``: the distance along the ray of the preference, and the one from this ray.
 
     With the preference r, the ray is ``u = (1/r) / ||1/r||``, where ``r_t loss_t`` is the same for every task;
     ``d1 = <loss, u>`` and ``d2 = ||loss - d1 u||``. On the ray of equal preferences all task weights are 1. The
-    reference point is 0, the least that a loss can be.
+    reference point is 0, the smallest possible loss.
 
-    Differs from LibMTL's code: the ray is that of ``1/r``, since a preference is an importance here; along r it would
-    favour the wrong task.
+    Differs from LibMTL's code: the ray has the direction ``1/r``, since a preference is an importance here. The
+    direction r would favour the wrong task.
 
     Args:
-        theta: price of the distance from the ray.
+        theta: weight of the distance from the ray.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("pbi", [[1., 0.], [0., 1.]], losses=[1., 2.]).round(6).tolist()  # 1 - theta, 1 + theta

@@ -21,12 +21,12 @@ CARD = Card(
 
 @dataclasses.dataclass(frozen=True)
 class PCGrad(GramMethod):
-    """Projects each task's gradient onto the normal plane of every gradient that it conflicts with, then adds all up.
+    """Projects each task's gradient onto the normal plane of every gradient that conflicts with it, then sums them.
 
     For each task i and each other j in random order: if ``<g_i', g_j> < 0`` then
     ``g_i' <- g_i' - <g_i', g_j> / ||g_j||^2 g_j``, where g_j is the original gradient. The update is
-    ``sum_i w_i g_i'`` with w the preference scaled to sum T: all ones, as in the paper, when tasks are equal.
-    Everything happens on coefficients: ``g_i' = sum_j C_ij g_j``, so that only the Gram matrix is needed.
+    ``sum_i w_i g_i'`` with w the preference scaled to sum T; equal preferences give ones, as in the paper. The
+    computation uses the coefficients C of ``g_i' = sum_j C_ij g_j``, so that only the Gram matrix is needed.
 
     The order is a function of seed and step, the same on every replica.
 
@@ -46,7 +46,7 @@ class PCGrad(GramMethod):
         order = tf.argsort(tf.random.stateless_uniform([tasks, tasks], signals.seed), axis=1)
         coefficients = tf.eye(tasks, dtype=tf.float64)
         for k in range(tasks):
-            other = tf.one_hot(order[:, k], tasks, dtype=tf.float64)  # row i: the task that i looks at now
+            other = tf.one_hot(order[:, k], tasks, dtype=tf.float64)  # row i: the task that i is compared with
             along = tf.reduce_sum(coefficients * tf.matmul(other, gram), axis=1)
             squared = tf.linalg.matvec(other, tf.linalg.diag_part(gram))
             conflict = (along < 0) & (order[:, k] != tf.range(tasks))

@@ -22,9 +22,9 @@ CARD = Card(
 
 @dataclasses.dataclass(frozen=True)
 class RandomLossWeighting(Scalarisation):
-    """Minimises ``T sum_t softmax(n)_t loss_t`` with fresh ``n ~ N(0, I)``: in expectation the plain sum.
+    """Minimises ``T sum_t softmax(n)_t loss_t`` with new ``n ~ N(0, I)`` in every step.
 
-    The draw is a function of seed and step, the same on every replica.
+    The expectation is the plain sum. The draw is a function of seed and step, the same on every replica.
 
     >>> from tfmtl2r import methods
     >>> weights = methods.combine("rlw", [[1., 0.], [0., 1.]])

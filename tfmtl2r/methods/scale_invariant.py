@@ -24,9 +24,10 @@ CARD = Card(
 
 @dataclasses.dataclass(frozen=True)
 class ScaleInvariant(Scalarisation):
-    """Minimises ``sum_t w_t log loss_t`` with w the preference scaled to sum T: task weights ``w_t / loss_t``.
+    """Minimises ``sum_t w_t log loss_t`` with w the preference scaled to sum T.
 
-    Multiplying a loss by a constant changes nothing. The weights are the formula's own; they sum to T for losses of 1.
+    The task weights are ``w_t / loss_t``. Multiplying a loss by a constant does not change the update. The weights are
+    not scaled to a fixed sum; they sum to T if all losses are 1.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("scale_invariant", [[1., 0.], [0., 1.]], losses=[.5, 4.]).tolist()

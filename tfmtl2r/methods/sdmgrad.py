@@ -32,16 +32,16 @@ class SDMGrad(GramMethod):
     ``g_0 = sum_t p_t g_t`` for the preference p; the update is ``T (g_w + lam g_0) / (1 + lam)``.
 
     Differs from the paper: by default the problem is solved exactly for each batch (``solve="exact"``). With
-    ``solve="stochastic"`` the weights are remembered and take projected gradient steps as in the paper, the two factors
-    of the gradient from independent halves of the batch, ``w <- Proj[w - lr C (w + lam p)]`` with
-    ``C_ij = <g_i, h_j>`` over the mean squared length; C is the same in all steps on a batch. That needs
-    ``gradients="parameters"``.
+    ``solve="stochastic"`` the weights are stored and take projected gradient steps as in the paper:
+    ``w <- Proj[w - lr C (w + lam p)]``. Here ``C_ij`` is ``<g_i, h_j>`` divided by the mean squared length of the
+    gradients, with g and h from independent halves of the batch. All steps on a batch use the same C. This mode
+    requires ``gradients="parameters"``.
 
     Args:
-        lam: pull towards the mean gradient, >= 0.
+        lam: weight of the mean gradient, >= 0.
         solve: ``"exact"`` or ``"stochastic"``.
         lr: step size of the stochastic weights, in units of the mean squared length of the gradients.
-        steps: how many steps the stochastic weights take on a batch.
+        steps: number of steps of the stochastic weights on a batch.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("sdmgrad", [[2., 0.], [0., 1.]]).round(4).tolist()
@@ -67,11 +67,11 @@ class SDMGrad(GramMethod):
             object.__setattr__(self, "modes", ("parameters",))
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """Equal weights, where they are remembered."""
+        """Equal weights for ``solve="stochastic"``; otherwise empty."""
         return {"weights": np.full(num_tasks, 1.0 / num_tasks)} if self.solve == "stochastic" else {}
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
-        """The min-norm weights with their pull."""
+        """The min-norm weights plus the weights of the mean gradient."""
         count = count_present(signals, tf.float64)
         mean = tf.math.divide_no_nan(tf.cast(importance(signals), tf.float64), count)
         if self.solve == "exact":
@@ -89,7 +89,7 @@ class SDMGrad(GramMethod):
         return count * (weights + self.lam * mean) / (1.0 + self.lam), state
 
     def _unit_cross(self, signals: Signals) -> Tensor:
-        """``C_ij`` of present tasks."""
+        """``C`` of the present tasks."""
         present = tf.cast(signals.present, tf.float64)
         cross = tf.cast(signals.cross, tf.float64) * present[:, None] * present[None, :]
         squares = tf.reduce_sum(tf.cast(tf.linalg.diag_part(signals.gram), tf.float64) * present)

@@ -26,12 +26,12 @@ CARD = Card(
 class SoftWeightedChebyshev(Scalarisation):
     """Minimises ``T^2 mu log sum_t exp(p_t loss_t / mu)`` with the preference ``p``, which sums to 1.
 
-    The task weights are ``T^2 p_t softmax(p loss / mu)_t``: for equal preferences they sum to T. As mu goes to 0 this
-    is ``weighted_chebyshev``, as it grows the linear scalarisation. The reference point is 0, the least that a loss can
-    be.
+    The task weights are ``T^2 p_t softmax(p loss / mu)_t``; for equal preferences they sum to T. As mu goes to 0, this
+    approaches ``weighted_chebyshev``. As mu grows, it approaches the linear scalarisation. The reference point is 0,
+    the smallest possible loss.
 
-    Differs from DeepMTL2R's code: the weights are the derivative of the smooth maximum (there ``softmax(p loss)``,
-    without the factor ``p_t``, which ends elsewhere).
+    Differs from DeepMTL2R's code: the weights are the derivative of the smooth maximum. DeepMTL2R's weights,
+    ``softmax(p loss)``, lack the factor ``p_t`` and lead to another solution.
 
     Args:
         mu: smoothness, in units of importance times loss.

@@ -26,18 +26,19 @@ CARD = Card(
 
 @dataclasses.dataclass(frozen=True)
 class STCH(Scalarisation):
-    """Minimises ``T mu log sum_t exp(f_t / mu)`` with ``f_t = log(w_t loss_t / nadir_t)``, w the preference, sum T.
+    """Minimises ``T mu log sum_t exp(f_t / mu)`` with ``f_t = log(w_t loss_t / nadir_t)``.
 
-    The task weights are ``T softmax(f / mu)_t / loss_t``. The nadir is each task's mean loss over the last epoch of the
-    warm-up, during which ``sum_t w_t log loss_t`` is minimised; a task without one takes its first loss afterwards.
+    The preference w is scaled to sum T. The task weights are ``T softmax(f / mu)_t / loss_t``. The warm-up minimises
+    ``sum_t w_t log loss_t``. The nadir of a task is its mean loss over the last epoch of the warm-up, or its first loss
+    after the warm-up if the task was absent in this epoch.
     ``max f <= mu log sum exp(f / mu) <= max f + mu log T``.
 
-    Differs from the authors' code: a preference multiplies the loss, and the nadir is taken within the warm-up, not in
-    one more epoch.
+    Differs from the authors' code: a preference multiplies the loss, and the nadir is measured within the warm-up, not
+    in an additional epoch.
 
     Args:
-        mu: smoothness; small values follow the worst task alone.
-        warmup: epochs before the nadir is known; 0 takes the first losses.
+        mu: smoothness; with small values only the worst task is trained.
+        warmup: number of epochs of the warm-up; with 0 the first losses are the nadir.
 
     >>> from tfmtl2r import methods
     >>> stch = methods.get("stch", warmup=0)
@@ -57,11 +58,11 @@ class STCH(Scalarisation):
             raise InputError(f"stch: warmup must be >= 0 epochs, not {self.warmup}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """The mean losses that make up the nadir, and over how many steps."""
+        """The nadir, and the number of steps that it averages."""
         return {"nadir": np.ones(num_tasks, np.float32), "steps": np.zeros(num_tasks, np.float32)}
 
     def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
-        """The warm-up's or the smooth Chebyshev objective, and the nadir so far."""
+        """The objective of the warm-up or the smooth Chebyshev objective, and the nadir so far."""
         epoch = tf.cast(signals.epoch, tf.int64)
         losses = positive(losses, signals)
         steps, nadir = tf.cast(state["steps"], losses.dtype), tf.cast(state["nadir"], losses.dtype)

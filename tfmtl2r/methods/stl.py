@@ -15,15 +15,15 @@ CARD = Card(
     title="STL (single-task learning)",
     paper="Caruana 1997 (the baseline), https://doi.org/10.1023/A:1007379606734",
     promises=("has_a_main_task",),
-    note="The reference of every comparison: one run per task.",
+    note="The reference for every comparison; needs one run per task.",
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class STL(Scalarisation):
-    """Minimises the loss of one task, with weight 1; the others are only measured.
+    """Minimises the loss of one task, with weight 1; the losses of the others are only reported.
 
-    A batch without that task changes nothing.
+    A batch without this task changes nothing.
 
     Args:
         task: position of the task.
@@ -40,7 +40,7 @@ class STL(Scalarisation):
             raise InputError(f"stl: task must be >= 0, not {self.task}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """Nothing; refuses a task that does not exist."""
+        """An empty state; refuses a task that does not exist."""
         if self.task >= num_tasks:
             raise InputError(f"stl: task {self.task} does not exist, there are {num_tasks} (counted from 0)")
         return {}

@@ -25,11 +25,11 @@ class TrimmedMean(JacobianMethod):
     """Drops, for every parameter, the largest and the smallest task gradients, and averages the others.
 
     The update is T times the mean over the ranks ``trim + 1 .. T - trim`` of each column of the gradients ``[T, P]``.
-    With two tasks or fewer nothing can be dropped: it is the plain sum.
+    With two tasks or fewer nothing is dropped, and the update is the plain sum.
 
     Args:
-        trim: how many gradients are dropped at each end; as many as leave one by default. It needs ``2 trim + 1``
-            tasks; in a batch with absent tasks it drops at most as many as leave one.
+        trim: number of gradients dropped at each end, by default the largest number that leaves at least one gradient.
+            At least ``2 trim + 1`` tasks are required. In a batch with absent tasks, at least one gradient is left.
 
     >>> from tfmtl2r import methods
     >>> rows = [[1e11, 3.], [1., -1e11], [-1e10, 1e10], [2., 2.]]
@@ -44,7 +44,7 @@ class TrimmedMean(JacobianMethod):
             raise InputError(f"trimmed_mean: trim must be >= 0, not {self.trim}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """Nothing to remember."""
+        """An empty state."""
         if self.trim is not None and num_tasks < 2 * self.trim + 1:
             least = 2 * self.trim + 1
             raise InputError(f"trimmed_mean: trim={self.trim} needs at least {least} tasks, got {num_tasks}")

@@ -28,16 +28,16 @@ _STEEPEST = 10.0
 
 @dataclasses.dataclass(frozen=True)
 class UncertaintyWeighting(Scalarisation):
-    """Minimises ``sum_t (exp(-s_t) loss_t + s_t) / 2`` over the model and the log variances ``s`` ``[T]``, from 0.
+    """Minimises ``sum_t (exp(-s_t) loss_t + s_t) / 2`` over the model and the log variances ``s`` ``[T]``.
 
-    The weights ``exp(-s_t) / 2`` are the paper's: at first half the plain sum. For a fixed loss s settles at
-    ``log loss``. After each step s takes one step of gradient descent, ``s_t -= lr (1 - exp(-s_t) loss_t) / 2``, with
-    the gradient limited to 10 and s to 30 in absolute value.
+    The log variances start at 0. The weights ``exp(-s_t) / 2`` are those of the paper, so the first objective is half
+    the plain sum. For a fixed loss, s converges to ``log loss``. After each step s takes one step of gradient descent,
+    ``s_t -= lr (1 - exp(-s_t) loss_t) / 2``, with the gradient limited to 10 and s to 30 in absolute value.
 
-    Differs from DeepMTL2R's code: s is learned (there no optimizer ever sees it).
+    Differs from DeepMTL2R's code: s is learned. No optimizer updates it in DeepMTL2R.
 
     Args:
-        lr: learning rate of the log variances; 0 keeps them.
+        lr: learning rate of the log variances; 0 keeps them constant.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("uw", [[2., 0.], [0., 4.]]).tolist()

@@ -26,10 +26,11 @@ CARD = Card(
 
 @dataclasses.dataclass(frozen=True)
 class UPGrad(GramMethod):
-    """Projects every task's gradient onto the updates that oppose no task, and adds the projections up.
+    """Projects every task's gradient onto the updates that oppose no task, and sums the projections.
 
-    The projection of ``p_i g_i`` is ``sum_t v_it g_t`` with ``v_i = argmin v' G v`` subject to ``v >= p_i e_i``; the
-    weights are ``sum_i v_i`` with the preference p scaled to sum T. Without conflict this is the plain sum.
+    An update d opposes no task if ``<d, g_t> >= 0`` for all t. The projection of ``p_i g_i`` is ``sum_t v_it g_t`` with
+    ``v_i = argmin v' G v`` subject to ``v >= p_i e_i``, where p is the preference scaled to sum T. The weights are
+    ``sum_i v_i``. Without conflict this is the plain sum.
 
     >>> from tfmtl2r import methods
     >>> (methods.combine("upgrad", [[-4., 1., 1.], [6., 1., 1.]]) / 2).round(4).tolist()
@@ -39,6 +40,6 @@ class UPGrad(GramMethod):
     takes_preference: ClassVar[bool] = True
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
-        """The projections of all tasks, added up."""
+        """The sum of the projections of all tasks."""
         each = tf.linalg.diag(tf.cast(importance(signals), tf.float64))
         return tf.reduce_sum(dual_cone(signals.gram, each, signals.present).weights, axis=0), state

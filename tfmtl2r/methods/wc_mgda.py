@@ -26,17 +26,18 @@ CARD = Card(
 
 @dataclasses.dataclass(frozen=True)
 class WCMGDA(GramMethod):
-    """Lowers the largest ``p_t loss_t``, by the shortest combination of gradients among those that do so equally well.
+    """Lowers the largest ``p_t loss_t``, with a penalty on the length of the combined gradient.
 
-    ``a = argmax_{a in simplex} sum_t a_t r_t loss_t - u sqrt(a' A a)`` with ``A_ij = r_i r_j G_ij / k``. Preferences r
-    are scaled so that ``||r loss|| = 1`` at the first step, and k so that A had trace 1 there. The weights are
-    ``r_t a_t``, scaled to sum T. As u falls to 0 this is the weighted Chebyshev method, as u grows weighted MGDA.
+    ``a = argmax_{a in simplex} sum_t a_t r_t loss_t - u sqrt(a' A a)`` with ``A_ij = r_i r_j G_ij / k``. The
+    preferences r are scaled so that ``||r loss|| = 1`` at the first step, and k is the value for which A has trace 1 at
+    the first step. The weights are ``r_t a_t``, scaled to sum T. As u goes to 0, this approaches the weighted Chebyshev
+    method. As u grows, it approaches weighted MGDA.
 
-    Differs from the paper: u is fixed, not tuned from the dual problem. From DeepMTL2R's code: scales are set once per
-    run, not at every step or once per process, and the weights keep the factor r.
+    Differs from the paper: u is fixed, not tuned from the dual problem. Differs from DeepMTL2R's code: scales are set
+    once per run, not at every step or once per process, and the weights keep the factor r.
 
     Args:
-        u: how much the length of the update counts, > 0.
+        u: weight of the length of the update, > 0.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("wc_mgda", [[1., 0.], [0., 1.]], losses=[1., 3.]).round(4).tolist()
@@ -62,7 +63,7 @@ class WCMGDA(GramMethod):
         gram = tf.cast(signals.gram, tf.float64) * preference[:, None] * preference[None, :]
         loss_scale = _first(state["loss_scale"], tf.norm(weighted))
         gram_scale = _first(state["gram_scale"], tf.linalg.trace(gram))
-        # The scale of r divides the losses once and the matrix, whose own scale takes it out again, not at all.
+        # The scale of r divides the losses. It cancels in the matrix, which is divided by its own scale.
         radius = self.u * tf.math.rsqrt(tf.where(gram_scale > 0, gram_scale, 1.0))
         slope = -tf.math.divide_no_nan(weighted, loss_scale)
         weights = max_min(gram, slope, radius, signals.present).weights * preference

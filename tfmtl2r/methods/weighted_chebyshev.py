@@ -25,10 +25,11 @@ CARD = Card(
 class WeightedChebyshev(Scalarisation):
     """Minimises ``T max_t w_t loss_t`` with w the preference scaled to sum T.
 
-    Only the task with the largest ``w_t loss_t`` is trained, with weight ``T w_t``; tasks that tie share it evenly. The
-    reference point is 0, the least that a loss can be.
+    Only the task with the largest ``w_t loss_t`` is trained, with weight ``T w_t``; tied tasks share this weight
+    equally. The reference point is 0, the smallest possible loss.
 
-    Differs from DeepMTL2R's code: the factor ``w_t`` is kept (there the largest task has weight 1, and ties add up).
+    Differs from DeepMTL2R's code: the factor ``w_t`` is kept. In DeepMTL2R the task with the largest loss has weight 1,
+    and tied tasks have weight 1 each.
 
     >>> from tfmtl2r import methods
     >>> methods.combine("wc", [[1., 0.], [0., 1.]], losses=[1., 2.]).tolist()
