@@ -47,7 +47,7 @@ def ranking() -> Any:
     return _load("tensorflow_ranking", "tensorflow-ranking")
 
 
-def recommenders() -> Any:
+def recommenders() -> types.ModuleType:
     """The ``tensorflow_recommenders`` module, imported on first use.
 
     Raises:

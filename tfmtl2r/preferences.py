@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.types import Array
 
 __all__ = [
     "above_zero", "by_angle", "das_dennis", "from_file", "grid", "has_ray", "leaning", "low_discrepancy", "suited",
@@ -21,7 +22,7 @@ __all__ = [
 FLOOR = 1e-3
 
 
-def by_angle(count: int, ends: Any = ((0.0, 1.0), (1.0, 0.0))) -> np.ndarray:
+def by_angle(count: int, ends: Array = ((0.0, 1.0), (1.0, 0.0))) -> np.ndarray:
     """Preferences of two tasks whose rays are evenly spaced by angle between two ends in loss space.
 
     A preference p has the ray along ``1 / p``. Rays beyond what single-task training reaches lead nowhere; between the
@@ -141,7 +142,7 @@ def from_file(path: str | Path, tasks: int) -> np.ndarray:
     return np.array(rows)
 
 
-def above_zero(preferences: Any, floor: float = FLOOR) -> np.ndarray:
+def above_zero(preferences: Array, floor: float = FLOOR) -> np.ndarray:
     """Preferences for methods that divide by them: no entry below ``floor`` before the row is scaled to sum 1.
 
     >>> above_zero([[0.0, 1.0]]).round(6).tolist()
@@ -151,7 +152,7 @@ def above_zero(preferences: Any, floor: float = FLOOR) -> np.ndarray:
     return raised / raised.sum(axis=1, keepdims=True)
 
 
-def suited(preferences: Any, method: Any) -> np.ndarray:
+def suited(preferences: Array, method: Any) -> np.ndarray:
     """Preferences as a balancing method can take them: :func:`above_zero` where it divides by them.
 
     Args:
@@ -193,7 +194,7 @@ def usual_grid(tasks: int) -> np.ndarray:
     return das_dennis(2, 10) if tasks == 2 else np.concatenate([leaning(tasks, 0)[:1], low_discrepancy(tasks, 10)])
 
 
-def grid(spec: str, tasks: int, ends: Any = None) -> np.ndarray:
+def grid(spec: str, tasks: int, ends: Array | None = None) -> np.ndarray:
     """The grid that a command line names.
 
     Args:

@@ -29,15 +29,17 @@ import inspect
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tfmtl2r import constructors
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.origins import Origin, origin_of
 from tfmtl2r.promises import check_known
+from tfmtl2r.types import Described
 
 _Class = TypeVar("_Class", bound=type)
+_Thing = TypeVar("_Thing")
 _HAS_CARD = re.compile(r"^CARD\b", re.MULTILINE)
 
 
@@ -81,7 +83,7 @@ class _Entry:
         return functools.reduce(getattr, (self.member or module.__all__[0]).split("."), module)
 
 
-class Registry:
+class Registry(Generic[_Thing]):
     """The public things of one kind.
 
     Args:
@@ -196,7 +198,7 @@ class Registry:
         self._registered.pop(name, None)
         self._classes = {cls: known for cls, known in self._classes.items() if known != name}
 
-    def get(self, name: str | Mapping[str, Any] | Any, /, **options: Any) -> Any:
+    def get(self, name: Described | _Thing, /, **options: Any) -> _Thing:
         """Builds a registered thing.
 
         Args:

@@ -6,14 +6,15 @@ mean and how they are laid out; all of them are tensors to a type checker, since
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Protocol, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
-import numpy as np
+if TYPE_CHECKING:
+    import numpy as np
 
 __all__ = [
-    "Array", "Count", "Described", "Features", "Gram", "Labels", "Losses", "Mask", "PerList", "Preference", "Rows",
-    "Scores", "Seed", "TaskScores", "TaskTensors", "Tensor", "TensorLike", "Vector", "Weights",
+    "Array", "Batches", "Count", "Described", "Features", "Gram", "Labels", "Losses", "Mask", "PerList", "Preference",
+    "Rows", "Scores", "Seed", "TaskScores", "TaskTensors", "Tensor", "TensorLike", "Vector", "Weights",
 ]
 
 
@@ -58,6 +59,28 @@ class Tensor(Protocol):
     def __ne__(self, other: object, /) -> Any: ...
 
 
+class Batches(Protocol):
+    """What a ``tf.data.Dataset`` of batches offers."""
+
+    @property
+    def element_spec(self) -> Any: ...
+    def __iter__(self) -> Iterator[Any]: ...
+    def __len__(self) -> int: ...
+    def cardinality(self) -> Any: ...
+    def take(self, count: int) -> Batches: ...
+    def skip(self, count: int) -> Batches: ...
+    def repeat(self, count: int | None = None) -> Batches: ...
+    def shard(self, num_shards: int, index: int) -> Batches: ...
+    def map(self, map_func: Callable[..., Any], num_parallel_calls: int | None = None) -> Batches: ...
+    def flat_map(self, map_func: Callable[..., Any]) -> Batches: ...
+    def batch(self, batch_size: int, drop_remainder: bool = False) -> Batches: ...
+    def apply(self, transformation_func: Callable[..., Any]) -> Batches: ...
+    def with_options(self, options: Any) -> Batches: ...
+    def bucket_by_sequence_length(self, *args: Any, **kwargs: Any) -> Batches: ...
+    def prefetch(self, buffer_size: int) -> Batches: ...
+    def cache(self) -> Batches: ...
+
+
 Labels: TypeAlias = Tensor
 """``float32[B, L]``, NaN where a label is missing."""
 Scores: TypeAlias = Tensor
@@ -83,9 +106,9 @@ Seed: TypeAlias = Tensor | tuple[int, int]
 Count: TypeAlias = Tensor | int
 """A whole number, known when a graph is built or not."""
 
-TensorLike: TypeAlias = Tensor | np.ndarray | float | Sequence[Any]
+TensorLike: TypeAlias = "Tensor | np.ndarray | float | Sequence[Any]"
 """What TensorFlow makes a tensor of: a tensor, an array, a number or nested lists of numbers."""
-Array: TypeAlias = np.ndarray | Sequence[Any]
+Array: TypeAlias = "np.ndarray | Sequence[Any]"
 """What numpy makes an array of."""
 Features: TypeAlias = dict[str, Tensor]
 """Tensors by feature name."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
-registry = Registry(__name__, "architecture")
+registry: Registry[Architecture] = Registry(__name__, "architecture")
 names, get, card, register = registry.names, registry.get, registry.card, registry.register
 
 __all__ = ["Architecture", "Group", "TowerArchitecture", "card", "get", "names", "register", "registry"]

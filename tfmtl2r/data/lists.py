@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
 from tfmtl2r.data import fingerprints
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
+from tfmtl2r.types import Array
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ class Lists:
         found = self.ids[np.searchsorted(self.offsets, item, side="right") - 1]
         return f"{row}, list {getattr(found, 'item', lambda: found)()!r}"
 
-    def select(self, list_indices: Any) -> Lists:
+    def select(self, list_indices: Array) -> Lists:
         """The lists (for plain rows: the rows) at these indices or under this boolean mask, in the order given."""
         indices = np.asarray(list_indices)
         indices = np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.int64)

@@ -24,6 +24,7 @@ from tfmtl2r.layers.features import Lookup
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
+from tfmtl2r.types import Batches, Tensor
 
 LOOKUP_ROWS = 1 << 18
 log = logging.getLogger("tfmtl2r")
@@ -43,7 +44,7 @@ def batches(
     buckets: tuple[int, ...] | str | None = None,
     weights: Mapping[str, str] | None = None,
     drop_remainder: bool = False,
-) -> Any:
+) -> Batches:
     """A ``tf.data`` pipeline of batches as :mod:`tfmtl2r.batch` describes them.
 
     A batch is as long as its longest list; padded places hold 0 in features and weights and NaN in labels. Without
@@ -87,7 +88,7 @@ def batches(
     sizes = np.minimum(lists.sizes, list_limit or lists.sizes.max())
     bounds = _bounds(sizes, buckets)
 
-    def one_epoch(number: Any) -> Any:
+    def one_epoch(number: Tensor) -> Batches:
         order_seed, key_seed = tf.unstack(tf.random.split(tf.stack([np.int64(seed), number]), 2))
         order = tf.range(lists.num_lists, dtype=tf.int64)
         if shuffle:
@@ -139,7 +140,7 @@ class _Table:
         if limit is not None:
             self.relevant = _padded(relevance(lists, tasks), False)
 
-    def gather(self, chosen: Any, keys: Any) -> Any:
+    def gather(self, chosen: Tensor, keys: Tensor | None) -> Any:
         """The batch of the lists (for plain rows: of the rows) with these numbers, ``int64[B]``."""
         parts: dict[str, dict[str, Any]] = {"x": {}, "y": {}, "w": {}}
         items = chosen
@@ -158,7 +159,7 @@ class _Table:
         batch = (x, parts["y"], parts["w"]) if parts["w"] else (x, parts["y"])
         return batch if parts["y"] else x
 
-    def _items(self, chosen: Any, keys: Any) -> tuple[Any, Any]:
+    def _items(self, chosen: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
         """Item numbers ``int64[B, L]``, N at padded places, and list sizes ``int32[B]``."""
         sizes = tf.gather(self.sizes, chosen)
         places = tf.range(tf.reduce_max(sizes))[None, :]
@@ -200,14 +201,14 @@ def _padded(values: np.ndarray, fill: Any) -> Any:
     return tf.constant(np.concatenate([values, np.full((1, *values.shape[1:]), fill, values.dtype)]))
 
 
-def _epochs(epoch: int | Callable[[], int] | None) -> Any:
+def _epochs(epoch: int | Callable[[], int] | None) -> Batches:
     """A data set of one number: the epoch of this pass. None, where nothing is random, stays 0."""
     if epoch is None:
         return tf.data.Dataset.from_tensors(np.int64(0))
     # Counted in Python: a tf.Variable would be mirrored in the scope of a strategy, which tf.data cannot capture.
     current = epoch if callable(epoch) else itertools.count(int(epoch)).__next__
 
-    def number(_: Any) -> Any:
+    def number(_: Any) -> Tensor:
         value = tf.numpy_function(lambda: np.int64(current()), [], tf.int64)
         value.set_shape(())
         return value
@@ -215,7 +216,9 @@ def _epochs(epoch: int | Callable[[], int] | None) -> Any:
     return tf.data.Dataset.range(1).map(number)
 
 
-def _in_batches(indices: Any, sizes: np.ndarray, bounds: list[int], batch_size: int, drop_remainder: bool) -> Any:
+def _in_batches(
+    indices: Batches, sizes: np.ndarray, bounds: list[int], batch_size: int, drop_remainder: bool
+) -> Batches:
     """Batches of list numbers; with bounds, of lists of similar length."""
     if not bounds:
         return indices.batch(batch_size, drop_remainder=drop_remainder)

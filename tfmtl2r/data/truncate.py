@@ -7,12 +7,11 @@ task that has a relevant item in a list, the relevant item with the smallest key
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.types import Tensor
 
 
 def cut_report(lists: Lists, list_limit: int) -> dict[str, int]:
@@ -59,7 +58,7 @@ def keep_first(offsets: np.ndarray, relevant: np.ndarray, limit: int) -> np.ndar
     return rank < limit
 
 
-def choose(keys: Any, relevant: Any, sizes: Any, limit: int) -> tuple[Any, Any]:
+def choose(keys: Tensor, relevant: Tensor, sizes: Tensor, limit: int) -> tuple[Tensor, Tensor]:
     """Which items of a batch stay, in the graph.
 
     Args:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
-registry = Registry(__name__, "data set")
+registry: Registry[DataSet] = Registry(__name__, "data set")
 names, get, card, register = registry.names, registry.get, registry.card, registry.register
 
 __all__ = ["DataSet", "Lists", "Scores", "card", "from_frame", "get", "names", "register", "registry"]

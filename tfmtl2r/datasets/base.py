@@ -17,6 +17,7 @@ from tfmtl2r.features.base import Feature
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
+from tfmtl2r.types import Batches
 
 Scores = Callable[[Lists], np.ndarray]
 
@@ -96,7 +97,7 @@ class DataSet:
 
     def load(
         self, split: str, tasks: Iterable[str | Task] | None = None, schema: Schema | None = None, **options: Any
-    ) -> Any:
+    ) -> Batches:
         """One split as batches.
 
         Args:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.types import Array
 
 DRAWS = 10_000
 """Random sign vectors of a permutation test, unless a caller asks for more."""
@@ -15,7 +15,7 @@ _EXACT = 32  # up to so many lists all 2^n signs count
 _CHUNK = 4096  # sign vectors at a time: bounds memory
 
 
-def paired_differences(ours: Any, theirs: Any, weights: Any = None) -> tuple[np.ndarray, np.ndarray]:
+def paired_differences(ours: Array, theirs: Array, weights: Array | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Differences list by list and how much each list counts, both ``[M]``, of the lists that count in both rankings.
 
     Args:
@@ -40,7 +40,8 @@ def paired_differences(ours: Any, theirs: Any, weights: Any = None) -> tuple[np.
 
 
 def bootstrap(
-    ours: np.ndarray, theirs: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0, weights: Any = None
+    ours: np.ndarray, theirs: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0,
+    weights: Array | None = None,
 ) -> tuple[float, float, float]:
     """The mean difference of two rankings over lists, with a paired percentile interval.
 
@@ -77,7 +78,9 @@ def bootstrap(
     return float(parts.sum() / weight.sum()), float(low), float(high)
 
 
-def permutation_test(ours: Any, theirs: Any, draws: int = DRAWS, seed: int = 0, weights: Any = None) -> float:
+def permutation_test(
+    ours: Array, theirs: Array, draws: int = DRAWS, seed: int = 0, weights: Array | None = None
+) -> float:
     """Two-sided p-value of the paired sign-flip test: how often does chance alone give as large a mean difference?
 
     If the two rankings were equal, the sign of each list's difference would be random, and so would that of its part

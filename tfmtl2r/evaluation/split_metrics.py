@@ -11,6 +11,7 @@ import numpy as np
 from tfmtl2r.data import Lists
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
+from tfmtl2r.metrics.base import Metric
 from tfmtl2r.task import Task
 from tfmtl2r.training.trackers import metrics_of
 
@@ -73,7 +74,7 @@ def evaluate(
     return results
 
 
-def _score(metric: Any, labels: np.ndarray, scores: np.ndarray, lists: Lists) -> Score:
+def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray, lists: Lists) -> Score:
     metric.validate(labels)
     if not metric.per_list_mean:
         return Score(metric.exact(labels, scores), len(labels), None, None, metric.conventions(), metric.direction)

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
+from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.evaluation.split_metrics import evaluate
+from tfmtl2r.task import Task
 
 
-def trivial_results(dataset: Any, split: str, tasks: Any = None, seed: int = 0) -> dict[str, dict[str, dict[str, Any]]]:
+def trivial_results(
+    dataset: DataSet, split: str, tasks: Iterable[str | Task] | None = None, seed: int = 0
+) -> dict[str, dict[str, dict[str, Any]]]:
     """Results of a random order and of the data set's own trivial rankings.
 
     Args:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tfmtl2r import _lazy
+from tfmtl2r.registry import Registry
 from tfmtl2r.schema import KINDS
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
-registry = KINDS
+registry: Registry[Feature] = KINDS
 names, get, card, register = registry.names, registry.get, registry.card, registry.register
 
 __all__ = [

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
-registry = Registry(__name__, "loss")
+registry: Registry[Loss] = Registry(__name__, "loss")
 names, get, card, register = registry.names, registry.get, registry.card, registry.register
 
 __all__ = [

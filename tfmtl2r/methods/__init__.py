@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
-registry = Registry(__name__, "method", formerly={
+registry: Registry[Method] = Registry(__name__, "method", formerly={
     "_wrappers.Every": "every", "_wrappers.Log": "log", "_wrappers.Normalised": "normalised",
     "_wrappers.Smooth": "smooth", "_wrappers.SmoothGram": "smooth_gram",
 })

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tfmtl2r import _lazy
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.registry import Registry
+from tfmtl2r.types import Described
 
 if TYPE_CHECKING:
     from tfmtl2r.metrics.base import ItemMetric, Metric, check_cutoff, check_empty, with_empty
@@ -17,11 +18,11 @@ else:
 __all__ = ["ItemMetric", "Metric", "card", "check_cutoff", "check_empty", "get", "names",
            "register", "registry", "with_empty"]
 
-registry = Registry(__name__, "metric")
+registry: Registry[Metric] = Registry(__name__, "metric")
 names, card, register = registry.names, registry.card, registry.register
 
 
-def get(metric: Any, **options: Any) -> Any:
+def get(metric: Described | Metric, **options: Any) -> Metric:
     """Builds a metric.
 
     Args:

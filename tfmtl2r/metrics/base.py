@@ -11,7 +11,7 @@ from tfmtl2r import ranking
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.task import KINDS
-from tfmtl2r.types import Labels, Mask, PerList, Scores, Tensor, TensorLike, Weights
+from tfmtl2r.types import Array, Labels, Mask, PerList, Scores, Tensor, TensorLike, Weights
 
 EMPTY = ("skip", "zero", "one")
 
@@ -77,6 +77,10 @@ class Metric:
         labels, scores, known, weights = _clean(self, labels, scores, valid, weights)
         value, counts = self.compute(labels, scores, known, weights)
         return tf.where(counts > 0, value, 0.0), counts
+
+    def exact(self, labels: Array, scores: Array) -> float:
+        """The metric over all items at once, on numpy arrays; for a metric that is not a mean over lists."""
+        raise NotImplementedError
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
         """``(value, counts)`` of cleaned input: labels, scores and weights are 0 where not ``known``.

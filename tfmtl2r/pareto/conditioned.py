@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -15,6 +14,7 @@ from tfmtl2r.evaluation.split_metrics import Score
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.trackers import metrics_of
+from tfmtl2r.types import Array
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Curve:
 
 
 def curve(
-    model: MultiTaskRanker, lists: Lists, preferences: Any, metrics: Mapping[str, str] | None = None,
+    model: MultiTaskRanker, lists: Lists, preferences: Array, metrics: Mapping[str, str] | None = None,
     tasks: Sequence[str] = (), batch_size: int = 256,
 ) -> Curve:  # fmt: skip
     """Evaluates a conditioned ranker for many preferences.

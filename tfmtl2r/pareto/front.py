@@ -15,13 +15,14 @@ import numpy as np
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.preferences import das_dennis
+from tfmtl2r.types import Array
 
 Directions = bool | Sequence[bool]
 MARGIN = 0.1
 _R2_DIRECTIONS = 1000
 
 
-def costs(points: Any, maximise: Directions = False) -> np.ndarray:
+def costs(points: Array, maximise: Directions = False) -> np.ndarray:
     """Points as costs to minimise, ``float64[N, T]``.
 
     Raises:
@@ -49,7 +50,7 @@ def signs(maximise: Directions, count: int) -> np.ndarray:
     return np.where(np.broadcast_to(flags, count), -1.0, 1.0)
 
 
-def non_dominated(points: Any, maximise: Directions = False) -> np.ndarray:
+def non_dominated(points: Array, maximise: Directions = False) -> np.ndarray:
     """Which points are Pareto optimal: no other is at least as good everywhere and better somewhere.
 
     Args:
@@ -83,7 +84,7 @@ class Reference:
     rule: str = "given"
 
 
-def reference_point(points: Any, maximise: Directions = False, margin: float = MARGIN) -> Reference:
+def reference_point(points: Array, maximise: Directions = False, margin: float = MARGIN) -> Reference:
     """The worst value of each objective over all compared points, moved outward by a share of its range.
 
     Hypervolumes compare only under one reference: pass the points of *all* sets that are compared. The margin lets the
@@ -112,7 +113,7 @@ def reference_point(points: Any, maximise: Directions = False, margin: float = M
     return Reference(tuple(map(float, point)), f"worst of all {len(values)} compared points + {margin:g} of the range")
 
 
-def ideal_point(points: Any, maximise: Directions = False) -> tuple[float, ...]:
+def ideal_point(points: Array, maximise: Directions = False) -> tuple[float, ...]:
     """The best value of each objective.
 
     Args:
@@ -129,7 +130,7 @@ def ideal_point(points: Any, maximise: Directions = False) -> tuple[float, ...]:
     return tuple(map(float, values.min(axis=0) * signs(maximise, values.shape[1])))
 
 
-def hypervolume(points: Any, reference: Any, maximise: Directions = False) -> float:
+def hypervolume(points: Array, reference: Array | Reference, maximise: Directions = False) -> float:
     """The volume that a set dominates up to a reference point; larger is better.
 
     Points that are not better than the reference in every objective add nothing.
@@ -151,11 +152,12 @@ def hypervolume(points: Any, reference: Any, maximise: Directions = False) -> fl
     0.375
     """
     values = costs(points, maximise)
-    limit = _vector(getattr(reference, "point", reference), values.shape[1], "reference")
+    point = reference.point if isinstance(reference, Reference) else reference
+    limit = _vector(point, values.shape[1], "reference")
     return float(moocore.hypervolume(values, limit * signs(maximise, values.shape[1])))
 
 
-def r2(points: Any, ideal: Any, maximise: Directions = False) -> float:
+def r2(points: Array, ideal: Array, maximise: Directions = False) -> float:
     """The R2 indicator: the Chebyshev cost of the best point, averaged over all preferences; smaller is better.
 
     ``R2 = E_w min_n max_t w_t |c_nt - ideal_t|`` with w uniform on the simplex: exact for two objectives, the mean over
@@ -189,7 +191,7 @@ def r2(points: Any, ideal: Any, maximise: Directions = False) -> float:
     return float(np.mean([(w * (values - best)).max(axis=1).min() for w in weights]))
 
 
-def max_weighted_loss(losses: Any, preference: Any) -> np.ndarray:
+def max_weighted_loss(losses: Array, preference: Array) -> np.ndarray:
     """``max_t p_t loss_t``, the preference scaled to sum 1; what Chebyshev methods minimise.
 
     Args:
@@ -203,7 +205,7 @@ def max_weighted_loss(losses: Any, preference: Any) -> np.ndarray:
     return (losses * _importance(preference, losses.shape[-1])).max(axis=-1)
 
 
-def preference_error(losses: Any, preference: Any) -> np.ndarray:
+def preference_error(losses: Array, preference: Array) -> np.ndarray:
     """The angle between the losses and the ray of the preference, in radians.
 
     On the ray ``p_t loss_t`` is the same for all tasks, so it points along ``1 / p``.
@@ -230,7 +232,7 @@ def preference_error(losses: Any, preference: Any) -> np.ndarray:
     return 2 * np.arctan2(np.linalg.norm(unit - ray, axis=-1), np.linalg.norm(unit + ray, axis=-1))
 
 
-def knee(points: Any, maximise: Directions = False) -> int:
+def knee(points: Array, maximise: Directions = False) -> int:
     """Where a front bulges most: leaving this point costs one objective more than it gains another.
 
     Costs are scaled to 0 (best on the front) and 1 (worst on the front). The knee is the point of the front farthest
@@ -253,7 +255,7 @@ def knee(points: Any, maximise: Directions = False) -> int:
     return int(rows[np.argmin(scaled.sum(axis=1))])
 
 
-def nearest(points: Any, preference: Any, maximise: Directions = False) -> int:
+def nearest(points: Array, preference: Array, maximise: Directions = False) -> int:
     """The point of the front that serves a preference best: the smallest largest weighted cost.
 
     ``argmin_n max_t p_t c_nt``, costs scaled as in :func:`knee`; among ties the smallest ``sum_t p_t c_nt``, then the
@@ -318,7 +320,7 @@ def bands(fronts: Sequence[Any], levels: Sequence[float] = (0, 50, 100), maximis
     return surfaces
 
 
-def indicators(points: Any, reference: Reference, ideal: Any, maximise: Directions = False) -> dict[str, Any]:
+def indicators(points: Array, reference: Reference, ideal: Array, maximise: Directions = False) -> dict[str, Any]:
     """How good a set is, with what the numbers depend on.
 
     Args:
@@ -349,7 +351,7 @@ def indicators(points: Any, reference: Reference, ideal: Any, maximise: Directio
     }
 
 
-def _scaled_front(points: Any, maximise: Directions) -> tuple[np.ndarray, np.ndarray]:
+def _scaled_front(points: Array, maximise: Directions) -> tuple[np.ndarray, np.ndarray]:
     values = costs(points, maximise)
     rows = np.flatnonzero(non_dominated(points, maximise))
     front = values[rows]
@@ -357,14 +359,14 @@ def _scaled_front(points: Any, maximise: Directions) -> tuple[np.ndarray, np.nda
     return (front - front.min(axis=0)) / np.where(spread > 0, spread, 1.0), rows
 
 
-def _importance(preference: Any, count: int) -> np.ndarray:
+def _importance(preference: Array, count: int) -> np.ndarray:
     weights = _vector(preference, count, "preference")
     if (weights < 0).any() or weights.sum() <= 0:
         raise InputError(f"a preference must be >= 0 and not all 0, got {weights.tolist()}")
     return weights / weights.sum()
 
 
-def _vector(values: Any, count: int, what: str) -> np.ndarray:
+def _vector(values: Array, count: int, what: str) -> np.ndarray:
     vector = np.asarray(values, np.float64)
     if vector.shape != (count,) or not np.isfinite(vector).all():
         raise InputError(f"{what} must be {count} finite numbers, one per objective, got {vector.tolist()}")

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.pareto.front import Reference, bands, costs, non_dominated
 from tfmtl2r.runs.finished import Objectives
+from tfmtl2r.types import Array
 
 __all__ = ["front", "overview", "pairwise", "parallel_coordinates", "save", "trajectories"]
 
@@ -25,7 +27,7 @@ Singles = Mapping[str, Sequence[float | None]]
 
 
 def front(
-    groups: Groups, rays: Any = None, single: Singles | None = None, chosen: Any = None,
+    groups: Groups, rays: Array | None = None, single: Singles | None = None, chosen: Array | None = None,
     reference: Reference | None = None,
 ) -> Figure:
     """Two objectives: every run as a point, and what the runs of each group dominate as a line.
@@ -65,7 +67,7 @@ def front(
     return figure
 
 
-def parallel_coordinates(groups: Groups, chosen: Any = None) -> Figure:
+def parallel_coordinates(groups: Groups, chosen: Array | None = None) -> Figure:
     """Any number of objectives: one line per run, the best value of each objective on top.
 
     Args:
@@ -78,7 +80,7 @@ def parallel_coordinates(groups: Groups, chosen: Any = None) -> Figure:
     everything = np.concatenate([costs(group.values, group.maximise) for group in groups.values()])
     low, spread = everything.min(axis=0), np.ptp(everything, axis=0)
 
-    def height(values: Any) -> np.ndarray:
+    def height(values: Array) -> np.ndarray:
         return 1 - (costs(values, first.maximise) - low) / np.where(spread > 0, spread, 1.0)
 
     on = np.split(non_dominated(everything), np.cumsum([len(g.values) for g in groups.values()])[:-1])
@@ -103,7 +105,7 @@ def parallel_coordinates(groups: Groups, chosen: Any = None) -> Figure:
     return figure
 
 
-def pairwise(groups: Groups, chosen: Any = None) -> Figure:
+def pairwise(groups: Groups, chosen: Array | None = None) -> Figure:
     """Any number of objectives: a panel for each pair; runs that no run dominates in *all* objectives are filled.
 
     Args:
@@ -137,7 +139,7 @@ def pairwise(groups: Groups, chosen: Any = None) -> Figure:
     return figure
 
 
-def trajectories(groups: Mapping[str, Objectives], source: str = "train_loss", rays: Any = None) -> Figure:
+def trajectories(groups: Mapping[str, Objectives], source: str = "train_loss", rays: Array | None = None) -> Figure:
     """The losses of two tasks from epoch to epoch: a line per run, a dot where its weights were kept.
 
     Args:
@@ -163,8 +165,8 @@ def trajectories(groups: Mapping[str, Objectives], source: str = "train_loss", r
     return figure
 
 
-def overview(groups: Groups, single: Singles | None = None, chosen: Any = None,
-             reference: Reference | None = None, rays: Any = None) -> dict[str, Figure]:
+def overview(groups: Groups, single: Singles | None = None, chosen: Array | None = None,
+             reference: Reference | None = None, rays: Array | None = None) -> dict[str, Figure]:
     """The pictures that suit the number of objectives, by name.
 
     Args:
@@ -207,7 +209,7 @@ def save(figures: Mapping[str, Figure], folder: str | Path, dpi: int = 130) -> l
     return paths
 
 
-def _draw_rays(axes: Any, rays: Any) -> None:
+def _draw_rays(axes: Axes, rays: Array | None) -> None:
     """From the origin along ``1 / p``, past the far end of both axes."""
     _, right, _, top = axes.axis()
     for p, q in [] if rays is None else np.asarray(rays, float):
@@ -215,7 +217,7 @@ def _draw_rays(axes: Any, rays: Any) -> None:
         axes.plot([0, far / p], [0, far / q], color="0.75", linewidth=0.7, linestyle=(0, (4, 3)), zorder=0)
 
 
-def _draw_single(axes: Any, single: Singles, limits: Sequence[float]) -> Sequence[float]:
+def _draw_single(axes: Axes, single: Singles, limits: Sequence[float]) -> Sequence[float]:
     """Lines of single-task training; limits of both axes that show them."""
     for (name, values), style in zip(single.items(), itertools.cycle((":", "-.", "--"))):
         for value, line in zip(values, (axes.axvline, axes.axhline), strict=True):
@@ -226,7 +228,7 @@ def _draw_single(axes: Any, single: Singles, limits: Sequence[float]) -> Sequenc
     return limits
 
 
-def _draw_bands(axes: Any, group: Objectives | Curve, color: str) -> None:
+def _draw_bands(axes: Axes, group: Objectives | Curve, color: str) -> None:
     seeds = np.unique(group.seeds)
     fronts = [group.values[group.seeds == seed] for seed in seeds]
     middle, any_seed, all_seeds = bands(fronts, (50, 0, 100), group.maximise)
@@ -273,5 +275,5 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
     return figure, axes
 
 
-def _legend(axes: Any, above: float = 1.0) -> None:
+def _legend(axes: Axes, above: float = 1.0) -> None:
     axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, above))
