@@ -25,16 +25,18 @@ FLOOR = 1e-3
 def by_angle(count: int, ends: Array = ((0.0, 1.0), (1.0, 0.0))) -> np.ndarray:
     """Preferences of two tasks whose rays are evenly spaced by angle between two ends in loss space.
 
-    A preference p has the ray along ``1 / p``. Rays beyond what single-task training reaches lead nowhere; between the
-    losses ``ends`` of the two single-task models, every ray may meet the front.
+    The ray of a preference p has the direction ``1 / p``. Let ``ends`` be the losses of the two single-task models. A
+    ray between them can meet the Pareto front; a ray outside cannot.
 
     Args:
-        count: how many. Between ends with positive losses the first and the last ray go through the ends; a ray along
-            an axis has no preference above 0 for both, so with such ends all rays lie strictly between them.
-        ends: losses ``(loss_1, loss_2)`` of the model trained for task 1 alone, and of that for task 2 alone.
+        count: number of preferences. If all losses of ``ends`` are positive, the first and the last ray go through the
+            ends. If an end lies on an axis, all rays lie strictly between the ends, since a ray along an axis has no
+            preference above 0 for both tasks.
+        ends: losses ``(loss_1, loss_2)`` of the model trained for task 1 alone, then of the model trained for task 2
+            alone.
 
     Raises:
-        ValueError: for fewer than 1, losses that are negative, or ends on the same ray.
+        ValueError: for a count below 1, negative losses, or ends on the same ray.
 
     >>> by_angle(3).round(3).tolist()
     [[0.707, 0.293], [0.5, 0.5], [0.293, 0.707]]
@@ -62,7 +64,7 @@ def das_dennis(tasks: int, divisions: int) -> np.ndarray:
 
     Args:
         tasks: T.
-        divisions: H; there are ``C(H + T - 1, T - 1)`` preferences, ends and zeros included.
+        divisions: H. The lattice has ``C(H + T - 1, T - 1)`` preferences, including the corners.
 
     Raises:
         ValueError: for fewer than 1 task or division.
@@ -82,15 +84,15 @@ def das_dennis(tasks: int, divisions: int) -> np.ndarray:
 
 
 def low_discrepancy(tasks: int, count: int) -> np.ndarray:
-    """Preferences spread evenly over the simplex, as many as wanted, none of them 0.
+    """Any number of preferences, spread evenly over the simplex, without zeros.
 
-    Points of the additive recurrence ``frac(1/2 + n a)``, ``a_i = phi^-i`` with ``phi^T = phi + 1``, n = 1, 2, ..., are
-    sorted and their gaps taken, which maps the unit cube of T - 1 sides evenly onto the simplex. The first rows of a
-    longer grid are the shorter one.
+    The additive recurrence ``frac(1/2 + n a)`` for n = 1, 2, ..., with ``a_i = phi^-i`` and ``phi^T = phi + 1``, gives
+    points of the unit cube of T - 1 dimensions. The gaps between the sorted coordinates of a point are a preference;
+    this maps the cube evenly onto the simplex. A short grid equals the first rows of a longer grid.
 
     Args:
         tasks: T.
-        count: how many.
+        count: number of preferences.
 
     Raises:
         ValueError: for fewer than 1 task or preference.
@@ -114,15 +116,15 @@ def low_discrepancy(tasks: int, count: int) -> np.ndarray:
 
 
 def from_file(path: str | Path, tasks: int) -> np.ndarray:
-    """Preferences of a text file: one per line, numbers separated by commas or blanks, ``#`` starts a comment.
+    """Reads preferences from a text file: one per line, numbers separated by commas or blanks, ``#`` for comments.
 
     Args:
-        path: of the file.
+        path: path of the file.
         tasks: T.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: for a line that is no preference of T tasks, with its number, or a file without any.
+        FileNotFoundError: if the file does not exist.
+        ValueError: for a line that is not a preference of T tasks, or a file without preferences.
     """
     path = Path(path)
     rows = []
@@ -143,7 +145,7 @@ def from_file(path: str | Path, tasks: int) -> np.ndarray:
 
 
 def above_zero(preferences: Array, floor: float = FLOOR) -> np.ndarray:
-    """Preferences for methods that divide by them: no entry below ``floor`` before the row is scaled to sum 1.
+    """Raises every entry to at least ``floor``, then scales each row to sum 1; for methods that divide by preferences.
 
     >>> above_zero([[0.0, 1.0]]).round(6).tolist()
     [[0.000999, 0.999001]]
@@ -153,7 +155,7 @@ def above_zero(preferences: Array, floor: float = FLOOR) -> np.ndarray:
 
 
 def suited(preferences: Array, method: Any) -> np.ndarray:
-    """Preferences as a balancing method can take them: :func:`above_zero` where it divides by them.
+    """Preferences in the form that a method requires: :func:`above_zero` if the method divides by the preference.
 
     Args:
         preferences: ``[N, T]``.
@@ -163,7 +165,7 @@ def suited(preferences: Array, method: Any) -> np.ndarray:
 
 
 def has_ray(preference: Sequence[float]) -> bool:
-    """Whether every task's share is above ``FLOOR``, to which :func:`above_zero` raises zeros for some methods only.
+    """Whether a preference has a ray: every share is above ``FLOOR``, which is what :func:`above_zero` makes of a 0.
 
     >>> has_ray([0.2, 0.8]), has_ray([0.0, 1.0]), has_ray(above_zero([[0.0, 1.0]])[0]), has_ray(())
     (True, False, False, False)
@@ -172,11 +174,13 @@ def has_ray(preference: Sequence[float]) -> bool:
 
 
 def leaning(tasks: int, more: float) -> np.ndarray:
-    """Equal importance, and for each task in turn ``more`` of it: ``(1 - more) / T`` for all, ``more`` on top for one.
+    """Equal importance, then one preference per task in which this task has more importance.
+
+    This task has ``(1 - more) / T + more``, and every other task has ``(1 - more) / T``.
 
     Args:
         tasks: T.
-        more: at least 0, at most 1.
+        more: additional importance, from 0 to 1.
 
     >>> leaning(2, 0.6).round(3).tolist()
     [[0.5, 0.5], [0.8, 0.2], [0.2, 0.8]]
@@ -186,7 +190,7 @@ def leaning(tasks: int, more: float) -> np.ndarray:
 
 
 def usual_grid(tasks: int) -> np.ndarray:
-    """The grid when nothing else is said, 11 preferences: evenly spaced for two tasks, else equal importance first.
+    """The default grid of 11 preferences: evenly spaced for two tasks, otherwise equal importance and 10 others.
 
     >>> usual_grid(2)[:3].tolist(), usual_grid(3)[:2].round(3).tolist()
     ([[1.0, 0.0], [0.9, 0.1], [0.8, 0.2]], [[0.333, 0.333, 0.333], [0.07, 0.185, 0.745]])
@@ -195,16 +199,16 @@ def usual_grid(tasks: int) -> np.ndarray:
 
 
 def grid(spec: str, tasks: int, ends: Array | None = None) -> np.ndarray:
-    """The grid that a command line names.
+    """The grid for a specification from the command line.
 
     Args:
         spec: ``"angle:N"`` (two tasks), ``"lattice:H"``, ``"spread:N"`` or the name of a file; :func:`usual_grid` if
             empty.
         tasks: T.
-        ends: for ``angle``: see :func:`by_angle`.
+        ends: the ends of ``angle``, see :func:`by_angle`.
 
     Raises:
-        ValueError: for anything else, or ``angle`` with another number of tasks.
+        ValueError: for another specification, or ``angle`` with a number of tasks that is not 2.
 
     >>> grid("lattice:1", 2).tolist()
     [[1.0, 0.0], [0.0, 1.0]]
@@ -217,9 +221,9 @@ def grid(spec: str, tasks: int, ends: Array | None = None) -> np.ndarray:
             return from_file(spec, tasks)
         raise InputError(f"preferences {spec!r}: expected angle:N, lattice:H, spread:N, or a file with one per line")
     if not number.isdecimal():
-        raise InputError(f"preferences {spec!r}: expected a whole number behind the colon")
+        raise InputError(f"preferences {spec!r}: expected a whole number after the colon")
     if kind == "angle":
         if tasks != 2:
-            raise InputError(f"preferences by angle are for 2 tasks, there are {tasks}: use lattice:H or spread:N")
+            raise InputError(f"angle:N is for 2 tasks, but there are {tasks}: use lattice:H or spread:N")
         return by_angle(int(number), ends) if ends is not None else by_angle(int(number))
     return das_dennis(tasks, int(number)) if kind == "lattice" else low_discrepancy(tasks, int(number))
