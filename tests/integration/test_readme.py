@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tfmtl2r import losses, methods
 from tfmtl2r.commands.list import methods_markdown, summary
 
 ROOT = Path(__file__).parents[2]
@@ -36,6 +37,19 @@ def test_the_blocks_of_the_extension_guide_print_what_their_comments_say(capsys)
     expected = re.findall(r"^print\(.*\)  # (.*)$", "\n".join(blocks), re.MULTILINE)
     assert capsys.readouterr().out.splitlines() == expected
     assert len(expected) == len(blocks) > 0
+
+
+def test_the_parts_of_your_own_are_registered():
+    first, second, *_ = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert "register" not in first
+    names = {"__name__": "my_parts"}
+    exec(second, names)
+    try:
+        assert methods.registry.describe(names["ranker"].method) == {"name": "largest"}
+        assert losses.get(names["dwell"].loss).scale == 2.0
+    finally:
+        methods.registry.unregister("largest")
+        losses.registry.unregister("absolute")
 
 
 @pytest.mark.slow
