@@ -30,7 +30,7 @@ def search(matrix: Tensor, inverse: Tensor, tilt: Tensor, usable: Tensor, root: 
     tasks = matrix.shape[0]
     border = tf.concat([tf.concat([matrix, inverse[None, :]], 0), tf.concat([inverse, [0.0]], 0)[:, None]], 1)
     identity = tf.eye(tasks + 1, dtype=tf.float64)
-    sides = tf.stack([tf.one_hot(tasks, tasks + 1, dtype=tf.float64), tf.concat([tilt, [0.0]], 0)], 1)  # of u and v
+    sides = tf.stack([tf.one_hot(tasks, tasks + 1, dtype=tf.float64), tf.concat([tilt, [0.0]], 0)], 1)  # for u, v
     places = tf.range(tasks, dtype=tf.int64)
     steepest = tf.reduce_max(tf.abs(tilt))
 

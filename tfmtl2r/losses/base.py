@@ -111,7 +111,7 @@ class Loss:
         """
         labels = np.asarray(labels, dtype=np.float64)
         if np.isinf(labels).any():
-            raise InputError(f"{type(self).__name__}: a label is infinite; a missing label is NaN")
+            raise InputError(f"{type(self).__name__}: a label is infinite; use NaN for a missing label")
         highest, hint = self.highest_label()
         found = np.nanmax(labels, initial=-np.inf)
         if found > highest:

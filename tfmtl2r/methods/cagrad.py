@@ -18,7 +18,7 @@ CARD = Card(
     title="CAGrad (conflict-averse gradient descent)",
     paper="Liu et al. 2021, https://arxiv.org/abs/2110.14048",
     promises=("sums_to_tasks", "permutation_equivariant", "ends_on_the_pareto_set"),
-    note="With c below 1 it ends where the mean loss is smallest.",
+    note="With c below 1 it converges to a minimum of the mean loss.",
 )
 
 

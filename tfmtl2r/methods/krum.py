@@ -16,7 +16,7 @@ CARD = Card(
     title="Krum and Multi-Krum",
     paper="Blanchard et al. 2017, https://papers.nips.cc/paper/6617-machine-learning-with-adversaries",
     promises=("sums_to_tasks", "permutation_equivariant"),
-    note="Robust to f corrupt tasks; not a compromise between honest ones.",
+    note="Robust to f corrupt tasks; does not balance the other tasks.",
 )
 
 _TIE = 1e-6

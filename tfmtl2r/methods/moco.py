@@ -64,7 +64,8 @@ class MoCo(JacobianMethod):
         if not 0 < self.beta <= 1:
             raise InputError(f"moco: beta must lie in (0, 1], not {self.beta}")
         if min(self.beta_sigma, self.gamma, self.gamma_sigma, self.rho) < 0:
-            raise InputError("moco: beta_sigma, gamma, gamma_sigma and rho must be >= 0")
+            raise InputError("moco: beta_sigma, gamma, gamma_sigma and rho must be >= 0, not "
+                             f"{self.beta_sigma}, {self.gamma}, {self.gamma_sigma} and {self.rho}")
         if self.variant not in ("paper", "libmtl"):
             raise InputError(f"moco: variant must be 'paper' or 'libmtl', not {self.variant!r}")
 

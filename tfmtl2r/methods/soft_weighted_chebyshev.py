@@ -18,7 +18,7 @@ CARD = Card(
     paper="Lin et al. 2024, https://arxiv.org/abs/2402.19078",
     aliases=("soft_wc",),
     promises=("sums_to_tasks", "permutation_equivariant", "ends_on_the_ray"),
-    note="Choose mu well below importance times loss; stch does not depend on the scale of the losses.",
+    note="Choose mu well below preference times loss; stch does not depend on the scale of the losses.",
 )
 
 
@@ -34,7 +34,7 @@ class SoftWeightedChebyshev(Scalarisation):
     ``softmax(p loss)``, lack the factor ``p_t`` and lead to another solution.
 
     Args:
-        mu: smoothness, in units of importance times loss.
+        mu: smoothness, in units of preference times loss.
 
     >>> from tfmtl2r import methods
     >>> soft = methods.get("soft_wc", mu=.1)

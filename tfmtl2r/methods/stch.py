@@ -20,7 +20,7 @@ CARD = Card(
     title="STCH (smooth Chebyshev scalarisation, log-nadir form)",
     paper="Lin et al. 2024, https://arxiv.org/abs/2402.19078",
     promises=("sums_to_tasks", "permutation_equivariant", "ignores_loss_scale", "ends_on_the_ray"),
-    note="Ends where importance times loss, relative to the losses after the warm-up, is the same for every task.",
+    note="Converges to equal preference times loss for all tasks, with losses relative to those after the warm-up.",
 )
 
 

@@ -16,7 +16,7 @@ CARD = Card(
     title="Trimmed mean",
     paper="Yin et al. 2018, https://arxiv.org/abs/1803.01498",
     promises=("sums_to_tasks", "permutation_equivariant"),
-    note="Robust to a minority of corrupt tasks; not a compromise between honest ones.",
+    note="Robust to a minority of corrupt tasks; does not balance the other tasks.",
 )
 
 

@@ -17,7 +17,7 @@ CARD = Card(
     paper="Steuer and Choo 1983, https://doi.org/10.1007/BF02591870",
     aliases=("wc",),
     promises=("sums_to_tasks", "permutation_equivariant", "ends_on_the_pareto_set", "ends_on_the_ray"),
-    note="Ends where importance times loss is the same for every task, also on concave fronts.",
+    note="Converges to equal preference times loss for all tasks, also on concave fronts.",
 )
 
 

@@ -37,7 +37,7 @@ class Metric:
     @property
     def name(self) -> str:
         """The name by which the metric is registered; the class's own while it is not."""
-        from tfmtl2r import metrics  # the registry imports the files of metrics, and those import this one
+        from tfmtl2r import metrics  # the registry imports the files of metrics, which import this file
 
         return metrics.registry.find(type(self)) or type(self).__name__
 
