@@ -7,9 +7,9 @@ from architecture_problem import NUMBERS, SCHEMA, TASKS, VALID, connected, make_
 from tfmtl2r import architectures
 from tfmtl2r._backend import tf
 from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.dense import StackedDense
 from tfmtl2r.layers.funnel import logits_of_products
 from tfmtl2r.layers.gates import mixture, mixture_of_own
-from tfmtl2r.layers.mlp import StackedDense
 
 
 @pytest.fixture

@@ -1,12 +1,17 @@
 """Stacked layers are separate layers, computed together; dropout is a function of the step."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 
+import tfmtl2r
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.layers import randomness
+from tfmtl2r.layers.dense import StackedDense
 from tfmtl2r.layers.dropout import Dropout
-from tfmtl2r.layers.mlp import MLP, StackedDense
+from tfmtl2r.layers.mlp import MLP
 
 TASKS = 3
 
@@ -127,3 +132,12 @@ class TestDropout:
 
         for step in (1, 2):
             np.testing.assert_array_equal(drop(tf.constant(step)), self.draw(layer, step))
+
+
+def test_every_dense_layer_comes_from_the_factory():
+    """Another kind of dense layer is an edit of one file; ``Scorers`` are the stacked layer in float32."""
+    package = Path(tfmtl2r.__file__).parent
+    made = re.compile(r"layers\.(Einsum)?Dense\(|^(?!\s*>>>).*StackedDense\(", re.MULTILINE)
+    makers = {path.relative_to(package).as_posix() for path in package.rglob("*.py")
+              if made.search(path.read_text(encoding="utf-8"))}
+    assert makers == {"layers/dense.py"}

@@ -11,7 +11,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import Architecture, Group
 from tfmtl2r.batch import unpack
 from tfmtl2r.layers import randomness
-from tfmtl2r.layers.mlp import StackedDense
+from tfmtl2r.layers.dense import StackedDense
 from tfmtl2r.losses.base import Loss
 from tfmtl2r.methods.base import GramMethod, JacobianMethod, Scalarisation, Signals
 from tfmtl2r.ranking import valid_mask

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from tfmtl2r._backend import keras, tf
+from tfmtl2r._backend import tf
 from tfmtl2r.architectures.base import Architecture, Group, refuse_idle
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.dense import dense
 from tfmtl2r.layers.gates import Gates, mixture
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.registry import Card
@@ -143,7 +144,7 @@ class DRGrad(Architecture):
         self.make_small_heads(mixed)
         if self.personal:
             ids = sum(feature.width for feature in schema.features if feature.name in self.personal)
-            self.personal_gate = keras.layers.Dense(
+            self.personal_gate = dense(
                 mixed, use_bias=False, kernel_initializer="zeros", dtype=dtype, name="personal_gate"
             )
             self.personal_gate.build((None, ids))

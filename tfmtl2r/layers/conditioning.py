@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.layers.dense import dense
 from tfmtl2r.layers.items import pack
-from tfmtl2r.layers.mlp import StackedDense
 
 _current: contextvars.ContextVar[tuple[Any, Any]] = contextvars.ContextVar("tfmtl2r_preference", default=(None, None))
 
@@ -82,8 +82,8 @@ class Modulated(keras.layers.Layer):
         self.width = encoder.width + num_tasks
         self.fields = (*encoder.fields, num_tasks)
         dtype = self.dtype_policy
-        self.hidden = keras.layers.Dense(units, activation="tanh", dtype=dtype, name="preference_hidden")
-        self.film = keras.layers.Dense(2 * encoder.width, kernel_initializer="zeros", dtype=dtype, name="film")
+        self.hidden = dense(units, "tanh", dtype=dtype, name="preference_hidden")
+        self.film = dense(2 * encoder.width, kernel_initializer="zeros", dtype=dtype, name="film")
         self.hidden.build((None, num_tasks))
         self.film.build((None, units))
         self.built = True
@@ -123,7 +123,7 @@ class HeadModulation(keras.layers.Layer):
 
     def __init__(self, num_tasks: int, **kwargs: Any):
         super().__init__(**kwargs)
-        self.factors = StackedDense(num_tasks, 2, dtype="float32", name="factors")
+        self.factors = dense(2, stacked=num_tasks, dtype="float32", name="factors")
         self.factors.build((num_tasks, None, num_tasks))
         self.factors.kernel.assign(tf.zeros(self.factors.kernel.shape))
         self.built = True

@@ -8,6 +8,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.dense import dense
 from tfmtl2r.layers.dropout import Dropout
 
 
@@ -49,7 +50,7 @@ class CrossTaskFeatureMining(keras.layers.Layer):
             name="task_embedding", shape=(num, 1, width), initializer=keras.initializers.RandomNormal(stddev=0.01)
         )
         self.query, self.key, self.value = (
-            keras.layers.Dense(width, dtype=self.dtype_policy, name=name) for name in ("query", "key", "value")
+            dense(width, dtype=self.dtype_policy, name=name) for name in ("query", "key", "value")
         )
         for projection in (self.query, self.key, self.value):
             projection.build((num, None, width))

@@ -7,7 +7,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection, randomness
-from tfmtl2r.layers.mlp import StackedDense
+from tfmtl2r.layers.dense import dense
 
 
 class Gates(keras.layers.Layer):
@@ -28,7 +28,7 @@ class Gates(keras.layers.Layer):
         check_gates(dropout, temperature)
         self.dropout = dropout
         self.temperature = temperature
-        self.logits = StackedDense(num, experts, dtype=self.dtype_policy, name="logits")
+        self.logits = dense(experts, stacked=num, dtype=self.dtype_policy, name="logits")
 
     def build(self, input_shape: Any) -> None:
         """Makes the gates' weights."""

@@ -6,8 +6,9 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
+from tfmtl2r.layers.dense import dense
 from tfmtl2r.layers.dropout import Dropout
-from tfmtl2r.layers.mlp import MLP, StackedDense
+from tfmtl2r.layers.mlp import MLP
 
 
 class GlobalKnowledgeDistillation(keras.layers.Layer):
@@ -47,9 +48,9 @@ class GlobalKnowledgeDistillation(keras.layers.Layer):
         num, width = int(input_shape[0]), int(input_shape[-1])
         self.num, self.width = num, width
         dtype = self.dtype_policy
-        self.knowledge = StackedDense(num, width, activation="relu", dtype=dtype, name="knowledge")
+        self.knowledge = dense(width, "relu", stacked=num, dtype=dtype, name="knowledge")
         self.gate_hidden = MLP((width,) * (self.gate_layers - 1), stacked=num, dtype=dtype, name="gate_hidden")
-        self.gate = StackedDense(num, width, activation="sigmoid", dtype=dtype, name="gate")
+        self.gate = dense(width, "sigmoid", stacked=num, dtype=dtype, name="gate")
         self.knowledge.build((1, None, num * width))
         self.gate_hidden.build((num, None, 2 * width))
         self.gate.build(self.gate_hidden.compute_output_shape((num, None, 2 * width)))

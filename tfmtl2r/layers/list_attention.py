@@ -8,6 +8,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import randomness
+from tfmtl2r.layers.dense import dense
 from tfmtl2r.layers.dropout import Dropout
 
 POSITIONS = ("none", "fixed", "learned")
@@ -48,8 +49,8 @@ class ListAttention(keras.layers.Layer):
         limit = math.sqrt(3.0 / width)
         glorot = keras.initializers.RandomUniform(-limit, limit)
         dtype = self.dtype_policy
-        self.inputs = keras.layers.Dense(3 * width, kernel_initializer=glorot, dtype=dtype, name="query_key_value")
-        self.outputs = keras.layers.Dense(width, dtype=dtype, name="output")
+        self.inputs = dense(3 * width, kernel_initializer=glorot, dtype=dtype, name="query_key_value")
+        self.outputs = dense(width, dtype=dtype, name="output")
         self.inputs.build(input_shape)
         self.outputs.build(input_shape)
         self.built = True
@@ -90,12 +91,12 @@ class TransformerBlock(keras.layers.Layer):
         dtype = self.dtype_policy
         self.norms = [keras.layers.LayerNormalization(epsilon=1e-6, dtype=dtype) for _ in range(2)]
         self.attention = ListAttention(num_heads, dropout, dtype=dtype)
-        self.hidden = keras.layers.Dense(feedforward, activation="relu", dtype=dtype)
+        self.hidden = dense(feedforward, "relu", dtype=dtype)
         self.dropout = Dropout(dropout, dtype=dtype)
 
     def build(self, input_shape: Any) -> None:
         """Makes the layers for a width."""
-        self.back = keras.layers.Dense(input_shape[-1], dtype=self.dtype_policy)
+        self.back = dense(input_shape[-1], dtype=self.dtype_policy)
         for layer in (*self.norms, self.attention, self.hidden):
             layer.build(input_shape)
         self.back.build((*input_shape[:-1], self.hidden.units))
@@ -165,7 +166,7 @@ class ListTransformer(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         """Makes all layers."""
         dtype, shape = self.dtype_policy, (None, None, self.units)
-        self.project = keras.layers.Dense(self.units, dtype=dtype, name="project")
+        self.project = dense(self.units, dtype=dtype, name="project")
         self.project.build(input_shape)
         if self.positions == "learned":
             self.table = keras.layers.Embedding(self.max_positions, self.units, dtype=dtype, name="positions")
