@@ -17,6 +17,7 @@ from tfmtl2r.names import BLEND
 from tfmtl2r.serving.blend import Blend, blended
 from tfmtl2r.task import Task
 from tfmtl2r.training.objectives import loss_of
+from tfmtl2r.types import Mask, Scores
 
 PADDED = -1e9
 """The score of a padded place: lower than any item's, and finite, since JSON knows no infinity."""
@@ -37,7 +38,7 @@ class Answers:
     blend: Blend
     lists: bool
 
-    def scores(self, scores: Mapping[str, Any], valid: Any, extras: Mapping[str, Any]) -> dict[str, Any]:
+    def scores(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:
         """Of the predict signatures: everything about every item.
 
         Args:
@@ -62,7 +63,7 @@ class Answers:
         specs = {name: tf.TensorSpec(shape, tf.float32) for name in names}
         return {**specs, "valid": tf.TensorSpec(shape, tf.bool)} if self.lists else specs
 
-    def best(self, scores: Mapping[str, Any], valid: Any, extras: Mapping[str, Any]) -> dict[str, Any]:
+    def best(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:
         """Of ``rank``: the k best items of each list by blended score, best first; of equals the earlier item first.
 
         Args:
@@ -89,7 +90,7 @@ class Answers:
         types |= {f"score_{task.name}": tf.float32 for task in self.tasks} | {"valid": tf.bool}
         return {name: tf.TensorSpec([None, None], dtype) for name, dtype in types.items()}
 
-    def regressed(self, scores: Mapping[str, Any], valid: Any, extras: Mapping[str, Any]) -> dict[str, Any]:
+    def regressed(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:
         """Of ``regress``: the blended score of every item, ``[N]``.
 
         Args:
@@ -101,7 +102,7 @@ class Answers:
         """Types and shapes of :meth:`regressed`."""
         return {"outputs": tf.TensorSpec([None], tf.float32)}
 
-    def classified(self, scores: Mapping[str, Any], valid: Any, extras: Mapping[str, Any]) -> dict[str, Any]:
+    def classified(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:
         """Of ``classify``: the labelled score of every item by every task and by the blend, ``[N, T + 1]``.
 
         Args:
@@ -117,7 +118,7 @@ class Answers:
         shape = [None, len(self.tasks) + 1]
         return {"classes": tf.TensorSpec(shape, tf.string), "scores": tf.TensorSpec(shape, tf.float32)}
 
-    def _blended(self, scores: Mapping[str, Any], valid: Any, extras: Mapping[str, Any]) -> Any:
+    def _blended(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> Scores:
         return blended(self.blend, self.tasks, scores, valid, extras.get(BLEND_WEIGHTS))
 
     @functools.cached_property

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.types import Mask, Scores, Tensor, Weights
 
 KINDS = {
     "sum": "sum over tasks of weight * score_<task>, on raw scores",
@@ -99,7 +99,10 @@ def resolved(model: MultiTaskRanker, blend: Mapping[str, float] | Blend | None =
     return Blend(weights, blend.kind)
 
 
-def blended(blend: Blend, tasks: tuple[Task, ...], scores: Mapping[str, Any], valid: Any, weights: Any = None) -> Any:
+def blended(
+    blend: Blend, tasks: tuple[Task, ...], scores: Mapping[str, Scores], valid: Mask | None,
+    weights: Weights | None = None,
+) -> Scores:
     """The blended score of every item.
 
     Args:
@@ -133,7 +136,7 @@ def blended(blend: Blend, tasks: tuple[Task, ...], scores: Mapping[str, Any], va
     return tf.reduce_sum(tf.stack(values, axis=-1) * (weights if valid is None else weights[:, None, :]), axis=-1)
 
 
-def chosen(weights: Any, blend: Blend) -> Any:
+def chosen(weights: Weights, blend: Blend) -> Tensor:
     """The weights of each request, ``float32[B, T]``: its own, or the blend's where a row of them is no preference.
 
     A row with a number that is negative, above 1e20 or NaN, or of zeros only, counts as the blend's own weights: an
@@ -146,14 +149,14 @@ def chosen(weights: Any, blend: Blend) -> Any:
     return tf.where(usable[:, None], weights, blend.values)
 
 
-def _log_value(task: Task, score: Any) -> Any:
+def _log_value(task: Task, score: Tensor) -> Tensor:
     if task.kind == "binary":
         return tf.math.log_sigmoid(score)
     # Far below 0, where softplus(x) underflows, its logarithm is x.
     return tf.where(score < -15.0, score, tf.math.log(tf.nn.softplus(tf.maximum(score, -15.0))))
 
 
-def _rank(scores: Any, valid: Any) -> Any:
+def _rank(scores: Scores, valid: Mask | None) -> Tensor:
     """1 + the number of items of the list with a higher score, as float32; O(L log L)."""
     keys = tf.where(valid, -scores, np.inf)
     return 1.0 + tf.cast(tf.searchsorted(tf.sort(keys, axis=-1), keys, side="left"), tf.float32)

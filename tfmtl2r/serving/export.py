@@ -24,6 +24,7 @@ from tfmtl2r.serving.session import quiet
 from tfmtl2r.serving.signatures import DEFAULT, Plan, Signature, planned
 from tfmtl2r.serving.versions import publish
 from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.types import Mask
 
 TOLERANCE = 1e-5
 HALF_TOLERANCE = 2e-2
@@ -212,7 +213,9 @@ def _predicted(
     return tensors, tf.sequence_mask(request[LIST_SIZE], tensors[model.tasks[0].name].shape[1])
 
 
-def _answer(signature: Signature, scores: Mapping[str, Any], valid: Any, request: Request) -> dict[str, np.ndarray]:
+def _answer(
+    signature: Signature, scores: Mapping[str, Any], valid: Mask | None, request: Request
+) -> dict[str, np.ndarray]:
     extras = {name: tf.convert_to_tensor(request[name]) for name in signature.extras}
     return {name: value.numpy() for name, value in signature.answer(scores, valid, extras).items()}
 

@@ -16,11 +16,12 @@ from tfmtl2r._keras2 import ranking
 from tfmtl2r.batch import LIST_SIZE
 from tfmtl2r.features.base import Feature
 from tfmtl2r.schema import Schema
+from tfmtl2r.types import Tensor
 
 Request = dict[str, np.ndarray]
 
 
-def parse_lists(serialized: Any, schema: Schema, context: Mapping[str, int]) -> dict[str, Any]:
+def parse_lists(serialized: Tensor, schema: Schema, context: Mapping[str, int]) -> dict[str, Any]:
     """Raw features by name from ``string[B]`` of ``ExampleListWithContext``, with ``list_size``.
 
     Args:
@@ -44,7 +45,7 @@ def parse_lists(serialized: Any, schema: Schema, context: Mapping[str, int]) -> 
     return {**_raw(schema, parsed), **{name: parsed[name] for name in extra}, LIST_SIZE: parsed[LIST_SIZE]}
 
 
-def parse_items(serialized: Any, schema: Schema, lists: bool) -> dict[str, Any]:
+def parse_items(serialized: Tensor, schema: Schema, lists: bool) -> dict[str, Any]:
     """Raw features by name from ``string[N]`` of ``tf.Example``: N lists of one item, or N plain rows.
 
     Features of the context stand in every example: the server puts them there.

@@ -46,6 +46,7 @@ from tfmtl2r.serving.blend import Blend
 from tfmtl2r.serving.parsing import Request, item_messages, list_messages, one_item_lists, parse_items, parse_lists
 from tfmtl2r.serving.shapes import checked
 from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.types import Mask, TaskScores
 
 DEFAULT = "serving_default"
 PREDICT, REGRESS, CLASSIFY = (f"tensorflow/serving/{method}" for method in ("predict", "regress", "classify"))
@@ -219,13 +220,13 @@ class _Graphs:
     def _alone(self, request: Request) -> Request:
         return one_item_lists(request, self.schema)
 
-    def _scored(self, features: dict[str, Any], tensors: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    def _scored(self, features: dict[str, Any], tensors: dict[str, Any]) -> tuple[TaskScores, Mask | None]:
         """Scores with the preference of the request, if this ranker reads one and the request has it."""
         if self.model.conditioned is None or PREFERENCE not in tensors:
             return self.score(features)
         return self.score_asked({**features, PREFERENCE: tensors[PREFERENCE]})
 
-    def _score(self, raw: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    def _score(self, raw: dict[str, Any]) -> tuple[TaskScores, Mask | None]:
         """Raw features to ``({task: float32[B, L]}, valid)``."""
         looked_up = self.lookup(raw)
         if PREFERENCE in raw and self.model.conditioned is not None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from tfmtl2r import metrics
 from tfmtl2r._backend import tf
-from tfmtl2r.metrics.base import evaluate
+from tfmtl2r.metrics.base import Metric, evaluate
 from tfmtl2r.testing.checks import Check, Suite, close, finite, raises, require
 
 LABELS = np.array([[2, 0, 1, 0, 7], [0, 3, 7, 7, 7], [1, 1, 0, 0, 0], [0, 0, 0, 0, 7]], np.float32)
@@ -21,7 +21,7 @@ BATCH = (LABELS, SCORES, VALID)
 SUITE = Suite("metric", metrics.get)
 
 
-def check_metric(metric: Any, *, only: str | Collection[str] | None = None) -> list[str]:
+def check_metric(metric: Metric, *, only: str | Collection[str] | None = None) -> list[str]:
     """Checks a metric against what all metrics keep to.
 
     Args:
@@ -41,7 +41,7 @@ def check_metric(metric: Any, *, only: str | Collection[str] | None = None) -> l
 
 
 def metric_checks(
-    metric: Any,
+    metric: Metric,
     expected_failures: Mapping[str, str] | None = None,
     *,
     only: str | Collection[str] | None = None,
@@ -51,7 +51,7 @@ def metric_checks(
     return SUITE.parameters(metric, expected_failures, only, marks)
 
 
-def streamed(metric: Any, *batches: Any) -> float:
+def streamed(metric: Metric, *batches: Any) -> float:
     """The metric of several batches ``(labels, scores, valid[, weights])``."""
     stream = metric.streaming()
     for batch in batches:
@@ -59,18 +59,18 @@ def streamed(metric: Any, *batches: Any) -> float:
     return float(stream.result())
 
 
-def _with(metric: Any, **options: Any) -> Any:
+def _with(metric: Metric, **options: Any) -> Any:
     """The metric with other values of those options that it has."""
     known = {field.name for field in dataclasses.fields(metric)} & set(options)
     return dataclasses.replace(metric, **{key: options[key] for key in known})
 
 
-def _is_list_mean(metric: Any, promises: Collection[str]) -> bool:
+def _is_list_mean(metric: Metric, promises: Collection[str]) -> bool:
     return metric.per_list_mean
 
 
 @SUITE.add()
-def finite_and_repeatable(metric: Any) -> None:
+def finite_and_repeatable(metric: Metric) -> None:
     """The value is finite, and the same each time."""
     first = streamed(metric, BATCH)
     finite(first, "four lists")
@@ -78,7 +78,7 @@ def finite_and_repeatable(metric: Any) -> None:
 
 
 @SUITE.add(when=_is_list_mean)
-def streaming_agrees_with_per_list(metric: Any) -> None:
+def streaming_agrees_with_per_list(metric: Metric) -> None:
     """The streamed value is the mean of the values of the lists, weighted by their counts."""
     value, counts = (x.numpy().astype(float) for x in metric.per_list(*BATCH))
     finite(value, "four lists")
@@ -87,14 +87,14 @@ def streaming_agrees_with_per_list(metric: Any) -> None:
 
 
 @SUITE.add()
-def batches_add_up(metric: Any) -> None:
+def batches_add_up(metric: Metric) -> None:
     """Two batches give the value of all lists in one batch."""
     halves = [tuple(x[rows] for x in BATCH) for rows in (slice(0, 2), slice(2, 4))]
     close(streamed(metric, *halves), streamed(metric, BATCH), "four lists in two batches", rtol=1e-6)
 
 
 @SUITE.add()
-def padding_has_no_influence(metric: Any) -> None:
+def padding_has_no_influence(metric: Metric) -> None:
     """Labels and scores at padded places, and the length of the padding, change nothing."""
     expected = streamed(metric, BATCH)
     for label, score in ((np.nan, np.nan), (0, -1e9), (1e9, 1e9), (-5, np.inf)):
@@ -105,7 +105,7 @@ def padding_has_no_influence(metric: Any) -> None:
 
 
 @SUITE.add()
-def missing_label_is_padding(metric: Any) -> None:
+def missing_label_is_padding(metric: Metric) -> None:
     """An item without a label drops out as if it were padding."""
     expected = streamed(metric, BATCH)
     for missing in (np.nan, -1.0) if metric.relevance else (np.nan,):
@@ -114,7 +114,7 @@ def missing_label_is_padding(metric: Any) -> None:
 
 
 @SUITE.add(when=_is_list_mean)
-def list_without_labels_never_counts(metric: Any) -> None:
+def list_without_labels_never_counts(metric: Metric) -> None:
     """A list without a labelled item has value 0 and count 0, whatever the option ``empty``."""
     metric = _with(metric, empty="one")
     for given, labels, valid in (
@@ -127,7 +127,7 @@ def list_without_labels_never_counts(metric: Any) -> None:
 
 
 @SUITE.add()
-def nothing_seen_is_no_number(metric: Any) -> None:
+def nothing_seen_is_no_number(metric: Metric) -> None:
     """The value is NaN before anything counts, and after a reset."""
     close(streamed(metric), np.nan, "no batch")
     stream = metric.streaming()
@@ -139,7 +139,7 @@ def nothing_seen_is_no_number(metric: Any) -> None:
 
 
 @SUITE.add()
-def better_scores_have_the_better_value(metric: Any) -> None:
+def better_scores_have_the_better_value(metric: Metric) -> None:
     """Scores in the order of the labels have the better value, in the declared direction."""
     labels, valid = np.array([[2.0, 1.0, 1.0, 0.0, 0.0]]), np.ones((1, 5), bool)
     metric = _with(metric, k=2)
@@ -150,7 +150,7 @@ def better_scores_have_the_better_value(metric: Any) -> None:
 
 
 @SUITE.add()
-def list_weights(metric: Any) -> None:
+def list_weights(metric: Metric) -> None:
     """Weights of lists are relative: ones change nothing, zeros remove lists, and items can carry them."""
     metric = _with(metric, k=2)
     ones = streamed(metric, (*BATCH, np.ones(4)))
@@ -165,7 +165,7 @@ def list_weights(metric: Any) -> None:
 
 
 @SUITE.add()
-def streams_inside_a_graph(metric: Any) -> None:
+def streams_inside_a_graph(metric: Metric) -> None:
     """A graph with unknown shapes streams the same value, under the name that was asked for."""
     stream = metric.streaming("some_name")
     require(stream.name == "some_name", "streaming('some_name')", "that name", stream.name)
@@ -177,13 +177,13 @@ def streams_inside_a_graph(metric: Any) -> None:
 
 
 @SUITE.add()
-def scores_of_bfloat16(metric: Any) -> None:
+def scores_of_bfloat16(metric: Metric) -> None:
     """Scores may be bfloat16."""
     finite(streamed(metric, (LABELS, tf.cast(SCORES, tf.bfloat16), VALID)), "scores of bfloat16")
 
 
 @SUITE.add()
-def rows_as_lists_of_one(metric: Any) -> None:
+def rows_as_lists_of_one(metric: Metric) -> None:
     """Plain rows have a finite value, or no value if no list of one counts."""
     rows = [[1.0], [0.0], [np.nan]], [[0.3], [-0.2], [1.0]], np.ones((3, 1), bool)
     value = streamed(metric, rows)
@@ -193,7 +193,7 @@ def rows_as_lists_of_one(metric: Any) -> None:
 
 
 @SUITE.add()
-def description_rebuilds_it(metric: Any) -> None:
+def description_rebuilds_it(metric: Metric) -> None:
     """The metric's description, which files contain, gives an equal metric; conventions can be written as JSON."""
     described = json.loads(json.dumps(metrics.registry.describe(metric)))
     require(metrics.get(described) == metric, f"the description {described}", metric, metrics.get(described))
@@ -202,7 +202,7 @@ def description_rebuilds_it(metric: Any) -> None:
 
 
 @SUITE.add(when=_is_list_mean)
-def evaluate_marks_what_does_not_count(metric: Any) -> None:
+def evaluate_marks_what_does_not_count(metric: Metric) -> None:
     """``tfmtl2r.metrics.base.evaluate`` returns an array, NaN for lists that do not count."""
     found, counts = evaluate(metric, *BATCH), metric.per_list(*BATCH)[1].numpy()
     require(isinstance(found, np.ndarray), "four lists", "an array", type(found))
@@ -210,7 +210,7 @@ def evaluate_marks_what_does_not_count(metric: Any) -> None:
 
 
 @SUITE.add(when=_is_list_mean)
-def wrong_shapes_are_refused(metric: Any) -> None:
+def wrong_shapes_are_refused(metric: Metric) -> None:
     """Labels of another shape than the scores are an error with both shapes."""
     raises(ValueError, lambda: metric.per_list(LABELS[:, 0], SCORES, VALID), "labels of one column",
            "labels must be [B, L] like scores (4, 5), not (4,)")
