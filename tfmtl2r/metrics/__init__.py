@@ -11,11 +11,11 @@ from tfmtl2r.registry import Registry
 from tfmtl2r.types import Described
 
 if TYPE_CHECKING:
-    from tfmtl2r.metrics.base import ItemMetric, Metric, check_cutoff, check_empty, with_empty
+    from tfmtl2r.metrics.base import ItemMetric, Metric, SummedMetric, check_cutoff, check_empty, with_empty
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
-__all__ = ["ItemMetric", "Metric", "card", "check_cutoff", "check_empty", "get", "names",
+__all__ = ["ItemMetric", "Metric", "SummedMetric", "card", "check_cutoff", "check_empty", "get", "names",
            "register", "registry", "with_empty"]
 
 registry: Registry[Metric] = Registry(__name__, "metric")

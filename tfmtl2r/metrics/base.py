@@ -126,6 +126,47 @@ class ItemMetric(Metric):
         return tf.math.divide_no_nan(tf.reduce_sum(each * weights, axis=1), counts), counts
 
 
+@dataclasses.dataclass(frozen=True)
+class SummedMetric(Metric):
+    """A metric over all items at once that is a function of sums over the items, so that batches add up.
+
+    A subclass implements :meth:`sums` and :meth:`of_sums`. Calibration errors and R squared are such metrics.
+
+    >>> class Bias(SummedMetric):
+    ...     def sums(self, labels, scores, weights):
+    ...         return {"scores": tf.reduce_sum(weights * scores), "labels": tf.reduce_sum(weights * labels)}
+    ...     def of_sums(self, sums):
+    ...         return sums["scores"] / sums["labels"]
+    >>> Bias().exact([1.0, 0.0, 1.0, float("nan")], [0.5, 0.25, 0.75, 9.0])
+    0.75
+    """
+
+    per_list_mean = False
+
+    def sums(self, labels: Tensor, scores: Tensor, weights: Tensor) -> dict[str, Tensor]:
+        """Sums over the items, by name, each of a shape that does not depend on the number of items.
+
+        Args:
+            labels: ``float32[N]``, 0 for an item that does not count.
+            scores: ``float32[N]``, 0 for an item that does not count.
+            weights: ``float32[N]``, 0 for an item that does not count.
+        """
+        raise NotImplementedError
+
+    def of_sums(self, sums: dict[str, Tensor]) -> Tensor:
+        """The metric as a scalar from the sums in float64; NaN while it is not defined."""
+        raise NotImplementedError
+
+    def streaming(self, name: str | None = None) -> keras.metrics.Metric:
+        return _StreamingSums(self, name or self.label)
+
+    def exact(self, labels: Array, scores: Array) -> float:
+        rows = [np.ravel(np.asarray(x, np.float32))[:, None] for x in (labels, scores)]
+        stream = self.streaming()
+        stream.update_state(*rows, np.ones(rows[0].shape, bool))
+        return float(stream.result())
+
+
 def evaluate(metric: Metric, labels: TensorLike, scores: TensorLike, valid: TensorLike) -> np.ndarray:
     """The metric of every list, for reports.
 
@@ -261,3 +302,28 @@ class _Streaming(keras.metrics.Metric):
         _, _, known, weights = _clean(self.metric, labels, scores, valid, weights)
         items = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)
         return tf.math.divide_no_nan(tf.reduce_sum(weights, axis=1), items)
+
+
+class _StreamingSums(keras.metrics.Metric):
+    """A metric of sums, which are kept in float64."""
+
+    def __init__(self, metric: SummedMetric, name: str):
+        super().__init__(name=name)
+        self.metric = metric
+        with tf.init_scope():
+            shapes = {key: value.shape for key, value in metric.sums(*[tf.zeros([1])] * 3).items()}
+        self.sums = {key: self.add_weight(name=key, shape=shape, initializer="zeros", dtype="float64")
+                     for key, shape in shapes.items()}
+
+    def update_state(self, labels: Labels, scores: Scores, valid: Mask, weights: Weights | None = None) -> None:
+        """Adds a batch; weights are ``[B]`` (per list) or ``[B, L]`` (per item)."""
+        if weights is not None:
+            weights = tf.cast(weights, tf.float32)
+            weights = weights if weights.shape.rank == 2 else weights[:, None] * tf.ones_like(scores, tf.float32)
+        labels, scores, _, weights = _clean(self.metric, labels, scores, valid, weights)
+        for key, value in self.metric.sums(*(tf.reshape(x, [-1]) for x in (labels, scores, weights))).items():
+            self.sums[key].assign_add(tf.cast(value, tf.float64))
+
+    def result(self) -> Tensor:
+        """The metric so far."""
+        return tf.cast(self.metric.of_sums({key: value.value for key, value in self.sums.items()}), tf.float32)
