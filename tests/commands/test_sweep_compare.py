@@ -135,14 +135,14 @@ def test_compare_says_what_it_could_not_test(here, capsys):
     assert cli.main(["compare", "s"]) == 0
     out = capsys.readouterr().out
     assert "no task lost" not in out
-    assert "task_1 ndcg@5  +0.0000  not tested: it has no values per list" in out
+    assert "task_1 ndcg@5  +0.0000  not tested: the metric has no values per list" in out
     reports = [line for line in out.splitlines() if line.startswith("negative transfer")]
     assert len(reports) == 6
     assert all("not tested: task_1 ndcg@5 +0.0000" in line for line in reports)
     assert out.count("delta-m needs a single-task value other than 0 of task_2 ndcg@5, got 0.0") == 6
     overwrite(here / "runs/s" / first, "task_2", float("nan"))
     assert cli.main(["compare", "s"]) == 0
-    assert f"task_2 ndcg@5  +nan  not tested: it is nan in run '{first}'" in capsys.readouterr().out
+    assert f"task_2 ndcg@5  +nan  not tested: the metric is nan in run '{first}'" in capsys.readouterr().out
 
 
 def test_named_single_task_runs_need_no_equal_settings(here, capsys):
@@ -194,11 +194,11 @@ def test_sweep_trains_in_stages_and_with_conditioning(here, monkeypatch):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["pareto", "nothing"], "holds no finished run"),
+        (["pareto", "nothing"], "contains no finished run"),
         (["pareto", "s", "--on", "trian"], "objectives come from test, vali"),
         (["pareto", "s", "--pick", "best"], "pick must be one of knee, nearest"),
         (["pareto", "export", "s", "--pick", "nearest"], "nearest to what? give a preference"),
-        (["pareto", "export", "s", "--preference", "1", "2"], "the knee asks for no preference"),
+        (["pareto", "export", "s", "--preference", "1", "2"], "the knee uses no preference"),
         (["pareto", "s", "--reference", "1"], "reference must be 2 finite numbers"),
         (["pareto", "s", "--reference", "5", "0"], "must be worse than the ideal"),
         (["pareto", "s", "--preferences", "lattice:2"], "s is a sweep: leave them out, or name one conditioned run"),

@@ -163,7 +163,7 @@ def test_comparison_finds_the_planted_difference_and_only_that(tmp_path, rng):
     }
     epo = found["epo", "click"]
     assert epo.low < 0.05 < epo.high
-    assert epo.lists == 200
+    assert epo.num_lists == 200
     assert epo.adjusted == pytest.approx(4 * epo.p)
     np.testing.assert_allclose(mean_results(groups["mgda"])["click"]["ndcg@5"]["value"], base["click"].mean())
 
@@ -204,19 +204,20 @@ def test_comparison_is_of_what_the_table_shows(tmp_path, rng):
     np.testing.assert_allclose(found.difference, shown[0] - shown[1])
     assert found.difference > 0.05
     assert found.mark == "+"
-    assert found.lists == 149
+    assert found.num_lists == 149
     assert np.nanmean(ours - base) < 0  # what a plain mean over lists says
     # A file that does not say how often lists count is believed only if the metric is their plain mean.
     np.savez(groups["b"][0].folder / PER_LIST, **{"test/click/ndcg@5": ours})
     assert evaluation.compare(groups, "a") == []
     (found,) = evaluation.compare(groups, "a", untested=True)
-    assert "run 'b' does not say how often each list counts in it: tfmtl2r evaluate b" in found.untested
+    assert "run 'b' does not contain how many times each list counts" in found.untested
+    assert "run tfmtl2r evaluate b" in found.untested
     np.testing.assert_allclose(found.difference, shown[0] - shown[1])
     plain = {"a": [make(tmp_path, "p", {"click": base})],
              "b": [make(tmp_path, "q", {"click": ours}, counts=(~np.isnan(base)).astype(float))]}
     assert evaluation.compare(plain, "a")[0].difference == pytest.approx(np.nanmean(ours - base))
     (found,) = evaluation.compare({"a": groups["a"], "b": plain["b"]}, "a", untested=True)
-    assert "measured it in different ways" in found.untested
+    assert "measured this metric in different ways" in found.untested
 
 
 def test_what_cannot_be_tested_is_listed_with_its_difference(tmp_path, rng):
@@ -229,8 +230,8 @@ def test_what_cannot_be_tested_is_listed_with_its_difference(tmp_path, rng):
     assert [task for task, c in found.items() if not c.untested] == ["click"]
     assert found["click"].adjusted == found["click"].p < 0.05
     assert found["buy"].difference == pytest.approx(-0.4)
-    assert found["buy"].untested == "it has no values per list"
-    assert found["like"].untested == "it is nan in run 'both'"
+    assert found["buy"].untested == "the metric has no values per list"
+    assert found["like"].untested == "the metric is nan in run 'both'"
     assert found["view"].untested
     assert {c.mark for c in found.values()} == {"-", ""}
     tested = evaluation.negative_transfer({"both": [both]}, {"both": alone})

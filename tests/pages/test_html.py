@@ -166,7 +166,7 @@ def test_markup_in_names_is_shown_not_obeyed(tmp_path):
 
 
 def test_what_does_not_fit_is_refused(tmp_path):
-    with pytest.raises(ValueError, match="has 1 columns, a row of it 2 cells"):
+    with pytest.raises(ValueError, match="has 1 columns, but a row of 2 cells"):
         page("p", [Section("s", (), [Table("t", [Column("a")], [[Cell(1), Cell(2)]])])])
     for values in ((1.0,), (1.0, float("inf"))):
         with pytest.raises(ValueError, match="expected 2 finite values"):
@@ -204,7 +204,7 @@ def test_weights_cannot_be_tuned_on_what_is_no_number(tmp_path):
     fake_sweep(tmp_path / "a", vali=lambda experiment, task: np.nan if experiment.training.seed else 0.5)
     found = study(tmp_path / "a")
     assert [run.seed for ranker in found.rankers if ranker.name == TUNED for run in ranker.runs] == [0]
-    assert "Without tuned weights, since a validation metric is not a finite number: seed 1." in conclusions(found)
+    assert "No tuned weights, because a validation metric is not a finite number: seed 1." in conclusions(found)
     fake_sweep(tmp_path / "b", vali=lambda experiment, task: np.nan)
     found = study(tmp_path / "b")
     assert TUNED not in {ranker.name for ranker in found.rankers}
@@ -238,7 +238,7 @@ def test_architectures_are_held_against_their_own_single_task_runs(tmp_path):
 
 def test_too_few_lists_are_said_to_show_nothing(tmp_path):
     fake_sweep(tmp_path / "s", lists=4)
-    assert "that there is none here means nothing" in conclusions(study(tmp_path / "s"))[-1]
+    assert "That none is significant means nothing here." in conclusions(study(tmp_path / "s"))[-1]
 
 
 def comparison(ours, task, mark):
@@ -256,7 +256,7 @@ def test_the_words_follow_from_the_comparisons(sweep):
     assert "Worse on a task and better on none than tuned weights: c (-t)." in said[0]
     assert "Better on one task and worse on another than tuned weights: b (+t, -u)." in said[0]
     behind = verdict(rows, TUNED, ["a", "b", "c", "d"], {"a": 1.0, "b": 2.0, TUNED: 0.5})[0]
-    assert "(delta-m) these are behind tuned weights all the same: a. No clear" in behind
+    assert "(delta-m), these methods are still worse than tuned weights: a. No clear" in behind
     assert said[1] == "Trees against tuned weights: significantly better on no task, worse on t."
     none = verdict(rows[2:], TUNED, ["b", "c", "d"])[0]
     assert none.startswith(f"No special method beats tuned weights {rule}. ")
@@ -264,8 +264,8 @@ def test_the_words_follow_from_the_comparisons(sweep):
     told = " ".join(conclusions(found))
     assert f"No special method beats tuned weights {rule}." in told
     assert "Worse on a task and better on none than equal weights: epo (-task_1, -task_2)." in told
-    assert "shown at one preference (0.5 : 0.5) or, where it has none," in told
-    assert "they rest on 40 test lists" in told
+    assert "with one training, at one preference (0.5 : 0.5); a method without a preference" in told
+    assert "They use 40 test lists" in told
     assert "means nothing" not in told
 
 
@@ -276,7 +276,8 @@ def test_what_so_few_lists_can_show_is_said():
     width, hints = resolution(rows, TUNED)
     assert "within ± 0.040 on t ndcg@10" in width
     assert "among 3 comparisons" in width
-    assert hints.endswith("(differences from tuned weights): b t +0.100 [+0.010, +0.030].")
+    assert hints.startswith("Differences from tuned weights whose own 95 % interval excludes 0")
+    assert hints.endswith(": b t +0.100 [+0.010, +0.030].")
     assert resolution([dataclasses.replace(rows[0], low=float("nan"))], TUNED) == []
 
 

@@ -57,7 +57,7 @@ def test_objectives_come_from_the_epoch_that_was_kept():
         (lambda: objectives([run(), run("b", fingerprint="g")], "test"), "different data: their test splits differ"),
         (lambda: summarise([run(tasks=("click",))]), "no finished run learns all of click"),
         (lambda: end_losses([run()]), "no run is trained for click alone"),
-        (lambda: plots.front({"all": objectives([run()], "test", ["click"])}), "this picture is for 2 objectives"),
+        (lambda: plots.front({"all": objectives([run()], "test", ["click"])}), "this plot requires 2 objectives"),
     ],
 )
 def test_what_was_not_measured_is_named(call, message):

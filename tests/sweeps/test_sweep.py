@@ -183,7 +183,7 @@ def test_a_failed_run_is_told_and_stops_nobody(tmp_path, pretend):
     broken.add("another")
     with Sweep(tmp_path / "s", report=lines.append) as sweep:
         assert len(sweep.run(planned)) == 3
-        assert "it ended without all of its files" in sweep.failed[planned[1].name]
+        assert "the run ended without writing all of its files" in sweep.failed[planned[1].name]
     broken.clear()
     with Sweep(tmp_path / "s", report=lines.append) as sweep:
         assert len(sweep.run(planned)) == 4
@@ -195,7 +195,7 @@ def test_a_failed_run_is_told_and_stops_nobody(tmp_path, pretend):
 def test_a_sweep_keeps_to_its_folder_and_settings(tmp_path, pretend):
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine/thesis.txt").touch()
-    with pytest.raises(ValueError, match="is not empty and holds no sweep"), Sweep(tmp_path / "mine"):
+    with pytest.raises(ValueError, match="is not empty and contains no sweep"), Sweep(tmp_path / "mine"):
         pass
     with Sweep(tmp_path / "s"):
         pass  # as after a mistake in what to run

@@ -116,7 +116,7 @@ def difference_lines(comparisons: Sequence[Any], title: str) -> list[str]:
                 continue
             verdict = {"+": "better", "-": "worse"}.get(c.mark, "no clear difference")
             lines.append(f"  {f'{c.task} {c.metric}':<{wide}}  {c.difference:+.4f} [{c.low:+.4f}, {c.high:+.4f}]  "
-                         f"p {c.p:.4f}, {c.adjusted:.4f}  {c.lists} lists  {verdict}")
+                         f"p {c.p:.4f}, {c.adjusted:.4f}  {c.num_lists} lists  {verdict}")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Is one ranking better than another: paired statistics over the values of the same lists."""
+"""Paired statistics that compare two rankings on the same lists: bootstrap, permutation test, Holm's correction."""
 
 from __future__ import annotations
 
@@ -10,21 +10,21 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.types import Array
 
 DRAWS = 10_000
-"""Random sign vectors of a permutation test, unless a caller asks for more."""
-_EXACT = 32  # up to so many lists all 2^n signs count
-_CHUNK = 4096  # sign vectors at a time: bounds memory
+"""Default number of random sign vectors in a permutation test."""
+_EXACT = 32  # up to this number of lists, the test uses all 2^n sign vectors
+_CHUNK = 4096  # sign vectors per matrix product; bounds memory
 
 
 def paired_differences(ours: Array, theirs: Array, weights: Array | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Differences list by list and how much each list counts, both ``[M]``, of the lists that count in both rankings.
+    """Returns the difference and the weight of each list that counts in both rankings; both arrays are ``[M]``.
 
     Args:
-        ours, theirs: a metric per list, the same lists; NaN in either leaves the list out.
-        weights: how many times each list counts in the mean; once if None.
+        ours, theirs: the metric of each list, for the same lists; a list with NaN in either array is left out.
+        weights: how many times each list counts in the mean; None counts every list once.
 
     Raises:
-        ValueError: for arrays of different lists, a weight that is negative or not finite, or when no list counts in
-            both.
+        ValueError: when the arrays have different lengths, a weight is negative or not finite, or no list counts in
+            both rankings.
     """
     ours, theirs = np.asarray(ours, float), np.asarray(theirs, float)
     weights = np.ones_like(ours) if weights is None else np.asarray(weights, float)
@@ -43,23 +43,25 @@ def bootstrap(
     ours: np.ndarray, theirs: np.ndarray, level: float = 0.95, draws: int = 2000, seed: int = 0,
     weights: Array | None = None,
 ) -> tuple[float, float, float]:
-    """The mean difference of two rankings over lists, with a paired percentile interval.
+    """Returns the mean difference of two rankings over lists, with a paired bootstrap percentile interval.
 
-    Lists are drawn with replacement, both rankings on the same lists, so that differences between lists cancel out.
-    The mean is ``sum(w d) / sum(w)`` over the lists drawn, which is what the metric itself is a mean of.
+    Lists are drawn with replacement. Each draw takes the same lists from both rankings, so that differences between
+    lists cancel out. The mean is ``sum(w d) / sum(w)`` over the drawn lists, because the metric is the same weighted
+    mean.
 
     Args:
-        ours, theirs: a metric per list, the same lists; NaN in either leaves the list out.
-        level: of the interval.
-        draws: bootstrap samples.
-        seed: of the draws.
-        weights: how many times each list counts in the mean, such as :attr:`Score.counts`; once if None.
+        ours, theirs: the metric of each list, for the same lists; a list with NaN in either array is left out.
+        level: confidence level of the interval.
+        draws: number of bootstrap samples.
+        seed: seed of the draws.
+        weights: how many times each list counts in the mean, for example :attr:`Score.counts`; None counts every list
+            once.
 
     Returns:
-        Mean of ``ours - theirs``, lower and upper end.
+        The mean of ``ours - theirs``, and the lower and upper end of the interval.
 
     Raises:
-        ValueError: for arrays of different lists, or when no list counts in both.
+        ValueError: when the arrays have different lengths, or no list counts in both rankings.
 
     >>> bootstrap(np.array([1.0, 1.0]), np.array([0.5, 0.5]))
     (0.5, 0.5, 0.5)
@@ -81,20 +83,20 @@ def bootstrap(
 def permutation_test(
     ours: Array, theirs: Array, draws: int = DRAWS, seed: int = 0, weights: Array | None = None
 ) -> float:
-    """Two-sided p-value of the paired sign-flip test: how often does chance alone give as large a mean difference?
+    """Two-sided p-value of the paired sign-flip test: how often chance alone gives a mean difference of this size.
 
-    If the two rankings were equal, the sign of each list's difference would be random, and so would that of its part
-    ``w d`` of the weighted mean. With at most 32 lists whose values differ all signs count; else
-    ``(1 + hits) / (1 + draws)`` over random ones, which is never 0.
+    If the two rankings are equally good, the sign of each list's term ``w d`` in the weighted mean is random. The test
+    is exact, over all sign vectors, when at most 32 lists have different values. Otherwise the p-value is
+    ``(1 + hits) / (1 + draws)`` over random sign vectors, which is never 0.
 
     Args:
-        ours, theirs: a metric per list, the same lists; NaN in either leaves the list out.
-        draws: random sign vectors, at most: after 10,000 there are no more where at least 1 % hit.
-        seed: of the draws.
-        weights: how many times each list counts in the mean; once if None.
+        ours, theirs: the metric of each list, for the same lists; a list with NaN in either array is left out.
+        draws: maximum number of random sign vectors; drawing stops after 10,000 if at least 1 % of them are hits.
+        seed: seed of the draws.
+        weights: how many times each list counts in the mean; None counts every list once.
 
     Raises:
-        ValueError: for arrays of different lists, or when no list counts in both.
+        ValueError: when the arrays have different lengths, or no list counts in both rankings.
 
     Source: Fisher, The Design of Experiments, 1935, section 21; Smucker, Allan and Carterette, A Comparison of
     Statistical Significance Tests for Information Retrieval Evaluation, 2007, https://doi.org/10.1145/1321440.1321528.
@@ -104,10 +106,10 @@ def permutation_test(
     """
     difference, weight = paired_differences(ours, theirs, weights)
     difference = difference * weight
-    difference = difference[difference != 0]  # their sign changes nothing
+    difference = difference[difference != 0]  # the sign of 0 changes nothing
     if not len(difference):
         return 1.0
-    seen = abs(difference.sum()) - 1e-12 * abs(difference).sum()  # equal sums may round apart
+    seen = abs(difference.sum()) - 1e-12 * abs(difference).sum()  # equal sums may differ by rounding
     if seen <= 0:
         return 1.0
     if len(difference) <= _EXACT:
@@ -124,7 +126,8 @@ def permutation_test(
 def _exact(difference: np.ndarray, seen: float) -> float:
     """The share of all 2^n sign vectors whose sum is at least ``seen`` or at most ``-seen``.
 
-    Every sum is one of the first half of the lists plus one of the second: a search in sorted sums counts them.
+    Every sum is a sum over the first half of the lists plus a sum over the second half. A binary search in the sorted
+    sums of the second half counts the pairs.
     """
     left, right = (np.sort(_signed_sums(part)) for part in np.array_split(difference, 2))
     above = len(right) - np.searchsorted(right, seen - left, side="left")
@@ -140,15 +143,16 @@ def _signed_sums(values: np.ndarray) -> np.ndarray:
 
 
 def holm(p_values: Iterable[float]) -> np.ndarray:
-    """p-values adjusted for testing several hypotheses: any of them below 5 % is false with at most 5 % chance.
+    """Holm's correction of p-values for testing several hypotheses.
 
-    The i-th smallest of m becomes the largest of ``(m - j + 1) p_j`` over ``j <= i``, at most 1.
+    If results with an adjusted p-value below 5 % are called significant, the probability of any false one is at most
+    5 %. The i-th smallest of m p-values becomes the largest of ``(m - j + 1) p_j`` over ``j <= i``, at most 1.
 
     Args:
         p_values: ``[m]``.
 
     Raises:
-        ValueError: for a number that is no probability.
+        ValueError: when a number is not between 0 and 1.
 
     Source: Holm, A simple sequentially rejective multiple test procedure, 1979, https://www.jstor.org/stable/4615733.
 

@@ -1,4 +1,4 @@
-"""Scores of a trained ranker on a split, for one preference or several, and their place in a run card."""
+"""Evaluates a trained ranker on a split, for one preference or several, and stores the results in a run card."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def score(
         model: a trained ranker.
         lists: the split.
         batch_size: lists per batch.
-        preference: what a conditioned ranker is asked for; the compiled one if None.
+        preference: the preference for a conditioned ranker; None uses the preference given to ``compile``.
     """
     return next(score_along(model, lists, [preference], batch_size))
 
@@ -32,12 +32,14 @@ def score_along(
     model: MultiTaskRanker, lists: Lists, preferences: Iterable[Sequence[float] | np.ndarray | None],
     batch_size: int = 256,
 ) -> Iterator[dict[str, dict[str, Score]]]:
-    """Evaluates a conditioned ranker for one preference after the other: :func:`score` of each, made ready once.
+    """Evaluates a conditioned ranker for several preferences.
+
+    The results are those of :func:`score` for each preference; the batches are prepared once.
 
     Args:
         model: a trained ranker.
         lists: the split.
-        preferences: what it is asked for.
+        preferences: the preferences to evaluate, in order.
         batch_size: lists per batch.
     """
     if model.features is None:
@@ -48,18 +50,20 @@ def score_along(
 
 
 def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], lists: Lists, folder: Path) -> None:
-    """Puts results into a card, and their values per list beside it (``per_list.npz``) for paired comparisons.
+    """Adds results to a run card, and writes the values per list to ``per_list.npz`` for paired comparisons.
+
+    The file also contains a digest of the order of the lists.
 
     Args:
-        card: of the run; changed in place, not written.
-        split: of the data.
-        results: of :func:`tfmtl2r.evaluation.split_metrics.evaluate`.
-        lists: the split itself. A digest of the order of the lists stands in the file, too.
-        folder: of the run.
+        card: the run card, changed in place but not written to disk.
+        split: name of the split.
+        results: the return value of :func:`tfmtl2r.evaluation.split_metrics.evaluate`.
+        lists: the data of the split.
+        folder: folder of the run.
     """
     card.results[split] = {
         task: {
-            metric: {"value": s.value, "num_lists": s.lists, "direction": s.direction, "conventions": s.conventions}
+            metric: {"value": s.value, "num_lists": s.num_lists, "direction": s.direction, "conventions": s.conventions}
             for metric, s in row.items()
         }
         for task, row in results.items()

@@ -1,4 +1,4 @@
-"""Runs of several seeds side by side: mean, standard deviation, and differences seed by seed."""
+"""Statistics of runs with several seeds: mean, standard deviation, and differences between runs of the same seed."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from tfmtl2r.runs.card import RunCard
 
 
 def by_seed(cards: Iterable[RunCard], task: str, metric: str, split: str = "test") -> dict[int, float]:
-    """The value of one metric for every seed.
+    """Returns seed -> value of one metric.
 
     Args:
-        cards: runs that differ in the seed.
-        task: name.
-        metric: label, such as ``"ndcg@10"``.
-        split: of the data.
+        cards: run cards that differ in the seed.
+        task: name of the task.
+        metric: label of the metric, for example ``"ndcg@10"``.
+        split: name of the split.
     """
     return {int(card.config["training"]["seed"]): float(card.results[split][task][metric]["value"]) for card in cards}
 
 
 def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[float, float, int]:
-    """Mean difference over the seeds that both have, its standard error, and how many seeds there are.
+    """Returns the mean difference over the seeds in both mappings, its standard error, and the number of these seeds.
 
     >>> mean, error, seeds = paired({0: 0.75, 1: 0.5}, {0: 0.5, 1: 0.5})
     >>> mean, error, seeds
@@ -41,7 +41,7 @@ def paired(ours: Mapping[int, float], theirs: Mapping[int, float]) -> tuple[floa
 
 
 def deviation(values: Iterable[float]) -> float:
-    """The standard deviation that a few values let expect of further ones (divided by n - 1); 0 for a single one.
+    """The sample standard deviation (divisor n - 1); 0 for a single value.
 
     >>> deviation([1.0, 3.0]), deviation([2.0])
     (1.4142135623730951, 0.0)
@@ -57,14 +57,14 @@ def seeds_table(
     baseline: str | None = None,
     extra: Mapping[str, Mapping[str, Mapping[str, Any]]] | None = None,
 ) -> Table:
-    """One row per variant: mean ± standard deviation over seeds, and the paired difference to a baseline below it.
+    """One row per variant: mean ± standard deviation over seeds and, below it, the paired difference to a baseline.
 
     Args:
-        runs: variant -> its runs, one per seed.
+        runs: variant -> its run cards, one per seed.
         metrics: task -> metric.
-        title: above the table.
-        baseline: a variant; differences are left out if None.
-        extra: rows without seeds, name -> task -> metric -> ``{"value"}``, such as trivial rankers.
+        title: title of the table.
+        baseline: the variant to compare with; None leaves the differences out.
+        extra: rows without seeds, for example trivial rankers: name -> task -> metric -> ``{"value": number}``.
     """
     table = Table(title=title, title_justify="left")
     table.add_column("", no_wrap=True)
@@ -93,17 +93,17 @@ def seeds_table(
 
 
 def _with_error(value: str, error: float) -> str:
-    """One seed has no spread."""
+    """The value and its spread; a single seed has no spread."""
     return value if np.isnan(error) else f"{value} ± {error:.4f}"
 
 
 def write_csv(runs: Mapping[str, Sequence[RunCard]], metrics: Mapping[str, str], path: str | Path) -> Path:
-    """One line per run: variant, seed, every task's metric, milliseconds per step.
+    """Writes one line per run: variant, seed, every task's metric, milliseconds per step.
 
     Args:
-        runs: variant -> its runs.
+        runs: variant -> its run cards.
         metrics: task -> metric.
-        path: of the file; its folder is made.
+        path: the file to write; its folder is created.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Is one ranker better than another, and did learning tasks together cost any of them: paired tests list by list."""
+"""Paired tests between groups of runs: which ranker is better, and which tasks lose against single-task training."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def delta_m(results: Results, single: Results) -> float:
-    """The mean relative loss against single-task training, in percent: **below 0 is better** than single-task.
+    """The mean relative change against single-task training, in percent: **below 0 is better** than single-task.
 
-    ``100 mean_t mean_i s_ti (m_ti - b_ti) / |b_ti|`` over tasks t and their metrics i, b of the single-task run, s = -1
-    where large is good and 1 where small is.
+    ``100 mean_t mean_i s_ti (m_ti - b_ti) / |b_ti|`` over tasks t and their metrics i. ``b`` is the value of the
+    single-task run. ``s`` is -1 for a metric that is maximised, and 1 for a metric that is minimised.
 
     Args:
         results: task -> metric -> ``{"value", "direction", ...}`` as in a run card.
-        single: the same of the single-task runs.
+        single: results of the single-task runs, in the same form.
 
     Raises:
-        ValueError: when single-task results lack a metric, one is 0, or a value is not finite.
+        ValueError: when the single-task results lack a metric, a single-task value is 0, or a value is not finite.
 
     Source: Maninis, Radosavovic and Kokkinos, Attentive Single-Tasking of Multiple Tasks, 2019,
     https://arxiv.org/abs/1904.08918, with the sign of Liu et al., CAGrad, 2021, https://arxiv.org/abs/2110.14048.
@@ -61,18 +61,18 @@ def delta_m(results: Results, single: Results) -> float:
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One task's metric of two rankers on the same lists.
+    """The comparison of two rankers on the same lists, for one metric of one task.
 
     Args:
-        ours, theirs: what is compared.
-        task, metric: on what.
-        difference: ours - theirs.
-        low, high: its 95 % bootstrap interval.
-        p: of the permutation test.
-        adjusted: p after Holm's correction over all comparisons made together.
-        lists: how many counted.
-        direction: of the metric.
-        untested: why there is no test; then interval and p are NaN.
+        ours, theirs: names of the two rankers.
+        task, metric: the task and the label of its metric.
+        difference: value of ``ours`` minus value of ``theirs``.
+        low, high: 95 % bootstrap interval of the difference.
+        p: p-value of the permutation test.
+        adjusted: p-value after Holm's correction over all comparisons that were made together.
+        num_lists: number of lists that count in both rankers.
+        direction: ``"max"`` or ``"min"``, the direction of the metric.
+        untested: the reason why there is no test (interval and p-values are then NaN); empty if there is one.
     """
 
     ours: str
@@ -84,18 +84,18 @@ class Comparison:
     high: float
     p: float
     adjusted: float
-    lists: int
+    num_lists: int
     direction: str
     untested: str = ""
 
     @property
     def better(self) -> bool:
-        """Whether ours is the better one, significantly or not."""
+        """Whether ``ours`` has the better value, significant or not."""
         return self.difference > 0 if self.direction == "max" else self.difference < 0
 
     @property
     def mark(self) -> str:
-        """``+`` significantly better, ``-`` significantly worse, empty if neither."""
+        """``"+"`` if ``ours`` is significantly better, ``"-"`` if significantly worse, else empty."""
         if self.untested or self.adjusted >= LEVEL:
             return ""
         return "+" if self.better else "-"
@@ -104,20 +104,22 @@ class Comparison:
 def compare(
     groups: Mapping[str, Sequence[Run]], baseline: str, split: str = "test", seed: int = 0, untested: bool = False
 ) -> list[Comparison]:
-    """Every group of runs against one of them, list by list.
+    """Compares every group of runs with a baseline group, list by list.
 
-    The runs of a group differ in their seed; each list's values are averaged over them first. The tests then ask
-    whether the difference would carry over to other lists, given these seeds.
+    The runs of a group differ in their seed. The values of each list are averaged over the runs of a group first. The
+    tests then answer whether the difference generalises to other lists, given these seeds.
 
     Args:
         groups: name -> runs on the same data.
-        baseline: one of the names.
-        split: one that the runs were evaluated on.
-        seed: of bootstrap and permutations.
-        untested: also list what cannot be tested: metrics over all items, such as AUC, and those that are not finite.
+        baseline: name of the baseline group.
+        split: a split that the runs were evaluated on.
+        seed: seed of bootstrap and permutations.
+        untested: also return metrics that cannot be tested: metrics over all items (such as AUC) and metrics that are
+            not finite.
 
     Returns:
-        A comparison for each other group, task and metric that both have; Holm's correction is over all.
+        A comparison for each other group, each task, and each metric that both groups have. Holm's correction covers
+        all of them.
 
     Raises:
         ValueError: for an unknown baseline, or runs on different data.
@@ -133,14 +135,16 @@ def negative_transfer(
     groups: Mapping[str, Sequence[Run]], single: Mapping[str, Mapping[str, Sequence[Run]]], split: str = "test",
     seed: int = 0, untested: bool = False,
 ) -> list[Comparison]:
-    """Every group of runs against single-task training, task by task: a mark ``-`` is significant negative transfer.
+    """Compares every group of runs with single-task training, task by task.
+
+    A comparison whose mark is ``-`` is significant negative transfer.
 
     Args:
         groups: name -> runs that learn several tasks.
         single: name -> task -> runs that learn only this task; see :func:`single_runs`.
-        split: one that all were evaluated on.
-        seed: of bootstrap and permutations.
-        untested: also list what cannot be tested; see :func:`compare`.
+        split: a split that all runs were evaluated on.
+        seed: seed of bootstrap and permutations.
+        untested: also return metrics that cannot be tested; see :func:`compare`.
 
     Raises:
         ValueError: for runs on different data.
@@ -152,16 +156,17 @@ def negative_transfer(
 
 
 def single_runs(group: Sequence[Run], candidates: Iterable[Run], alike: bool = True) -> dict[str, list[Run]]:
-    """The single-task runs that a group compares with: one of its tasks, the same data, the same way of training.
+    """Selects the single-task runs to compare a group with: same data, same training settings, one of its tasks.
 
     Args:
         group: runs that learn several tasks.
         candidates: runs to choose from.
-        alike: all settings must be equal but those that are about several tasks (method, gradients, preference, stages
-            and constraints, conditioning), the seed, and those that change no number; False takes any run of the task.
+        alike: require equal settings, except for the seed, settings that change no number, and settings that only
+            matter for several tasks (method, gradients, preference, stages and constraints, conditioning). False
+            accepts any run of the task on the same data.
 
     Returns:
-        task -> runs, tasks without any left out.
+        task -> runs; a task without runs is left out.
     """
     apart = (*keys_where(several=True), SEED, "tasks", "data.tasks", *keys_where(shown="never"))
     wanted = outcome(group[0].card.config, without=apart)
@@ -174,10 +179,10 @@ def single_runs(group: Sequence[Run], candidates: Iterable[Run], alike: bool = T
 
 
 def mean_results(runs: Sequence[Run], split: str = "test") -> dict[str, dict[str, dict[str, Any]]]:
-    """Results of a group, the mean over its runs.
+    """Results of a group as the mean over its runs: task -> metric -> ``{"value", ...}``.
 
     Raises:
-        ValueError: for a run that was not evaluated on the split.
+        ValueError: when a run was not evaluated on the split.
     """
     for run in runs:
         if split not in run.card.results:
@@ -193,7 +198,7 @@ def mean_results(runs: Sequence[Run], split: str = "test") -> dict[str, dict[str
 
 
 def grouped(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Runs that differ in nothing but the seed, together, under a short name that tells the groups apart."""
+    """Groups runs that differ only in the seed: name -> runs. The short names are unique."""
     groups: dict[str, list[Run]] = {}
     for run in runs:
         groups.setdefault(run.group(), []).append(run)
@@ -223,7 +228,7 @@ def _compare(
                 plain = ours[task][metric]["value"] - theirs[task][metric]["value"]
                 planned.append((Comparison(name, other, task, metric, plain, math.nan, math.nan, math.nan, math.nan, 0,
                                            ours[task][metric]["direction"]), runs, others))
-    # The smallest p that draws can give must stay far below what Holm's first step asks for.
+    # The smallest p-value that this number of draws can give must be far below the threshold of Holm's first step.
     draws = max(DRAWS, math.ceil(20 * len(planned) / LEVEL))
     found = []
     for compared, runs, others in planned:
@@ -239,41 +244,42 @@ def _compare(
 def _tested(
     compared: Comparison, runs: Sequence[Run], others: Sequence[Run], split: str, seed: int, draws: int
 ) -> Comparison:
-    """Raises ValueError with the reason where there can be no test."""
+    """The comparison with its tests; a ValueError contains the reason when no test is possible."""
     stored = [_per_list(run, split, compared.task, compared.metric) for run in (*runs, *others)]
     weights = stored[0][1]
     if len({order for _, _, order in stored if order}) > 1:
-        raise InputError("the runs saw the lists in different orders, so that their values cannot be paired: tfmtl2r "
-                         "evaluate each of them on the same files")
+        raise InputError("the runs read the lists in different orders, so that their values cannot be paired: run "
+                         "tfmtl2r evaluate for each of them on the same files")
     if not all(np.array_equal(weights, other) for _, other, _ in stored):
-        raise InputError("the runs measured it in different ways: lists do not count equally often")
+        raise InputError("the runs measured this metric in different ways: the weights of the lists differ")
     ours, theirs = (np.mean([values for values, _, _ in part], axis=0)
                     for part in (stored[:len(runs)], stored[len(runs):]))
     difference, low, high = bootstrap(ours, theirs, seed=seed, weights=weights)
     return dataclasses.replace(
-        compared, difference=difference, low=low, high=high, lists=int((~np.isnan(ours - theirs)).sum()),
+        compared, difference=difference, low=low, high=high, num_lists=int((~np.isnan(ours - theirs)).sum()),
         p=permutation_test(ours, theirs, draws, seed, weights),
     )
 
 
 def _per_list(run: Run, split: str, task: str, metric: str) -> tuple[np.ndarray, np.ndarray, str]:
-    """Values of each list, how often each counts in the metric, and a digest of the order of the lists.
+    """Values of each list, how many times each list counts in the metric, and a digest of the order of the lists.
 
-    Files of earlier versions lack the latter two: each list counts once then, if the metric is that mean, and the
-    fingerprint of the data, which earlier versions made, depends on the order.
+    Files of earlier versions contain only the values. Every list then counts once, provided that the plain mean is the
+    metric, and the digest is empty. The order is checked all the same, because the fingerprints of the data that these
+    versions made depend on it.
     """
     value, key = run.card.results[split][task][metric]["value"], f"{split}/{task}/{metric}"
     if not math.isfinite(value):
-        raise InputError(f"it is {value} in run {run.card.name!r}")
+        raise InputError(f"the metric is {value} in run {run.card.name!r}")
     with np.load(run.folder / PER_LIST) as arrays:
         if key not in arrays:
-            raise InputError("it has no values per list")
+            raise InputError("the metric has no values per list")
         values = arrays[key].astype(float)
         order = str(arrays[ORDER + split]) if ORDER + split in arrays else ""
         if COUNTS + key in arrays:
             return values, arrays[COUNTS + key].astype(float), order
     known = ~np.isnan(values)
     if known.any() and not np.isclose(values[known].mean(), value, rtol=1e-4, atol=1e-6):
-        raise InputError(f"run {run.card.name!r} does not say how often each list counts in it: tfmtl2r evaluate "
-                         f"{run.card.name} --split {split}")
+        raise InputError(f"run {run.card.name!r} does not contain how many times each list counts in the metric: run "
+                         f"tfmtl2r evaluate {run.card.name} --split {split}")
     return values, known.astype(float), order

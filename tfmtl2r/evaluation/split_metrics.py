@@ -1,4 +1,4 @@
-"""Metrics of scores on a split: per list, so that two rankings can be compared list by list."""
+"""Metrics of scores on a split, with values per list, so that two rankings can be compared list by list."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ from tfmtl2r.task import Task
 from tfmtl2r.training.trackers import metrics_of
 
 COUNTS = "counts/"
+"""Prefix of the arrays in ``per_list.npz`` that contain how many times each list counts."""
 ORDER = "order/"
-"""Before the name of values per list: how many times each list counts."""
-_CHUNK = 512  # lists per evaluation: bounds memory, and one shape serves most chunks
+"""Prefix of the digests in ``per_list.npz`` of the order of the lists."""
+_CHUNK = 512  # lists per evaluation; bounds memory, and most chunks have the same shape
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,16 +27,16 @@ class Score:
     """One metric of one task on one split.
 
     Args:
-        value: the metric.
-        lists: how many lists it is a mean over (items, for a metric over all items).
-        per_list: ``[lists of the split]``, NaN where a list does not count; None for a metric over all items.
-        counts: ``[lists of the split]``, how many times each list counts in the mean; None with ``per_list``.
-        conventions: what the metric means exactly.
+        value: the value of the metric.
+        num_lists: number of lists in the mean; for a metric over all items, the number of items.
+        per_list: ``[lists of the split]``, NaN for a list that does not count; None for a metric over all items.
+        counts: ``[lists of the split]``, how many times each list counts in the mean; None for a metric over all items.
+        conventions: the exact definition of the metric: its gain, ties, empty lists and so on.
         direction: ``"max"`` or ``"min"``.
     """
 
     value: float
-    lists: int
+    num_lists: int
     per_list: np.ndarray | None
     counts: np.ndarray | None
     conventions: dict[str, Any]
@@ -48,15 +49,15 @@ def evaluate(
     """Evaluates scores of items against the labels of a split.
 
     Args:
-        scores: task -> ``[N]``, one score per item in the order of ``lists``; tasks without scores are left out.
+        scores: task -> ``[N]``, one score per item in the order of ``lists``.
         lists: the split.
-        tasks: what to evaluate, each with its metrics.
+        tasks: the tasks to evaluate, each with its metrics; a task without scores is left out.
 
     Returns:
         task -> metric -> result.
 
     Raises:
-        ValueError: when the number of scores is not the number of items, or a score is not finite.
+        ValueError: when the number of scores differs from the number of items, or a score is not finite.
     """
     results: dict[str, dict[str, Score]] = {}
     for task in tasks:
@@ -95,11 +96,11 @@ def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray, lists: Lists)
 
 
 def per_list_arrays(split: str, results: Mapping[str, Mapping[str, Score]]) -> dict[str, np.ndarray]:
-    """What ``per_list.npz`` holds of a split: ``split/task/metric``, and how often each list counts in it.
+    """Arrays for ``per_list.npz``: the values per list as ``split/task/metric``, and how many times each list counts.
 
     Args:
-        split: of the data.
-        results: of :func:`evaluate`; a metric over all items has no values per list.
+        split: name of the split.
+        results: the return value of :func:`evaluate`. Metrics over all items have no values per list and are left out.
     """
     scores = {f"{split}/{task}/{metric}": s for task, row in results.items() for metric, s in row.items()}
     found = {key: s.per_list for key, s in scores.items()} | {COUNTS + key: s.counts for key, s in scores.items()}

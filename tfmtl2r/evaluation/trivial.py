@@ -1,4 +1,4 @@
-"""Rankings that need no training: what every trained ranker must beat."""
+"""Trivial rankings: rankings without training that every trained ranker must beat."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ def trivial_results(
 
     Args:
         dataset: a data set.
-        split: of the data set.
-        tasks: names or tasks; its default ones if None.
-        seed: of the random order.
+        split: name of the split.
+        tasks: names or tasks; None selects the data set's default tasks.
+        seed: seed of the random order.
 
     Returns:
-        ranking -> task -> metric -> ``{"value", "lists", "direction", "conventions", "per_list"}``.
+        ranking -> task -> metric -> the fields of a :class:`tfmtl2r.evaluation.Score` as a dictionary.
     """
     lists, chosen = dataset.lists(split), dataset.select(tasks)
     rng = np.random.default_rng(seed)

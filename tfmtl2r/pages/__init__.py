@@ -1,1 +1,1 @@
-"""Pages: reports that compare many runs."""
+"""HTML pages: reports that compare many runs."""

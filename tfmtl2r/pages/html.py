@@ -1,7 +1,7 @@
-"""Reports as one HTML file that needs nothing else: sortable tables, and fronts that tell about every point.
+"""Reports as one self-contained HTML file: sortable tables, and fronts with details about every point.
 
-The file opens without network. Its own Content-Security-Policy forbids the browser to load anything, or to run any
-script but the one that is written into it, whatever a run is called.
+The file opens without network. Its Content-Security-Policy forbids the browser to load anything, and to run any script
+except the script in the file. Names of runs therefore cannot inject code.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ class Column:
     """A column of a table.
 
     Args:
-        name: its head.
-        direction: ``"max"`` or ``"min"`` is good: the best is bold and comes first when sorted; no best if empty.
-        digits: behind the point.
-        hint: shown over the head.
+        name: text of the column's head.
+        direction: ``"max"`` or ``"min"``; the best value is bold and comes first when sorted. Empty marks no best.
+        digits: number of decimal places.
+        hint: tooltip of the head.
     """
 
     name: str
@@ -49,9 +49,9 @@ class Cell:
     """One cell.
 
     Args:
-        value: text or a number; None or NaN leaves it empty.
-        hint: shown over it.
-        mark: ``"+"`` or ``"-"`` behind the number.
+        value: text or a number; None or NaN leaves the cell empty.
+        hint: tooltip of the cell.
+        mark: ``"+"`` or ``"-"``, shown after the number.
     """
 
     value: str | float | None
@@ -61,13 +61,13 @@ class Cell:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """A table that a click on a head sorts.
+    """A table that is sorted by a click on a column's head.
 
     Args:
-        title: above it.
-        columns: its heads.
-        rows: as many cells each.
-        keys: per row the key of the points that belong to it; they light up together.
+        title: title of the table.
+        columns: columns of the table.
+        rows: rows with one cell per column.
+        keys: for each row, the key of its points; row and points are highlighted together.
     """
 
     title: str
@@ -82,10 +82,10 @@ class Point:
 
     Args:
         values: ``[T]``.
-        group: such as its method.
-        hint: shown over it.
-        key: of the table row that belongs to it.
-        pale: whether another one dominates it.
+        group: group of the run, for example its method.
+        hint: tooltip of the point.
+        key: key of the table row that belongs to the point.
+        pale: whether another point dominates this point.
     """
 
     values: Sequence[float]
@@ -97,15 +97,15 @@ class Point:
 
 @dataclasses.dataclass(frozen=True)
 class Front:
-    """Runs in objective space: two objectives as a plane, more as parallel axes with the best of each on top.
+    """Runs in objective space: a plane for two objectives, else parallel axes with the best values at the top.
 
     Args:
-        title: above it.
-        labels: of the objectives.
-        maximise: for each objective.
+        title: title of the figure.
+        labels: labels of the objectives.
+        maximise: for each objective, whether it is maximised.
         points: the runs.
-        corners: group -> ``[M, 2]``, corners of the line of what the group attains; for two objectives.
-        single: architecture -> values of single-task training, drawn as lines; None where they are not known.
+        corners: group -> ``[M, 2]``, corners of the boundary of the attained region; only for two objectives.
+        single: architecture -> values of single-task training, drawn as lines; None for unknown values.
     """
 
     title: str
@@ -135,14 +135,14 @@ def write_html(path: str | Path, title: str, sections: Sequence[Section], note: 
     """Writes a report as one self-contained file.
 
     Args:
-        path: of the file; its folder is made.
-        title: of the page.
-        sections: what it tells, in order. All text is text: markup in it is shown, not obeyed.
-        note: below everything.
+        path: the file to write; its folder is created.
+        title: title of the page.
+        sections: sections in order. Markup in texts is escaped.
+        note: text at the bottom of the page.
 
     Raises:
-        ValueError: for a row with another number of cells than columns, or a point without a finite value for each
-            objective.
+        ValueError: when a row has another number of cells than there are columns, or a point does not have one finite
+            value per objective.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def write_html(path: str | Path, title: str, sections: Sequence[Section], note: 
 
 
 def page(title: str, sections: Sequence[Section], note: str = "") -> str:
-    """The text of :func:`write_html`.
+    """Returns the HTML text that :func:`write_html` writes.
 
     >>> made = page("a <b> c", [Section("s", ["x < y"], [Table("t", [Column("loss", "min")], [[Cell(0.25)]])])])
     >>> "<h1>a &lt;b&gt; c</h1>" in made, "<p>x &lt; y</p>" in made, 'data-v="0.25">0.2500</td>' in made
@@ -185,7 +185,7 @@ def _section(section: Section) -> str:
 def _table(table: Table) -> str:
     for row in table.rows:
         if len(row) != len(table.columns):
-            raise InputError(f"table {table.title!r} has {len(table.columns)} columns, a row of it {len(row)} cells")
+            raise InputError(f"table {table.title!r} has {len(table.columns)} columns, but a row of {len(row)} cells")
     values = list(zip(*table.rows, strict=True)) or [()] * len(table.columns)
     numeric = [any(_is_number(cell.value) for cell in column) for column in values]
     best = [_best(column, cells) for column, cells in zip(table.columns, values, strict=True)]
@@ -297,7 +297,7 @@ def _parallel(front: Front, groups: Sequence[str]) -> str:
 
 
 class _Scale:
-    """From a value to a place on the page."""
+    """Maps a value to a coordinate on the page."""
 
     def __init__(self, low: float, high: float, start: float, end: float, room: float = 0.06):
         spread = (high - low) or abs(high) or 1.0

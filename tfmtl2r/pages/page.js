@@ -2,7 +2,7 @@
 (() => {
   const all = (root, selector) => [...root.querySelectorAll(selector)];
 
-  // Sorting: full digits are in data-v; what is missing stays below.
+  // Sorting uses data-v, which has all digits. Empty cells stay at the bottom.
   const compare = (a, b) => {
     const [x, y] = [Number(a), Number(b)];
     return Number.isNaN(x) || Number.isNaN(y) ? a.localeCompare(b) : x - y;
@@ -26,7 +26,7 @@
   };
   all(document, "th button").forEach((button) => button.addEventListener("click", () => sort(button.parentElement)));
 
-  // Hover: one box for the whole page. textContent, never markup.
+  // Hover: the page has one tooltip. Only textContent is set, so that markup is never interpreted.
   const tip = document.getElementById("tip");
   const show = (element, x, y) => {
     tip.textContent = element.dataset.tip;
@@ -61,7 +61,7 @@
   });
   document.addEventListener("focusout", leave);
 
-  // Legend: hovering shows one group, a click keeps it.
+  // Legend: hovering shows only one group, a click keeps this selection.
   all(document, "figure").forEach((figure) => {
     let kept = null;
     const only = (group) => all(figure, "[data-group]").forEach((element) =>

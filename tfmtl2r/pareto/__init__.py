@@ -1,4 +1,4 @@
-"""Trade-offs between tasks: Pareto fronts, indicators, choices and pictures."""
+"""Trade-offs between tasks: Pareto fronts, quality indicators, choice of a point, and plots."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A conditioned ranker as a curve: one model asked for many preferences."""
+"""The curve of a conditioned ranker: one model evaluated for many preferences."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tfmtl2r.types import Array
 
 @dataclasses.dataclass(frozen=True)
 class Curve:
-    """What one model reaches for each preference; pictures, choices and indicators take it as they take runs.
+    """Results of one model for each preference. Plots, choices and indicators accept a curve in place of runs.
 
     Args:
-        preferences: ``[N, T]``, each of sum 1.
-        values: ``[N, T]``, each task's metric.
-        maximise: whether each is to be maximised.
-        labels: what each is.
-        results: per preference, task -> metric -> score with its values per list.
+        preferences: ``[N, T]``; each row has the sum 1.
+        values: ``[N, T]``, one metric of each task.
+        maximise: whether each metric is maximised.
+        labels: label of each metric.
+        results: for each preference, task -> metric -> score with its values per list.
     """
 
     preferences: np.ndarray
@@ -37,7 +37,7 @@ class Curve:
 
     @property
     def seeds(self) -> np.ndarray:
-        """The same for all points, ``int[N]``: they are one front."""
+        """Zeros, ``int[N]``: all points belong to the same front."""
         return np.zeros(len(self.values), int)
 
 
@@ -48,16 +48,16 @@ def curve(
     """Evaluates a conditioned ranker for many preferences.
 
     Args:
-        model: trained with ``conditioned``.
+        model: a ranker trained with ``conditioned``.
         lists: a split with labels.
-        preferences: ``[N, T]``, such as those of :func:`tfmtl2r.pareto.das_dennis`.
-        metrics: task -> metric; the first of each task if None.
-        tasks: the objectives; all if empty.
+        preferences: ``[N, T]``, for example from :func:`tfmtl2r.pareto.das_dennis`.
+        metrics: task -> metric; None selects the first metric of each task.
+        tasks: tasks whose metrics are the objectives; all tasks if empty.
         batch_size: lists per batch.
 
     Raises:
-        ValueError: for an ordinary ranker, preferences that are none, or a task or metric that the ranker does not
-            have.
+        ValueError: when the ranker is not conditioned, a preference is invalid, or the ranker does not have a task or
+            metric.
     """
     preferences = np.atleast_2d(np.asarray(preferences, np.float64))
     if not len(preferences):
@@ -76,7 +76,7 @@ def curve(
 def _chosen(
     known: Sequence[Task], lists: bool, tasks: Sequence[str], metrics: Mapping[str, str]
 ) -> dict[str, str]:
-    """task -> metric, checked before anything is evaluated."""
+    """Returns task -> metric, checked before the evaluation."""
     labels = {task.name: [metric.label for metric in metrics_of(task, lists)] for task in known}
     for task in (*tasks, *metrics):
         if task not in labels:

@@ -1,7 +1,8 @@
-"""Sets of points in objective space: which are Pareto optimal, how good the set is, and which one to take.
+"""Sets of points in objective space: which points are Pareto optimal, how good a set is, and which point to choose.
 
-``points`` is ``[N, T]``: N models, T objectives (losses or metrics). Objectives are minimised unless ``maximise`` says
-otherwise, for all at once or for each. The *costs* of the formulas are the points with maximised objectives negated.
+``points`` is ``[N, T]``: N models, T objectives (losses or metrics). Objectives are minimised by default. ``maximise``
+is a flag for all objectives, or one flag for each. The *costs* in formulas are the points, with maximised objectives
+negated.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ def costs(points: Array, maximise: Directions = False) -> np.ndarray:
     """Points as costs to minimise, ``float64[N, T]``.
 
     Raises:
-        ValueError: for points that are no ``[N, T]`` array, a number that is not finite, or directions that do not
-            match the objectives.
+        ValueError: when points are not ``[N, T]``, a number is not finite, or the number of flags in ``maximise`` is
+            not the number of objectives.
     """
     points = np.asarray(points, np.float64)
     if points.ndim != 2 or 0 in points.shape:
@@ -39,10 +40,10 @@ def costs(points: Array, maximise: Directions = False) -> np.ndarray:
 
 
 def signs(maximise: Directions, count: int) -> np.ndarray:
-    """-1 for a maximised objective, else 1; ``float64[T]``.
+    """Returns -1 for each maximised objective and 1 for each other objective, ``float64[T]``.
 
     Raises:
-        ValueError: for another number of directions than objectives.
+        ValueError: when the number of flags is not the number of objectives.
     """
     flags = np.asarray(maximise, bool)
     if flags.ndim > 1 or (flags.ndim == 1 and len(flags) != count):
@@ -51,11 +52,13 @@ def signs(maximise: Directions, count: int) -> np.ndarray:
 
 
 def non_dominated(points: Array, maximise: Directions = False) -> np.ndarray:
-    """Which points are Pareto optimal: no other is at least as good everywhere and better somewhere.
+    """Marks the Pareto optimal points.
+
+    A point is Pareto optimal if no other point is at least as good in every objective and better in one.
 
     Args:
         points: ``[N, T]``.
-        maximise: for all objectives, or one flag for each.
+        maximise: a flag for all objectives, or one flag for each.
 
     Returns:
         ``bool[N]``; equal points do not dominate each other.
@@ -73,11 +76,11 @@ def non_dominated(points: Array, maximise: Directions = False) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Reference:
-    """A reference point with the rule that it came from, to be stored with every number that depends on it.
+    """A reference point and the rule that it came from. Both are stored with every number that depends on them.
 
     Args:
-        point: ``T`` values, in the objectives' own units.
-        rule: in words.
+        point: ``T`` values, in the units of the objectives.
+        rule: description of the rule in words.
     """
 
     point: tuple[float, ...]
@@ -87,13 +90,13 @@ class Reference:
 def reference_point(points: Array, maximise: Directions = False, margin: float = MARGIN) -> Reference:
     """The worst value of each objective over all compared points, moved outward by a share of its range.
 
-    Hypervolumes compare only under one reference: pass the points of *all* sets that are compared. The margin lets the
-    ends of a front count; without it they would span no volume. An objective without range is moved by the margin
-    itself.
+    Hypervolumes are comparable only with the same reference point, so pass the points of *all* sets to compare. Without
+    the margin, the ends of a front would add no volume. If all values of an objective are equal, its reference is moved
+    by ``margin`` itself.
 
     Args:
-        points: ``[N, T]``, of all methods and seeds.
-        maximise: for all objectives, or one flag for each.
+        points: ``[N, T]``, the points of all methods and seeds.
+        maximise: a flag for all objectives, or one flag for each.
         margin: share of the range, above 0.
 
     Raises:
@@ -118,7 +121,7 @@ def ideal_point(points: Array, maximise: Directions = False) -> tuple[float, ...
 
     Args:
         points: ``[N, T]``.
-        maximise: for all objectives, or one flag for each.
+        maximise: a flag for all objectives, or one flag for each.
 
     Raises:
         ValueError: see :func:`costs`.
@@ -131,17 +134,17 @@ def ideal_point(points: Array, maximise: Directions = False) -> tuple[float, ...
 
 
 def hypervolume(points: Array, reference: Array | Reference, maximise: Directions = False) -> float:
-    """The volume that a set dominates up to a reference point; larger is better.
+    """The volume between a set of points and a reference point; larger is better.
 
-    Points that are not better than the reference in every objective add nothing.
+    A point that is not better than the reference in every objective adds nothing.
 
     Args:
         points: ``[N, T]``.
-        reference: ``T`` values worse than what is wanted, or a :class:`Reference`.
-        maximise: for all objectives, or one flag for each.
+        reference: ``T`` values worse than the points of interest, or a :class:`Reference`.
+        maximise: a flag for all objectives, or one flag for each.
 
     Raises:
-        ValueError: for a reference of another length or not finite; see also :func:`costs`.
+        ValueError: when the reference is not ``T`` finite values; see also :func:`costs`.
 
     Source: Zitzler and Thiele, Multiobjective optimization using evolutionary algorithms, 1998,
     https://doi.org/10.1007/BFb0056872.
@@ -160,13 +163,13 @@ def hypervolume(points: Array, reference: Array | Reference, maximise: Direction
 def r2(points: Array, ideal: Array, maximise: Directions = False) -> float:
     """The R2 indicator: the Chebyshev cost of the best point, averaged over all preferences; smaller is better.
 
-    ``R2 = E_w min_n max_t w_t |c_nt - ideal_t|`` with w uniform on the simplex: exact for two objectives, the mean over
-    a Das-Dennis lattice of at least 1,000 preferences for more.
+    ``R2 = E_w min_n max_t w_t |c_nt - ideal_t|`` with w uniform on the simplex. The expectation is exact for two
+    objectives. For more objectives it is the mean over a Das-Dennis lattice of at least 1,000 preferences.
 
     Args:
         points: ``[N, T]``.
-        ideal: ``T`` values at least as good as every point, such as those of single-task runs.
-        maximise: for all objectives, or one flag for each.
+        ideal: ``T`` values at least as good as every point, for example the values of single-task runs.
+        maximise: a flag for all objectives, or one flag for each.
 
     Raises:
         ValueError: when a point is better than the ideal; see also :func:`costs`.
@@ -192,7 +195,7 @@ def r2(points: Array, ideal: Array, maximise: Directions = False) -> float:
 
 
 def max_weighted_loss(losses: Array, preference: Array) -> np.ndarray:
-    """``max_t p_t loss_t``, the preference scaled to sum 1; what Chebyshev methods minimise.
+    """``max_t p_t loss_t`` with the preference scaled to sum 1; the objective of Chebyshev methods.
 
     Args:
         losses: ``[..., T]``.
@@ -208,14 +211,14 @@ def max_weighted_loss(losses: Array, preference: Array) -> np.ndarray:
 def preference_error(losses: Array, preference: Array) -> np.ndarray:
     """The angle between the losses and the ray of the preference, in radians.
 
-    On the ray ``p_t loss_t`` is the same for all tasks, so it points along ``1 / p``.
+    On the ray, ``p_t loss_t`` is the same for all tasks. The direction of the ray is therefore ``1 / p``.
 
     Args:
         losses: ``[..., T]``, >= 0 and not all 0.
         preference: ``[T]``, above 0.
 
     Raises:
-        ValueError: for a negative loss, losses that are all 0, or a preference of 0.
+        ValueError: when a loss is negative, all losses are 0, or an entry of the preference is 0.
 
     >>> preference_error([[3.0, 1.0], [1.0, 1.0]], [1, 3]).round(4).tolist()
     [0.0, 0.4636]
@@ -225,25 +228,25 @@ def preference_error(losses: Array, preference: Array) -> np.ndarray:
     if (weights == 0).any():
         raise InputError(f"a preference of 0 has no ray, got {np.asarray(preference).tolist()}")
     if not (losses >= 0).all() or not losses.any(axis=-1).all():
-        raise InputError("losses must be >= 0 and not all 0 to have an angle to a ray")
+        raise InputError("losses must be >= 0 and not all 0, since only such losses have an angle to a ray")
     ray, unit = 1 / weights, losses / np.linalg.norm(losses, axis=-1, keepdims=True)
     ray /= np.linalg.norm(ray)
-    # 2 atan2 keeps its digits near 0, where arccos loses half of them
+    # 2 atan2 is accurate near 0, where arccos loses half of its digits
     return 2 * np.arctan2(np.linalg.norm(unit - ray, axis=-1), np.linalg.norm(unit + ray, axis=-1))
 
 
 def knee(points: Array, maximise: Directions = False) -> int:
-    """Where a front bulges most: leaving this point costs one objective more than it gains another.
+    """The knee of a front, where it bulges most: leaving this point costs one objective more than another gains.
 
     Costs are scaled to 0 (best on the front) and 1 (worst on the front). The knee is the point of the front farthest
-    below the plane through the T unit points, so the one with the smallest sum of scaled costs.
+    below the plane through the T unit points. This is the point with the smallest sum of scaled costs.
 
     Args:
-        points: ``[N, T]``; dominated ones are never chosen.
-        maximise: for all objectives, or one flag for each.
+        points: ``[N, T]``; dominated points are never chosen.
+        maximise: a flag for all objectives, or one flag for each.
 
     Returns:
-        The row.
+        The row of the point.
 
     Source: Das, On characterizing the "knee" of the Pareto curve based on Normal-Boundary Intersection, 1999,
     https://doi.org/10.1007/BF01195985.
@@ -256,18 +259,18 @@ def knee(points: Array, maximise: Directions = False) -> int:
 
 
 def nearest(points: Array, preference: Array, maximise: Directions = False) -> int:
-    """The point of the front that serves a preference best: the smallest largest weighted cost.
+    """The point of the front that fits a preference best: it minimises the maximum weighted cost.
 
-    ``argmin_n max_t p_t c_nt``, costs scaled as in :func:`knee`; among ties the smallest ``sum_t p_t c_nt``, then the
-    smallest ``sum_t c_nt``.
+    ``argmin_n max_t p_t c_nt``, with costs scaled as in :func:`knee`. The smallest ``sum_t p_t c_nt`` decides between
+    ties, and after that the smallest ``sum_t c_nt``.
 
     Args:
-        points: ``[N, T]``; dominated ones are never chosen.
+        points: ``[N, T]``; dominated points are never chosen.
         preference: importance of each objective, >= 0.
-        maximise: for all objectives, or one flag for each.
+        maximise: a flag for all objectives, or one flag for each.
 
     Returns:
-        The row.
+        The row of the point.
 
     Source: Wierzbicki, The use of reference objectives in multiobjective optimization, 1980,
     https://doi.org/10.1007/978-3-642-48782-8_32.
@@ -283,21 +286,21 @@ def nearest(points: Array, preference: Array, maximise: Directions = False) -> i
 
 
 def bands(fronts: Sequence[Any], levels: Sequence[float] = (0, 50, 100), maximise: Directions = False) -> list[Any]:
-    """What a given share of the fronts reaches, one front per seed: attainment surfaces, exact.
+    """Exact attainment surfaces: what a given percentage of the fronts attains, with one front per seed.
 
-    A place in objective space is attained by a front that has a point at least as good everywhere. Level 0 is reached
-    by at least one front (the best case), 50 by half of them, 100 by all.
+    A front attains a place in objective space if one of its points is at least as good in every objective. At least one
+    front attains the surface of level 0 (the best case), half of the fronts attain level 50, and all attain level 100.
 
     Args:
         fronts: ``[N_s, 2]`` or ``[N_s, 3]`` for each seed s.
         levels: percentages.
-        maximise: for all objectives, or one flag for each.
+        maximise: a flag for all objectives, or one flag for each.
 
     Returns:
-        For each level the corners ``[M, T]`` of its surface, ordered by the first objective.
+        For each level, the corners ``[M, T]`` of its surface, ordered by the first objective.
 
     Raises:
-        ValueError: for fewer than 2 or more than 3 objectives; see also :func:`costs`.
+        ValueError: when there are not 2 or 3 objectives; see also :func:`costs`.
 
     Source: Grunert da Fonseca, Fonseca and Hall, Inferential performance assessment of stochastic optimisers and the
     attainment function, 2001, https://doi.org/10.1007/3-540-44719-9_15.
@@ -308,7 +311,7 @@ def bands(fronts: Sequence[Any], levels: Sequence[float] = (0, 50, 100), maximis
     """
     values = [costs(front, maximise) for front in fronts]
     if not values or values[0].shape[1] not in (2, 3):
-        raise InputError("bands need at least one front, of 2 or 3 objectives")
+        raise InputError("bands need at least one front with 2 or 3 objectives")
     tasks = values[0].shape[1]
     sets = np.repeat(np.arange(len(values)), [len(front) for front in values])
     found = moocore.eaf(np.concatenate(values), sets, percentiles=sorted(map(float, levels)))
@@ -321,17 +324,17 @@ def bands(fronts: Sequence[Any], levels: Sequence[float] = (0, 50, 100), maximis
 
 
 def indicators(points: Array, reference: Reference, ideal: Array, maximise: Directions = False) -> dict[str, Any]:
-    """How good a set is, with what the numbers depend on.
+    """Quality indicators of a set of points, together with the reference and ideal points that they depend on.
 
     Args:
         points: ``[N, T]``.
-        reference: of all compared sets; see :func:`reference_point`.
+        reference: the reference point of all compared sets; see :func:`reference_point`.
         ideal: ``T`` values at least as good as every compared point.
-        maximise: for all objectives, or one flag for each.
+        maximise: a flag for all objectives, or one flag for each.
 
     Returns:
-        ``points``, ``non_dominated`` (counts), ``hypervolume``, ``share`` (of the box between ideal and reference),
-        ``r2``, ``reference``, ``reference_rule``, ``ideal``.
+        ``points`` and ``non_dominated`` (counts), ``hypervolume``, ``share`` (hypervolume divided by the volume of the
+        box between ideal and reference), ``r2``, ``reference``, ``reference_rule``, ``ideal``.
 
     Raises:
         ValueError: when the reference is not worse than the ideal in every objective; see also :func:`costs`.
@@ -342,7 +345,7 @@ def indicators(points: Array, reference: Reference, ideal: Array, maximise: Dire
     if not (sides > 0).all():
         axis = int(np.argmin(sides > 0))
         raise InputError(f"the reference point {list(reference.point)} must be worse than the ideal {best.tolist()} in "
-                         f"every objective, but objective {axis} ({reference.point[axis]:g}) is not: give a worse one")
+                         f"every objective, but objective {axis} ({reference.point[axis]:g}) is not: set a worse one")
     box = float(np.prod(sides))
     return {
         "points": len(points), "non_dominated": int(non_dominated(points, maximise).sum()), "hypervolume": volume,

@@ -1,4 +1,4 @@
-"""Pictures of trade-offs: fronts, many objectives side by side, and the way of training through objective space."""
+"""Plots of trade-offs: fronts, many objectives side by side, and the path of training through objective space."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ def front(
     groups: Groups, rays: Array | None = None, single: Singles | None = None, chosen: Array | None = None,
     reference: Reference | None = None,
 ) -> Figure:
-    """Two objectives: every run as a point, and what the runs of each group dominate as a line.
+    """Two objectives: every run as a point, and the boundary of the region that each group dominates as a line.
 
-    With several seeds in a group the line is what at least half of the seeds attain, and the area around it lies
-    between what all and what any of them attains (:func:`tfmtl2r.pareto.bands`).
+    For a group with several seeds, at least half of the seeds attain the line. The area around the line is bounded by
+    the surfaces that all seeds attain and that any seed attains (:func:`tfmtl2r.pareto.bands`).
 
     Args:
-        groups: such as one per method.
-        rays: preferences ``[N, 2]`` above 0 whose rays to draw; only where both objectives are losses.
-        single: architecture -> values of single-task training, drawn as lines; None for those that are not known.
-        chosen: the point that was picked.
-        reference: of the hypervolume; where lines end.
+        groups: name -> runs, for example one group per method.
+        rays: preferences ``[N, 2]`` above 0 whose rays are drawn if both objectives are losses.
+        single: architecture -> values of single-task training, drawn as lines; None for unknown values.
+        chosen: the chosen point.
+        reference: reference point of the hypervolume, drawn as a cross.
     """
     figure, axes = _figure(6.4, 5.2)
     first = next(iter(groups.values()))
@@ -68,11 +68,13 @@ def front(
 
 
 def parallel_coordinates(groups: Groups, chosen: Array | None = None) -> Figure:
-    """Any number of objectives: one line per run, the best value of each objective on top.
+    """Any number of objectives: one line per run, with the best value of each objective at the top.
+
+    Dominated runs are pale.
 
     Args:
-        groups: such as one per method; dominated runs are pale.
-        chosen: the point that was picked.
+        groups: name -> runs, for example one group per method.
+        chosen: the chosen point.
     """
     first = next(iter(groups.values()))
     count = len(first.labels)
@@ -106,11 +108,13 @@ def parallel_coordinates(groups: Groups, chosen: Array | None = None) -> Figure:
 
 
 def pairwise(groups: Groups, chosen: Array | None = None) -> Figure:
-    """Any number of objectives: a panel for each pair; runs that no run dominates in *all* objectives are filled.
+    """Any number of objectives: one panel for each pair of objectives.
+
+    The markers of runs that are Pareto optimal in *all* objectives are filled.
 
     Args:
-        groups: such as one per method.
-        chosen: the point that was picked.
+        groups: name -> runs, for example one group per method.
+        chosen: the chosen point.
     """
     first = next(iter(groups.values()))
     count = len(first.labels)
@@ -140,12 +144,12 @@ def pairwise(groups: Groups, chosen: Array | None = None) -> Figure:
 
 
 def trajectories(groups: Mapping[str, Objectives], source: str = "train_loss", rays: Array | None = None) -> Figure:
-    """The losses of two tasks from epoch to epoch: a line per run, a dot where its weights were kept.
+    """The losses of two tasks from epoch to epoch: a line per run, and a dot at the epoch whose weights were kept.
 
     Args:
-        groups: such as one per method, in any two objectives; the losses of the same tasks are drawn.
+        groups: name -> runs with two objectives, for example one group per method; the losses of their tasks are drawn.
         source: ``"train_loss"`` or ``"vali_loss"``.
-        rays: preferences ``[N, 2]`` above 0 whose rays to draw.
+        rays: preferences ``[N, 2]`` above 0 whose rays are drawn.
     """
     figure, axes = _figure(6.4, 5.2)
     first = next(iter(groups.values()))
@@ -167,10 +171,10 @@ def trajectories(groups: Mapping[str, Objectives], source: str = "train_loss", r
 
 def overview(groups: Groups, single: Singles | None = None, chosen: Array | None = None,
              reference: Reference | None = None, rays: Array | None = None) -> dict[str, Figure]:
-    """The pictures that suit the number of objectives, by name.
+    """Returns the plots that suit the number of objectives, by name.
 
     Args:
-        groups: such as one per method.
+        groups: name -> runs, for example one group per method.
         single, chosen, reference, rays: see :func:`front`.
     """
     first = next(iter(groups.values()))
@@ -186,11 +190,11 @@ def overview(groups: Groups, single: Singles | None = None, chosen: Array | None
 
 
 def save(figures: Mapping[str, Figure], folder: str | Path, dpi: int = 130) -> list[Path]:
-    """Writes ``<name>.png`` for each, and the same as images in TensorBoard below ``<folder>/pictures``.
+    """Writes ``<name>.png`` for each figure, and the same images for TensorBoard to ``<folder>/pictures``.
 
     Args:
-        figures: by name.
-        folder: where to.
+        figures: name -> figure.
+        folder: the folder to write to; it is created.
         dpi: dots per inch.
     """
     from tfmtl2r._backend import tf
@@ -210,7 +214,7 @@ def save(figures: Mapping[str, Figure], folder: str | Path, dpi: int = 130) -> l
 
 
 def _draw_rays(axes: Axes, rays: Array | None) -> None:
-    """From the origin along ``1 / p``, past the far end of both axes."""
+    """Draws rays from the origin along ``1 / p``, beyond the far end of both axes."""
     _, right, _, top = axes.axis()
     for p, q in [] if rays is None else np.asarray(rays, float):
         far = max(right * p, top * q)
@@ -218,7 +222,7 @@ def _draw_rays(axes: Axes, rays: Array | None) -> None:
 
 
 def _draw_single(axes: Axes, single: Singles, limits: Sequence[float]) -> Sequence[float]:
-    """Lines of single-task training; limits of both axes that show them."""
+    """Draws the lines of single-task training; returns limits of both axes that include these lines."""
     for (name, values), style in zip(single.items(), itertools.cycle((":", "-.", "--"))):
         for value, line in zip(values, (axes.axvline, axes.axhline), strict=True):
             if value is not None:
@@ -239,7 +243,7 @@ def _draw_bands(axes: Axes, group: Objectives | Curve, color: str) -> None:
 
 
 def _stairs(corners: np.ndarray, group: Objectives | Curve) -> np.ndarray:
-    """The line between what is dominated and what is not, through the corners."""
+    """The boundary of the dominated region through its corners."""
     ordered = corners[np.argsort(costs(corners, group.maximise)[:, 0])]
     path = np.repeat(ordered, 2, axis=0)[:-1]
     path[1::2, 0] = ordered[1:, 0]
@@ -248,8 +252,8 @@ def _stairs(corners: np.ndarray, group: Objectives | Curve) -> np.ndarray:
 
 def _needs(group: Objectives | Curve, count: int) -> None:
     if len(group.labels) != count:
-        raise InputError(f"this picture is for {count} objectives, there are {len(group.labels)}: "
-                         f"{', '.join(group.labels)}; see parallel_coordinates and pairwise")
+        raise InputError(f"this plot requires {count} objectives, got {len(group.labels)}: "
+                         f"{', '.join(group.labels)}; use parallel_coordinates or pairwise")
 
 
 def _around(limits: Sequence[float], point: Sequence[float | None]) -> list[float]:

@@ -1,4 +1,4 @@
-"""What a sweep amounts to: its fronts, their indicators with what they depend on, and the run to take."""
+"""Summary of a sweep: fronts, their quality indicators with reference and ideal points, and the run to choose."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ class Summary:
     """Fronts of a sweep in one objective space.
 
     Args:
-        points: all runs that learn every task; of conditioned ones their curves.
-        groups: the same, one set per method (and architecture and other settings, where they differ).
-        single: architecture -> value of single-task training for each objective, the mean over seeds; None where it
-            was not run.
-        reference: of all hypervolumes.
-        ideal: the best value of each objective, single-task training included.
-        rows: per group, indicators; see :func:`summarise`.
-        left_out: a line for each run that has no place among them, since an objective is not a finite number.
+        points: all runs that learn every task; a conditioned run is replaced by the points of its curve.
+        groups: the same points, one set per method (and per architecture and other settings, if they differ).
+        single: architecture -> value of single-task training for each objective, as mean over seeds; None for a task
+            without single-task run.
+        reference: reference point of all hypervolumes.
+        ideal: the best value of each objective, including single-task training.
+        rows: group -> indicators; see :func:`summarise`.
+        left_out: a message for each run that is left out because an objective is not a finite number.
     """
 
     points: Objectives
@@ -49,7 +49,7 @@ class Summary:
     left_out: tuple[str, ...] = ()
 
     def save(self, folder: str | Path) -> Path:
-        """Writes ``pareto.json``: the indicators with objectives, reference point and rule, ideal."""
+        """Writes ``pareto.json`` with objectives, reference point and its rule, ideal point and all indicators."""
         return write(folder, {
             "objectives": self.points.labels, "maximise": self.points.maximise, "single_task": self.single,
             "reference": self.reference.point, "reference_rule": self.reference.rule, "ideal": self.ideal,
@@ -58,7 +58,7 @@ class Summary:
 
 
 def write(folder: str | Path, content: Mapping[str, Any]) -> Path:
-    """Writes ``pareto.json`` into a folder, in one go."""
+    """Writes ``pareto.json`` into a folder, atomically."""
     path = Path(folder) / FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".tmp")
@@ -73,18 +73,19 @@ def summarise(
 ) -> Summary:
     """Places the runs of a sweep in objective space and measures the front of each method.
 
-    The indicators of a group are those of each seed's front, as mean and standard deviation over seeds
-    (``hypervolume``, ``share``, ``r2``), and of all seeds together (``together``). Where runs have a preference that
-    has a ray (:func:`tfmtl2r.preferences.has_ray`), ``preference_error`` (radians) and ``max_weighted_loss`` are
-    means over these runs of the training losses; they compare groups of the same preferences.
+    The indicators ``hypervolume``, ``share`` and ``r2`` of a group are means over the fronts of its seeds, together
+    with standard deviations. ``together`` contains the indicators of all seeds together. ``preference_error`` (radians)
+    and ``max_weighted_loss`` are means over the runs whose preference has a ray
+    (:func:`tfmtl2r.preferences.has_ray`). Both are computed from training losses, and comparable only between groups
+    with the same preferences.
 
     Args:
-        runs: of a sweep; those of one task alone become lines, the others points (a conditioned run the points of its
-            curve), but those where an objective is not a finite number.
+        runs: the runs of a sweep. Single-task runs become lines. Other runs become points; a conditioned run becomes
+            the points of its curve. Runs with an objective that is not a finite number are left out.
         source: see :meth:`tfmtl2r.runs.finished.Run.objective`.
-        tasks: the objectives; all if empty.
-        metrics: task -> metric; the first of each task if None.
-        reference: of the hypervolume; :func:`tfmtl2r.pareto.reference_point` of all points if empty.
+        tasks: tasks whose objectives to use; all tasks if empty.
+        metrics: task -> metric; None selects the first metric of each task.
+        reference: reference point of the hypervolume; :func:`tfmtl2r.pareto.reference_point` of all points if empty.
 
     Raises:
         ValueError: when no run learns all tasks; see also :func:`tfmtl2r.runs.finished.objectives`.
@@ -116,30 +117,30 @@ def summarise(
 
 
 def by_method(points: Objectives) -> dict[str, Objectives]:
-    """One set per method, and per architecture and other settings where they differ; preferences and seeds together."""
+    """Groups points by method (and by architecture and other settings, if they differ), over preferences and seeds."""
     names = [run.method + what for run, what in zip(points.runs, told_apart(points.runs), strict=True)]
     return {name: points.where([other == name for other in names]) for name in dict.fromkeys(names)}
 
 
 def pick(points: Objectives | Curve, how: str, preference: Sequence[float] = ()) -> int:
-    """The run to take.
+    """Chooses one of the points.
 
     Args:
         points: all candidates.
         how: ``"knee"`` (:func:`tfmtl2r.pareto.knee`) or ``"nearest"`` (:func:`tfmtl2r.pareto.nearest`).
-        preference: importance of each objective, for ``"nearest"``.
+        preference: importance of each objective; only for ``"nearest"``.
 
     Returns:
-        The row.
+        The row of the chosen point.
 
     Raises:
-        ValueError: for another rule, or a preference that is missing or not used.
+        ValueError: for an unknown rule, ``"nearest"`` without a preference, or ``"knee"`` with a preference.
     """
     if how not in PICKS:
         raise InputError(f"pick must be one of {', '.join(PICKS)}, not {how!r}")
     if how == "knee":
         if len(preference):
-            raise InputError("the knee asks for no preference: leave it out, or pick nearest")
+            raise InputError("the knee uses no preference: leave the preference out, or pick nearest")
         return knee(points.values, points.maximise)
     if not len(preference):
         raise InputError(f"nearest to what? give a preference: the importance of {', '.join(points.labels)}")
@@ -161,12 +162,15 @@ def _row(group: Objectives, reference: Reference, ideal: Sequence[float]) -> dic
 
 
 def _mean_of(runs: Sequence[Run], source: str, metrics: Mapping[str, str] | None) -> float | None:
-    """Of single-task runs of one task; None where there is none."""
+    """The mean objective of single-task runs of one task; None if there are no runs."""
     return float(objectives(runs, source, metrics=metrics).values.mean()) if runs else None
 
 
 def _mean_over_preferences(runs: Sequence[Run], measure: Callable[[Any, Any], Any]) -> float | None:
-    """Of the training losses; None where no run has a ray. Those of a conditioned run are of drawn preferences."""
+    """The mean of a measure of training losses; None if no run has a ray.
+
+    Conditioned runs are left out, because their training losses belong to randomly drawn preferences.
+    """
     found = []
     for run in runs:
         if not has_ray(run.preference) or run.card.config.get("conditioned"):

@@ -1,4 +1,4 @@
-"""Reports: what one training did, in TensorBoard, tables and pictures."""
+"""Reports about trainings: TensorBoard logs, tables in the terminal and plots."""
 
 from __future__ import annotations
 

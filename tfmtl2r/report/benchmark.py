@@ -1,8 +1,8 @@
-"""What balancing costs: the time of a training step of each method, as a multiple of the plain summed-loss step.
+"""The cost of balancing: the time of each method's training step, divided by the time of a plain step (summed losses).
 
-All variants train the same shared-bottom model on the same batch: 8 lists of 30 to 60 items with 136 features. They run
-interleaved, a few steps each in turn, so that other load on the machine hits all alike; a ratio is the median over
-rounds of the ratio within a round. The solver's share is measured the same way, against the step that it is part of.
+All variants train the same shared-bottom model on the same batch: 8 lists of 30 to 60 items with 136 features. The
+variants take turns, a few steps each, so that other load on the machine affects all of them equally. A ratio is the
+median over rounds of the ratio within a round. The solver's share of a step is measured in the same way.
 """
 
 from __future__ import annotations
@@ -36,16 +36,17 @@ ARCHITECTURE = {"name": "shared_bottom", "units": [512, 256, 128], "head_units":
 
 @dataclasses.dataclass(frozen=True)
 class Overhead:
-    """The cost of one method, in one mode, at one number of tasks.
+    """The cost of one method with one gradient mode and one number of tasks.
 
     Args:
-        tasks: T.
-        method: canonical name.
-        gradients: ``"parameters"``, ``"features"``, or ``"losses"`` for a method that looks at losses only.
-        median_ms: time of a step, in milliseconds.
-        ratio: to the plain step, median over rounds; ``ratio_q1`` and ``ratio_q3`` are its quartiles.
-        solver_ms: time of the method's own decision on a T x T matrix; NaN where it works on whole gradients.
-        solver_share: of the step, in [0, 1].
+        tasks: number of tasks T.
+        method: canonical name of the method.
+        gradients: ``"parameters"``, ``"features"``, or ``"losses"`` for a method that uses only losses.
+        median_ms: median time of a step in milliseconds.
+        ratio: time of a step divided by the time of a plain step, as median over rounds.
+        ratio_q1, ratio_q3: quartiles of the ratio.
+        solver_ms: time of the method's decision from the T x T Gram matrix; NaN for a method that does not use it.
+        solver_share: share of the decision in the time of the step, in [0, 1].
     """
 
     tasks: int
@@ -60,12 +61,12 @@ class Overhead:
 
 
 def overheads(tasks: int, names: Iterable[str], rounds: int = 9, steps: int = 2) -> list[Overhead]:
-    """Measures methods at one number of tasks, the plain step first.
+    """Measures methods for one number of tasks. The first result is the plain step.
 
     Args:
-        tasks: T, at least 1.
-        names: methods; those whose options need more tasks than there are raise as they do elsewhere.
-        rounds: how often each variant has its turn.
+        tasks: number of tasks T, at least 1.
+        names: names of methods. A method that needs more tasks raises its usual error.
+        rounds: number of turns of each variant.
         steps: training steps per turn.
     """
     chosen = variants(names)
@@ -85,7 +86,7 @@ def overheads(tasks: int, names: Iterable[str], rounds: int = 9, steps: int = 2)
 
 
 def variants(names: Iterable[str]) -> list[tuple[str, str]]:
-    """Method and gradient mode, the plain step first; a scalarisation is the same in both modes."""
+    """Pairs of method and gradient mode, with the plain step first. A scalarisation has only the mode ``"losses"``."""
     chosen = [(PLAIN, "losses")]
     for name in map(methods.registry.resolve, names):
         method = methods.get(name)
@@ -94,17 +95,17 @@ def variants(names: Iterable[str]) -> list[tuple[str, str]]:
 
 
 def looks_at_gradients(method: Method) -> bool:
-    """Whether it needs more than the losses."""
+    """Whether a method needs gradients in addition to losses."""
     return bool(method.needs & {"gram", "rows"})
 
 
 def weighing(names: Iterable[str]) -> list[str]:
-    """Those methods that decide on a Gram matrix."""
+    """The methods that compute weights from a Gram matrix."""
     return list(dict.fromkeys(name for name in names if "gram" in methods.get(name).needs))
 
 
 def compiled_step(tasks: int, method: str, mode: str) -> Callable[[], Any]:
-    """A traced training step on one constant batch; returns the loss."""
+    """Returns a function that runs a traced training step on one constant batch and returns the loss."""
     keras.utils.set_random_seed(0)
     names = [f"task_{t}" for t in range(tasks)]
     model = MultiTaskRanker(ARCHITECTURE, [Task(n, loss="softmax") for n in names], Schema([Dense("x", (FEATURES,))]))
@@ -122,7 +123,10 @@ def compiled_step(tasks: int, method: str, mode: str) -> Callable[[], Any]:
 
 
 def compiled_solver(tasks: int, name: str) -> Callable[[], Any]:
-    """A traced decision on the Gram matrix of random gradients whose lengths differ by a decade; returns weights."""
+    """Returns a function that computes a method's weights in a traced graph.
+
+    Its input is the Gram matrix of random gradients whose lengths differ by up to a factor of 10.
+    """
     method = methods.get(name)
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(tasks, 4096)) * 10 ** rng.uniform(-0.5, 0.5, (tasks, 1))
@@ -145,7 +149,7 @@ def compiled_solver(tasks: int, name: str) -> Callable[[], Any]:
 
 
 def interleaved(runs: Mapping[Any, Callable[[], Any]], rounds: int, repeats: int) -> dict[Any, np.ndarray]:
-    """Milliseconds per call in each round; every run has its turn in every round, in another order each time."""
+    """Milliseconds per call in each round. In every round all runs take one turn, in a new random order."""
     times: dict[Any, list[float]] = {name: [] for name in runs}
     rng = np.random.default_rng(0)
     order = list(runs)
@@ -172,7 +176,7 @@ def write_csv(rows: Sequence[Overhead], path: str | Path) -> Path:
 
 
 def read_csv(path: str | Path) -> list[Overhead]:
-    """Reads what :func:`write_csv` wrote."""
+    """Reads a file of :func:`write_csv`."""
     with Path(path).open(newline="", encoding="utf-8") as file:
         return [
             Overhead(int(row["tasks"]), row["method"], row["gradients"], *(float(row[f.name]) for f in _NUMBERS))
@@ -184,11 +188,11 @@ _NUMBERS = dataclasses.fields(Overhead)[3:]
 
 
 def picture(rows: Sequence[Overhead], path: str | Path) -> Path:
-    """Draws ratio against the number of tasks: one panel per mode, one line with quartiles per method.
+    """Plots the ratio over the number of tasks: one panel per gradient mode, one line with quartiles per method.
 
     Args:
         rows: measurements.
-        path: of the PNG file.
+        path: the PNG file to write.
     """
     modes = [mode for mode in ("parameters", "features", "losses") if any(row.gradients == mode for row in rows)]
     titles = {"parameters": "exact gradients", "features": "gradients at the cut", "losses": "losses only"}

@@ -1,4 +1,4 @@
-"""TensorBoard's HParams: every run with its settings and test results, to sort and compare."""
+"""TensorBoard's HParams tab: all runs with their settings and test results, to sort and compare."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def write(folder: str | Path, config: Mapping[str, Any], results: Results) -> No
     """Adds a run to the HParams tab.
 
     Args:
-        folder: of the run's logs.
-        config: of a run card; nested settings become ``method.c``, lists become text.
+        folder: folder of the run's logs.
+        config: settings of a run card; nested settings get names like ``method.c``, and lists become text.
         results: task -> metric -> ``{"value", ...}``; shown as ``test/<task>/<metric>``.
     """
     settings = {key: value for key, value in flatten(config).items() if value not in (None, "")}
@@ -36,7 +36,7 @@ def write(folder: str | Path, config: Mapping[str, Any], results: Results) -> No
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Settings as one level of numbers, booleans and text.
+    """Flattens settings to one level of numbers, booleans and text.
 
     >>> flatten({"method": {"name": "cagrad", "c": 0.4}, "tasks": ["click", "like"], "seed": 0})
     {'method': 'cagrad', 'method.c': 0.4, 'tasks': 'click,like', 'seed': 0}

@@ -1,4 +1,4 @@
-"""Pictures of results, as PNG files."""
+"""Bar charts of results as PNG files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def bars(results: Mapping[str, Mapping[str, Mapping[str, Any]]], metrics: Mappin
     Args:
         results: row name -> task -> metric -> ``{"value", ...}``.
         metrics: task -> the metric to show.
-        path: of the PNG file.
+        path: the PNG file to write.
     """
     tasks = list(metrics)
     figure = Figure(figsize=(1.8 + 1.7 * len(tasks), 3.6), layout="constrained")

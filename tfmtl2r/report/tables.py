@@ -17,8 +17,8 @@ def results_table(
 
     Args:
         results: row name -> task -> metric -> ``{"value", "direction", ...}`` as in a run card.
-        title: above the table.
-        metrics: task -> the one metric to show; all if None.
+        title: title of the table.
+        metrics: task -> the metric to show; None shows all metrics.
     """
     columns: dict[tuple[str, str], str] = {}
     for row in results.values():
@@ -48,7 +48,7 @@ def results_table(
 
 
 def show(table: Any) -> None:
-    """Prints to the terminal; into a file or a pipe as wide as it is, since nothing is known of a width there."""
+    """Prints a table. If the output is a file or a pipe, which has no width, the table is printed in its full width."""
     console = Console()
     if not console.is_terminal:
         wide = console.options.update(width=10_000, max_width=10_000)

@@ -1,4 +1,4 @@
-"""TensorBoard: every task's losses and metrics, and what the tasks' gradients do to each other."""
+"""TensorBoard logs: losses and metrics of every task, and norms and conflicts of the tasks' gradients."""
 
 from __future__ import annotations
 
@@ -12,25 +12,32 @@ from tfmtl2r.batch import unpack
 from tfmtl2r.names import LogName
 
 SHOWN = 64
-"""Larger matrices become a histogram."""
+"""Arrays with more values are logged as a histogram."""
 
 
 class TensorBoard(keras.callbacks.Callback):
-    """Writes the runs ``train`` and ``validation`` below a folder.
+    """Writes the TensorBoard runs ``train`` and ``validation`` below a folder.
 
-    Per epoch: ``<task>/<loss or metric>``, ``all/loss`` and ``all/stop_on``. Every few steps, from the training batch:
-    ``weights/<task>`` (what the method gave each task), ``gradient_norm/<task>`` and ``gradient_cosine/<a>/<b>`` for
-    every pair of tasks; a cosine below 0 means that the two pull the shared parameters in opposite directions. The
-    gradients are those the method sees (``gradients=...`` of ``compile``); for a scalarisation, those at the cut.
-    ``method/<name>/<task>`` is what the method remembers of each task, such as its multipliers or logits (for several
-    groups of shared variables, of the first). ``solver/unsettled_so_far`` counts solvers that stopped at their
-    iteration cap. With a sample of features, ``inside/<name>/...`` is per epoch what the architecture decides on it:
+    After every epoch, the callback writes ``<task>/<loss or metric>``, ``all/loss`` and ``all/stop_on``.
+
+    Every ``every`` steps, it writes values of the current training batch:
+
+    - ``weights/<task>``: the weight that the method gave the task.
+    - ``gradient_norm/<task>`` and ``gradient_cosine/<a>/<b>`` for every pair of tasks. A cosine below 0 means that the
+      two tasks pull the shared parameters in opposite directions. The gradients are those that the method receives
+      (``gradients=...`` of ``compile``); for a scalarisation, they are the gradients at the cut.
+    - ``method/<name>/<task>``: the state that the method keeps for each task, for example multipliers or logits. If
+      there are several groups of shared variables, it is the state of the first group.
+    - ``solver/unsettled_so_far``: how many times a solver stopped at its iteration cap.
+
+    With ``sample``, ``inside/<name>/...`` contains what the architecture computes for this batch after every epoch:
     gates averaged over items, attention between tasks, routing.
 
     Args:
-        folder: where to write.
+        folder: the folder to write to.
         every: training steps between samples of the gradients.
-        sample: a batch of looked-up features, such as the first of the validation split; None to leave that out.
+        sample: a batch of looked-up features, for example the first batch of the validation split; None writes no
+            ``inside/...``.
     """
 
     def __init__(self, folder: str | Path, every: int = 100, sample: dict[str, Any] | None = None):
@@ -39,25 +46,27 @@ class TensorBoard(keras.callbacks.Callback):
         self.folder = Path(folder)
         self.every = every
         self._step = 0
-        self._before = 0  # steps of earlier fits whose optimizer was reset since
+        self._before = 0  # steps of earlier fits, if the optimizer was reset since
         self._due = every
         self._writers: dict[str, Any] = {}
 
     def set_model(self, model: Any) -> None:
-        """Asks the model to sample its gradients; Keras calls this before it compiles the training step."""
+        """Makes the model sample its gradients. Keras calls this method before it compiles the training step."""
         super().set_model(model)
         self._telemetry = model.watch_gradients(self.every)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Continues at the optimizer's step, so that a resumed run continues its curves; an optimizer that was reset
-        in between, as between stages, goes on where it stopped."""
+        """Continues at the optimizer's step, so that a resumed run continues its curves.
+
+        If the optimizer was reset in between (as between stages), the curves continue at their last step.
+        """
         if self._before + int(self.model.optimizer.iterations) < self._step:
             self._before = self._step
         self._step = self._before + int(self.model.optimizer.iterations)
         self._due = (self._step // self.every + 1) * self.every
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Writes a sample when one is due. With ``steps_per_execution`` several steps end at once."""
+        """Writes a sample if one is due. With ``steps_per_execution``, several steps end at once."""
         self._step = self._step + 1 if not self._several else self._before + int(self.model.optimizer.iterations)
         if self._step >= self._due:
             self._due = (self._step // self.every + 1) * self.every
@@ -124,6 +133,6 @@ class TensorBoard(keras.callbacks.Callback):
 
 
 def _scalar(tag: str, value: float) -> None:
-    """Leaves out what was not measured: weights of a method without weights, gradients that were not sampled."""
+    """Writes a finite value. Other values were not measured: the method has no weights, or no gradient was sampled."""
     if np.isfinite(value):
         tf.summary.scalar(tag, float(value))

@@ -1,4 +1,4 @@
-"""Runs: the card that each run writes, and what is read from finished runs."""
+"""Runs: the run card that each training writes, and finished runs as they are read back."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Run cards: ``runs/NAME/run.json`` says what was run on what, and what came out. All tables read them."""
+"""Run cards: ``runs/NAME/run.json`` contains settings, data and results of a run. All tables are made from them."""
 
 from __future__ import annotations
 
@@ -27,21 +27,22 @@ _PACKAGES = ("tensorflow", "keras", "tensorflow-ranking", "numpy", "pandas")
 
 @dataclasses.dataclass
 class RunCard:
-    """What one training was and did.
+    """Settings, data and results of one training.
 
     Args:
-        name: of the run, and of its folder.
-        config: everything the run was started with, as :meth:`tfmtl2r.settings.Settings.tree` returns it.
-        data: per split its fingerprint, number of lists and items, and how many items were cut.
-        results: split -> task -> metric -> ``{"value", "lists", "conventions", "direction"}``.
-        history: epoch by epoch, what ``fit`` reported.
-        curve: what a conditioned ranker reaches for each of a grid of preferences: ``{"preference": [...], "vali": task
-            -> metric -> value, "test": the same}``; empty for others.
-        step_ms: median milliseconds of a training step, the first epoch (which compiles) left out; None if unmeasured.
+        name: name of the run and of its folder.
+        config: all settings of the run, as :meth:`tfmtl2r.settings.Settings.tree` returns them.
+        data: split -> its fingerprint, its numbers of lists and items, and the number of items that were cut.
+        results: split -> task -> metric -> ``{"value", "num_lists", "conventions", "direction"}``.
+        history: name -> values per epoch, as ``fit`` reported them.
+        curve: results of a conditioned ranker for a grid of preferences, each ``{"preference": [...], "vali": task ->
+            metric -> value, "test": task -> metric -> value}``; empty for other rankers.
+        step_ms: median milliseconds of a training step, without the first epoch (which compiles); None if not
+            measured.
         peak_memory_mb: highest resident memory of the process.
-        versions: of Python, this library and what it stands on.
+        versions: versions of Python, this library and its dependencies.
         plugins: name and hash of the plug-in files that were imported for the run.
-        format: of the card.
+        format: format of the run card.
     """
 
     name: str
@@ -57,7 +58,7 @@ class RunCard:
     format: int = FORMAT
 
     def save(self, folder: str | Path) -> Path:
-        """Writes the card atomically: a reader sees the old one or the new one."""
+        """Writes the run card atomically: a reader sees the old card or the new card, never a part."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         path = folder / FILE
@@ -67,31 +68,31 @@ class RunCard:
         return path
 
     def expect(self, split: str, fingerprint: str) -> None:
-        """Refuses other data than those of the run.
+        """Raises an error when the current data differ from the data of the run.
 
         Args:
-            split: its name.
-            fingerprint: of the lists that are at hand.
+            split: name of the split.
+            fingerprint: fingerprint of the current lists of this split.
 
         Raises:
-            ValueError: when the run saw others.
+            ValueError: when the run used other data.
         """
         known = self.data.get(split, {}).get("fingerprint")
         if known is not None and not comparable(known, fingerprint):
-            raise InputError(f"the {split} split cannot be compared with the one of run {self.name!r}: an earlier "
-                             "version of tfmtl2r wrote the fingerprint in its run card, in another format; train "
-                             "again, or use that version")
+            raise InputError(f"the {split} split cannot be compared with that of run {self.name!r}: an earlier version "
+                             "of tfmtl2r wrote the fingerprint in its run card, in another format; train again, or use "
+                             "that version")
         if known is not None and known != fingerprint:
             raise InputError(f"the {split} split has changed since run {self.name!r} was trained: fingerprint "
-                             f"{fingerprint[:12]}, in the run card {known[:12]}; train again on these data")
+                             f"{fingerprint[:12]}, in the run card {known[:12]}; train again on the current data")
 
     @classmethod
     def load(cls, folder: str | Path) -> RunCard:
-        """Reads the card of a run.
+        """Reads the run card of a folder.
 
         Raises:
-            FileNotFoundError: when the folder holds none.
-            ValueError: for a file that is not a run card, naming what is wrong with it.
+            FileNotFoundError: when the folder contains no run card.
+            ValueError: when the file is not a run card; the message names the problem.
         """
         path = Path(folder) / FILE
         if not path.is_file():
@@ -113,7 +114,7 @@ def versions() -> dict[str, str]:
 
 
 def peak_memory_mb() -> float | None:
-    """The highest resident memory of this process so far, in MiB; None on Windows, which does not count it this way."""
+    """The highest resident memory of this process so far, in MiB; None on Windows, where it is not measured."""
     if sys.platform == "win32":
         return None
     import resource

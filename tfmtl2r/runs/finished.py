@@ -23,13 +23,13 @@ SEED = "training.seed"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished run, or one point of the curve of a conditioned one.
+    """A finished run, or one point of the curve of a conditioned run.
 
     Args:
-        folder: of the run.
-        card: what it did.
-        asked: the preference that a conditioned ranker was asked for; empty for the run as a whole, whose results are
-            those for its own preference.
+        folder: folder of the run.
+        card: its run card.
+        asked: the preference of a point of a curve; empty for the whole run, whose results are for the preference
+            given to ``compile``.
     """
 
     folder: Path
@@ -37,61 +37,67 @@ class Run:
     asked: tuple[float, ...] = ()
 
     def points(self, source: str) -> list[Run]:
-        """Itself, or for a conditioned run what its ranker reaches for each preference of the card's curve.
+        """The points of the run in objective space.
+
+        A conditioned run has one point for each preference of its run card's curve. Every other run is one point.
 
         Args:
-            source: see :meth:`objective`. A conditioned run has one loss for all preferences: it is one point there.
+            source: see :meth:`objective`. A conditioned run has a single loss for all preferences, so it is one point
+                when the objectives are losses.
         """
         curve = [] if self.asked or source.endswith("loss") else self.card.curve
         return [dataclasses.replace(self, asked=tuple(point["preference"])) for point in curve] or [self]
 
     def whole(self) -> Run:
-        """Of a point of a curve the run itself."""
+        """Returns the run that a point of a curve belongs to."""
         return dataclasses.replace(self, asked=())
 
     @property
     def tasks(self) -> tuple[str, ...]:
-        """Names of its tasks, in order."""
+        """Names of the run's tasks, in order."""
         return tuple(self.card.results["test"])
 
     @property
     def method(self) -> str:
-        """The method with its options, such as ``cagrad c=0.5``, and whether the ranker reads the preference."""
+        """The method with its options, for example ``cagrad c=0.5``; ``conditioned=...`` follows for such a ranker."""
         conditioned = self.card.config.get("conditioned")
         return described(self.card.config["method"]) + (f" conditioned={conditioned:g}" if conditioned else "")
 
     @property
     def architecture(self) -> str:
-        """The architecture with its options, such as ``mmoe units=[8]``."""
+        """The architecture with its options, for example ``mmoe units=[8]``."""
         return described(self.card.config["architecture"])
 
     @property
     def preference(self) -> tuple[float, ...]:
-        """Scaled to sum 1; empty where the tasks' own weights were used."""
+        """The preference, scaled to sum 1; empty when the weights of the tasks were used."""
         given = self.card.config.get("preference", {})
         values = self.asked or [given[task] for task in self.tasks if task in given]
         return tuple(v / sum(values) for v in values)
 
     @property
     def seed(self) -> int:
-        """Of the run."""
+        """The seed of the run."""
         return int(self.card.config["training"]["seed"])
 
     def group(self) -> str:
-        """The same for runs that differ in nothing but the seed."""
+        """A key that is equal for runs that differ only in the seed."""
         return json.dumps(outcome(self.card.config, without=(SEED,)), sort_keys=True)
 
     def epoch(self) -> int:
-        """The epoch whose weights were kept: what staged training says, with ``patience`` the best one, else the last.
+        """The epoch whose weights were kept.
+
+        Staged training logs this epoch. Otherwise it is the best epoch if ``patience`` is set, and else the last.
 
         Raises:
-            ValueError: for a staged training that kept the weights it began with.
+            ValueError: when staged training kept its initial weights.
         """
         history = self.card.history
         if "kept" in history:
             kept = np.flatnonzero(history["kept"])
             if not len(kept):
-                raise InputError(f"run {self.card.name!r} kept the weights it began with: no epoch stands for it")
+                raise InputError(f"run {self.card.name!r} kept the weights it began with, so that no epoch has its "
+                                 "results")
             return int(kept[-1])
         watched = str(LogName(STOP_ON, validation=True))
         if self.card.config["training"]["patience"] and watched in history:
@@ -99,19 +105,19 @@ class Run:
         return len(next(iter(history.values()))) - 1
 
     def objective(self, task: str, source: str, metric: str | None = None) -> tuple[float, bool, str]:
-        """One task's objective.
+        """Returns the objective of one task.
 
         Args:
-            task: name.
+            task: name of the task.
             source: ``"test"`` or ``"vali"`` (the metric on that split), ``"train_loss"`` (mean over the batches of
                 the kept epoch) or ``"vali_loss"``.
-            metric: label; the task's first one if None.
+            metric: label of the metric; None selects the task's first metric.
 
         Returns:
-            The value, whether it is to be maximised, and what it is.
+            The value, whether it is maximised, and its label.
 
         Raises:
-            ValueError: for an unknown source or metric, or one that this run did not measure.
+            ValueError: for an unknown source or metric, or when the run did not measure the objective.
         """
         if source not in SOURCES:
             raise InputError(f"objectives come from {', '.join(SOURCES)}, not {source!r}")
@@ -132,7 +138,7 @@ class Run:
         return float(value), known[metric]["direction"] == "max", f"{task} {metric} ({source})"
 
     def trajectory(self, tasks: Sequence[str], source: str = "train_loss") -> np.ndarray:
-        """Losses ``[epochs, T]`` from epoch to epoch."""
+        """Losses ``[epochs, T]``, one row per epoch."""
         names = [str(LogName("loss", task, source == "vali_loss")) for task in tasks]
         return np.stack([self.card.history[name] for name in names], axis=1)
 
@@ -140,7 +146,7 @@ class Run:
         values = self.card.history.get(str(name))
         if values is None:
             raise InputError(f"run {self.card.name!r} did not log '{name}'; it logged {', '.join(self.card.history)}")
-        # Validation may be rarer than epochs, but the last epoch has one; without patience it is the epoch that counts.
+        # With validate_every only some epochs have a value. The last epoch always has one; without patience it is kept.
         return float(values[-1] if self.card.config["training"].get("validate_every", 1) != 1 else values[self.epoch()])
 
 
@@ -149,10 +155,10 @@ class Objectives:
     """Several runs in one objective space.
 
     Args:
-        runs: N of them.
+        runs: the N runs.
         values: ``[N, T]``.
-        maximise: for each of T objectives.
-        labels: what each is.
+        maximise: for each of the T objectives, whether it is maximised.
+        labels: label of each objective.
     """
 
     runs: tuple[Run, ...]
@@ -162,11 +168,11 @@ class Objectives:
 
     @property
     def seeds(self) -> np.ndarray:
-        """Of each run, ``int[N]``."""
+        """The seed of each run, ``int[N]``."""
         return np.array([run.seed for run in self.runs])
 
     def where(self, keep: Sequence[bool] | np.ndarray) -> Objectives:
-        """Only the runs with True."""
+        """Keeps the runs for which ``keep`` is True."""
         rows = np.flatnonzero(keep)
         return dataclasses.replace(self, runs=tuple(self.runs[i] for i in rows), values=self.values[rows])
 
@@ -179,11 +185,11 @@ def objectives(
     Args:
         runs: at least one, all on the same data.
         source: see :meth:`Run.objective`.
-        tasks: the objectives; all tasks of the first run if empty.
-        metrics: task -> metric; the first of each task if None.
+        tasks: tasks whose objectives to use; all tasks of the first run if empty.
+        metrics: task -> metric; None selects the first metric of each task.
 
     Raises:
-        ValueError: when there is no run, runs saw different data, or an objective was not measured or is not finite.
+        ValueError: when there is no run, runs used different data, or an objective was not measured or is not finite.
     """
     if not runs:
         raise InputError("there is no finished run")
@@ -200,11 +206,14 @@ def objectives(
 def finite(
     runs: Sequence[Run], source: str, tasks: Sequence[str] = (), metrics: Mapping[str, str] | None = None
 ) -> tuple[list[Run], list[str]]:
-    """The runs whose objectives are finite numbers, and for each of the others a line that says which is not.
+    """Separates the runs whose objectives are finite numbers from the other runs.
 
     Args:
-        runs: to choose from.
+        runs: runs to choose from.
         source, tasks, metrics: see :func:`objectives`.
+
+    Returns:
+        The runs with finite objectives, and a message for each other run.
     """
     kept, lost = [], []
     for run in runs:
@@ -217,7 +226,7 @@ def finite(
 
 
 def same_data(runs: Sequence[Run]) -> None:
-    """Refuses to compare runs whose splits differ.
+    """Raises an error for runs that cannot be compared because their splits differ.
 
     Raises:
         ValueError: naming two runs and the split.
@@ -230,7 +239,7 @@ def same_data(runs: Sequence[Run]) -> None:
                                  "different versions of tfmtl2r wrote the fingerprints in their run cards; train one "
                                  "of them again")
             raise InputError(f"runs {first.card.name!r} and {run.card.name!r} saw different data: their {split} "
-                             "splits differ; train again on one of them")
+                             "splits differ; train one of the runs again on the data of the other run")
 
 
 def other_split(first: Run, run: Run) -> str:
@@ -240,13 +249,13 @@ def other_split(first: Run, run: Run) -> str:
 
 
 def told_apart(runs: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
-    """For each run the settings in which some of the runs differ, such as `` mmoe gradients=features``.
+    """Describes each run by the settings in which the runs differ, for example `` mmoe gradients=features``.
 
     Args:
-        runs: on the same data.
-        without: keys that do not matter. Keys that tables show in words or columns of their own never do.
+        runs: runs on the same data.
+        without: keys to ignore. Keys that tables show in a column of their own are always ignored.
     """
-    # Cards of earlier versions lack settings that are off.
+    # Run cards of earlier versions do not contain settings that are off.
     settings = [{path: value for path, value, facts in leaves(run.card.config)
                  if facts.outcome and facts.shown == "apart" and path not in without
                  and value not in (None, False, 0, [], {})} for run in runs]
@@ -257,30 +266,30 @@ def told_apart(runs: Sequence[Run], without: Sequence[str] = ()) -> list[str]:
 
 
 def load(folder: str | Path) -> Run:
-    """One run.
+    """Reads the run of a folder.
 
     Raises:
-        FileNotFoundError: when the folder holds none.
+        FileNotFoundError: when the folder contains no run.
     """
     return Run(Path(folder), RunCard.load(folder))
 
 
 def load_all(folder: str | Path) -> list[Run]:
-    """All finished runs below a folder, by name; or the run that is the folder itself.
+    """Reads the run of a folder or, if the folder is no run, all finished runs in its subfolders, sorted by name.
 
     Raises:
-        FileNotFoundError: when there is none.
+        FileNotFoundError: when there is no finished run.
     """
     if (Path(folder) / FILE).is_file():
         return [load(folder)]
     cards = sorted(Path(folder).glob(f"*/{FILE}"))
     if not cards:
-        raise MissingFileError(f"{folder} holds no finished run; tfmtl2r sweep makes some")
+        raise MissingFileError(f"{folder} contains no finished run; tfmtl2r train and tfmtl2r sweep write runs")
     return [load(card.parent) for card in cards]
 
 
 def described(thing: Any) -> str:
-    """A method or architecture of a run card in a few words.
+    """Describes a method or architecture of a run card by its name and options.
 
     >>> described({"name": "cagrad", "c": 0.5}), described("mgda")
     ('cagrad c=0.5', 'mgda')

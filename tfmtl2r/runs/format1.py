@@ -1,13 +1,13 @@
-"""What this version reads of format 1, the one before experiments had sections.
+"""Reads files of format 1, in which the settings of an experiment had no sections yet.
 
-- Run cards: all of them. Their flat settings become sections (:func:`nested`), a preference becomes a table by task,
-  the count ``lists`` is called ``num_lists``, and logged values have today's names. Every command that
-  reads runs works on them.
-- Sweep stores (``sweep.json``): the names of the planned runs, for ``pareto``, ``compare`` and ``report``. Such a sweep
-  cannot be continued, since fingerprints of settings differ: its runs stay, and new ones need a new name.
-- There were no experiment files.
+- Run cards are read completely. Flat settings become sections (:func:`nested`), a preference becomes a table by task,
+  the count ``lists`` becomes ``num_lists``, and logged values get their current names. Every command that reads runs
+  works on them.
+- ``pareto``, ``compare`` and ``report`` read the names of the planned runs from a sweep's store (``sweep.json``). Such
+  a sweep cannot be continued, because fingerprints of settings differ. Its runs remain; new runs need a new name.
+- Format 1 had no experiment files.
 
-A format that is newer than :data:`tfmtl2r.settings.FORMAT` is an error that names the version that wrote it.
+A file whose format is newer than :data:`tfmtl2r.settings.FORMAT` raises an error that names the version that wrote it.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _DROPPED = ("overwrite",)
 
 
 def read(card: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A run card as read, in today's format.
+    """Returns the content of a run card in the current format.
 
     Args:
         card: the content of ``run.json``.
         where: the file, for messages.
 
     Raises:
-        ValueError: for a newer format, naming the version that wrote the card.
+        ValueError: for a newer format; the message names the version that wrote the card.
     """
     check_format(card, where)
     if card.get("format", 1) == FORMAT:
@@ -52,18 +52,18 @@ def read(card: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def check_format(content: Mapping[str, Any], where: str) -> None:
-    """Refuses what a newer version wrote."""
+    """Raises an error for a format that a newer version wrote."""
     if (found := content.get("format", 1)) > FORMAT:
-        writer = content.get("versions", {}).get("tfmtl2r", "a newer one")
+        writer = content.get("versions", {}).get("tfmtl2r", "(a newer one)")
         raise InputError(f"{where} has format {found}, which version {writer} of tfmtl2r wrote; this version reads "
-                         f"formats 1 and {FORMAT}: install that version")
+                         f"formats 1 and {FORMAT}; install the version that wrote it")
 
 
 def nested(config: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
-    """The settings of a card of format 1 in sections.
+    """Returns the settings of a run card of format 1 in sections.
 
     Args:
-        config: of the card.
+        config: settings of the run card.
         tasks: names of the run's tasks, in the order of its preference.
 
     >>> nested({"name": "a", "data": "mslr", "seed": 3, "list_limit": None, "preference": [1, 3]}, ["x", "y"])
@@ -94,7 +94,7 @@ def nested(config: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, Any]:
 
 
 def _table(data: Mapping[str, Any]) -> dict[str, Any]:
-    """The data set ``table`` was one by name, with lists as text; its files are keys of the section now."""
+    """Settings of the former data set ``table``, with comma-separated texts; its files are keys of ``data`` now."""
     if "labels" not in data or "path" not in data:
         return dict(data)
     found = {"files": data["path"], "list_id": data.get("list_id"),

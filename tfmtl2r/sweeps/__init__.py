@@ -1,4 +1,4 @@
-"""Sweeps: many trainings, planned, run in processes and gathered in one table."""
+"""Sweeps: plans many trainings, runs them in processes and collects the results in one table."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which experiments a sweep is made of: methods x preferences x seeds x architectures."""
+"""Plans the experiments of a sweep: methods x preferences x seeds x architectures."""
 
 from __future__ import annotations
 
@@ -22,29 +22,30 @@ from tfmtl2r.settings.outcome import keys_where, outcome
 from tfmtl2r.training.preference import checked_preference
 
 LOPSIDED = 0.99
-"""Importance of the task that an end is trained for: the other one's tower learns too, the trunk hardly for it."""
+"""Share of the important task in a run of :func:`ends`. The rest trains the other task's tower, but hardly the trunk.
+"""
 
 
 def plan(
     base: Experiment, methods: Iterable[Any], preferences: Any, seeds: Sequence[int] = (0,),
     architectures: Iterable[Any] = (),
 ) -> list[Experiment]:
-    """One experiment for every combination.
+    """Returns one experiment for every combination of method, preference, seed and architecture.
 
-    A method without a preference runs once per seed and architecture, with the tasks' own weights; so does a ranker
-    that reads the preference (``conditioned``), which learns for all of them at once. For a method that divides by the
-    preference, zeros are raised (:func:`tfmtl2r.preferences.above_zero`).
+    A method without a preference runs once per seed and architecture, with the weights of the tasks. A conditioned
+    ranker also runs once, because it learns for all preferences at once. For a method that divides by the preference,
+    zeros are replaced by small values (:func:`tfmtl2r.preferences.above_zero`).
 
     Args:
-        base: everything else; its name, method, preference, seed and architecture are replaced.
+        base: all other settings; its name, method, preference, seed and architecture are replaced.
         methods: names, ``{"name": ..., option: value}``, or methods.
         preferences: ``[N, T]``.
-        seeds: of the runs.
-        architectures: names or ``{"name": ..., option: value}``; that of ``base`` if empty.
+        seeds: seeds of the runs.
+        architectures: names or ``{"name": ..., option: value}``; the architecture of ``base`` if empty.
 
     Raises:
-        ValueError: for preferences of another number of tasks, a combination that is named twice, or a conditioned
-            ranker with a method that has no preference.
+        ValueError: when preferences have another number of tasks, a combination appears twice, or a ranker is
+            conditioned although its method has no preference.
     """
     preferences = np.asarray(preferences, np.float64)
     tasks = base.select(base.dataset())
@@ -65,17 +66,19 @@ def plan(
     names = [str(experiment.name) for experiment in experiments]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        raise InputError(f"two runs of this sweep are the same: {twice[0]}; name methods, preferences, seeds and "
-                         "architectures once")
+        raise InputError(f"two runs of this sweep are the same: {twice[0]}; list every method, preference, seed and "
+                         "architecture only once")
     return experiments
 
 
 def single_tasks(base: Experiment, seeds: Sequence[int] = (0,), architectures: Iterable[Any] = ()) -> list[Experiment]:
-    """Every task trained alone: what delta-m, negative transfer and the lines in pictures refer to.
+    """Returns experiments that train every task alone.
+
+    These runs are the reference for delta-m, negative transfer and the lines of single-task training in plots.
 
     Args:
-        base: everything else, but stages, constraints and conditioning, which need several tasks.
-        seeds: of the runs.
+        base: all other settings; stages, constraints and conditioning are dropped, because they need several tasks.
+        seeds: seeds of the runs.
         architectures: as in :func:`plan`.
     """
     tasks = base.task_names or base.dataset().default_tasks
@@ -87,19 +90,20 @@ def single_tasks(base: Experiment, seeds: Sequence[int] = (0,), architectures: I
 
 
 def ends(base: Experiment, seeds: Sequence[int] = (0,)) -> list[Experiment]:
-    """The two ends of a front of two tasks: weighted sums with 99 % of the importance on one task.
+    """Returns experiments for the two ends of a front of two tasks: weighted sums with 99 % of the weight on one task.
 
-    A run of one task alone says nothing about the other one's loss, since nothing trains that one's tower.
+    Single-task runs cannot be the ends: such a run does not train the tower of the other task, so that the loss of the
+    other task would be meaningless.
     """
     base = _plain(base)
     return plan(base, [base.method], [[LOPSIDED, 1 - LOPSIDED], [1 - LOPSIDED, LOPSIDED]], seeds)
 
 
 def end_losses(runs: Sequence[Run], source: str = "train_loss") -> np.ndarray:
-    """Losses ``[2, 2]`` at both ends, the mean over seeds: what :func:`tfmtl2r.pareto.by_angle` takes.
+    """Losses ``[2, 2]`` at both ends, as means over seeds; the input of :func:`tfmtl2r.pareto.by_angle`.
 
     Args:
-        runs: of :func:`ends`.
+        runs: finished runs of :func:`ends`.
         source: ``"train_loss"`` or ``"vali_loss"``.
 
     Raises:
@@ -115,7 +119,7 @@ def end_losses(runs: Sequence[Run], source: str = "train_loss") -> np.ndarray:
 
 
 def named(experiment: Experiment) -> Experiment:
-    """The experiment under a name that tells what it is, with a fingerprint of all settings that decide its numbers."""
+    """Names an experiment after its method, architecture, preference, seed and :func:`fingerprint`."""
     parts = [_slug(experiment.method), _slug(experiment.architecture)]
     if len(experiment.task_names) == 1:
         parts[0] = f"single-{experiment.task_names[0]}"
@@ -129,16 +133,16 @@ def named(experiment: Experiment) -> Experiment:
 
 
 def fingerprint(experiment: Experiment) -> str:
-    """Eight hex digits of the settings that decide a run's numbers."""
+    """Eight hex digits of a hash of the settings that decide a run's numbers."""
     settings = json.dumps(outcome(experiment.config()), sort_keys=True)
     return hashlib.sha256(settings.encode()).hexdigest()[:8]
 
 
 def parsed(text: str) -> Any:
-    """A method or architecture with options as a command line writes it.
+    """Parses a method or architecture with options, as written on the command line.
 
     Raises:
-        ValueError: for what is no ``NAME:option=value,option=value``.
+        ValueError: when the text is not ``NAME`` or ``NAME:option=value,option=value``.
 
     >>> parsed("mgda"), parsed("cagrad:c=0.5"), parsed("shared_bottom:units=[8,4],dropout=0.1")
     ('mgda', {'name': 'cagrad', 'c': 0.5}, {'name': 'shared_bottom', 'units': [8, 4], 'dropout': 0.1})
@@ -152,7 +156,8 @@ def parsed(text: str) -> Any:
             raise InputError(options)
         return {"name": name, **{str(k.arg): ast.literal_eval(k.value) for k in call.keywords}}
     except (SyntaxError, ValueError):
-        raise InputError(f"{text!r}: expected NAME or NAME:option=value,option=value, such as cagrad:c=0.5") from None
+        raise InputError(f"{text!r}: expected NAME or NAME:option=value,option=value, for example "
+                         "cagrad:c=0.5") from None
 
 
 def _preferences_for(method: Any, preferences: np.ndarray) -> list[tuple[float, ...]]:
@@ -168,11 +173,11 @@ def _slug(thing: Any) -> str:
 
 
 def _plain(base: Experiment) -> Experiment:
-    """Trained in one go with fixed weights: every setting that needs several tasks at its default, but gradients."""
+    """Resets every setting that needs several tasks to its default, except ``gradients``."""
     off = dict.fromkeys(keys_where(several=True, axis=True))
     return base.but(**off, evaluation={"preferences": None})
 
 
 def without_weights(base: Experiment) -> Experiment:
-    """A preference takes the place of the tasks' weights."""
+    """Removes the weights of the tasks, which a preference replaces."""
     return base.but(tasks=[dataclasses.replace(goal, weight=None) for goal in base.tasks])

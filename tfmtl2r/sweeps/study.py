@@ -1,4 +1,4 @@
-"""What a sweep says: equal and tuned weights, special methods and single-task training side by side, and a verdict."""
+"""Compares the rankers of a sweep (equal and tuned weights, special methods, single-task training), with a verdict."""
 
 from __future__ import annotations
 
@@ -31,27 +31,28 @@ from tfmtl2r.settings.outcome import keys_where
 __all__ = ["BASELINES", "RANDOM", "TUNED", "Study", "conclusions", "study", "sweeps"]
 
 BASELINES = "baselines"
-"""Subfolder of a sweep for run cards of rankers that no sweep trains, such as boosted trees."""
+"""Subfolder of a sweep for run cards of rankers that no sweep trains, for example boosted trees."""
 EQUAL, TUNED, SINGLE, RANDOM = "equal weights", "tuned weights", "single-task", "random order"
-"""Names of rows. A random order among the baselines is where hypervolumes begin."""
+"""Names of rows. If the baselines contain a random order, it is the reference point of hypervolumes."""
 Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 @dataclasses.dataclass(frozen=True)
 class Ranker:
-    """A row of the comparison: one way of training, all seeds.
+    """A row of the comparison: one way of training, with all of its seeds.
 
     Args:
-        name: shown.
-        runs: one per seed; for single-task training one per task and seed.
-        results: test, the mean over seeds.
-        seeds: how many.
+        name: name of the row.
+        runs: one run per seed; for single-task training, one run per task and seed.
+        results: results on the test split, as means over seeds.
+        seeds: number of seeds.
         spread: task -> standard deviation over seeds of its first metric.
-        change: delta-m in percent, mean and standard deviation over seeds; None without single-task runs.
-        volume: hypervolume of its front of preferences, mean and standard deviation over seeds; None without one.
-        trainings: per seed, what it took to get this row.
-        step_s: seconds of a training step; of one step for every task where each has a model of its own.
-        special: a balancing method other than weights on the losses, or a ranker that reads the preference.
+        change: delta-m in percent, as mean and standard deviation over seeds; None without single-task runs.
+        volume: hypervolume of the front over preferences, as mean and standard deviation over seeds; None if all runs
+            have the same preference.
+        trainings: number of trainings per seed that the row requires.
+        step_s: seconds of a training step; if each task has its own model, the sum of one step per task.
+        special: whether the method is not a plain weighted sum of losses, or the ranker is conditioned.
         alone: task -> its single-task runs.
     """
 
@@ -70,16 +71,16 @@ class Ranker:
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A sweep and what it amounts to.
+    """A sweep and the comparison of its rankers.
 
     Args:
-        name: of the folder.
-        runs: the sweep's finished ones.
+        name: name of the sweep's folder.
+        runs: finished runs of the sweep.
         rankers: rows of the comparison, best first.
-        comparisons: baseline (``"tuned weights"``, ``"equal weights"``) -> all others against it.
-        transfer: all rankers of several tasks against single-task training.
-        summary: fronts, see :func:`tfmtl2r.pareto.summary.summarise`; None if no run learns all tasks. Hypervolumes
-            are those above a random order, where the baselines hold one.
+        comparisons: baseline (``"tuned weights"``, ``"equal weights"``) -> comparisons of all other rankers with it.
+        transfer: comparisons of all multi-task rankers with single-task training.
+        summary: fronts, see :func:`tfmtl2r.pareto.summary.summarise`; None if no run learns all tasks. If the baselines
+            contain a random order, it is the reference point of the hypervolumes.
         unfinished: names of planned runs without a result.
     """
 
@@ -97,28 +98,28 @@ class Study:
         return [ranker.name for ranker in self.rankers if ranker.special]
 
     def verdict(self, baseline: str) -> list[str]:
-        """:func:`verdict` on its comparisons with a baseline; of equal weights, on special methods alone."""
+        """:func:`verdict` on the comparisons with a baseline; for equal weights, only those of special methods."""
         chosen = [c for c in self.comparisons.get(baseline, ()) if baseline == TUNED or c.ours in self.special]
         changes = {ranker.name: ranker.change[0] for ranker in self.rankers if ranker.change}
         return verdict(chosen, baseline, self.special, changes)
 
 
 def sweeps(folder: Path) -> list[Path]:
-    """The folder itself if it is a run or holds some, else its subfolders that do.
+    """Returns the folder itself if it is or contains a run, else its subfolders that contain runs.
 
     Raises:
-        FileNotFoundError: when neither does.
+        FileNotFoundError: when there is no run.
     """
     if (folder / FILE).is_file() or list(folder.glob(f"*/{FILE}")):
         return [folder]
     found = sorted({card.parent.parent for card in folder.glob(f"*/*/{FILE}")})
     if not found:
-        raise MissingFileError(f"{folder} holds no finished run, nor do its subfolders; tfmtl2r sweep makes some")
+        raise MissingFileError(f"{folder} contains no finished run, nor do its subfolders; tfmtl2r sweep writes runs")
     return found
 
 
 def study(folder: Path) -> Study:
-    """Reads a sweep and compares what it trained."""
+    """Reads a sweep and compares its rankers."""
     runs = load_all(folder)
     beside = load_all(folder / BASELINES) if (folder / BASELINES).is_dir() else []
     same_data([*runs, *beside])
@@ -142,13 +143,13 @@ def study(folder: Path) -> Study:
 
 
 def tuned(candidates: Sequence[Any]) -> list[Any]:
-    """For each seed the run with the best validation metrics; a seed without a run whose metrics are numbers has none.
+    """Returns for each seed the run with the best validation metrics; test results are not used.
 
-    Best is the largest mean over tasks of the metric relative to its mean over all candidates, negated where small is
-    good. Test results have no say.
+    Each metric is divided by its mean over all candidates, and negated if it is minimised. The best run has the largest
+    mean of these values over tasks. A seed is left out if none of its runs has finite validation metrics.
 
     Args:
-        candidates: runs of several preferences and seeds.
+        candidates: runs with several preferences and seeds.
     """
     candidates, _ = finite(candidates, "vali")
     if not candidates:
@@ -164,9 +165,9 @@ def tuned(candidates: Sequence[Any]) -> list[Any]:
 
 
 def merged(rankers: Sequence[Ranker]) -> list[Ranker]:
-    """Rankers with the same test results in every seed as one row, ``a = b``: one finding, not two.
+    """Merges special rankers with the same test results in every seed into one row named ``a = b``.
 
-    With two tasks, say, several methods are the same rule.
+    Several methods are the same rule for two tasks, for example. They must not count as two findings.
     """
     found: dict[Any, Ranker] = {}
     for ranker in rankers:
@@ -182,13 +183,13 @@ def merged(rankers: Sequence[Ranker]) -> list[Ranker]:
 def verdict(
     comparisons: Sequence[Any], baseline: str, special: Sequence[str], changes: Mapping[str, float] | None = None
 ) -> list[str]:
-    """In words, which special methods beat a baseline: significantly better on a task and worse on none.
+    """States in words which special methods beat a baseline: significantly better on a task and worse on none.
 
     Args:
-        comparisons: all rankers against it.
-        baseline: its name.
-        special: names of special methods; every other ranker gets a line of its own.
-        changes: ranker -> delta-m, where it is known.
+        comparisons: comparisons of all rankers with the baseline.
+        baseline: name of the baseline.
+        special: names of special methods; every other ranker gets its own line.
+        changes: ranker -> delta-m, for rankers whose delta-m is known.
     """
     kinds: dict[str, list[str]] = {"beats": [], "mixed": [], "worse": [], "same": []}
     lines, behind = [], []
@@ -211,7 +212,7 @@ def verdict(
                 if kinds["beats"] else f"No special method beats {baseline} ({means})")
         found = [f"{head}{', '.join(kinds['beats'])}."]
         if behind:
-            found.append(f"In the mean over all tasks (delta-m) these are behind {baseline} all the same: "
+            found.append(f"In the mean over all tasks (delta-m), these methods are still worse than {baseline}: "
                          f"{', '.join(behind)}.")
         for kind, words in (("same", "No clear difference from"), ("worse", "Worse on a task and better on none than"),
                             ("mixed", "Better on one task and worse on another than")):
@@ -222,11 +223,11 @@ def verdict(
 
 
 def resolution(comparisons: Sequence[Any], baseline: str) -> list[str]:
-    """How large a difference the data can show, and what stands out without passing the correction for many tests.
+    """States how small a difference the data can show, and which differences are significant only without correction.
 
     Args:
-        comparisons: all rankers against a baseline.
-        baseline: its name.
+        comparisons: comparisons of all rankers with a baseline.
+        baseline: name of the baseline.
     """
     widths: dict[str, list[float]] = {}
     hints = []
@@ -236,24 +237,24 @@ def resolution(comparisons: Sequence[Any], baseline: str) -> list[str]:
             if not c.mark and (c.low > 0 or c.high < 0):
                 hints.append(f"{c.ours} {c.task} {c.difference:+.3f} [{c.low:+.3f}, {c.high:+.3f}]")
     said = ", ".join(f"{np.median(values):.3f} on {name}" for name, values in widths.items())
-    lines = [f"No difference was shown does not mean that there is none: single differences from {baseline} are known "
-             f"to within ± {said} (half of the 95 % interval, in the median), and significance among "
-             f"{len(comparisons)} comparisons asks for more."] if widths else []
+    lines = [f"Failing to find a difference does not prove that there is none. Single differences from {baseline} are "
+             f"known to within ± {said} (median half-width of the 95 % intervals), and significance among "
+             f"{len(comparisons)} comparisons requires larger differences."] if widths else []
     if hints:
-        lines.append(f"Outside of 0 by their own interval, yet not significant among so many (differences from "
-                     f"{baseline}): {'; '.join(hints)}.")
+        lines.append(f"Differences from {baseline} whose own 95 % interval excludes 0, but which are not significant "
+                     f"after the correction for many comparisons: {'; '.join(hints)}.")
     return lines
 
 
 def conclusions(found: Study) -> list[str]:
-    """What a sweep says, in words that follow from its comparisons."""
+    """States the conclusions of a sweep in words; every sentence follows from its comparisons."""
     rows = {ranker.name: ranker for ranker in found.rankers}
     lines = _about_tuning(found, rows)
     if found.special:
         asked = dict.fromkeys(run.preference for name in found.special for run in rows[name].runs if run.preference)
         shown = f" ({', '.join(map(_ratio, asked))})" if asked else ""
-        lines.append(f"A special method is shown at one preference{shown} or, where it has none, with the tasks' own "
-                     "weights; one training.")
+        lines.append(f"Each special method is shown with one training, at one preference{shown}; a method without a "
+                     "preference uses the weights of the tasks.")
     for baseline, comparisons in found.comparisons.items():
         lines += found.verdict(baseline)
         lines += resolution(comparisons, baseline) if baseline == TUNED else []
@@ -261,24 +262,24 @@ def conclusions(found: Study) -> list[str]:
         lost = {name: [c.task for c in found.transfer if c.ours == name and c.mark == "-"]
                 for name in dict.fromkeys(c.ours for c in found.transfer)}
         named = [f"{name} ({', '.join(tasks)})" for name, tasks in lost.items() if tasks]
-        lines.append(f"Significantly below single-task training: {'; '.join(named) or 'nobody'}.")
+        lines.append(f"Significantly below single-task training: {'; '.join(named) or 'no ranker'}.")
     tests = [c for comparisons in found.comparisons.values() for c in comparisons]
     if tests:
-        lists = sorted({min(c.lists for c in tests), max(c.lists for c in tests)})
-        lines.append("Better and worse are meant as significant: paired differences list by list, permutation test, "
-                     "Holm's correction over all comparisons with one baseline, 5 %. The tests ask whether a "
-                     "difference carries over to other lists, given these seeds; they rest on "
+        lists = sorted({min(c.num_lists for c in tests), max(c.num_lists for c in tests)})
+        lines.append("Better and worse mean significantly better and worse at the 5 % level: permutation tests on "
+                     "paired differences per list, with Holm's correction over all comparisons with one baseline. The "
+                     "tests answer whether a difference generalises to other lists, given these seeds. They use "
                      f"{' to '.join(map(str, lists))} test lists.")
         if 2.0 ** (1 - lists[-1]) * max(map(len, found.comparisons.values())) >= LEVEL:
-            lines.append("So few lists cannot show any difference among so many comparisons: that there is none here "
-                         "means nothing.")
+            lines.append("With so few lists, no difference can be significant among so many comparisons. That none is "
+                         "significant means nothing here.")
     if found.unfinished:
         lines.append(f"{len(found.unfinished)} planned runs have no result: {', '.join(found.unfinished)}.")
     return lines
 
 
 def _about_tuning(found: Study, rows: Mapping[str, Ranker]) -> list[str]:
-    """Which weights were taken, and where there are none."""
+    """States which tuned weights were chosen, and which seeds have none."""
     lines = []
     weighted = [name for name, ranker in rows.items() if ranker.volume and not ranker.special]
     for name in (name for name in rows if name.startswith(TUNED)):
@@ -287,7 +288,7 @@ def _about_tuning(found: Study, rows: Mapping[str, Ranker]) -> list[str]:
                      f"({chosen}), so {count} trainings.")
         lost = sorted({run.seed for run in found.runs if len(run.tasks) > 1} - {run.seed for run in rows[name].runs})
         if lost:
-            lines.append(f"Without tuned weights, since a validation metric is not a finite number: "
+            lines.append(f"No tuned weights, because a validation metric is not a finite number: "
                          f"seed{'s' if len(lost) > 1 else ''} {', '.join(map(str, lost))}.")
     if weighted and not lines:
         lines.append("There are no tuned weights: no run has a finite number for every validation metric.")
@@ -303,7 +304,7 @@ def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[R
     found: dict[str, Ranker] = {}
     alone: dict[str, list[Any]] = {}
     firsts = [group.runs[0] for group in summary.groups.values()]
-    kinds = told_apart(firsts, without=keys_where(several=True))  # by what single-task training may differ in
+    kinds = told_apart(firsts, without=keys_where(several=True))  # settings that also matter for single-task runs
     for (name, group), kind in zip(summary.groups.items(), kinds, strict=True):
         several = len({run.preference for run in group.runs}) > 1
         trained = [*{run.card.name: run.whole() for run in group.runs}.values()]
@@ -313,7 +314,7 @@ def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[R
         middle = min(preferences, key=lambda p: max(p, default=0.0) - min(p, default=0.0))
         even = max(middle, default=0.0) - min(middle, default=0.0) < 1e-6
         is_plain = trained[0].method == plain
-        differs = name.removeprefix(trained[0].method)  # empty where there is but one such way of training
+        differs = name.removeprefix(trained[0].method)  # empty if there is only one such group
         by_task = single_runs(group.runs, runs)
         alone = {task: by_task[task] for task in group.runs[0].tasks if task in by_task}
         if len(alone) == len(group.runs[0].tasks):
@@ -334,7 +335,7 @@ def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[R
 
 
 def _baseline(run: Any) -> str:
-    """The name of a ranker that no sweep trains, without its options."""
+    """Name of a baseline ranker, without its options."""
     method = run.card.config["method"]
     return method if isinstance(method, str) else method["name"]
 
@@ -358,7 +359,7 @@ def _ranker(
     changes = []
     if set(results) <= set(alone):
         base = {task: mean_results(alone[task])[task] for task in results}
-        with contextlib.suppress(ValueError):  # a base of 0 or a value that is not finite: no relative change
+        with contextlib.suppress(ValueError):  # no relative change to a base of 0 or of a value that is not finite
             changes = [delta_m(of_seed, base) for of_seed in seeds.values()]
     change = (float(np.mean(changes)), deviation(changes)) if changes else None
     step = sum(float(np.median(times)) for times in steps.values()) if steps else None

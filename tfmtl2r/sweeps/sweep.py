@@ -1,4 +1,4 @@
-"""Sweeps: many experiments in processes on this machine; what is finished is never run again."""
+"""Sweeps: runs many experiments in processes on this machine; finished runs are never run again."""
 
 from __future__ import annotations
 
@@ -34,21 +34,21 @@ LOCK = ".lock"
 
 
 class Sweep:
-    """A folder of runs, and the processes that fill it.
+    """A folder of runs, and the processes that train them.
 
-    A run counts as finished when its run card is there (it is written last, in one go) with exactly the wanted
-    settings; whatever else lies in its folder is removed before it is trained again. Every run is a function of its
-    settings alone: processes start each one from its own seed, in whatever order they come, with the same number of
-    threads. A run that fails is reported with its log file; the others go on.
+    A run is finished when its folder contains a run card with exactly the planned settings. The run card is written
+    last and atomically. The folder of an unfinished run is emptied before the run is trained again. The result of a run
+    depends only on its settings: every run starts from its own seed, with the same number of threads, in any order. A
+    run that fails is reported with its log file, and the other runs continue.
 
     Args:
-        folder: of this sweep; runs are its subfolders.
-        jobs: processes at a time; as many as there are CPUs if None.
-        threads: of TensorFlow in each process.
-        report: is told a line for every run that ends; printed if None.
+        folder: folder of the sweep; its subfolders are the runs.
+        jobs: number of processes at a time; None uses the number of CPUs.
+        threads: number of TensorFlow threads in each process.
+        report: called with a line for every run that ends; None prints the line.
 
     Raises:
-        ValueError: for a folder that is no sweep, or one that another process is working on.
+        ValueError: when the folder is not a sweep, or another process is working on it.
 
     >>> with Sweep("runs/quick") as sweep:  # doctest: +SKIP
     ...     runs = sweep.run(plan(base, ["linear_scalarization", "mgda"], das_dennis(2, 10)))
@@ -70,7 +70,7 @@ class Sweep:
     def __enter__(self) -> Sweep:
         others = [path for path in self.folder.glob("*") if path.name != LOCK]
         if others and not (self.folder / MANIFEST).is_file():
-            raise InputError(f"{self.folder} is not empty and holds no sweep ({MANIFEST}): choose another name")
+            raise InputError(f"{self.folder} is not empty and contains no sweep ({MANIFEST}): choose another name")
         self.folder.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(self.folder / LOCK)
         try:
@@ -80,24 +80,24 @@ class Sweep:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self._stopped = True  # after Ctrl-C: runs that are cut off are not failures, and no further one starts
+        self._stopped = True  # after Ctrl-C, interrupted runs are no failures, and no further run starts
         for worker in self._workers:
             worker.stop()
         self._lock.release()
 
     def run(self, experiments: Sequence[Experiment]) -> list[Run]:
-        """Trains what is missing and writes ``table.csv`` and ``table.md`` of the whole sweep.
+        """Trains the runs that are not finished, and writes ``table.csv`` and ``table.md`` of the whole sweep.
 
         Args:
-            experiments: of :func:`tfmtl2r.sweeps.plan` and the like. They may differ from those of earlier calls only
-                in the axes of a sweep (a fact of each key in :mod:`tfmtl2r.settings`): method, preference, seed,
-                architecture, tasks, stages and constraints, and conditioning.
+            experiments: for example those of :func:`tfmtl2r.sweeps.plan`. They may differ from the experiments of
+                earlier calls only in the axes of a sweep, which :mod:`tfmtl2r.settings` declares: method, preference,
+                seed, architecture, tasks, stages and constraints, and conditioning.
 
         Returns:
-            The finished ones, in the order of ``experiments``; :attr:`failed` says why others are not among them.
+            The finished runs, in the order of ``experiments``. :attr:`failed` contains the reasons for the others.
 
         Raises:
-            ValueError: for experiments that do not belong into this sweep.
+            ValueError: when an experiment differs from this sweep in another setting.
         """
         jobs = [{**experiment.config(), "directory": str(self.folder)} for experiment in experiments]
         known = self._join_manifest(jobs)
@@ -123,7 +123,7 @@ class Sweep:
         return run if same and "test" in run.card.results else None
 
     def _join_manifest(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """Adds runs to ``sweep.json``, which remembers all runs of the sweep in their order."""
+        """Adds runs to ``sweep.json``, which lists all runs of the sweep in order, and returns all of them."""
         path = self.folder / MANIFEST
         empty: dict[str, Any] = {"runs": [], "format": FORMAT}
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else empty
@@ -171,7 +171,7 @@ class Sweep:
                 if self._stopped:
                     return
                 if error is None and self._finished(job) is None:
-                    error = "it ended without all of its files"
+                    error = "the run ended without writing all of its files"
                 if error is not None:
                     self.failed[job["name"]] = f"{error}; see {self.folder / job['name'] / LOG}"
                 ended(job["name"], self.failed.get(job["name"]))
@@ -196,7 +196,7 @@ class Sweep:
                 say(f"FAILED  {name}: {failure}" if failure else f"done    {name}")
 
             if done:
-                say(f"{done} of {total} runs were finished before")
+                say(f"{done} of {total} runs were already finished")
             yield ended
 
 
@@ -204,18 +204,18 @@ def over_seeds(
     folder: str | Path, base: Experiment, variants: Mapping[str, Mapping[str, Any]], seeds: Sequence[int],
     jobs: int | None = None,
 ) -> dict[str, list[RunCard]]:
-    """Trains variants of an experiment with every seed, as a sweep: what is finished is not run again.
+    """Trains variants of an experiment with several seeds, as a sweep. Finished runs are not run again.
 
     Args:
-        folder: of the sweep.
-        base: what all have in common; its name and seed are replaced.
-        variants: label -> settings in which the variant differs, such as ``{"architecture": "ple"}``; see
+        folder: folder of the sweep.
+        base: the common settings; name and seed are replaced.
+        variants: label -> settings in which the variant differs, for example ``{"architecture": "ple"}``; see
             :meth:`tfmtl2r.settings.Settings.but`.
-        seeds: of the runs, which are named ``LABEL-SEED``.
-        jobs: processes at a time; as many as there are CPUs if None.
+        seeds: seeds of the runs; the runs are named ``LABEL-SEED``.
+        jobs: number of processes at a time; None uses the number of CPUs.
 
     Returns:
-        label -> the run cards of its seeds, without those that failed, and without labels of which all did.
+        label -> run cards of its seeds. Failed runs are left out, and so are labels whose runs all failed.
     """
     planned = {
         label: [base.but(**settings).but(name=f"{label}-{seed}", training={"seed": seed}) for seed in seeds]
@@ -229,7 +229,7 @@ def over_seeds(
 
 
 def _extensions(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """What the jobs use that is no built-in."""
+    """The data sets, architectures, methods, losses and metrics of the jobs that are not built in."""
     needs = []
     for job in jobs:
         used = [(datasets, job["data"]), (architectures, job["architecture"]), (methods, job["method"])]
@@ -240,7 +240,7 @@ def _extensions(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 
 
 class _Worker:
-    """One process that trains runs, started when the first one comes and again after it has died."""
+    """One process that trains runs. It starts with the first run, and again after it has died."""
 
     def __init__(self, threads: int, files: Sequence[str]):
         self.threads = threads
@@ -248,10 +248,10 @@ class _Worker:
         self.process: subprocess.Popen[str] | None = None
 
     def run(self, job: dict[str, Any]) -> str | None:
-        """Trains; what went wrong, or None."""
+        """Trains a run and returns an error message, or None."""
         if self.process is None or self.process.poll() is not None:
             self.stop()
-            # A session of its own: Ctrl-C reaches the sweep, which takes its workers along.
+            # The worker has its own session: Ctrl-C reaches only the sweep, which then stops its workers.
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "tfmtl2r.sweeps.worker", str(self.threads), *self.files], stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE, text=True, start_new_session=True,
@@ -268,7 +268,7 @@ class _Worker:
         return json.loads(answer)["error"] if answer.endswith("\n") else f"its process ended with code {process.wait()}"
 
     def stop(self) -> None:
-        """Ends the process, in the middle of a run too, and closes the pipes to it."""
+        """Ends the process, even during a run, and closes its pipes."""
         if self.process is not None:
             self.process.kill()
             self.process.wait()

@@ -1,4 +1,4 @@
-"""The table of a sweep: one row per run, the same for the same runs however often the sweep was interrupted."""
+"""The table of a sweep: one row per run. Interruptions of the sweep do not change the table."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ CSV, MARKDOWN = "table.csv", "table.md"
 
 
 def rows(runs: Sequence[Run], sources: Sequence[str] = SOURCES) -> list[dict[str, str | float]]:
-    """A row per run: what was run, then every task's objectives.
+    """Returns one row per run: its settings, then the objectives of every task.
 
-    ``front`` marks the runs of all tasks that no other such run dominates on the test metrics (of a conditioned run,
-    one point of its curve is enough); a metric that is not a finite number is not on it. What a run did not measure is
-    empty.
+    The column ``front`` marks runs that learn all tasks and are not dominated by another such run on the test metrics.
+    A conditioned run is marked if one point of its curve is not dominated. A run with a test metric that is not finite
+    is never marked. The cell of an objective that a run did not measure is empty.
 
     Args:
-        runs: at least one.
-        sources: which objectives; see :meth:`tfmtl2r.runs.finished.Run.objective`.
+        runs: at least one run.
+        sources: sources of the objectives; see :meth:`tfmtl2r.runs.finished.Run.objective`.
     """
     tasks = list(dict.fromkeys(task for run in runs for task in run.tasks))
     complete = [run for run in runs if len(run.tasks) == len(tasks)]
@@ -45,17 +45,17 @@ def rows(runs: Sequence[Run], sources: Sequence[str] = SOURCES) -> list[dict[str
             for task in tasks:
                 try:
                     row[f"{task} {source}"] = run.objective(task, source)[0]
-                except ValueError:  # another task, no such metric, or no epoch that stands for the run
+                except ValueError:  # the run lacks the task or the metric, or kept no epoch
                     row[f"{task} {source}"] = ""
         table.append(row)
     return table
 
 
 def write_tables(runs: Sequence[Run], folder: Path) -> list[str]:
-    """Writes ``table.csv`` with all digits and ``table.md`` for reading.
+    """Writes ``table.csv`` with all digits, and ``table.md`` with four digits for reading.
 
     Returns:
-        A line for each run of which a test metric is not a finite number.
+        A message for each run whose test metrics are not all finite numbers.
     """
     if not runs:
         return []
@@ -70,7 +70,7 @@ def write_tables(runs: Sequence[Run], folder: Path) -> list[str]:
 
 
 def markdown(table: Sequence[dict[str, str | float]]) -> str:
-    """A Markdown table, numbers with four digits.
+    """Formats rows as a Markdown table; numbers have four digits.
 
     >>> print(markdown([{"method": "mgda", "loss": 0.123456}]), end="")
     | method | loss |

@@ -1,8 +1,8 @@
-"""A process that trains one experiment after the other, each as if it were alone.
+"""The process that trains the runs of a sweep, one after the other and independent of each other.
 
-It reads experiments from standard input, one JSON object per line, and answers each with a line on standard output.
-What a run prints goes to ``log.txt`` in the run's folder. When the process that started it goes away, it stops at
-once, so that nothing writes into a folder that a new sweep may already use.
+The process reads experiments from standard input, one JSON object per line, and writes one line to standard output for
+each of them. The output of a run goes to ``log.txt`` in the run's folder. When the parent process ends, the worker
+stops at once, so that it does not write into a folder that a new sweep may already use.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ LOG = "log.txt"
 
 
 def main(threads: int, files: Sequence[str] = ()) -> None:
-    """Serves until standard input ends.
+    """Trains the experiments on standard input until it is closed.
 
     Args:
-        threads: of TensorFlow. It is part of the outcome: sums over more threads round differently.
-        files: plug-ins to import.
+        threads: number of TensorFlow threads. It affects the numbers: sums over more threads round differently.
+        files: plug-in files to import.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     lines: queue.Queue[str] = queue.Queue()
@@ -58,10 +58,10 @@ def _read(lines: queue.Queue[str]) -> None:
 
 
 class _log:
-    """Makes an empty folder for a run and sends there what it prints, TensorFlow's own messages included."""
+    """Creates an empty folder for a run and redirects all output to its log file, including TensorFlow's messages."""
 
     def __init__(self, folder: Path):
-        shutil.rmtree(folder, ignore_errors=True)  # what a killed run left
+        shutil.rmtree(folder, ignore_errors=True)  # files of an interrupted run
         folder.mkdir(parents=True)
         self.file = open(folder / LOG, "wb")  # noqa: SIM115
 
@@ -83,8 +83,10 @@ def _set_threads(threads: int) -> None:
 
 
 class Trainings:
-    """One training after the other. The data of the last one is kept, and its ranker, whose compiled steps serve the
-    next one as well where nothing but seed and preference is another.
+    """Trains one experiment after the other, and reuses data and compiled steps.
+
+    The data of the last experiment are kept for the next one. So is the ranker, whose compiled steps are reused when
+    the next experiment differs only in seed and preference.
     """
 
     def __init__(self) -> None:
@@ -93,14 +95,14 @@ class Trainings:
         self.key: tuple[str, str] = ("", "")
 
     def run(self, job: dict[str, Any]) -> None:
-        """Trains one experiment, given as plain data."""
+        """Trains one experiment, given as a dictionary of settings."""
         from tfmtl2r._backend import keras
         from tfmtl2r.experiment import Experiment
         from tfmtl2r.runs.finished import SEED
         from tfmtl2r.settings.outcome import outcome
 
         experiment = Experiment.of(job)
-        # A table of one's own is made from the entries of its tasks and features too.
+        # A data set that is read from the user's table also depends on the entries of tasks and features.
         entries = [] if experiment.data.name else [job["tasks"], job["features"]]
         data = json.dumps([{**job["data"], "tasks": None}, *entries], sort_keys=True)
         key = data, json.dumps(outcome(job, without=(SEED, "preference")), sort_keys=True)
@@ -108,10 +110,10 @@ class Trainings:
             self.data = None
         if key != self.key:
             self.ranker = None
-            keras.backend.clear_session()  # names and memory of the run before
+            keras.backend.clear_session()  # frees names and memory of the previous run
         self.key = key
         self.data = self.data or experiment.dataset()
-        before, self.ranker = self.ranker, None  # a run that fails leaves none behind
+        before, self.ranker = self.ranker, None  # a run that fails leaves no ranker behind
         self.ranker = experiment.run(verbose=2, dataset=self.data, before=before)[0]
 
 
