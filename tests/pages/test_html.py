@@ -2,6 +2,7 @@
 
 import dataclasses
 import html.parser
+import importlib.resources
 import json
 import re
 import shutil
@@ -234,6 +235,12 @@ def test_architectures_are_held_against_their_own_single_task_runs(tmp_path):
     write(tmp_path / "s/alone", base, {"task_1": np.ones(4)})
     assert cli.main(["report", str(tmp_path / "s")]) == 0  # runs of one task alone have a table, and no front
     assert len(Parser((tmp_path / "s/report.html").read_text()).tables) == 1
+
+
+def test_only_the_legend_has_small_pictures():
+    css = importlib.resources.files("tfmtl2r.pages").joinpath("page.css").read_text(encoding="utf-8")
+    assert [line.split(" {")[0] for line in css.splitlines() if "width: 14px" in line] == [".legend svg"]
+    assert css.index("svg { display: block; width: 100%") < css.index(".legend svg")
 
 
 def test_too_few_lists_are_said_to_show_nothing(tmp_path):
