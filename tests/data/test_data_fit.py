@@ -9,6 +9,7 @@ import pytest
 
 from tfmtl2r import Category, Dense, Schema
 from tfmtl2r.data import Lists, fit_schema, from_frame
+from tfmtl2r.data.fit import declared
 from tfmtl2r.layers.features import Lookup
 from tfmtl2r.task import Task
 
@@ -148,3 +149,25 @@ def test_column_errors():
         fit_schema(lists, [Task("y")], ["big"])
     with pytest.raises(ValueError, match="min_count must be at least 1"):
         fit_schema(lists, [Task("y")], min_count=0)
+
+
+@pytest.mark.parametrize(("name", "kind", "options", "expected"), [
+    ("price", None, {"transform": "log1p"}, Dense("price", transform="log1p")),
+    ("price", "dense", {"transform": "zscore"}, Dense("price")),
+    ("vector", "dense", {}, Dense("vector", shape=(2,))),
+    ("code", None, {"transform": "log1p"}, Dense("code", transform="log1p")),
+    ("code", None, {"width": 3}, Category("code", dim=3, dtype="int64")),
+    ("price", None, {"hash_buckets": 7}, Category("price", buckets=7, dtype="int64")),
+    ("brand", "category", {"vocabulary": ("a", "b")}, Category("brand", vocabulary=("a", "b"))),
+])
+def test_entries_of_an_experiment_file(train, name, kind, options, expected):
+    assert declared(train, name, False, kind, options) == expected
+
+
+@pytest.mark.parametrize(("name", "kind", "options", "message"), [
+    ("price", "dense", {"width": 3}, "'price': width is not for a feature of kind 'dense', which reads transform"),
+    ("brand", None, {"width": 3, "transform": "log1p"}, "'brand': transform is not for a feature of kind 'category'"),
+])
+def test_entries_with_keys_of_another_kind(train, name, kind, options, message):
+    with pytest.raises(ValueError, match=message):
+        declared(train, name, False, kind, options)

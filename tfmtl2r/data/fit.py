@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from tfmtl2r import features as kinds
 from tfmtl2r.data.columns import Columns
@@ -71,6 +72,31 @@ def _check_exists(names: Iterable[str], lists: Lists) -> None:
     for name in sorted(names):
         if name not in lists.columns:
             raise InputError(missing_column(name, lists.columns, "the training split"))
+
+
+def declared(lists: Lists, name: str, context: bool, kind: str | None, options: Mapping[str, Any]) -> Feature:
+    """The feature that an entry of ``[[features]]`` in an experiment file declares.
+
+    Args:
+        lists: the training split.
+        name: of the column.
+        context: whether the column belongs to the list.
+        kind: of feature; None for the kind that the column would become by itself, or else for the one that reads all
+            the options.
+        options: the other keys of the entry.
+
+    Raises:
+        ValueError: for an option that the kind does not read, or options that do not decide about the kind.
+    """
+    if kind is None:
+        by_itself = kinds.registry.name_of(type(_infer(lists, name)))
+        able = [one for one in kinds.names() if set(options) <= set(kinds.registry.constructor(one).file_keys)]
+        kind = by_itself if by_itself in able or len(able) != 1 else able[0]
+    cls = kinds.registry.constructor(kind)
+    if other := sorted(set(options) - set(cls.file_keys)):
+        raise InputError(f"feature {name!r}: {', '.join(other)} is not for a feature of kind {kind!r}, which reads "
+                         f"{', '.join(cls.file_keys) or 'no other key'}")
+    return cls.of_entry(name, lists.columns[name], context, options)
 
 
 def _infer(lists: Lists, name: str) -> Feature:

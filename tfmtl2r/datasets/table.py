@@ -12,13 +12,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tfmtl2r.data.fit import declared
 from tfmtl2r.data.frame import SUFFIXES, from_frame, read_table
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.features.base import Feature
-from tfmtl2r.features.category import Category
-from tfmtl2r.features.dense import Dense
 from tfmtl2r.registry import Card
 from tfmtl2r.settings import Feature as Entry
 from tfmtl2r.settings import FilePath, Goal, Split
@@ -103,18 +102,7 @@ class Table(DataSet):
             raise InputError("the feature \"*\" stands for all other columns and takes no options: name the columns")
         if name not in (lists := self.lists("train")).columns or not (options or entry.kind):
             return name
-        values = lists.columns[name]
-        text = values.dtype.kind in "OU"
-        kind = entry.kind or ("category" if text or {"width", "vocabulary", "hash_buckets"} & {*options} else "dense")
-        other = {"dense": {"width", "vocabulary", "hash_buckets"}, "category": {"transform"}}[kind] & {*options}
-        if other:
-            raise InputError(f"feature {name!r}: {', '.join(sorted(other))} is not for a feature of kind {kind!r}")
-        context = name in self.context
-        if kind == "category":
-            return Category(name, entry.vocabulary, entry.hash_buckets, entry.width, context,
-                            "string" if text else "int64")
-        transform = "none" if entry.transform in (None, "zscore") else str(entry.transform)
-        return Dense(name, values.shape[1:], context, transform)
+        return declared(lists, name, name in self.context, entry.kind, options)
 
     def read(self, split: str) -> Lists:
         files = getattr(self, split) or self._files_of(split)

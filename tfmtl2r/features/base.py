@@ -90,11 +90,13 @@ class Feature:
     Class attributes:
         embedded: whether the encoded feature is a learnt vector that can be multiplied with other such vectors.
             Encoded features stand in the order of the schema, embedded ones behind the others.
+        file_keys: keys of an entry of ``[[features]]`` in an experiment file that this kind reads.
     """
 
     name: str
     context: bool
     embedded: ClassVar[bool] = False
+    file_keys: ClassVar[tuple[str, ...]] = ()
 
     @property
     def raw(self) -> dict[str, Values]:
@@ -128,6 +130,16 @@ class Feature:
             context: whether the column belongs to the list.
         """
         return None
+
+    @classmethod
+    def of_entry(cls, name: str, values: np.ndarray, context: bool, options: Mapping[str, Any]) -> Self:
+        """The feature that an entry of an experiment file declares; by default its keys are the options of the class.
+
+        Args:
+            name, values, context: as for :meth:`inferred`.
+            options: by key, of :attr:`file_keys` only.
+        """
+        return cls(name=name, context=context, **options)  # type: ignore[call-arg]
 
     def read(self, columns: Columns) -> dict[str, np.ndarray]:
         """The inputs of a table, checked: as declared in :attr:`raw`, one row per item (or list).

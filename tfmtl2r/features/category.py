@@ -48,6 +48,7 @@ class Category(Feature):
     dtype: str = "string"
 
     embedded: ClassVar[bool] = True
+    file_keys: ClassVar[tuple[str, ...]] = ("width", "vocabulary", "hash_buckets")
 
     def __post_init__(self) -> None:
         if self.dtype not in ("string", "int64"):
@@ -89,6 +90,12 @@ class Category(Feature):
         if not names_things(values):
             return None
         return cls(name, context=context, dtype="string" if values.dtype.kind in "OU" else "int64")
+
+    @classmethod
+    def of_entry(cls, name: str, values: np.ndarray, context: bool, options: Mapping[str, Any]) -> Category:
+        """``width`` is the embedding's; the column decides between text and integers."""
+        dtype = "string" if values.dtype.kind in "OU" else "int64"
+        return cls(name, options.get("vocabulary"), options.get("hash_buckets"), options.get("width"), context, dtype)
 
     def fit(self, columns: Columns, min_count: int) -> Category:
         """The vocabulary: most frequent values first, equally frequent ones ascending."""

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -75,6 +75,8 @@ class Dense(Feature):
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
 
+    file_keys: ClassVar[tuple[str, ...]] = ("transform",)
+
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(d) for d in self.shape))
         if len(self.shape) > 1:
@@ -140,6 +142,12 @@ class Dense(Feature):
         if values.dtype.kind not in "iufb" or names_things(values):
             return None
         return cls(name, shape=values.shape[1:], context=context)
+
+    @classmethod
+    def of_entry(cls, name: str, values: np.ndarray, context: bool, options: Mapping[str, Any]) -> Dense:
+        """Every number is standardised: the transform ``"zscore"`` is none beside that."""
+        transform = options.get("transform", "zscore")
+        return cls(name, values.shape[1:], context, "none" if transform == "zscore" else transform)
 
     def read(self, columns: Columns) -> dict[str, np.ndarray]:
         """As float32; missing: NaN."""
