@@ -5,9 +5,12 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +87,7 @@ def delta_ms(groups: Mapping[str, Sequence[Any]], single: Mapping[str, Any], spl
 
 
 def results_table(groups: Mapping[str, Sequence[Any]], comparisons: Sequence[Any], changes: Mapping[str, float],
-                  split: str) -> Any:
+                  split: str) -> Table:
     """One row per group: every metric with its mark, and delta-m."""
     from rich.table import Table
 

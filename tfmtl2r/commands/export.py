@@ -7,11 +7,15 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from tfmtl2r.errors import InputError
+
+if TYPE_CHECKING:
+    from tfmtl2r.data import Lists
+    from tfmtl2r.runs import RunCard
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +84,7 @@ def _weights(entries: Sequence[str]) -> dict[str, float] | None:
     return blend or None
 
 
-def _rows(card: Any, split: str) -> Any:
+def _rows(card: RunCard, split: str) -> Lists | None:
     """The split; data that are no longer there are no reason not to export."""
     from tfmtl2r.experiment import Experiment
 

@@ -6,13 +6,16 @@ import dataclasses
 import importlib
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
 from tfmtl2r.errors import InputError
+
+if TYPE_CHECKING:
+    from tfmtl2r.methods import Method
 
 PACKAGES = {
     "methods": "tfmtl2r.methods",
@@ -96,7 +99,7 @@ def linked(paper: str) -> str:
     return re.sub(r"([^;]+?), (https?://[^\s;]+)", r"[\1](\2)", paper).replace("[ ", " [")
 
 
-def cost(method: Any) -> str:
+def cost(method: Method) -> str:
     """What a step costs beside a plain one, T tasks: passes through the network."""
     parts = []
     if "features" in method.modes and "gram" in method.needs:

@@ -5,11 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from tfmtl2r.errors import InputError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from tfmtl2r.pareto import Curve, Reference, Summary
+    from tfmtl2r.runs import Objectives
 
 __all__ = ["Pareto", "show_front"]
 
@@ -170,7 +176,7 @@ def export_pick(options: Export) -> int:
                         "--to", options.to or f"saved_models/{options.sweep}", *further])
 
 
-def front_table(found: Any, chosen: int | None = None) -> Any:
+def front_table(found: Summary, chosen: int | None = None) -> Table:
     """The non-dominated runs, best first in the first objective; the chosen one is marked."""
     from rich.table import Table
 
@@ -192,7 +198,7 @@ def front_table(found: Any, chosen: int | None = None) -> Any:
     return table
 
 
-def curve_table(one: Any, chosen: int | None = None) -> Any:
+def curve_table(one: Curve, chosen: int | None = None) -> Table:
     """A row per preference, in the order asked for; the front and the chosen one are marked."""
     from rich.table import Table
 
@@ -209,7 +215,7 @@ def curve_table(one: Any, chosen: int | None = None) -> Any:
     return table
 
 
-def indicator_table(found: Any) -> Any:
+def indicator_table(found: Summary) -> Table:
     """One row per method."""
     from rich.table import Table
 
@@ -227,12 +233,12 @@ def indicator_table(found: Any) -> Any:
     return table
 
 
-def _depends_on(reference: Any, ideal: Sequence[float]) -> str:
+def _depends_on(reference: Reference, ideal: Sequence[float]) -> str:
     point, best = ([round(value, 4) for value in values] for values in (reference.point, ideal))
     return f"reference point {point}: {reference.rule}; ideal {best}"
 
 
-def _rays(points: Any) -> list[tuple[float, ...]]:
+def _rays(points: Objectives) -> list[tuple[float, ...]]:
     """The preferences that have a ray."""
     from tfmtl2r.preferences import has_ray
 

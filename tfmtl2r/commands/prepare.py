@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from tfmtl2r.errors import InputError
+
+if TYPE_CHECKING:
+    from tfmtl2r.data.quality import QualityReport
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +71,7 @@ def _prepare(file: Path, group: str | None, options: Prepare) -> None:
         print(f"  {line}")
 
 
-def describe(report: Any) -> list[str]:
+def describe(report: QualityReport) -> list[str]:
     """A :class:`tfmtl2r.data.quality.QualityReport` as lines of text."""
     lines = []
     if report.lengths:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from tfmtl2r.commands.pareto import numbers
 
 if TYPE_CHECKING:
+    from tfmtl2r.pages.html import Cell, Front, Section, Table
+    from tfmtl2r.pareto import Summary
+    from tfmtl2r.runs import Run
     from tfmtl2r.sweeps.study import Study
 
 __all__ = ["Report", "write_report"]
@@ -56,18 +59,19 @@ def write_report(folder: Path, studies: Sequence[Study], to: str | Path = "") ->
                       "All numbers are from run cards. " + ", ".join(f"{k} {v}" for k, v in versions.items()))
 
 
-def _section(found: Study) -> Any:
+def _section(found: Study) -> Section:
     from tfmtl2r.pages.html import Section
     from tfmtl2r.sweeps.study import conclusions
 
     if not found.summary:
         return Section(found.name, conclusions(found), [_runs_table(found.runs)])
-    parts = [_rankers_table(found), _front(found.summary), _indicators(found.summary), _runs_table(found.runs)]
+    parts: list[Table | Front] = [_rankers_table(found), _front(found.summary), _indicators(found.summary),
+                                  _runs_table(found.runs)]
     left_out = [f"Not on the front: {line}." for line in found.summary.left_out]
     return Section(found.name, [*conclusions(found), *left_out], parts)
 
 
-def _rankers_table(found: Study) -> Any:
+def _rankers_table(found: Study) -> Table:
     from tfmtl2r.pages.html import Cell, Column, Table
 
     first = found.rankers[0].results
@@ -103,7 +107,7 @@ def _rankers_table(found: Study) -> Any:
     return Table("Rankers", columns, rows)
 
 
-def _front(summary: Any) -> Any:
+def _front(summary: Summary) -> Front:
     from tfmtl2r.pages.html import Front, Point
     from tfmtl2r.pareto.front import bands, non_dominated
 
@@ -126,7 +130,7 @@ def _front(summary: Any) -> Any:
     return Front(title, points.labels, points.maximise, shown, corners, summary.single)
 
 
-def _indicators(summary: Any) -> Any:
+def _indicators(summary: Summary) -> Table:
     from tfmtl2r.pages.html import Cell, Column, Table
 
     columns = [Column("method"), Column("points"), Column("runs"), Column("hypervolume", "max", 5, "mean over seeds"),
@@ -138,7 +142,7 @@ def _indicators(summary: Any) -> Any:
                  rows)
 
 
-def _runs_table(runs: Sequence[Any]) -> Any:
+def _runs_table(runs: Sequence[Run]) -> Table:
     from tfmtl2r.pages.html import Cell, Column, Table
 
     pairs = {(task, metric): score["direction"] for run in runs for task, row in run.card.results["test"].items()
@@ -158,7 +162,7 @@ def _runs_table(runs: Sequence[Any]) -> Any:
     return Table("Runs, test", columns, rows, [run.card.name for run in runs])
 
 
-def _spread(values: tuple[float, float] | None, digits: int) -> Any:
+def _spread(values: tuple[float, float] | None, digits: int) -> Cell:
     from tfmtl2r.pages.html import Cell
 
     return Cell(None) if values is None else Cell(values[0], f"± {values[1]:.{digits}f} over seeds")
