@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from rich.table import Table
 
-from tfmtl2r import Dense, MultiTaskRanker, Schema, Task, architectures
+from tfmtl2r import Batch, Dense, MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r.architectures import Architecture, Group
 from tfmtl2r.report import show
 
@@ -41,9 +41,9 @@ class Plain(Architecture):
             width = layer.units
         return layers
 
-    def finish(self, inputs: list[Any], valid: Any) -> dict[str, Any]:
+    def finish(self, inputs: list[Any], batch: Batch) -> dict[str, Any]:
         """One head after another."""
-        return self.scores_of_items(tf.stack([run(h, z) for h, z in zip(self.heads_, inputs, strict=True)]), valid)
+        return self.scores_of_items(tf.stack([run(h, z) for h, z in zip(self.heads_, inputs, strict=True)]), batch)
 
     def variable_groups(self) -> list[Group]:
         """All tasks reach all: nothing here is balanced."""
@@ -58,18 +58,18 @@ class PlainMMoE(Plain):
         super().__init__()
         self.num_experts = num_experts
 
-    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+    def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
         """Makes the networks."""
-        super().connect(tasks, schema)
+        super().connect(tasks, schema, **options)
         self.experts = [self.stack(UNITS, self.encoder.width) for _ in range(self.num_experts)]
         self.gates = [self.stack((), self.encoder.width, self.num_experts) for _ in tasks]
         self.heads_ = [self.stack(HEAD_UNITS, UNITS[-1], 1) for _ in tasks]
 
-    def call(self, features: dict[str, Any], valid: Any = None, training: bool = False) -> dict[str, Any]:
+    def call(self, batch: Batch, training: bool = False) -> dict[str, Any]:
         """Expert by expert, task by task."""
-        x = self.encode_items(features, valid, training)
+        x = self.encoder(batch=batch, training=training)
         experts = tf.stack([run(expert, x) for expert in self.experts], axis=1)
-        return self.finish([mixed(run(gate, x), experts) for gate in self.gates], valid)
+        return self.finish([mixed(run(gate, x), experts) for gate in self.gates], batch)
 
 
 @architectures.register("plain_ple")
@@ -80,9 +80,9 @@ class PlainPLE(Plain):
         super().__init__()
         self.shared_experts = shared_experts
 
-    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+    def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
         """Makes the networks."""
-        super().connect(tasks, schema)
+        super().connect(tasks, schema, **options)
         num, width = len(tasks), self.encoder.width
         self.levels = []
         for hands_on in (True, False):
@@ -95,9 +95,9 @@ class PlainPLE(Plain):
             width = UNITS[-1]
         self.heads_ = [self.stack(HEAD_UNITS, width, 1) for _ in tasks]
 
-    def call(self, features: dict[str, Any], valid: Any = None, training: bool = False) -> dict[str, Any]:
+    def call(self, batch: Batch, training: bool = False) -> dict[str, Any]:
         """Level by level, expert by expert, task by task."""
-        shared = self.encode_items(features, valid, training)
+        shared = self.encoder(batch=batch, training=training)
         inputs = [shared] * len(self.tasks)
         for level in self.levels:
             own = [run(expert, x) for expert, x in zip(level["own"], inputs, strict=True)]
@@ -108,7 +108,7 @@ class PlainPLE(Plain):
             ]
             if level["shared_gate"]:
                 shared = mixed(run(level["shared_gate"], shared), tf.stack([*own, *common], axis=1))
-        return self.finish(inputs, valid)
+        return self.finish(inputs, batch)
 
 
 def run(layers: Sequence[Any], value: Any) -> Any:

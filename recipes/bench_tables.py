@@ -65,7 +65,7 @@ def measured(case: str, rows: int, options: argparse.Namespace) -> dict[str, flo
 
     tasks = [tfmtl2r.Task(f"t{i}", kind="binary", loss="bce", metrics=()) for i in range(5)]
     schema = tfmtl2r.Schema([tfmtl2r.Dense("x", shape=(8,)), tfmtl2r.Category("id", buckets=rows, dim=options.width)])
-    model = tfmtl2r.MultiTaskRanker("shared_bottom", tasks, schema, lists=False)
+    model = tfmtl2r.MultiTaskRanker("shared_bottom", tasks, schema, has_lists=False)
     optimizers = {"LazyAdam": tfmtl2r.LazyAdam, "Adagrad": tfmtl2r.Adagrad, "Keras Adam": keras.optimizers.Adam}
     model.compile(optimizers[case](), method=options.method, train_metrics=False)
     rng = np.random.default_rng(0)

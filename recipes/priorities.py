@@ -97,7 +97,7 @@ def train(dataset, seed, options, method, epochs, staged=False):
 
 def row(method, seed, dataset, model, card, optimum, before):
     """Training losses, how far income is from its optimum, and test AUC."""
-    train_rows = batches(dataset.lists("train"), model.tasks, model.features, batch_size=1024)
+    train_rows = batches(dataset.lists("train"), model.tasks, model.schema, batch_size=1024)
     losses = model.evaluate(train_rows, verbose=0, return_dict=True)
     found = {task: losses[f"{task}_loss"] for task in (FIRST, SECOND)}
     auc = {f"{task}_auc": card.results["test"][task]["auc"]["value"] for task in (FIRST, SECOND)}

@@ -165,7 +165,7 @@ class RetrieveAndRank(tf.Module):
             raise ValueError(f"the index can find 1 to {most} films, since of {len(films)} one user rated "
                              f"{store.seen.shape[1]}, but {candidates} are asked for: lower --candidates")
         self.ranker, self.store, self.items = ranker, store, min(items, candidates)
-        self.lookup = Lookup(ranker.features)
+        self.lookup = Lookup(ranker.schema)
         self.rows = keras.layers.IntegerLookup(vocabulary=store.users.tolist())
         self.vectors = users
         self.index = recommenders().layers.factorized_top_k.BruteForce(k=candidates)

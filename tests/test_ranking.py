@@ -31,7 +31,7 @@ def brute_force(scores, k):
 )
 def test_expected_discount_is_the_mean_over_all_orders(scores, k, padding):
     padded = [*map(float, scores), *[99.0] * padding]
-    found = ranking.expected_discount([padded], ranking.valid_mask([len(scores)], len(padded)), k)
+    found = ranking.expected_discount([padded], tf.sequence_mask([len(scores)], len(padded)), k)
     np.testing.assert_allclose(found[0, : len(scores)], brute_force(scores, k), atol=1e-6)
     assert not np.any(found[0, len(scores) :])
 
@@ -63,7 +63,7 @@ def test_ties_fall_uniformly_and_as_the_seed_says():
 
 def test_padding_does_not_change_how_ties_fall():
     short = ranking.ranks(tf.zeros([50, 4]), tf.ones([50, 4], tf.bool), seed=(3, 4))
-    long = ranking.ranks(tf.zeros([50, 11]), ranking.valid_mask([4] * 50, 11), seed=(3, 4))
+    long = ranking.ranks(tf.zeros([50, 11]), tf.sequence_mask([4] * 50, 11), seed=(3, 4))
     assert np.array_equal(short, long[:, :4])
 
 
@@ -81,7 +81,7 @@ def test_shapes_may_be_unknown_while_tracing():
 
     @tf.function(input_signature=signature)
     def traced(scores, size):
-        valid = ranking.valid_mask(size, tf.shape(scores)[1])
+        valid = tf.sequence_mask(size, tf.shape(scores)[1])
         return ranking.ranks(scores, valid), ranking.expected_discount(scores, valid, k=2)
 
     for shape in ((2, 3), (1, 1), (4, 9)):

@@ -103,13 +103,14 @@ class TestSchema:
 class TestUnpack:
     def test_features_labels_weights(self):
         features = {"x": 1, "list_size": 2}
-        batch = unpack((features, {"a": 3}, {"a": 4}))
-        assert batch == ({"x": 1}, {"a": 3}, {"a": 4}, 2)
+        parts = unpack((features, {"a": 3}, {"a": 4}))
+        assert parts == (features, {"a": 3}, {"a": 4})
+        parts[0].clear()
         assert features == {"x": 1, "list_size": 2}, "the caller's dict is left alone"
 
     @pytest.mark.parametrize("data", [{"x": 1}, ({"x": 1},), ({"x": 1}, None), ({"x": 1}, None, None)])
     def test_what_is_not_there_is_empty(self, data):
-        assert unpack(data) == ({"x": 1}, {}, {}, None)
+        assert unpack(data) == ({"x": 1}, {}, {})
 
     @pytest.mark.parametrize(
         ("data", "message"),

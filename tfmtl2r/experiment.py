@@ -18,7 +18,7 @@ from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.scoring import record, score, score_along
 from tfmtl2r.names import STOP_ON, STOP_ON_ALONG, LogName
-from tfmtl2r.preferences import grid, suited
+from tfmtl2r.preferences import grid, normalised, suited
 from tfmtl2r.report import hparams
 from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.runs.card import FILE, PER_LIST, RunCard, peak_memory_mb
@@ -29,7 +29,6 @@ from tfmtl2r.training.conditioned_validation import StopOnAlong
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.objectives import loss_of
 from tfmtl2r.training.optimizers import LazyAdam
-from tfmtl2r.training.preference import normalised
 from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.reset import start_as
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised

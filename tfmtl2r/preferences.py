@@ -1,4 +1,8 @@
-"""Grids of preferences: importances ``[N, T]``, >= 0, each row of sum 1, large for important."""
+"""Preferences: importances of T tasks, >= 0, of sum 1, large for important. How they are scaled, drawn and spread.
+
+Checked preferences and grids ``[N, T]`` are NumPy arrays; what a compiled graph draws or gets from requests are
+tensors. TensorFlow is imported by the functions that make tensors alone.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.task import Task
 from tfmtl2r.types import Array
 
 __all__ = [
@@ -20,6 +25,116 @@ __all__ = [
 ]
 
 FLOOR = 1e-3
+"""Smallest importance, before it is scaled, where a method divides by it."""
+
+
+def scaled(preferences: Array) -> np.ndarray:
+    """Preferences ``[..., T]`` scaled to sum 1.
+
+    >>> scaled([1, 3]).tolist(), scaled([[1, 1], [0, 2]]).tolist()
+    ([0.25, 0.75], [[0.5, 0.5], [0.0, 1.0]])
+    """
+    values = np.asarray(preferences, np.float64)
+    return values / np.apply_along_axis(math.fsum, -1, values)[..., None]
+
+
+def is_preference(preference: Array) -> bool:
+    """Whether these numbers are a preference once they are scaled: finite, >= 0, not all 0."""
+    values = np.asarray(preference, np.float64)
+    return bool(np.isfinite(values).all() and (values >= 0).all() and 0 < values.sum() < math.inf)
+
+
+def normalised(preference: Array, tasks: Sequence[Task]) -> np.ndarray:
+    """A preference of a ranker, scaled to sum 1.
+
+    Args:
+        preference: importance of each task.
+        tasks: of the ranker.
+
+    Raises:
+        ValueError: for a wrong length, a number that is not finite or below 0, or all zeros.
+    """
+    values = np.asarray(preference, np.float64)
+    names = ", ".join(task.name for task in tasks)
+    if values.shape != (len(tasks),):
+        raise InputError(f"a preference needs one number per task ({names}), got {preference!r}")
+    if not is_preference(values):
+        raise InputError(f"a preference must be finite, >= 0 and not all 0 (tasks {names}), got {preference!r}")
+    return scaled(values)
+
+
+def checked_preference(
+    preference: Array, tasks: Sequence[Task], method: Any, conditioned: bool = False
+) -> np.ndarray:
+    """A preference that a ranker can be trained for, scaled to sum 1.
+
+    Args:
+        preference: importance of each task.
+        tasks: of the ranker.
+        method: a :class:`tfmtl2r.methods.Method`.
+        conditioned: whether the ranker reads the preference.
+
+    Raises:
+        ValueError: for a wrong length, a number that is not finite or below 0, all zeros, or, with a method that treats
+            tasks alike, unequal importance or a conditioned ranker.
+    """
+    if conditioned and not method.takes_preference:
+        raise InputError(f"a conditioned ranker learns what the preference means from the method, but "
+                         f"{type(method).__name__} has no preference; choose one that takes it, such as "
+                         "linear_scalarization or stch")
+    values = normalised(preference, tasks)
+    names = ", ".join(task.name for task in tasks)
+    if method.positive_preference and (values == 0).any():
+        raise InputError(f"{type(method).__name__} divides by the preference: that of every task ({names}) must be "
+                         f"above 0, got {preference!r}")
+    if not method.takes_preference and np.ptp(values) > 1e-9:
+        raise InputError(f"{type(method).__name__} has no preference: it would ignore the importance "
+                         f"{values.round(4).tolist()} of {names}; make all task weights equal or choose another method")
+    return values
+
+
+def drawn(num_tasks: int, concentration: float, seed: Any) -> Any:
+    """A random preference, a tensor ``float32[T]``, from a symmetric Dirichlet distribution; no entry is 0.
+
+    Args:
+        num_tasks: T.
+        concentration: 1 is uniform on the simplex; smaller ones favour its corners.
+        seed: ``int32[2]``, stateless.
+    """
+    from tfmtl2r._backend import tf
+
+    gamma = tf.random.stateless_gamma([num_tasks], seed, concentration)
+    return _scaled_rows(_scaled_rows(gamma) + FLOOR)  # a tiny concentration may draw zeros only
+
+
+def per_list(given: Any, default: Any, num_lists: Any) -> Any:
+    """The preference of every list of a batch, a tensor ``float32[B, T]``, each row of sum 1.
+
+    A given row that is not finite, has a number below 0 or is all 0 is replaced by the default: a server must answer
+    something, and what it answers then is documented.
+
+    Args:
+        given: ``[B, T]``, what the batch has; None for the default alone.
+        default: ``float32[T]``, sum 1.
+        num_lists: B.
+    """
+    from tfmtl2r._backend import tf
+
+    default = tf.cast(default, tf.float32)
+    if given is None:
+        return tf.tile(default[None], [num_lists, 1])
+    given = tf.cast(given, tf.float32)
+    total = tf.reduce_sum(given, axis=1, keepdims=True)
+    sound = tf.reduce_all(tf.math.is_finite(given) & (given >= 0), axis=1, keepdims=True)
+    sound &= tf.math.is_finite(total) & (total > 0)
+    return tf.where(sound, _scaled_rows(tf.where(sound, given, 0.0)), default)
+
+
+def _scaled_rows(preferences: Any) -> Any:
+    """:func:`scaled` for tensors; zeros stay zeros."""
+    from tfmtl2r._backend import tf
+
+    return tf.math.divide_no_nan(preferences, tf.reduce_sum(preferences, axis=-1, keepdims=True))
 
 
 def by_angle(count: int, ends: Array = ((0.0, 1.0), (1.0, 0.0))) -> np.ndarray:
@@ -56,7 +171,7 @@ def by_angle(count: int, ends: Array = ((0.0, 1.0), (1.0, 0.0))) -> np.ndarray:
               else np.array([0.5]))
     angles = first + places * (last - first)
     inverse = np.stack([np.sin(angles), np.cos(angles)], axis=1)  # 1 / p is along (cos, sin)
-    return inverse / inverse.sum(axis=1, keepdims=True)
+    return scaled(inverse)
 
 
 def das_dennis(tasks: int, divisions: int) -> np.ndarray:
@@ -136,12 +251,12 @@ def from_file(path: str | Path, tasks: int) -> np.ndarray:
             row = [float(cell) for cell in cells]
         except ValueError:
             raise InputError(f"{path}, line {number}: expected {tasks} numbers, got {line!r}") from None
-        if len(row) != tasks or min(row) < 0 or not math.isfinite(sum(row)) or sum(row) <= 0:
+        if len(row) != tasks or not is_preference(row):
             raise InputError(f"{path}, line {number}: expected {tasks} numbers >= 0, not all 0, got {line!r}")
-        rows.append([value / math.fsum(row) for value in row])
+        rows.append(row)
     if not rows:
         raise InputError(f"{path} holds no preference")
-    return np.array(rows)
+    return scaled(rows)
 
 
 def above_zero(preferences: Array, floor: float = FLOOR) -> np.ndarray:
@@ -150,8 +265,7 @@ def above_zero(preferences: Array, floor: float = FLOOR) -> np.ndarray:
     >>> above_zero([[0.0, 1.0]]).round(6).tolist()
     [[0.000999, 0.999001]]
     """
-    raised = np.maximum(np.asarray(preferences, np.float64), floor)
-    return raised / raised.sum(axis=1, keepdims=True)
+    return scaled(np.maximum(np.asarray(preferences, np.float64), floor))
 
 
 def suited(preferences: Array, method: Any) -> np.ndarray:

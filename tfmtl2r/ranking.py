@@ -4,7 +4,7 @@ B is the number of lists, L the number of items of the longest list. Tensors are
 until the graph runs. An item that is not ``valid`` is ranked last, has discount 0 and does not influence other items.
 
 >>> import tensorflow as tf
->>> scores, valid = tf.constant([[1.0, 3.0, 3.0, 9.0]]), valid_mask([3], 4)
+>>> scores, valid = tf.constant([[1.0, 3.0, 3.0, 9.0]]), tf.sequence_mask([3], 4)
 >>> ranks(scores, valid, seed=(0, 7)).numpy().tolist()
 [[3, 2, 1, 4]]
 >>> expected_discount(scores, valid).numpy().astype(float).round(4).tolist()
@@ -27,22 +27,6 @@ __all__ = [
 GAINS = ("exp2", "linear")
 MAX_GRADE = 31
 NO_SEED = (0, 0)
-
-
-def valid_mask(list_size: TensorLike, length: Count) -> Mask:
-    """Which places hold real items.
-
-    Args:
-        list_size: ``int32[B]``, the number of items of each list.
-        length: L.
-
-    Returns:
-        ``bool[B, L]``.
-
-    >>> valid_mask([1, 2], 2).numpy().tolist()
-    [[True, False], [True, True]]
-    """
-    return tf.sequence_mask(list_size, length)
 
 
 def known(labels: TensorLike, valid: TensorLike, kind: str = "graded") -> Mask:

@@ -16,7 +16,8 @@ ALONE = "single_task"
 @pytest.mark.parametrize("name", [name for name in architectures.names() if name != ALONE])
 def test_the_preference_reaches_every_score(rng, name):
     ranker = MultiTaskRanker({"name": name, **small(name)}, TASKS, SCHEMA, conditioned=1.0)
-    Engine(ranker.architecture, TaskLosses(ranker.tasks, lists=True), get("mgda"), "parameters")  # every variable is in
+    losses = TaskLosses(ranker.tasks, has_lists=True)
+    Engine(ranker.architecture, losses, get("mgda"), "parameters")  # every variable is in
     features = {**make_features(rng), "list_size": SIZES.astype(np.int32)}
     one, other = (ranker({**features, "preference": np.roll(PREFERENCES, turn, 1)}) for turn in (0, 1))
     for task in TASKS:

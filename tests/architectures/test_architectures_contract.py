@@ -13,8 +13,9 @@ from tfmtl2r import MultiTaskRanker, Task, architectures, methods
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
-from tfmtl2r.methods.base import GramMethod, Signals
+from tfmtl2r.methods.base import GramMethod
 from tfmtl2r.training.engine import Engine
+from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import TaskLosses
 
 NAMES = architectures.names()
@@ -61,7 +62,7 @@ def test_groups_say_what_the_gradients_say(features, name, options, schema):
     listed = [id(v) for group in groups for v in group.variables]
     assert sorted(listed) == sorted(id(v) for v in architecture.trainable_variables), "each variable in one group"
     with tf.GradientTape(persistent=True) as tape:
-        scores = architecture(features, valid=VALID)
+        scores = architecture(batch=Batch(features, valid=VALID))
         totals = [tf.reduce_sum(scores[task] ** 2) for task in TASKS]
     values = [v.value for group in groups for v in group.variables]
     per_task = [iter(tape.gradient(total, values, unconnected_gradients="zero")) for total in totals]
@@ -85,12 +86,12 @@ class Ones(GramMethod):
 
 def gradients(architecture, features, labels, method, mode):
     """The gradient of every variable in one training step, dropout and all other randomness as in any other call."""
-    losses = TaskLosses([Task(task, kind="regression") for task in TASKS], lists=True)
-    signals = Signals(losses=None, preference=tf.fill([3], 1 / 3), present=None, seed=tf.constant([0, 0], tf.int32))
+    losses = TaskLosses([Task(task, kind="regression") for task in TASKS], has_lists=True)
+    clock = Clock(0, 0, tf.constant([0, 0], tf.int32), tf.fill([3], 1 / 3))
     groups = [group for group in architecture.variable_groups() if group.shared]
     with randomness.scope(tf.constant([3, 4], tf.int32)):
-        batch = Batch(features, labels, {}, None)
-        step = Engine(architecture, losses, method, mode).step(batch, VALID, signals, [{}] * max(1, len(groups)))
+        batch = Batch(features, labels, valid=VALID)
+        step = Engine(architecture, losses, method, mode).step(batch, clock, [{}] * max(1, len(groups)))
     return {id(v): tf.convert_to_tensor(g).numpy() for g, v in step.gradients}
 
 
@@ -117,7 +118,7 @@ def test_weights_of_ones_reproduce_the_plain_gradient(features, rng, name, optio
 
 
 def test_scores_are_float32_per_item_and_task(features, name):
-    scores = connected(name)(features, valid=VALID)
+    scores = connected(name)(batch=Batch(features, valid=VALID))
     assert list(scores) == list(TASKS)
     assert all(s.shape == (3, LENGTH) and s.dtype == tf.float32 for s in scores.values())
     assert len({float(s[0, 0]) for s in scores.values()}) == 3, "tasks start differently"
@@ -125,11 +126,11 @@ def test_scores_are_float32_per_item_and_task(features, name):
 
 def test_padding_never_influences_real_items(features, name):
     architecture = connected(name)
-    clean = architecture(features, valid=VALID)
+    clean = architecture(batch=Batch(features, valid=VALID))
     padding = ~VALID.numpy()
     dirty = {**features, "x": np.where(padding[..., None], np.nan, features["x"]).astype(np.float32),
              "brand": np.where(padding, 3, features["brand"])}
-    for task, scores in architecture(dirty, valid=VALID).items():
+    for task, scores in architecture(batch=Batch(dirty, valid=VALID)).items():
         np.testing.assert_allclose(scores[VALID], clean[task][VALID], rtol=1e-6, atol=1e-7)
         assert np.isfinite(scores).all()
 
@@ -152,8 +153,8 @@ def test_permuted_items_get_permuted_scores(features, rng, name):
     full = tf.ones([3, LENGTH], tf.bool)
     order = rng.permutation(LENGTH)
     permuted = {key: value if key == "age" else tf.gather(value, order, axis=1) for key, value in features.items()}
-    scores = architecture(features, valid=full)
-    for task, moved in architecture(permuted, valid=full).items():
+    scores = architecture(batch=Batch(features, valid=full))
+    for task, moved in architecture(batch=Batch(permuted, valid=full)).items():
         np.testing.assert_allclose(moved, tf.gather(scores[task], order, axis=1), atol=1e-6)
 
 
@@ -165,7 +166,7 @@ def test_plain_rows_score_as_lists_of_one_do(features, name):
         with pytest.raises(ValueError, match="needs lists"):
             architecture(rows)
         return
-    lists = architecture(one, valid=tf.ones([3, 1], tf.bool))
+    lists = architecture(batch=Batch(one, valid=tf.ones([3, 1], tf.bool)))
     for task, row_scores in architecture(rows).items():
         assert row_scores.shape == (3,)
         np.testing.assert_allclose(row_scores, lists[task][:, 0], atol=1e-6)
@@ -184,8 +185,8 @@ def test_one_width_is_not_a_stack_of_widths(name):
 
 def test_a_batch_of_no_lists(features, name):
     architecture, none = connected(name), {key: value[:0] for key, value in features.items()}
-    assert all(s.shape == (0, LENGTH) for s in architecture(none, valid=VALID[:0]).values())
-    assert all(np.isfinite(seen).all() for seen in architecture.inspect(none, VALID[:0]).values())
+    assert all(s.shape == (0, LENGTH) for s in architecture(batch=Batch(none, valid=VALID[:0])).values())
+    assert all(np.isfinite(seen).all() for seen in architecture.inspect(Batch(none, valid=VALID[:0])).values())
 
 
 def test_dropout_acts_in_training_only(features, name):
@@ -197,23 +198,23 @@ def test_dropout_acts_in_training_only(features, name):
     for weight in architecture.weights:
         if "log_alpha" in weight.path:
             weight.assign(tf.fill(weight.shape, 50.0))  # hard-concrete gates that are surely open: no noise but dropout
-    train = architecture(features, valid=VALID, training=True)
-    evaluate = architecture(features, valid=VALID)
+    train = architecture(batch=Batch(features, valid=VALID), training=True)
+    evaluate = architecture(batch=Batch(features, valid=VALID))
     assert any((train[task] != evaluate[task]).numpy().any() for task in TASKS)
-    for task, again in architecture(features, valid=VALID).items():
+    for task, again in architecture(batch=Batch(features, valid=VALID)).items():
         np.testing.assert_array_equal(again, evaluate[task])
 
 
 def test_what_it_decides_is_open_to_inspection(features, name):
     """Averages of gates and the like; whatever is a distribution sums to one. Looking changes nothing."""
     architecture = connected(name)
-    scores = architecture(features, valid=VALID)
-    for key, value in architecture.inspect(features, valid=VALID).items():
+    scores = architecture(batch=Batch(features, valid=VALID))
+    for key, value in architecture.inspect(batch=Batch(features, valid=VALID)).items():
         assert value.dtype == tf.float32, key
         assert np.isfinite(value).all(), key
         if "gate" in key:
             np.testing.assert_allclose(tf.reduce_sum(value, -1), np.ones(value.shape[:-1]), rtol=1e-5, err_msg=key)
-    for task, again in architecture(features, valid=VALID).items():
+    for task, again in architecture(batch=Batch(features, valid=VALID)).items():
         np.testing.assert_array_equal(again, scores[task])
 
 
@@ -230,9 +231,9 @@ def test_bfloat16_scores_are_close(features, name):
     for target, source in zip(rounded.weights, exact.weights, strict=True):
         assert target.dtype == "float32"
         target.assign(source)
-    for task, scores in rounded(features, valid=VALID).items():
+    for task, scores in rounded(batch=Batch(features, valid=VALID)).items():
         assert scores.dtype == tf.float32
-        np.testing.assert_allclose(scores, exact(features, valid=VALID)[task], atol=0.05)
+        np.testing.assert_allclose(scores, exact(batch=Batch(features, valid=VALID))[task], atol=0.05)
 
 
 def test_bfloat16_trains_in_the_same_direction(features, rng, name):
@@ -263,7 +264,8 @@ def test_bfloat16_does_not_tie_items(rng, name):
         "brand": tf.constant(rng.integers(0, 4, (1, 200)), tf.int32),
     }
     for training in (False, True) if "penalty" not in small(name) else (False,):
-        for task, scores in architecture(features, valid=tf.ones([1, 200], tf.bool), training=training).items():
+        batch = Batch(features, valid=tf.ones([1, 200], tf.bool))
+        for task, scores in architecture(batch=batch, training=training).items():
             assert len(np.unique(scores)) > 195, task
 
 

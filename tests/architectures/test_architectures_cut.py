@@ -10,9 +10,9 @@ from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
 from tfmtl2r.methods import get as get_method
-from tfmtl2r.methods.base import Signals
 from tfmtl2r.training.engine import Engine
-from tfmtl2r.training.head_gradients import Part, forward
+from tfmtl2r.training.head_gradients import forward
+from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
 
@@ -42,13 +42,14 @@ def test_gram_is_that_of_the_gradients_at_the_cut(rng, name, tasks, options):
     architecture = drawn(connected(name, tasks=tasks, **smooth(name), **options), rng)
     features = make_features(rng)
     labels = {task: tf.constant(rng.integers(0, 2, (3, LENGTH)), tf.float32) for task in tasks}
-    losses = TaskLosses([Task(task, kind="binary", loss="bce") for task in tasks], lists=True)
+    losses = TaskLosses([Task(task, kind="binary", loss="bce") for task in tasks], has_lists=True)
     with randomness.scope(tf.constant([3, 4], tf.int32)), tf.GradientTape(persistent=True) as tape:
-        cut = architecture.shared(features, VALID, True)
+        batch = Batch(features, labels, valid=VALID)
+        cut = architecture.shared(batch, True)
         leaves = distinct(cut)
         tape.watch([leaf for leaf in leaves if leaf.dtype.is_floating])
         entries = [tf.reshape(leaf, tf.shape(tensor)) for leaf, tensor in zip(leaves, cut, strict=True)]
-        run = forward(architecture, losses, entries, Part(Batch(features, labels, {}, None), VALID))
+        run = forward(architecture, losses, entries, batch)
         each = tf.unstack(run.sums)
     gram = run.backward(tf.ones([len(tasks)]), 1.0, []).gram(Replicas()).numpy() if run.branches else None
     read = {id(branch.tensor) for branch in run.branches}
@@ -73,8 +74,8 @@ def test_a_funnel_of_two_sees_its_conflict(rng):
     kernel.assign(tf.repeat(kernel[:1], 2, axis=0))
     features = make_features(rng)
     labels = {"click": tf.ones([3, LENGTH]), "buy": tf.zeros([3, LENGTH])}
-    losses = TaskLosses([Task(task, kind="binary", loss="bce") for task in TASKS[:2]], lists=True)
-    signals = Signals(losses=None, preference=tf.fill([2], 0.5), present=None, seed=tf.constant([0, 0], tf.int32))
+    losses = TaskLosses([Task(task, kind="binary", loss="bce") for task in TASKS[:2]], has_lists=True)
+    clock = Clock(0, 0, tf.constant([0, 0], tf.int32), tf.fill([2], 0.5))
     engine = Engine(architecture, losses, get_method("mgda"), "features")
-    step = engine.step(Batch(features, labels, {}, None), VALID, signals, [{}])
+    step = engine.step(Batch(features, labels, valid=VALID), clock, [{}])
     assert abs(step.gram[0, 1]) > 1e-3 * float(tf.reduce_max(step.gram))

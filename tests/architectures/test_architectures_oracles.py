@@ -6,6 +6,7 @@ from architecture_problem import NUMBERS, SCHEMA, TASKS, VALID, connected, make_
 
 from tfmtl2r import architectures
 from tfmtl2r._backend import tf
+from tfmtl2r.batch import Batch
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.dense import StackedDense
 from tfmtl2r.layers.funnel import logits_of_products
@@ -29,8 +30,8 @@ def copy_all(target, source, *parts):
 
 
 def assert_same_scores(one, other, features):
-    scores = other(features, valid=VALID)
-    for task, value in one(features, valid=VALID).items():
+    scores = other(batch=Batch(features, valid=VALID))
+    for task, value in one(batch=Batch(features, valid=VALID)).items():
         np.testing.assert_allclose(value, scores[task], atol=1e-6)
 
 
@@ -39,7 +40,7 @@ def cross_gradients(architecture, features):
     encoder = {id(v) for v in architecture.encoder.trainable_variables}
     variables = [v for v in architecture.trainable_variables if id(v) not in encoder]
     with tf.GradientTape(persistent=True) as tape:
-        totals = [tf.reduce_sum(s**2) for s in architecture(features, valid=VALID).values()]
+        totals = [tf.reduce_sum(s**2) for s in architecture(batch=Batch(features, valid=VALID)).values()]
     reached = np.zeros([len(TASKS), len(TASKS)], bool)
     for t, total in enumerate(totals):
         for gradient in tape.gradient(total, [v.value for v in variables], unconnected_gradients="zero"):
@@ -91,28 +92,28 @@ class TestMixtures:
     def test_gates_by_hand(self, features, temperature):
         """One gate of MMoE in NumPy; a higher temperature mixes more evenly."""
         mmoe = connected("mmoe", temperature=temperature)
-        x = mmoe.encoder(mmoe.items(features, VALID)).numpy()
+        x = mmoe.encoder(batch=Batch(features, valid=VALID)).numpy()
         kernel, bias = (np.array(w) for w in mmoe.gates.weights)
         logits = np.exp((np.einsum("nf,tfe->tne", x, kernel) + bias) / temperature)
         gates = logits / logits.sum(-1, keepdims=True)
-        np.testing.assert_allclose(mmoe.inspect(features, VALID)["gates"], gates.mean(1), atol=1e-6)
+        np.testing.assert_allclose(mmoe.inspect(Batch(features, valid=VALID))["gates"], gates.mean(1), atol=1e-6)
         experts = mmoe.experts(x[None])
         mixed = np.einsum("tne,end->tnd", gates, experts)
         expected = mmoe.scorers(mmoe.towers(tf.constant(mixed, tf.float32)))[..., 0]
-        for t, scores in enumerate(mmoe(features, valid=VALID).values()):
+        for t, scores in enumerate(mmoe(batch=Batch(features, valid=VALID)).values()):
             np.testing.assert_allclose(scores[VALID], expected[t], atol=1e-5)
 
     def test_zero_gates_take_the_mean_of_the_experts(self, features):
         omoe = connected("omoe")
         for weight in omoe.gates.weights:
             weight.assign(tf.zeros_like(weight))
-        x = omoe.encode_items(features, VALID, False)
-        mixed = omoe.shared(features, VALID, False)[0]
+        x = omoe.encoder(batch=Batch(features, valid=VALID))
+        mixed = omoe.shared(Batch(features, valid=VALID), False)[0]
         np.testing.assert_allclose(mixed, tf.reduce_mean(omoe.experts(x[None]), 0), atol=1e-6)
 
     def test_gate_dropout_leaves_distributions(self, features):
         mmoe = connected("mmoe", gate_dropout=0.5)
-        x = mmoe.encode_items(features, VALID, False)
+        x = mmoe.encoder(batch=Batch(features, valid=VALID))
         gates = mmoe.gates(x[None], training=True).numpy()
         np.testing.assert_allclose(gates.sum(-1), 1, rtol=1e-6)
         assert 0.2 < (gates == 0).mean() < 0.6, "half of them, but never all of a gate"
@@ -151,7 +152,7 @@ class TestExtraction:
     def test_three_levels_by_hand(self, features):
         """The paper's equations in NumPy, expert by expert and gate by gate."""
         ple = connected("ple", levels=3)
-        x = ple.encoder(ple.items(features, VALID)).numpy()
+        x = ple.encoder(batch=Batch(features, valid=VALID)).numpy()
         task_input, shared_input = [x] * 3, x
         for level in ple.levels:
             own = [[expert(level.own, 2 * t + i, task_input[t]) for i in range(2)] for t in range(3)]
@@ -162,11 +163,11 @@ class TestExtraction:
             task_input = next_input
         assert ple.levels[-1].shared_gate is None, "the last level has no shared gate"
         expected = ple.scorers(ple.towers(tf.constant(np.array(task_input), tf.float32)))[..., 0]
-        for t, scores in enumerate(ple(features, valid=VALID).values()):
+        for t, scores in enumerate(ple(batch=Batch(features, valid=VALID)).values()):
             np.testing.assert_allclose(scores[VALID], expected[t], atol=1e-5)
 
     def test_names_of_what_it_decides(self, features):
-        seen = connected("ple").inspect(features, VALID)
+        seen = connected("ple").inspect(Batch(features, valid=VALID))
         assert {key: value.shape for key, value in seen.items()} == {
             "gates_1": (3, 4), "shared_gate_1": (1, 8), "gates_2": (3, 4)
         }
@@ -196,7 +197,7 @@ class TestCrossStitch:
         assert_same_scores(stitch, single, features)
 
     def test_start_and_inspection(self, features):
-        alpha = connected("cross_stitch").inspect(features, VALID)
+        alpha = connected("cross_stitch").inspect(Batch(features, valid=VALID))
         assert list(alpha) == ["alpha_1", "alpha_2"]
         expected = np.full((3, 3), 0.05) + np.eye(3) * 0.85
         np.testing.assert_allclose(alpha["alpha_2"], expected, rtol=1e-6)
@@ -207,8 +208,9 @@ class TestCrossStitch:
         """The first task takes all from the second after the last layer."""
         stitch = connected("cross_stitch", units=(6,))
         stitch.stitches[0].alpha.assign([[0, 1, 0], [0, 1, 0], [0, 0, 1]])
-        copied = stitch.shared(features, VALID, False)[0]
-        inputs = stitch.tower_inputs([Branch(copied, 3)], False)
+        batch = Batch(features, valid=VALID)
+        copied = stitch.shared(batch, False)[0]
+        inputs = stitch.tower_inputs([Branch(copied, 3)], batch, False)
         np.testing.assert_allclose(inputs, tf.gather(copied, [1, 1, 2]), atol=1e-6)
 
 
@@ -227,21 +229,21 @@ class TestSNR:
         snr = connected("snr", connection=connection)
         for layer in snr.connections:
             layer.gates.log_alpha.assign(rng.normal(size=layer.gates.log_alpha.shape))
-        value = [snr.encoder(snr.items(features, VALID)).numpy()] * 3
+        value = [snr.encoder(batch=Batch(features, valid=VALID)).numpy()] * 3
         for subnets, connections in zip(snr.subnets, snr.connections, strict=True):
             u = [expert(subnets, j, value[j]) for j in range(3)]
             z = np.clip(1.2 / (1 + np.exp(-connections.gates.log_alpha.numpy())) - 0.1, 0, 1)
             maps = connections.kernel.numpy() if connection == "trans" else np.tile(np.eye(6), (3, 3, 1, 1))
             value = [sum(z[i, j] * (u[j] @ maps[i, j]) for j in range(3)) for i in range(3)]
         expected = snr.scorers(snr.towers(tf.constant(np.array(value), tf.float32)))[..., 0]
-        for t, scores in enumerate(snr(features, valid=VALID).values()):
+        for t, scores in enumerate(snr(batch=Batch(features, valid=VALID)).values()):
             np.testing.assert_allclose(scores[VALID], expected[t], atol=1e-5)
 
     def test_a_closed_gate_kills_its_path(self, features):
         snr = connected("snr", levels=1, activation="tanh")
         snr.connections[0].gates.log_alpha.assign(tf.constant([[-50.0, 5, 5], [5, 5, 5], [5, 5, 5]]))
         with tf.GradientTape() as tape:
-            score = tf.reduce_sum(snr(features, valid=VALID)["click"] ** 2)
+            score = tf.reduce_sum(snr(batch=Batch(features, valid=VALID))["click"] ** 2)
         gradient = tape.gradient(score, snr.subnets[0].dense[0].kernel.value).numpy()
         assert (gradient[0] == 0).all()
         assert (gradient[1:] != 0).any()
@@ -281,7 +283,7 @@ class TestFunnels:
         assert (gradient[0, 1:] == 0).all(), "the first product sees the first stage only"
 
     def test_later_steps_are_never_likelier(self, features):
-        scores = connected("esmm")(features, valid=VALID)
+        scores = connected("esmm")(batch=Batch(features, valid=VALID))
         values = np.array([scores[task][VALID] for task in TASKS])
         assert (np.diff(values, axis=0) < 0).all()
 
@@ -290,7 +292,7 @@ class TestFunnels:
         esmm = connected("esmm", tasks=("click", "buy"), schema=NUMBERS)
         esmm.early[1].bias.assign(tf.fill([1, 1, 1], -40.0))
         with tf.GradientTape() as tape:
-            scores = esmm(features, valid=VALID)
+            scores = esmm(batch=Batch(features, valid=VALID))
             loss = tf.reduce_sum(tf.math.softplus(scores["buy"]))
         gradients = tape.gradient(loss, [v.value for layer in esmm.last for v in layer.trainable_variables])
         assert max(np.abs(g).max() for g in gradients) < 1e-12
@@ -299,20 +301,20 @@ class TestFunnels:
         aitm = connected("aitm", tasks=("click", "buy"))
         logit = lambda y: tf.math.log(y) - tf.math.log1p(-y)  # noqa: E731
         scores = {"click": logit(tf.constant([0.8, 0.3])), "buy": logit(tf.constant([0.5, 0.4]))}
-        value, weight = aitm.penalty(scores, None)
+        value, weight = aitm.penalty(scores, Batch({}))
         np.testing.assert_allclose(tf.reduce_sum(value * weight) / tf.reduce_sum(weight), 0.03, rtol=1e-5)
         padded = {task: tf.stack([tf.concat([s, [9.0]], 0)] * 2) for task, s in scores.items()}
-        value, weight = aitm.penalty(padded, tf.constant([[True, True, False], [True, False, False]]))
+        value, weight = aitm.penalty(padded, Batch({}, valid=tf.constant([[True, True, False], [True, False, False]])))
         np.testing.assert_allclose(value, [0.03, 0.0], atol=1e-7)
         np.testing.assert_array_equal(weight, [2.0, 1.0])
-        assert connected("aitm", calibrator=0.0).penalty(scores, None) is None
+        assert connected("aitm", calibrator=0.0).penalty(scores, Batch({})) is None
 
     def test_transfer_by_hand(self, features, rng):
         """Both tokens, attention and values in NumPy, down the funnel."""
         aitm = connected("aitm")
         for transfer in aitm.transfers:
             transfer.kernels.assign(rng.normal(size=transfer.kernels.shape))
-        x = aitm.encoder(aitm.items(features, VALID)).numpy()
+        x = aitm.encoder(batch=Batch(features, valid=VALID)).numpy()
         q = [expert(aitm.early, 0, x), expert(aitm.early, 1, x), expert(aitm.last, 0, x)]
         z, attention = [q[0]], {}
         for own, transfer, task in zip(q[1:], aitm.transfers, TASKS[1:], strict=True):
@@ -324,9 +326,9 @@ class TestFunnels:
             attention[f"transfer_to_{task}"] = weights.mean(1)
             z.append((weights[..., None] * (tokens @ w3)).sum(0))
         expected = aitm.scorers(tf.constant(np.array(z), tf.float32))[..., 0]
-        for t, scores in enumerate(aitm(features, valid=VALID).values()):
+        for t, scores in enumerate(aitm(batch=Batch(features, valid=VALID)).values()):
             np.testing.assert_allclose(scores[VALID], expected[t], atol=1e-5)
-        seen = aitm.inspect(features, VALID)
+        seen = aitm.inspect(Batch(features, valid=VALID))
         assert set(seen) == set(attention)
         for key, weights in attention.items():
             np.testing.assert_allclose(seen[key], weights, atol=1e-5)
@@ -342,14 +344,14 @@ class TestSingleTask:
     def test_each_network_is_a_shared_bottom_of_its_own(self, features, schema):
         single = connected("single_task", schema=schema)
         assert not any(group.shared for group in single.variable_groups())
-        scores = single(features, valid=VALID)
+        scores = single(batch=Batch(features, valid=VALID))
         for t, task in enumerate(TASKS):
             alone = connected("shared_bottom", tasks=(task,), schema=schema)
             copy(alone.encoder, single.encoder.encoders[t if schema is SCHEMA else 0])
             for part, own in (("trunk", single.trunks), ("towers", single.towers), ("scorers", single.scorers)):
                 for to, stacked in zip(getattr(alone, part).weights, own.weights, strict=True):
                     to.assign(tf.reshape(stacked[t], to.shape))
-            np.testing.assert_allclose(alone(features, valid=VALID)[task], scores[task], atol=1e-6)
+            np.testing.assert_allclose(alone(batch=Batch(features, valid=VALID))[task], scores[task], atol=1e-6)
 
     def test_tables_have_paths_of_their_own(self):
         paths = [v.path for v in connected("single_task").encoder.trainable_variables]
@@ -382,7 +384,7 @@ def test_layouts_of_the_cut(features):
     items = int(VALID.numpy().sum())
     shapes = {}
     for name in ("ple", "cgc", "esmm"):
-        shapes[name] = [tuple(t.shape) for t in connected(name).shared(features, VALID, False)]
+        shapes[name] = [tuple(t.shape) for t in connected(name).shared(Batch(features, valid=VALID), False)]
     assert shapes["cgc"] == [(items, 6), (2, items, 5)]
     assert shapes["ple"] == [(items, 6), (6, items, 5), (2, items, 5), (2, items, 5)]
     assert shapes["esmm"] == [(2, items), (1, items, 6)]

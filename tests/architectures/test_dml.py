@@ -7,13 +7,14 @@ import tfmtl2r
 from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.mmoe import MMoE
-from tfmtl2r.batch import unpack
+from tfmtl2r.batch import Batch
 from tfmtl2r.commands import _options
 from tfmtl2r.commands.train import Train
 from tfmtl2r.layers import randomness
-from tfmtl2r.methods.base import GramMethod, Signals
+from tfmtl2r.methods.base import GramMethod
 from tfmtl2r.serving.session import LoadedExport
 from tfmtl2r.training.engine import Engine
+from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
 
@@ -106,7 +107,7 @@ def test_groups_say_what_the_gradients_say(features, base, options):
     listed = [id(v) for group in groups for v in group.variables]
     assert sorted(listed) == sorted(id(v) for v in architecture.trainable_variables), "each variable in one group"
     with tf.GradientTape(persistent=True) as tape:
-        scores = architecture(features, valid=VALID)
+        scores = architecture(batch=Batch(features, valid=VALID))
         totals = [tf.reduce_sum(scores[task] ** 2) for task in NAMES]
     rows = gradients_of(tape, totals, architecture.trainable_variables)
     for group in groups:
@@ -129,15 +130,15 @@ def test_groups_say_what_the_gradients_say(features, base, options):
 def test_engine_weighs_the_gradients_of_the_forward_pass(data, base, options):
     """Both modes, with unequal weights: nothing that a task's loss reaches is missed by the cut, or counted twice."""
     architecture = connected(base, **options)
-    batch, losses = unpack(data), TaskLosses(TASKS, lists=True)
+    batch, losses = Batch.of(data, SCHEMA), TaskLosses(TASKS, has_lists=True)
     with tf.GradientTape(persistent=True) as tape:
-        values = tf.unstack(losses(batch, architecture(batch.features, valid=VALID), VALID, Replicas()).local)
+        values = tf.unstack(losses(batch, architecture(batch=Batch(batch.features, valid=VALID)), Replicas()).local)
     rows = gradients_of(tape, values, architecture.trainable_variables)
     weights = [0.5, 2.0, 1.0]
     for mode in ("parameters", "features"):
         engine = Engine(architecture, losses, Weights(weights), mode)
-        signals = Signals(losses=None, preference=tf.fill([3], 1 / 3), present=None, seed=tf.constant([0, 0]))
-        step = engine.step(batch, VALID, signals, [{}])
+        clock = Clock(0, 0, tf.constant([0, 0]), tf.fill([3], 1 / 3))
+        step = engine.step(batch, clock, [{}])
         shared = {id(v) for v in engine.shared_variables}
         for gradient, variable in step.gradients:
             expected = np.tensordot(weights if id(variable) in shared else np.ones(3), rows[id(variable)], 1)
@@ -168,7 +169,7 @@ def test_without_both_parts_it_is_its_base(features, options, ready):
             scores = []
             for model in (architecture, alone):
                 with randomness.scope(tf.constant([1, 2])):
-                    scores.append(model(features, valid=VALID, training=training))
+                    scores.append(model(batch=Batch(features, valid=VALID), training=training))
             for task in NAMES:
                 np.testing.assert_array_equal(scores[0][task], scores[1][task])
 
@@ -185,7 +186,7 @@ def test_a_base_without_layers_of_its_own(features):
     options = {"base": {"name": "single_task", "units": ()}, "ctfm": False, "head_units": ()}
     architecture = architectures.get("dml", **options)
     architecture.connect(NAMES, Schema(f for f in SCHEMA.features if not f.embedded))
-    assert [s.shape for s in architecture(features, valid=VALID).values()] == [(4, LENGTH)] * 3
+    assert [s.shape for s in architecture(batch=Batch(features, valid=VALID)).values()] == [(4, LENGTH)] * 3
 
 
 def test_the_earlier_gkd_is_an_option(features):
@@ -205,8 +206,8 @@ def test_parts_without_readout_change_nothing(features):
         target.set_weights(source.get_weights())
     full.gkd.readout.assign(tf.zeros_like(full.gkd.readout))
     full.ctfm.value.set_weights([np.zeros((6, 6)), np.zeros(6)])
-    for task, scores in full(features, valid=VALID).items():
-        np.testing.assert_allclose(scores, plain(features, valid=VALID)[task], atol=1e-6)
+    for task, scores in full(batch=Batch(features, valid=VALID)).items():
+        np.testing.assert_allclose(scores, plain(batch=Batch(features, valid=VALID))[task], atol=1e-6)
 
 
 def test_stop_gradient_changes_no_score_in_training_either(features):
@@ -216,15 +217,15 @@ def test_stop_gradient_changes_no_score_in_training_either(features):
     for stop in (True, False):
         architecture = connected(stop_gradient=stop, **random)
         with randomness.scope(tf.constant([1, 2])):
-            scores.append(architecture(features, valid=VALID, training=True))
-        assert (scores[-1]["click"] != architecture(features, valid=VALID)["click"]).numpy().any()
+            scores.append(architecture(batch=Batch(features, valid=VALID), training=True))
+        assert (scores[-1]["click"] != architecture(batch=Batch(features, valid=VALID))["click"]).numpy().any()
     for task in NAMES:
         np.testing.assert_allclose(scores[0][task], scores[1][task], atol=1e-6)
 
 
 @pytest.mark.parametrize("stop", [True, False])
 def test_attention_between_tasks_can_be_inspected(features, stop):
-    seen = connected(stop_gradient=stop).inspect(features, VALID)
+    seen = connected(stop_gradient=stop).inspect(Batch(features, valid=VALID))
     assert {"gates", "attention"} <= set(seen)
     assert seen["attention"].shape == (3, 3)
     np.testing.assert_allclose(np.sum(seen["attention"], axis=1), 1.0, rtol=1e-6)
@@ -235,8 +236,8 @@ def test_padding_never_influences_real_items(features):
     padding = ~VALID.numpy()
     dirty = {**features, "x": np.where(padding[..., None], np.nan, features["x"]).astype(np.float32),
              "brand": np.where(padding, 3, features["brand"])}
-    clean = architecture(features, valid=VALID)
-    for task, scores in architecture(dirty, valid=VALID).items():
+    clean = architecture(batch=Batch(features, valid=VALID))
+    for task, scores in architecture(batch=Batch(dirty, valid=VALID)).items():
         np.testing.assert_array_equal(scores[VALID], clean[task][VALID])
         np.testing.assert_array_equal(scores[~VALID], 0)
 

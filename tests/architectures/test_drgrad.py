@@ -6,10 +6,11 @@ import pytest
 import tfmtl2r
 from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.batch import unpack
-from tfmtl2r.methods.base import GramMethod, Signals
+from tfmtl2r.batch import Batch
+from tfmtl2r.methods.base import GramMethod
 from tfmtl2r.serving.session import LoadedExport
 from tfmtl2r.training.engine import Engine
+from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
 
@@ -67,7 +68,7 @@ def test_groups_say_what_the_gradients_say(features, options):
     listed = [id(v) for group in groups for v in group.variables]
     assert sorted(listed) == sorted(id(v) for v in architecture.trainable_variables), "each variable in one group"
     with tf.GradientTape(persistent=True) as tape:
-        scores = architecture(features, valid=VALID)
+        scores = architecture(batch=Batch(features, valid=VALID))
         totals = [tf.reduce_sum(scores[task] ** 2) for task in NAMES]
     rows = gradients_of(tape, totals, architecture.trainable_variables)
     primary = NAMES.index(options.get("primary", "click"))
@@ -108,14 +109,14 @@ def test_engine_weighs_and_routes(data, options, mode):
     """Weighted gradients of the shared variables, plain ones of the others; of the routed ones what ``route`` says."""
     architecture = connected(**options)
     architecture.lead.assign(0.3)
-    batch, losses = unpack(data), TaskLosses(TASKS, lists=True)
+    batch, losses = Batch.of(data, SCHEMA), TaskLosses(TASKS, has_lists=True)
     with tf.GradientTape(persistent=True) as tape:
-        values = tf.unstack(losses(batch, architecture(batch.features, valid=VALID), VALID, Replicas()).local)
+        values = tf.unstack(losses(batch, architecture(batch=Batch(batch.features, valid=VALID)), Replicas()).local)
     rows = gradients_of(tape, values, architecture.trainable_variables)
     weights = np.array([0.5, 2.0, 1.0])
     engine = Engine(architecture, losses, Weights(weights), mode)
-    signals = Signals(losses=None, preference=tf.fill([3], 1 / 3), present=None, seed=tf.constant([0, 0]))
-    step = engine.step(batch, VALID, signals, [{}])
+    clock = Clock(0, 0, tf.constant([0, 0]), tf.fill([3], 1 / 3))
+    step = engine.step(batch, clock, [{}])
     shared = {id(v) for v in engine.shared_variables}
     expected = {key: np.tensordot(weights if key in shared else np.ones(3), row, 1) for key, row in rows.items()}
     routed = architecture.routed_variables()
@@ -141,16 +142,16 @@ def test_routing_is_open_to_inspection(data, features, scope, routed):
     """After a step: the cosines of the gradients, and the matrix that made the towers' updates of them."""
     model = ranker(options={"scope": scope, "updater": False, "primary": "buy"})
     model.prepare(data)
-    before = model.architecture.inspect(features, VALID)
+    before = model.architecture.inspect(Batch(features, valid=VALID))
     np.testing.assert_array_equal(before["routing"], np.broadcast_to(np.eye(4), (routed, 4, 4)))
     variables = model.architecture.routed_variables()
     start = [np.array(v) for v in variables]
     with tf.GradientTape() as tape:
-        losses = TaskLosses(TASKS, lists=True)(unpack(data), model(data[0], training=True), VALID, Replicas())
+        losses = TaskLosses(TASKS, has_lists=True)(Batch.of(data, SCHEMA), model(data[0], training=True), Replicas())
         total = tf.reduce_sum(losses.local)
     rows = [np.reshape(tf.convert_to_tensor(g), (4, -1)) for g in tape.gradient(total, [v.value for v in variables])]
     model.train_step(data)
-    seen = {key: value.numpy() for key, value in model.architecture.inspect(features, VALID).items()}
+    seen = {key: value.numpy() for key, value in model.architecture.inspect(Batch(features, valid=VALID)).items()}
     assert seen["cosines"].shape == (routed, 3)
     joined = [np.concatenate(rows, axis=1)] if scope == "tower" else rows
     for place, row in enumerate(joined):
@@ -166,7 +167,7 @@ def test_it_is_a_split_mmoe(features):
     """Scores written out with NumPy, mu and the personalised gate included."""
     architecture = connected(primary="buy", personal=("item",), router=False)
     architecture.lead.assign(1.5)
-    x = architecture.encode_items(features, VALID, False).numpy()
+    x = architecture.encoder(batch=Batch(features, valid=VALID)).numpy()
     outputs = x[None]
     for dense in architecture.experts.dense:
         outputs = np.tanh(outputs @ dense.kernel.numpy() + dense.bias.numpy())
@@ -185,10 +186,10 @@ def test_it_is_a_split_mmoe(features):
     own, common = mixture(architecture.own_gate), gate * mixture(architecture.shared_gate)
     mu = 1 / (1 + np.exp(-1.5))
     expected = [tower(1, common), mu * tower(0, own) + (1 - mu) * tower(2, common), tower(3, common)]
-    scores = architecture(features, valid=VALID)
+    scores = architecture(batch=Batch(features, valid=VALID))
     for task, values in zip(NAMES, expected, strict=True):
         np.testing.assert_allclose(scores[task][VALID], values, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(architecture.inspect(features, VALID)["mu"], (mu, 1 - mu), rtol=1e-6)
+    np.testing.assert_allclose(architecture.inspect(Batch(features, valid=VALID))["mu"], (mu, 1 - mu), rtol=1e-6)
 
 
 def test_personalised_gate_starts_open(features):
@@ -198,8 +199,8 @@ def test_personalised_gate_starts_open(features):
     sources = [w for w in with_gate.trainable_variables if "personal_gate" not in w.path]
     for source, target in zip(sources, without.trainable_variables, strict=True):
         target.assign(source)
-    for task, scores in with_gate(features, valid=VALID).items():
-        np.testing.assert_array_equal(scores, without(features, valid=VALID)[task])
+    for task, scores in with_gate(batch=Batch(features, valid=VALID)).items():
+        np.testing.assert_array_equal(scores, without(batch=Batch(features, valid=VALID))[task])
 
 
 @pytest.mark.parametrize(("options", "message"), [
@@ -236,8 +237,8 @@ def test_without_router_and_updater_training_is_that_of_split_mmoe(data):
         after[name] = [v.numpy() for v in model.architecture.trainable_variables]
     with tf.GradientTape() as tape:
         plain = ranker(options=OFF)
-        batch = unpack(data)
-        losses = TaskLosses(TASKS, lists=True)(batch, plain(data[0], training=True), VALID, Replicas())
+        batch = Batch.of(data, SCHEMA)
+        losses = TaskLosses(TASKS, has_lists=True)(batch, plain(data[0], training=True), Replicas())
         total = tf.reduce_sum(losses.local)
     variables = plain.architecture.trainable_variables
     gradients = tape.gradient(total, [v.value for v in variables])

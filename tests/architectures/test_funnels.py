@@ -6,6 +6,7 @@ from architecture_problem import LENGTH, NUMBERS, SCHEMA, VALID, connected, make
 
 from tfmtl2r import MultiTaskRanker, Task, architectures
 from tfmtl2r._backend import tf
+from tfmtl2r.batch import Batch
 
 BCE = Task("click", kind="binary", loss="bce", metrics=())
 
@@ -58,7 +59,7 @@ def test_conversions_are_learnt_by_the_chance_of_a_click(rng, label):
     bias = esmm.last[1].bias
     bias.assign(tf.fill([1, 1, 1], 0.3))
     with tf.GradientTape() as tape:
-        score = esmm(one, valid=tf.ones([1, 1], tf.bool))["buy"][0, 0]
+        score = esmm(batch=Batch(one, valid=tf.ones([1, 1], tf.bool)))["buy"][0, 0]
         loss = tf.nn.sigmoid_cross_entropy_with_logits(label, score)
     both = float(tf.sigmoid(score))
     convert = both / click

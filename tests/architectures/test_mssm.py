@@ -9,6 +9,7 @@ from architecture_problem import NUMBERS, SCHEMA, TASKS, VALID, connected, make_
 
 from tfmtl2r import MultiTaskRanker, architectures
 from tfmtl2r._backend import tf
+from tfmtl2r.batch import Batch
 from tfmtl2r.layers.field_gates import FieldGates
 
 OPEN, SHUT = 20.0, -20.0
@@ -41,7 +42,7 @@ def test_a_gate_for_every_number(features, rng):
     assert shape == (3, 4, WIDTH)
     open_gates = rng.integers(0, 2, shape).astype(float)
     level.task_connections.gates.log_alpha.assign(np.where(open_gates > 0, OPEN, SHUT))
-    x = architecture.encode_items(features, VALID, False)
+    x = architecture.encoder(batch=Batch(features, valid=VALID))
     own, common = level.own(x[None], False).numpy(), level.common(x[None], False).numpy()
     kernel = np.asarray(level.task_connections.kernel)
     mixed = []
@@ -49,7 +50,7 @@ def test_a_gate_for_every_number(features, rng):
         seen = [own[2 * task], own[2 * task + 1], *common]
         mixed.append(sum(open_gates[task, j] * (output @ kernel[task, j]) for j, output in enumerate(seen)))
     expected = architecture.tower_scores(tf.constant(np.stack(mixed), tf.float32), training=False)
-    for task, scores in enumerate(architecture(features, valid=VALID).values()):
+    for task, scores in enumerate(architecture(batch=Batch(features, valid=VALID)).values()):
         np.testing.assert_allclose(scores[VALID], expected[task][:, 0], rtol=1e-4, atol=1e-5)
 
 
@@ -64,7 +65,7 @@ def test_levels_hand_on_through_all_experts(features):
     own_only[:, 2:] = OPEN  # every task reads the shared experts of the last level alone
     last.task_connections.gates.log_alpha.assign(own_only)
     with tf.GradientTape() as tape:
-        scores = architecture(features, valid=VALID)
+        scores = architecture(batch=Batch(features, valid=VALID))
         total = tf.reduce_sum(scores["like"][VALID])
     gradient = tape.gradient(total, first.task_experts.dense[0].kernel.value).numpy()
     assert np.abs(gradient[0]).max() > 0
@@ -96,10 +97,10 @@ def test_a_feature_behind_a_shut_gate_is_not_read(features):
         directions = np.array(layer.directions)
         directions[:, 3] = 0.0
         layer.directions.assign(directions)
-    scores = architecture(features, valid=VALID)
-    for task, other in architecture({**features, "age": features["age"] + 3.0}, valid=VALID).items():
+    scores = architecture(batch=Batch(features, valid=VALID))
+    for task, other in architecture(batch=Batch({**features, "age": features["age"] + 3.0}, valid=VALID)).items():
         np.testing.assert_array_equal(other, scores[task])
-    seen = architecture.inspect(features, VALID)
+    seen = architecture.inspect(Batch(features, valid=VALID))
     assert seen["task_fields"].shape == (6, 3)
     np.testing.assert_array_equal(seen["task_fields"][:, 1], 0)
 

@@ -3,14 +3,16 @@
 import numpy as np
 from architecture_problem import TASKS, VALID, connected, make_features
 
+from tfmtl2r.batch import Batch
+
 
 def test_heads_are_separate_networks(rng):
     """Scores written out with NumPy."""
     architecture, features = connected("shared_bottom"), make_features(rng)
-    x = architecture.encoder(features, valid=VALID).numpy()
+    x = architecture.encoder(batch=Batch(features, valid=VALID)).numpy()
     for layer in architecture.trunk.dense:
         x = np.maximum(x @ layer.kernel.numpy() + layer.bias.numpy(), 0)
-    scores = architecture(features, valid=VALID)
+    scores = architecture(batch=Batch(features, valid=VALID))
     (tower,), scorer = architecture.towers.dense, architecture.scorers
     for t, task in enumerate(TASKS):
         hidden = np.maximum(x @ tower.kernel[t].numpy() + tower.bias[t].numpy(), 0)

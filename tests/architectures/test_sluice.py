@@ -7,6 +7,7 @@ from architecture_problem import NUMBERS, SCHEMA, TASKS, VALID, connected, make_
 
 from tfmtl2r import architectures
 from tfmtl2r._backend import tf
+from tfmtl2r.batch import Batch
 
 WIDTH = 6
 
@@ -30,7 +31,7 @@ def test_scores_are_those_of_the_definition(features, rng):
     """Two layers, three tasks, item by item in numpy."""
     architecture = connected("sluice", num_layers=2, activation="tanh")
     draw(architecture, rng)
-    x = architecture.encode_items(features, VALID, False).numpy()
+    x = architecture.encoder(batch=Batch(features, valid=VALID)).numpy()
     states, layers = [x] * 3, []
     for block, stitch in zip(architecture.blocks, architecture.stitches, strict=True):
         outputs = [dense(block.dense[0], states[task], task) for task in range(3)]
@@ -40,7 +41,7 @@ def test_scores_are_those_of_the_definition(features, rng):
         states = [np.concatenate(mixed[2 * task: 2 * task + 2], axis=-1) for task in range(3)]
         layers.append(states)
     beta = np.asarray(architecture.beta)
-    scores = architecture(features, valid=VALID)
+    scores = architecture(batch=Batch(features, valid=VALID))
     for task, name in enumerate(TASKS):
         read = sum(beta[task, number] * states[task] for number, states in enumerate(layers))
         hidden = dense(architecture.towers.dense[0], read, task)
@@ -69,8 +70,8 @@ def test_identity_and_the_last_layer_alone_are_independent_networks(features, rn
         alone.trunks.dense[number].set_weights(block.dense[0].get_weights())
     alone.towers.set_weights(architecture.towers.get_weights())
     alone.scorers.set_weights(architecture.scorers.get_weights())
-    expected = alone(features, valid=VALID)
-    for task, scores in architecture(features, valid=VALID).items():
+    expected = alone(batch=Batch(features, valid=VALID))
+    for task, scores in architecture(batch=Batch(features, valid=VALID)).items():
         np.testing.assert_allclose(scores, expected[task], atol=1e-6)
 
 

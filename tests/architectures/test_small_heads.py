@@ -13,8 +13,8 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import small_head_of
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
-from tfmtl2r.methods.base import Signals
 from tfmtl2r.training.engine import Engine
+from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
 
@@ -48,7 +48,7 @@ def pair(name="shared_bottom", **options):
 
 def same_draws(architecture, features, training):
     with randomness.scope(tf.constant([7, 8], tf.int32)):
-        return architecture(features, valid=VALID, training=training)
+        return architecture(batch=Batch(features, valid=VALID), training=training)
 
 
 def by_path(variables, gradients):
@@ -64,10 +64,10 @@ def test_every_architecture_has_the_option():
 def test_only_training_sees_them(features, name):
     architecture = connected(name, small_heads=GAMMA)
     small = [small_head_of(task) for task in TASKS]
-    scores = architecture(features, valid=VALID, training=True)
+    scores = architecture(batch=Batch(features, valid=VALID), training=True)
     assert list(scores) == [*TASKS, *small]
     assert all(scores[key].shape == (3, LENGTH) and scores[key].dtype == tf.float32 for key in small)
-    assert list(architecture(features, valid=VALID)) == list(TASKS)
+    assert list(architecture(batch=Batch(features, valid=VALID))) == list(TASKS)
     listed = [id(v) for group in architecture.groups() for v in group.variables]
     assert sorted(listed) == sorted(id(v) for v in architecture.trainable_variables)
 
@@ -75,7 +75,8 @@ def test_only_training_sees_them(features, name):
 def test_small_heads_of_watch_next_explain_the_position_away(features):
     """A small head shapes the experts, so it must not have to explain by them what the position explains."""
     architecture = connected("watch_next", small_heads=GAMMA, biased=("click",), position_dropout=0.0)
-    near, far = (architecture({**features, "age": tf.fill([3], age)}, valid=VALID, training=True) for age in (1.0, 9.0))
+    batches = (Batch({**features, "age": tf.fill([3], age)}, valid=VALID) for age in (1.0, 9.0))
+    near, far = (architecture(batch=batch, training=True) for batch in batches)
     for task in TASKS:
         moved = [(far[key] - near[key]).numpy()[VALID] for key in (task, small_head_of(task))]
         np.testing.assert_allclose(moved[0], moved[1], atol=1e-5)
@@ -102,19 +103,19 @@ def test_gradients_are_those_of_the_sum(features, labels, name, mode):
     """Shared: g + gamma g_small; towers: g; small heads: gamma g_small. Item weights count for both."""
     helped = pair(name, **SMOOTH[name])[1]
     weights = {"click": tf.constant(np.linspace(0.5, 2.0, 3 * LENGTH).reshape(3, LENGTH), tf.float32)}
-    batch, plain_losses = Batch(features, labels, weights, None), TaskLosses(RANKING, lists=True)
+    batch, plain_losses = Batch(features, labels, weights, valid=VALID), TaskLosses(RANKING, has_lists=True)
     variables = helped.trainable_variables
     with tf.GradientTape(persistent=True) as tape:
-        scores = helped(features, valid=VALID, training=True)
+        scores = helped(batch=Batch(features, valid=VALID), training=True)
         small = {task: scores[small_head_of(task)] for task in TASKS}
-        parts = [plain_losses(batch, {task: s[task] for task in TASKS}, VALID, Replicas()) for s in (scores, small)]
+        parts = [plain_losses(batch, {task: s[task] for task in TASKS}, Replicas()) for s in (scores, small)]
         totals = [tf.reduce_sum(part.local) for part in parts]
     main, aside = (by_path(variables, tape.gradient(total, [v.value for v in variables], unconnected_gradients="zero"))
                    for total in totals)
     method = methods.get("ls") if mode == "ls" else Ones()
-    signals = Signals(losses=None, preference=tf.fill([3], 1 / 3), present=None, seed=tf.constant([0, 0], tf.int32))
+    clock = Clock(0, 0, tf.constant([0, 0], tf.int32), tf.fill([3], 1 / 3))
     engine = Engine(helped, TaskLosses(RANKING, True, GAMMA), method, "parameters" if mode == "ls" else mode)
-    step = engine.step(batch, VALID, signals, [{} for _ in engine.shared_groups])
+    step = engine.step(batch, clock, [{} for _ in engine.shared_groups])
     np.testing.assert_allclose(step.losses.total, parts[0].total, rtol=1e-5)  # what bounds and logs are about
     assert sum(np.abs(g).max() > 0 for g in aside.values()) > 2
     for gradient, variable in step.gradients:
@@ -136,7 +137,7 @@ def test_trained_and_dropped(features, labels, tmp_path):
     for start, now in zip(before, model.architecture.small.get_weights(), strict=True):
         assert (start != now).any()
     scores = model(x)
-    expected = TaskLosses(RANKING, True)(Batch(features, labels, {}, None), scores, VALID, Replicas()).total
+    expected = TaskLosses(RANKING, True)(Batch(features, labels, valid=VALID), scores, Replicas()).total
     logs = model.evaluate(data, verbose=0, return_dict=True)
     for task, value in zip(TASKS, expected, strict=True):
         np.testing.assert_allclose(logs[f"{task}_loss"], value, rtol=1e-5)

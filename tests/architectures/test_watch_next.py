@@ -9,6 +9,7 @@ from architecture_problem import LENGTH, TASKS, VALID, connected, make_features
 import tfmtl2r
 from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
 
 SCHEMA = Schema([
@@ -36,14 +37,14 @@ def elsewhere(features):
 
 def train(architecture, features, seed=7):
     with randomness.scope(tf.constant([seed, 8])):
-        return architecture(features, valid=VALID, training=True)
+        return architecture(batch=Batch(features, valid=VALID), training=True)
 
 
 def test_position_changes_scores_in_training_only(features):
     architecture = ready(position_dropout=0.0)
     before, after = train(architecture, features), train(architecture, elsewhere(features))
-    scores, moved = (architecture(x, valid=VALID) for x in (features, elsewhere(features)))
-    without = architecture({"x": features["x"], "brand": features["brand"]}, valid=VALID)
+    scores, moved = (architecture(batch=Batch(x, valid=VALID)) for x in (features, elsewhere(features)))
+    without = architecture(batch=Batch({"x": features["x"], "brand": features["brand"]}, valid=VALID))
     for task in TASKS:
         assert (np.abs(before[task] - after[task])[VALID] > 1e-4).all()
         np.testing.assert_array_equal(scores[task], moved[task])
@@ -54,10 +55,10 @@ def test_position_changes_scores_in_training_only(features):
 
 def test_outside_training_the_shallow_term_is_one_number_per_task(features):
     architecture = ready()
-    scores = architecture(features, valid=VALID)
+    scores = architecture(batch=Batch(features, valid=VALID))
     for layer in (architecture.shallow_scorers,):
         layer.set_weights([np.zeros_like(w) for w in layer.get_weights()])
-    for task, plain in architecture(features, valid=VALID).items():
+    for task, plain in architecture(batch=Batch(features, valid=VALID)).items():
         shift = (scores[task] - plain)[VALID].numpy()
         assert abs(shift[0]) > 1e-4
         np.testing.assert_allclose(shift, shift[0], atol=1e-6)
@@ -70,8 +71,8 @@ def test_a_wiped_shallow_tower_leaves_mmoe(features):
         getattr(plain, name).set_weights(getattr(architecture, name).get_weights())
     architecture.shallow_scorers.set_weights([np.zeros_like(w) for w in architecture.shallow_scorers.get_weights()])
     for training in (False, True):
-        scores = architecture(features, valid=VALID, training=training)
-        for task, expected in plain(features, valid=VALID, training=training).items():
+        scores = architecture(batch=Batch(features, valid=VALID), training=training)
+        for task, expected in plain(batch=Batch(features, valid=VALID), training=training).items():
             np.testing.assert_array_equal(scores[task], expected)
 
 
@@ -106,7 +107,7 @@ def test_dropped_and_unknown_positions_are_missing(features):
     np.testing.assert_allclose(missing["click"].mean(), 0.3, atol=0.03)
     np.testing.assert_array_equal(missing["click"], missing["like"])
     nowhere = {**features, "position": tf.fill([3, LENGTH], float("nan"))}
-    served = architecture(features, valid=VALID)
+    served = architecture(batch=Batch(features, valid=VALID))
     for task, scores in train(architecture, nowhere).items():
         np.testing.assert_allclose(scores, served[task], atol=1e-6)
 

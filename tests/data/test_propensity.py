@@ -5,11 +5,10 @@ import pytest
 
 from tfmtl2r import Dense, Schema, Task
 from tfmtl2r._backend import tf
-from tfmtl2r.batch import unpack
+from tfmtl2r.batch import Batch
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.pipeline import batches
 from tfmtl2r.data.propensity import click_ratios, power_law, with_click_weights
-from tfmtl2r.ranking import valid_mask
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
 
@@ -66,16 +65,16 @@ def test_the_loss_is_the_one_of_unbiased_clicks(logged):
     """Through the pipeline and the engine's losses: the loss on what items are worth, for any scores."""
     weighted = with_click_weights(logged, "click", power_law(LENGTH))
     task = Task("click", kind="binary", loss="softmax", metrics=())
-    losses = TaskLosses([task], lists=True)
+    losses = TaskLosses([task], has_lists=True)
     ratios = {}
     for name, weights in (("weighted", {"click": "click_weight"}), ("plain", None)):
         data = batches(weighted, [task], Schema([Dense("item")]), batch_size=SESSIONS, weights=weights)
-        batch = unpack(next(iter(data)))
+        batch = Batch.of(next(iter(data)), Schema([Dense("item")]))
         items = tf.cast(batch.features["item"], tf.int32)
         ratios[name] = []
         for scores in ([3.0, 2.0, 1.0, 0.0, -1.0, -2.0], [-2.0, -1.0, 0.0, 1.0, 2.0, 3.0]):
             given = {"click": tf.gather(tf.constant(scores), items)}
-            value = losses(batch, given, valid_mask(batch.list_size, LENGTH), Replicas())
+            value = losses(batch, given, Replicas())
             true = -np.sum(WORTH * (np.array(scores) - np.log(np.sum(np.exp(scores)))))
             ratios[name].append(float(value.total[0] * value.count[0]) / SESSIONS / true)
     np.testing.assert_allclose(ratios["weighted"], 1.0, atol=0.03)

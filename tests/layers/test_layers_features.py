@@ -5,13 +5,19 @@ import pytest
 
 from tfmtl2r import Category, Dense, Schema
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import Batch
 from tfmtl2r.layers.features import Encoder, Lookup
 
-VALID = tf.constant([[True, True, True], [True, False, False]])
+VALID = tf.ones([2, 3], tf.bool)
+
+
+def in_lists(encoder, features, valid):
+    batch = Batch(features, valid=valid)
+    return batch.padded(encoder(batch=batch))
 
 
 def encode(feature, value, valid=VALID, **options):
-    return Encoder(Schema([feature]), **options)({feature.name: tf.constant(value)}, valid=valid).numpy()
+    return in_lists(Encoder(Schema([feature]), **options), {feature.name: tf.constant(value)}, valid).numpy()
 
 
 class TestLookup:
@@ -72,7 +78,7 @@ class TestEncoder:
         value = tf.constant([[np.nan, -1.0, 2.0]])
         with tf.GradientTape() as tape:
             tape.watch(value)
-            total = tf.reduce_sum(encoder({"x": value}, valid=tf.ones([1, 3], tf.bool)) ** 2)
+            total = tf.reduce_sum(encoder(batch=Batch({"x": value}, valid=tf.ones([1, 3], tf.bool))) ** 2)
         assert np.isfinite(tape.gradient(total, value)).all()
 
     def test_transforms(self):
@@ -84,7 +90,9 @@ class TestEncoder:
 
     def test_each_feature_has_its_own_transform(self):
         encoder = Encoder(Schema([Dense("a"), Dense("b", shape=(2,), transform="log1p")]))
-        encoded = encoder({"a": tf.constant([[5.0]]), "b": tf.constant([[[5.0, 0.0]]])}, valid=tf.ones([1, 1], tf.bool))
+        encoded = in_lists(
+            encoder, {"a": tf.constant([[5.0]]), "b": tf.constant([[[5.0, 0.0]]])}, tf.ones([1, 1], tf.bool)
+        )
         np.testing.assert_allclose(encoded[0, 0], [5.0, np.log(6.0), 0.0], rtol=1e-6)
 
     def test_clipping(self):
@@ -99,19 +107,18 @@ class TestEncoder:
         encoder = Encoder(schema)
         assert encoder.width == 5
         v = np.arange(12, dtype=np.float32).reshape(2, 3, 2) / 10
-        encoded = encoder(
-            {"v": v, "age": tf.constant([1.0, 2.0]), "c": tf.constant([[3.0, 4.0], [5.0, 6.0]])}, valid=VALID
-        ).numpy()
+        features = {"v": v, "age": tf.constant([1.0, 2.0]), "c": tf.constant([[3.0, 4.0], [5.0, 6.0]])}
+        encoded = in_lists(encoder, features, VALID).numpy()
         assert encoded.shape == (2, 3, 5)
         np.testing.assert_allclose(encoded[..., :2], v)
         np.testing.assert_allclose(encoded[..., 2:], np.array([[[1, 3, 4]] * 3, [[2, 5, 6]] * 3]))
 
     def test_plain_rows(self):
         dense = [Dense("x"), Dense("v", shape=(2,)), Dense("age", context=True)]
-        encoded = Encoder(Schema([*dense, Category("b", buckets=3, dim=2)]))({
+        encoded = Encoder(Schema([*dense, Category("b", buckets=3, dim=2)]))(batch=Batch({
             "x": tf.constant([1.0, 2.0]), "v": tf.zeros([2, 2]),
             "age": tf.constant([3.0, 4.0]), "b": tf.constant([0, 2]),
-        })
+        }))
         assert encoded.shape == (2, 6)
         np.testing.assert_allclose(encoded[:, 0], [1, 2])
         np.testing.assert_allclose(encoded[:, 3], [3, 4])
@@ -119,7 +126,7 @@ class TestEncoder:
     def test_embeddings(self):
         encoder = Encoder(Schema([Category("b", vocabulary=("x", "y"), dim=4), Category("c", buckets=2, context=True)]))
         ids = tf.constant([[0, 1, 2], [2, 0, 0]])
-        encoded = encoder({"b": ids, "c": tf.constant([0, 1])}, valid=VALID).numpy()
+        encoded = in_lists(encoder, {"b": ids, "c": tf.constant([0, 1])}, VALID).numpy()
         table, context = (np.array(encoder.embeddings[name].embeddings) for name in "bc")
         assert table.shape == (3, 4)
         np.testing.assert_array_equal(encoded[..., :4], table[ids.numpy()])
@@ -144,6 +151,6 @@ class TestEncoder:
         schema = Schema([feature, Category("b", buckets=2, dim=1)])
         encoder = Encoder(schema, dtype=keras.DTypePolicy("mixed_bfloat16"))
         features = {"x": tf.constant([[1000.5, 999.25, 1000.0]]), "b": tf.zeros([1, 3], tf.int32)}
-        encoded = encoder(features, valid=tf.ones([1, 3], tf.bool))
+        encoded = in_lists(encoder, features, tf.ones([1, 3], tf.bool))
         assert encoded.dtype == tf.bfloat16
         np.testing.assert_array_equal(tf.cast(encoded, tf.float32)[0, :, 0], [0.5, -0.75, 0.0])

@@ -5,6 +5,7 @@ import pytest
 
 from tfmtl2r import Dense, Schema
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import Batch
 from tfmtl2r.layers.features import ListEncoder
 from tfmtl2r.layers.list_attention import ListAttention, ListTransformer
 
@@ -119,4 +120,4 @@ def test_options(options, message):
 def test_plain_rows_are_refused():
     encoder = ListEncoder(Schema([Dense("x")]), {"units": 4, "num_heads": 1})
     with pytest.raises(ValueError, match="needs lists"):
-        encoder.items({"x": tf.ones([3])}, None)
+        encoder(batch=Batch({"x": tf.ones([3])}))

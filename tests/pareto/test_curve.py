@@ -218,7 +218,7 @@ def test_early_stopping_looks_along_the_preference(tmp_path):
     assert np.argmax(card.history["kept"]) == np.argmax(along)
     np.testing.assert_allclose(model.preference, 1 / 3)  # as before
     blends = []
-    vali = batches(small.dataset().lists("vali"), model.tasks, model.features, batch_size=4)
+    vali = batches(small.dataset().lists("vali"), model.tasks, model.schema, batch_size=4)
     for preference in leaning(3, 0.8):
         model.set_preference(preference)
         blends.append(model.evaluate(vali, verbose=0, return_dict=True)["stop_on"])

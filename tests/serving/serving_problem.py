@@ -38,7 +38,7 @@ def make_ranker(schema=SCHEMA, tasks=TASKS, cls=tfmtl2r.MultiTaskRanker, **optio
 
 
 def looked_up(ranker, request):
-    return Lookup(ranker.features)({name: tf.convert_to_tensor(value) for name, value in request.items()})
+    return Lookup(ranker.schema)({name: tf.convert_to_tensor(value) for name, value in request.items()})
 
 
 def predicted(ranker, request):
@@ -47,7 +47,7 @@ def predicted(ranker, request):
 
 
 def training_data(ranker, batch=4):
-    request = merged(requests(ranker.features, seed=9))
+    request = merged(requests(ranker.schema, seed=9))
     random = np.random.default_rng(0)
     shape = request["price"].shape
     labels = {task.name: random.integers(0, 2, shape).astype(np.float32) for task in ranker.tasks}

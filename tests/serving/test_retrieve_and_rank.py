@@ -41,7 +41,7 @@ def made(recipe, tmp_path_factory):
     ranker = tfmtl2r.MultiTaskRanker({"name": "shared_bottom", "units": (16,), "head_units": (8,)}, tasks,
                                      dataset.schema(tasks))
     ranker.compile("adam")
-    ranker.fit(batches(dataset.lists("train"), tasks, ranker.features, batch_size=32), verbose=0)
+    ranker.fit(batches(dataset.lists("train"), tasks, ranker.schema, batch_size=32), verbose=0)
     model = recipe.RetrieveAndRank(ranker, store, users, films, candidates=50, items=10)
     return dataset, store, model, recipe.export(model, tmp_path_factory.mktemp("export") / "films")
 

@@ -33,9 +33,10 @@ def small(name):
 
 def exported_well(described, folder, lists=True):
     keras.utils.set_random_seed(5)
-    ranker = tfmtl2r.MultiTaskRanker(described, TASKS, SCHEMA if lists else Schema([SCHEMA.features[0]]), lists=lists)
+    schema = SCHEMA if lists else Schema([SCHEMA.features[0]])
+    ranker = tfmtl2r.MultiTaskRanker(described, TASKS, schema, has_lists=lists)
     version = tfmtl2r.export(ranker, folder)
-    request = merged(requests(ranker.features, lists, seed=8))
+    request = merged(requests(ranker.schema, lists, seed=8))
     expected = predicted(ranker, request)
     with LoadedExport(version) as loaded:
         read = {*ranker.architecture.schema.names, "list_size"}  # what only training looks at is no input

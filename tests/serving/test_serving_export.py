@@ -31,7 +31,7 @@ def served(folder, request):
 
 
 def assert_agrees(ranker, folder, tolerance=1e-5, lists=True):
-    request = merged(requests(ranker.features, lists, seed=8))
+    request = merged(requests(ranker.schema, lists, seed=8))
     answer = served(folder, request)
     for task, scores in predicted(ranker, request).items():
         real = np.isfinite(scores)

@@ -6,10 +6,8 @@ import pytest
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import Architecture, Group
-from tfmtl2r.batch import Batch
-from tfmtl2r.layers.items import spread
 from tfmtl2r.layers.mlp import MLP
-from tfmtl2r.training.preference import drawn, usable
+from tfmtl2r.preferences import drawn, per_list
 
 TASKS = [Task("a", kind="regression", loss="mse", metrics=("mse",)),
          Task("b", kind="regression", loss="mse", metrics=("mse",))]
@@ -31,7 +29,7 @@ def batch(rng):
 
 
 def test_drawn_preferences_are_dirichlet():
-    draws = np.array([drawn(Batch({}, {}, {}, None), 3, 1.0, (1, step)) for step in range(600)])
+    draws = np.array([drawn(3, 1.0, (1, step)) for step in range(600)])
     np.testing.assert_allclose(draws.sum(1), 1, atol=1e-6)
     assert draws.min() > 0
     np.testing.assert_allclose(draws.mean(0), 1 / 3, atol=0.04)
@@ -40,7 +38,7 @@ def test_drawn_preferences_are_dirichlet():
 
 def test_requests_that_are_no_preference_get_the_default():
     asked = [[2, 6], [0, 3], [0, 0], [np.nan, 1], [np.inf, 1], [-1, 2], [3e38, 3e38]]
-    found = usable(tf.constant(asked, tf.float32), tf.constant([0.4, 0.6]))
+    found = per_list(tf.constant(asked, tf.float32), tf.constant([0.4, 0.6]), len(asked))
     np.testing.assert_allclose(found, [[0.25, 0.75], [0, 1], *[[0.4, 0.6]] * 5], atol=1e-6)
 
 
@@ -122,17 +120,17 @@ def test_saved_and_loaded(batch, tmp_path):
 class OneOutput(Architecture):
     """A score for two tasks that want 0 and 1 of it: what one gains the other loses."""
 
-    def connect(self, tasks, schema):
-        super().connect(tasks, schema)
+    def connect(self, tasks, schema, **options):
+        super().connect(tasks, schema, **options)
         self.modulation.trainable = False  # with it the tasks could part
         self.net = MLP((16, 1), activation="tanh", name="net")
         self.net.build((None, self.encoder.width))
 
-    def shared(self, features, valid, training):
-        return [self.net(self.encode_items(features, valid, training))]
+    def shared(self, batch, training):
+        return [self.net(self.encoder(batch=batch, training=training))]
 
-    def heads(self, cut, valid, training):
-        scores = spread(cut[0].copies()[..., 0], valid)
+    def heads(self, cut, batch, training):
+        scores = batch.as_lists(cut[0].copies()[..., 0])
         return dict(zip(self.tasks, tf.unstack(scores, num=2), strict=True))
 
     def variable_groups(self):

@@ -9,13 +9,13 @@ import pytest
 from tfmtl2r import architectures, methods
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import Architecture, Group
-from tfmtl2r.batch import unpack
+from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
 from tfmtl2r.layers.dense import StackedDense
 from tfmtl2r.losses.base import Loss
-from tfmtl2r.methods.base import GramMethod, JacobianMethod, Scalarisation, Signals
-from tfmtl2r.ranking import valid_mask
+from tfmtl2r.methods.base import GramMethod, JacobianMethod, Scalarisation
 from tfmtl2r.training.engine import Engine, state_shapes
+from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
 
@@ -73,14 +73,11 @@ def connected(problem, name="shared_bottom", **options):
 
 
 def one_batch(problem, rows=slice(0, 8)):
-    batch = unpack(({k: tf.constant(v[rows]) for k, v in problem.x.items()},
-                    {k: tf.constant(v[rows]) for k, v in problem.y.items()}))
-    return batch, valid_mask(batch.list_size, 7)
+    x, y = ({name: tf.constant(value[rows]) for name, value in part.items()} for part in (problem.x, problem.y))
+    return Batch.of((x, y), problem.schema)
 
 
-def signals(tasks):
-    return Signals(losses=None, preference=tf.fill([tasks], 1.0 / tasks), present=None,
-                   seed=tf.constant([0, 0], tf.int32))
+CLOCK = Clock(0, 0, tf.constant([0, 0], tf.int32), tf.fill([3], 1.0 / 3))
 
 
 def flat(gradients):
@@ -88,9 +85,9 @@ def flat(gradients):
 
 
 def run(problem, architecture, method, mode, **batch):
-    batch, valid = one_batch(problem, **batch)
-    engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), method, mode)
-    step = engine.step(batch, valid, signals(len(problem.tasks)), [{}] * max(1, len(engine.shared_groups)))
+    batch = one_batch(problem, **batch)
+    engine = Engine(architecture, TaskLosses(problem.tasks, has_lists=True), method, mode)
+    step = engine.step(batch, CLOCK, [{}] * max(1, len(engine.shared_groups)))
     return step, {v.path: tf.convert_to_tensor(g).numpy() for g, v in step.gradients}
 
 
@@ -110,13 +107,13 @@ def test_weights_of_ones_reproduce_the_plain_gradient(problem, name, method, mod
 def test_gram_matrix_is_that_of_the_separate_task_gradients(problem, name):
     """Also for the embedding table, whose ids repeat within the batch."""
     architecture = connected(problem, name)
-    batch, valid = one_batch(problem)
-    losses = TaskLosses(problem.tasks, lists=True)
+    batch = one_batch(problem)
+    losses = TaskLosses(problem.tasks, has_lists=True)
     method = KeepsGram()
     engine = Engine(architecture, losses, method, "parameters")
-    engine.step(batch, valid, signals(3), [{}])
+    engine.step(batch, CLOCK, [{}])
     with tf.GradientTape(persistent=True) as tape:
-        values = tf.unstack(losses(batch, architecture(batch.features, valid=valid), valid, Replicas()).local)
+        values = tf.unstack(losses(batch, architecture(batch=batch), Replicas()).local)
     shared = [v.value for v in engine.shared_variables]
     rows = [flat(tape.gradient(value, shared)) for value in values]
     gram, seen_losses, present = method.seen[-1]
@@ -127,10 +124,10 @@ def test_gram_matrix_is_that_of_the_separate_task_gradients(problem, name):
 
 def test_embedding_gradients_stay_sparse(problem, name):
     architecture = connected(problem, name)
-    batch, valid = one_batch(problem)
+    batch = one_batch(problem)
     for method, mode in [(Ones(), "parameters"), (Ones(), "features"), (SumOfRows(), "parameters")]:
-        engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), method, mode)
-        gradients = {v.path: g for g, v in engine.step(batch, valid, signals(3), [{}]).gradients}
+        engine = Engine(architecture, TaskLosses(problem.tasks, has_lists=True), method, mode)
+        gradients = {v.path: g for g, v in engine.step(batch, CLOCK, [{}]).gradients}
         assert isinstance(gradients["embedding_brand/embeddings"], tf.IndexedSlices), (type(method), mode)
 
 
@@ -171,17 +168,18 @@ def test_padding_never_enters(problem, name):
 def test_list_and_item_weights(problem):
     """A weight of 2 is the list twice; a weight of 0 is a list that is not there."""
     architecture = connected(problem)
-    batch, valid = one_batch(problem, slice(8, 12))
+    batch = one_batch(problem, slice(8, 12))
     weights = tf.constant([2.0, 1.0, 0.0, 1.0])
-    losses = TaskLosses(problem.tasks, lists=True)
+    losses = TaskLosses(problem.tasks, has_lists=True)
     engine = Engine(architecture, losses, methods.get("ls"), "parameters")
-    weighted = engine.step(batch._replace(weights={t.name: weights for t in problem.tasks}), valid, signals(3), [{}])
+    weighted = engine.step(dataclasses.replace(batch, weights={t.name: weights for t in problem.tasks}), CLOCK, [{}])
     order = np.array([8, 8, 9, 11])
-    twice, valid_twice = one_batch(problem, order)
-    expected = engine.step(twice, valid_twice, signals(3), [{}])
+    twice = one_batch(problem, order)
+    expected = engine.step(twice, CLOCK, [{}])
     np.testing.assert_allclose(weighted.losses.total, expected.losses.total, rtol=1e-6)
-    plain = engine.step(batch, valid, signals(3), [{}]).losses.total
-    doubled = engine.step(batch._replace(weights={"dwell": tf.fill([4, 7], 2.0)}), valid, signals(3), [{}]).losses.total
+    plain = engine.step(batch, CLOCK, [{}]).losses.total
+    doubled = dataclasses.replace(batch, weights={"dwell": tf.fill([4, 7], 2.0)})
+    doubled = engine.step(doubled, CLOCK, [{}]).losses.total
     np.testing.assert_allclose(doubled, plain * [1, 1, 2], rtol=1e-6)
 
 
@@ -205,11 +203,11 @@ def test_two_halves_of_the_batch(problem, name):
         np.testing.assert_allclose(ours[path], gradient, atol=1e-6, err_msg=path)
     rows = []
     for part in (slice(0, 8, 2), slice(1, 8, 2)):
-        batch, valid = one_batch(problem, part)
-        engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), methods.get("ls"), "parameters")
+        batch = one_batch(problem, part)
+        engine = Engine(architecture, TaskLosses(problem.tasks, has_lists=True), methods.get("ls"), "parameters")
         with tf.GradientTape(persistent=True) as tape:
-            scores = architecture(batch.features, valid=valid)
-            values = tf.unstack(engine.losses(batch, scores, valid, Replicas()).local)
+            scores = architecture(batch=batch)
+            values = tf.unstack(engine.losses(batch, scores, Replicas()).local)
         rows.append([flat(tape.gradient(value, [v.value for v in engine.shared_variables])) for value in values])
     first, second = map(np.array, rows)
     np.testing.assert_allclose(method.seen[-1], first @ second.T, rtol=1e-4, atol=1e-7)
@@ -242,14 +240,14 @@ def test_losses_after_the_update_see_the_same_dropout(problem):
             return state
 
     architecture = connected(problem, dropout=0.4)
-    batch, valid = one_batch(problem)
-    engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), Learner(), "parameters")
+    batch = one_batch(problem)
+    engine = Engine(architecture, TaskLosses(problem.tasks, has_lists=True), Learner(), "parameters")
     for rate in (0.0, 0.01):
         with randomness.scope(tf.constant([1, 2])):
-            step = engine.step(batch, valid, signals(3), [{}])
+            step = engine.step(batch, CLOCK, [{}])
         keras.optimizers.SGD(rate).apply(*map(list, zip(*step.gradients, strict=True)))
         with randomness.scope(tf.constant([1, 2])):
-            engine.learn(batch, valid, step)
+            engine.learn(batch, step)
         if rate == 0.0:
             np.testing.assert_allclose(seen["after"], seen["before"], rtol=1e-6)
         else:
@@ -259,21 +257,21 @@ def test_losses_after_the_update_see_the_same_dropout(problem):
 class PairShares(Architecture):
     """All tasks share one trunk, the first two a second one."""
 
-    def connect(self, tasks, schema):
-        super().connect(tasks, schema)
+    def connect(self, tasks, schema, **options):
+        super().connect(tasks, schema, **options)
         self.trunks = [keras.layers.Dense(4, activation="tanh", name=f"trunk_{i}") for i in range(2)]
         self.scorers = StackedDense(3, 1)
         for trunk in self.trunks:
             trunk.build((None, self.encoder.width))
         self.scorers.build((3, None, 8))
 
-    def shared(self, features, valid, training):
-        x = self.encode_items(features, valid, training)
+    def shared(self, batch, training):
+        x = self.encoder(batch=batch, training=training)
         return [trunk(x) for trunk in self.trunks]
 
-    def heads(self, cut, valid, training):
+    def heads(self, cut, batch, training):
         everyone, pair = cut[0].copies(), cut[1].copies() * tf.constant([1.0, 1.0, 0.0])[:, None, None]
-        return self.scores_of_items(self.scorers(tf.concat([everyone, pair], -1)), valid)
+        return self.scores_of_items(self.scorers(tf.concat([everyone, pair], -1)), batch)
 
     def variable_groups(self):
         return [
@@ -298,9 +296,9 @@ def test_variables_that_some_tasks_share_are_balanced_among_those(problem):
     architecture.connect([task.name for task in problem.tasks], problem.schema)
     assert state_shapes(architecture, Looks(), "parameters") == [5 * 3 + 8 * 4 + 4, 8 * 4 + 4]
     assert state_shapes(architecture, Looks(), "features") == [None]
-    batch, valid = one_batch(problem)
-    engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), Looks(), "parameters")
-    step = engine.step(batch, valid, signals(3), [{"steps": tf.constant(4.0)}, {"steps": tf.constant(7.0)}])
+    batch = one_batch(problem)
+    engine = Engine(architecture, TaskLosses(problem.tasks, has_lists=True), Looks(), "parameters")
+    step = engine.step(batch, CLOCK, [{"steps": tf.constant(4.0)}, {"steps": tf.constant(7.0)}])
     assert [present for present, _ in seen] == [[True, True, True], [True, True, False]]
     assert (seen[1][1][2] == 0).all()
     assert [float(state["steps"]) for state in step.states] == [5, 8]
@@ -322,9 +320,9 @@ def test_a_state_per_parameter_makes_tables_dense(problem):
 
     architecture = connected(problem)
     (parameters,) = state_shapes(architecture, Remembers(), "parameters")
-    batch, valid = one_batch(problem)
-    engine = Engine(architecture, TaskLosses(problem.tasks, lists=True), Remembers(), "parameters")
-    step = engine.step(batch, valid, signals(3), [{"rows": tf.zeros([3, parameters])}])
+    batch = one_batch(problem)
+    engine = Engine(architecture, TaskLosses(problem.tasks, has_lists=True), Remembers(), "parameters")
+    step = engine.step(batch, CLOCK, [{"rows": tf.zeros([3, parameters])}])
     assert step.states[0]["rows"].shape == (3, parameters)
     _, plain = run(problem, architecture, methods.get("ls"), "parameters")
     for gradient, variable in step.gradients:
@@ -343,15 +341,15 @@ def test_weight_regularisers_are_added_once(problem):
 
 def test_a_listwise_loss_on_plain_rows_names_the_fix(problem):
     with pytest.raises(ValueError, match=r"'grade'.*pointwise loss such as 'bce'"):
-        TaskLosses(problem.tasks, lists=False)
+        TaskLosses(problem.tasks, has_lists=False)
 
 
 def test_missing_labels_are_named(problem):
-    batch, valid = one_batch(problem)
+    batch = one_batch(problem)
     del batch.labels["dwell"]
-    engine = Engine(connected(problem), TaskLosses(problem.tasks, lists=True), methods.get("ls"), "parameters")
+    engine = Engine(connected(problem), TaskLosses(problem.tasks, has_lists=True), methods.get("ls"), "parameters")
     with pytest.raises(KeyError, match="no labels for task 'dwell'"):
-        engine.step(batch, valid, signals(3), [{}])
+        engine.step(batch, CLOCK, [{}])
 
 
 def test_a_negative_loss_is_an_error_for_methods_that_take_logarithms(problem):

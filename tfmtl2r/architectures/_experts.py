@@ -7,11 +7,11 @@ from typing import Any
 
 from tfmtl2r.architectures.base import Group
 from tfmtl2r.architectures.tower import TowerArchitecture
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, check_gates
 from tfmtl2r.layers.mlp import MLP, widths
-from tfmtl2r.schema import Schema
 
 
 class ExpertArchitecture(TowerArchitecture):
@@ -56,9 +56,8 @@ class ExpertArchitecture(TowerArchitecture):
         """G: one per task, or one for all."""
         raise NotImplementedError
 
-    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+    def make_lower(self) -> None:
         """Makes experts and gates."""
-        super().connect_lower(tasks, schema)
         dtype, width = self.dtype_policy, self.encoder.width
         self.experts = MLP(self.expert_units, **self.hidden, stacked=self.num_experts, dtype=dtype, name="experts")
         self.gates = Gates(self.num_gates, self.num_experts, **self.gate_options, dtype=dtype, name="gates")
@@ -88,12 +87,12 @@ class MultiGateArchitecture(ExpertArchitecture):
         """One per task."""
         return len(self.tasks)
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """The experts' outputs ``[E, n, D]`` and the encoded items ``[n, F]`` that the gates read."""
-        x = self.encode_items(features, valid, training)
+        x = self.encoder(batch=batch, training=training)
         return [self.experts(x[None], training=training), x]
 
-    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
         """One mixture of the experts per task."""
         experts, x = cut
         read = x.copies() if self.encoder.trainable_variables else x.constant()[None]

@@ -9,11 +9,11 @@ from typing import Any
 from tfmtl2r._backend import keras
 from tfmtl2r.architectures.base import Group
 from tfmtl2r.architectures.tower import TowerArchitecture
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, check_gates, mixture, mixture_of_own
 from tfmtl2r.layers.mlp import MLP, widths
-from tfmtl2r.schema import Schema
 
 
 class ExtractionArchitecture(TowerArchitecture):
@@ -64,9 +64,8 @@ class ExtractionArchitecture(TowerArchitecture):
         self.shared_experts = shared_experts
         self.gate_options = {"dropout": gate_dropout, "temperature": temperature}
 
-    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+    def make_lower(self) -> None:
         """Makes the levels."""
-        super().connect_lower(tasks, schema)
         experts = (len(self.tasks), self.task_experts, self.shared_experts)
         width = self.encoder.width
         self.levels = []
@@ -92,13 +91,13 @@ class ExtractionArchitecture(TowerArchitecture):
         """Whether level J-1 has its experts below the cut and its task gates above it."""
         return self.num_levels > 1 and self.shared_experts > 0
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """What the levels above read, then, where they exist, the expert outputs that they mix.
 
         The first is ``[n, F]``, or ``[T, n, D]`` for J > 2; the outputs are ``[T M, n, D]`` and ``[S, n, D]`` of level
         J-1, and ``[S, n, D]`` of level J.
         """
-        x = self.encode_items(features, valid, training)
+        x = self.encoder(batch=batch, training=training)
         own_input = shared_input = x[None]
         for level in self.levels[: self._split]:
             own, common = level.experts(own_input, shared_input, training)
@@ -114,7 +113,7 @@ class ExtractionArchitecture(TowerArchitecture):
             cut.append(self.levels[-1].common(shared_input, training=training))
         return cut
 
-    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
         """The last level's mixture per task."""
         branches = list(cut)
         value = self._read(branches.pop(0))

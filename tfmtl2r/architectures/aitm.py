@@ -7,6 +7,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import Architecture, Group
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
@@ -70,7 +71,7 @@ class AITM(Architecture):
         self.calibrator = calibrator
         self.needs_probabilities = calibrator > 0
 
-    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+    def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
         """Makes towers, transfers and scorers.
 
         Raises:
@@ -78,7 +79,7 @@ class AITM(Architecture):
         """
         if len(tasks) < 2:
             raise InputError(f"AITM is a funnel of at least two tasks, got {list(tasks)}; use single_task")
-        super().connect(tasks, schema)
+        super().connect(tasks, schema, **options)
         num, dtype = len(tasks), self.dtype_policy
         self.early = MLP(self.units, **self.hidden, stacked=num - 1, dtype=dtype, name="early_towers")
         self.last = MLP(self.units, **self.hidden, stacked=1, dtype=dtype, name="last_tower")
@@ -91,16 +92,16 @@ class AITM(Architecture):
         self.scorers.build((num, None, self.units[-1]))
         self.make_small_heads(self.encoder.width, trains=bool(self.encoder.trainable_variables))
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """z of all tasks but the last two ``[T-2, n, k]``, of the last but one ``[n, k]``, and the encoded items."""
-        x = self.encode_items(features, valid, training)[None]
+        x = self.encoder(batch=batch, training=training)[None]
         own = self.early(x, training=training)
         z = [own[0]]
         for task, transfer in enumerate(self.transfers[:-1], start=1):
             z.append(transfer(z[-1], own[task], training=training))
         return [*([tf.stack(z[:-1])] if z[:-1] else []), z[-1], x]
 
-    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
         """One scorer per task; the last task's tower and transfer; small heads read the encoded items."""
         *early, before, items = cut
         last = len(self.tasks) - 1
@@ -109,17 +110,17 @@ class AITM(Architecture):
         copies = before.copies()
         z_last = self.transfers[-1](copies[last], own, training=training)
         stacked = tf.concat([*(z.own(range(last - 1)) for z in early), copies[last - 1 : last], z_last[None]], 0)
-        return self.with_small_heads(self.scores_of_items(self.scorers(stacked), valid), read, valid, training)
+        return self.with_small_heads(self.scores_of_items(self.scorers(stacked), batch), read, batch, training)
 
-    def penalty(self, scores: dict[str, Any], valid: Any) -> tuple[Any, Any] | None:
+    def penalty(self, scores: dict[str, Any], batch: Batch) -> tuple[Any, Any] | None:
         """The calibrator: a list's mean over items of ``calibrator sum_{t>1} max(y_t - y_{t-1}, 0)``, and its items."""
         if not self.calibrator:
             return None
         y = tf.sigmoid(tf.stack([scores[task] for task in self.tasks]))
         excess = self.calibrator * tf.reduce_sum(tf.maximum(y[1:] - y[:-1], 0.0), axis=0)
-        if valid is None:
+        if batch.is_rows:
             return excess, tf.ones_like(excess)
-        items = tf.cast(valid, tf.float32)
+        items = tf.cast(batch.valid, tf.float32)
         weight = tf.reduce_sum(items, axis=1)
         return tf.math.divide_no_nan(tf.reduce_sum(excess * items, axis=1), weight), weight
 

@@ -9,12 +9,12 @@ from typing import Any
 
 from tfmtl2r import constructors
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection, interactions
 from tfmtl2r.layers.conditioning import HeadModulation, Modulated
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.features import Encoder, ListEncoder
-from tfmtl2r.layers.items import pack, spread
 from tfmtl2r.layers.mlp import Scorers
 from tfmtl2r.schema import Schema
 
@@ -118,48 +118,71 @@ class Architecture(keras.layers.Layer):
         # Features must not be rounded to the compute precision before they are normalised.
         self.autocast = False
         self.tasks: tuple[str, ...] = ()
-        # Set by a ranker that is conditioned on the preference, before it connects the architecture.
         self.conditioned = False
 
-    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+    def connect(
+        self, tasks: Sequence[str], schema: Schema, *, conditioned: bool = False, dtype: Any = None
+    ) -> None:
         """Makes all layers and variables, once tasks and features are known.
 
-        Subclasses call this first; it makes ``self.encoder`` (features to ``[..., F]``).
+        Subclasses call this first; it makes ``self.encoder`` (a batch to ``[n, F]``, its real items).
+
+        Args:
+            tasks: names, in order.
+            schema: the features of a batch.
+            conditioned: whether features and scores are modulated by the preference of the batch.
+            dtype: policy of the layers; the architecture's own if None.
+
+        Raises:
+            ValueError: for an architecture that is connected already.
         """
         if self.tasks:
             raise InputError(f"this {type(self).__name__} already belongs to a ranker with the tasks {self.tasks}; "
                              "make a new one for each ranker")
+        if dtype is not None:
+            self.dtype_policy = dtype
         self.tasks = tuple(tasks)
         self.schema = schema
-        self.encoder = self.make_encoder(schema)
-        if self.conditioned:
-            self.encoder = Modulated(self.encoder, len(self.tasks), dtype=self.dtype_policy, name="modulated")
-            self.modulation = HeadModulation(len(self.tasks), name="modulation")
+        self.conditioned = conditioned
+        self.encoder = self.make_encoder()
+        if conditioned:
+            self.modulation = self.make_modulation()
         self.built = True
 
-    def make_encoder(self, schema: Schema) -> Any:
-        """The layer that turns features into vectors: embeddings shared by all tasks, unless overridden."""
+    def make_encoder(self) -> Any:
+        """The layer that turns a batch into vectors: embeddings shared by all tasks, unless overridden."""
         if self.transformer is not None:
-            return ListEncoder(schema, self.transformer, self.interaction, dtype=self.dtype_policy)
-        return Encoder(schema, self.interaction, dtype=self.dtype_policy)
+            encoder = ListEncoder(self.schema, self.transformer, self.interaction, dtype=self.dtype_policy)
+        else:
+            encoder = Encoder(self.schema, self.interaction, dtype=self.dtype_policy)
+        if not self.conditioned:
+            return encoder
+        return Modulated(encoder, len(self.tasks), dtype=self.dtype_policy, name="modulated")
+
+    def make_modulation(self) -> Any:
+        """The layer by which the preference modulates scores."""
+        return HeadModulation(len(self.tasks), name="modulation")
 
     @property
     def list_context(self) -> bool:
         """Whether an item's scores depend on the other items of its list."""
         return self.transformer is not None
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """The cut: a list of tensors that every path from a shared variable to a task loss crosses.
 
         Args:
-            features: looked-up features.
-            valid: ``bool[B, L]``, True for real items; None for plain rows.
+            batch: the lists (or plain rows) to score.
             training: whether dropout and the like are on.
         """
         raise NotImplementedError
 
-    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
-        """Scores (logits) per task, ``[B, L]`` (plain rows: ``[B]``), from the branches of the cut."""
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
+        """Scores (logits) per task, ``[..., B, L]`` (plain rows: ``[..., B]``), from the branches of the cut.
+
+        Leading axes hold several scores of the same item, such as those of an ensemble's members: a task's loss is the
+        mean of their losses.
+        """
         raise NotImplementedError
 
     def variable_groups(self) -> list[Group]:
@@ -191,18 +214,18 @@ class Architecture(keras.layers.Layer):
             self.small = Scorers(len(self.tasks), name="small_heads")
             self.small.build((len(self.tasks), None, width))
 
-    def with_small_heads(self, scores: dict[str, Any], inputs: Any, valid: Any, training: bool) -> dict[str, Any]:
+    def with_small_heads(self, scores: dict[str, Any], inputs: Any, batch: Batch, training: bool) -> dict[str, Any]:
         """In training the auxiliary scores as well, under :func:`small_head_of` each task.
 
         Args:
             scores: of :meth:`scores_of_items`.
             inputs: what the small heads read, ``[T, n, width]``.
-            valid: ``bool[B, L]`` or None.
+            batch: whose items they are.
             training: whether there is anything to add.
         """
         if not (training and self.small_heads):
             return scores
-        small = self.scores_of_items(self.small(inputs), valid)
+        small = self.scores_of_items(self.small(inputs), batch)
         return {**scores, **{small_head_of(task): values for task, values in small.items()}}
 
     def routed_variables(self) -> list[Any]:
@@ -226,17 +249,17 @@ class Architecture(keras.layers.Layer):
         """
         return gradients, state
 
-    def call(self, features: dict[str, Any], valid: Any = None, training: bool = False) -> dict[str, Any]:
+    def call(self, batch: Batch, training: bool = False) -> dict[str, Any]:
         """Both halves in one go."""
-        cut = self.shared(features, valid, training)
-        return self.heads([Branch(tensor, len(self.tasks)) for tensor in cut], valid, training)
+        cut = self.shared(batch, training)
+        return self.heads([Branch(tensor, len(self.tasks)) for tensor in cut], batch, training)
 
-    def penalty(self, scores: dict[str, Any], valid: Any) -> tuple[Any, Any] | None:
+    def penalty(self, scores: dict[str, Any], batch: Batch) -> tuple[Any, Any] | None:
         """What this architecture asks of the scores beyond the tasks' losses, from the scores alone; None by default.
 
         Args:
             scores: per task ``float32[B, L]`` (plain rows ``[B]``).
-            valid: ``bool[B, L]`` or None.
+            batch: whose items they are; its labels are not looked at.
 
         Returns:
             Penalty and weight of every list (plain rows: of every row), both ``float32[B]``. Their weighted mean is
@@ -244,31 +267,15 @@ class Architecture(keras.layers.Layer):
         """
         return None
 
-    def inspect(self, features: dict[str, Any], valid: Any = None) -> dict[str, Any]:
+    def inspect(self, batch: Batch) -> dict[str, Any]:
         """What the architecture decides on a batch: gates averaged over items ``[T, E]``, attention between tasks, ...
-
-        Args:
-            features: looked-up features.
-            valid: ``bool[B, L]``, or None for plain rows.
 
         Returns:
             name -> float32 tensor; nothing for an architecture that decides nothing.
         """
         with inspection.scope() as seen:
-            self(features, valid=valid, training=False)
+            self(batch=batch, training=False)
         return seen
-
-    def items(self, features: dict[str, Any], valid: Any, schema: Schema | None = None) -> dict[str, Any]:
-        """The features of the real items only, one row each: those of the architecture's schema, or of another."""
-        schema = schema or self.schema
-        wanted = {name: features[name] for name in schema.inputs}
-        return wanted if valid is None else pack(wanted, valid, [n for n, f in schema.inputs.items() if f.context])
-
-    def encode_items(self, features: dict[str, Any], valid: Any, training: bool) -> Any:
-        """The real items, one encoded row each, ``[n, F]``; :meth:`scores_of_items` is the way back."""
-        if self.list_context:
-            return self.encoder.items(features, valid, training=training)
-        return self.encoder(self.items(features, valid))
 
     def last_reads(self, items: Branch, training: bool) -> tuple[Any, Any]:
         """The encoded items, a branch ``[1, n, F]``, where only the last task's own network reads them.
@@ -283,13 +290,13 @@ class Architecture(keras.layers.Layer):
         copies = items.copies()[:, 0]
         return copies[-1:], copies
 
-    def scores_of_items(self, stacked: Any, valid: Any) -> dict[str, Any]:
-        """``[T, n, 1]`` to a dict of ``[B, L]`` (0 at padded places; ``[n]`` for plain rows).
+    def scores_of_items(self, stacked: Any, batch: Batch) -> dict[str, Any]:
+        """``[T, ..., n, 1]`` to a dict of ``[..., B, L]`` (0 at padded places; ``[..., n]`` for plain rows).
 
         In float32: a loss must not see rounded scores.
         """
+        scores = stacked[..., 0]
         if self.conditioned:
-            stacked = self.modulation(stacked)
-        scores = tf.cast(stacked[..., 0], tf.float32)
-        scores = scores if valid is None else spread(scores, valid)
+            scores = self.modulation(scores, batch=batch)
+        scores = batch.as_lists(tf.cast(scores, tf.float32))
         return dict(zip(self.tasks, tf.unstack(scores, num=len(self.tasks)), strict=True))

@@ -8,12 +8,12 @@ from typing import Any
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures.base import Group
 from tfmtl2r.architectures.tower import TowerArchitecture
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.layers.stitch import Stitch
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Schema
 
 __all__ = ["CrossStitch"]
 
@@ -64,9 +64,8 @@ class CrossStitch(TowerArchitecture):
             raise InputError(f"CrossStitch: self_weight must lie in (0, 1], not {self_weight}")
         self.self_weight = self_weight
 
-    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+    def make_lower(self) -> None:
         """Makes the tasks' layers and the stitches between them."""
-        super().connect_lower(tasks, schema)
         num, width = len(self.tasks), self.encoder.width
         self.blocks, self.stitches = [], []
         for number, units in enumerate(self.units, start=1):
@@ -81,14 +80,14 @@ class CrossStitch(TowerArchitecture):
         """The layers' last width."""
         return self.units[-1]
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """All tasks' activations before the last stitch, ``[T, n, units[-1]]``."""
-        value = self.blocks[0](self.encode_items(features, valid, training)[None], training=training)
+        value = self.blocks[0](self.encoder(batch=batch, training=training)[None], training=training)
         for stitch, layer in zip(self.stitches[:-1], self.blocks[1:], strict=True):
             value = layer(stitch(value), training=training)
         return [value]
 
-    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
         """The last stitch: each task's mixture of all tasks' activations."""
         alpha = self.stitches[-1].weights_for(tf.shape(cut[0].tensor)[1])
         return cut[0].mix(alpha)

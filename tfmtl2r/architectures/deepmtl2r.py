@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r.architectures.base import Architecture, Group
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import Scorers
@@ -74,29 +75,29 @@ class DeepMTL2R(Architecture):
             raise InputError(f"heads must be one of {', '.join(HEADS)}, not {heads!r}")
         self.per_task = heads == "per_task"
 
-    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+    def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
         """Makes the transformer and the scorers."""
-        super().connect(tasks, schema)
+        super().connect(tasks, schema, **options)
         num = len(self.tasks) if self.per_task else 1
         self.scorers = Scorers(num, name="scorers")
         self.scorers.build((num, None, self.encoder.width))
         self.make_small_heads(self.encoder.width)
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """The items as the transformer leaves them, ``[n, D]``.
 
         With one scorer for all its scores, ``[n, 1]``, and the items behind them where small heads read those.
         """
-        items = self.encode_items(features, valid, training)
+        items = self.encoder(batch=batch, training=training)
         if self.per_task:
             return [items]
         return [self.scorers(items[None])[0], *([items] if training and self.small_heads else [])]
 
-    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
         """A linear scorer per task, or the one score for all."""
         read = cut[0].copies()
-        scores = self.scores_of_items(self.scorers(read) if self.per_task else read, valid)
-        return self.with_small_heads(scores, cut[-1].copies(), valid, training)
+        scores = self.scores_of_items(self.scorers(read) if self.per_task else read, batch)
+        return self.with_small_heads(scores, cut[-1].copies(), batch, training)
 
     def variable_groups(self) -> list[Group]:
         """The transformer belongs to all tasks, and so does the scorer if it is one for all."""

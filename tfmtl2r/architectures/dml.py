@@ -8,6 +8,7 @@ from typing import Any
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures.base import Group, refuse_idle
 from tfmtl2r.architectures.tower import TowerArchitecture
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection, randomness
 from tfmtl2r.layers.ctfm import CrossTaskFeatureMining
@@ -15,7 +16,6 @@ from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gkd import GlobalKnowledgeDistillation
 from tfmtl2r.layers.mlp import widths
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Schema
 
 __all__ = ["DML"]
 
@@ -106,7 +106,19 @@ class DML(TowerArchitecture):
         self.gkd_residual = gkd_residual
         self.mutual_dropout = mutual_dropout
 
-    def connect_beside(self) -> None:
+    def make_encoder(self) -> Any:
+        """The base's, once all of it but its towers is connected."""
+        self.base.connect(
+            self.tasks, self.schema, conditioned=self.conditioned, dtype=self.dtype_policy, towers=False
+        )
+        self.schema = self.base.schema
+        return self.base.encoder
+
+    def make_modulation(self) -> Any:
+        """The base's."""
+        return self.base.modulation
+
+    def make_beside(self) -> None:
         """Makes GKD."""
         if self.uses_gkd:
             self.gkd = GlobalKnowledgeDistillation(
@@ -114,20 +126,13 @@ class DML(TowerArchitecture):
             )
             self.gkd.build(self.towers.compute_output_shape((len(self.tasks), None, self.tower_width)))
 
-    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
-        """Makes the base's lower network and CTFM; the base gets no towers."""
-        self.base.dtype_policy = self.dtype_policy
-        self.base.conditioned = self.conditioned
-        self.base.connect_lower(tasks, schema)
-        self.tasks, self.schema = self.base.tasks, schema
-        if self.conditioned:
-            self.modulation = self.base.modulation
-        self.built = True
+    def make_lower(self) -> None:
+        """Makes CTFM on top of the base's lower network."""
         if self.uses_ctfm:
             self.ctfm = CrossTaskFeatureMining(
                 self.stop_gradient, self.mutual_dropout, dtype=self.dtype_policy, name="ctfm"
             )
-            self.ctfm.build((len(tasks), None, self.tower_width))
+            self.ctfm.build((len(self.tasks), None, self.tower_width))
 
     @property
     def list_context(self) -> bool:
@@ -144,36 +149,36 @@ class DML(TowerArchitecture):
         """Whether what tower t reads leads to task t's own variables only through task t's loss."""
         return self.ctfm is None or self.stop_gradient
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """The base's cut, the seeds of its upper part, and CTFM's queries, keys and values.
 
         Without the stop-gradient, the cut is what the towers read.
         """
-        cut = self.base.shared(features, valid, training)
+        cut = self.base.shared(batch, training)
         if self.ctfm is None:
             return cut
         seeds = tf.stack(randomness.next_seeds()) if training else tf.zeros([2, 2], tf.int32)
         branches = [Branch(tensor, len(self.tasks)) for tensor in cut]
         if not self.stop_gradient:
-            return [self.ctfm(self._base_inputs(branches, seeds, training), training=training)]
+            return [self.ctfm(self._base_inputs(branches, batch, seeds, training), training=training)]
         # What the towers read is needed on both sides of the cut: below for the keys, above for the gradients.
         with inspection.scope():  # what is decided is recorded above
-            inputs = self._base_inputs(branches, seeds, training)
+            inputs = self._base_inputs(branches, batch, seeds, training)
         return [*cut, seeds, *self.ctfm.below(inputs)]
 
-    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
         """The base's, after CTFM."""
         if not self._private_inputs:
             return cut[0].own()
         if self.ctfm is None:
-            return self.base.tower_inputs(cut, training)
+            return self.base.tower_inputs(cut, batch, training)
         *lower, seeds, queries, keys, values = cut
-        inputs = self._base_inputs(lower, seeds.constant(), training)
+        inputs = self._base_inputs(lower, batch, seeds.constant(), training)
         return self.ctfm.above(inputs, [queries, keys, values], training)
 
-    def _base_inputs(self, cut: Sequence[Branch], seeds: Any, training: bool) -> Any:
+    def _base_inputs(self, cut: Sequence[Branch], batch: Batch, seeds: Any, training: bool) -> Any:
         with randomness.scope(*tf.unstack(seeds, num=2)):
-            return self.base.tower_inputs(cut, training)
+            return self.base.tower_inputs(cut, batch, training)
 
     def tower_scores(self, inputs: Any, training: bool) -> Any:
         """Towers, and what each learns from the hidden states of all."""
@@ -181,9 +186,9 @@ class DML(TowerArchitecture):
         scores = self.scorers(hidden)
         return scores if self.gkd is None else scores + self.gkd(hidden, training=training)
 
-    def penalty(self, scores: dict[str, Any], valid: Any) -> tuple[Any, Any] | None:
+    def penalty(self, scores: dict[str, Any], batch: Batch) -> tuple[Any, Any] | None:
         """The base's."""
-        return self.base.penalty(scores, valid)
+        return self.base.penalty(scores, batch)
 
     def lower_groups(self) -> list[Group]:
         """The base's; CTFM's projections belong to all tasks, each row of its task embedding to one."""

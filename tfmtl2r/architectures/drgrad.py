@@ -7,10 +7,12 @@ from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures.base import Architecture, Group, refuse_idle
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.dense import dense
+from tfmtl2r.layers.features import per_item
 from tfmtl2r.layers.gates import Gates, mixture
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.registry import Card
@@ -122,10 +124,10 @@ class DRGrad(Architecture):
         self.temperature = updater_temperature
         self.decay = updater_decay
 
-    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+    def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
         """Makes experts, gates, towers and the updater's state."""
         self._check(tasks, [feature.name for feature in schema.features if feature.embedded])
-        super().connect(tasks, schema)
+        super().connect(tasks, schema, **options)
         dtype, width, mixed = self.dtype_policy, self.encoder.width, self.expert_units[-1]
         self.primary = 0 if self.primary_task is None else self.tasks.index(self.primary_task)
         # Slice 0 is T1'; slice 1 + t is the tower of task t on v_s, T1'' where t is the primary task.
@@ -177,19 +179,22 @@ class DRGrad(Architecture):
         own = tf.sigmoid(tf.convert_to_tensor(self.lead.value) / self.temperature)
         return tf.stack([own, 1.0 - own])
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """The experts' outputs ``[E, n, D]``, the encoded items ``[1, n, F]``, and ``v_s`` ``[n, D]``."""
-        x = self.encode_items(features, valid, training)
+        x = self.encoder(batch=batch, training=training)
         experts = self.experts(x[None], training=training)
         common = mixture(self.shared_gate(x[None]), experts)[0]
         if self.personal:
-            items = self.items(features, valid)
             features = {feature.name: feature for feature in self.schema.features}
-            ids = tf.concat([features[name].encode(items, self.encoder.embeddings) for name in self.personal], axis=-1)
-            common *= 2.0 * tf.sigmoid(self.personal_gate(ids))
+            ids = [self._embedded(features[name], batch) for name in self.personal]
+            common *= 2.0 * tf.sigmoid(self.personal_gate(tf.concat(ids, axis=-1)))
         return [experts, x[None], common]
 
-    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
+    def _embedded(self, feature: Any, batch: Batch) -> Any:
+        """A feature of every real item, ``[n, d]``."""
+        return per_item(feature, batch, lambda tensors: feature.encode(tensors, self.encoder.embeddings))
+
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
         """The towers, those of the primary task summed with mu; small heads read ``v_s``."""
         experts, x, common = cut
         read = x.own((self.primary,)) if self.encoder.trainable_variables else x.constant()
@@ -203,7 +208,7 @@ class DRGrad(Architecture):
             inspection.record("cosines", self.cosines)
             inspection.record("routing", self.mixing)
         scores[1 + self.primary] = mu[0] * scores[0] + mu[1] * scores[1 + self.primary]
-        return self.with_small_heads(self.scores_of_items(tf.stack(scores[1:]), valid), copies, valid, training)
+        return self.with_small_heads(self.scores_of_items(tf.stack(scores[1:]), batch), copies, batch, training)
 
     def variable_groups(self) -> list[Group]:
         """Encoder, experts, shared and personalised gate belong to all tasks, the own gate to the primary task.

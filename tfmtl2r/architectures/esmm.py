@@ -7,6 +7,7 @@ from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures.base import Architecture, Group
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.funnel import logits_of_products
@@ -55,7 +56,7 @@ class ESMM(Architecture):
         self.units = widths(units, "units")
         self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
 
-    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+    def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
         """Makes the towers.
 
         Raises:
@@ -63,25 +64,25 @@ class ESMM(Architecture):
         """
         if len(tasks) < 2:
             raise InputError(f"ESMM is a funnel of at least two tasks, got {list(tasks)}; use single_task")
-        super().connect(tasks, schema)
+        super().connect(tasks, schema, **options)
         self.early = self._towers(len(tasks) - 1, "early")
         self.last = self._towers(1, "last")
         self.make_small_heads(self.encoder.width, trains=bool(self.encoder.trainable_variables))
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """Logits of all towers but the last, ``[T-1, n]``, and the encoded items ``[1, n, F]`` that the last reads."""
-        x = self.encode_items(features, valid, training)[None]
+        x = self.encoder(batch=batch, training=training)[None]
         return [_logits(self.early, x, training), x]
 
-    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
         """The logit of each product; small heads read the encoded items."""
         num = len(self.tasks)
         x, read = self.last_reads(cut[1], training)
         last = _logits(self.last, x, training)
         others = tf.zeros([num - 1, 1, tf.shape(last)[1]])
         stages = tf.concat([cut[0].copies(), tf.concat([others, last[None]], 0)], axis=1)
-        scores = self.scores_of_items(logits_of_products(stages)[..., None], valid)
-        return self.with_small_heads(scores, read, valid, training)
+        scores = self.scores_of_items(logits_of_products(stages)[..., None], batch)
+        return self.with_small_heads(scores, read, batch, training)
 
     def variable_groups(self) -> list[Group]:
         """The last tower belongs to the last task, everything else to all."""

@@ -8,6 +8,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import Group
 from tfmtl2r.architectures.tower import TowerArchitecture
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.connections import Connections, side_by_side
 from tfmtl2r.layers.cut import Branch
@@ -15,7 +16,6 @@ from tfmtl2r.layers.field_gates import FieldGates
 from tfmtl2r.layers.hard_concrete import check_hard_concrete
 from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Schema
 
 __all__ = ["MSSM"]
 
@@ -89,9 +89,8 @@ class MSSM(TowerArchitecture):
         self.field_gates = field_gates
         self.gate_options = {"start": start, "penalty": penalty, "beta": beta, "gamma": gamma, "zeta": zeta}
 
-    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+    def make_lower(self) -> None:
         """Makes the levels."""
-        super().connect_lower(tasks, schema)
         experts = (len(self.tasks), self.task_experts, self.shared_experts)
         fields, self.levels = self.encoder.fields, []
         for number in range(1, self.num_levels + 1):
@@ -106,9 +105,9 @@ class MSSM(TowerArchitecture):
         """The experts' last width."""
         return self.expert_units[-1]
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """The encoded items ``[n, F]``, or all outputs of level J-1; and the last level's shared ones ``[S, n, D]``."""
-        x = self.encode_items(features, valid, training)
+        x = self.encoder(batch=batch, training=training)
         own_input = shared_input = x[None]
         cut = [x]
         for level in self.levels[:-1]:
@@ -120,7 +119,7 @@ class MSSM(TowerArchitecture):
                 own_input = level.to_tasks(own, copies, training)
         return [*cut, self.levels[-1].common(shared_input, training)]
 
-    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
         """What each task takes from its own and the shared experts of the last level."""
         *below, last = cut
         if len(below) == 1:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r.architectures._experts import ExpertArchitecture
+from tfmtl2r.batch import Batch
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import mixture
 from tfmtl2r.registry import Card
@@ -43,12 +44,12 @@ class OMoE(ExpertArchitecture):
         """One for all tasks."""
         return 1
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """The mixture of the experts for the real items, ``[n, D]``."""
-        x = self.encode_items(features, valid, training)[None]
+        x = self.encoder(batch=batch, training=training)[None]
         gates = self.gates(x, training=training)
         return [mixture(gates, self.experts(x, training=training))[0]]
 
-    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
         """Each task's own copy of the mixture."""
         return cut[0].copies()

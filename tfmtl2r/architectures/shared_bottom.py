@@ -7,10 +7,10 @@ from typing import Any
 
 from tfmtl2r.architectures.base import Group
 from tfmtl2r.architectures.tower import TowerArchitecture
+from tfmtl2r.batch import Batch
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Schema
 
 __all__ = ["SharedBottom"]
 
@@ -44,9 +44,8 @@ class SharedBottom(TowerArchitecture):
         super().__init__(head_units, activation, dropout, layer_norm, **kwargs)
         self.units = widths(units, "units")
 
-    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+    def make_lower(self) -> None:
         """Makes the trunk."""
-        super().connect_lower(tasks, schema)
         self.trunk = MLP(self.units, **self.hidden, dtype=self.dtype_policy, name="trunk")
         self.trunk.build((None, self.encoder.width))
 
@@ -55,11 +54,11 @@ class SharedBottom(TowerArchitecture):
         """The trunk's last width."""
         return self.units[-1] if self.units else self.encoder.width
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """The trunk's output for the real items, ``[n, units[-1]]``."""
-        return [self.trunk(self.encode_items(features, valid, training), training=training)]
+        return [self.trunk(self.encoder(batch=batch, training=training), training=training)]
 
-    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
         """Each task's own copy of the trunk's output."""
         return cut[0].copies()
 

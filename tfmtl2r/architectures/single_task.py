@@ -8,12 +8,12 @@ from typing import Any
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures.base import Group
 from tfmtl2r.architectures.tower import TowerArchitecture
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.layers.task_encoders import TaskEncoders
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Schema
 
 __all__ = ["SingleTask"]
 
@@ -54,16 +54,15 @@ class SingleTask(TowerArchitecture):
                              "with encoder='transformer' per task instead")
         self.units = widths(units, "units")
 
-    def make_encoder(self, schema: Schema) -> Any:
+    def make_encoder(self) -> Any:
         """Embeddings for each task."""
         if self.conditioned:
             raise InputError("single_task learns each task alone, so no preference can change it: condition another "
                              "architecture")
-        return TaskEncoders(self.tasks, schema, self.interaction, dtype=self.dtype_policy)
+        return TaskEncoders(self.tasks, self.schema, self.interaction, dtype=self.dtype_policy)
 
-    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+    def make_lower(self) -> None:
         """Makes the trunks."""
-        super().connect_lower(tasks, schema)
         num = len(self.tasks)
         self.trunks = MLP(self.units, **self.hidden, stacked=num, dtype=self.dtype_policy, name="trunks")
         self.trunks.build((num, None, self.encoder.width))
@@ -73,14 +72,13 @@ class SingleTask(TowerArchitecture):
         """The trunks' last width."""
         return self.units[-1] if self.units else self.encoder.width
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
-        """The features of the real items, in the schema's order: no variable leads to them."""
-        return list(self.items(features, valid).values())
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
+        """Nothing: no variable is shared, and the towers read the batch itself."""
+        return []
 
-    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
         """Each task's trunk on its own embeddings."""
-        items = {name: branch.constant() for name, branch in zip(self.schema.inputs, cut, strict=True)}
-        inputs = self.trunks(self.encoder(items), training=training)
+        inputs = self.trunks(self.encoder(batch=batch), training=training)
         # Without layers nothing has told the tasks apart yet.
         return inputs if inputs.shape[0] == len(self.tasks) else tf.repeat(inputs, len(self.tasks), axis=0)
 

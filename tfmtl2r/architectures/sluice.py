@@ -8,13 +8,13 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import Group
 from tfmtl2r.architectures.tower import TowerArchitecture
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP
 from tfmtl2r.layers.stitch import Stitch
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Schema
 
 __all__ = ["Sluice"]
 
@@ -77,9 +77,8 @@ class Sluice(TowerArchitecture):
         self.self_weight = self_weight
         self.orthogonality = penalty
 
-    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+    def make_lower(self) -> None:
         """Makes the tasks' layers, the mixtures between them, and those of the layers."""
-        super().connect_lower(tasks, schema)
         num, width, dtype = len(self.tasks), self.encoder.width, self.dtype_policy
         self.blocks, self.stitches = [], []
         for number in range(1, self.num_layers + 1):
@@ -100,15 +99,15 @@ class Sluice(TowerArchitecture):
         """The layers' width."""
         return self.units
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """Mixed subspaces of all layers but the last, and those of the last unmixed, ``[2T, n, D / 2]`` each."""
-        value, cut = self.encode_items(features, valid, training)[None], []
+        value, cut = self.encoder(batch=batch, training=training)[None], []
         for layer, stitch in zip(self.blocks[:-1], self.stitches[:-1], strict=True):
             cut.append(stitch(_apart(layer(value, training=training))))
             value = _together(cut[-1])
         return [*cut, _apart(self.blocks[-1](value, training=training))]
 
-    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
         """The last mixture, and each task's mixture of its layers."""
         *earlier, last = cut
         alpha = self.stitches[-1].weights_for(tf.shape(last.tensor)[1])

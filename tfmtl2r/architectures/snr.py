@@ -8,13 +8,13 @@ from typing import Any, Literal
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures.base import Group
 from tfmtl2r.architectures.tower import TowerArchitecture
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.connections import Connections, side_by_side
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.hard_concrete import check_hard_concrete
 from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.registry import Card
-from tfmtl2r.schema import Schema
 
 __all__ = ["SNR"]
 
@@ -83,9 +83,8 @@ class SNR(TowerArchitecture):
         self.num_levels = levels
         self.gate_options = {"start": start, "penalty": penalty, "beta": beta, "gamma": gamma, "zeta": zeta}
 
-    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
+    def make_lower(self) -> None:
         """Makes the subnets of every level and the connections behind each."""
-        super().connect_lower(tasks, schema)
         width = self.encoder.width
         self.subnets, self.connections = [], []
         for level in range(1, self.num_levels + 1):
@@ -105,9 +104,9 @@ class SNR(TowerArchitecture):
         """The subnets' last width."""
         return self.subnet_units[-1]
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Any]:
         """The last level's outputs: ``[S, n, D]``, for ``"trans"`` side by side as ``[n, S D]``."""
-        value = self.encode_items(features, valid, training)[None]
+        value = self.encoder(batch=batch, training=training)[None]
         for subnets, connections in zip(self.subnets, self.connections, strict=True):
             outputs = subnets(value, training=training)
             if connections is self.connections[-1]:
@@ -115,7 +114,7 @@ class SNR(TowerArchitecture):
             value = connections(outputs, training=training)
         return [side_by_side(outputs) if self.connection == "trans" else outputs]
 
-    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
         """What each task's connections make of the last level's outputs."""
         last = self.connections[-1]
         if self.connection == "trans":

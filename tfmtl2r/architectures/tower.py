@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r.architectures.base import Architecture, Group
+from tfmtl2r.batch import Batch
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.schema import Schema
@@ -14,7 +15,7 @@ from tfmtl2r.schema import Schema
 class TowerArchitecture(Architecture):
     """``score_t = scorer_t(tower_t(x_t))``: a lower network makes ``x_1 .. x_T``, towers of equal shape read them.
 
-    A subclass makes the lower network in :meth:`connect_lower` and defines :meth:`shared`, :meth:`tower_inputs` and
+    A subclass makes the lower network in :meth:`make_lower` and defines :meth:`shared`, :meth:`tower_inputs` and
     :meth:`lower_groups`. The towers of all tasks are one batched product per layer.
 
     Args:
@@ -36,23 +37,38 @@ class TowerArchitecture(Architecture):
         self.head_units = widths(head_units, "head_units")
         self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
 
-    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
-        """Makes the lower network and the towers."""
-        self.connect_lower(tasks, schema)
+    def connect(
+        self, tasks: Sequence[str], schema: Schema, *, conditioned: bool = False, dtype: Any = None, towers: bool = True
+    ) -> None:
+        """Makes encoder, lower network and towers.
+
+        Args:
+            tasks: names, in order.
+            schema: the features of a batch.
+            conditioned: whether features and scores are modulated by the preference of the batch.
+            dtype: policy of the layers; the architecture's own if None.
+            towers: False for an architecture that is the lower network of another one, which has towers of its own.
+        """
+        super().connect(tasks, schema, conditioned=conditioned, dtype=dtype)
+        self.make_lower()
+        if towers:
+            self._make_towers()
+
+    def _make_towers(self) -> None:
         num = len(self.tasks)
         self.towers = MLP(self.head_units, **self.hidden, stacked=num, dtype=self.dtype_policy, name="towers")
         self.scorers = Scorers(num, name="scorers")
         shape = (num, None, self.tower_width)
         self.towers.build(shape)
         self.scorers.build(self.towers.compute_output_shape(shape))
-        self.connect_beside()
+        self.make_beside()
         self.make_small_heads(self.tower_width)
 
-    def connect_lower(self, tasks: Sequence[str], schema: Schema) -> None:
-        """Makes the encoder and everything below the towers; subclasses call this first."""
-        super().connect(tasks, schema)
+    def make_lower(self) -> None:
+        """Makes everything between the encoder and the towers, once the encoder is there."""
+        raise NotImplementedError
 
-    def connect_beside(self) -> None:
+    def make_beside(self) -> None:
         """Makes what stands beside the towers, once they are there; nothing by default."""
 
     @property
@@ -60,7 +76,7 @@ class TowerArchitecture(Architecture):
         """Width of what a tower reads."""
         raise NotImplementedError
 
-    def tower_inputs(self, cut: Sequence[Branch], training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
         """What the towers read, ``[T, n, tower_width]`` for n items, from the branches of the cut.
 
         Slice t may depend on what task t reads of the cut and on variables of its own, and on nothing else.
@@ -71,11 +87,11 @@ class TowerArchitecture(Architecture):
         """The groups of every trainable variable below the towers."""
         raise NotImplementedError
 
-    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
         """One tower per task; small heads read what the towers read."""
-        inputs = self.tower_inputs(cut, training)
-        scores = self.scores_of_items(self.tower_scores(inputs, training), valid)
-        return self.with_small_heads(scores, inputs, valid, training)
+        inputs = self.tower_inputs(cut, batch, training)
+        scores = self.scores_of_items(self.tower_scores(inputs, training), batch)
+        return self.with_small_heads(scores, inputs, batch, training)
 
     def tower_scores(self, inputs: Any, training: bool) -> Any:
         """``[T, n, 1]``: what the towers make of their inputs."""

@@ -8,10 +8,11 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures._experts import MultiGateArchitecture
 from tfmtl2r.architectures.base import Group, small_head_of
+from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError, InputKeyError
 from tfmtl2r.layers import randomness
 from tfmtl2r.layers.cut import Branch
-from tfmtl2r.layers.items import spread
+from tfmtl2r.layers.features import per_item
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.layers.task_encoders import TaskEncoders
 from tfmtl2r.registry import Card
@@ -81,7 +82,7 @@ class WatchNext(MultiGateArchitecture):
         self.position_dropout = position_dropout
         self.biased_tasks = tuple(biased)
 
-    def connect(self, tasks: Sequence[str], schema: Schema) -> None:
+    def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
         """Makes MMoE on all features but the position, and the shallow towers on the position."""
         position, rest = self._divided(schema)
         for task in self.biased_tasks:
@@ -89,9 +90,9 @@ class WatchNext(MultiGateArchitecture):
                 raise InputError(f"watch_next: the biased task {task!r} is none of {', '.join(tasks)}")
         self.position_schema = position
         self.biased = tuple(i for i, task in enumerate(tasks) if task in (self.biased_tasks or tasks))
-        super().connect(tasks, rest)
+        super().connect(tasks, rest, **options)
 
-    def connect_beside(self) -> None:
+    def make_beside(self) -> None:
         """Makes the shallow towers."""
         num, dtype = len(self.biased), self.dtype_policy
         names = [self.tasks[i] for i in self.biased]
@@ -104,31 +105,22 @@ class WatchNext(MultiGateArchitecture):
         self.shallow.build(shape)
         self.shallow_scorers.build(self.shallow.compute_output_shape(shape))
 
-    def shared(self, features: dict[str, Any], valid: Any, training: bool) -> list[Any]:
-        """MMoE's cut and, in training, the position features of the real items: no variable leads to them."""
-        cut = super().shared(features, valid, training)
-        if not training:
-            return cut
-        for name in self.position:
-            if name not in features:
-                raise InputKeyError(f"position feature {name!r} is missing; watch_next needs it in training; got "
-                               f"{sorted(features)}")
-        return [*cut, *self.items(features, valid, self.position_schema).values()]
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
+        """MMoE's scores; those of the biased tasks with the shallow towers' on top.
 
-    def heads(self, cut: Sequence[Branch], valid: Any, training: bool) -> dict[str, Any]:
-        """MMoE's scores; those of the biased tasks with the shallow towers' on top."""
-        experts, x, *position = cut
-        scores = super().heads([experts, x], valid, training)
-        items = tf.shape(x.tensor)[0]
+        The position features are read here: no variable is shared below them.
+        """
+        scores = super().heads(cut, batch, training)
+        items = tf.shape(cut[1].tensor)[0]
         if training:
-            seen = self._seen([branch.constant() for branch in position], items)
+            seen = self._seen(batch, items)
         else:
             width = self.position_encoders.width
             seen = tf.concat([tf.zeros([1, 1, width]), tf.ones([1, 1, 1])], axis=-1)
         shallow = self.shallow_scorers(self.shallow(tf.cast(seen, self.compute_dtype), training=training))
         # One number for all items, not as many that rounding might tell apart.
         added = (shallow if training else tf.repeat(shallow, items, axis=1))[..., 0]
-        added = tf.unstack(added if valid is None else spread(added, valid), num=len(self.biased))
+        added = tf.unstack(batch.as_lists(added), num=len(self.biased))
         for i, term in zip(self.biased, added, strict=True):
             # A small head shapes the experts as well, which are not to learn the position.
             for score in (self.tasks[i], small_head_of(self.tasks[i])):
@@ -155,13 +147,16 @@ class WatchNext(MultiGateArchitecture):
                              "others")
         return Schema(f for f in schema.features if f.name in self.position), Schema(rest)
 
-    def _seen(self, values: list[Any], items: Any) -> Any:
+    def _seen(self, batch: Batch, items: Any) -> Any:
         """The encoded position and whether it is missing, ``[1 or K, n, width + 1]``."""
+        for name in self.position_schema.inputs:
+            if name not in batch.features:
+                raise InputKeyError(f"position feature {name!r} is missing; watch_next needs it in training; got "
+                                    f"{sorted(batch.features)}")
         known = tf.random.stateless_uniform([items], randomness.next_seed()) >= self.position_dropout
-        named = dict(zip(self.position_schema.inputs, values, strict=True))
         for feature in self.position_schema.features:
-            known &= feature.known(named)
-        encoded = self.position_encoders(named)
+            known &= per_item(feature, batch, feature.known)
+        encoded = self.position_encoders(batch=batch)
         known = tf.cast(known, encoded.dtype)[None, :, None]
         missing = tf.repeat(1.0 - known, tf.shape(encoded)[0], axis=0)
         return tf.concat([encoded * known, missing], axis=-1)

@@ -42,9 +42,9 @@ def score_along(
         preferences: the preferences to evaluate, in order.
         batch_size: lists per batch.
     """
-    if model.features is None:
+    if model.schema is None:
         raise InputError("train the ranker first: it does not know its features yet")
-    data = batches(lists, (), model.features, batch_size=batch_size)
+    data = batches(lists, (), model.schema, batch_size=batch_size)
     for preference in preferences:
         yield evaluate(model.predict(data, layout="items", preference=preference), lists, model.tasks)
 

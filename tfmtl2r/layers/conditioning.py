@@ -1,65 +1,16 @@
 """A ranker that reads the preference: features and scores are modulated by it.
 
-The preference of every row is set once around a forward pass, by :func:`scope`, since it is no feature of the data:
-training draws it, evaluation and serving are given it.
+The networks of the preference run once per list; what they give is then repeated for the list's items.
 """
 
 from __future__ import annotations
 
-import contextlib
-import contextvars
-from collections.abc import Iterator
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import Batch
+from tfmtl2r.errors import InputError
 from tfmtl2r.layers.dense import dense
-from tfmtl2r.layers.items import pack
-
-_current: contextvars.ContextVar[tuple[Any, Any]] = contextvars.ContextVar("tfmtl2r_preference", default=(None, None))
-
-
-@contextlib.contextmanager
-def scope(preference: Any, valid: Any) -> Iterator[None]:
-    """Sets the preference of every real item inside.
-
-    Args:
-        preference: ``float32[B, T]``, one per list (or plain row); None where the ranker reads none.
-        valid: ``bool[B, L]``, or None for plain rows.
-    """
-    packed = preference
-    if preference is not None and valid is not None:
-        packed = pack({"preference": preference}, valid, ["preference"])["preference"]
-    token = _current.set((preference, packed))
-    try:
-        yield
-    finally:
-        _current.reset(token)
-
-
-def narrowed(places: Any, valid: Any) -> contextlib.AbstractContextManager[None]:
-    """Inside a scope, the one of some of its lists.
-
-    Args:
-        places: which lists (or plain rows), ``int[B']``; None for all.
-        valid: ``bool[B', L]``, or None for plain rows.
-    """
-    preference, _ = _current.get()
-    if preference is None or places is None:
-        return contextlib.nullcontext()
-    return scope(tf.gather(preference, places), valid)
-
-
-def rows() -> Any:
-    """The preference of every real item, ``[n, T]``.
-
-    Raises:
-        RuntimeError: outside a scope.
-    """
-    _, found = _current.get()
-    if found is None:
-        raise RuntimeError("a conditioned architecture needs a preference: call the ranker, not its architecture, or "
-                           "open conditioning.scope(preference, valid) around it")
-    return found
 
 
 class Modulated(keras.layers.Layer):
@@ -68,7 +19,7 @@ class Modulated(keras.layers.Layer):
     The network's last layer starts at 0, so that at first the preference is only appended.
 
     Args:
-        encoder: features to ``[n, F]``.
+        encoder: a batch to ``[n, F]``.
         num_tasks: T, the width of a preference.
         units: hidden width of the network.
 
@@ -98,17 +49,12 @@ class Modulated(keras.layers.Layer):
         """The encoder, under the name that files of format 1 have for it."""
         return self.base
 
-    def call(self, *args: Any, **kwargs: Any) -> Any:
+    def call(self, batch: Batch, training: bool = False) -> Any:
         """Encoded and modulated items, ``[n, F + T]``."""
-        return self._modulated(self.base(*args, **kwargs))
-
-    def items(self, *args: Any, **kwargs: Any) -> Any:
-        """The same behind an encoder that sees whole lists."""
-        return self._modulated(self.base.items(*args, **kwargs))
-
-    def _modulated(self, x: Any) -> Any:
-        preference = tf.cast(rows(), x.dtype)
-        scale, shift = tf.split(self.film(self.hidden(preference)), 2, axis=-1)
+        x = self.base(batch=batch, training=training)
+        preference = tf.cast(_preference(batch), x.dtype)
+        per_list = tf.concat([self.film(self.hidden(preference)), preference], axis=-1)
+        scale, shift, preference = tf.split(batch.repeated(per_list), [self.base.width] * 2 + [-1], axis=-1)
         return tf.concat([x * (1 + scale) + shift, preference], axis=-1)
 
 
@@ -123,12 +69,23 @@ class HeadModulation(keras.layers.Layer):
 
     def __init__(self, num_tasks: int, **kwargs: Any):
         super().__init__(**kwargs)
+        self.autocast = False  # scores are not rounded
         self.factors = dense(2, stacked=num_tasks, dtype="float32", name="factors")
         self.factors.build((num_tasks, None, num_tasks))
         self.factors.kernel.assign(tf.zeros(self.factors.kernel.shape))
         self.built = True
 
-    def call(self, scores: Any) -> Any:
-        """``[T, n, 1]`` in and out, float32."""
-        scale, shift = tf.split(self.factors(tf.cast(rows(), tf.float32)[None]), 2, axis=-1)
+    def call(self, scores: Any, batch: Batch) -> Any:
+        """``[T, ..., n]`` in and out, float32."""
+        per_list = self.factors(tf.cast(_preference(batch), tf.float32)[None])  # [T, B, 2]
+        scale, shift = tf.unstack(batch.repeated(tf.transpose(per_list, [1, 0, 2])), num=2, axis=-1)  # [n, T] each
+        shape = [scale.shape[1], *[1] * (scores.shape.rank - 2), -1]
+        scale, shift = (tf.reshape(tf.transpose(part), shape) for part in (scale, shift))
         return tf.cast(scores, tf.float32) * tf.exp(scale) + shift
+
+
+def _preference(batch: Batch) -> Any:
+    if batch.preference is None:
+        raise InputError("a conditioned architecture reads the preference of every list, and the batch has none: call "
+                         "the ranker, or give Batch(..., preference=...)")
+    return batch.preference

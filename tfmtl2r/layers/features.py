@@ -8,13 +8,13 @@ graph runs it in front of the model, and both use this one layer.
 from __future__ import annotations
 
 import types
+from collections.abc import Callable
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.batch import LIST_SIZE, Batch
 from tfmtl2r.errors import InputError, InputKeyError
 from tfmtl2r.layers.interactions import Interaction
-from tfmtl2r.layers.items import pack
 from tfmtl2r.layers.list_attention import ListTransformer
 from tfmtl2r.schema import Schema
 
@@ -80,8 +80,8 @@ class FeatureLayers(keras.layers.Layer):
 class Encoder(keras.layers.Layer):
     """Looked-up features to one vector per item: each kind of feature encodes its own, all concatenated.
 
-    Shapes: per item ``[B, L, ...]`` and per list ``[B, ...]`` in, ``[B, L, F]`` out; plain rows ``[B, ...]`` in,
-    ``[B, F]`` out. A missing (NaN) or infinite number becomes the mean.
+    The real items of a batch come out as rows, ``[n, F]``. What belongs to a list is encoded once per list and then
+    repeated for its items. A missing (NaN) or infinite number becomes the mean.
 
     Args:
         schema: a fitted schema.
@@ -120,21 +120,17 @@ class Encoder(keras.layers.Layer):
         """
         return dict(self.by_feature.by_name)
 
-    def call(self, features: dict[str, Any], valid: Any = None) -> Any:
-        """Encodes a batch.
-
-        Args:
-            features: dict of looked-up features.
-            valid: ``bool[B, L]``, or None for plain rows.
-        """
+    def call(self, batch: Batch, training: bool = False) -> Any:
+        """Encodes the real items of a batch (or its plain rows), ``[n, F]``."""
         pieces: dict[str, Any] = {}
         for group in self._groups():
-            tensors = {name: self._checked(f, name, features[name], valid) for f in group for name in f.looked_up}
+            per_list = group[0].context
+            tensors = {name: self._checked(f, name, batch) for f in group for name in f.looked_up}
+            if not per_list:
+                tensors = {name: batch.packed(value) for name, value in tensors.items()}
             encoded = [tf.cast(value, self.compute_dtype)
                        for value in type(group[0]).encode_all(group, tensors, self.by_feature.by_name)]
-            if group[0].context and valid is not None:
-                encoded = [tf.repeat(value[:, None, :], tf.shape(valid)[1], axis=1) for value in encoded]
-            pieces |= self._in_runs(group, encoded)
+            pieces |= self._in_runs(group, [batch.repeated(value) for value in encoded] if per_list else encoded)
         encoded = tf.concat([pieces[f.name] for f in self.order if f.name in pieces], axis=-1)
         return encoded if self.interaction is None else self.interaction(encoded)
 
@@ -160,16 +156,29 @@ class Encoder(keras.layers.Layer):
         parts = encoded if len(runs) == 1 else tf.split(encoded[0], widths, axis=-1)
         return {run[0].name: part for run, part in zip(runs, parts, strict=True)}
 
-    def _checked(self, feature: Any, name: str, value: Any, valid: Any) -> Any:
+    def _checked(self, feature: Any, name: str, batch: Batch) -> Any:
         """An input whose rank is right."""
-        shape = feature.looked_up[name].shape
-        rank = (1 if feature.context or valid is None else 2) + len(shape)
+        value, shape = batch.features[name], feature.looked_up[name].shape
+        rank = (1 if feature.context or batch.is_rows else 2) + len(shape)
         if value.shape.rank != rank:
             raise InputError(
-                f"feature {name!r}: expected {rank} axes ({'row' if valid is None else 'list'} data, shape per item "
+                f"feature {name!r}: expected {rank} axes ({'row' if batch.is_rows else 'list'} data, shape per item "
                 f"{shape}), got a tensor of shape {tuple(value.shape)}"
             )
         return value
+
+
+def per_item(feature: Any, batch: Batch, compute: Callable[[dict[str, Any]], Any]) -> Any:
+    """What a function makes of the inputs of a feature, for every real item; once per list for a feature of the list.
+
+    Args:
+        feature: of the schema.
+        batch: a batch that has it.
+        compute: looked-up inputs by name, ``[rows, ...]``, to a tensor ``[rows, ...]``, or True for all rows.
+    """
+    spread = batch.packed if not feature.context else lambda value: value
+    found = compute({name: spread(batch.features[name]) for name in feature.looked_up})
+    return batch.repeated(found) if feature.context and found is not True else found
 
 
 class ListEncoder(Encoder):
@@ -190,19 +199,14 @@ class ListEncoder(Encoder):
         self.width = self.transformer.units
         self.fields = (self.width,)
 
-    def items(self, features: dict[str, Any], valid: Any, training: bool = False) -> Any:
-        """The real items of all lists, one row each, ``[n, units]``; each has seen its list.
-
-        Args:
-            features: dict of looked-up features.
-            valid: ``bool[B, L]``, n of them True.
-            training: whether dropout is on.
+    def call(self, batch: Batch, training: bool = False) -> Any:
+        """Encodes the real items of a batch, ``[n, units]``; each has seen its list.
 
         Raises:
             ValueError: for plain rows.
         """
-        if valid is None:
+        if batch.is_rows:
             raise InputError("a list encoder needs lists (a batch with list_size): on plain rows leave out "
                              "encoder='transformer'")
-        seen = self.transformer(self(features, valid=valid), valid, training=training)
-        return pack({"items": seen}, valid)["items"]
+        alone = batch.padded(super().call(batch))
+        return batch.packed(self.transformer(alone, batch.valid, training=training))

@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import Batch
 from tfmtl2r.layers.features import Encoder
 from tfmtl2r.schema import Schema
 
 
 class TaskEncoders(keras.layers.Layer):
-    """One :class:`tfmtl2r.layers.features.Encoder` per task: features to ``[T, n, F]``.
+    """One :class:`tfmtl2r.layers.features.Encoder` per task: a batch to ``[T, n, F]``.
 
     Where nothing is trainable, one serves all: ``[1, n, F]``.
 
@@ -36,9 +37,9 @@ class TaskEncoders(keras.layers.Layer):
         self.fields = self.encoders[0].fields
         self.built = True
 
-    def call(self, features: dict[str, Any]) -> Any:
-        """Encodes plain rows once per task."""
-        return tf.stack([encoder(features) for encoder in self.encoders])
+    def call(self, batch: Batch) -> Any:
+        """Encodes the real items of a batch once per task."""
+        return tf.stack([encoder(batch=batch) for encoder in self.encoders])
 
     def variables_of(self, task: int) -> list[Any]:
         """A task's own embedding tables."""

@@ -8,6 +8,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods import get
 from tfmtl2r.methods.base import Method, Signals, State
+from tfmtl2r.preferences import is_preference, scaled
 from tfmtl2r.types import Array, Described, Rows, Tensor, Vector
 
 
@@ -77,7 +78,7 @@ def combine(
     preference = _vector("preference", preference, tasks, default=1.0 / tasks)
     if not np.isfinite(rows).all():
         raise InputError("jacobian contains numbers that are not finite")
-    if (preference < 0).any() or preference.sum() <= 0:
+    if not is_preference(preference):
         raise InputError(f"preference must be >= 0 and not all 0, got {preference.tolist()}")
     if chosen.positive_preference and (preference == 0).any():
         raise InputError(f"{type(chosen).__name__} divides by the preference: all shares must be above 0, got "
@@ -86,7 +87,7 @@ def combine(
         raise InputError(f"{type(chosen).__name__} needs losses above 0, got {losses.tolist()}")
     signals = Signals(
         losses=tf.constant(losses),
-        preference=tf.constant(preference / preference.sum()),
+        preference=tf.constant(scaled(preference)),
         present=tf.ones([tasks], tf.bool),
         gram=tf.constant(rows @ rows.T),
         cross=tf.constant(rows @ rows.T),

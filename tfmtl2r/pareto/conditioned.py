@@ -11,6 +11,7 @@ from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.scoring import score_along
 from tfmtl2r.evaluation.split_metrics import Score
+from tfmtl2r.preferences import scaled
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.trackers import metrics_of
@@ -66,7 +67,7 @@ def curve(
     results = tuple(score_along(model, lists, preferences, batch_size))
     first = [results[0][task][metric] for task, metric in chosen.items()]
     return Curve(
-        preferences / preferences.sum(axis=1, keepdims=True),
+        scaled(preferences),
         np.array([[row[task][metric].value for task, metric in chosen.items()] for row in results]),
         tuple(found.direction == "max" for found in first),
         tuple(f"{task} {metric}" for task, metric in chosen.items()), results,

@@ -15,7 +15,7 @@ import moocore
 import numpy as np
 
 from tfmtl2r.errors import InputError
-from tfmtl2r.preferences import das_dennis
+from tfmtl2r.preferences import das_dennis, is_preference, scaled
 from tfmtl2r.types import Array
 
 Directions = bool | Sequence[bool]
@@ -364,9 +364,9 @@ def _scaled_front(points: Array, maximise: Directions) -> tuple[np.ndarray, np.n
 
 def _importance(preference: Array, count: int) -> np.ndarray:
     weights = _vector(preference, count, "preference")
-    if (weights < 0).any() or weights.sum() <= 0:
+    if not is_preference(weights):
         raise InputError(f"a preference must be >= 0 and not all 0, got {weights.tolist()}")
-    return weights / weights.sum()
+    return scaled(weights)
 
 
 def _vector(values: Array, count: int, what: str) -> np.ndarray:

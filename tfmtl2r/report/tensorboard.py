@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.batch import unpack
 from tfmtl2r.names import LogName
 
 SHOWN = 64
@@ -101,10 +100,8 @@ class TensorBoard(keras.callbacks.Callback):
         return self._writers[run]
 
     def _write_inside(self, epoch: int) -> None:
-        model, batch = self.model, unpack(self.sample)
-        valid = model.valid(batch)
-        with model.preferring(batch, valid, model.method_state.preference):
-            decided = model.architecture.inspect(batch.features, valid)
+        model = self.model
+        decided = model.architecture.inspect(model.batch(self.sample))
         with self._writer("train").as_default(step=epoch):
             for name, value in decided.items():
                 value = np.array(value)

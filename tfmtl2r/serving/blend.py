@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 
 import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
+from tfmtl2r.preferences import scaled
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.types import Mask, Scores, Tensor, Weights
@@ -87,9 +87,7 @@ def resolved(model: MultiTaskRanker, blend: Mapping[str, float] | Blend | None =
     blend = blend if isinstance(blend, Blend) else Blend(blend)
     names = [task.name for task in model.tasks]
     if blend.weights is None:
-        state = getattr(model, "method_state", None)
-        shares = [task.weight for task in model.tasks] if state is None else state.preference.numpy().tolist()
-        weights = {name: share / math.fsum(shares) for name, share in zip(names, shares, strict=True)}
+        weights = dict(zip(names, scaled(model.preference).tolist(), strict=True))
     else:
         unknown = sorted(set(blend.weights) - set(names))
         if unknown:

@@ -111,16 +111,16 @@ def _announce(plan: Plan) -> None:
 
 def _serves_lists(model: MultiTaskRanker, lists: bool | None) -> bool:
     """Whether requests hold lists: as in training, which the model remembers."""
-    if model.features is None:
+    if model.schema is None:
         raise InputError("this ranker does not know its features yet, so there are no inputs to export: pass "
-                         "features=Schema(...), or fit it first")
-    if model.lists is None:
+                         "schema=Schema(...), or fit it first")
+    if model.has_lists is None:
         return True if lists is None else lists
-    if lists is not None and lists != model.lists:
+    if lists is not None and lists != model.has_lists:
         kinds = {True: "lists", False: "plain rows"}
         raise InputError(f"lists={lists} asks for an export for {kinds[lists]}, but the ranker was fitted or evaluated "
-                         f"on {kinds[model.lists]}: leave the argument out")
-    return model.lists
+                         f"on {kinds[model.has_lists]}: leave the argument out")
+    return model.has_lists
 
 
 def _write(
@@ -197,7 +197,7 @@ def _predicted(
     model: MultiTaskRanker, plan: Plan, request: Request, preferred: list[str]
 ) -> tuple[dict[str, Any], Any]:
     """Scores by task, by way of ``model.predict``, and which places are real."""
-    assert model.features is not None
+    assert model.schema is not None
     names = [*model.architecture.schema.inputs, *([LIST_SIZE] if LIST_SIZE in request else [])]
     tensors = {name: tf.convert_to_tensor(request[name]) for name in names}
     try:

@@ -37,7 +37,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch
+from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.features import Lookup
 from tfmtl2r.schema import Schema
@@ -140,7 +140,6 @@ class _Graphs:
     """Makes signatures around one traced graph from raw features to scores."""
 
     def __init__(self, model: MultiTaskRanker, blend: Blend, lists: bool):
-        assert model.features is not None
         self.model, self.schema, self.lists = model, model.architecture.schema, lists
         self.lookup = Lookup(self.schema)
         self.answers = Answers(model.tasks, blend, lists)
@@ -231,12 +230,9 @@ class _Graphs:
         looked_up = self.lookup(raw)
         if PREFERENCE in raw and self.model.conditioned is not None:
             looked_up[PREFERENCE] = raw[PREFERENCE]
-        valid = None
-        if self.lists:
-            valid = self.model.valid(Batch(looked_up, {}, {}, looked_up[LIST_SIZE]))
-            looked_up[LIST_SIZE] = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)  # now between 0 and L
-        scores = self.model(looked_up, training=False)
-        return {task: tf.cast(score, tf.float32) for task, score in scores.items()}, valid
+        batch = self.model.batch(looked_up)
+        scores = self.model.architecture(batch=batch, training=False)
+        return {task: tf.cast(score, tf.float32) for task, score in scores.items()}, batch.valid
 
 
 def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, str]:

@@ -16,10 +16,9 @@ import numpy as np
 from tfmtl2r import methods as method_registry
 from tfmtl2r.errors import InputError
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.preferences import suited
+from tfmtl2r.preferences import checked_preference, suited
 from tfmtl2r.runs.finished import Run
 from tfmtl2r.settings.outcome import keys_where, outcome
-from tfmtl2r.training.preference import checked_preference
 
 LOPSIDED = 0.99
 """Share of the important task in a run of :func:`ends`. The rest trains the other task's tower, but hardly the trunk.

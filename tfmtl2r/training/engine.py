@@ -15,18 +15,19 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures.base import Architecture
 from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
-from tfmtl2r.layers import conditioning
 from tfmtl2r.linalg import settling
 from tfmtl2r.methods.base import Method, Signals, State
 from tfmtl2r.methods.deciding import merge, standing_still, weigh
 from tfmtl2r.training import rows as per_task_rows
-from tfmtl2r.training.head_gradients import Heads, Part, added, forward, joined, penalty_of
+from tfmtl2r.training.head_gradients import Heads, added, forward, halves, joined, penalty_of
+from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import LossValues, TaskLosses
 from tfmtl2r.training.optimizers import is_table
 from tfmtl2r.training.replicas import Replicas
@@ -43,7 +44,7 @@ class Step:
         weights: ``float32[T]``, what the method gave each task; NaN for methods without task weights.
         gram: ``float32[T, T]`` where the method needed it, else None.
         states: the method's next state, one per balanced group of variables.
-        signals: what the method saw.
+        signals: what the method saw, of each of its states.
         unsettled: ``int64``, solvers that stopped at their iteration cap.
         routing: the next state of an architecture that routes gradients.
     """
@@ -54,7 +55,7 @@ class Step:
     weights: Any
     gram: Any
     states: list[State]
-    signals: Signals
+    signals: list[Signals]
     unsettled: Any
     routing: dict[str, Any] = dataclasses.field(default_factory=dict)
 
@@ -87,18 +88,17 @@ class Engine:
             raise InputError(f"{type(architecture).__name__}.variable_groups() leaves out {stray}; every trainable "
                              "variable must be in one group, or it would never be trained")
 
-    def step(self, batch: Batch, valid: Any, signals: Signals, states: list[State]) -> Step:
+    def step(self, batch: Batch, clock: Clock, states: list[State]) -> Step:
         """Computes one step.
 
         Args:
             batch: features and labels.
-            valid: ``bool[B, L]`` or None.
-            signals: preference, step, epoch and seed; the rest is filled in here.
+            clock: step, epoch, seed and preference.
             states: the method's state, as :func:`state_shapes` counts them.
         """
         with settling.watched() as solvers:
             balance = self._balanced if self.balances_gradients else self._scalarised
-            step = balance(batch, valid, signals, states)
+            step = balance(batch, clock, states)
             gradients, routing = self._routed(step.gradients)
             return dataclasses.replace(
                 step, gradients=self._with_penalties(gradients), unsettled=solvers.unsettled(), routing=routing
@@ -109,53 +109,55 @@ class Engine:
         """Whether tasks pull on the same variables and the method wants to see how."""
         return bool(self.method.needs & {"gram", "rows"}) and bool(self.shared_variables)
 
-    def learn(self, batch: Batch, valid: Any, step: Step) -> list[State]:
+    def learn(self, batch: Batch, step: Step) -> list[State]:
         """The states after the update, for methods that want the losses once more: one forward pass."""
-        scores = self.architecture(batch.features, valid=valid, training=True)
-        after = self.losses(batch, scores, valid, Replicas()).total
+        scores = self.architecture(batch=batch, training=True)
+        after = self.losses(batch, scores, Replicas()).total
         return [
-            standing_still(step.signals.present, state, self.method.learn(after, step.signals, state))
-            for state in step.states
+            standing_still(signals.present, state, self.method.learn(after, signals, state))
+            for signals, state in zip(step.signals, step.states, strict=True)
         ]
 
-    def gram_at_cut(self, batch: Batch, valid: Any) -> Any:
+    def gram_at_cut(self, batch: Batch) -> Any:
         """Inner products of the tasks' gradients at the cut: what telemetry samples for scalarisations."""
+        if not self.shared_variables:
+            return tf.zeros([len(self.architecture.tasks)] * 2)  # nothing at which gradients could meet
         replicas = Replicas()
-        _, heads, _, _ = self._passes([Part(batch, valid)], replicas)
+        _, heads, _, _ = self._passes(batch, [batch], [], replicas)
         return heads[0].gram(replicas)
 
-    def _scalarised(self, batch: Batch, valid: Any, signals: Signals, states: list[State]) -> Step:
+    def _scalarised(self, batch: Batch, clock: Clock, states: list[State]) -> Step:
         replicas = Replicas()
         keras_variables = self.shared_variables + self.private_variables
         with tf.GradientTape() as tape:
-            scores = self.architecture(batch.features, valid=valid, training=True)
-            losses = self.losses(batch, scores, valid, replicas)
+            scores = self.architecture(batch=batch, training=True)
+            losses = self.losses(batch, scores, replicas)
             with tape.stop_recording():
-                signals = self._seen(signals, losses)
+                self._refuse_negative(losses)
+                signals = self._signals(clock, losses)
                 if self.method.needs & {"gram", "rows"}:  # but no variable is shared: each task has its own network
                     weights, state = tf.cast(signals.present, tf.float32), states[0]
                 else:
                     weights, state = weigh(self.method, signals, states[0])
             objective = tf.reduce_sum(weights * losses.local)
-            asked = penalty_of(self.architecture, scores, valid)
+            asked = penalty_of(self.architecture, scores, batch)
             if asked is not None:
                 objective += tf.math.divide_no_nan(asked[0], replicas.sum(asked[1]))
         gradients = tape.gradient(objective, [v.value for v in keras_variables])
         pairs = _pairs(gradients, keras_variables)
-        return Step(scores, losses, pairs, weights, None, [state, *states[1:]], signals, None)
+        return Step(scores, losses, pairs, weights, None, [state], [signals], None)
 
-    def _balanced(self, batch: Batch, valid: Any, signals: Signals, states: list[State]) -> Step:
+    def _balanced(self, batch: Batch, clock: Clock, states: list[State]) -> Step:
         replicas = Replicas()
-        parts = [Part(batch, valid)]
-        if "second_batch" in self.method.needs:
-            parts = parts[0].halves(tf.shape(batch.labels[self.architecture.tasks[0]])[0], replicas)
-        trunks, heads, scores, losses = self._passes(parts, replicas)
-        signals = self._seen(signals, losses)
+        places = halves(batch, replicas) if "second_batch" in self.method.needs else []
+        parts = [batch.at(chosen) for chosen in places] or [batch]
+        trunks, heads, scores, losses = self._passes(batch, parts, places, replicas)
+        self._refuse_negative(losses)
         shared = [v.value for v in self.shared_variables]
         if self.mode == "parameters":
             rows = [self._rows(trunk, half, replicas) for trunk, half in zip(trunks, heads, strict=True)]
-            whole, halves = self._whole(rows, heads, losses, replicas)
-            weights, gram, combined, states = self._decide_groups(whole, halves, signals, states)
+            whole, each_half = self._whole(rows, heads, losses, replicas)
+            weights, gram, combined, states, signals = self._decide_groups(whole, each_half, clock, losses, states)
             # Rows are already sums over replicas; the optimizer will add up the replicas once more.
             combined = [_scaled(g, 1.0 / replicas.count) for g in combined]
             for trunk, half in zip(trunks, heads, strict=True):
@@ -164,9 +166,9 @@ class Engine:
                     combined = [added(g, p) for g, p in zip(combined, penalty, strict=True)]
         else:
             gram = tf.add_n([half.gram(replicas) for half in heads])
-            signals = dataclasses.replace(signals, gram=gram)
-            weights, state = weigh(self.method, signals, states[0])
-            states = [state, *states[1:]]
+            signals = [self._signals(clock, losses, gram=gram)]
+            weights, state = weigh(self.method, signals[0], states[0])
+            states = [state]
             each = [
                 trunk.gradient(half.tensors, shared, output_gradients=half.weighted(weights))
                 for trunk, half in zip(trunks, heads, strict=True)
@@ -177,31 +179,58 @@ class Engine:
         return Step(scores, losses, gradients, weights, gram, states, signals, None)
 
     def _passes(
-        self, parts: list[Part], replicas: Replicas
+        self, batch: Batch, parts: list[Batch], places: list[Any], replicas: Replicas
     ) -> tuple[list[Any], list[Heads], dict[str, Any], LossValues]:
-        """Both halves of the model on each part: the shared half recorded, the private half already differentiated."""
+        """Both halves of the model on each part: the shared half recorded, the private half already differentiated.
+
+        Args:
+            batch: all parts together.
+            parts: the batch itself, or some of its lists each.
+            places: of the lists of each part in the batch; nothing where the batch is the only part.
+            replicas: the replicas.
+        """
         trunks, runs = [], []
         for part in parts:
-            with conditioning.narrowed(part.places, part.valid):
-                with tf.GradientTape(persistent=self.mode == "parameters") as trunk:
-                    cut = self.architecture.shared(part.batch.features, part.valid, True)
-                runs.append(forward(self.architecture, self.losses, cut, part))
+            with tf.GradientTape(persistent=self.mode == "parameters") as trunk:
+                cut = self.architecture.shared(part, True)
+            runs.append(forward(self.architecture, self.losses, cut, part))
             trunks.append(trunk)
         values, weights = (tf.concat([getattr(run, name) for run in runs], 1) for name in ("values", "weights"))
         losses = self.losses.reduce(values, weights, replicas)
         counts = [run.penalty[1] for run in runs if run.penalty is not None]
         asked = replicas.sum(tf.add_n(counts)) if counts else None
         heads = [run.backward(losses.count, asked, [v.value for v in self.private_variables]) for run in runs]
-        scores = {task: joined(parts, [run.scores[task] for run in runs]) for task in runs[0].scores}
+        scores = runs[0].scores
+        if places:
+            scores = {task: joined(places, [run.scores[task] for run in runs], batch) for task in scores}
         return trunks, heads, scores, losses
 
-    def _seen(self, signals: Signals, losses: LossValues) -> Signals:
-        """The signals with the losses of the batch; a negative one is an error for methods that take logarithms."""
+    def _signals(
+        self, clock: Clock, losses: LossValues, tasks: Sequence[int] | None = None, gram: Any = None, cross: Any = None
+    ) -> Signals:
+        """What the method may look at.
+
+        Args:
+            clock: of the step.
+            losses: of the batch.
+            tasks: those that share the variables that are balanced; all if None.
+            gram: inner products of their gradients.
+            cross: inner products of the gradients of two halves of the batch.
+        """
+        present = losses.present
+        if tasks is not None:
+            present &= tf.constant([task in tasks for task in range(len(self.architecture.tasks))])
+        return Signals(
+            losses=losses.total, preference=clock.preference, present=present, gram=gram, cross=cross,
+            count=losses.count, step=clock.step, epoch=clock.epoch, seed=clock.seed,
+        )
+
+    def _refuse_negative(self, losses: LossValues) -> None:
+        """A negative loss is an error for methods that take logarithms."""
         if self.method.positive_losses:
             tasks = ", ".join(self.architecture.tasks)
             message = f"{type(self.method).__name__} needs losses >= 0, but one of the tasks {tasks} has a negative one"
             tf.debugging.assert_greater_equal(losses.total, 0.0, message=message)
-        return dataclasses.replace(signals, losses=losses.total, count=losses.count, present=losses.present)
 
     def _rows(self, trunk: Any, heads: Heads, replicas: Replicas) -> list[Any]:
         """Exact rows of all shared variables, one backward pass per task."""
@@ -228,37 +257,34 @@ class Engine:
         return whole, (per_task_rows.scaled(first, scales[0]), per_task_rows.scaled(second, scales[1]))
 
     def _decide_groups(
-        self, rows: list[Any], halves: tuple[Any, Any] | None, signals: Signals, states: list[State]
-    ) -> tuple[Any, Any, list[Any], list[State]]:
+        self, rows: list[Any], halves: tuple[Any, Any] | None, clock: Clock, losses: LossValues, states: list[State]
+    ) -> tuple[Any, Any, list[Any], list[State], list[Signals]]:
         """Balances every group of shared variables among the tasks that share it.
 
         Returns:
-            Weights and Gram matrix of the first group, the combined gradients of all variables, the next states.
+            Weights and Gram matrix of the first group, the combined gradients of all variables, the next states, and
+            what the method saw of each group.
         """
-        start, combined, after, seen = 0, [], [], []
+        start, combined, after, weights, seen = 0, [], [], [], []
         for group, state in zip(self.shared_groups, states, strict=True):
             part = slice(start, start + len(group.variables))
             start = part.stop
-            member = [task in group.tasks for task in range(len(self.architecture.tasks))]
-            local = dataclasses.replace(signals, present=signals.present & tf.constant(member))
-            if halves is not None:
-                local = dataclasses.replace(local, cross=per_task_rows.cross(halves[0][part], halves[1][part]))
-            weights, gram, gradients, state = self._decide(rows[part], local, state)
+            cross = None if halves is None else per_task_rows.cross(halves[0][part], halves[1][part])
+            seen.append(self._signals(clock, losses, group.tasks, per_task_rows.gram(rows[part]), cross))
+            given, gradients, state = self._decide(rows[part], seen[-1], state)
             combined += gradients
             after.append(state)
-            seen.append((weights, gram))
-        return *seen[0], combined, after
+            weights.append(given)
+        return weights[0], seen[0].gram, combined, after, seen
 
-    def _decide(self, rows: list[Any], signals: Signals, state: State) -> tuple[Any, Any, list[Any], State]:
-        """The method's weights, the Gram matrix, the combined gradients and the next state, from exact rows."""
-        gram = per_task_rows.gram(rows)
-        signals = dataclasses.replace(signals, gram=gram)
+    def _decide(self, rows: list[Any], signals: Signals, state: State) -> tuple[Any, list[Any], State]:
+        """The method's weights, the combined gradients and the next state, from exact rows."""
         if "rows" in self.method.needs:
             update, state = merge(self.method, per_task_rows.jacobian(rows), signals, state)
             weights = tf.fill([len(self.architecture.tasks)], float("nan"))
-            return weights, gram, per_task_rows.split(rows, update), state
+            return weights, per_task_rows.split(rows, update), state
         weights, state = weigh(self.method, signals, state)
-        return weights, gram, per_task_rows.weighted(rows, weights), state
+        return weights, per_task_rows.weighted(rows, weights), state
 
     def _routed(self, gradients: list[tuple[Any, Any]]) -> tuple[list[tuple[Any, Any]], dict[str, Any]]:
         """The gradients after the architecture's own routing, and the routing's next state."""

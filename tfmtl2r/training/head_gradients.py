@@ -18,34 +18,6 @@ from tfmtl2r.training.replicas import Replicas
 
 
 @dataclasses.dataclass(frozen=True)
-class Part:
-    """Lists of a batch.
-
-    Args:
-        batch: features and labels.
-        valid: ``bool[B, L]`` or None.
-        places: where the lists stand in the batch, ``int32[B]``; None for the whole batch.
-    """
-
-    batch: Batch
-    valid: Any
-    places: Any = None
-
-    def halves(self, lists: Any, replicas: Replicas) -> list[Part]:
-        """Even and odd lists of the global batch, whichever replica they are on."""
-        numbers = tf.range(lists)
-        odd = (numbers + replicas.first_index(lists)) % 2
-        return [self._at(tf.boolean_mask(numbers, tf.equal(odd, remainder))) for remainder in (0, 1)]
-
-    def _at(self, places: Any) -> Part:
-        def chosen(tensor: Any) -> Any:
-            return None if tensor is None else tf.gather(tensor, places)
-
-        batch, valid = tf.nest.map_structure(chosen, (self.batch, self.valid))
-        return Part(batch, valid, places)
-
-
-@dataclasses.dataclass(frozen=True)
 class Forward:
     """Heads and losses of one part, recorded for their backward pass.
 
@@ -127,38 +99,53 @@ class Heads:
         return replicas.sum(tf.add_n([b.gram(c) for b, c in zip(self.branches, self.cotangents, strict=True)]))
 
 
-def forward(architecture: Architecture, losses: TaskLosses, cut: list[Any], part: Part) -> Forward:
+def forward(architecture: Architecture, losses: TaskLosses, cut: list[Any], batch: Batch) -> Forward:
     """Runs heads and losses on per-task copies of the cut.
 
     Args:
         architecture: a connected architecture.
         losses: the tasks' losses.
-        cut: what ``architecture.shared`` gave for the part.
-        part: the whole batch or some of its lists.
+        cut: what ``architecture.shared`` gave for the batch.
+        batch: a whole batch or some of its lists.
     """
     with tf.GradientTape(persistent=True) as tape:
         branches = [Branch(tensor, len(architecture.tasks), tape.watch) for tensor in cut]
-        scores = architecture.heads(branches, part.valid, True)
-        values, weights = losses.per_list(part.batch, scores, part.valid)
+        scores = architecture.heads(branches, batch, True)
+        values, weights = losses.per_list(batch, scores)
         sums = tf.reduce_sum(values * weights, axis=1)
-        penalty = penalty_of(architecture, scores, part.valid)
+        penalty = penalty_of(architecture, scores, batch)
     return Forward(tape, [b for b in branches if b.tap is not None], scores, values, weights, sums, penalty)
 
 
-def penalty_of(architecture: Architecture, scores: dict[str, Any], valid: Any) -> tuple[Any, Any] | None:
+def penalty_of(architecture: Architecture, scores: dict[str, Any], batch: Batch) -> tuple[Any, Any] | None:
     """Sum and count of what an architecture asks of the scores, or None."""
-    asked = architecture.penalty(scores, valid)
+    asked = architecture.penalty(scores, batch)
     if asked is None:
         return None
     values, weights = asked
     return tf.reduce_sum(values * weights), tf.reduce_sum(weights)
 
 
-def joined(parts: list[Part], tensors: list[Any]) -> Any:
-    """What was computed for each part, in the order of the batch."""
-    if len(parts) == 1:
-        return tensors[0]
-    return tf.dynamic_stitch([part.places for part in parts], tensors)
+def halves(batch: Batch, replicas: Replicas) -> list[Any]:
+    """The places of the even and of the odd lists of the global batch, whichever replica they are on."""
+    size = batch.num_lists
+    numbers = tf.range(size)
+    odd = (numbers + replicas.first_index(size)) % 2
+    return [tf.boolean_mask(numbers, tf.equal(odd, remainder)) for remainder in (0, 1)]
+
+
+def joined(places: list[Any], scores: list[Any], batch: Batch) -> Any:
+    """Scores of parts of a batch, ``[..., B', L]`` (plain rows ``[..., B']``), in the order of the batch.
+
+    Args:
+        places: of the lists of each part in the batch.
+        scores: of each part.
+        batch: the whole batch.
+    """
+    axis = scores[0].shape.rank - (1 if batch.is_rows else 2)
+    order = [axis, *(other for other in range(scores[0].shape.rank) if other != axis)]
+    whole = tf.dynamic_stitch(places, [tf.transpose(part, order) for part in scores])
+    return tf.transpose(whole, [order.index(other) for other in range(len(order))])
 
 
 def added(gradient: Any, other: Any) -> Any:

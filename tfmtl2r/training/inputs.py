@@ -14,19 +14,19 @@ from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 
 
-def specs(schema: Schema, lists: bool, preference: int | None = None) -> dict[str, Any]:
+def specs(schema: Schema, has_lists: bool, preference: int | None = None) -> dict[str, Any]:
     """The looked-up features of a batch of any size: one graph serves all shapes.
 
     Args:
         schema: the features.
-        lists: whether there is a list axis and ``list_size``.
+        has_lists: whether there is a list axis and ``list_size``.
         preference: T, where the batch carries preferences.
     """
     layout: dict[str, Any] = {}
     for feature in schema.features:
-        axes = [None] if feature.context or not lists else [None, None]
+        axes = [None] if feature.context or not has_lists else [None, None]
         layout |= {name: values.spec(axes) for name, values in feature.looked_up.items()}
-    if lists:
+    if has_lists:
         layout[LIST_SIZE] = tf.TensorSpec([None], tf.int32, LIST_SIZE)
     if preference is not None:
         layout[PREFERENCE] = tf.TensorSpec([None, preference], tf.float32, PREFERENCE)
@@ -35,14 +35,14 @@ def specs(schema: Schema, lists: bool, preference: int | None = None) -> dict[st
 
 def plain_schema(features: Mapping[str, Any]) -> Schema:
     """Every feature as a number that is ready to use; its shape per item is read off the batch."""
-    lists = LIST_SIZE in features
+    has_lists = LIST_SIZE in features
     made = []
     for name, value in features.items():
         if name == LIST_SIZE:
             continue
         shape = tuple(value.shape)
-        context = lists and len(shape) == 1
-        made.append(Dense(name, shape=shape[1 if context or not lists else 2:], context=context, clip=math.inf))
+        context = has_lists and len(shape) == 1
+        made.append(Dense(name, shape=shape[1 if context or not has_lists else 2:], context=context, clip=math.inf))
     return Schema(made)
 
 

@@ -1,14 +1,41 @@
-"""What a balancing method remembers between steps, as weights of the model."""
+"""What training remembers between steps, as weights of the model: preference, epoch, the method's state."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.layers import randomness
 from tfmtl2r.methods.base import Method, State
+from tfmtl2r.preferences import drawn
+
+
+@dataclasses.dataclass(frozen=True)
+class Clock:
+    """What is known of a training step before its forward pass; all the same on every replica.
+
+    Args:
+        step: ``int64``, training steps done so far.
+        epoch: ``int64``, epochs done so far.
+        seed: ``int32[2]``, of everything random in the step.
+        preference: ``float32[T]``, sum 1: what the step balances for, and what a conditioned ranker reads.
+    """
+
+    step: Any
+    epoch: Any
+    seed: Any
+    preference: Any
+
+
+def new_preference(values: np.ndarray) -> Any:
+    """The variable of a ranker's preference, which its :class:`MethodState` takes over."""
+    with keras.name_scope("method_state"):
+        return keras.Variable(values, dtype="float32", trainable=False, name="preference",
+                              aggregation="only_first_replica")
 
 
 class MethodState(keras.layers.Layer):
@@ -16,25 +43,25 @@ class MethodState(keras.layers.Layer):
 
     Args:
         method: the balancing method.
-        preference: importance of each task, sum 1.
+        preference: a variable, importance of each task, sum 1.
         shapes: shared parameters P of each of the method's states, one state per balanced group of variables.
         seed: of everything random in a training step. No weight: a file says it where it says how to compile.
     """
 
     def __init__(
-        self, method: Method, preference: np.ndarray, shapes: Sequence[int | None] = (None,), seed: int = 0,
+        self, method: Method, preference: Any, shapes: Sequence[int | None] = (None,), seed: int = 0,
         **kwargs: Any,
     ):
         super().__init__(dtype="float32", **kwargs)
         # A variable, so that a traced step serves every seed.
         self.seed = tf.Variable(seed, dtype=tf.int64, trainable=False, name="seed",
                                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
-        self.preference = self._weight("preference", preference.astype(np.float32))
+        self.preference = preference
         self.epoch = self._weight("epoch", np.asarray(0, np.int64))
         self.unsettled = self._weight("unsettled", np.asarray(0, np.int64))
         self.states: list[dict[str, Any]] = []
         for group, parameters in enumerate(shapes):
-            initial = method.initial_state(len(preference), parameters)
+            initial = method.initial_state(preference.shape[0], parameters)
             self.states.append({
                 key: self._weight(f"state_{group}_{key}", _single(np.asarray(value))) for key, value in initial.items()
             })
@@ -50,6 +77,19 @@ class MethodState(keras.layers.Layer):
             # Every replica computes the same next state.
             aggregation="only_first_replica",
         )
+
+    def clock(self, iterations: Any, concentration: float | None) -> Clock:
+        """The clock of a step.
+
+        Args:
+            iterations: training steps done so far.
+            concentration: of a conditioned ranker, whose steps draw a preference each; None for any other.
+        """
+        step = tf.cast(iterations, tf.int64)
+        preference = tf.convert_to_tensor(self.preference)
+        if concentration is not None:
+            preference = drawn(preference.shape[0], concentration, randomness.step_seed(self.seed + 1, step))
+        return Clock(step, self.epoch.value, randomness.step_seed(self.seed, step), preference)
 
     def read(self) -> list[State]:
         """The states as tensors."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -12,18 +13,19 @@ from tfmtl2r import architectures, methods
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch, unpack
 from tfmtl2r.errors import InputError, InputKeyError, InputTypeError
-from tfmtl2r.layers import conditioning, randomness
-from tfmtl2r.methods.base import Signals, check_mode
+from tfmtl2r.layers import randomness
+from tfmtl2r.methods.base import Method, check_mode
 from tfmtl2r.plugins import expect
-from tfmtl2r.ranking import valid_mask
+from tfmtl2r.preferences import checked_preference, normalised
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
 from tfmtl2r.training import optimizers
 from tfmtl2r.training.engine import Engine, state_shapes
+from tfmtl2r.training.formats import FORMAT, current
 from tfmtl2r.training.inputs import described, plain_schema, specs
-from tfmtl2r.training.method_state import CountEpochs, MethodState
+from tfmtl2r.training.life import Compiled, Connected, Described, SetUp
+from tfmtl2r.training.method_state import CountEpochs, MethodState, new_preference
 from tfmtl2r.training.objectives import TaskLosses
-from tfmtl2r.training.preference import checked_preference, drawn, normalised, preference_of
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.training.telemetry import Telemetry
 from tfmtl2r.training.trackers import Trackers
@@ -38,9 +40,9 @@ class MultiTaskRanker(keras.Model):
     Args:
         architecture: a name, ``{"name": ..., option: value}``, or a ready architecture.
         tasks: :class:`tfmtl2r.Task` objects, or names.
-        features: a fitted :class:`tfmtl2r.Schema`. Without it every feature of the first batch is taken as a number
-            that is ready to use.
-        lists: whether it ranks lists rather than scores plain rows; learnt from the first data it sees, and saved.
+        schema: the features, fitted on the training split. Without it every feature of the first batch is taken as a
+            number that is ready to use.
+        has_lists: whether it ranks lists rather than scores plain rows; learnt from the first data it sees, and saved.
         conditioned: if given, the ranker reads the preference: each training step draws one from a Dirichlet
             distribution of this concentration (1 is uniform), and one training serves all trade-offs. Batches may then
             carry ``preference``, ``float32[B, T]``; without it the compiled one is meant.
@@ -53,15 +55,17 @@ class MultiTaskRanker(keras.Model):
     """
 
     method_state: MethodState
-    _engine: Engine | None = None
-    _trackers: Trackers | None = None
+    _connected: Connected | None = None
+    _compiled: Compiled | None = None
+    _set_up: SetUp | None = None
+    _telemetry: Telemetry | None = None
 
     def __init__(
         self,
         architecture: Any,
         tasks: Sequence[Task | str],
-        features: Schema | None = None,
-        lists: bool | None = None,
+        schema: Schema | None = None,
+        has_lists: bool | None = None,
         conditioned: float | None = None,
         **kwargs: Any,
     ):
@@ -69,19 +73,15 @@ class MultiTaskRanker(keras.Model):
         if conditioned is not None and not conditioned > 0:
             raise InputError("conditioned is the concentration of a Dirichlet distribution, above 0, not "
                              f"{conditioned}")
-        self.lists = lists
+        self.has_lists = has_lists
         self.conditioned = conditioned
         self.autocast = False
         self.tasks = validated(tasks)
         self.architecture = architectures.get(architecture)
-        described(self.architecture, self.tasks, features)  # raises for what could not be saved
-        self.architecture.conditioned = conditioned is not None
-        self._preference = normalised([task.weight for task in self.tasks], self.tasks)
-        self.features: Schema | None = None
-        self._telemetry: Telemetry | None = None
-        self._forward: dict[Any, Any] = {}
-        if features is not None:
-            self._connect(features)
+        described(self.architecture, self.tasks, schema)  # raises for what could not be saved
+        self._described = Described(new_preference(normalised([task.weight for task in self.tasks], self.tasks)))
+        if schema is not None:
+            self._connect(schema)
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
         """Scores (logits) per task: ``float32[B, L]`` for lists, ``[B]`` for plain rows.
@@ -90,30 +90,39 @@ class MultiTaskRanker(keras.Model):
             inputs: looked-up features, with ``list_size`` for lists.
             training: whether dropout and the like are on.
         """
-        batch = unpack(inputs)
-        valid = self.valid(batch)
-        with self.preferring(batch, valid, self.preference):
-            return self.architecture(batch.features, valid=valid, training=training)
+        return self.architecture(batch=self.batch(inputs), training=training)
+
+    @property
+    def schema(self) -> Schema | None:
+        """The features; None before they are known."""
+        return None if self._connected is None else self._connected.schema
 
     @property
     def preference(self) -> Any:
         """``float32[T]``: importance of each task, sum 1; what a conditioned ranker reads where a batch has none."""
-        state = getattr(self, "method_state", None)
-        return self._preference if state is None else state.preference.value
+        return self._described.preference
 
-    def preferring(self, batch: Batch, valid: Any, default: Any) -> Any:
-        """Around a forward pass: the preference that a conditioned ranker reads."""
-        preference = None if self.conditioned is None else preference_of(batch, default)
-        return conditioning.scope(preference, valid)
+    @property
+    def method(self) -> Method:
+        """The balancing method; an error before ``compile``."""
+        return self._choices().method
 
-    def valid(self, batch: Batch) -> Any:
-        """``bool[B, L]``, True for real items; None for plain rows."""
-        if batch.list_size is None:
-            return None
-        per_item = [f for f in self._schema().features if not f.context]
-        if not per_item:
-            raise InputError("a ranker for lists needs at least one feature per item; all features are per list")
-        return valid_mask(batch.list_size, tf.shape(batch.features[per_item[0].name])[1])
+    @property
+    def seed(self) -> int:
+        """The seed of everything random in a training step; an error before ``compile``."""
+        return self._choices().seed
+
+    def batch(self, data: Any, preference: Any = None) -> Batch:
+        """What a data set yields, as the architecture reads it.
+
+        Args:
+            data: looked-up features by name, alone or with labels and weights behind them.
+            preference: ``float32[T]``, for the lists of a conditioned ranker that bring none; the ranker's if None.
+        """
+        schema = self._schema()
+        if self.conditioned is None:
+            return Batch.of(data, schema)
+        return Batch.of(data, schema, self.preference if preference is None else preference)
 
     def compile(
         self,
@@ -153,26 +162,21 @@ class MultiTaskRanker(keras.Model):
             raise InputError("mixed_float16 scales the loss, which balancing methods would see; use mixed_bfloat16")
         weights = [task.weight for task in self.tasks] if preference is None else preference
         values = checked_preference(weights, self.tasks, method, self.conditioned is not None)
-        self.method = method
-        self.gradient_mode = gradients
-        self.train_metrics = train_metrics
-        self.seed = seed
-        self._options = keras_options
-        self._preference = values
+        self.preference.assign(values)
+        self._compiled = Compiled(method, gradients, train_metrics, seed, keras_options)
+        self._set_up = None
         self._make_method_state()
-        self._engine = None
-        self._trackers = None
-        self._forward.clear()  # graphs of a conditioned ranker read the preference of the state that was
         self._retrace()
 
     def _make_method_state(self) -> None:
-        if self.features is None:
-            return  # made as soon as the variables are
+        """Makes the state, once features and method are known."""
+        if self._connected is None or self._compiled is None:
+            return
         if hasattr(self, "method_state"):
             self._tracker.untrack(self.method_state)  # Keras would go on saving it, in the place of the new one
             del self.method_state
-        shapes = state_shapes(self.architecture, self.method, self.gradient_mode)
-        self.method_state = MethodState(self.method, self._preference, shapes, self.seed)
+        shapes = state_shapes(self.architecture, self.method, self._compiled.gradients)
+        self.method_state = MethodState(self.method, self.preference, shapes, self.seed)
 
     def _retrace(self) -> None:
         self.train_function = self.test_function = None
@@ -202,56 +206,46 @@ class MultiTaskRanker(keras.Model):
         """
         if not self.compiled:
             raise InputError("compile the ranker first: whether a preference makes sense depends on the method")
-        self._preference = checked_preference(preference, self.tasks, self.method)
-        if self.features is not None:
-            self.method_state.preference.assign(self._preference)
+        self.preference.assign(checked_preference(preference, self.tasks, self.method))
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """One update; returns the running losses and metrics."""
-        batch = unpack(data)
-        lists = batch.list_size is not None
-        trackers, engine, replicas = self._trackers_for(lists), self._engine_for(lists), Replicas()
-        iterations = tf.cast(self.optimizer.iterations.value, tf.int64)
-        seed = randomness.step_seed(self.method_state.seed, iterations)
-        preference = self.preference
-        if self.conditioned is not None:
-            preference = drawn(batch, len(self.tasks), self.conditioned,
-                               randomness.step_seed(self.method_state.seed + 1, iterations))
-        signals = Signals(losses=None, preference=preference, present=None, step=iterations,  # type: ignore[arg-type]
-                          epoch=self.method_state.epoch.value, seed=seed)
-        valid = self.valid(batch)
-        with self.preferring(batch, valid, preference):
-            with randomness.scope(replicas.own_seed(seed), seed):
-                step = engine.step(batch, valid, signals, self.method_state.read())
-            if self._telemetry is not None:
-                self._telemetry.record(step, iterations, replicas, lambda: engine.gram_at_cut(batch, valid))
-            self.optimizer.apply(*map(list, zip(*step.gradients, strict=True)))
-            states = step.states
-            if "losses_after" in self.method.needs:
-                with randomness.scope(replicas.own_seed(seed), seed):  # the same dropout as in the step
-                    states = engine.learn(batch, valid, step)
-        self.method_state.write(states)
+        replicas, state = Replicas(), self.method_state
+        clock = state.clock(self.optimizer.iterations.value, self.conditioned)
+        if self.conditioned is not None and PREFERENCE in unpack(data)[0]:
+            raise InputError(f"a training batch has {PREFERENCE!r}, but a conditioned ranker draws the preference that "
+                             "it reads and is trained for; leave it out of training data")
+        batch = self.batch(data, clock.preference)
+        running = self._set_up_for(not batch.is_rows)
+        engine, trackers, measures = running.engine, running.trackers, self._choices().train_metrics
+        with randomness.scope(replicas.own_seed(clock.seed), clock.seed):
+            step = engine.step(batch, clock, state.read())
+        if self._telemetry is not None:
+            self._telemetry.record(step, clock.step, replicas, lambda: engine.gram_at_cut(batch))
+        self.optimizer.apply(*map(list, zip(*step.gradients, strict=True)))
+        states = step.states
+        if "losses_after" in self.method.needs:
+            with randomness.scope(replicas.own_seed(clock.seed), clock.seed):  # the same dropout as in the step
+                states = engine.learn(batch, step)
+        state.write(states)
         for key, value in step.routing.items():
             self.architecture.routing_state()[key].assign(value)
-        self.method_state.unsettled.assign_add(step.unsettled)
+        state.unsettled.assign_add(step.unsettled)
         trackers.update_losses(step.losses, replicas)
-        if self.train_metrics:
-            trackers.update_metrics(batch, step.scores, valid)
+        if measures:
+            trackers.update_metrics(batch, step.scores)
         # The running means are over batches of many drawn preferences: their sum takes the one that does not change.
-        return trackers.logs(self.preference, replicas, metrics=self.train_metrics)
+        return trackers.logs(self.preference, replicas, metrics=measures)
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Losses and metrics of a batch, without an update."""
-        batch = unpack(data)
-        lists = batch.list_size is not None
-        trackers, engine = self._trackers_for(lists), self._engine_for(lists)
-        replicas, valid = Replicas(), self.valid(batch)
-        with self.preferring(batch, valid, self.preference):
-            scores = self.architecture(batch.features, valid=valid, training=False)
+        batch, replicas = self.batch(data), Replicas()
+        running = self._set_up_for(not batch.is_rows)
+        scores = self.architecture(batch=batch, training=False)
         with randomness.scope(randomness.step_seed(self.method_state.seed, 0)):
-            trackers.update_losses(engine.losses(batch, scores, valid, replicas), replicas)
-        trackers.update_metrics(batch, scores, valid)
-        return trackers.logs(self.preference, replicas)
+            running.trackers.update_losses(running.engine.losses(batch, scores, replicas), replicas)
+        running.trackers.update_metrics(batch, scores)
+        return running.trackers.logs(self.preference, replicas)
 
     def prepare(self, x: Any) -> None:
         """Makes every variable that training needs, from a look at the data; ``fit`` and ``evaluate`` call it.
@@ -270,10 +264,10 @@ class MultiTaskRanker(keras.Model):
         if not isinstance(features, Mapping):
             raise InputTypeError(f"a ranker reads a dict of features by name, not {type(features).__name__}")
         with self.distribute_strategy.scope() if self.distribute_strategy else contextlib.nullcontext():
-            if self.features is None:
+            if self._connected is None:
                 self._connect(plain_schema(features))
             if self.compiled:
-                self._trackers_for(lists=LIST_SIZE in features)
+                self._set_up_for(LIST_SIZE in features)
                 if not self.optimizer.built:
                     self.optimizer.build(self.trainable_variables)
 
@@ -305,48 +299,47 @@ class MultiTaskRanker(keras.Model):
     def scores(self, features: dict[str, Any]) -> dict[str, Any]:
         """The compiled forward pass: what ``ranker(features)`` gives, in one graph for all batch shapes."""
         asked = len(self.tasks) if self.conditioned is not None and PREFERENCE in features else None
-        layout = specs(self._schema(), lists=LIST_SIZE in features, preference=asked)
-        key = tuple(layout)
-        if key not in self._forward:
-            self._forward[key] = tf.function(
-                lambda x: self(x, training=False), input_signature=[layout], autograph=False
-            )
+        layout = specs(self._schema(), has_lists=LIST_SIZE in features, preference=asked)
+        graphs, key = self._connected_with().graphs, tuple(layout)
+        if key not in graphs:
+            graphs[key] = tf.function(lambda x: self(x, training=False), input_signature=[layout], autograph=False)
         missing = sorted(set(layout) - set(features))
         if missing:
             raise InputKeyError(f"feature {missing[0]!r} is missing; got {sorted(features)}")
-        return self._forward[key]({name: tf.cast(features[name], spec.dtype) for name, spec in layout.items()})
+        return graphs[key]({name: tf.cast(features[name], spec.dtype) for name, spec in layout.items()})
 
     @property
     def metrics(self) -> list[Any]:
         """The running means that Keras resets at the start of an epoch."""
-        return [] if self._trackers is None else self._trackers.all()
+        return [] if self._set_up is None else self._set_up.trackers.all()
 
     def get_config(self) -> dict[str, Any]:
         """Everything but the weights, as plain data."""
         return {
+            "format": FORMAT,
             "name": self.name,
             "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
-            **described(self.architecture, self.tasks, self.features),
-            "features": self.features.get_config() if self.features is not None else None,
-            "lists": self.lists,
+            **described(self.architecture, self.tasks, self.schema),
+            "schema": None if self.schema is None else self.schema.get_config(),
+            "has_lists": self.has_lists,
             "conditioned": self.conditioned,
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MultiTaskRanker:
         """The ranker that :meth:`get_config` described, with its variables made."""
-        config = dict(config)
+        config = current(config)
         expect(config.pop("extensions", []))
         policy = keras.saving.deserialize_keras_object(config.pop("dtype"))
         config["tasks"] = [Task(**task) for task in config["tasks"]]
-        if config["features"] is not None:
-            config["features"] = Schema.from_config(config["features"])
+        if config["schema"] is not None:
+            config["schema"] = Schema.from_config(config["schema"])
         return cls(**config, dtype=policy)
 
     def save_own_variables(self, store: Any) -> None:
         """Writes the names of the features: their order decides which weights of the first layer belong to which."""
-        if self.features is not None:
-            store["features"] = np.frombuffer("\n".join(self.features.names).encode(), np.uint8)
+        if self.schema is not None:
+            store["features"] = np.frombuffer("\n".join(self.schema.names).encode(), np.uint8)
 
     def load_own_variables(self, store: Any) -> None:
         """Checks that weights were written for the same features; files of format 1 have no names.
@@ -355,7 +348,7 @@ class MultiTaskRanker(keras.Model):
             ValueError: for other features, or another order.
         """
         saved = bytes(np.asarray(store["features"])).decode().split("\n") if "features" in list(store.keys()) else None
-        known = None if self.features is None else list(self.features.names)
+        known = None if self.schema is None else list(self.schema.names)
         if saved is not None and saved != known:
             raise InputError(f"the weights were written for the features {', '.join(saved)}, but the schema of this "
                              f"ranker has {', '.join(known or ['none'])}: give it the same features in the same order")
@@ -369,18 +362,19 @@ class MultiTaskRanker(keras.Model):
 
     def get_compile_config(self) -> dict[str, Any]:
         """How the model was compiled, as plain data; empty if it was not."""
-        if not self.compiled:
+        chosen = self._compiled
+        if chosen is None:
             return {}
-        method = methods.registry.describe(self.method)
+        method = methods.registry.describe(chosen.method)
         return {
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
             "method": method,
             "extensions": methods.registry.extensions(method),
-            "gradients": self.gradient_mode,
+            "gradients": chosen.gradients,
             "preference": np.asarray(self.preference, np.float64).tolist(),
-            "train_metrics": self.train_metrics,
-            "seed": self.seed,
-            **self._options,
+            "train_metrics": chosen.train_metrics,
+            "seed": chosen.seed,
+            **chosen.options,
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
@@ -396,28 +390,40 @@ class MultiTaskRanker(keras.Model):
         self._schema()
         self.built = True
 
+    def start_from_seed(self, seed: int) -> None:
+        """Changes the seed of a compiled ranker that knows its features, between steps and without a new trace."""
+        self._compiled = dataclasses.replace(self._choices(), seed=seed)
+        self.method_state.seed.assign(seed)
+
+    def _connected_with(self) -> Connected:
+        if self._connected is None:
+            raise InputError("this ranker does not know its features yet: pass schema=Schema(...), or fit it first")
+        return self._connected
+
     def _schema(self) -> Schema:
-        if self.features is None:
-            raise InputError("this ranker does not know its features yet: pass features=Schema(...), or fit it first")
+        """The features that a score depends on."""
+        self._connected_with()
         return self.architecture.schema
 
-    def _connect(self, features: Schema) -> None:
-        self.features = features
-        self.architecture.dtype_policy = self.dtype_policy
-        self.architecture.connect([task.name for task in self.tasks], features)
+    def _choices(self) -> Compiled:
+        if self._compiled is None:
+            raise InputError("this ranker is not compiled yet: call compile first")
+        return self._compiled
+
+    def _connect(self, schema: Schema) -> None:
+        self.architecture.connect(
+            [task.name for task in self.tasks], schema, conditioned=self.conditioned is not None,
+            dtype=self.dtype_policy,
+        )
+        self._connected = Connected(schema)
         self.built = True
-        if self.compiled:
-            self._make_method_state()
+        self._make_method_state()
 
-    def _engine_for(self, lists: bool) -> Engine:
-        if self._engine is None:
-            losses = TaskLosses(self.tasks, lists, self.architecture.small_heads, self.architecture.needs_probabilities)
-            self._engine = Engine(self.architecture, losses, self.method, self.gradient_mode)
-        return self._engine
-
-    def _trackers_for(self, lists: bool) -> Trackers:
-        if self._trackers is None or self._trackers.lists != lists:
-            self.lists = lists
-            self._trackers = Trackers(self.tasks, lists)
-            self._engine = None
-        return self._trackers
+    def _set_up_for(self, has_lists: bool) -> SetUp:
+        if self._set_up is None or self._set_up.has_lists != has_lists:
+            self.has_lists = has_lists
+            chosen, architecture = self._choices(), self.architecture
+            losses = TaskLosses(self.tasks, has_lists, architecture.small_heads, architecture.needs_probabilities)
+            engine = Engine(architecture, losses, chosen.method, chosen.gradients)
+            self._set_up = SetUp(has_lists, engine, Trackers(self.tasks, has_lists))
+        return self._set_up

@@ -50,7 +50,7 @@ class TaskLosses:
 
     Args:
         tasks: the tasks, in order.
-        lists: whether batches hold lists (plain rows otherwise).
+        has_lists: whether batches hold lists (plain rows otherwise).
         small_heads: weight of the same loss on a task's auxiliary scores, where a forward pass gives them; its gradient
             is added to the task's, its value is not.
         probabilities: whether the architecture takes ``sigmoid(score)`` of every task for a probability.
@@ -59,13 +59,12 @@ class TaskLosses:
         ValueError: for a listwise loss on plain rows, or a task whose scores are no probabilities where they must be.
     """
 
-    def __init__(self, tasks: Sequence[Task], lists: bool, small_heads: float = 0.0, probabilities: bool = False):
+    def __init__(self, tasks: Sequence[Task], has_lists: bool, small_heads: float = 0.0, probabilities: bool = False):
         self.tasks = tuple(tasks)
-        self.lists = lists
         self.small_heads = small_heads
-        self.losses = [loss_of(task, lists) for task in self.tasks]
+        self.losses = [loss_of(task, has_lists) for task in self.tasks]
         for task, loss in zip(self.tasks, self.losses, strict=True):
-            if loss.listwise and not lists:
+            if loss.listwise and not has_lists:
                 raise InputError(
                     f"task {task.name!r}: {type(loss).__name__} compares the items of a list, but the batch has plain "
                     "rows (no list_size); give the task a pointwise loss such as 'bce' or 'mse', or group rows by a "
@@ -86,17 +85,17 @@ class TaskLosses:
             else:
                 self._groups.append([index])
 
-    def __call__(self, batch: Batch, scores: dict[str, Any], valid: Any, replicas: Replicas) -> LossValues:
+    def __call__(self, batch: Batch, scores: dict[str, Any], replicas: Replicas) -> LossValues:
         """Evaluates all losses over the batch; see :meth:`per_list` and :meth:`reduce`."""
-        return self.reduce(*self.per_list(batch, scores, valid), replicas)
+        return self.reduce(*self.per_list(batch, scores), replicas)
 
-    def per_list(self, batch: Batch, scores: dict[str, Any], valid: Any) -> tuple[Any, Any]:
+    def per_list(self, batch: Batch, scores: dict[str, Any]) -> tuple[Any, Any]:
         """Loss and weight of every list, both ``float32[T, B]``.
 
         Args:
             batch: labels per task, and weights where given.
-            scores: per task ``float32[B, L]`` (plain rows ``[B]``).
-            valid: ``bool[B, L]`` or None.
+            scores: per task ``float32[..., B, L]`` (plain rows ``[..., B]``), with the same leading axes for all tasks
+                of one loss. The loss of a list is the mean of the losses that its scores have along those axes.
 
         Raises:
             KeyError: when a task has no labels in the batch.
@@ -104,10 +103,10 @@ class TaskLosses:
         values: list[Any] = [None] * len(self.tasks)
         weights: list[Any] = [None] * len(self.tasks)
         for group in self._groups:
-            group_values, group_weights = self._group(group, batch, scores, valid)
+            group_values, group_weights = self._group(group, batch, scores)
             small = {self.tasks[i].name: scores.get(small_head_of(self.tasks[i].name)) for i in group}
             if self.small_heads and None not in small.values():
-                beside = self.small_heads * self._group(group, batch, small, valid)[0]
+                beside = self.small_heads * self._group(group, batch, small)[0]
                 # In the gradient, not in the number: bounds and logarithms are about the task's own loss.
                 group_values += beside - tf.stop_gradient(beside)
             for row, index in enumerate(group):
@@ -122,30 +121,65 @@ class TaskLosses:
         total = local if replicas.count == 1 else replicas.sum(tf.stop_gradient(local))
         return LossValues(local, total, count, count > 0)
 
-    def _group(self, group: list[int], batch: Batch, scores: dict[str, Any], valid: Any) -> tuple[Any, Any]:
+    def _group(self, group: list[int], batch: Batch, scores: dict[str, Any]) -> tuple[Any, Any]:
         """Losses and weights ``[n, B]`` of the n tasks of a group, from one evaluation."""
         tasks = [self.tasks[index] for index in group]
-        stacked_labels = tf.concat([self._as_lists(labels_of(batch, task)) for task in tasks], 0)
-        stacked_scores = tf.concat([self._as_lists(scores[task.name]) for task in tasks], 0)
-        mask = tf.ones_like(stacked_scores, tf.bool) if valid is None else tf.tile(valid, [len(tasks), 1])
+        per_task, copies = zip(*(flat_lists(batch, scores[task.name]) for task in tasks), strict=True)
+        stacked_scores = tf.concat(per_task, 0)
+        stacked_labels = tf.concat([tiled(as_lists(batch, labels_of(batch, task)), copies[0]) for task in tasks], 0)
+        mask = tf.ones_like(stacked_scores, tf.bool)
+        if not batch.is_rows:
+            mask = tf.tile(tiled(batch.valid, copies[0]), [len(tasks), 1])
         loss = self.losses[group[0]]
         stacked_labels = _in_range(stacked_labels, mask, loss, tasks)
         options = {"seed": randomness.next_seed()} if loss.needs_seed else {}
         item_weights = [batch.weights.get(task.name) for task in tasks]
         if any(w is not None and w.shape.rank == 2 for w in item_weights):
-            ones = tf.ones_like(self._as_lists(scores[tasks[0].name]))
+            ones = tf.ones_like(per_task[0])
             options["weights"] = tf.concat(
-                [tf.cast(w, tf.float32) if w is not None and w.shape.rank == 2 else ones for w in item_weights], 0
+                [tiled(tf.cast(w, tf.float32), copies[0]) if w is not None and w.shape.rank == 2 else ones
+                 for w in item_weights], 0
             )
         values, weights = loss.per_list(stacked_labels, stacked_scores, mask, **options)
-        return tf.reshape(values, [len(tasks), -1]), tf.reshape(weights, [len(tasks), -1])
+        return self._mean(values, len(tasks), copies[0]), self._mean(weights, len(tasks), copies[0])
+
+    def _mean(self, values: Any, tasks: int, copies: Any) -> Any:
+        """The mean over the copies of a list, ``[n, B]``."""
+        if copies is None:
+            return tf.reshape(values, [tasks, -1])
+        lists = tf.size(values) // (tasks * copies)
+        return tf.reduce_mean(tf.reshape(values, [tasks, copies, lists]), axis=1)
 
     def _list_weight(self, batch: Batch, task: Task) -> Any:
         weight = batch.weights.get(task.name)
         return tf.cast(weight, tf.float32) if weight is not None and weight.shape.rank == 1 else 1.0
 
-    def _as_lists(self, values: Any) -> Any:
-        return values if self.lists else values[:, None]
+
+def as_lists(batch: Batch, values: Any) -> Any:
+    """Plain rows ``[..., B]`` as lists of one item each, ``[..., B, 1]``; lists as they are."""
+    return values[..., None] if batch.is_rows else values
+
+
+def flat_lists(batch: Batch, scores: Any) -> tuple[Any, Any]:
+    """Scores with leading axes as so many copies of the batch, one after another.
+
+    Args:
+        batch: whose scores they are.
+        scores: ``[..., B, L]`` (plain rows ``[..., B]``).
+
+    Returns:
+        ``[M B, L]``, and M, the product of the leading axes; None where there are none.
+    """
+    scores = as_lists(batch, scores)
+    if scores.shape.rank == 2:
+        return scores, None
+    shape = tf.shape(scores)
+    return tf.reshape(scores, [-1, shape[-1]]), tf.reduce_prod(shape[:-2])
+
+
+def tiled(values: Any, copies: Any) -> Any:
+    """What belongs to the items of a batch, ``[B, L]``, for copies of it, ``[M B, L]``; M None for none."""
+    return values if copies is None else tf.tile(values, [copies, 1])
 
 
 def _in_range(labels: Any, valid: Any, loss: Loss, tasks: Sequence[Task]) -> Any:

@@ -10,9 +10,9 @@ import pandas as pd
 
 from tfmtl2r import data
 from tfmtl2r._backend import tf
-from tfmtl2r.batch import PREFERENCE, unpack
+from tfmtl2r.batch import LIST_SIZE, PREFERENCE, unpack
 from tfmtl2r.errors import InputError
-from tfmtl2r.training.preference import normalised
+from tfmtl2r.preferences import normalised
 
 if TYPE_CHECKING:
     from tfmtl2r.training.model import MultiTaskRanker
@@ -77,15 +77,14 @@ def _run(
     scores: dict[str, list[np.ndarray]] = {task.name: [] for task in model.tasks}
     sizes: list[np.ndarray] = []
     for element in batches:
-        features = element[0] if isinstance(element, tuple) else element
+        features, *_ = unpack(element)
         if preference is not None:
-            lists = len(next(iter(features.values())))
-            features = {**features, PREFERENCE: np.tile(preference, (lists, 1))}
+            num_lists = len(next(iter(features.values())))
+            features[PREFERENCE] = np.tile(preference, (num_lists, 1))
         for task, values in model.scores(features).items():
             scores[task].append(values.numpy())
-        list_size = unpack(element).list_size
-        if list_size is not None:
-            sizes.append(np.asarray(list_size))
+        if LIST_SIZE in features:
+            sizes.append(np.asarray(features[LIST_SIZE]))
     if not next(iter(scores.values())):
         raise InputError("there is nothing to predict: the data are empty")
     return scores, sizes or None

@@ -34,7 +34,7 @@ def start_as(ranker: MultiTaskRanker, other: MultiTaskRanker) -> bool:
     (True, 2)
     """
     for each in (ranker, other):
-        if not each.compiled or each.features is None:
+        if not each.compiled or each.schema is None:
             raise InputError("both rankers must be compiled and know their features")
     if _compiled(ranker) != _compiled(other):
         return False
@@ -45,9 +45,7 @@ def start_as(ranker: MultiTaskRanker, other: MultiTaskRanker) -> bool:
     mine, theirs = ([*each.weights, *each.optimizer.variables] for each in (ranker, other))
     for variable, value in zip(mine, theirs, strict=True):
         variable.assign(value)
-    ranker.seed = other.seed
-    ranker.method_state.seed.assign(other.seed)
-    ranker._preference = other._preference  # its variable is among the weights; normalised once more it might differ
+    ranker.start_from_seed(other.seed)
     return True
 
 
@@ -56,7 +54,7 @@ def _compiled(ranker: MultiTaskRanker) -> tuple[Any, ...]:
     config, options = ranker.get_config(), ranker.get_compile_config()
     optimizer = options.pop("optimizer")
     return (
-        {key: value for key, value in config.items() if key not in ("name", "lists")},
+        {key: value for key, value in config.items() if key not in ("name", "has_lists")},
         {key: value for key, value in options.items() if key not in ("seed", "preference")},
         optimizer["class_name"],
         {key: value for key, value in optimizer["config"].items() if key != "name"},

@@ -11,13 +11,13 @@ from tfmtl2r.batch import Batch
 from tfmtl2r.metrics.base import default_names
 from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous
 from tfmtl2r.task import Task
-from tfmtl2r.training.objectives import LossValues, labels_of
+from tfmtl2r.training.objectives import LossValues, as_lists, flat_lists, labels_of, tiled
 from tfmtl2r.training.replicas import Replicas
 
 
-def metrics_of(task: Task, lists: bool) -> list[Any]:
+def metrics_of(task: Task, has_lists: bool) -> list[Any]:
     """The metrics of a task: its own, or what suits its kind."""
-    names = default_names(task.kind, lists) if task.metrics is None else task.metrics
+    names = default_names(task.kind, has_lists) if task.metrics is None else task.metrics
     return [metric_registry.get(name) for name in names]
 
 
@@ -45,17 +45,16 @@ class Trackers:
 
     Args:
         tasks: the tasks.
-        lists: whether batches hold lists.
+        has_lists: whether batches hold lists.
 
     Raises:
         ValueError: for tasks whose log names cannot be told apart.
     """
 
-    def __init__(self, tasks: Sequence[Task], lists: bool):
+    def __init__(self, tasks: Sequence[Task], has_lists: bool):
         self.tasks = tuple(tasks)
-        self.lists = lists
         self.losses = [keras.metrics.Mean(name=str(LogName("loss", task.name))) for task in self.tasks]
-        self.metrics = [[Tracked(task.name, metric) for metric in metrics_of(task, lists)] for task in self.tasks]
+        self.metrics = [[Tracked(task.name, metric) for metric in metrics_of(task, has_lists)] for task in self.tasks]
         refuse_ambiguous({task.name: [tracked.metric.label for tracked in row]
                           for task, row in zip(self.tasks, self.metrics, strict=True)})
 
@@ -69,15 +68,14 @@ class Trackers:
             # Each replica adds its share of the sum and of the count; the replicas' states are added up when read.
             mean.update_state(values.local[index] * replicas.count, sample_weight=values.count[index] / replicas.count)
 
-    def update_metrics(self, batch: Batch, scores: dict[str, Any], valid: Any) -> None:
-        """Adds a batch's metrics."""
+    def update_metrics(self, batch: Batch, scores: dict[str, Any]) -> None:
+        """Adds a batch's metrics; of scores with leading axes, those of all copies of the batch."""
         for task, row in zip(self.tasks, self.metrics, strict=True):
             if not row:
                 continue
-            labels, predicted = labels_of(batch, task), scores[task.name]
-            if not self.lists:
-                labels, predicted = labels[:, None], predicted[:, None]
-            mask = tf.ones_like(predicted, tf.bool) if valid is None else valid
+            predicted, copies = flat_lists(batch, scores[task.name])
+            labels = tiled(as_lists(batch, labels_of(batch, task)), copies)
+            mask = tf.ones_like(predicted, tf.bool) if batch.is_rows else tiled(batch.valid, copies)
             for tracked in row:
                 tracked.stream.update_state(labels, predicted, mask)
 
