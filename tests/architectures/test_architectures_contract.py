@@ -164,10 +164,10 @@ def test_plain_rows_score_as_lists_of_one_do(features, name):
     rows = {"x": features["x"][:, 0], "age": features["age"], "brand": features["brand"][:, 0]}
     if architecture.list_context:
         with pytest.raises(ValueError, match="needs lists"):
-            architecture(rows)
+            architecture(batch=Batch(rows))
         return
     lists = architecture(batch=Batch(one, valid=tf.ones([3, 1], tf.bool)))
-    for task, row_scores in architecture(rows).items():
+    for task, row_scores in architecture(batch=Batch(rows)).items():
         assert row_scores.shape == (3,)
         np.testing.assert_allclose(row_scores, lists[task][:, 0], atol=1e-6)
 

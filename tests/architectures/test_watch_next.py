@@ -102,8 +102,8 @@ def test_dropped_and_unknown_positions_are_missing(features):
     rows = {"x": tf.zeros([4000, 3]), "brand": tf.zeros([4000], tf.int32),
             "position": tf.fill([4000], 3.0), "device": tf.ones([4000], tf.int32)}
     with randomness.scope(tf.constant([1, 2])):
-        scores = architecture(rows, training=True)
-    missing = {task: np.abs(scores[task] - served) < 1e-6 for task, served in architecture(rows).items()}
+        scores = architecture(batch=Batch(rows), training=True)
+    missing = {task: np.abs(scores[task] - served) < 1e-6 for task, served in architecture(batch=Batch(rows)).items()}
     np.testing.assert_allclose(missing["click"].mean(), 0.3, atol=0.03)
     np.testing.assert_array_equal(missing["click"], missing["like"])
     nowhere = {**features, "position": tf.fill([3, LENGTH], float("nan"))}
