@@ -1,12 +1,15 @@
 """Tasks, feature schemas and the batch layout: what they accept, what they refuse, and that they survive JSON."""
 
+import dataclasses
 import json
 import math
 
+import numpy as np
 import pytest
 
 from tfmtl2r import Category, Dense, Schema, Task
-from tfmtl2r.batch import unpack
+from tfmtl2r._backend import tf
+from tfmtl2r.batch import Batch, unpack
 from tfmtl2r.task import validated
 
 
@@ -123,3 +126,48 @@ class TestUnpack:
     def test_wrong_parts_are_named(self, data, message):
         with pytest.raises(TypeError, match=message):
             unpack(data)
+
+
+class TestBatch:
+    SCHEMA = Schema([Dense("age", context=True), Dense("x", shape=(2,))])
+
+    def make(self, **more):
+        x = {"x": tf.reshape(tf.range(12.0), [2, 3, 2]), "age": tf.constant([5.0, 6.0]), "list_size": [2, 1], **more}
+        return Batch.of((x, {"a": tf.constant([[1.0, 0, 0], [1, 0, 0]])}, {"a": tf.constant([2.0, 3])}), self.SCHEMA,
+                        tf.constant([0.25, 0.75]))
+
+    def test_it_is_made_once_and_whole(self):
+        batch = self.make()
+        assert batch.valid.numpy().tolist() == [[True, True, False], [True, False, False]]
+        assert batch.preference.numpy().tolist() == [[0.25, 0.75]] * 2
+        assert set(batch.features) == {"x", "age"}
+        assert Batch.of({"x": tf.zeros([4, 2])}, self.SCHEMA).is_rows
+
+    def test_a_second_reading_finds_the_same_preference(self):
+        """What the data brought is not popped from them."""
+        x = {"x": tf.zeros([2, 3, 2]), "age": tf.zeros([2]), "list_size": tf.constant([2, 1]),
+             "preference": tf.constant([[3.0, 1.0], [0.0, 0.0]])}
+        for _ in range(2):
+            batch = Batch.of(x, self.SCHEMA, tf.constant([0.5, 0.5]))
+            assert batch.preference.numpy().tolist() == [[0.75, 0.25], [0.5, 0.5]]
+
+    def test_a_part_takes_along_all_that_belongs_to_its_lists(self):
+        whole = self.make(preference=tf.constant([[1.0, 0.0], [0.0, 1.0]]))
+        part = whole.at(tf.constant([1]))
+        for field in dataclasses.fields(Batch):
+            pairs = zip(*(tf.nest.flatten(getattr(batch, field.name)) for batch in (whole, part)), strict=True)
+            for before, after in pairs:
+                np.testing.assert_array_equal(after, np.asarray(before)[1:], err_msg=field.name)
+
+    def test_items_and_lists(self):
+        batch = self.make()
+        rows = batch.packed(batch.features["x"])
+        assert rows.numpy().tolist() == [[0, 1], [2, 3], [6, 7]]
+        assert batch.repeated(batch.features["age"]).numpy().tolist() == [5, 5, 6]
+        np.testing.assert_array_equal(batch.padded(rows), np.where(batch.valid[..., None], batch.features["x"], 0))
+        scores = tf.reshape(tf.range(1.0, 7.0), [1, 2, 3])
+        assert batch.as_lists(scores).numpy().tolist() == [[[[1, 2, 0], [3, 0, 0]], [[4, 5, 0], [6, 0, 0]]]]
+
+    def test_lists_need_a_feature_per_item(self):
+        with pytest.raises(ValueError, match="at least one feature per item"):
+            Batch.of({"age": tf.zeros([2]), "list_size": [1, 1]}, Schema([Dense("age", context=True)]))
