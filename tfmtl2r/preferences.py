@@ -20,8 +20,8 @@ from tfmtl2r.task import Task
 from tfmtl2r.types import Array
 
 __all__ = [
-    "above_zero", "by_angle", "das_dennis", "from_file", "grid", "has_ray", "leaning", "low_discrepancy", "suited",
-    "usual_grid",
+    "above_zero", "by_angle", "checked_preference", "das_dennis", "drawn", "from_file", "grid", "has_ray",
+    "is_preference", "leaning", "low_discrepancy", "normalised", "per_list", "scaled", "suited", "usual_grid",
 ]
 
 FLOOR = 1e-3

@@ -21,7 +21,7 @@ from tfmtl2r.task import KINDS
 from tfmtl2r.types import Count, Mask, Seed, Tensor, TensorLike
 
 __all__ = [
-    "check_grades", "discounts", "expected_discount", "gains", "gumbel", "known", "ranks", "uniform", "valid_mask",
+    "check_grades", "discounts", "expected_discount", "gains", "gumbel", "known", "ranks", "uniform",
 ]
 
 GAINS = ("exp2", "linear")
