@@ -152,7 +152,7 @@ class Architecture(keras.layers.Layer):
     def make_encoder(self) -> Any:
         """The layer that turns a batch into vectors: embeddings shared by all tasks, unless overridden."""
         if self.transformer is not None:
-            encoder = ListEncoder(self.schema, self.transformer, self.interaction, dtype=self.dtype_policy)
+            encoder: Encoder = ListEncoder(self.schema, self.transformer, self.interaction, dtype=self.dtype_policy)
         else:
             encoder = Encoder(self.schema, self.interaction, dtype=self.dtype_policy)
         if not self.conditioned:
