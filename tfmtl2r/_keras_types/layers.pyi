@@ -8,6 +8,10 @@ class Variable:
     path: str
     trainable: bool
     regularizer: Any
+    def __init__(
+        self, initializer: Any, shape: Any = ..., dtype: Any = ..., trainable: bool = ..., name: str | None = ...,
+        aggregation: str = ...,
+    ) -> None: ...
     @property
     def value(self) -> Any: ...
     @property
