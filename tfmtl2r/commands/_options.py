@@ -13,9 +13,9 @@ from typing import Any, Literal
 from tfmtl2r import plugins
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
-from tfmtl2r.settings import SettingError, Settings, files
+from tfmtl2r.settings import Data, SettingError, Settings, files
 from tfmtl2r.settings.help import help_of
-from tfmtl2r.settings.values import Section, Text, converted, facts, hints, registry_of, section_of
+from tfmtl2r.settings.values import Section, Text, converted, facts, hints, read, registry_of, section_of
 
 THINGS = {"data": "tfmtl2r.datasets", "architecture": "tfmtl2r.architectures", "method": "tfmtl2r.methods"}
 """Keys that name a registered thing, whose options are flags too."""
@@ -146,14 +146,15 @@ def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any
     return found
 
 
-def _assignment(text: str) -> tuple[list[str], Text]:
+def _assignment(text: str) -> tuple[list[str], Any]:
     path, equals, value = text.partition("=")
     if not equals or not path.strip():
         raise InputError(f"--set takes KEY=VALUE, such as tasks.dwell.loss=mse, not {text!r}")
-    return [part.strip() for part in path.split(".")], Text(value.strip())
+    text = value.strip()
+    return [part.strip() for part in path.split(".")], read(text) if text.startswith(("{", "[")) else Text(text)
 
 
-def _assign_all(tree: dict[str, Any], sets: Sequence[tuple[list[str], Text]]) -> None:
+def _assign_all(tree: dict[str, Any], sets: Sequence[tuple[list[str], Any]]) -> None:
     for path, value in sets:
         if path[0] == "tasks" and len(path) > 1:
             _keep_default_tasks(tree)
@@ -208,7 +209,10 @@ def _groups(command: Command, tree: Mapping[str, Any]) -> list[tuple[str, list[F
     groups = [("the experiment", top)]
     for name, hint in hints(Settings).items():
         if isinstance(hint, type) and issubclass(hint, Section) and (name != "sweep" or name in command.bare):
-            groups.append((f"[{name}]", _flags(hint, (name,), name in command.bare)))
+            group = _flags(hint, (name,), name in command.bare)
+            if name == "data" and _described(tree.get("data")).get("name"):
+                group = [flag for flag in group if flag.path[1] in Data.beside_name]
+            groups.append((f"[{name}]", group))
     for thing, package in THINGS.items():
         name = _described(tree.get(thing)).get("name") or Settings.of({}).tree()[thing]
         name = name if isinstance(name, str) else name["name"]

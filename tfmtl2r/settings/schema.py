@@ -24,13 +24,14 @@ class Settings(Section):
     """Everything about a training, in sections. A section is given as a mapping of its keys, or ready.
 
     Args:
-        format: of the file; 2.
-        name: of the run and of its folder; the method and the time if not given.
+        format: version of the format of experiment files; 2.
+        name: name of the run and of its folder; the method and the time if not given.
         directory: the folder of all runs.
         plugins: Python files that register methods, losses, metrics, architectures or data sets of your own.
         architecture: a name (tfmtl2r list architectures) or {name = "mmoe", option = value}.
         method: a name (tfmtl2r list methods) or {name = "cagrad", option = value}.
-        gradients: of the shared parameters ("parameters", exact) or of the shared features ("features", nearly free).
+        gradients: which gradients the method balances: "parameters" (exact) or "features" (at the architecture's cut,
+            nearly free).
         preference: importance of each task, such as {click = 2, like = 1}, in place of the tasks' weights.
         conditioned: the ranker reads the preference, and training draws it from a Dirichlet distribution of this
             concentration, such as 1.0: one model for all trade-offs.

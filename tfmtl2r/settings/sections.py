@@ -106,11 +106,12 @@ class Data(Section):
     @classmethod
     def of(cls, value: Any) -> Self:
         """Also a ready data set. Beside a name, every other key is an option of the data set."""
-        if isinstance(value, (cls, str)) or not isinstance(value, Mapping):
+        if isinstance(value, cls) or not isinstance(value, Mapping):
             return value if isinstance(value, cls) else cls(name=value)
-        own = cls.beside_name if value.get("name") else [field.name for field in dataclasses.fields(cls)]
-        mine = {name: entry for name, entry in value.items() if name in own}
-        rest = {name: entry for name, entry in value.items() if name not in (*own, "options")}
+        if not value.get("name"):
+            return super().of(value)
+        mine = {name: entry for name, entry in value.items() if name in cls.beside_name}
+        rest = {name: entry for name, entry in value.items() if name not in (*cls.beside_name, "options")}
         return cls(**{**mine, "options": {**value.get("options", {}), **rest}})
 
     def tree(self) -> dict[str, Any]:
@@ -128,10 +129,10 @@ class Feature(Section):
     Args:
         name: a column, a list of columns, or "*" for all columns that no other entry names.
         kind: "dense" (a number or a vector) or "category"; found out from the column if not given.
-        width: of a category's embedding.
+        width: numbers in a category's embedding; by the size of its vocabulary if not given.
         vocabulary: the known values of a category; fitted on the training split if not given.
         hash_buckets: a category is hashed into this many buckets, in place of a vocabulary.
-        transform: of a number before it is standardised: "zscore" (none), "log1p" or "signed_log1p".
+        transform: what happens to a number before it is standardised: "zscore" (nothing), "log1p" or "signed_log1p".
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
@@ -162,7 +163,7 @@ class Goal(Section):
     """A task of the ranker. A registered data set has tasks of its own: an entry with the name of one changes it.
 
     Args:
-        name: of the task; names scores and metrics.
+        name: names the task's score, metrics and exported outputs.
         label: the column with the label; the task's name if not given.
         kind: "graded" (0, 1, 2, ...), "binary" (0 or 1) or "regression" (any number); "graded" if not given.
         loss: a name (tfmtl2r list losses) or {name = "softmax", option = value}; by the kind if not given.
@@ -246,10 +247,10 @@ class Constraint(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer(Section):
-    """The optimizer, Adam.
+    """The optimizer, which is Adam.
 
     Args:
-        learning_rate: of Adam.
+        learning_rate: the step size.
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
@@ -261,14 +262,14 @@ class Optimizer(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Training(Section):
-    """How long, on what, and how often.
+    """How the ranker is trained.
 
     Args:
         epochs: at most this many; of each stage in staged training.
         batch_size: lists (or rows) per step.
         patience: training stops after this many epochs in which the mean of the validation metrics did not improve, and
             goes back to the best epoch; 0 trains all epochs.
-        seed: of weights, order and everything random.
+        seed: weights, order and everything random follow from it.
         validate_every: epochs from one look at the validation split to the next. The last epoch ends with a look in any
             case; 0 means that one only. Other values than 1 need patience 0.
         train_metrics: also compute metrics on training batches.
@@ -293,11 +294,12 @@ class Training(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation(Section):
-    """What is measured after training.
+    """What is measured once the ranker is trained.
 
     Args:
-        preferences: of a conditioned ranker, the preferences whose metrics go into the run card: lattice:H, spread:N,
-            angle:N, a file with one per line, or none; lattice:10 for two tasks and spread:10 for more if not given.
+        preferences: the preferences whose metrics go into the run card of a conditioned ranker: lattice:H, spread:N,
+            angle:N, a file with one per line, or none; lattice:10 for two tasks, and equal importance with spread:10
+            for more, if not given.
     """
 
     not_built: ClassVar[tuple[str, ...]] = ("by", "importance")
@@ -313,12 +315,13 @@ class Sweeping(Section):
         methods: names, with options as stch:mu=0.5,warmup=0; the experiment's method if not given.
         architectures: names, with options as mmoe:dropout=0.1; the experiment's architecture if not given.
         preferences: lattice:H, spread:N, angle:N (2 tasks: rays evenly between the two ends, which are trained first
-            and join the table), or a file with one per line; lattice:10 for two tasks and spread:10 for more if not
-            given.
-        seeds: of the runs; the experiment's seed if not given.
+            and join the table), or a file with one per line; lattice:10 for two tasks, and equal importance with
+            spread:10 for more, if not given.
+        seeds: each run is trained once for each seed; the experiment's seed if not given.
         single_task: also train every task alone, for delta-m and the lines in pictures.
         jobs: processes at a time; one for each CPU if not given.
-        threads: of TensorFlow in each process; part of the outcome, since sums over more threads round differently.
+        threads: threads of TensorFlow in each process. They are part of the outcome, since sums over more threads round
+            differently.
     """
 
     methods: tuple[Any, ...] | None = key(registry="tfmtl2r.methods", outcome=False)

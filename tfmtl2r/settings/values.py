@@ -92,7 +92,7 @@ class Section:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is None:
-                value = _default(field)
+                value = default_of(field)
             if value is not None:
                 object.__setattr__(self, field.name, self._checked(field, value))
 
@@ -193,7 +193,16 @@ def converted(value: Any, hint: Any) -> Any:
         return _sequence(value, hint, arguments)
     if hint in (bool, int, float, str):
         return _scalar(value, hint)
-    return read(value) if isinstance(value, Text) else value
+    return _untyped(value)
+
+
+def _untyped(value: Any) -> Any:
+    """A value whose type the schema does not know, with what was typed in it read."""
+    if isinstance(value, Text):
+        return read(value)
+    if isinstance(value, dict):
+        return {name: _untyped(entry) for name, entry in value.items()}
+    return [_untyped(entry) for entry in value] if isinstance(value, list) else value
 
 
 def expected(hint: Any) -> str:
@@ -234,7 +243,8 @@ def read(text: str) -> Any:
         return str(text)
 
 
-def _default(field: dataclasses.Field[Any]) -> Any:
+def default_of(field: dataclasses.Field[Any]) -> Any:
+    """What a key is if it is not given."""
     make: Any = field.default_factory
     return field.default if make is dataclasses.MISSING else make()
 

@@ -1,0 +1,220 @@
+"""The schema of an experiment: bad values are refused by key, files and flags mean the same."""
+
+import re
+import tomllib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tfmtl2r import Experiment, RunCard, Task, cli
+from tfmtl2r.commands import _options, sweep, train
+from tfmtl2r.settings import Data, SettingError, Settings, files
+from tfmtl2r.settings.outcome import keys, keys_where, outcome
+from tfmtl2r.settings.starter import starter
+from tfmtl2r.settings.values import converted
+
+
+def tree(*arguments, command=train.COMMAND):
+    return _options.parse(command, arguments)[0]
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ({"training": {"epohcs": 3}}, r"training\.epohcs is not a key; did you mean 'epochs'"),
+    ({"architectur": "x"}, "architectur is not a key; did you mean 'architecture'"),
+    ({"training": {"epochs": "3"}}, r"training\.epochs must be a whole number, not '3'"),
+    ({"training": {"epochs": 2.5}}, r"training\.epochs must be a whole number, not 2\.5"),
+    ({"training": {"epochs": True}}, r"training\.epochs must be a whole number, not True"),
+    ({"training": {"epochs": 0}}, r"training\.epochs must be at least 1, not 0"),
+    ({"training": {"train_metrics": 1}}, "must be true or false, not 1"),
+    ({"training": 3}, "training must be a table of keys, not 3"),
+    ({"optimizer": {"learning_rate": 0}}, r"optimizer\.learning_rate must be a number above 0, not 0"),
+    ({"optimizer": {"learning_rate": float("nan")}}, "must be a number above 0, not nan"),
+    ({"conditioned": -1}, "conditioned must be a number above 0, not -1"),
+    ({"gradients": "paramters"}, "must be 'parameters' or 'features', not 'paramters'; did you mean 'parameters'"),
+    ({"preference": [1, 2]}, "preference must be a table such as"),
+    ({"preference": {"click": "a lot"}}, r"preference\.click must be a number, not 'a lot'"),
+    ({"preference": {"click": 1}, "tasks": [{"name": "click", "weight": 2}]}, "task 'click' has a weight: give one of"),
+    ({"tasks": [{"name": "click", "knd": "binary"}]}, r"tasks\.click\.knd is not a key; did you mean 'kind'"),
+    ({"tasks": [{"name": "click", "kind": "bin"}]}, r"tasks\.click\.kind must be 'graded' or 'binary'"),
+    ({"tasks": ["click", "click"]}, r"tasks\.click is there twice"),
+    ({"tasks": [{"label": "x"}]}, r"tasks\.0\.name is missing"),
+    ({"data": {"files": "a.csv"}}, r"tasks are missing: your own table needs at least one \[\[tasks\]\] entry"),
+    ({"data": {"files": "a.csv", "lst_id": "q"}}, r"data\.lst_id is not a key; did you mean 'list_id'"),
+    ({"data": {"files": "a.csv", "train": "b.csv"}}, "or either files or train, vali and test"),
+    ({"data": {"files": "a.csv", "split": {"vali": 0.6, "test": 0.4}}}, r"data\.split must leave lists to train on"),
+    ({"data": {"name": "mslr"}, "features": ["price"]}, "features are for your own table; the data set 'mslr' has its"),
+    ({"data": {"max_list_size": 0}}, r"data\.max_list_size must be at least 1, not 0"),
+    ({"constraints": [{"task": "a"}]}, r"constraints\.a must have either loses_at_most or at_most"),
+    ({"constraints": [{"task": "a", "loses_at_most": "much"}]}, r"constraints\.a\.loses_at_most must be a share"),
+    ({"name": "mine.toml"}, "must not end in .toml"),
+    ({"format": 3}, "format is 3: this version of tfmtl2r reads experiments of format 2; a newer version wrote"),
+])  # fmt: skip
+def test_bad_values_are_refused_by_key_before_anything_is_made(given, message):
+    with pytest.raises(ValueError, match=message):
+        Settings.of(given)
+
+
+@pytest.mark.parametrize("given", [
+    {"preset": "small"}, {"tune": {"trials": 3}}, {"training": {"accumulate": 2}}, {"data": {"time": "when"}},
+    {"features": ["a", {"name": "h", "pooling": "mean"}]}, {"tasks": [{"name": "a", "transform": "log1p"}]},
+    {"data": {"files": "a", "split": {"by": "time"}}}, {"features": [{"name": "h", "kind": "sequence"}]},
+    {"optimizer": {"name": "adagrad"}}, {"constraints": [{"task": "a", "floor": 0.5}]}, {"ensemble": {"members": 4}},
+])  # fmt: skip
+def test_what_comes_later_is_refused_by_name(given):
+    with pytest.raises(SettingError, match="is not built yet") as found:
+        Settings.of(given)
+    assert found.value.path[0] == next(iter(given))
+
+
+def test_a_tree_is_the_same_experiment():
+    whole = Experiment(
+        "a", data={"name": "mslr", "path": "x", "tasks": ["relevance"], "max_list_size": 9}, conditioned=1.0,
+        tasks=["relevance", Task("own", "clicks", "binary", loss="bce")], method={"name": "cagrad", "c": 0.5},
+        constraints=[{"task": "own", "loses_at_most": 0.02}], evaluation={"preferences": [[1, 2]]},
+        training={"seed": 3},
+    )  # fmt: skip
+    assert Experiment.of(whole.tree()) == whole
+    assert Experiment.of(tomllib.loads(files.dumps(whole.tree()))) == whole
+    assert whole.but() == whole
+    changed = whole.but(training={"epochs": 2}, data={"fold": 2})
+    assert (changed.training.seed, changed.training.epochs) == (3, 2)
+    assert changed.data.options == {"path": "x", "fold": 2}
+    assert changed.data.max_list_size == 9
+    assert whole.but(data="mq2008").data == Data(name="mq2008")
+
+
+def test_facts_decide_fingerprints_and_axes():
+    assert {"name", "directory", "training.telemetry_every", "training.validate_every", "sweep.jobs"} <= set(
+        keys_where(outcome=False))
+    assert set(keys_where(several=True)) == {"method", "preference", "gradients", "staged", "constraints",
+                                             "conditioned"}
+    assert "training.seed" in keys_where(axis=True)
+    assert "gradients" not in keys_where(axis=True)
+    one = Settings(training={"telemetry_every": 0}, directory="elsewhere", name="x").tree()
+    assert outcome(one) == outcome(Settings().tree()) != outcome(Settings(training={"epochs": 1}).tree())
+
+
+def test_flags_files_and_defaults_are_layers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text('method = {name = "cagrad", c = 0.2}\n[training]\nepochs = 3\npatience = 1\n')
+    found = Settings.of(tree("mine.toml", "--epochs", "20", "--method.c", "0.5", command=sweep.COMMAND))
+    assert (found.training.epochs, found.training.patience, found.training.telemetry_every) == (20, 1, 0)
+    assert found.method == {"name": "cagrad", "c": 0.5}
+    assert Settings.of(tree("mine.toml", "--method", "cagrad")).method == {"name": "cagrad", "c": 0.2}
+    assert Settings.of(tree("mine.toml", "--method", "mgda")).method == {"name": "mgda"}
+    assert Settings.of(tree("s", "mine.toml", "--seeds", "1", "2", command=sweep.COMMAND)).sweep.seeds == (1, 2)
+
+
+@pytest.mark.parametrize(("arguments", "path", "value"), [
+    (["--set", "training.epochs=5"], "training.epochs", 5),
+    (["--set", "name=7"], "name", "7"),
+    (["--set", "architecture.units=[8, 4]"], "architecture.units", [8, 4]),
+    (["--set", 'architecture={name = "dml", base = {name = "ple"}}'], "architecture.base.name", "ple"),
+    (["--architecture", "dml", "--architecture.base", "ple", "--set", "architecture.base.levels=1"],
+     "architecture.base", {"name": "ple", "levels": 1}),
+    (["--preference", "click=2", "like=1"], "preference", {"click": 2.0, "like": 1.0}),
+    (["--set", "preference.like=1"], "preference", {"like": 1.0}),
+    (["--set", "tasks.like.loss=mse"], "data.tasks", ["click", "long_view", "watch_ratio", "like"]),
+    (["--tasks", "like", "--set", "tasks.like.loss=mse"], "tasks", [{"name": "like", "loss": "mse"}]),
+    (["--set", "constraints.like.loses_at_most=1%"], "constraints", [{"task": "like", "loses_at_most": "1%"}]),
+    (["--staged"], "staged", True),
+    (["--data", "mslr", "--data.fold", "2"], "data.fold", 2),
+    (["--data.path", "x"], "data.path", "x"),
+    (["--optimizer.learning-rate", "1e-2"], "optimizer.learning_rate", 0.01),
+])  # fmt: skip
+def test_the_schema_types_what_is_typed(arguments, path, value):
+    found = Settings.of(tree(*arguments)).tree()
+    for name in path.split("."):
+        found = found[name]
+    assert found == value
+    assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(("text", "message"), [
+    ("[training]\n\nepohcs = 3\n", r"bad\.toml, line 3: training\.epohcs is not a key; did you mean 'epochs'"),
+    ('[[tasks]]\nname = "a"\n[[tasks]]\nname = "b"\nkind = "bin"\n', r"line 5: tasks\.b\.kind must be"),
+    ("method = 'mgda'\ntraining = {epochs = 0}\n", r"line 2: training\.epochs must be at least 1"),
+    ("[training\n", r"bad\.toml is not TOML"),
+])  # fmt: skip
+def test_mistakes_in_a_file_come_with_their_line(tmp_path, monkeypatch, text, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "bad.toml").write_text(text)
+    with pytest.raises(ValueError, match=message):
+        tree("bad.toml")
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--epoch", "3"], "--epoch is not a flag of tfmtl2r train; did you mean '--epochs'"),
+    (["mine"], "a run's name is given with --name, and the name of an experiment file ends in .toml"),
+    (["none.toml"], r"there is no experiment file none\.toml; tfmtl2r init writes one"),
+    (["--set", "epochs"], "--set takes KEY=VALUE"),
+    (["--method", "cagrad", "--method.c", "half"], r"method\.c must be a number, not 'half'"),
+    (["a.toml", "--like", "b"], "give either the file a.toml or --like b"),
+])  # fmt: skip
+def test_mistakes_in_flags(tmp_path, monkeypatch, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        tree(*arguments)
+
+
+def test_the_starter_holds_every_key_with_its_default(tmp_path, capsys):
+    text = starter()
+    shown = tomllib.loads(re.sub(r"^# (\w+ = )", r"\1", text, flags=re.M))
+    assert Settings.of(shown) == Settings.of(tomllib.loads(text))
+    for name in (name.split(".")[-1] for name in keys()):
+        line = rf"^(# )?({name} (=|\(not set\))|\[\[{name}\]\])"
+        assert re.search(line, text, flags=re.M) or name == "options", name
+    assert max(map(len, text.splitlines())) <= 120
+    assert cli.main(["init", str(tmp_path / "new")]) == 0
+    assert (tmp_path / "new/experiment.toml").read_text() == text
+    assert cli.main(["init", str(tmp_path / "new")]) == 1
+    assert "exists already, and is kept" in capsys.readouterr().err
+
+
+def test_every_flag_has_a_help_text():
+    from tfmtl2r import architectures, datasets, methods
+
+    for command in (train.COMMAND, sweep.COMMAND):
+        for kind, package in (("architecture", architectures), ("method", methods), ("data", datasets)):
+            for name in package.names():
+                _, flags = _options._parser(command, {kind: name})
+                assert [flag.names[0] for flag in flags if not flag.help] == [], name
+
+
+def test_a_run_is_repeated_by_its_file_from_where_it_lies(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    (tmp_path / "mine").mkdir()
+    frame = pd.DataFrame({"q": np.repeat(np.arange(30), 3), "x": rng.normal(size=90), "z": rng.integers(0, 5, 90),
+                          "is_click": rng.integers(0, 2, 90), "seconds": rng.random(90)})
+    frame.to_csv(tmp_path / "mine/clicks.csv", index=False)
+    text = starter().replace('"query"', '"q"') + '[[features]]\nname = "z"\nkind = "category"\nwidth = 2\n'
+    (tmp_path / "mine/experiment.toml").write_text(text)
+    small = ["--architecture.units", "4", "--epochs", "1", "--telemetry-every", "0",
+             "--set", "tasks.late.label=seconds", "--set", "tasks.late.kind=regression"]
+    assert cli.main(["train", "mine/experiment.toml", *small, "--data.tasks", "click"]) == 0
+    first = RunCard.load("runs/mine")
+    assert [*first.results["test"]] == ["click"]
+    assert first.config["data"]["files"] == "mine/clicks.csv"
+    assert 'files = "../../mine/clicks.csv"' in (tmp_path / "runs/mine/experiment.toml").read_text()
+    monkeypatch.chdir(tmp_path / "mine")
+    assert cli.main(["train", "../runs/mine/experiment.toml", "--name", "again"]) == 0
+    again = RunCard.load(tmp_path / "runs/again")
+    assert again.results == first.results
+    assert again.history == first.history
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["train", "--like", "mine", "--name", "longer", "--epochs", "2"]) == 0
+    longer = RunCard.load("runs/longer")
+    assert longer.history["loss"][0] == pytest.approx(first.history["loss"][0])
+    assert len(longer.history["loss"]) == 2
+    ranker = Experiment.of(first.config)
+    schema = ranker.dataset().schema(ranker.select(ranker.dataset()))
+    assert "seconds" not in schema.names  # the label of a task that is described and not trained
+
+
+def test_conversion_loses_nothing():
+    assert converted(np.float32(0.5), float) == 0.5
+    assert converted(np.arange(3), tuple[int, ...]) == (0, 1, 2)
+    with pytest.raises(SettingError, match="a list, each entry a whole number, not 'abc'"):
+        converted("abc", tuple[int, ...])
