@@ -1,7 +1,7 @@
-"""Preferences: importances of T tasks, >= 0, of sum 1, large for important. How they are scaled, drawn and spread.
+"""Scales, checks, draws and spreads preferences: the importance of each of T tasks, >= 0, of sum 1.
 
-Checked preferences and grids ``[N, T]`` are NumPy arrays; what a compiled graph draws or gets from requests are
-tensors. TensorFlow is imported by the functions that make tensors alone.
+Checked preferences and grids ``[N, T]`` are NumPy arrays. Preferences that a graph draws or receives are tensors. Only
+the functions that return tensors import TensorFlow.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ __all__ = [
 ]
 
 FLOOR = 1e-3
-"""Smallest importance, before it is scaled, where a method divides by it."""
+"""Smallest importance, before scaling, for methods that divide by it."""
 
 
 def scaled(preferences: Array) -> np.ndarray:
@@ -39,20 +39,20 @@ def scaled(preferences: Array) -> np.ndarray:
 
 
 def is_preference(preference: Array) -> bool:
-    """Whether these numbers are a preference once they are scaled: finite, >= 0, not all 0."""
+    """Whether these numbers can be scaled to a preference: finite, >= 0 and not all 0."""
     values = np.asarray(preference, np.float64)
     return bool(np.isfinite(values).all() and (values >= 0).all() and 0 < values.sum() < math.inf)
 
 
 def normalised(preference: Array, tasks: Sequence[Task]) -> np.ndarray:
-    """A preference of a ranker, scaled to sum 1.
+    """A preference for a ranker, scaled to sum 1.
 
     Args:
         preference: importance of each task.
-        tasks: of the ranker.
+        tasks: tasks of the ranker.
 
     Raises:
-        ValueError: for a wrong length, a number that is not finite or below 0, or all zeros.
+        ValueError: for a wrong length, a number that is negative or not finite, or all zeros.
     """
     values = np.asarray(preference, np.float64)
     names = ", ".join(task.name for task in tasks)
@@ -70,13 +70,13 @@ def checked_preference(
 
     Args:
         preference: importance of each task.
-        tasks: of the ranker.
+        tasks: tasks of the ranker.
         method: a :class:`tfmtl2r.methods.Method`.
-        conditioned: whether the ranker reads the preference.
+        conditioned: whether the ranker has the preference as an input.
 
     Raises:
-        ValueError: for a wrong length, a number that is not finite or below 0, all zeros, or, with a method that treats
-            tasks alike, unequal importance or a conditioned ranker.
+        ValueError: for a wrong length, a number that is negative or not finite, or all zeros. Also for unequal
+            importance or a conditioned ranker, if the method does not use the preference.
     """
     if conditioned and not method.takes_preference:
         raise InputError(f"a conditioned ranker learns what the preference means from the method, but "
@@ -85,8 +85,8 @@ def checked_preference(
     values = normalised(preference, tasks)
     names = ", ".join(task.name for task in tasks)
     if method.positive_preference and (values == 0).any():
-        raise InputError(f"{type(method).__name__} divides by the preference: that of every task ({names}) must be "
-                         f"above 0, got {preference!r}")
+        raise InputError(f"{type(method).__name__} divides by the preference: the preference of every task ({names}) "
+                         f"must be above 0, got {preference!r}")
     if not method.takes_preference and np.ptp(values) > 1e-9:
         raise InputError(f"{type(method).__name__} has no preference: it would ignore the importance "
                          f"{values.round(4).tolist()} of {names}; make all task weights equal or choose another method")
@@ -98,23 +98,22 @@ def drawn(num_tasks: int, concentration: float, seed: Any) -> Any:
 
     Args:
         num_tasks: T.
-        concentration: 1 is uniform on the simplex; smaller ones favour its corners.
-        seed: ``int32[2]``, stateless.
+        concentration: 1 is uniform on the simplex; smaller values favour its corners.
+        seed: ``int32[2]``, a stateless seed.
     """
     from tfmtl2r._backend import tf
 
     gamma = tf.random.stateless_gamma([num_tasks], seed, concentration)
-    return _scaled_rows(_scaled_rows(gamma) + FLOOR)  # a tiny concentration may draw zeros only
+    return _scaled_rows(_scaled_rows(gamma) + FLOOR)  # all draws of a tiny concentration may be 0
 
 
 def per_list(given: Any, default: Any, num_lists: Any) -> Any:
     """The preference of every list of a batch, a tensor ``float32[B, T]``, each row of sum 1.
 
-    A given row that is not finite, has a number below 0 or is all 0 is replaced by the default: a server must answer
-    something, and what it answers then is documented.
+    Invalid rows (negative, not finite or all 0) are replaced by the default, since a server must answer every request.
 
     Args:
-        given: ``[B, T]``, what the batch has; None for the default alone.
+        given: ``[B, T]``, the preferences in the batch; None if the batch has none.
         default: ``float32[T]``, sum 1.
         num_lists: B.
     """
