@@ -158,7 +158,7 @@ class Encoder(keras.layers.Layer):
 
     def _checked(self, feature: Any, name: str, batch: Batch) -> Any:
         """An input whose rank is right."""
-        value, shape = batch.features[name], feature.looked_up[name].shape
+        value, shape = tf.convert_to_tensor(batch.features[name]), feature.looked_up[name].shape
         rank = (1 if feature.context or batch.is_rows else 2) + len(shape)
         if value.shape.rank != rank:
             raise InputError(
