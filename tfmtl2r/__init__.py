@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         runs,
         serving,
         sweeps,
+        testing,
         training,
     )
     from tfmtl2r._keras2 import recommenders
@@ -57,5 +58,5 @@ __all__ = [
     "Adagrad", "Batch", "Card", "Category", "Dense", "Experiment", "LazyAdam", "MultiTaskRanker", "RunCard", "Schema",
     "Task", "architectures", "data", "datasets", "errors", "evaluation", "export", "features", "layers", "linalg",
     "load", "losses", "methods", "metrics", "pages", "pareto", "plugins", "preferences", "ranking", "recommenders",
-    "report", "runs", "serving", "sweeps", "training",
+    "report", "runs", "serving", "sweeps", "testing", "training",
 ]

@@ -12,7 +12,7 @@ from tfmtl2r.testing.fronts import PROBLEMS, descent
 
 def end(name, preference, scales, **options):
     start = np.array(PROBLEMS["bowls"].starts[0])
-    run = descent(methods.get(name, **options), "bowls", steps=2000)
+    run = descent(methods.get(name, **options), "bowls", 2000)
     return run(start, np.array(preference), np.array(scales)).numpy()
 
 

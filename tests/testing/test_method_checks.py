@@ -160,6 +160,30 @@ def test_every_check_is_shown_to_fail():
     assert {name for _, name, _ in CASES} | UNREGISTERED == checks
 
 
+class Scaled(Wrong):
+    """No dataclass of its own: it inherits an equality that does not look at ``scale``."""
+
+    def __init__(self, scale):
+        object.__setattr__(self, "scale", scale)
+
+    def weights(self, signals):
+        return tf.fill(signals.losses.shape, tf.constant(self.scale, signals.losses.dtype))
+
+
+@pytest.mark.parametrize("first", [1.0, -1.0])
+def test_methods_that_compare_equal_do_not_share_a_trace(first):
+    """Whichever is checked first, the verdicts are its own."""
+    right, wrong = Scaled(1.0), Scaled(-1.0)
+    assert right == wrong
+    for method in (right, wrong) if first > 0 else (wrong, right):
+        for name in ("identity_without_conflict", "ends_on_the_pareto_set"):
+            if method is right:
+                check_method(method, only=name, promises=[name])
+            else:
+                with pytest.raises(AssertionError, match=f"fails {name}: given"):
+                    check_method(method, only=name, promises=[name])
+
+
 def test_what_keeps_every_rule_passes():
     names = {check.name for check in SUITE.checks(Wrong(), promises=PLAIN)} - UNREGISTERED
     assert set(check_method(Wrong(), only=names, promises=PLAIN)) == names

@@ -24,6 +24,7 @@ class Check:
         label: how messages call the thing.
         thing: what is checked.
         function: the test itself, a function of the thing.
+        promise: the promise that the check belongs to; empty for what holds for all things.
         slow: the check takes seconds rather than milliseconds.
     """
 
@@ -31,6 +32,7 @@ class Check:
     label: str
     thing: Any
     function: Callable[[Any], None]
+    promise: str = ""
     slow: bool = False
 
     def __call__(self) -> None:
@@ -118,7 +120,7 @@ class Suite:
         built = self.build(thing)
         made = self.promises(built) if promises is None else promises
         found = {
-            name: Check(name, _label(thing), built, entry.function, entry.slow(built))
+            name: Check(name, _label(thing), built, entry.function, entry.promise, entry.slow(built))
             for name, entry in self._entries.items()
             if (not entry.promise or entry.promise in made) and entry.when(built, made)
         }

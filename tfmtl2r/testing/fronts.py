@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,7 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.methods.base import Signals
-from tfmtl2r.testing.steps import decide
+from tfmtl2r.testing.steps import cached_per_object, decide
 
 SIZE = 3
 FAR = 1.0 / np.sqrt(SIZE)
@@ -91,7 +90,7 @@ def distance_to_stationarity(problem: Problem, x: Any) -> float:
     return float(np.linalg.norm(share * a + (1 - share) * b) / max(np.linalg.norm(a), np.linalg.norm(b)))
 
 
-@functools.cache
+@cached_per_object
 def descent(method: Any, name: str, steps: int = 400, length: float = 0.15) -> Any:
     """Traced ``(start[P], preference[2], scales[2]) -> x[P]``: steps of length ``length / (1 + 0.05 k)`` along -d."""
     problem = PROBLEMS[name]

@@ -15,7 +15,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.registry import Card
 from tfmtl2r.testing.checks import Check, Suite, close, finite, require
 from tfmtl2r.testing.fronts import PROBLEMS, descent, distance_to_stationarity, on_the_ray
-from tfmtl2r.testing.steps import Run, first_step
+from tfmtl2r.testing.steps import Run, built, first_step
 
 TASKS, WIDTH = 4, 30
 _RNG = np.random.default_rng(3)
@@ -50,7 +50,7 @@ def _promises(method: Any) -> Collection[str]:
     return card.promises if card else ()
 
 
-SUITE = Suite("method", methods.get, _promises)
+SUITE = Suite("method", built, _promises)
 
 
 def check_method(
@@ -365,7 +365,7 @@ def _ends_on_the_ray(method: Any, relative: bool) -> None:
     start = np.array(PROBLEMS["bowls"].starts[0])
     first = PROBLEMS["bowls"].losses(start).numpy()
     # A scalarisation can have a kink along its ray; the zigzag across the kink dies out slowly.
-    run = descent(method, "bowls", steps=400 if _gradients_needed(method) else 2000)
+    run = descent(method, "bowls", 400 if _gradients_needed(method) else 2000)
     for preference in PREFERENCES:
         for scales in ((1e-3, 1e-3), (1.0, 1.0), (10.0, 10.0), (1.0, 10.0)):
             end = run(start, np.array(preference), np.array(scales)).numpy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,33 @@ from tfmtl2r._backend import tf
 from tfmtl2r.methods.base import Method, Signals, State
 from tfmtl2r.methods.deciding import merge, standing_still, weigh
 
-built = functools.cache(methods.get)
+
+@functools.cache
+def _made(name: str, constructor: Any) -> Any:
+    return methods.get(name)
+
+
+def built(method: Any) -> Any:
+    """The method of a name, one object for all calls, so that they share its traces; a method is returned as it is."""
+    return _made(method, methods.registry.constructor(method)) if isinstance(method, str) else methods.get(method)
+
+
+def cached_per_object(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Caches a function by the identity of its first argument and the values of the others.
+
+    Equality of methods would not do: a class that is no dataclass itself inherits an equality that ignores what its
+    own constructor stores, and two different methods would share a trace.
+    """
+    kept: dict[Any, tuple[Any, Any]] = {}
+
+    @functools.wraps(function)
+    def call(thing: Any, *others: Any) -> Any:
+        key = (id(thing), *others)
+        if key not in kept:
+            kept[key] = thing, function(thing, *others)  # the thing is kept too, so that no other one has its id
+        return kept[key][1]
+
+    return call
 
 
 def decide(method: Any, rows: Any, cross: Any, signals: dict[str, Any], state: State) -> tuple[Any, Any, State]:
@@ -26,7 +53,7 @@ def decide(method: Any, rows: Any, cross: Any, signals: dict[str, Any], state: S
     return tf.linalg.matvec(rows, tf.cast(weights, rows.dtype), transpose_a=True), weights, state
 
 
-@functools.cache
+@cached_per_object
 def compiled(method: Method, tasks: int, width: int, dtype: Any) -> Any:
     """The traced :func:`decide` of a method for gradients ``[tasks, width]``."""
     return tf.function(functools.partial(decide, method), autograph=False)
