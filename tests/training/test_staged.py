@@ -201,7 +201,7 @@ class TestConstraints:
         with caplog.at_level(logging.WARNING, "tfmtl2r"):
             training = fit_constrained(model, data, constraints={"one": 0.01}, epochs=3)
         (stage,) = training.stages
-        assert "no epoch holds all bounds" in caplog.text
+        assert "no epoch satisfies all bounds" in caplog.text
         assert "task 'one'" in caplog.text
         assert not stage.feasible
         assert stage.violation == pytest.approx(min(training.history["one_violation"]))

@@ -14,13 +14,12 @@ from tfmtl2r.preferences import leaning
 class StopOnAlong(keras.callbacks.Callback):
     """Logs ``val_stop_on_along`` after every epoch: the mean of ``stop_on`` over a few preferences.
 
-    The preferences are equal importance, and 0.8 for each task in turn beside its equal share of the remaining 0.2
-    (:func:`tfmtl2r.preferences.leaning`). Early stopping that looked at the default preference alone would choose the
-    epoch that is best there, whatever became of the rest of the front. A callback that reads the number comes later in
-    the list of callbacks.
+    The preferences are equal importance and, for each task in turn, 0.8 plus the task's equal share of the remaining
+    0.2 (:func:`tfmtl2r.preferences.leaning`). Early stopping at the default preference alone would ignore the rest of
+    the front. A callback that reads this number must come later in the list of callbacks.
 
     Args:
-        validation: what ``evaluate`` takes, such as the batches that ``fit`` validates on.
+        validation: validation data, in a form that ``evaluate`` accepts.
     """
 
     def __init__(self, validation: Any) -> None:

@@ -1,14 +1,16 @@
-"""One training step: losses, gradients, the method's decision, and the update. The only gradient tapes of the library.
+"""One training step: losses, gradients, the method's decision, and the update.
 
-One forward pass serves all tasks. A scalarisation costs one plain backward pass. For the other methods the heads are
-differentiated once, on one copy of the cut per task: that single call yields the gradient of every task at the cut and
-the plain gradient of every head. Then
+One forward pass serves all tasks. A scalarisation needs one plain backward pass. For the other methods the heads are
+differentiated once, on one copy of the cut per task. This single call returns the gradient of every task at the cut
+and the plain gradient of every head. The next steps depend on the mode:
 
-* ``gradients="features"``: the Gram matrix of those gradients at the cut, and one weighted backward pass;
-* ``gradients="parameters"``: one backward pass through the shared half per task, exact gradients of the shared
-  parameters, one matrix product per variable. Variables that only some tasks share are balanced among those.
+* ``gradients="features"`` computes the Gram matrix of the gradients at the cut, then one weighted backward pass.
+* ``gradients="parameters"`` computes exact gradients of the shared parameters, with one backward pass through the
+  shared half per task, and their Gram matrix, with one matrix product per variable. A variable that only some tasks
+  share is balanced among these tasks.
 
-Over replicas each loss is the local sum over lists divided by the global count of lists, so that gradients add up.
+On each replica, a loss is the local sum over lists divided by the global count of lists. The gradients of the global
+loss are then the sums over replicas.
 """
 
 from __future__ import annotations
@@ -35,17 +37,17 @@ from tfmtl2r.training.replicas import Replicas
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """What one step computed.
+    """The results of one step.
 
     Args:
         scores: dict task -> ``float32[B, L]``.
         losses: the losses of the batch.
         gradients: pairs of a gradient and a Keras variable, ready for ``optimizer.apply`` (which sums over replicas).
-        weights: ``float32[T]``, what the method gave each task; NaN for methods without task weights.
-        gram: ``float32[T, T]`` where the method needed it, else None.
+        weights: ``float32[T]``, the method's task weights; NaN for methods without task weights.
+        gram: ``float32[T, T]`` if the method needs the Gram matrix, else None.
         states: the method's next state, one per balanced group of variables.
-        signals: what the method saw, of each of its states.
-        unsettled: ``int64``, solvers that stopped at their iteration cap.
+        signals: the method's input, one per state.
+        unsettled: ``int64``, number of solvers that stopped at their iteration limit.
         routing: the next state of an architecture that routes gradients.
     """
 
@@ -70,7 +72,7 @@ class Engine:
         mode: ``"parameters"`` or ``"features"``.
 
     Raises:
-        ValueError: when the architecture's variable groups leave out a variable.
+        ValueError: if a trainable variable is in no variable group of the architecture.
     """
 
     def __init__(self, architecture: Architecture, losses: TaskLosses, method: Method, mode: str):
@@ -86,7 +88,7 @@ class Engine:
         stray = [v.path for v in architecture.trainable_variables if id(v) not in grouped]
         if stray:
             raise InputError(f"{type(architecture).__name__}.variable_groups() leaves out {stray}; every trainable "
-                             "variable must be in one group, or it would never be trained")
+                             "variable must be in one group, since others are never trained")
 
     def step(self, batch: Batch, clock: Clock, states: list[State]) -> Step:
         """Computes one step.
@@ -94,7 +96,7 @@ class Engine:
         Args:
             batch: features and labels.
             clock: step, epoch, seed and preference.
-            states: the method's state, as :func:`state_shapes` counts them.
+            states: the method's states, in the order of :func:`state_shapes`.
         """
         with settling.watched() as solvers:
             balance = self._balanced if self.balances_gradients else self._scalarised
@@ -106,11 +108,11 @@ class Engine:
 
     @property
     def balances_gradients(self) -> bool:
-        """Whether tasks pull on the same variables and the method wants to see how."""
+        """Whether the method needs gradients and some variables are shared by several tasks."""
         return bool(self.method.needs & {"gram", "rows"}) and bool(self.shared_variables)
 
     def learn(self, batch: Batch, step: Step) -> list[State]:
-        """The states after the update, for methods that want the losses once more: one forward pass."""
+        """The states after the update, for methods that require the losses after it. Runs one forward pass."""
         scores = self.architecture(batch=batch, training=True)
         after = self.losses(batch, scores, Replicas()).total
         return [
@@ -119,9 +121,9 @@ class Engine:
         ]
 
     def gram_at_cut(self, batch: Batch) -> Any:
-        """Inner products of the tasks' gradients at the cut: what telemetry samples for scalarisations."""
+        """Inner products of the tasks' gradients at the cut. Telemetry samples these for scalarisations."""
         if not self.shared_variables:
-            return tf.zeros([len(self.architecture.tasks)] * 2)  # nothing at which gradients could meet
+            return tf.zeros([len(self.architecture.tasks)] * 2)  # no shared tensor
         replicas = Replicas()
         _, heads, _, _ = self._passes(batch, [batch], [], replicas)
         return heads[0].gram(replicas)
@@ -135,7 +137,7 @@ class Engine:
             with tape.stop_recording():
                 self._refuse_negative(losses)
                 signals = self._signals(clock, losses)
-                if self.method.needs & {"gram", "rows"}:  # but no variable is shared: each task has its own network
+                if self.method.needs & {"gram", "rows"}:  # no variable is shared here: each task has its own network
                     weights, state = tf.cast(signals.present, tf.float32), states[0]
                 else:
                     weights, state = weigh(self.method, signals, states[0])
@@ -158,7 +160,7 @@ class Engine:
             rows = [self._rows(trunk, half, replicas) for trunk, half in zip(trunks, heads, strict=True)]
             whole, each_half = self._whole(rows, heads, losses, replicas)
             weights, gram, combined, states, signals = self._decide_groups(whole, each_half, clock, losses, states)
-            # Rows are already sums over replicas; the optimizer will add up the replicas once more.
+            # Rows are already sums over replicas, and the optimizer sums over replicas again.
             combined = [_scaled(g, 1.0 / replicas.count) for g in combined]
             for trunk, half in zip(trunks, heads, strict=True):
                 if half.penalty is not None:
@@ -181,12 +183,13 @@ class Engine:
     def _passes(
         self, batch: Batch, parts: list[Batch], places: list[Any], replicas: Replicas
     ) -> tuple[list[Any], list[Heads], dict[str, Any], LossValues]:
-        """Both halves of the model on each part: the shared half recorded, the private half already differentiated.
+        """Runs both halves of the model on each part. The shared half is recorded for its backward pass; the private
+        half is already differentiated.
 
         Args:
-            batch: all parts together.
-            parts: the batch itself, or some of its lists each.
-            places: of the lists of each part in the batch; nothing where the batch is the only part.
+            batch: the whole batch.
+            parts: the batch itself, or two parts with some of its lists each.
+            places: positions of each part's lists in the batch; empty if the batch is the only part.
             replicas: the replicas.
         """
         trunks, runs = [], []
@@ -208,12 +211,12 @@ class Engine:
     def _signals(
         self, clock: Clock, losses: LossValues, tasks: Sequence[int] | None = None, gram: Any = None, cross: Any = None
     ) -> Signals:
-        """What the method may look at.
+        """The input of the method.
 
         Args:
-            clock: of the step.
-            losses: of the batch.
-            tasks: those that share the variables that are balanced; all if None.
+            clock: the clock of the step.
+            losses: the losses of the batch.
+            tasks: the tasks that share the balanced variables; all tasks if None.
             gram: inner products of their gradients.
             cross: inner products of the gradients of two halves of the batch.
         """
@@ -226,14 +229,14 @@ class Engine:
         )
 
     def _refuse_negative(self, losses: LossValues) -> None:
-        """A negative loss is an error for methods that take logarithms."""
+        """Refuses a negative loss for methods that take logarithms of losses."""
         if self.method.positive_losses:
             tasks = ", ".join(self.architecture.tasks)
             message = f"{type(self.method).__name__} needs losses >= 0, but one of the tasks {tasks} has a negative one"
             tf.debugging.assert_greater_equal(losses.total, 0.0, message=message)
 
     def _rows(self, trunk: Any, heads: Heads, replicas: Replicas) -> list[Any]:
-        """Exact rows of all shared variables, one backward pass per task."""
+        """Exact gradients of all shared variables, with one backward pass per task."""
         shared = [v.value for v in self.shared_variables]
         per_task = [
             trunk.gradient(heads.tensors, shared, output_gradients=heads.of_task(task))
@@ -245,9 +248,9 @@ class Engine:
     def _whole(
         self, parts: list[list[Any]], heads: list[Heads], losses: LossValues, replicas: Replicas
     ) -> tuple[list[Any], tuple[list[Any], list[Any]] | None]:
-        """The rows of the whole batch, and those of its two halves where the method wanted them.
+        """The rows of the whole batch, and the rows of its two halves if the method needs a second batch.
 
-        Each part's rows are its share of the whole; a half stands for itself, divided by its own count of lists.
+        The rows of a part are divided by the count of lists of the whole batch, the rows of a half by its own count.
         """
         if len(parts) == 1:
             return parts[0], None
@@ -263,7 +266,7 @@ class Engine:
 
         Returns:
             Weights and Gram matrix of the first group, the combined gradients of all variables, the next states, and
-            what the method saw of each group.
+            the method's input for each group.
         """
         start, combined, after, weights, seen = 0, [], [], [], []
         for group, state in zip(self.shared_groups, states, strict=True):
@@ -294,7 +297,7 @@ class Engine:
         replicas = Replicas()
         place = {id(variable): i for i, (_, variable) in enumerate(gradients)}
         places = [place[id(variable)] for variable in routed]
-        # Routing is not linear: it must see the gradients of the whole batch.
+        # Routing is not linear, so it requires the gradients of the whole batch.
         whole = replicas.sum([tf.convert_to_tensor(gradients[i][0]) for i in places])
         state = {key: variable.value for key, variable in self.architecture.routing_state().items()}
         changed, state = self.architecture.route(whole, state)
@@ -304,7 +307,7 @@ class Engine:
         return pairs, state
 
     def _with_penalties(self, gradients: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-        """Adds the gradients of weight regularisers, which no method balances."""
+        """Adds the gradients of weight regularisers. Methods do not balance these."""
         if not self.architecture.losses:
             return gradients
         variables = [v for _, v in gradients]
@@ -318,11 +321,11 @@ class Engine:
 def state_shapes(architecture: Architecture, method: Method, mode: str) -> list[int | None]:
     """Shared parameters P of every state that the engine keeps for a method.
 
-    One state per group of shared variables where each is balanced on its own; one in all for a scalarisation and for
-    gradients at the cut.
+    There is one state per group of shared variables if each group is balanced separately. A scalarisation, and
+    gradients at the cut, have one state for all.
 
     Raises:
-        ValueError: for too large an embedding table and a method that remembers a number per task and parameter.
+        ValueError: if a method stores a number per task and parameter and an embedding table is too large for this.
     """
     groups = [group for group in architecture.groups() if group.shared]
     if mode == "parameters" and method.needs & {"gram", "rows"} and groups:

@@ -1,6 +1,6 @@
-"""What files of earlier versions mean: the configurations of a ranker carry ``format``, and this one writes 2.
+"""Formats of saved rankers: the key ``format`` in their configuration. This version writes format 2.
 
-Format 1 had no such key. It called the schema ``features`` and the flag ``has_lists`` ``lists``.
+Format 1 has no such key. Its name of the schema is ``features``, its name of the flag ``has_lists`` is ``lists``.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ _RENAMED = {"features": "schema", "lists": "has_lists"}
 
 
 def current(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration of a ranker in today's format, without ``format``.
+    """Converts the configuration of a ranker to the current format, without the key ``format``.
 
     Args:
-        config: as any version wrote it.
+        config: a configuration of any format.
 
     Raises:
         ValueError: for a format that a later version wrote.

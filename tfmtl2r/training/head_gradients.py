@@ -1,7 +1,8 @@
-"""The private half of a model in one step: heads and losses on per-task copies of the cut, and the way back to it.
+"""The private half of a model in one step: heads and losses on per-task copies of the cut, and the gradients there.
 
-A step looks at the batch as a whole or, for methods that want two independent gradients, at its even and odd lists.
-Each part runs through the model alone; what divides a loss, the number of lists that count, is that of the whole batch.
+A step has the whole batch as its only part or, for methods that require two independent gradients, two parts: the even
+and the odd lists. Each part runs through the model alone. Losses of a part are divided by the count of lists of the
+whole batch.
 """
 
 from __future__ import annotations
@@ -22,13 +23,13 @@ class Forward:
     """Heads and losses of one part, recorded for their backward pass.
 
     Args:
-        tape: the recording; whoever drops the object drops every activation.
-        branches: the tensors of the cut that something read.
+        tape: the recording. It holds all activations until this object is deleted.
+        branches: the tensors of the cut that a head reads.
         scores: dict task -> scores.
         values: loss of every list, ``float32[T, B]``.
         weights: weight of every list, ``float32[T, B]``.
         sums: ``float32[T]``, the weighted sums of the losses.
-        penalty: sum of what the architecture asks of the scores and its count, or None.
+        penalty: sum and count of the architecture's penalty on scores, or None.
     """
 
     tape: Any
@@ -43,8 +44,8 @@ class Forward:
         """The gradients of the part's share of the global losses.
 
         Args:
-            count: ``float32[T]``, what the sums of losses are divided by.
-            asked: what the sum of the penalty is divided by, if there is one.
+            count: ``float32[T]``, the divisor of the sums of losses.
+            asked: the divisor of the sum of the penalty; None without a penalty.
             variables: the heads' variables.
         """
         sources = [[branch.tap for branch in self.branches], variables]
@@ -66,11 +67,11 @@ class Heads:
     """The private half after its backward pass.
 
     Args:
-        branches: the tensors of the cut that something read.
-        cotangents: the gradient at every branch's tap.
+        branches: the tensors of the cut that a head reads.
+        cotangents: the gradient at every branch.
         gradients: the plain gradients of the heads' variables.
         count: ``float32[T]``, this replica's weight of the part's lists.
-        penalty: the gradient at every tensor of the cut of what the architecture asks of the scores, or None.
+        penalty: the gradient of the architecture's penalty at every tensor of the cut, or None.
     """
 
     branches: list[Branch]
@@ -89,13 +90,13 @@ class Heads:
         return [branch.of_task(c, task) for branch, c in zip(self.branches, self.cotangents, strict=True)]
 
     def weighted(self, weights: Any) -> list[Any]:
-        """The weighted sum of the tasks' gradients, and the penalty's, at every tensor of the cut."""
+        """The weighted sum of the tasks' gradients, plus the penalty's gradient, at every tensor of the cut."""
         total = [branch.weighted(c, weights) for branch, c in zip(self.branches, self.cotangents, strict=True)]
         return total if self.penalty is None else [t + p for t, p in zip(total, self.penalty, strict=True)]
 
     def gram(self, replicas: Replicas) -> Any:
         """Inner products of the tasks' gradients at the cut, ``float32[T, T]``."""
-        # Each example lives on one replica, so the Gram matrices of the replicas add up.
+        # Each example is on one replica, so the global Gram matrix is the sum over replicas.
         return replicas.sum(tf.add_n([b.gram(c) for b, c in zip(self.branches, self.cotangents, strict=True)]))
 
 
@@ -105,7 +106,7 @@ def forward(architecture: Architecture, losses: TaskLosses, cut: list[Any], batc
     Args:
         architecture: a connected architecture.
         losses: the tasks' losses.
-        cut: what ``architecture.shared`` gave for the batch.
+        cut: the result of ``architecture.shared`` for the batch.
         batch: a whole batch or some of its lists.
     """
     with tf.GradientTape(persistent=True) as tape:
@@ -118,7 +119,7 @@ def forward(architecture: Architecture, losses: TaskLosses, cut: list[Any], batc
 
 
 def penalty_of(architecture: Architecture, scores: dict[str, Any], batch: Batch) -> tuple[Any, Any] | None:
-    """Sum and count of what an architecture asks of the scores, or None."""
+    """Sum and count of an architecture's penalty on scores, or None."""
     asked = architecture.penalty(scores, batch)
     if asked is None:
         return None
@@ -127,7 +128,7 @@ def penalty_of(architecture: Architecture, scores: dict[str, Any], batch: Batch)
 
 
 def halves(batch: Batch, replicas: Replicas) -> list[Any]:
-    """The places of the even and of the odd lists of the global batch, whichever replica they are on."""
+    """The positions on this replica of the even and of the odd lists, counted over the global batch."""
     size = batch.num_lists
     numbers = tf.range(size)
     odd = (numbers + replicas.first_index(size)) % 2
@@ -135,11 +136,11 @@ def halves(batch: Batch, replicas: Replicas) -> list[Any]:
 
 
 def joined(places: list[Any], scores: list[Any], batch: Batch) -> Any:
-    """Scores of parts of a batch, ``[..., B', L]`` (plain rows ``[..., B']``), in the order of the batch.
+    """Joins scores of parts of a batch, ``[..., B', L]`` (plain rows ``[..., B']``), in the order of the batch.
 
     Args:
-        places: of the lists of each part in the batch.
-        scores: of each part.
+        places: positions of each part's lists in the batch.
+        scores: scores of each part.
         batch: the whole batch.
     """
     axis = scores[0].shape.rank - (1 if batch.is_rows else 2)
@@ -149,7 +150,7 @@ def joined(places: list[Any], scores: list[Any], batch: Batch) -> Any:
 
 
 def added(gradient: Any, other: Any) -> Any:
-    """The sum of two gradients, the second of which may be None; a sparse one stays sparse beside another."""
+    """The sum of two gradients. The second one may be None. The sum of two sparse gradients is sparse."""
     if other is None:
         return gradient
     if isinstance(gradient, tf.IndexedSlices) and isinstance(other, tf.IndexedSlices):

@@ -1,4 +1,4 @@
-"""What a ranker's batches look like, read off the schema, and the other way round."""
+"""The structure of a ranker's batches from its schema, and a schema from the structure of a batch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tfmtl2r.task import Task
 
 
 def specs(schema: Schema, has_lists: bool, preference: int | None = None) -> dict[str, Any]:
-    """The looked-up features of a batch of any size: one graph serves all shapes.
+    """The tensor specs of looked-up features, with free sizes, so that one graph serves all shapes.
 
     Args:
         schema: the features.
-        has_lists: whether there is a list axis and ``list_size``.
-        preference: T, where the batch carries preferences.
+        has_lists: whether the batch has a list axis and ``list_size``.
+        preference: T, if the batch contains preferences.
     """
     layout: dict[str, Any] = {}
     for feature in schema.features:
@@ -34,7 +34,7 @@ def specs(schema: Schema, has_lists: bool, preference: int | None = None) -> dic
 
 
 def plain_schema(features: Mapping[str, Any]) -> Schema:
-    """Every feature as a number that is ready to use; its shape per item is read off the batch."""
+    """A schema in which every feature of a batch is numeric and needs no preprocessing."""
     has_lists = LIST_SIZE in features
     made = []
     for name, value in features.items():
@@ -47,7 +47,7 @@ def plain_schema(features: Mapping[str, Any]) -> Schema:
 
 
 def task_config(task: Task) -> dict[str, Any]:
-    """A task as plain data: ``Task(**config)`` is the same one."""
+    """A task as plain data; ``Task(**config)`` is an equal task."""
     config = dict(vars(task))
     if task.loss is not None and not isinstance(task.loss, (str, Mapping)):
         config["loss"] = losses.registry.describe(task.loss)
@@ -57,10 +57,10 @@ def task_config(task: Task) -> dict[str, Any]:
 
 
 def described(architecture: Any, tasks: Sequence[Task], schema: Schema | None = None) -> dict[str, Any]:
-    """Architecture and tasks of a ranker as plain data, and ``extensions``: all parts that are no built-ins.
+    """Architecture and tasks of a ranker as plain data, and ``extensions``: all parts that are not built in.
 
     Raises:
-        ValueError: for an architecture, loss, metric or kind of feature that could not be built again by name.
+        ValueError: for an architecture, loss, metric or kind of feature that cannot be rebuilt from its name.
     """
     network, goals = architectures.registry.describe(architecture), [task_config(task) for task in tasks]
     needs = architectures.registry.extensions(network) + (schema.extensions() if schema else [])

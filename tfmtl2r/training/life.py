@@ -1,8 +1,8 @@
-"""What a ranker knows at each stage of its life.
+"""The stages of a ranker's life, and what is known in each.
 
-A ranker is *described* by its architecture, tasks and preference. It is *connected* once it knows its features: then
-every variable of the architecture exists. It is *compiled* once it knows how to train; both may come first. It is
-*set up* for lists or for plain rows by the first data that it trains on or is evaluated on.
+A ranker is *described* by its architecture, tasks and preference. It is *connected* once it knows its features; then
+all variables of the architecture exist. It is *compiled* after ``compile``, before or after it is connected. It is
+*set up* for lists or for plain rows by the first data of a training or an evaluation.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from tfmtl2r.training.trackers import Trackers
 
 @dataclasses.dataclass(frozen=True)
 class Described:
-    """What holds from the start.
+    """The state of a new ranker.
 
     Args:
-        preference: the variable ``float32[T]`` of sum 1, the one place where the ranker's preference is kept. The
-            method's state takes it over as a weight.
+        preference: the variable ``float32[T]`` of the ranker's preference, sum 1. The variable also becomes a weight
+            of the method's state.
     """
 
     preference: Any
@@ -30,7 +30,7 @@ class Described:
 
 @dataclasses.dataclass(frozen=True)
 class Connected:
-    """The features are known.
+    """The state of a ranker that knows its features.
 
     Args:
         schema: all features of the data.
@@ -41,20 +41,20 @@ class Connected:
     graphs: dict[tuple[str, ...], Any] = dataclasses.field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Connected:
-        """A copied ranker traces forward passes of its own: these would read the variables of the original."""
+        """Copies without the graphs, since these read the variables of the original ranker."""
         return Connected(self.schema)
 
 
 @dataclasses.dataclass(frozen=True)
 class Compiled:
-    """What ``compile`` chose.
+    """The arguments of ``compile``.
 
     Args:
         method: the balancing method.
         gradients: ``"parameters"`` or ``"features"``.
-        train_metrics: whether training batches are measured by the metrics.
-        seed: of everything random in a training step.
-        options: what Keras was told.
+        train_metrics: whether metrics are computed on training batches.
+        seed: seed of all random numbers in a training step.
+        options: the arguments of Keras' ``compile``.
     """
 
     method: Method
@@ -66,10 +66,10 @@ class Compiled:
 
 @dataclasses.dataclass(frozen=True)
 class SetUp:
-    """What trains and measures, for lists or for plain rows.
+    """Engine and running means, for lists or for plain rows.
 
     Args:
-        has_lists: which of the two.
+        has_lists: True for lists, False for plain rows.
         engine: computes training steps.
         trackers: running means of losses and metrics.
     """

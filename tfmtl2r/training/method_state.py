@@ -1,4 +1,4 @@
-"""What training remembers between steps, as weights of the model: preference, epoch, the method's state."""
+"""The state of training between steps, as weights of the model: preference, epoch and the method's state."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from tfmtl2r.preferences import drawn
 
 @dataclasses.dataclass(frozen=True)
 class Clock:
-    """What is known of a training step before its forward pass; all the same on every replica.
+    """Counters, seed and preference of a training step, equal on every replica.
 
     Args:
-        step: ``int64``, training steps done so far.
-        epoch: ``int64``, epochs done so far.
-        seed: ``int32[2]``, of everything random in the step.
-        preference: ``float32[T]``, sum 1: what the step balances for, and what a conditioned ranker reads.
+        step: ``int64``, number of training steps so far.
+        epoch: ``int64``, number of completed epochs.
+        seed: ``int32[2]``, seed of all random numbers in the step.
+        preference: ``float32[T]``, sum 1: the preference of the balancing method, and the input of a conditioned
+            ranker.
     """
 
     step: Any
@@ -32,20 +33,22 @@ class Clock:
 
 
 def new_preference(values: np.ndarray) -> Any:
-    """The variable of a ranker's preference, which its :class:`MethodState` takes over."""
+    """The variable of a ranker's preference, which becomes a weight of its :class:`MethodState`."""
     with keras.name_scope("method_state"):
         return keras.Variable(values, dtype="float32", trainable=False, name="preference",
                               aggregation="only_first_replica")
 
 
 class MethodState(keras.layers.Layer):
-    """Preference, epoch counter and the method's own state: non-trainable weights, which files and checkpoints keep.
+    """Preference, epoch counter and the method's state, as non-trainable weights that files and checkpoints contain.
 
     Args:
         method: the balancing method.
         preference: a variable, importance of each task, sum 1.
-        shapes: shared parameters P of each of the method's states, one state per balanced group of variables.
-        seed: of everything random in a training step. No weight: a file says it where it says how to compile.
+        shapes: number P of shared parameters for each of the method's states. There is one state per balanced group of
+            variables.
+        seed: seed of all random numbers in a training step. It is no weight: files contain it among the arguments of
+            ``compile``.
     """
 
     def __init__(
@@ -53,7 +56,7 @@ class MethodState(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(dtype="float32", **kwargs)
-        # A variable, so that a traced step serves every seed.
+        # A variable, so that a new seed needs no new trace.
         self.seed = tf.Variable(seed, dtype=tf.int64, trainable=False, name="seed",
                                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.preference = preference
@@ -82,8 +85,8 @@ class MethodState(keras.layers.Layer):
         """The clock of a step.
 
         Args:
-            iterations: training steps done so far.
-            concentration: of a conditioned ranker, whose steps draw a preference each; None for any other.
+            iterations: number of training steps so far.
+            concentration: concentration of a conditioned ranker, whose steps draw their preference; None otherwise.
         """
         step = tf.cast(iterations, tf.int64)
         preference = tf.convert_to_tensor(self.preference)
@@ -111,5 +114,5 @@ class CountEpochs(keras.callbacks.Callback):
     """Keeps the model's epoch counter, which some methods read."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """One more epoch is done."""
+        """Adds 1 to the counter."""
         self.model.method_state.epoch.assign_add(1)

@@ -35,17 +35,19 @@ from tfmtl2r.training.trackers import Trackers
 class MultiTaskRanker(keras.Model):
     """A Keras model that scores every item of a list once per task.
 
-    ``fit``, ``evaluate``, ``save`` and callbacks are Keras' own; batches look as ``tfmtl2r.batch`` describes.
+    ``fit``, ``evaluate``, ``save`` and callbacks work as in Keras. :mod:`tfmtl2r.batch` describes the batches.
 
     Args:
         architecture: a name, ``{"name": ..., option: value}``, or a ready architecture.
         tasks: :class:`tfmtl2r.Task` objects, or names.
-        schema: the features, fitted on the training split. Without it every feature of the first batch is taken as a
-            number that is ready to use.
-        has_lists: whether it ranks lists rather than scores plain rows; learnt from the first data it sees, and saved.
-        conditioned: if given, the ranker reads the preference: each training step draws one from a Dirichlet
-            distribution of this concentration (1 is uniform), and one training serves all trade-offs. Batches may then
-            carry ``preference``, ``float32[B, T]``; without it the compiled one is meant.
+        schema: the features, fitted on the training split. Without a schema, every feature of the first batch counts
+            as numbers that need no preprocessing.
+        has_lists: True for lists, False for plain rows. If None, the ranker learns this from the first data that it
+            receives, and saves it.
+        conditioned: concentration of a Dirichlet distribution (1 is uniform). If given, the ranker reads the
+            preference as an input, and each training step draws a preference from this distribution: one training
+            serves all trade-offs. Batches may then contain ``preference``, ``float32[B, T]``. The default is the
+            preference of ``compile``.
 
     >>> from tfmtl2r import Dense
     >>> ranker = MultiTaskRanker("shared_bottom", ["click", "buy"], Schema([Dense("price")]))
@@ -78,7 +80,7 @@ class MultiTaskRanker(keras.Model):
         self.autocast = False
         self.tasks = validated(tasks)
         self.architecture = architectures.get(architecture)
-        described(self.architecture, self.tasks, schema)  # raises for what could not be saved
+        described(self.architecture, self.tasks, schema)  # raises for parts that could not be saved
         self._described = Described(new_preference(normalised([task.weight for task in self.tasks], self.tasks)))
         if schema is not None:
             self._connect(schema)
@@ -88,18 +90,18 @@ class MultiTaskRanker(keras.Model):
 
         Args:
             inputs: looked-up features, with ``list_size`` for lists.
-            training: whether dropout and the like are on.
+            training: True in a training step: dropout and other random layers are active.
         """
         return self.architecture(batch=self.batch(inputs), training=training)
 
     @property
     def schema(self) -> Schema | None:
-        """The features; None before they are known."""
+        """The features; None before the ranker knows them."""
         return None if self._connected is None else self._connected.schema
 
     @property
     def preference(self) -> Any:
-        """``float32[T]``: importance of each task, sum 1; what a conditioned ranker reads where a batch has none."""
+        """``float32[T]``: importance of each task, sum 1; the default of a conditioned ranker for its input."""
         return self._described.preference
 
     @property
@@ -109,15 +111,16 @@ class MultiTaskRanker(keras.Model):
 
     @property
     def seed(self) -> int:
-        """The seed of everything random in a training step; an error before ``compile``."""
+        """The seed of all random numbers in a training step; an error before ``compile``."""
         return self._choices().seed
 
     def batch(self, data: Any, preference: Any = None) -> Batch:
-        """What a data set yields, as the architecture reads it.
+        """Turns an element of a data set into the input of the architecture.
 
         Args:
-            data: looked-up features by name, alone or with labels and weights behind them.
-            preference: ``float32[T]``, for the lists of a conditioned ranker that bring none; the ranker's if None.
+            data: looked-up features by name, alone or in a tuple with labels and weights.
+            preference: ``float32[T]``, default preference of the lists, for a conditioned ranker. None stands for the
+                ranker's own preference.
         """
         schema = self._schema()
         if self.conditioned is None:
@@ -134,20 +137,20 @@ class MultiTaskRanker(keras.Model):
         seed: int = 0,
         **keras_options: Any,
     ) -> None:
-        """Chooses how to train.
+        """Sets optimizer, balancing method and preference.
 
         Args:
             optimizer: a Keras optimizer, or its name; see :mod:`tfmtl2r.training.optimizers` for embedding tables.
             method: a balancing method, its name, or ``{"name": ..., option: value}``.
             gradients: ``"parameters"`` for exact gradients of the shared parameters, ``"features"`` for gradients at
-                the architecture's cut (an upper bound, nearly free).
+                the architecture's cut (an upper bound, at almost no cost).
             preference: importance of each task in the tasks' order; ``Task.weight`` by default.
-            train_metrics: also compute the metrics on training batches.
-            seed: of everything random in a training step.
+            train_metrics: True to compute the metrics on training batches, too.
+            seed: seed of all random numbers in a training step.
             **keras_options: ``run_eagerly``, ``steps_per_execution``, ``jit_compile``.
 
         Raises:
-            ValueError: for a mode that the method cannot run in, or a preference with a method that has none.
+            ValueError: if the method does not support the gradients, or if a preference is given that it cannot use.
         """
         method = methods.get(method).for_tasks(self.tasks)
         methods.registry.describe(method)  # raises for a method that could not be saved
@@ -159,7 +162,8 @@ class MultiTaskRanker(keras.Model):
                              "steps at once under a distribution strategy")
         super().compile(optimizer=optimizers.get(optimizer), loss=None, **keras_options)
         if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            raise InputError("mixed_float16 scales the loss, which balancing methods would see; use mixed_bfloat16")
+            raise InputError("mixed_float16 scales the loss, and balancing methods would receive scaled gradients; use "
+                             "mixed_bfloat16")
         weights = [task.weight for task in self.tasks] if preference is None else preference
         values = checked_preference(weights, self.tasks, method, self.conditioned is not None)
         self.preference.assign(values)
@@ -169,11 +173,11 @@ class MultiTaskRanker(keras.Model):
         self._retrace()
 
     def _make_method_state(self) -> None:
-        """Makes the state, once features and method are known."""
+        """Creates the method's state, if both features and method are known."""
         if self._connected is None or self._compiled is None:
             return
         if hasattr(self, "method_state"):
-            self._tracker.untrack(self.method_state)  # Keras would go on saving it, in the place of the new one
+            self._tracker.untrack(self.method_state)  # Keras would otherwise save the old state, not the new one
             del self.method_state
         shapes = state_shapes(self.architecture, self.method, self._compiled.gradients)
         self.method_state = MethodState(self.method, self.preference, shapes, self.seed)
@@ -182,13 +186,13 @@ class MultiTaskRanker(keras.Model):
         self.train_function = self.test_function = None
 
     def watch_gradients(self, every: int | None) -> Telemetry | None:
-        """Samples what the tasks' gradients do, every so many steps, from the next ``fit`` on; None stops it.
+        """Samples task weights and the tasks' gradients during the following calls of ``fit``.
 
         Args:
-            every: steps between samples.
+            every: steps between samples; None stops the sampling.
 
         Returns:
-            Where the samples appear.
+            The object that holds the last sample; None without sampling.
         """
         before, self._telemetry = self._telemetry, None if every is None else Telemetry(len(self.tasks), every)
         if (before, every) != (None, None):
@@ -196,7 +200,7 @@ class MultiTaskRanker(keras.Model):
         return self._telemetry
 
     def set_preference(self, preference: Sequence[float]) -> None:
-        """Changes the preference of a compiled ranker, between steps and without a new trace.
+        """Changes the preference of a compiled ranker between steps, without a new trace.
 
         Args:
             preference: importance of each task, >= 0, normalised to sum 1.
@@ -205,11 +209,11 @@ class MultiTaskRanker(keras.Model):
             ValueError: before ``compile``, or for a preference that the method cannot use.
         """
         if not self.compiled:
-            raise InputError("compile the ranker first: whether a preference makes sense depends on the method")
+            raise InputError("compile the ranker first: the method decides which preferences are allowed")
         self.preference.assign(checked_preference(preference, self.tasks, self.method))
 
     def train_step(self, data: Any) -> dict[str, Any]:
-        """One update; returns the running losses and metrics."""
+        """Makes one update and returns the running losses and metrics."""
         replicas, state = Replicas(), self.method_state
         clock = state.clock(self.optimizer.iterations.value, self.conditioned)
         if self.conditioned is not None and PREFERENCE in unpack(data)[0]:
@@ -225,7 +229,7 @@ class MultiTaskRanker(keras.Model):
         self.optimizer.apply(*map(list, zip(*step.gradients, strict=True)))
         states = step.states
         if "losses_after" in self.method.needs:
-            with randomness.scope(replicas.own_seed(clock.seed), clock.seed):  # the same dropout as in the step
+            with randomness.scope(replicas.own_seed(clock.seed), clock.seed):  # same dropout masks as in the step
                 states = engine.learn(batch, step)
         state.write(states)
         for key, value in step.routing.items():
@@ -234,11 +238,11 @@ class MultiTaskRanker(keras.Model):
         trackers.update_losses(step.losses, replicas)
         if measures:
             trackers.update_metrics(batch, step.scores)
-        # The running means are over batches of many drawn preferences: their sum takes the one that does not change.
+        # The running means cover batches with many drawn preferences. Their sum uses the fixed preference.
         return trackers.logs(self.preference, replicas, metrics=measures)
 
     def test_step(self, data: Any) -> dict[str, Any]:
-        """Losses and metrics of a batch, without an update."""
+        """Adds a batch to the running losses and metrics, without an update of weights."""
         batch, replicas = self.batch(data), Replicas()
         running = self._set_up_for(not batch.is_rows)
         scores = self.architecture(batch=batch, training=False)
@@ -248,16 +252,16 @@ class MultiTaskRanker(keras.Model):
         return running.trackers.logs(self.preference, replicas)
 
     def prepare(self, x: Any) -> None:
-        """Makes every variable that training needs, from a look at the data; ``fit`` and ``evaluate`` call it.
+        """Creates all variables that training needs, from the structure of the data.
 
-        A loop of one's own around ``strategy.run(model.train_step, ...)`` calls it once before the first step, since a
-        traced step must make no variables.
+        ``fit`` and ``evaluate`` call this method. A custom loop around ``strategy.run(model.train_step, ...)`` must
+        call it once before the first step, since a traced step must not create variables.
 
         Args:
-            x: a data set or a batch: features by name, alone or with labels behind them.
+            x: a data set or a batch: features by name, alone or in a tuple with labels.
 
         Raises:
-            TypeError: when the features are not a dict.
+            TypeError: if the features are not a dict.
         """
         spec = getattr(x, "element_spec", x)
         features = spec[0] if isinstance(spec, tuple) else spec
@@ -272,7 +276,8 @@ class MultiTaskRanker(keras.Model):
                     self.optimizer.build(self.trainable_variables)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Nothing to do after :meth:`prepare`; Keras would average the first batch over replicas, which may fail."""
+        """Does nothing: :meth:`prepare` has built the model. Keras' version averages a batch over replicas, and fails
+        for some batches."""
 
     def fit(self, x: Any = None, y: Any = None, *args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
         """Trains as Keras does."""
@@ -280,7 +285,7 @@ class MultiTaskRanker(keras.Model):
         if not isinstance(callbacks, keras.callbacks.CallbackList):
             callbacks = [CountEpochs(), *(callbacks or [])]
         if isinstance(x, tf.data.Dataset):
-            kwargs.setdefault("shuffle", False)  # a data set brings its own order; Keras warns about its own default
+            kwargs.setdefault("shuffle", False)  # a data set has its own order, and Keras warns about shuffle=True
         return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
 
     def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
@@ -292,12 +297,12 @@ class MultiTaskRanker(keras.Model):
         self, x: Any, layout: str = "padded", list_id: str | None = None, batch_size: int = 64, preference: Any = None
     ) -> Any:
         """Scores of every item in input order; see :func:`tfmtl2r.training.prediction.predict`."""
-        from tfmtl2r.training.prediction import predict  # it loads pandas, which training does not need
+        from tfmtl2r.training.prediction import predict  # loads pandas, which training does not need
 
         return predict(self, x, layout, list_id, batch_size, preference)
 
     def scores(self, features: dict[str, Any]) -> dict[str, Any]:
-        """The compiled forward pass: what ``ranker(features)`` gives, in one graph for all batch shapes."""
+        """Returns the same scores as ``ranker(features)``, from one compiled graph for all batch shapes."""
         asked = len(self.tasks) if self.conditioned is not None and PREFERENCE in features else None
         layout = specs(self._schema(), has_lists=LIST_SIZE in features, preference=asked)
         graphs, key = self._connected_with().graphs, tuple(layout)
@@ -327,7 +332,7 @@ class MultiTaskRanker(keras.Model):
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MultiTaskRanker:
-        """The ranker that :meth:`get_config` described, with its variables made."""
+        """Builds the ranker that :meth:`get_config` described, and creates its variables."""
         config = current(config)
         expect(config.pop("extensions", []))
         policy = keras.saving.deserialize_keras_object(config.pop("dtype"))
@@ -337,15 +342,16 @@ class MultiTaskRanker(keras.Model):
         return cls(**config, dtype=policy)
 
     def save_own_variables(self, store: Any) -> None:
-        """Writes the names of the features: their order decides which weights of the first layer belong to which."""
+        """Writes the names of the features. Their order determines which weights of the first layer belong to which
+        feature."""
         if self.schema is not None:
             store["features"] = np.frombuffer("\n".join(self.schema.names).encode(), np.uint8)
 
     def load_own_variables(self, store: Any) -> None:
-        """Checks that weights were written for the same features; files of format 1 have no names.
+        """Checks that weights were written for the same features. Files of format 1 contain no names to check.
 
         Raises:
-            ValueError: for other features, or another order.
+            ValueError: if the features or their order differ.
         """
         saved = bytes(np.asarray(store["features"])).decode().split("\n") if "features" in list(store.keys()) else None
         known = None if self.schema is None else list(self.schema.names)
@@ -354,14 +360,14 @@ class MultiTaskRanker(keras.Model):
                              f"ranker has {', '.join(known or ['none'])}: give it the same features in the same order")
 
     def get_build_config(self) -> dict[str, Any]:
-        """A truthy mark: Keras would skip the weights of a model whose build config is empty."""
+        """Returns a truthy value, since Keras skips the weights of a model whose build config is empty."""
         return {"built": True}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
-        """Nothing to do: ``from_config`` makes all variables."""
+        """Does nothing: ``from_config`` creates all variables."""
 
     def get_compile_config(self) -> dict[str, Any]:
-        """How the model was compiled, as plain data; empty if it was not."""
+        """The arguments of ``compile`` as plain data; empty before ``compile``."""
         chosen = self._compiled
         if chosen is None:
             return {}
@@ -378,7 +384,7 @@ class MultiTaskRanker(keras.Model):
         }
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles as the saved model was, and makes the optimizer's variables."""
+        """Compiles with the saved arguments, and creates the optimizer's variables."""
         config = dict(config)
         expect(config.pop("extensions", []))
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
@@ -386,12 +392,12 @@ class MultiTaskRanker(keras.Model):
         self.optimizer.build(self.trainable_variables)
 
     def build(self, input_shape: Any = None) -> None:
-        """Variables are made as soon as the features are known; a call before that is an error."""
+        """Does nothing once the features are known, since all variables exist then; raises an error before."""
         self._schema()
         self.built = True
 
     def start_from_seed(self, seed: int) -> None:
-        """Changes the seed of a compiled ranker that knows its features, between steps and without a new trace."""
+        """Changes the seed between steps, without a new trace. The ranker must be compiled and know its features."""
         self._compiled = dataclasses.replace(self._choices(), seed=seed)
         self.method_state.seed.assign(seed)
 
@@ -401,7 +407,7 @@ class MultiTaskRanker(keras.Model):
         return self._connected
 
     def _schema(self) -> Schema:
-        """The features that a score depends on."""
+        """The features that scores depend on."""
         self._connected_with()
         return self.architecture.schema
 

@@ -20,11 +20,11 @@ from tfmtl2r.training.replicas import Replicas
 
 
 def loss_of(task: Task, lists: bool) -> Loss:
-    """The loss of a task: its own, or what suits its kind.
+    """The loss of a task: its own loss, or the default of its kind.
 
     Args:
         task: the task.
-        lists: whether batches hold lists.
+        lists: whether batches contain lists.
     """
     return loss_registry.get(task.loss or default_name(task.kind, lists))
 
@@ -33,10 +33,10 @@ class LossValues(NamedTuple):
     """Losses of one batch.
 
     Args:
-        local: ``float32[T]``, this replica's share: its sum over lists divided by the global count of lists.
-        total: ``float32[T]``, the shares of all replicas together.
-        count: ``float32[T]``, weight of the lists that count, over all replicas.
-        present: ``bool[T]``, whether any list counts.
+        local: ``float32[T]``, this replica's share: its sum over lists divided by ``count``.
+        total: ``float32[T]``, the sum of all replicas' shares.
+        count: ``float32[T]``, total weight of the lists that have a loss, over all replicas.
+        present: ``bool[T]``, whether any list has a loss.
     """
 
     local: Any
@@ -46,17 +46,17 @@ class LossValues(NamedTuple):
 
 
 class TaskLosses:
-    """The losses of all tasks; those with the same loss are evaluated as one stacked batch.
+    """The losses of all tasks. Tasks with the same loss are evaluated as one stacked batch.
 
     Args:
         tasks: the tasks, in order.
-        has_lists: whether batches hold lists (plain rows otherwise).
-        small_heads: weight of the same loss on a task's auxiliary scores, where a forward pass gives them; its gradient
-            is added to the task's, its value is not.
-        probabilities: whether the architecture takes ``sigmoid(score)`` of every task for a probability.
+        has_lists: whether batches contain lists (plain rows otherwise).
+        small_heads: weight of a task's loss on its auxiliary scores, if a forward pass returns them. The gradient of
+            this auxiliary loss is added to the gradient of the task; its value is not added to the task's loss.
+        probabilities: whether the architecture uses ``sigmoid(score)`` of every task as a probability.
 
     Raises:
-        ValueError: for a listwise loss on plain rows, or a task whose scores are no probabilities where they must be.
+        ValueError: for a listwise loss on plain rows, or, with ``probabilities``, a task whose scores are no logits.
     """
 
     def __init__(self, tasks: Sequence[Task], has_lists: bool, small_heads: float = 0.0, probabilities: bool = False):
@@ -73,7 +73,7 @@ class TaskLosses:
             if probabilities and not (task.kind == "binary" and reads_logits(loss)):
                 raise InputError(
                     f"task {task.name!r} is {task.kind} with the loss {type(loss).__name__}, but this architecture "
-                    "takes sigmoid(score) of every task for the probability of a step of a funnel: make it "
+                    "uses sigmoid(score) of every task as the probability of a step of a funnel: make it "
                     f"Task({task.name!r}, kind=\"binary\", loss=\"bce\"), or choose an architecture without a funnel"
                 )
         self._groups: list[list[int]] = []
@@ -93,12 +93,12 @@ class TaskLosses:
         """Loss and weight of every list, both ``float32[T, B]``.
 
         Args:
-            batch: labels per task, and weights where given.
+            batch: labels per task, and weights if given.
             scores: per task ``float32[..., B, L]`` (plain rows ``[..., B]``), with the same leading axes for all tasks
-                of one loss. The loss of a list is the mean of the losses that its scores have along those axes.
+                of one loss. The loss of a list is the mean over the leading axes.
 
         Raises:
-            KeyError: when a task has no labels in the batch.
+            KeyError: if a task has no labels in the batch.
         """
         values: list[Any] = [None] * len(self.tasks)
         weights: list[Any] = [None] * len(self.tasks)
@@ -107,7 +107,7 @@ class TaskLosses:
             small = {self.tasks[i].name: scores.get(small_head_of(self.tasks[i].name)) for i in group}
             if self.small_heads and None not in small.values():
                 beside = self.small_heads * self._group(group, batch, small)[0]
-                # In the gradient, not in the number: bounds and logarithms are about the task's own loss.
+                # Changes the gradient, not the value: bounds and logarithms refer to the task's own loss.
                 group_values += beside - tf.stop_gradient(beside)
             for row, index in enumerate(group):
                 values[index] = group_values[row]
@@ -156,19 +156,19 @@ class TaskLosses:
 
 
 def as_lists(batch: Batch, values: Any) -> Any:
-    """Plain rows ``[..., B]`` as lists of one item each, ``[..., B, 1]``; lists as they are."""
+    """Plain rows ``[..., B]`` as lists of one item each, ``[..., B, 1]``; returns lists unchanged."""
     return values[..., None] if batch.is_rows else values
 
 
 def flat_lists(batch: Batch, scores: Any) -> tuple[Any, Any]:
-    """Scores with leading axes as so many copies of the batch, one after another.
+    """Flattens leading axes of scores: the result has the shape of M copies of the batch, one after another.
 
     Args:
-        batch: whose scores they are.
+        batch: the batch that was scored.
         scores: ``[..., B, L]`` (plain rows ``[..., B]``).
 
     Returns:
-        ``[M B, L]``, and M, the product of the leading axes; None where there are none.
+        ``[M B, L]``, and M, the product of the leading axes, or None without leading axes.
     """
     scores = as_lists(batch, scores)
     if scores.shape.rank == 2:
@@ -178,16 +178,16 @@ def flat_lists(batch: Batch, scores: Any) -> tuple[Any, Any]:
 
 
 def tiled(values: Any, copies: Any) -> Any:
-    """What belongs to the items of a batch, ``[B, L]``, for copies of it, ``[M B, L]``; M None for none."""
+    """Repeats values of items, ``[B, L]``, for M copies of the batch, ``[M B, L]``; unchanged if M is None."""
     return values if copies is None else tf.tile(values, [copies, 1])
 
 
 def _in_range(labels: Any, valid: Any, loss: Loss, tasks: Sequence[Task]) -> Any:
-    """The stacked labels, which cannot be read before none of them is above what the loss can train on."""
+    """Returns the stacked labels, behind a check that none of them is above the loss's highest label."""
     if not labels.shape.is_compatible_with(valid.shape):
-        return labels  # the loss names both shapes
+        return labels  # the loss raises an error with both shapes
     highest, hint = loss.highest_label()
-    infinite = tf.where(tf.math.is_inf(labels), np.inf, labels)  # minus infinity is no label either
+    infinite = tf.where(tf.math.is_inf(labels), np.inf, labels)  # minus infinity is invalid, too
     seen = tf.where(ranking.known(labels, valid, "regression"), infinite, -np.inf)
     found = tf.reduce_max(tf.reshape(seen, [len(tasks), -1]), axis=1)
     names = ", ".join(task.name for task in tasks)
@@ -203,7 +203,7 @@ def _in_range(labels: Any, valid: Any, loss: Loss, tasks: Sequence[Task]) -> Any
 
 
 def labels_of(batch: Batch, task: Task) -> Any:
-    """A task's labels as float32 with every missing one NaN (a negative relevance is a missing one, too)."""
+    """A task's labels as float32. Missing labels are NaN; a negative relevance counts as missing."""
     if task.name not in batch.labels:
         raise InputKeyError(f"the batch has no labels for task {task.name!r}; it has {sorted(batch.labels)}")
     labels = tf.cast(batch.labels[task.name], tf.float32)

@@ -1,7 +1,8 @@
 """Optimizers that touch only the rows of an embedding table that a step has read.
 
-Keras 3's Adam and Adagrad turn a sparse gradient into a dense one: at ten million rows a step then takes seconds and
-gigabytes. These do the same arithmetic on the rows of the batch, and Keras' own on every other variable.
+Keras 3's Adam and Adagrad turn a sparse gradient into a dense one. At ten million rows, a step then takes seconds and
+gigabytes. The optimizers of this module do the same arithmetic on the rows of the batch only. On every other variable
+they do what the Keras optimizer does.
 """
 
 from __future__ import annotations
@@ -13,20 +14,22 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.training.replicas import Replicas
 
 WHOLE_TABLE = {
-    "amsgrad": "needs another moment for every row",
+    "amsgrad": "updates a further moment of every row",
     "weight_decay": "would shrink the rows that no batch reads, and read whole tables in every step",
     "use_ema": "would average whole tables in every step",
-    "gradient_accumulation_steps": "would keep gradients of whole tables; a larger batch does the same",
-    "loss_scale_factor": "undoes a scaling of the loss, which a ranker does not do",
+    "gradient_accumulation_steps": "would store gradients of whole tables; a larger batch has the same effect",
+    "loss_scale_factor": "undoes a scaling of the loss, and a ranker does not scale the loss",
 }
-"""Options of Keras' optimizers that would make a table dense, or be wrong; and why."""
+"""Options of Keras' optimizers that would make gradients of tables dense or be wrong -> the reason."""
 
 
 class RowWise(keras.optimizers.Optimizer):
-    """What the optimizers of this module share: they refuse what is not row by row, and clip the whole gradient.
+    """Base class of the optimizers of this module.
+
+    The class refuses options that update whole tables, and clips the gradient of the whole batch.
 
     Class attributes:
-        dense: name of the Keras optimizer that does the same to every row.
+        dense: name of the Keras optimizer with the same formula, which updates every row.
     """
 
     dense: ClassVar[str]
@@ -40,10 +43,11 @@ class RowWise(keras.optimizers.Optimizer):
         super().__init__(*args, **kwargs)
 
     def _clip_gradients(self, grads: Any) -> Any:
-        """Keras' clipping of what is clipped without tables and replicas: the gradient of the whole batch.
+        """Clips the gradient of the whole batch, with one entry per row of a table.
 
-        Keras would take the norm of a table's gradient before the parts of a row read twice are added up, make it dense
-        for ``global_clipnorm``, and clip each replica's share on its own. Distinct rows have the norm of the dense one.
+        Keras' own clipping differs in three ways. It takes the norm of a table's gradient before repeated rows are
+        summed. It makes the gradient dense for ``global_clipnorm``. It clips each replica's share separately. With
+        distinct rows the norm equals the norm of the dense gradient.
         """
         if not (self.clipnorm or self.global_clipnorm or self.clipvalue):
             return grads
@@ -51,7 +55,7 @@ class RowWise(keras.optimizers.Optimizer):
         whole = replicas.sum(list(grads))
         rows = {i: _merged(g, g.dtype) for i, g in enumerate(whole) if isinstance(g, tf.IndexedSlices)}
         clipped = super()._clip_gradients([rows[i][1] if i in rows else g for i, g in enumerate(whole)])
-        if replicas.count > 1:  # Keras will add up the replicas once more
+        if replicas.count > 1:  # Keras sums over replicas again
             clipped = [g / replicas.count for g in clipped]
         return [
             tf.IndexedSlices(g, rows[i][0], whole[i].dense_shape) if i in rows else g for i, g in enumerate(clipped)
@@ -60,22 +64,23 @@ class RowWise(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable("tfmtl2r")
 class LazyAdam(RowWise, keras.optimizers.Adam):
-    """Adam that leaves rows without a gradient alone, with their moments.
+    """Adam that changes neither the rows without a gradient nor their moments.
 
     ``m <- b1 m + (1 - b1) g``, ``v <- b2 v + (1 - b2) g^2``, ``w <- w - lr sqrt(1 - b2^t) / (1 - b1^t) m / (sqrt(v) +
-    eps)`` for the rows that the batch reads; t counts steps, as in Adam. Dense gradients: Keras' Adam to the bit.
+    eps)`` for the rows that the batch reads; t counts steps, as in Adam. For dense gradients the result equals Keras'
+    Adam bit by bit.
 
     Args:
         learning_rate: step size or schedule.
         beta_1: decay of the first moment.
         beta_2: decay of the second moment.
-        epsilon: below the fraction line.
-        **kwargs: of ``keras.optimizers.Adam``. ``clipnorm``, ``global_clipnorm`` and ``clipvalue`` clip the gradient of
-            the whole batch: repeated rows, and replicas, are added up before.
+        epsilon: added to the denominator.
+        **kwargs: other arguments of ``keras.optimizers.Adam``. ``clipnorm``, ``global_clipnorm`` and ``clipvalue``
+            clip the gradient of the whole batch, after repeated rows and replicas are summed.
 
     Raises:
-        ValueError: for what would make tables dense: ``amsgrad``, ``weight_decay``, ``use_ema``,
-            ``gradient_accumulation_steps``; and for ``loss_scale_factor``, as the loss is not scaled.
+        ValueError: for options that update whole tables (``amsgrad``, ``weight_decay``, ``use_ema``,
+            ``gradient_accumulation_steps``), and for ``loss_scale_factor``, since the loss is not scaled.
 
     Kingma and Ba 2015, https://arxiv.org/abs/1412.6980
 
@@ -120,19 +125,19 @@ class LazyAdam(RowWise, keras.optimizers.Adam):
 
 @keras.saving.register_keras_serializable("tfmtl2r")
 class Adagrad(RowWise, keras.optimizers.Adagrad):
-    """Adagrad with one accumulator per row of an embedding table: an eighth and less of Adam's memory.
+    """Adagrad with one accumulator per row of an embedding table: at most an eighth of Adam's memory.
 
     ``a_r <- a_r + mean_d g_rd^2``, ``w_r <- w_r - lr g_r / sqrt(a_r + eps)`` for the rows that the batch reads. Every
     other variable has an accumulator per number, as in Keras.
 
     Args:
         learning_rate: step size or schedule.
-        initial_accumulator_value: a at the start.
-        epsilon: under the root.
-        **kwargs: of ``keras.optimizers.Adagrad``; clipping as in :class:`LazyAdam`.
+        initial_accumulator_value: initial value of a.
+        epsilon: added under the root.
+        **kwargs: other arguments of ``keras.optimizers.Adagrad``; clipping works as in :class:`LazyAdam`.
 
     Raises:
-        ValueError: for the options that :class:`LazyAdam` refuses, too.
+        ValueError: for the options that :class:`LazyAdam` refuses.
 
     Duchi et al. 2011, https://jmlr.org/papers/v12/duchi11a.html; by row: Gupta et al. 2014,
     https://doi.org/10.1145/2661829.2662071
@@ -175,10 +180,10 @@ class Adagrad(RowWise, keras.optimizers.Adagrad):
 
 
 def get(optimizer: Any) -> Any:
-    """A Keras optimizer for a name or an optimizer: the names ``adam`` and ``adagrad`` mean those of this module.
+    """Returns a Keras optimizer. The names ``adam`` and ``adagrad`` stand for the optimizers of this module.
 
     Args:
-        optimizer: a name that Keras knows, its configuration, or an optimizer, which is returned as it is.
+        optimizer: a name that Keras knows, its configuration, or an optimizer, which is returned unchanged.
     """
     ours = {"adam": LazyAdam, "lazy_adam": LazyAdam, "adagrad": Adagrad}
     name = optimizer.lower() if isinstance(optimizer, str) else None
@@ -191,7 +196,7 @@ def is_table(variable: Any) -> bool:
 
 
 def _merged(gradient: Any, dtype: Any) -> tuple[Any, Any]:
-    """The rows that a gradient touches, each once, and their summed gradients ``[rows, ...]``."""
+    """The distinct rows that a gradient changes, and their summed gradients ``[rows, ...]``."""
     if not isinstance(gradient, tf.IndexedSlices):
         return tf.range(tf.shape(gradient)[0]), tf.cast(gradient, dtype)
     rows, place = tf.unique(gradient.indices)

@@ -1,4 +1,4 @@
-"""Scores for every item, in the order the items came in."""
+"""Scores of all items, in input order."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def predict(
     Args:
         model: a ranker.
         x: batches (``tf.data.Dataset``), one dict of looked-up features, or a DataFrame of raw rows.
-        layout: for batches and dicts. ``"padded"``: per task ``[lists, longest]`` with NaN behind the last item;
-            ``"ragged"``: per task a list of arrays; ``"items"``: per task one array over all real items. Plain rows
-            give ``[rows]`` in every layout.
-        list_id: for a DataFrame of lists, the column that holds the list id; its rows need not be adjacent.
+        layout: shape of the result for batches and dicts. ``"padded"``: per task ``[lists, longest]`` with NaN after
+            the last item. ``"ragged"``: per task a list of arrays. ``"items"``: per task one array over all real items.
+            For plain rows every layout is ``[rows]``.
+        list_id: for a DataFrame of lists, the column of the list id. The rows of a list need not be adjacent.
         batch_size: lists (or rows) per batch, for DataFrames and dicts.
-        preference: importance of each task, which a conditioned ranker reads; the compiled one if None.
+        preference: importance of each task, for a conditioned ranker; the preference of ``compile`` if None.
 
     Returns:
         dict task -> scores; for a DataFrame, a DataFrame on the same index with a column ``score_<task>`` per task.
 
     Raises:
-        ValueError: for an unknown layout, ``list_id`` without a DataFrame, or a preference that is none or that the
-            ranker does not read.
+        ValueError: for an unknown layout, ``list_id`` without a DataFrame, an invalid preference, or a preference for
+            a ranker that is not conditioned.
     """
     if layout not in LAYOUTS:
         raise InputError(f"layout must be one of {', '.join(map(repr, LAYOUTS))}, not {layout!r}")
@@ -51,7 +51,7 @@ def predict(
     if isinstance(x, pd.DataFrame):
         return _predict_frame(model, x, list_id, batch_size, preference)
     if list_id is not None:
-        raise InputError("list_id names a column of a DataFrame; batches say list_size instead")
+        raise InputError("list_id names a column of a DataFrame; batches contain list_size instead")
     if isinstance(x, Mapping):
         x = tf.data.Dataset.from_tensor_slices(dict(x)).batch(batch_size)
     return _arrange(*_run(model, x, preference), layout)
@@ -66,14 +66,14 @@ def _predict_frame(
     columns = {}
     for task, values in items.items():
         columns[f"score_{task}"] = np.empty_like(values)
-        columns[f"score_{task}"][lists.source_rows] = values  # from_frame brings the rows of a list together
+        columns[f"score_{task}"][lists.source_rows] = values  # from_frame makes the rows of a list adjacent
     return pd.DataFrame(columns, index=frame.index)
 
 
 def _run(
     model: MultiTaskRanker, batches: Any, preference: Any = None
 ) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray] | None]:
-    """Scores batch by batch, and the list sizes of each (None for plain rows)."""
+    """The scores of each batch, and its list sizes (None for plain rows)."""
     scores: dict[str, list[np.ndarray]] = {task.name: [] for task in model.tasks}
     sizes: list[np.ndarray] = []
     for element in batches:

@@ -1,4 +1,4 @@
-"""Constraints as a user states them, and the stages that follow from constraints or priorities."""
+"""Constraints on losses, and the stages that result from constraints or priorities."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ class Constraint:
     """An upper bound on a task's training loss: ``at_most``, or ``best + relative |best| + absolute``.
 
     Args:
-        relative: share of its best loss that may be added.
-        absolute: what may be added, in units of the loss.
-        at_most: the bound itself, where it is known; then the best is not looked for.
+        relative: allowed increase above the task's best loss, relative to the best loss.
+        absolute: allowed increase above the task's best loss, in units of the loss.
+        at_most: the bound itself. No stage is then needed to find the best loss.
 
     Raises:
-        ValueError: for a number that is negative or not finite, or ``at_most`` with one of the others.
+        ValueError: for a number that is negative or not finite, or ``at_most`` together with another field.
 
     >>> Constraint(relative=.01).bound(2.)
     2.02
@@ -42,12 +42,12 @@ class Constraint:
 
     @classmethod
     def read(cls, text: Any) -> Constraint:
-        """A constraint from its short form: ``"1%"`` or ``"+0.02"`` above its best, or a number, the bound itself.
+        """A constraint from its short form or from a mapping of its fields.
 
-        Or from plain data, its fields by name.
+        The short forms are ``"1%"`` or ``"+0.02"`` above the task's best loss, or a number, the bound itself.
 
         Raises:
-            ValueError: for anything else.
+            ValueError: for any other text.
         """
         if isinstance(text, Constraint):
             return text
@@ -64,7 +64,7 @@ class Constraint:
         return cls(absolute=value) if short.startswith("+") else cls(at_most=value)
 
     def bound(self, best: float) -> float:
-        """The bound, once the best loss is known."""
+        """The bound for a given best loss."""
         return self.at_most if self.at_most is not None else best + self.relative * abs(best) + self.absolute
 
 
@@ -73,8 +73,9 @@ class Plan:
     """Stages in order.
 
     Args:
-        levels: per stage the positions of the tasks that it minimises.
-        constraints: position of a task -> what holds for it after its own stage (from the start for known bounds).
+        levels: for each stage, the positions of the tasks that it minimises.
+        constraints: position of a task -> its constraint in the stages after its own. A constraint with ``at_most``
+            holds from the first stage on.
     """
 
     levels: tuple[tuple[int, ...], ...]
@@ -82,11 +83,11 @@ class Plan:
 
 
 def prioritised(levels: Iterable[int], tolerance: float) -> Plan:
-    """One stage per level of priority; every task keeps what its stage reached.
+    """Plans one stage per level of priority, with a bound on the loss of each earlier task.
 
     Args:
-        levels: of each task, 0 for the most important.
-        tolerance: share of that loss that may be added.
+        levels: level of each task, 0 for the most important.
+        tolerance: allowed increase above the loss that a task reached in its stage, relative to this loss.
     """
     levels = [*map(int, levels)]
     stages = [tuple(task for task, own in enumerate(levels) if own == level) for level in sorted(set(levels))]
@@ -94,10 +95,10 @@ def prioritised(levels: Iterable[int], tolerance: float) -> Plan:
 
 
 def constrained(names: Sequence[str], constraints: Mapping[str, Any]) -> Plan:
-    """A stage for every constraint that is relative to a task's best, and one for all tasks without a constraint.
+    """Plans one stage per constraint that is relative to a task's best loss, and one for all tasks without constraint.
 
     Args:
-        names: of all tasks.
+        names: names of all tasks.
         constraints: task -> constraint or its short form.
     """
     positions = {name: position for position, name in enumerate(names)}

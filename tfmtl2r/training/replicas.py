@@ -1,4 +1,4 @@
-"""The replicas of a distribution strategy, as one training step sees them."""
+"""Operations of a training step over the replicas of a distribution strategy."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ class Replicas:
         self.count = tf.distribute.get_strategy().num_replicas_in_sync
 
     def sum(self, tensors: Any) -> Any:
-        """The sum over replicas of a tensor, or of each of a list of tensors in one call."""
+        """Sums a tensor over replicas, or each tensor of a list."""
         if self.count == 1:
             return tensors
         return self._context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
     def gather(self, tensor: Any) -> Any:
-        """The replicas' tensors one after another along the first axis."""
+        """Concatenates the replicas' tensors along the first axis."""
         return tensor if self.count == 1 else self._context().all_gather(tensor, axis=0)
 
     def first_index(self, size: Any) -> Any:
-        """Where this replica's lists begin in the global batch, ``int32``.
+        """The position of this replica's first list in the global batch, ``int32``.
 
         Args:
-            size: how many lists it has.
+            size: number of lists on this replica.
         """
         if self.count == 1:
             return tf.constant(0)
@@ -35,7 +35,7 @@ class Replicas:
         return tf.cast(tf.reduce_sum(sizes[: self._context().replica_id_in_sync_group]), tf.int32)
 
     def own_seed(self, seed: Any) -> Any:
-        """A seed that differs between replicas, for what each draws for its own lists (dropout)."""
+        """A seed that differs between replicas, for random numbers that belong to lists (dropout)."""
         if self.count == 1:
             return seed
         return tf.random.experimental.stateless_fold_in(seed, self._context().replica_id_in_sync_group)

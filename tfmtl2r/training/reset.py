@@ -1,4 +1,4 @@
-"""One training after another without tracing again: what sweeps over seeds and preferences are made of."""
+"""Reuses the traced steps of a ranker for another training, as sweeps over seeds and preferences do."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ __all__ = ["start_as"]
 
 
 def start_as(ranker: MultiTaskRanker, other: MultiTaskRanker) -> bool:
-    """Makes a ranker what another one is, and keeps its compiled steps: the next ``fit`` traces nothing.
+    """Resets a ranker to another ranker's weights and seed without retracing.
 
-    Seed and preference are variables of a compiled step; whatever else differs needs a step of its own.
+    The two rankers must agree in architecture, tasks, features, precision, method, optimizer and all other settings of
+    :meth:`MultiTaskRanker.compile` except seed and preference.
 
     Args:
-        ranker: compiled, knows its features; what it learnt is lost.
-        other: likewise; it is not changed.
+        ranker: a compiled ranker that knows its features. Its trained weights are lost.
+        other: a ranker of the same kind, which is not changed.
 
     Returns:
-        Whether that was possible: the two must agree in architecture, tasks, features, precision, method, optimizer
-        and all other settings of :meth:`MultiTaskRanker.compile`. If it was not, nothing has happened.
+        True if the ranker was reset. False if the rankers differ; then nothing is changed.
 
     Raises:
         ValueError: for a ranker that is not compiled, or does not know its features.
@@ -50,7 +50,7 @@ def start_as(ranker: MultiTaskRanker, other: MultiTaskRanker) -> bool:
 
 
 def _compiled(ranker: MultiTaskRanker) -> tuple[Any, ...]:
-    """Everything that a traced step holds on to. Names differ from one object to the next and mean nothing."""
+    """All settings on which a traced step depends. Names of objects are left out: they have no effect."""
     config, options = ranker.get_config(), ranker.get_compile_config()
     optimizer = options.pop("optimizer")
     return (

@@ -1,7 +1,7 @@
 """Per-task gradients of one shared variable, kept as rows.
 
-A dense variable has one matrix ``[T, n]``. An embedding table is never made dense: its rows are kept for the ids of
-the batch only, duplicates merged once for all tasks.
+A dense variable has one matrix ``[T, n]``. The gradient of an embedding table stays sparse: it has rows for the ids of
+the batch only, and duplicate ids are merged once for all tasks.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.training.replicas import Replicas
 
 MOST_BYTES = 2**30
-"""Of one embedding table's rows over all tasks, made dense."""
+"""Largest size of the dense gradients of one embedding table, over all tasks."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,9 +59,9 @@ def stack(gradients: list[list[Any]], variables: list[Any], replicas: Replicas) 
     """Rows of every variable, summed over replicas.
 
     Args:
-        gradients: per task, the gradient of its loss for each variable; None where no path leads there.
+        gradients: per task, the gradient of its loss for each variable; None if the loss does not depend on it.
         variables: the variables.
-        replicas: the replicas to sum over; their losses are shares of one global loss.
+        replicas: the replicas to sum over. The losses of the replicas sum to one global loss.
     """
     rows: list[DenseRows | SparseRows | None] = [None] * len(variables)
     dense: dict[int, Any] = {}
@@ -83,8 +83,9 @@ def stack(gradients: list[list[Any]], variables: list[Any], replicas: Replicas) 
 def _merge(per_task: list[Any], table: Any, replicas: Replicas) -> SparseRows:
     """Merges duplicate ids once for all tasks.
 
-    Every task's backward pass runs through the same lookups (the engine hands a task zeros where it reads nothing), so
-    the ids and their order are the same for all tasks. Duplicates must be merged before any square is taken.
+    The backward passes of all tasks run through the same lookups, since the engine passes zeros for tasks that do not
+    use a lookup. The ids and their order are therefore the same for all tasks. Duplicates must be merged before any
+    square is taken.
     """
     if any(not isinstance(g, tf.IndexedSlices) for g in per_task):
         raise InputError("an embedding table got a sparse gradient from some tasks and another kind from others; read "
@@ -101,7 +102,7 @@ def _merge(per_task: list[Any], table: Any, replicas: Replicas) -> SparseRows:
 
 
 def densified(rows: list[DenseRows | SparseRows]) -> list[DenseRows | SparseRows]:
-    """Rows over whole embedding tables, for methods that remember a number per parameter.
+    """Rows over whole embedding tables, for methods that store a number per parameter.
 
     Raises:
         ValueError: for a table whose rows would take more than 1 GiB.
@@ -119,23 +120,23 @@ def densified(rows: list[DenseRows | SparseRows]) -> list[DenseRows | SparseRows
 
 
 def refuse_huge(name: str, shape: Any, tasks: int) -> None:
-    """Refuses a table that is too large to have a number per task and parameter.
+    """Refuses a table that is too large to store a number per task and parameter.
 
     Raises:
-        ValueError: where those take more than 1 GiB.
+        ValueError: if these numbers take more than 1 GiB.
     """
     size, width = shape
     number = 4 * tasks * size * width
     if number > MOST_BYTES:
         raise InputError(
-            f"the method remembers a number per task and parameter: for the {size:,} x {width} embedding table "
-            f"{name!r} and {tasks} tasks these are {number / 2**30:.1f} GiB, more than {MOST_BYTES / 2**30:.0f}. Use a "
-            "method that reads the rows of the batch only, such as 'mgda' or 'pcgrad', or a smaller table"
+            f"the method stores a number per task and parameter: for the {size:,} x {width} embedding table "
+            f"{name!r} and {tasks} tasks these take {number / 2**30:.1f} GiB, more than {MOST_BYTES / 2**30:.0f}. Use "
+            "a method that reads the rows of the batch only, such as 'mgda' or 'pcgrad', or a smaller table"
         )
 
 
 def aligned(first: list[Any], second: list[Any]) -> tuple[list[Any], list[Any]]:
-    """Two sets of rows over the same variables, with the same ids of every embedding table."""
+    """Extends two sets of rows of the same variables to the same ids of every embedding table."""
     pairs = [_same_ids(a, b) if isinstance(a, SparseRows) else (a, b) for a, b in zip(first, second, strict=True)]
     return [a for a, _ in pairs], [b for _, b in pairs]
 
@@ -169,7 +170,7 @@ def cross(first: list[Any], second: list[Any]) -> Any:
 
 
 def gram(rows: list[DenseRows | SparseRows]) -> Any:
-    """Inner products of the tasks' gradients over all variables, ``float32[T, T]``: one product per variable."""
+    """Inner products of the tasks' gradients over all variables, ``float32[T, T]``."""
     return tf.add_n([tf.matmul(r.matrix, r.matrix, transpose_b=True) for r in rows])
 
 

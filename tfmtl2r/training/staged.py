@@ -1,18 +1,19 @@
 """Prioritised training: stage by stage, each under the constraint that what matters more keeps what it reached.
 
-:func:`fit_prioritised` takes the order of the tasks from their priorities; :func:`fit_constrained` from a sentence
-such as "maximise clicks, but the relevance loss may not be more than 1 % above its best". Both need a ranker that is
-compiled with a method that keeps goals and bounds in its state, ``method="nmt"``::
+:func:`fit_prioritised` takes the order of the tasks from their priorities. :func:`fit_constrained` takes constraints,
+for example "maximise clicks, but the relevance loss may not be more than 1 % above its best". Both require a ranker
+whose method keeps goals and bounds in its state, ``method="nmt"``::
 
     ranker.compile("adam", method="nmt")
     fit_prioritised(ranker, train, validation, epochs=10)
     fit_constrained(ranker, train, validation, constraints={"relevance": "1%"}, epochs=10)
 
-The stages follow Cheng et al. 2025 (https://arxiv.org/abs/2412.12092), of which the abstract and summaries were at
-hand: tasks in order of priority, those before as inequality constraints, a Lagrangian. What is reconstructed or added
-here: the reference is the training loss of the kept weights with dropout off, the tolerance, how a checkpoint is
-chosen, early stopping, fresh optimizer and multipliers in every stage, ties, and bounds given by the user. Within an
-epoch the multipliers follow the losses of the batches, dropout on, which errs on the side of the constraints.
+The stages follow Cheng et al. 2025 (https://arxiv.org/abs/2412.12092): tasks are trained in order of priority, with
+inequality constraints on the tasks of earlier stages and a Lagrangian. Only the paper's abstract and summaries were
+available. The following parts are therefore reconstructed or added: the reference loss (training loss of the kept
+weights, without dropout), the tolerance, the choice of a checkpoint, early stopping, a new optimizer state and new
+multipliers in every stage, ties, and bounds given by the user. Within an epoch the multipliers follow the losses of
+the batches with dropout. These losses are higher, so the constraints hold with some slack.
 """
 
 from __future__ import annotations
@@ -36,23 +37,24 @@ from tfmtl2r.training.priorities import Constraint, Plan, constrained, prioritis
 
 __all__ = ["Constraint", "Stage", "StagedTraining", "fit_constrained", "fit_prioritised"]
 
-_ROUNDING = 1e-5  # of a loss that is measured again over batches in another order
+_ROUNDING = 1e-5  # relative difference of a loss that is measured over the same batches in another order
 log = logging.getLogger("tfmtl2r")
 
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """What one stage did.
+    """The result of one stage.
 
     Args:
         goals: names of the tasks that were minimised.
         bounds: task -> upper bound on its training loss in this stage.
-        losses: task -> training loss of the kept weights, dropout off; for the goals, what later stages hold on to.
-        watched: the goals' mean loss of the kept weights on the validation data (training data where there is none).
+        losses: task -> training loss of the kept weights, without dropout. The bounds of later stages refer to the
+            goals' losses.
+        watched: the goals' mean loss on the validation data, or on the training data if there are no validation data.
         violation: the largest excess of a loss over its bound with the kept weights; 0 if all bounds hold.
-        kept: number of the epoch whose weights were kept; 0 for those the stage began with.
-        epochs: epochs trained.
-        multipliers: task -> its multiplier when training ended.
+        kept: number of the epoch whose weights were kept; 0 stands for the weights at the start of the stage.
+        epochs: number of trained epochs.
+        multipliers: task -> its multiplier at the end of training.
     """
 
     goals: tuple[str, ...]
@@ -66,7 +68,7 @@ class Stage:
 
     @property
     def feasible(self) -> bool:
-        """Whether the kept weights hold all bounds."""
+        """Whether the kept weights satisfy all bounds."""
         return self.violation == 0
 
 
@@ -75,11 +77,11 @@ class StagedTraining:
     """All stages in order.
 
     Args:
-        stages: what each did.
-        history: epoch by epoch over all stages, what ``fit`` reported, with ``stage`` (1, 2, ...), ``kept`` (1 where
-            the weights are better than all before in the stage), and for each task ``<task>_full_loss`` (training loss
-            after the epoch, dropout off), ``<task>_violation`` (its excess over the bound, negative while there is
-            slack; 0 without a bound) and ``<task>_multiplier``.
+        stages: the result of each stage.
+        history: the logs of ``fit``, one value per epoch over all stages. They also contain ``stage`` (1, 2, ...),
+            ``kept`` (1 if the weights are the best so far in the stage), and for each task ``<task>_full_loss``
+            (training loss after the epoch, without dropout), ``<task>_violation`` (loss minus bound, negative if the
+            bound holds; 0 without a bound) and ``<task>_multiplier``.
     """
 
     stages: tuple[Stage, ...]
@@ -90,27 +92,29 @@ def fit_prioritised(
     model: MultiTaskRanker, x: Any, validation_data: Any = None, *, epochs: int = 10, patience: int = 0,
     warm_start: bool = True, callbacks: Sequence[Any] = (), verbose: int | str = 0,
 ) -> StagedTraining:
-    """Trains priority 1, then each next level under the constraint that the higher ones keep what they reached.
+    """Trains the tasks of priority 1 first, then each next level with bounds on the losses of the levels before it.
 
-    A stage minimises the mean loss of its tasks; each task of a higher level may be at most ``tolerance`` (an option of
-    the method) above the training loss with which its own stage ended. Of all epochs, and of the weights a stage begins
-    with, those are kept that hold all bounds on the whole training data and are best for the goals on the validation
-    data; if none hold, those with the least violation, and a warning is logged.
+    A stage minimises the mean loss of its tasks. The loss of a task of an earlier stage may exceed the training loss
+    that this stage reached by at most ``tolerance`` (an option of the method). The candidates of a stage are the
+    weights at its start and after each epoch. Among the candidates that satisfy all bounds on the whole training data,
+    the stage keeps the one that is best for the goals on the validation data. If no candidate satisfies all bounds, the
+    stage keeps the candidate with the smallest violation and logs a warning.
 
     Args:
-        model: compiled with ``method="nmt"``; the order is that of its ``priorities``, else of ``Task.priority``, else
-            the listed one.
-        x: training data, a ``tf.data.Dataset``. It is read twice per epoch: to train, and to measure the losses.
-        validation_data: chooses among the epochs; the training data if None.
-        epochs: of each stage, at most.
-        patience: a stage ends after so many epochs without a better one; 0 trains all.
-        warm_start: begin a stage with the weights of the one before, else with the weights the training began with;
-            then give the method a ``max_multiplier``, since multipliers wind up while a bound is out of reach.
-        callbacks: Keras callbacks; they see the epochs of all stages counted on.
-        verbose: of Keras' ``fit``.
+        model: a ranker compiled with ``method="nmt"``. The option ``priorities`` of the method sets the order of the
+            tasks. Without this option, ``Task.priority`` sets the order, or else the order in which tasks are listed.
+        x: training data, a ``tf.data.Dataset``. Each epoch reads them twice: to train, and to measure the losses.
+        validation_data: data on which candidates are compared; the training data if None.
+        epochs: maximum number of epochs of each stage.
+        patience: a stage ends after this number of epochs without a better candidate; 0 trains all epochs.
+        warm_start: True to start a stage with the weights of the stage before. False to start it with the weights at
+            the start of training; then set the method's ``max_multiplier``, since multipliers grow while a bound is
+            violated.
+        callbacks: Keras callbacks. The numbers of epochs continue from stage to stage.
+        verbose: ``verbose`` of Keras' ``fit``.
 
     Raises:
-        ValueError: for a ranker whose method keeps no goals and bounds, or an option out of range.
+        ValueError: if the method of the ranker has no goals and bounds, or an option is out of range.
     """
     method = _staged(model)
     return _run(model, prioritised(method.levels(len(model.tasks)), method.tolerance), x, validation_data,
@@ -123,24 +127,25 @@ def fit_constrained(
 ) -> StagedTraining:
     """Minimises the losses of the tasks without a constraint, subject to bounds on the others.
 
-    A constraint relative to a task's best has a stage of its own, in the order given and under the constraints before
-    it, in which that best is found. A bound that is known holds in every stage. For the rest see
-    :func:`fit_prioritised`.
+    A constraint relative to a task's best loss has a separate stage, which finds this best loss. These stages run in
+    the given order, each under the constraints of the stages before it. A bound given as a number holds in every
+    stage. The rest is as in :func:`fit_prioritised`.
 
     Args:
-        model: compiled with ``method="nmt"``; its priorities are not used.
+        model: a ranker compiled with ``method="nmt"``; its priorities are not used.
         x: training data.
-        validation_data: chooses among the epochs.
-        constraints: task -> :class:`Constraint`, or its short form: ``"1%"`` (above its best), ``"+0.02"`` (above its
-            best, in units of the loss), or a number, the highest training loss allowed.
-        epochs: of each stage, at most.
-        patience: a stage ends after so many epochs without a better one; 0 trains all.
-        warm_start: begin a stage with the weights of the one before.
+        validation_data: data on which candidates are compared.
+        constraints: task -> :class:`Constraint`, or its short form: ``"1%"`` (above the task's best loss), ``"+0.02"``
+            (above the best, in units of the loss), or a number, the highest allowed training loss.
+        epochs: maximum number of epochs of each stage.
+        patience: a stage ends after this number of epochs without a better candidate; 0 trains all epochs.
+        warm_start: True to start a stage with the weights of the stage before.
         callbacks: Keras callbacks.
-        verbose: of Keras' ``fit``.
+        verbose: ``verbose`` of Keras' ``fit``.
 
     Raises:
-        ValueError: also for an unknown task, a constraint that cannot be read, or no task left to minimise.
+        ValueError: as :func:`fit_prioritised`; also for an unknown task, an unreadable constraint, or if all tasks
+            have constraints.
     """
     _staged(model)
     return _run(model, constrained([task.name for task in model.tasks], constraints), x, validation_data,
@@ -162,7 +167,7 @@ class _Options:
 
 
 def _staged(model: MultiTaskRanker) -> StagedMethod:
-    """The method of a model, if it lets goals and bounds be set."""
+    """The method of a model, which must be a :class:`StagedMethod`."""
     method: Any = model.method if model.compiled else None
     if not isinstance(method, StagedMethod):
         why = "it is not compiled" if method is None else f"{type(method).__name__} keeps no goals and bounds"
@@ -207,7 +212,7 @@ def _run(model: MultiTaskRanker, plan: Plan, x: Any, validation_data: Any, optio
 
 
 def _set_stage(model: MultiTaskRanker, goals: Sequence[str], bounds: Mapping[str, float]) -> None:
-    """Sets which tasks the method minimises, and which bounds it keeps."""
+    """Sets the method's goals and bounds."""
     state = model.method_state.states[0]
     names = [task.name for task in model.tasks]
     replaced = _staged(model).stage_state(
@@ -219,7 +224,7 @@ def _set_stage(model: MultiTaskRanker, goals: Sequence[str], bounds: Mapping[str
 
 
 class _Keeper(keras.callbacks.Callback):
-    """Measures every epoch of a stage and keeps the best weights that hold the bounds."""
+    """Measures the losses after every epoch of a stage, and keeps the best weights that satisfy the bounds."""
 
     def __init__(
         self, x: Any, validation: Any, number: int, goals: tuple[str, ...], bounds: dict[str, float], patience: int
@@ -233,14 +238,14 @@ class _Keeper(keras.callbacks.Callback):
         self.patience = patience
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """The weights a stage begins with are its first candidate: it never ends worse than it began."""
+        """Adds the weights at the start of the stage as its first candidate, so that no stage makes them worse."""
         self.epochs = 0
         losses = self._losses(self.x)
         watched = losses if self.validation is None else self._losses(self.validation)
         self._keep(losses, self._goal(watched))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Another candidate; its numbers join the epoch's logs, for the callbacks after this one and the history."""
+        """Adds a candidate, and its numbers to the epoch's logs for later callbacks and the history."""
         logs = {} if logs is None else logs
         self.epochs += 1
         losses = self._losses(self.x)
@@ -258,15 +263,15 @@ class _Keeper(keras.callbacks.Callback):
             logs.update({str(LogName(quantity, task)): value for quantity, value in zip(STAGED, values, strict=True)})
 
     def finish(self) -> Stage:
-        """Restores the kept weights and says what the stage did."""
+        """Restores the kept weights and returns the result of the stage."""
         _assign(self.model.architecture.variables, self.weights)
         stage = Stage(self.goals, self.bounds, self.losses, self.watched, self.rank[0], self.kept, self.epochs,
                       self._multipliers())
         if not stage.feasible:
             worst = max(self.bounds, key=lambda task: self.losses[task] - self.bounds[task])
             log.warning(
-                "stage %d (%s): no epoch holds all bounds; the one with the least violation was kept, in which the "
-                "training loss of task %r is %.6g with a bound of %.6g. Loosen it, or train for more epochs.",
+                "stage %d (%s): no epoch satisfies all bounds. The epoch with the smallest violation was kept: the "
+                "training loss of task %r is %.6g, its bound %.6g. Raise the bound, or train for more epochs.",
                 self.number, ", ".join(self.goals), worst, self.losses[worst], self.bounds[worst],
             )
         return stage
@@ -277,7 +282,7 @@ class _Keeper(keras.callbacks.Callback):
         self.weights = _weights(self.model)
 
     def _rank(self, losses: Mapping[str, float], watched: float) -> tuple[float, float]:
-        """Smaller is better: first the largest violation (0 if there is none), then the goals."""
+        """A pair to compare candidates, smaller is better: the largest violation (0 for none), and the goals' loss."""
         excess = [losses[task] - bound for task, bound in self.bounds.items()
                   if not losses[task] <= bound + _ROUNDING * abs(bound)]
         numbers = max(excess, default=0.0), watched
@@ -287,7 +292,7 @@ class _Keeper(keras.callbacks.Callback):
         return float(np.mean([losses[task] for task in self.goals]))
 
     def _losses(self, data: Any) -> dict[str, float]:
-        """Every task's mean loss over a data set, dropout off."""
+        """Every task's mean loss over a data set, without dropout."""
         values = self.model.evaluate(data, verbose=0, return_dict=True)
         return {task.name: float(values[str(LogName("loss", task.name))]) for task in self.model.tasks}
 

@@ -1,4 +1,4 @@
-"""What the tasks' gradients did in the last sampled step, for callbacks to read."""
+"""Task weights and the tasks' gradients in the last sampled step, for callbacks."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 class Telemetry:
     """Task weights and the Gram matrix of task gradients, sampled every few steps.
 
-    A method that computes the Gram matrix anyway is read as it goes; for a scalarisation the gradients at the cut are
-    computed in the sampled steps only. Under a distribution strategy a scalarisation's gradients are not sampled,
-    since replicas cannot meet inside a conditional.
+    If the method computes the Gram matrix, every step stores it. For a scalarisation, the gradients at the cut are
+    computed in the sampled steps only. With several replicas they are not sampled, since replicas cannot communicate
+    inside a conditional.
 
     Args:
         num_tasks: T.
@@ -35,11 +35,11 @@ class Telemetry:
         self.gram = tf.Variable(tf.fill([num_tasks, num_tasks], nan), name="telemetry_gram", **options)
 
     def record(self, step: Step, iterations: Any, replicas: Replicas, sample: Callable[[], Any]) -> None:
-        """Stores a step's weights, and its Gram matrix (computed by ``sample`` where the method has none)."""
+        """Stores a step's weights, and its Gram matrix, which ``sample`` computes if the method has none."""
         self.weights.assign(step.weights)
         if step.gram is not None:
             self.gram.assign(step.gram)
         elif replicas.count == 1:
-            # iterations counts finished steps: the step that makes it a multiple of `every` is sampled.
+            # iterations counts finished steps. A step is sampled if it makes this count a multiple of `every`.
             due = tf.equal((iterations + 1) % self.every, 0)
             self.gram.assign(tf.cond(due, sample, lambda: tf.convert_to_tensor(self.gram)))

@@ -16,7 +16,7 @@ from tfmtl2r.training.replicas import Replicas
 
 
 def metrics_of(task: Task, has_lists: bool) -> list[Any]:
-    """The metrics of a task: its own, or what suits its kind."""
+    """The metrics of a task: its own metrics, or the defaults of its kind."""
     names = default_names(task.kind, has_lists) if task.metrics is None else task.metrics
     return [metric_registry.get(name) for name in names]
 
@@ -26,7 +26,7 @@ class Tracked:
 
     Args:
         task: the name of the task.
-        metric: what is measured.
+        metric: the metric.
     """
 
     def __init__(self, task: str, metric: Any):
@@ -39,16 +39,16 @@ class Tracked:
 class Trackers:
     """Streaming losses and metrics of all tasks.
 
-    Logs: ``loss`` (weighted by the preference), ``<task>_loss``, ``<task>_<metric>`` and ``stop_on``, the
-    preference-weighted mean of each task's first metric (counted negative where small is good), for callbacks that
-    watch one number.
+    The logs contain ``loss`` (weighted by the preference), ``<task>_loss``, ``<task>_<metric>`` and ``stop_on``.
+    ``stop_on`` is one number for callbacks such as early stopping: the preference-weighted mean of each task's first
+    metric, with a minus sign if small values of the metric are better.
 
     Args:
         tasks: the tasks.
-        has_lists: whether batches hold lists.
+        has_lists: whether batches contain lists.
 
     Raises:
-        ValueError: for tasks whose log names cannot be told apart.
+        ValueError: if two log names are equal.
     """
 
     def __init__(self, tasks: Sequence[Task], has_lists: bool):
@@ -63,13 +63,13 @@ class Trackers:
         return self.losses + [tracked.stream for row in self.metrics for tracked in row]
 
     def update_losses(self, values: LossValues, replicas: Replicas) -> None:
-        """Adds a batch's losses, weighted by the lists that counted."""
+        """Adds a batch's losses, weighted by the count of lists that have a loss."""
         for index, mean in enumerate(self.losses):
-            # Each replica adds its share of the sum and of the count; the replicas' states are added up when read.
+            # Each replica adds its share of the sum and of the count. `_results` sums over the replicas.
             mean.update_state(values.local[index] * replicas.count, sample_weight=values.count[index] / replicas.count)
 
     def update_metrics(self, batch: Batch, scores: dict[str, Any]) -> None:
-        """Adds a batch's metrics; of scores with leading axes, those of all copies of the batch."""
+        """Adds a batch's metrics. Scores with leading axes count as several copies of the batch."""
         for task, row in zip(self.tasks, self.metrics, strict=True):
             if not row:
                 continue
@@ -84,8 +84,8 @@ class Trackers:
 
         Args:
             preference: ``float32[T]``, sum 1.
-            replicas: the replicas whose states make up a value.
-            metrics: whether metrics were updated; their names are left out otherwise.
+            replicas: the replicas to sum over.
+            metrics: whether metrics were updated. If False, the logs contain losses only.
         """
         streams = self.all() if metrics else self.losses
         values = dict(zip(map(id, streams), _results(streams, replicas), strict=True))
@@ -103,14 +103,14 @@ class Trackers:
         return logs
 
     def conventions(self) -> dict[str, dict[str, Any]]:
-        """What each metric means, by log name: it travels with the number."""
+        """Log name of each metric -> the metric's conventions, which are stored beside its values."""
         return {tracked.name: tracked.metric.conventions() for row in self.metrics for tracked in row}
 
 
 def _results(streams: list[Any], replicas: Replicas) -> list[Any]:
-    """The value of every Keras metric over all replicas: a replica sees only its own sums, which are added up here."""
+    """The value of every Keras metric over all replicas: a replica has only its own sums, which are added here."""
     if replicas.count == 1:
         return [stream.result() for stream in streams]
-    # One collective for all, in the widest type; Keras casts back.
+    # One collective operation for all sums, in float64; Keras casts the results back.
     sums = iter(replicas.sum([tf.cast(v.value, tf.float64) for stream in streams for v in stream.variables]))
     return [stream.stateless_result([next(sums) for _ in stream.variables]) for stream in streams]
