@@ -132,7 +132,8 @@ class TestBatch:
     SCHEMA = Schema([Dense("age", context=True), Dense("x", shape=(2,))])
 
     def make(self, **more):
-        x = {"x": tf.reshape(tf.range(12.0), [2, 3, 2]), "age": tf.constant([5.0, 6.0]), "list_size": tf.constant([2, 1]), **more}
+        x = {"x": tf.reshape(tf.range(12.0), [2, 3, 2]), "age": tf.constant([5.0, 6.0]),
+             "list_size": tf.constant([2, 1]), **more}
         return Batch.of((x, {"a": tf.constant([[1.0, 0, 0], [1, 0, 0]])}, {"a": tf.constant([2.0, 3])}), self.SCHEMA,
                         tf.constant([0.25, 0.75]))
 
