@@ -1,4 +1,4 @@
-"""Data sets: one file each; ``names()`` lists them, ``get(name, **options)`` builds one."""
+"""Data sets, one per file: ``names()`` lists them, and ``get(name, **options)`` builds one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What data sets in LETOR's format share: finding the files of a split, reading them, normalising the vector."""
+"""Base classes of data sets in LETOR's format: they find and read the file of a split, and normalise the features."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ STEMS = {"train": ("train", "trainingset"), "vali": ("vali", "validationset"), "
 
 @dataclasses.dataclass(frozen=True)
 class LetorFolder(DataSet):
-    """A folder with the three files of a split, or with such folders ``Fold1`` to ``Fold5``.
+    """A data set in a folder with train, vali and test files, or in folders ``Fold1`` to ``Fold5`` of such files.
 
     Class attributes:
-        num_features: features per row.
-        comments: read the key = value pairs behind ``#``.
-        clip: bring features of a greater magnitude to this one.
-        source: where to get the files.
+        num_features: number of features per row.
+        comments: whether to read the ``key = value`` pairs after ``#``.
+        clip: largest magnitude of a feature; larger values are clipped. None does not clip.
+        source: where to get the files; part of error messages.
     """
 
     num_features: ClassVar[int] = 0
@@ -42,7 +42,7 @@ class LetorFolder(DataSet):
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise InputError(f"path is empty: give the folder with the files train, vali and test; {self.source}")
+            raise InputError(f"path is empty: set it to the folder with the files train, vali and test; {self.source}")
         self._check_options()
 
     def _check_options(self) -> None:
@@ -52,21 +52,21 @@ class LetorFolder(DataSet):
             raise InputError(f"fold must be 1 to 5, not {self.fold}")
 
     def features(self) -> tuple[Dense, ...]:
-        """The vector, normalised as asked for."""
+        """The feature vector, normalised by the recipe ``normalise``."""
         return (normalised(self.lists("train"), self.normalise),)
 
     def file(self, split: str) -> Path:
         """The file of a split.
 
         Raises:
-            FileNotFoundError: when there is none, or more than one, saying where to get it.
+            FileNotFoundError: when there is no such file or more than one; the message contains ``source``.
         """
         folder = Path(self.path) / f"Fold{self.fold}"
         if not folder.is_dir():
             folder = Path(self.path)
             if self.fold != 1:
-                raise MissingFileError(f"{folder}: there is no folder Fold{self.fold}; leave out fold where the "
-                                        "files stand in the folder itself")
+                raise MissingFileError(f"{folder}: there is no folder Fold{self.fold}; leave out fold if the "
+                                        "files are in the folder itself")
         files = [folder / f"{stem}{suffix}" for stem in STEMS[split] for suffix in SUFFIXES]
         found = [file for file in files if file.is_file()]
         if len(found) != 1:
@@ -76,17 +76,17 @@ class LetorFolder(DataSet):
         return found[0]
 
     def _letor(self, split: str) -> Lists:
-        """The split as it stands in its file."""
+        """The split as in its file, without further processing."""
         return read_letor(self.file(split), num_features=self.num_features, zero_based=False, comments=self.comments,
                           cache_dir=self.cache_dir or None, clip=self.clip)
 
 
 @dataclasses.dataclass(frozen=True)
 class LetorOrTfds(LetorFolder):
-    """A folder as above, or a set that tensorflow-datasets has prepared.
+    """A :class:`LetorFolder`, or a data set that tensorflow-datasets has prepared.
 
     Class attributes:
-        tfds_name: of the set in tensorflow-datasets, before the slash.
+        tfds_name: name of the data set in tensorflow-datasets, without its configuration.
     """
 
     tfds_name: ClassVar[str] = ""
@@ -95,12 +95,12 @@ class LetorOrTfds(LetorFolder):
 
     def __post_init__(self) -> None:
         if self.tfds and self.path:
-            raise InputError("give either a path or a configuration of tensorflow-datasets (tfds), not both")
+            raise InputError("set either path or tfds (a configuration of tensorflow-datasets), not both")
         if self.tfds:
             self._check_options()
         else:
             super().__post_init__()
 
     def _split(self, split: str) -> Lists:
-        """The split as it stands in its file or in tensorflow-datasets."""
+        """The split from its file or from tensorflow-datasets, without further processing."""
         return read_tfds(f"{self.tfds_name}/{self.tfds}", split, self.clip) if self.tfds else self._letor(split)

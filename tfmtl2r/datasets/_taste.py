@@ -1,4 +1,4 @@
-"""Ratings in closed form, regularised: biases of users and items, and each user's taste in item attributes."""
+"""A regularised linear model of ratings: biases of users and items, and each user's taste in item attributes."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import dataclasses
 import numpy as np
 
 ROUNDS = 1000
+"""Maximum number of rounds of alternating least squares."""
 CLOSE = 1e-6
-"""Alternating least squares ends when no user's bias changes by more, or after so many rounds."""
+"""Alternating least squares stops when no user's bias changes by more than this."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Taste:
     """``mean + user_bias + item_bias + slopes . attributes``, fitted with L2 penalties.
 
-    Biases minimise ``sum (r_ui - mean - b_u - b_i)^2 + prior (sum b_u^2 + sum b_i^2)``, so each one is the sum of its
-    residuals over ``count + prior``. What they leave, ``e_ui``, is regressed on the item's attributes, for each user
-    alone: ``w_u = argmin sum_i (e_ui - w_u . x_i)^2 + penalty |w_u|^2``.
+    The biases minimise ``sum (r_ui - mean - b_u - b_i)^2 + prior (sum b_u^2 + sum b_i^2)``. Each bias is therefore the
+    sum of its residuals divided by ``count + prior``. The remaining residuals ``e_ui`` are regressed on the attributes
+    of the items, separately for each user: ``w_u = argmin sum_i (e_ui - w_u . x_i)^2 + penalty |w_u|^2``.
 
     Attributes:
-        mean: rating.
+        mean: mean rating.
         user_bias: ``[U]``.
         item_bias: ``[I]``.
         slopes: ``[U, A]``.
@@ -42,13 +43,13 @@ def fit(
     """Fits :class:`Taste` to N ratings.
 
     Args:
-        user: rows of users ``[N]``, below ``num_users``.
-        item: rows of items ``[N]``.
+        user: index of each rating's user ``[N]``, below ``num_users``.
+        item: index of each rating's item ``[N]``.
         rating: ``[N]``.
-        attributes: of the items ``[I, A]``, of comparable scale, since the penalty is the same for all.
-        num_users: U; a user without ratings gets 0.
-        prior: ratings without residual that are added to each user and item; above 0.
-        penalty: of the slopes, above 0.
+        attributes: attributes of the items ``[I, A]``. They need comparable scales, because all have the same penalty.
+        num_users: U; a user without ratings has bias and slopes 0.
+        prior: number of imaginary ratings with residual 0 that are added to each user and item; above 0.
+        penalty: L2 penalty of the slopes, above 0.
 
     >>> one = fit(np.array([0]), np.array([0]), np.array([4.0]), np.ones([2, 1]), 2, prior=1.0, penalty=1.0)
     >>> two = fit(np.array([0, 0]), np.array([0, 1]), np.array([4.0, 2.0]), np.eye(2), 1, prior=1.0, penalty=1.0)
@@ -79,7 +80,7 @@ def fit(
 
 
 def standardised(values: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Values with mean 0 and deviation 1 over the given rows; an unknown one (NaN) is 0, and so is a constant.
+    """Scales values to mean 0 and standard deviation 1 over the given rows. NaN becomes 0; so does a constant column.
 
     >>> standardised(np.array([1.0, 3.0, np.nan, 9.0]), np.array([0, 1, 2])).tolist()
     [-1.0, 1.0, 0.0, 7.0]

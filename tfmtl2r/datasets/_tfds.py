@@ -1,4 +1,4 @@
-"""Learning-to-rank sets of tensorflow-datasets that a user has prepared; nothing is downloaded."""
+"""Reads data sets that the user has prepared with tensorflow-datasets; nothing is downloaded."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ def examples(name: str, split: str) -> Iterator[dict[str, Any]]:
     """The examples of one split, as NumPy arrays.
 
     Args:
-        name: such as ``mslr_web/10k_fold1``.
-        split: of the data set.
+        name: name and configuration, for example ``mslr_web/10k_fold1``.
+        split: name of the split.
 
     Raises:
         ImportError: when tensorflow-datasets is not installed.
@@ -30,20 +30,20 @@ def examples(name: str, split: str) -> Iterator[dict[str, Any]]:
         ) from error
     try:
         dataset = tfds.builder(name).as_dataset(split=split)
-    except (AssertionError, FileNotFoundError) as error:  # how tensorflow-datasets says "not prepared"
+    except (AssertionError, FileNotFoundError) as error:  # the data set is not prepared
         raise MissingFileError(
-            f"{name} has not been prepared here, and tfmtl2r downloads nothing by itself: run `tfds build {name}`"
+            f"{name} has not been prepared on this machine, and tfmtl2r downloads nothing: run `tfds build {name}`"
         ) from error
     yield from tfds.as_numpy(dataset)
 
 
 def read_tfds(name: str, split: str, clip: float | None = None) -> Lists:
-    """One split, one example per list: ``float_features`` [n, F], ``label`` [n], ``query_id``.
+    """Reads a split whose examples are lists with ``float_features`` [n, F], ``label`` [n] and ``query_id``.
 
     Args:
-        name: such as ``mslr_web/10k_fold1``.
-        split: of the data set.
-        clip: bring features of a greater magnitude to this one.
+        name: name and configuration, for example ``mslr_web/10k_fold1``.
+        split: name of the split.
+        clip: largest magnitude of a feature; larger values are clipped. None does not clip.
 
     Raises:
         ImportError: when tensorflow-datasets is not installed.

@@ -1,4 +1,4 @@
-"""What every data set is: tasks, three splits of lists, a schema fitted on the first."""
+"""The base class of data sets: tasks, three splits of lists, and a schema that is fitted on the training split."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DataSet:
 
     @property
     def default_tasks(self) -> tuple[str, ...]:
-        """Names of the tasks that :meth:`load` takes if none are given; all of them by default."""
+        """Names of the tasks that :meth:`load` uses if ``tasks`` is None; all tasks by default."""
         return tuple(task.name for task in self.tasks())
 
     def features(self) -> tuple[str | Feature, ...]:
@@ -45,19 +45,19 @@ class DataSet:
         return ("*",)
 
     def exclude(self) -> tuple[str, ...]:
-        """Columns that are no features, though no task reads them."""
+        """Columns that are no features, in addition to the labels of the tasks."""
         return ()
 
     def trivial_scores(self) -> dict[str, dict[str, Scores]]:
-        """Rankings that need no training: name -> task -> function from lists to one score ``[N]`` per item."""
+        """Rankings without training: name -> task -> function from lists to one score per item ``[N]``."""
         return {}
 
     def lists(self, split: str) -> Lists:
-        """One split, read once.
+        """The lists of a split, which are read only once.
 
         Raises:
             ValueError: for an unknown split.
-            FileNotFoundError: for a missing file, saying where to get it.
+            FileNotFoundError: for a missing file; the message names where to get it.
         """
         if split not in self.splits:
             raise InputError(f"{type(self).__name__} has no split {split!r}; its splits: {', '.join(self.splits)}")
@@ -66,12 +66,12 @@ class DataSet:
         return self._cache[split]
 
     def schema(self, tasks: Iterable[str | Task] | None = None) -> Schema:
-        """The features, fitted on the training split.
+        """The schema of the features, fitted on the training split.
 
-        The label columns of all tasks that the data set offers are left out, those that are not trained included.
+        The label columns of all tasks of the data set are left out, even if a task is not trained.
 
         Args:
-            tasks: tasks of your own, whose labels leave the inputs too.
+            tasks: the tasks to train. The label columns of tasks that the data set does not offer are left out, too.
         """
         offered = self.tasks()
         own = [task for task in self.select(tasks) if task not in offered]
@@ -81,7 +81,10 @@ class DataSet:
         return self._cache[key]
 
     def select(self, tasks: Iterable[str | Task] | None = None) -> tuple[Task, ...]:
-        """The tasks with these names; a :class:`Task` is taken as it is, None gives :attr:`default_tasks`.
+        """Returns the tasks with the given names.
+
+        Args:
+            tasks: names, or :class:`Task` objects, which are returned unchanged; None selects :attr:`default_tasks`.
 
         Raises:
             ValueError: for an unknown name.
@@ -98,20 +101,20 @@ class DataSet:
     def load(
         self, split: str, tasks: Iterable[str | Task] | None = None, schema: Schema | None = None, **options: Any
     ) -> Batches:
-        """One split as batches.
+        """Returns a split as batches.
 
         Args:
             split: ``"train"``, ``"vali"`` or ``"test"``.
             tasks: names or tasks; :attr:`default_tasks` if None.
-            schema: the features; :meth:`schema` if None.
-            **options: of :func:`tfmtl2r.data.batches`; the training split is shuffled unless ``shuffle=False``.
+            schema: schema of the features; :meth:`schema` if None.
+            **options: options of :func:`tfmtl2r.data.batches`. The training split is shuffled by default.
         """
         chosen = self.select(tasks)
         options.setdefault("shuffle", split == "train")
         return batches(self.lists(split), chosen, schema or self.schema(chosen), **options)
 
     def read(self, split: str) -> Lists:
-        """The lists of a split, read anew; :meth:`lists` calls it once for each split.
+        """Reads the lists of a split. A subclass overrides this method; :meth:`lists` calls it once per split.
 
         Args:
             split: one of ``splits``.

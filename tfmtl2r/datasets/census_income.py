@@ -1,4 +1,4 @@
-"""UCI Census-Income (KDD): people of the 1994 and 1995 population surveys, as plain rows with pairs of binary tasks."""
+"""UCI Census-Income (KDD): people in the 1994 and 1995 population surveys, as plain rows with pairs of binary tasks."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ CARD = Card(
     paper="UCI Machine Learning Repository, 2000, https://doi.org/10.24432/C5N30T; pairs of tasks: Ma et al., MMoE, "
     "KDD 2018, https://doi.org/10.1145/3219819.3220007",
     note="CC BY 4.0; 199,523 training rows and an official test file, 40 attributes, no lists. Good for comparing "
-    "multi-task architectures on plain rows (MMoE's benchmark). Pitfalls: never married is nearly given away by the "
-    "household columns (AUC .995), so differences are in the fourth digit; only 6 % earn more than 50K; a fifth of "
-    "the rows occurs more than once; instance_weight is no attribute and is dropped",
+    "multi-task architectures on plain rows (MMoE's benchmark). Pitfalls: the household columns almost reveal "
+    "never_married (AUC .995), so differences are in the fourth digit; only 6 % earn more than 50K; a fifth of "
+    "the rows occurs more than once; instance_weight is not an attribute and is dropped",
 )
 __all__ = ["CensusIncome"]
 
@@ -61,19 +61,19 @@ GROUPS = {"income_married": ("income", "never_married"), "education_married": ("
 
 @dataclasses.dataclass(frozen=True)
 class CensusIncome(DataSet):
-    """People with their attributes, and two binary tasks on them; plain rows.
+    """People with their attributes and two binary tasks, as plain rows.
 
-    Tasks: ``income`` (more than 50,000 dollars), ``never_married``, ``college`` (at least some college). The columns
-    that a group's labels are made of leave its inputs; in ``education_married``, the income stays one. ``vali`` is
-    drawn from the training file.
+    The tasks are ``income`` (more than 50,000 dollars), ``never_married`` and ``college`` (at least some college). The
+    columns from which the labels of a group are made are no inputs of that group. In ``education_married``, the income
+    is an input. The split ``vali`` is drawn from the training file.
 
     Args:
         path: a folder with ``census-income.data`` and ``census-income.test`` (or ``.test.dev``), plain or as ``.gz``.
         group: ``income_married`` or ``education_married``.
-        embed_numbers: make every number a category too: amounts and weeks repeat (there are 132 capital gains in all),
-            and what an amount says has steps that a network finds hard to make of the number itself.
-        vali_share: part of the training file that becomes ``vali``.
-        seed: of that draw.
+        embed_numbers: use every number also as a category. Amounts and weeks repeat (there are only 132 different
+            capital gains), and their effect on the labels has steps that a network hardly learns from numbers.
+        vali_share: share of the training file that becomes ``vali``.
+        seed: seed of this draw.
 
     Raises:
         ValueError: for a missing path, an unknown group, or a share that is not between 0 and 1.
@@ -90,7 +90,7 @@ class CensusIncome(DataSet):
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise InputError(f"path is empty: give the folder with the census files; {SOURCE}")
+            raise InputError(f"path is empty: set it to the folder with the census files; {SOURCE}")
         if self.group not in GROUPS:
             raise InputError(f"group must be one of {', '.join(GROUPS)}, not {self.group!r}")
         if not 0 < self.vali_share < 1:
@@ -111,7 +111,7 @@ class CensusIncome(DataSet):
         return (*(numbers.get(name, Category(name)) for name in names), *values)
 
     def exclude(self) -> tuple[str, ...]:
-        """The columns that the labels are made of."""
+        """The columns from which the labels are made."""
         return tuple(OWN_COLUMN[name] for name in GROUPS[self.group])
 
     def read(self, split: str) -> Lists:
@@ -153,7 +153,7 @@ class CensusIncome(DataSet):
 
 
 def _table(path: Path) -> pyarrow.Table:
-    """The file as text cells; every row must have 42 of them."""
+    """Reads the file as text cells. Every row must have 42 cells."""
     try:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
         return pyarrow.csv.read_csv(
@@ -170,7 +170,7 @@ def _table(path: Path) -> pyarrow.Table:
 
 
 def _text(column: pyarrow.ChunkedArray) -> np.ndarray:
-    """Cells without blanks around them; ``?`` is a missing one. Equal cells share one text."""
+    """Cells without leading and trailing blanks; ``?`` becomes an empty cell. Equal cells share one string object."""
     coded = pyarrow.compute.utf8_trim_whitespace(column).combine_chunks().dictionary_encode()
     words = np.array(["" if word == "?" else word for word in coded.dictionary.to_pylist()], object)
     return words[coded.indices.to_numpy()]
@@ -181,4 +181,4 @@ def _number(column: pyarrow.ChunkedArray, name: str, path: Path) -> np.ndarray:
     try:
         return cells.cast(pyarrow.float64()).to_numpy()
     except pyarrow.ArrowInvalid as error:
-        raise InputError(f"{path}: column {name!r} must hold numbers: {error}; this is not the UCI file") from error
+        raise InputError(f"{path}: column {name!r} must contain numbers: {error}; this is not the UCI file") from error

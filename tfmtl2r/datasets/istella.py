@@ -17,31 +17,30 @@ CARD = Card(
     paper="Dato et al., Fast Ranking with Additive Ensembles of Oblivious and Non-Oblivious Regression Trees, "
     "ACM TOIS 35(2), 2016, https://doi.org/10.1145/2987380; https://istella.ai/data/",
     note="Istella's research licence, not for redistribution; one judged relevance 0-4, 33,018 queries with about 315 "
-    "documents. Good for the cost of long lists and for labels of your own made of features. Pitfalls: one task only; "
-    "features have no names; some values are the largest double there is, brought to 1e6 here; the full set has no "
-    "validation split",
+    "documents each. Good for measuring the cost of long lists, and for making your own labels from features. "
+    "Pitfalls: there is only one task; features have no names; some values are the largest double and are clipped to "
+    "1e6 here; the full set has no validation split",
 )
 __all__ = ["Istella"]
 
 HELD_OUT = 10
-"""Where there is no validation split, every so many-th training query makes one."""
+"""If there is no validation split, every tenth training query is taken for it."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Istella(LetorOrTfds):
-    """Documents of a query, 220 features, judged relevance 0 to 4.
+    """Lists of the documents of a query, with 220 features and judged relevance 0 to 4.
 
-    The full set comes without a validation split: every tenth training query, counted in the order of the file, is
-    taken out for it. Istella-S and Istella-X bring their own. Some values are 1.8e308; they become 1e6.
+    The full set has no validation split. Every tenth training query, in the order of the file, is moved to it.
+    Istella-S and Istella-X have their own validation split. Some values are 1.8e308; they are clipped to 1e6.
 
     Args:
-        path: a folder with ``train``, ``vali`` and ``test`` as ``.txt``, ``.txt.gz`` or ``.txt.bz2``; without
-            ``vali`` it is the full set.
-        fold: leave it at 1; there are no folds.
+        path: a folder with ``train``, ``vali`` and ``test`` as ``.txt``, ``.txt.gz`` or ``.txt.bz2``; a folder without
+            ``vali`` contains the full set.
+        fold: must be 1; there are no folds.
         normalise: zscore, log1p, signed_log1p, quantile_clip or allrank; see ``tfmtl2r.data.normalise``.
-        cache_dir: keep the parsed files here; not kept if empty.
-        tfds: read tensorflow-datasets' ``istella`` with this configuration, ``main``, ``s`` or ``x``, in place of a
-            path.
+        cache_dir: folder for caches of the parsed files; empty does not cache.
+        tfds: configuration ``main``, ``s`` or ``x`` of ``istella`` in tensorflow-datasets, used in place of a path.
 
     Raises:
         ValueError: for an option out of its range, or neither a path nor a configuration.

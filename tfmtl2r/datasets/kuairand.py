@@ -1,4 +1,4 @@
-"""KuaiRand-Pure, the standard log of 25 April to 5 May 2022: short videos shown to users, with what each user did."""
+"""KuaiRand-Pure, the standard log of 25 April to 5 May 2022: short videos shown to users, with the users' feedback."""
 
 from __future__ import annotations
 
@@ -28,10 +28,11 @@ CARD = Card(
     paper="Gao et al., KuaiRand, CIKM 2022, https://arxiv.org/abs/2208.08696; https://kuairand.com",
     note="CC BY-SA 4.0; users in a time window with clicks, long views, likes, follows, comments and watch time; split "
     "by day. Good for multi-task ranking with related goals of very different frequency (click 45 %, like 1.7 %, "
-    "follow .13 %). Pitfalls: exact duplicates in the source are dropped here; video statistics are month totals and "
-    "leak the future: they are not read; tab alone covers half of the way from random to popularity, so a gain from "
-    "it is not personalisation; embeddings of ids overfit after two epochs (hence rates, the default); most lists hold "
-    "1 to 5 videos, and only those with a positive and a negative count for NDCG; like has few mixed lists: use AUC",
+    "follow .13 %). Pitfalls: the source has exact duplicates, which are dropped here; video statistics are totals of "
+    "the month and leak the future, so they are not read; the feature tab alone gives half of the gain from random to "
+    "popularity, so this gain is not personalisation; embeddings of ids overfit after two epochs, so rates are the "
+    "default; most lists have 1 to 5 videos, and only lists with a positive and a negative item count for NDCG; like "
+    "has few such lists, so use AUC",
 )
 __all__ = ["KuaiRand"]
 
@@ -54,9 +55,9 @@ VIDEO_COLUMNS = ("video_id", "author_id", "video_type", "upload_dt", "upload_typ
                  "music_type", "tag")  # fmt: skip
 HISTORY_COLUMNS = ("user_id", "history_len", "watch_seq", "like_seq", "long_watch_seq")
 PRIOR = 20.0
-"""Impressions at the mean rate that are added to each video, so that a rare one is no extreme."""
+"""Number of impressions at the mean rate that are added to each video, so that rare videos have no extreme rates."""
 RATED = {"user": "user_id", "video": "video_id", "author": "author_id"}
-"""Whose training rates are inputs."""
+"""Name -> key column of the entities whose training rates are inputs."""
 RATED_LABELS = {"click": "is_click", "long_view": "long_view", "like": "is_like", "follow": "is_follow",
                 "comment": "is_comment"}  # fmt: skip
 MIXED_NDCG = {"name": "ndcg", "k": 5, "mixed_only": True}
@@ -66,21 +67,24 @@ MIXED_NDCG = {"name": "ndcg", "k": 5, "mixed_only": True}
 class KuaiRand(DataSet):
     """Lists of all videos that one user was shown within the days of a split.
 
-    Tasks: ``click``, ``long_view``, ``like``, ``follow`` and ``comment`` (binary), ``watch_ratio`` (graded 0 to 4:
-    watched share of the video from 0, .1, .3, .6 and 1 on); the first three by default, since the others are rare or
-    follow from long views. Inputs: attributes of the user and the video, hour, tab, and counts from the histories
-    that end on 24 April, the day before the log begins; with ``rates``, also how often the user, the video and its
-    author had each binary label in the training split, as smoothed log-odds, and in how many rows. A training row's
-    rates leave out its day, so that its own labels do not enter; validation and test rows get those of all training
-    days. No other feedback of the log, and no video statistics.
+    The tasks are ``click``, ``long_view``, ``like``, ``follow`` and ``comment`` (binary) and ``watch_ratio`` (grades 0
+    to 4, which start at a watched share of 0, .1, .3, .6 and 1). The default tasks are the first three; the others are
+    rare or follow from long views.
+
+    The inputs are attributes of the user and the video, hour, tab, and counts from the histories, which end on 24
+    April, the day before the log begins. With ``rates``, the inputs also contain the rate of each binary label for the
+    user, the video and its author in the training split (as smoothed log-odds), and the number of rows behind each
+    rate. The rates of a training row leave out the day of the row, so that they do not contain its own labels. The
+    rates of validation and test rows use all training days. Other feedback and video statistics are no inputs.
 
     Args:
         path: a folder with ``log_train_0425_0501``, ``log_vali_0502_0503``, ``log_test_0504_0505``,
             ``user_features_pure``, ``video_features_basic_pure`` and ``user_history_until_0424``, each as ``.csv.gz``
             or ``.csv``.
-        ids: make the user, the video and its author inputs too.
-        rates: make training rates inputs; see :func:`tfmtl2r.data.rates.out_of_fold_rates`.
-        prior: rows at the mean rate that are added to each user, video and author, so that a rare one is no extreme.
+        ids: use the ids of the user, the video and its author as inputs.
+        rates: use training rates as inputs; see :func:`tfmtl2r.data.rates.out_of_fold_rates`.
+        prior: number of rows at the mean rate that are added to each user, video and author, so that rare ones have no
+            extreme rates.
 
     Raises:
         ValueError: for a missing path, or a prior that is not above 0.
@@ -97,12 +101,12 @@ class KuaiRand(DataSet):
 
     def __post_init__(self) -> None:
         if not self.path:
-            raise InputError(f"path is empty: give the folder with the files of KuaiRand-Pure; {SOURCE}")
+            raise InputError(f"path is empty: set it to the folder with the files of KuaiRand-Pure; {SOURCE}")
         if not self.prior > 0:
             raise InputError(f"prior must be above 0, not {self.prior!r}")
 
     def tasks(self) -> tuple[Task, ...]:
-        """All feedback that can be learned; NDCG@5 over lists with a positive and a negative."""
+        """All tasks; NDCG@5 is over lists with a positive and a negative item."""
         return (
             _binary("click", "is_click", MIXED_NDCG, "auc"),
             _binary("long_view", "long_view", MIXED_NDCG, "auc"),
@@ -118,7 +122,7 @@ class KuaiRand(DataSet):
         return ("click", "long_view", "like")
 
     def features(self) -> tuple[str | Feature, ...]:
-        """User, impression and video."""
+        """Features of the user, the impression and the video."""
         integers: dict[str, Any] = {"dtype": "int64"}
         ids = [Category("user_id", context=True, **integers), *(Category(name, **integers) for name in IDS)]
         rates = [Dense(f"{name}_{task}_log_odds") for name in RATED for task in RATED_LABELS]
@@ -137,11 +141,11 @@ class KuaiRand(DataSet):
         )  # fmt: skip
 
     def exclude(self) -> tuple[str, ...]:
-        """All feedback, and the ids unless they are asked for."""
+        """All feedback, and the ids unless ``ids`` is set."""
         return (*FEEDBACK, *(() if self.ids else ("user_id", *IDS)))
 
     def trivial_scores(self) -> dict[str, dict[str, Scores]]:
-        """Rates of the video, and of the tab, in the training split."""
+        """Rates of the video and of the tab in the training split."""
         labels = {"click": "is_click", "long_view": "long_view", "like": "is_like"}
         return {
             "popularity": {task: self._rate("video_id", label) for task, label in labels.items()},
@@ -173,11 +177,11 @@ class KuaiRand(DataSet):
             unknown = ~log[key].isin(table.index)
             if unknown.any():
                 raise InputError(f"{self._file(LOGS[split])}: {key} {log[key][unknown].iloc[0]} is not in {name} "
-                                 f"({int(unknown.sum())} rows in all); the files must be of one release")
+                                 f"({int(unknown.sum())} rows in all); all files must come from the same release")
         return log.join(users, on="user_id").join(videos, on="video_id")
 
     def _rates(self, frame: pd.DataFrame) -> dict[str, np.ndarray]:
-        """Log-odds and counts of training rows of other days."""
+        """Log-odds and row counts from training rows of other days."""
         out: dict[str, np.ndarray] = {}
         for name, key in RATED.items():
             rates, counts = out_of_fold_rates(self._train_rows, frame, key, [*RATED_LABELS.values()], fold="date",
@@ -188,7 +192,7 @@ class KuaiRand(DataSet):
 
     @functools.cached_property
     def _train_rows(self) -> pd.DataFrame:
-        """What the rates of all splits are computed from."""
+        """The training rows from which the rates of all splits are computed."""
         return self._impressions("train")[[*RATED.values(), *RATED_LABELS.values(), "date"]]
 
     @functools.cached_property
@@ -201,7 +205,7 @@ class KuaiRand(DataSet):
 
     def _videos(self) -> pd.DataFrame:
         videos = self._table("video_features_basic_pure", VIDEO_COLUMNS).set_index("video_id")
-        # A few videos have several tags, such as "39,2"; the first is the main one.
+        # A few videos have several tags, for example "39,2"; the first is the main tag.
         videos["tag"] = videos["tag"].astype("string").str.split(",").str[0].fillna("").astype(object)
         return videos
 
@@ -217,7 +221,7 @@ class KuaiRand(DataSet):
         for column in columns:
             if column not in table.columns:
                 raise InputError(missing_column(column, table.columns, str(path)))
-        # Duplicates are equal in all columns, the time in milliseconds included.
+        # Duplicates are equal in all columns, including the time in milliseconds.
         table = table.drop_duplicates(ignore_index=True) if distinct else table
         return table[list(columns)]
 
@@ -227,9 +231,9 @@ def _binary(name: str, label: str, *metrics: Any) -> Task:
 
 
 def _pairs(history: pd.DataFrame, column: str) -> pd.DataFrame:
-    """One row per video that stands in a sequence of ids, with its user."""
+    """One row (user, video) for each video in a user's sequence of ids."""
     values = history[column]
-    # A column in which no sequence has two ids is read as numbers, with NaN where there is none.
+    # If no sequence has two ids, pandas reads the column as numbers, and empty sequences as NaN.
     values = values.astype("Int64") if pd.api.types.is_numeric_dtype(values) else values
     texts = values.astype("string").fillna("").tolist()
     counts = [text.count(" ") + 1 if text else 0 for text in texts]
@@ -239,7 +243,7 @@ def _pairs(history: pd.DataFrame, column: str) -> pd.DataFrame:
 
 @dataclasses.dataclass(frozen=True)
 class _History:
-    """What users had watched before the log begins: videos watched, liked and watched for long."""
+    """Videos that users watched, liked and watched for long before the log begins."""
 
     length: pd.Series
     watched: pd.DataFrame

@@ -1,4 +1,4 @@
-"""The bundled excerpt of KuaiRand-Pure: short videos shown to users, with what each user did."""
+"""The bundled excerpt of KuaiRand-Pure: short videos shown to users, with the users' feedback."""
 
 from __future__ import annotations
 
@@ -39,12 +39,13 @@ GRADES = (0.1, 0.3, 0.6, 1.0)
 class KuaiRandExcerpt(DataSet):
     """Lists of the videos that one user was shown, 25 April to 5 May 2022.
 
-    Tasks: ``click``, ``long_view`` and ``like`` (binary), ``watch_ratio`` (graded 0 to 4: watched share of the video
-    from 0, .1, .3, .6 and 1 on). Inputs: 16 features of the user and 12 of the video; no ids, since embeddings of them
-    overfit, and no feedback. See the data card beside the files for how it was made and what it is not good for.
+    The tasks are ``click``, ``long_view`` and ``like`` (binary) and ``watch_ratio`` (grades 0 to 4, which start at a
+    watched share of 0, .1, .3, .6 and 1). The inputs are 16 features of the user and 12 features of the video. Ids are
+    no inputs, because their embeddings overfit; neither is feedback. The data card beside the files describes how the
+    excerpt was made and what it cannot be used for.
 
     Args:
-        path: a folder with ``train.parquet``, ``vali.parquet`` and ``test.parquet``; the bundled one if not given.
+        path: a folder with ``train.parquet``, ``vali.parquet`` and ``test.parquet``; empty reads the bundled files.
 
     >>> data = KuaiRandExcerpt()
     >>> [data.lists(split).num_lists for split in data.splits]
@@ -63,7 +64,7 @@ class KuaiRandExcerpt(DataSet):
         )
 
     def features(self) -> tuple[str | Feature, ...]:
-        """Inferred, but for the skewed duration and one user attribute with 367 codes."""
+        """Inferred features, except the skewed duration and a user attribute with 367 codes."""
         return (Dense("duration_s", transform="log1p"), Category("onehot_feat8", dtype="int64", context=True), "*")
 
     def exclude(self) -> tuple[str, ...]:
@@ -71,7 +72,7 @@ class KuaiRandExcerpt(DataSet):
         return (*FEEDBACK, "user_id", "video_id", "author_id", "day")
 
     def trivial_scores(self) -> dict[str, dict[str, Scores]]:
-        """Popularity with other users; for the watched share, the shortest video first."""
+        """Popularity among other users; for the watched share, shortest video first."""
         return {
             "popularity": {
                 "click": lambda lists: lists.columns["video_click_rate"],
