@@ -115,13 +115,13 @@ def test_missing_files_name_where_to_get_them(name, site, tmp_path):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"targets": ("relevance", "click")}, "targets must be different ones of relevance, quality"),
+    ({"targets": ("relevance", "click")}, "targets must be one or more different names of relevance, quality"),
     ({"targets": ()}, "targets must be"),
-    ({"targets": ("clicks", "clicks")}, "targets must be different"),
+    ({"targets": ("clicks", "clicks")}, "targets must be one or more different"),
     ({"labels": "grades"}, "labels must be one of graded, raw, deepmtl2r, not 'grades'"),
     ({"normalise": "minmax"}, "normalise must be one of"),
     ({"fold": 6}, "fold must be 1 to 5"),
-    ({"tfds": "10k_fold1"}, "give either a path or a configuration"),
+    ({"tfds": "10k_fold1"}, "set either path or tfds"),
 ])  # fmt: skip
 def test_option_errors(options, message):
     with pytest.raises(ValueError, match=message):
@@ -167,7 +167,7 @@ def test_tensorflow_datasets(monkeypatch):
     assert lists.ids.tolist() == [9, 10]
     assert lists.sizes.tolist() == [2, 3]
     assert lists.columns["features"].shape == (5, 135)
-    with pytest.raises(FileNotFoundError, match=r"has not been prepared here.*run `tfds build mslr_web/10k_fold1`"):
+    with pytest.raises(FileNotFoundError, match=r"not been prepared .*run `tfds build mslr_web/10k_fold1`"):
         data.lists("test")
 
 

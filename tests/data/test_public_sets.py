@@ -241,7 +241,7 @@ def test_census_errors(tmp_path):
     for cells, message in (
         ([*row, "50K"], r"row 0 \(counted from 0\): expected '- 50000.'.*got '50K'"),
         (row, r"census-income.data: cannot be read.*Expected 42 columns, got 41"),
-        (["old", *row[1:], "50000+."], r"column 'age' must hold numbers"),
+        (["old", *row[1:], "50000+."], r"column 'age' must contain numbers"),
     ):
         file.write_text(", ".join(cells) + "\n")
         with pytest.raises(ValueError, match=message):

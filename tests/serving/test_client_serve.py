@@ -80,11 +80,11 @@ def test_a_file_that_serves_another_place(export):
     """A folder that was moved, renamed or copied brings its ``models.config`` along."""
     write_configs(export)
     moved = export.rename(export.with_name("moved"))
-    with pytest.raises(ValueError, match=r"models\.config knows no model 'moved', but .*delete the file"):
+    with pytest.raises(ValueError, match=r"models\.config contains no model 'moved', but .*delete the file"):
         Serving(moved).flags()
     with pytest.raises(ValueError, match=f"serves 'shop' from {export}, but this is {moved}: write .*{moved}"):
         Serving(moved, "shop").flags()
-    with pytest.raises(ValueError, match="knows no model 'other'"):
+    with pytest.raises(ValueError, match="contains no model 'other'"):
         Serving(moved.rename(export), "other").docker()
     (export / "models.config").write_text("no config")
     with pytest.raises(ValueError, match=r"models\.config is no ModelServerConfig"):

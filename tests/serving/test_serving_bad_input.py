@@ -215,7 +215,7 @@ def test_garbage(exported, signature, inputs):
 
 def test_no_lists_at_all(exported):
     none = np.zeros([0], object)
-    with pytest.raises(Refused, match=r"'inputs.*holds no ExampleListWithContext"):
+    with pytest.raises(Refused, match=r"'inputs.*contains no ExampleListWithContext"):
         exported.run({"inputs": none}, "predict_elwc")
     assert exported.run({"inputs": none}, "regress")["outputs"].shape == (0,)
     assert exported.run({"inputs": none}, "classify")["scores"].shape == (0, 4)

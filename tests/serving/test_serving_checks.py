@@ -193,7 +193,7 @@ def output_that_is_nowhere(graph):
 @pytest.mark.parametrize(("spoil", "reason"), [
     (lambda folder: spoil_graph(folder, unknown_input), "session loader refused it"),
     (lambda folder: spoil_graph(folder, output_without_a_tensor), "'rank': 'score' is no dense tensor"),
-    (lambda folder: spoil_graph(folder, output_that_is_nowhere), "'rank': 'score' is said to be 'nowhere:0', which is"),
+    (lambda folder: spoil_graph(folder, output_that_is_nowhere), "'rank': 'score' refers to 'nowhere:0', which is"),
     (lambda folder: spoil_metadata(folder, lambda m: m["signatures"]["rank"].pop("method")), "tells no signatures"),
     (lambda folder: spoil_metadata(folder, lambda m: m["signatures"]["rank"].update(inputs=3)), "tells no signatures"),
     (lambda folder: spoil_metadata(folder, lambda m: m.update(tolerance="x")), "tells no signatures"),

@@ -89,7 +89,7 @@ def test_files_that_are_no_warmup(tmp_path):
     log = prediction_log_pb2.PredictionLog()
     log.multi_inference_log.request.SetInParent()
     for content, message in [(b"\xff\xff", "no PredictionLog"), (log.SerializeToString(), "multi_inference_log"),
-                             (b"", "holds nothing")]:
+                             (b"", "contains nothing")]:
         with tf.io.TFRecordWriter(str(path)) as writer:
             writer.write(content)
         with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""MovieLens: ratings of films, listwise per user, split per user by time."""
+"""MovieLens: ratings of films, one list per user, split by time for each user."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tfmtl2r.settings import FilePath
 from tfmtl2r.task import Task
 
 CARD = Card(
-    title="MovieLens latest-small, or another one in its format (your own copy)",
+    title="MovieLens latest-small, or another release in its format (your own copy)",
     paper="Harper and Konstan, The MovieLens Datasets, ACM TiiS 5(4), 2015, https://doi.org/10.1145/2827872; "
     "https://grouplens.org/datasets/movielens/",
     note="GroupLens licence: not for commercial use, redistribution only with its README and under the same terms; "
-    "ratings in half stars with the films' genres and years. Good for one label seen as a regression and as a binary "
-    "goal. Pitfalls: users chose what they rated, so nothing is known about films that were not; a statistic that "
-    "leaves out just the row's own rating gives the rating away within a user, so only earlier ratings or those of "
-    "other folds are counted; 610 users",
+    "ratings in half stars with the films' genres and years; 610 users. Good for one label as a regression and as a "
+    "binary task. Pitfalls: users chose which films they rated, so nothing is known about other films; a statistic "
+    "that leaves out only the row's own rating reveals this rating within a user, so statistics count only earlier "
+    "ratings or ratings of other folds",
 )
 __all__ = ["MovieLens"]
 
@@ -44,43 +44,45 @@ MOVIE_COLUMNS = ("movieId", "title", "genres")
 NO_GENRES = "(no genres listed)"
 PROTOCOLS = ("time", "random")
 PRIOR = 5.0
-"""Ratings at the mean that are added to each user and film."""
+"""Number of mean ratings that are added to each user and film."""
 PENALTY = 20.0
-"""Of a user's slopes on the films' attributes; the best of 5, 10, 20 and 40 on MovieLens small's validation split."""
+"""L2 penalty of a user's slopes on film attributes; best of 5, 10, 20 and 40 on the validation split of latest-small.
+"""
 
 
 @dataclasses.dataclass(frozen=True)
 class MovieLens(DataSet):
-    """Films that one user rated within a split.
+    """Lists of the films that one user rated within a split.
 
-    Tasks: ``rating`` (.5 to 5, regression) and ``like`` (a rating of at least 4, binary). Inputs: the genres (one
-    component per genre that the films have, in alphabetical order), the year of the film, and how many ratings of the
-    user and the film are known, with their smoothed mean. These statistics come from training ratings only: for a
-    training row those before it in time, for ``vali`` and ``test`` all of them. Leaving out just the row's own rating
-    would not do: within a user, such a mean is the higher the lower the rating is.
+    The tasks are ``rating`` (.5 to 5, regression) and ``like`` (a rating of at least 4, binary). The inputs are the
+    genres (one component per genre of the films, in alphabetical order), the year of the film, and the number and
+    smoothed mean of the known ratings of the user and of the film. These statistics come only from training ratings.
+    For a training row they use earlier ratings; for ``vali`` and ``test`` they use all training ratings. It would not
+    be enough to leave out only the row's own rating: within a user, a mean of the other ratings is higher if the rating
+    is lower.
 
-    With ``folds``, a training row's statistics are those of all training ratings outside its fold, earlier and later
-    ones, so that they are about as rich as those of ``vali`` and ``test``. There are three more: ``user_bias``,
-    ``biases`` (the mean rating and the biases of user and film) and ``taste`` (what the user's slopes on genres, year
-    and number of ratings say about the film beyond that; see :class:`tfmtl2r.datasets._taste.Taste`). They clearly
-    help, but whoever serves the model must compute ``taste`` for each pair of user and film.
+    With ``folds``, the statistics of a training row use all training ratings outside its fold, earlier and later ones.
+    They are then about as rich as the statistics of ``vali`` and ``test``. There are also three more inputs:
+    ``user_bias``, ``biases`` (mean rating plus the biases of user and film) and ``taste`` (the dot product of the
+    user's slopes with the film's genres, year and number of ratings; see
+    :class:`tfmtl2r.datasets._taste.Taste`). These inputs clearly help, but ``taste`` must be computed for every pair of
+    user and film when the model is served.
 
-    With ``tfds`` the ratings are split here: each user's, in the order of time, 8 : 1 : 1, like the files that ``path``
-    expects.
+    With ``tfds``, the ratings of each user are split 8 : 1 : 1 in the order of time, like the files in ``path``.
 
     Args:
         path: a folder with ``train``, ``vali``, ``test`` (``userId,movieId,rating,timestamp``) and ``movies``
             (``movieId,title,genres``) as ``.csv`` or ``.csv.gz``.
-        ids: make the user and the film inputs too.
-        protocol: ``time``: the splits as they are, each user's latest ratings last. ``random``: all ratings drawn anew,
-            8 : 1 : 1, as in the DML paper; then a row's statistics may know ratings of a later time.
-        sampled_lists: where above 0, training lists are so many draws of ``list_length`` ratings per user, through
-            TensorFlow Recommenders' ``sample_listwise``, in place of one list with all of them.
-        list_length: of those.
-        folds: into how many folds training ratings are drawn, each row's statistics being of the others; 0: of earlier
-            ratings.
-        seed: of all draws.
-        tfds: read tensorflow-datasets' ``movielens`` with this configuration, such as ``100k-ratings``, in place of a
+        ids: use the ids of the user and the film as inputs.
+        protocol: ``time`` keeps the splits of the files, with each user's latest ratings in the test split. ``random``
+            splits all ratings randomly, 8 : 1 : 1, as in the DML paper; a row's statistics may then use later ratings.
+        sampled_lists: if above 0, the number of training lists per user. Each list has ``list_length`` ratings drawn by
+            TensorFlow Recommenders' ``sample_listwise``. With 0, a user has one list with all ratings.
+        list_length: length of sampled lists.
+        folds: number of folds of the training ratings; statistics of a row come from the other folds. With 0, they come
+            from earlier ratings.
+        seed: seed of all draws.
+        tfds: configuration of ``movielens`` in tensorflow-datasets, for example ``100k-ratings``, used in place of a
             path.
 
     Raises:
@@ -105,11 +107,11 @@ class MovieLens(DataSet):
         if self.protocol not in PROTOCOLS:
             raise InputError(f"protocol must be one of {', '.join(PROTOCOLS)}, not {self.protocol!r}")
         if self.folds < 0 or self.folds == 1:
-            raise InputError(f"folds must be 0 or at least 2, not {self.folds}: each row needs other folds")
+            raise InputError(f"folds must be 0 or at least 2, not {self.folds}: statistics come from other folds")
         if self.tfds and self.path:
-            raise InputError("give either a path or a configuration of tensorflow-datasets (tfds), not both")
+            raise InputError("set either path or tfds (a configuration of tensorflow-datasets), not both")
         if not self.path and not self.tfds:
-            raise InputError(f"path is empty: give the folder with the ratings; {SOURCE}")
+            raise InputError(f"path is empty: set it to the folder with the ratings; {SOURCE}")
 
     def tasks(self) -> tuple[Task, ...]:
         """Rating and like."""
@@ -119,7 +121,7 @@ class MovieLens(DataSet):
         )
 
     def features(self) -> tuple[str | Feature, ...]:
-        """Genres, year, statistics, and ids if asked for."""
+        """Genres, year and statistics; with ``ids``, the ids of user and film."""
         genres = self.lists("train").columns["genres"].shape[1]
         ids = (Category("userId", context=True, dtype="int64"), Category("movieId", dtype="int64"))
         return (
@@ -131,11 +133,11 @@ class MovieLens(DataSet):
         )  # fmt: skip
 
     def exclude(self) -> tuple[str, ...]:
-        """The time, and the ids unless they are asked for."""
+        """The timestamp, and the ids unless ``ids`` is set."""
         return ("timestamp", *(() if self.ids else ("userId", "movieId")))
 
     def trivial_scores(self) -> dict[str, dict[str, Scores]]:
-        """Means of user and film, how often the film was rated, and with folds the biases, alone and with taste."""
+        """Means of user and film and the film's number of ratings; with ``folds``, biases without and with taste."""
 
         def summed(*names: str) -> dict[str, Scores]:
             scores = lambda lists: np.sum([lists.columns[name] for name in names], axis=0)  # noqa: E731
@@ -159,13 +161,13 @@ class MovieLens(DataSet):
         columns["genres"] = genres[columns.pop("film")]
         lists = dataclasses.replace(lists, columns=columns)
         if split == "train" and self.sampled_lists:
-            from tfmtl2r.data.sampling import sample_lists  # it loads TensorFlow Recommenders
+            from tfmtl2r.data.sampling import sample_lists  # imports TensorFlow Recommenders
 
             return sample_lists(lists, self.sampled_lists, self.list_length, self.seed)
         return lists
 
     def _statistics(self, rows: pd.DataFrame, split: str) -> pd.DataFrame:
-        """What training ratings say about the users and films of the rows, none of which says it about itself."""
+        """Statistics of training ratings for the users and films of the rows, without the rows' own ratings."""
         train = self._ratings("train")
         if split != "train":
             return self._known(train, rows)
@@ -175,7 +177,7 @@ class MovieLens(DataSet):
         return pd.concat([self._known(train[fold != k], train[fold == k]) for k in range(self.folds)]).loc[train.index]
 
     def _known(self, train: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-        """Statistics of these training ratings, for the rows."""
+        """Statistics of the given training ratings for the given rows."""
         simple = [_all(train, "user", "userId", rows), _all(train, "item", "movieId", rows)]
         if not self.folds:
             return pd.concat(simple, axis=1)
@@ -189,7 +191,7 @@ class MovieLens(DataSet):
         attributes = np.column_stack([genres, standardised(movies["year"].to_numpy(), item), standardised(count, item)])
         model = fit(user, item, train["rating"].to_numpy(np.float64), attributes, len(users) + 1, prior=PRIOR,
                     penalty=PENALTY)
-        bias = model.user_bias[at_user]  # row -1, of users without ratings, is 0
+        bias = model.user_bias[at_user]  # index -1 (users without ratings) has bias 0
         taste = (model.slopes[at_user] * attributes[at_item]).sum(axis=1)
         own = {"user_bias": bias, "biases": model.mean + bias + model.item_bias[at_item], "taste": taste}
         return pd.concat([*simple, pd.DataFrame(own, index=rows.index)], axis=1)
@@ -222,16 +224,16 @@ class MovieLens(DataSet):
 
     @functools.cached_property
     def _movies(self) -> tuple[pd.DataFrame, np.ndarray]:
-        """Films with their year, and one row of 0 and 1 per film."""
+        """Films with their year, and the genres of each film as a row of 0 and 1."""
         path, table = self._table("movies", MOVIE_COLUMNS)
         twice = table["movieId"].duplicated()
         if twice.any():
             raise InputError(f"{path}: row {int(twice.to_numpy().argmax())} (counted from 0): film "
-                             f"{table['movieId'][twice].iloc[0]} stands there for the second time")
+                             f"{table['movieId'][twice].iloc[0]} appears for the second time")
         sets = [set(str(text).split("|")) - {NO_GENRES, ""} for text in table["genres"]]
         names = sorted(set().union(*sets))
         if not names:
-            raise InputError(f"{path}: no film has a genre; expected genres such as Comedy|Drama")
+            raise InputError(f"{path}: no film has a genre; expected genres, for example Comedy|Drama")
         genres = np.array([[name in given for name in names] for given in sets], np.float32)
         year = table["title"].astype(str).str.extract(r"\((\d{4})[^()]*\)\s*$")[0].astype("float64")
         return table.assign(year=year).set_index("movieId"), genres
@@ -256,7 +258,7 @@ class MovieLens(DataSet):
 
 
 def _tables_of(name: str) -> dict[str, pd.DataFrame]:
-    """The films and the three splits of a set of tensorflow-datasets, which has one split only."""
+    """Films and three splits of a data set in tensorflow-datasets, which has a single split."""
     rows = [
         (int(row["user_id"]), int(row["movie_id"]), float(row["user_rating"]), int(row["timestamp"]),
          row["movie_title"].decode(), "|".join(f"{genre:02}" for genre in np.ravel(row["movie_genres"])))
@@ -264,7 +266,7 @@ def _tables_of(name: str) -> dict[str, pd.DataFrame]:
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=[*RATING_COLUMNS, "title", "genres"])
     ordered = table.sort_values(["timestamp", "movieId"], kind="stable")
-    # Eight tenths of each user's ratings, then one, then the rest.
+    # Train has the first eight tenths of each user's ratings, vali the next tenth, test the rest.
     rank = ordered.groupby("userId").cumcount()
     size = ordered.groupby("userId")["rating"].transform("size")
     part = (rank >= np.floor(0.8 * size)).astype(int) + (rank >= np.floor(0.8 * size) + np.floor(0.1 * size))
@@ -273,9 +275,9 @@ def _tables_of(name: str) -> dict[str, pd.DataFrame]:
 
 
 def _earlier(train: pd.DataFrame, prefix: str, key: str) -> pd.DataFrame:
-    """Smoothed mean and count of the ratings before each row, ties in time in the order of the file."""
+    """Smoothed mean and count of the ratings before each row; the order of the file decides between equal times."""
     ordered = train.sort_values("timestamp", kind="stable")
-    # The mean of all ratings would hold the row's own: it is the mean of the earlier ones too.
+    # The overall mean uses only earlier ratings, too. The mean of all ratings would contain the row's own rating.
     before = np.arange(len(ordered))
     overall = (ordered["rating"].cumsum() - ordered["rating"] + 3.0 * PRIOR) / (before + PRIOR)
     groups = ordered.groupby(key)["rating"]
@@ -285,7 +287,7 @@ def _earlier(train: pd.DataFrame, prefix: str, key: str) -> pd.DataFrame:
 
 
 def _all(train: pd.DataFrame, prefix: str, key: str, rows: pd.DataFrame) -> pd.DataFrame:
-    """Smoothed mean and count of all these ratings, for the users or films of the rows."""
+    """Smoothed mean and count of all given ratings for the users or films of the rows."""
     groups = train.groupby(key)["rating"]
     count = groups.count().reindex(rows[key]).fillna(0).to_numpy(np.float64)
     total = groups.sum().reindex(rows[key]).fillna(0).to_numpy(np.float64)

@@ -18,9 +18,9 @@ CARD = Card(
     paper="Qin and Liu, Introducing LETOR 4.0 Datasets, 2013, https://arxiv.org/abs/1306.2597; "
     "https://www.microsoft.com/en-us/research/project/letor-learning-rank-information-retrieval/",
     note="for research only, not for redistribution; relevance 0-2, TREC's prob, PageRank as an authority label. Good "
-    "for small, quick experiments. Pitfalls: a quarter of the lists has no relevant document; prob says how "
-    "likely a document was to be judged, which is no preference of a user; features are scaled per query; 157 test "
-    "lists carry no claim below .01",
+    "for small, quick experiments. Pitfalls: a quarter of the lists has no relevant document; prob is the probability "
+    "that a document was judged, not a preference of a user; features are scaled per query; 157 test lists are too few "
+    "for claims about differences below .01",
 )
 __all__ = ["MQ2008"]
 
@@ -30,15 +30,16 @@ BM25 = 25
 
 @dataclasses.dataclass(frozen=True)
 class MQ2008(LetorFolder):
-    """Documents of a query, 46 features: relevance (0 to 2), probability and authority (regression).
+    """Lists of the documents of a query, with 46 features.
 
-    ``prob`` comes from the comment of each row; ``authority`` is PageRank, feature 41, which leaves the inputs.
+    The tasks are ``relevance`` (0 to 2), ``prob`` (regression, read from the comment of each row) and ``authority``
+    (regression). ``authority`` is PageRank, feature 41, which is therefore not an input.
 
     Args:
-        path: the unpacked folder (``Fold1`` to ``Fold5``), or one with ``train``, ``vali`` and ``test``.
+        path: the unpacked folder (``Fold1`` to ``Fold5``), or a folder with ``train``, ``vali`` and ``test``.
         fold: 1 to 5.
         normalise: zscore, log1p, signed_log1p, quantile_clip or allrank.
-        cache_dir: keep the parsed files here; not kept if empty.
+        cache_dir: folder for caches of the parsed files; empty does not cache.
 
     Raises:
         ValueError: for an option out of its range or a missing path.
@@ -63,7 +64,7 @@ class MQ2008(LetorFolder):
         )
 
     def trivial_scores(self) -> dict[str, dict[str, Scores]]:
-        """BM25 of the whole document, feature 25."""
+        """Ranking by BM25 of the whole document (feature 25)."""
         return {"BM25": {"relevance": lambda lists: lists.columns["features"][:, BM25 - 1]}}
 
     def read(self, split: str) -> Lists:

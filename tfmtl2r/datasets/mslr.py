@@ -17,10 +17,10 @@ CARD = Card(
     title="MSLR-WEB10K / MSLR-WEB30K (your own copy)",
     paper="Qin and Liu, Introducing LETOR 4.0 Datasets, 2013, https://arxiv.org/abs/1306.2597; "
     "https://www.microsoft.com/en-us/research/project/mslr/",
-    note="Microsoft research licence, not for redistribution; relevance 0-4 plus graded quality, clicks and dwell made "
-    "of features 132-136, which leave the inputs. Good for comparing rankers on web search. Pitfalls: clicks are "
-    "0 in 96 % of rows, so 'skip' or 'zero' for empty lists changes NDCG by half; 135 gives 134 and 136 away; a raw "
-    "count is no grade; with a few dozen test lists (a slice) NDCG has a standard error of .03",
+    note="Microsoft research licence, not for redistribution; relevance 0-4, and graded quality, clicks and dwell made "
+    "from features 132-136, which are then no inputs. Good for comparing rankers on web search. Pitfalls: clicks are "
+    "0 in 96 % of rows, so the choice of 'skip' or 'zero' for empty lists changes NDCG by half; feature 135 reveals "
+    "134 and 136; a raw count is not a grade; with a few dozen test lists (a slice) NDCG has a standard error of .03",
 )
 __all__ = ["MSLR"]
 
@@ -38,23 +38,24 @@ LINEAR = ({"name": "ndcg", "k": 10, "gain": "linear"},)
 
 @dataclasses.dataclass(frozen=True)
 class MSLR(LetorOrTfds):
-    """Documents of a query, 136 features: judged relevance and up to four labels made of features.
+    """Lists of the documents of a query, with 136 features: judged relevance, and up to four labels made from features.
 
-    Targets: ``relevance`` (0 to 4), ``quality`` (feature 132), ``quality2`` (133), ``clicks`` (134) and ``dwell``
-    (136). Features that become labels leave the inputs; clicks or dwell take 134, 135 and 136 out, since 135 gives
-    the other two away. With ``targets=("relevance",)`` all 136 features are inputs.
+    The possible tasks are ``relevance`` (0 to 4), ``quality`` (feature 132), ``quality2`` (133), ``clicks`` (134) and
+    ``dwell`` (136). A feature that becomes a label is not an input. With clicks or dwell, features 134, 135 and 136 are
+    no inputs, because 135 reveals the other two. With ``targets=("relevance",)`` all 136 features are inputs.
 
     Args:
-        path: the unpacked folder (``Fold1`` to ``Fold5``), or one with ``train``, ``vali`` and ``test`` as ``.txt``,
-            ``.txt.gz`` or ``.txt.bz2``.
+        path: the unpacked folder (``Fold1`` to ``Fold5``), or a folder with ``train``, ``vali`` and ``test`` as
+            ``.txt``, ``.txt.gz`` or ``.txt.bz2``.
         fold: 1 to 5.
         normalise: zscore, log1p, signed_log1p, quantile_clip or allrank; see ``tfmtl2r.data.normalise``.
-        cache_dir: keep the parsed files here; not kept if empty.
-        tfds: read tensorflow-datasets' ``mslr_web`` with this configuration, such as ``10k_fold1``, in place of a path.
-        targets: the tasks that the set offers.
-        labels: ``graded``: all labels 0 to 4 (132 and 133 by the edges 3, 10, 50, 100; 134 ``min(4, ceil(log1p(c)))``;
-            136 the same with log1p(c) / 1.2). ``raw``: as in the file, for regression. ``deepmtl2r``: 255 - 132,
-            255 - 133, raw 134 and 136 with softmax loss and linear gain, the protocol of DeepMTL2R's lineage.
+        cache_dir: folder for caches of the parsed files; empty does not cache.
+        tfds: configuration of ``mslr_web`` in tensorflow-datasets, for example ``10k_fold1``, used in place of a path.
+        targets: the tasks of the data set.
+        labels: ``graded`` makes all labels 0 to 4: 132 and 133 by the edges 3, 10, 50, 100; 134 as
+            ``min(4, ceil(log1p(c)))``; 136 as ``min(4, ceil(log1p(c) / 1.2))``. ``raw`` keeps the values of the file,
+            for regression. ``deepmtl2r`` is the protocol of DeepMTL2R and its predecessors: 255 - 132, 255 - 133, and
+            raw 134 and 136, with softmax loss and linear gain.
 
     Raises:
         ValueError: for an option out of its range, or neither a path nor a configuration.
@@ -80,7 +81,7 @@ class MSLR(LetorOrTfds):
         object.__setattr__(self, "targets", tuple(self.targets))
         unknown = [target for target in self.targets if target not in TARGETS]
         if unknown or not self.targets or len(set(self.targets)) < len(self.targets):
-            raise InputError(f"targets must be different ones of {', '.join(TARGETS)}, not {self.targets}")
+            raise InputError(f"targets must be one or more different names of {', '.join(TARGETS)}, not {self.targets}")
         if self.labels not in RECIPES:
             raise InputError(f"labels must be one of {', '.join(RECIPES)}, not {self.labels!r}")
 
@@ -89,7 +90,7 @@ class MSLR(LetorOrTfds):
         return tuple(self._task(name) for name in self.targets)
 
     def trivial_scores(self) -> dict[str, dict[str, Scores]]:
-        """BM25 of the whole document, feature 110."""
+        """Ranking by BM25 of the whole document (feature 110)."""
         return {"BM25": {"relevance": lambda lists: lists.columns["features"][:, BM25 - 1]}}
 
     def _task(self, name: str) -> Task:

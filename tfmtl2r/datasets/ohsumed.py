@@ -1,4 +1,4 @@
-"""LETOR 3.0 OHSUMED: medical abstracts, possibly or definitely relevant to a query."""
+"""LETOR 3.0 OHSUMED: medical abstracts that are possibly or definitely relevant to a query."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ CARD = Card(
     "https://doi.org/10.1007/s10791-009-9123-y; "
     "https://www.microsoft.com/en-us/research/project/letor-learning-rank-information-retrieval/",
     note="for research only, not for redistribution; two ordered binary tasks, relevance >= 1 and relevance = 2. Good "
-    "for showing tasks that agree. Pitfalls: 106 queries in all, about 20 in a test fold, far too few for a claim; "
-    "the second task is a subset of the first, so there is no conflict to balance",
+    "for showing tasks that agree. Pitfalls: 106 queries in all and about 20 in a test fold are far too few for a "
+    "claim; the positives of the second task are a subset of those of the first, so there is no conflict to balance",
 )
 __all__ = ["OHSUMED"]
 
 
 @dataclasses.dataclass(frozen=True)
 class OHSUMED(LetorFolder):
-    """Abstracts for a query, 45 features: at least possibly relevant, definitely relevant.
+    """Lists of the abstracts for a query, with 45 features and two tasks: at least possibly, and definitely relevant.
 
     Args:
-        path: the unpacked folder (``Fold1`` to ``Fold5``), or one with ``train``, ``vali`` and ``test`` (also
+        path: the unpacked folder (``Fold1`` to ``Fold5``), or a folder with ``train``, ``vali`` and ``test`` (or
             ``trainingset``, ``validationset`` and ``testset``).
         fold: 1 to 5.
         normalise: zscore, log1p, signed_log1p, quantile_clip or allrank.
-        cache_dir: keep the parsed files here; not kept if empty.
+        cache_dir: folder for caches of the parsed files; empty does not cache.
 
     Raises:
         ValueError: for an option out of its range or a missing path.
@@ -49,7 +49,7 @@ class OHSUMED(LetorFolder):
     )
 
     def tasks(self) -> tuple[Task, ...]:
-        """Relevance at least 1, relevance 2."""
+        """``relevant`` (relevance 1 or 2) and ``definitely_relevant`` (relevance 2)."""
         return (
             Task("relevant", kind="binary", metrics=("ndcg@10", "auc")),
             Task("definitely_relevant", kind="binary", metrics=("ndcg@10", "auc")),

@@ -1,4 +1,4 @@
-"""Plain rows of a primary and an auxiliary binary task that cooperate or conflict, as the DRGrad paper makes them."""
+"""Plain rows with a primary and an auxiliary binary task that cooperate or conflict, as in the DRGrad paper."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from tfmtl2r.task import Task
 CARD = Card(
     title="Synthetic rows with cooperating or conflicting tasks",
     paper="Liu et al. 2025, Direct Routing Gradient, https://arxiv.org/abs/2510.09643",
-    note="plain rows without lists; mix='literal' is the paper's recipe, in which only the sign of the cosine matters",
+    note="plain rows without lists; mix='literal' is the recipe of the paper, where only the sign of the cosine has an "
+    "effect",
 )
 __all__ = ["SyntheticConflict"]
 
@@ -24,10 +25,10 @@ class SyntheticConflict(DataSet):
     """Rows with one feature vector and two binary labels; see :func:`tfmtl2r.data.conflict.conflict_rows`.
 
     Args:
-        rows: training rows; vali and test have a tenth as many each. 100,000 in the paper.
-        cosine: from -1, conflict, to 1, cooperation.
-        mix: ``"orthogonal"`` (gradual) or ``"literal"`` (as printed).
-        seed: of everything.
+        rows: number of training rows (100,000 in the paper); vali and test each have a tenth of it.
+        cosine: from -1 (conflict) to 1 (cooperation).
+        mix: ``"orthogonal"`` (gradual) or ``"literal"`` (as printed in the paper).
+        seed: seed of all random numbers.
 
     Raises:
         ValueError: for a number out of its range or an unknown mix.
@@ -46,7 +47,7 @@ class SyntheticConflict(DataSet):
             raise InputError(f"rows must be at least 20, not {self.rows}")
 
     def tasks(self) -> tuple[Task, ...]:
-        """``label1``, the primary one, and ``label2``."""
+        """``label1``, the primary task, and ``label2``, the auxiliary task."""
         return (Task("label1", "label_1", "binary"), Task("label2", "label_2", "binary"))
 
     def read(self, split: str) -> Lists:

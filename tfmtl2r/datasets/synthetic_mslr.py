@@ -1,4 +1,4 @@
-"""Lists shaped like MSLR's, with graded labels for several tasks that agree or conflict as much as asked."""
+"""Synthetic lists shaped like those of MSLR, with graded labels for several tasks and an adjustable conflict."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfmtl2r.task import Task
 
 CARD = Card(
     title="Synthetic lists shaped like MSLR-WEB, with conflicting tasks",
-    note="136 features, 10 to 337 items a list, grades 0 to 4 in MSLR's shares; conflict is an option",
+    note="136 features, 10 to 337 items per list, grades 0 to 4 as frequent as in MSLR; conflict is an option",
 )
 __all__ = ["SyntheticMSLR"]
 
@@ -25,12 +25,12 @@ class SyntheticMSLR(DataSet):
     """Lists with one feature vector per item and a grade per task; formulas: :mod:`tfmtl2r.data.synthetic`.
 
     Args:
-        num_lists: training lists; vali and test have a quarter as many each.
-        num_tasks: T.
-        num_features: components of the feature vector.
-        conflict: 0 (all tasks want the same) to 1 (they share as little as T tasks can).
-        max_length: the longest list.
-        seed: of everything.
+        num_lists: number of training lists; vali and test each have a quarter of it.
+        num_tasks: number of tasks T.
+        num_features: length of the feature vector.
+        conflict: from 0 (all tasks have the same labels) to 1 (the tasks have as little in common as T tasks can).
+        max_length: length of the longest list.
+        seed: seed of all random numbers.
 
     Raises:
         ValueError: for a number out of its range.
@@ -61,7 +61,7 @@ class SyntheticMSLR(DataSet):
 
     def read(self, split: str) -> Lists:
         lists, utility = self._latent(split)
-        # The training split sets the thresholds, so that a grade means the same utility in every split.
+        # The thresholds come from the training split, so that a grade means the same utility in every split.
         reference = utility if split == "train" else self._latent("train")[1]
         grades = grade(utility, reference)
         for t in range(self.num_tasks):

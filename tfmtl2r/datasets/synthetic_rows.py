@@ -1,4 +1,4 @@
-"""Plain rows of two or more related regression tasks, as the MMoE paper makes them."""
+"""Plain rows with two or more related regression tasks, as in the MMoE paper."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ class SyntheticRows(DataSet):
     """Rows with one feature vector and a regression label per task; see :func:`tfmtl2r.data.synthetic.mmoe_rows`.
 
     Args:
-        rows: training rows; vali and test have a quarter as many each.
+        rows: number of training rows; vali and test each have a quarter of it.
         correlation: cosine between the directions of any two tasks, from -1 / (num_tasks - 1) to 1.
-        num_tasks: T.
-        dim: components of the feature vector.
-        seed: of everything.
+        num_tasks: number of tasks T.
+        dim: length of the feature vector.
+        seed: seed of all random numbers.
 
     Raises:
         ValueError: for a number out of its range.

@@ -1,4 +1,4 @@
-"""A table of your own: Parquet or CSV files with a list id and label columns."""
+"""The data set for your own table: Parquet or CSV files with a list id and label columns."""
 
 from __future__ import annotations
 
@@ -31,23 +31,24 @@ Files = FilePath | Sequence[FilePath]
 
 @dataclasses.dataclass(frozen=True)
 class Table(DataSet):
-    """Lists from files.
+    """Lists from the rows of Parquet or CSV files.
 
     Args:
-        files: a file (``.parquet``, ``.csv`` or ``.csv.gz``), several, a pattern such as ``"logs/*.csv"``, or a folder.
-            A folder with ``train``, ``vali`` and ``test`` files is split that way; everything else by ``split``.
+        files: a file (``.parquet``, ``.csv`` or ``.csv.gz``), several files, a pattern like ``"logs/*.csv"``, or a
+            folder. If a folder has files ``train``, ``vali`` and ``test``, they are the splits. Otherwise the lists are
+            split by ``split``.
         train, vali, test: the files of each split, in place of ``files``.
-        list_id: the column that tells which list a row belongs to; empty for plain rows.
-        goals: the tasks: each a :class:`tfmtl2r.Task` or a mapping of its arguments.
+        list_id: column with the id of the list that a row belongs to; empty for plain rows.
+        goals: the tasks, each as a :class:`tfmtl2r.Task` or a mapping of its arguments.
         columns: the features: names of columns, ready features, or mappings of the keys of ``[[features]]``; ``"*"``
             stands for all columns that are not named.
         context: columns with one value per list.
-        leave_out: columns that are no features, such as other feedback and ids.
-        split: shares of the splits, a mapping of the keys of :class:`tfmtl2r.settings.Split`. A list lands in a split
-            by the MD5 of its id (of the row number for plain rows), so that it always lands in the same one.
+        leave_out: columns that are no features, for example other feedback and ids.
+        split: shares of the splits, as a mapping with the keys of :class:`tfmtl2r.settings.Split`. The MD5 of the list
+            id (for plain rows, of the row number) decides, so that a list is always in the same split.
 
     Raises:
-        ValueError: for a table without files or tasks, or with files and splits.
+        ValueError: when files or tasks are missing, or both ``files`` and files of splits are given.
 
     >>> click = Task("click", label="is_click", kind="binary")
     >>> data = Table("clicks.csv", list_id="user", goals=[click, {"name": "dwell", "kind": "regression"}])
@@ -77,11 +78,11 @@ class Table(DataSet):
         self.tasks()
 
     def tasks(self) -> tuple[Task, ...]:
-        """As given."""
+        """The tasks in ``goals``."""
         return validated(Goal.of(goal).task() for goal in self.goals)
 
     def features(self) -> tuple[str | Feature, ...]:
-        """As given; what an entry does not tell is read off its column in the training split."""
+        """The features in ``columns``. Missing keys of an entry are inferred from its column in the training split."""
         found: list[str | Feature] = []
         for column in self.columns:
             if isinstance(column, Mapping):
@@ -93,7 +94,7 @@ class Table(DataSet):
         return tuple(found)
 
     def exclude(self) -> tuple[str, ...]:
-        """As given."""
+        """The columns in ``leave_out``."""
         return tuple(self.leave_out)
 
     def _feature(self, entry: Entry, name: str) -> str | Feature:
@@ -113,12 +114,12 @@ class Table(DataSet):
         lists = self._cache["files"]
         mine = self._split_of(np.arange(lists.num_items) if lists.ids is None else lists.ids) == split
         if not mine.any():
-            raise InputError(f"{self.files}: of its {len(mine)} lists none falls into {split!r} by the hash of their "
-                             "id; change split, or give train, vali and test files")
+            raise InputError(f"{self.files}: the hash of the ids puts none of its {len(mine)} lists into {split!r}; "
+                             "change split, or set train, vali and test to files")
         return lists.select(mine)
 
     def _files_of(self, split: str) -> str:
-        """The file of a split in a folder that has one for each; empty for a folder that is divided by hash."""
+        """The file of a split, if the folder has one file per split; empty for a folder that is split by hash."""
         folder = Path(str(self.files))
         if isinstance(self.files, str) and folder.is_dir():
             of = {name: [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
@@ -142,7 +143,7 @@ class Table(DataSet):
             raise InputError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
 
     def _split_of(self, ids: np.ndarray) -> np.ndarray:
-        """The split of each id, from its MD5."""
+        """The split of each id, which the MD5 of the id decides."""
         split = Split.of(self.split or {})
         seed = "" if split.seed is None else f"{split.seed}:"
         digests = [hashlib.md5(f"{seed}{i}".encode(), usedforsecurity=False).hexdigest() for i in ids.tolist()]
@@ -152,7 +153,7 @@ class Table(DataSet):
 
 
 def _expanded(place: str) -> list[Path]:
-    """The files of a path, a pattern or a folder, in the order of their names."""
+    """The files of a path, a pattern or a folder, sorted by name."""
     if Path(place).is_dir():
         found = sorted(path for path in Path(place).iterdir() if path.name.endswith(SUFFIXES))
         if not found:

@@ -1,4 +1,4 @@
-"""Serving: SavedModels that a stock TensorFlow Serving loads, and a client for it."""
+"""Serving: exports SavedModels for an unmodified TensorFlow Serving, and calls it with a client."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""What the signatures answer, from the scores of all tasks: functions of tensors, used in the graph and for its checks.
+"""Computes the outputs of the signatures from the scores of all tasks, in the served graph and for its checks.
 
-B lists, L items in the longest of them, N items of pointwise requests, T tasks. A place without an item has the score
--1e9, the probability 0, the index -1 and the id ``""``.
+A request has B lists with at most L items; a pointwise request has N items; there are T tasks. A padded place has the
+score -1e9, the probability 0, the index -1 and the id ``""``.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tfmtl2r.training.objectives import loss_of
 from tfmtl2r.types import Mask, Scores
 
 PADDED = -1e9
-"""The score of a padded place: lower than any item's, and finite, since JSON knows no infinity."""
+"""The score of a padded place. It is lower than any item's score, and finite because JSON has no infinity."""
 BLEND_WEIGHTS, ITEM_IDS, TOP = "blend_weights", "item_ids", "k"
 
 
@@ -29,9 +29,9 @@ class Answers:
     """The outputs of every signature of one ranker.
 
     Args:
-        tasks: of the ranker.
-        blend: resolved.
-        lists: whether requests hold lists.
+        tasks: tasks of the ranker.
+        blend: a blend with a weight for every task (:func:`tfmtl2r.serving.blend.resolved`).
+        lists: whether requests contain lists.
     """
 
     tasks: tuple[Task, ...]
@@ -39,10 +39,10 @@ class Answers:
     lists: bool
 
     def scores(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:
-        """Of the predict signatures: everything about every item.
+        """Outputs of the predict signatures: all scores and probabilities of every item.
 
         Args:
-            scores: by task, ``float32[B, L]`` (plain rows: ``[B]``).
+            scores: task -> ``float32[B, L]`` (plain rows: ``[B]``).
             valid: ``bool[B, L]``; None for plain rows.
             extras: further inputs of the request: ``blend_weights``, ``float32[B, T]``, or nothing.
         """
@@ -64,17 +64,19 @@ class Answers:
         return {**specs, "valid": tf.TensorSpec(shape, tf.bool)} if self.lists else specs
 
     def best(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:
-        """Of ``rank``: the k best items of each list by blended score, best first; of equals the earlier item first.
+        """Outputs of ``rank``: the k items of each list with the highest blended scores, best first.
+
+        If scores are equal, the earlier item comes first.
 
         Args:
-            scores, valid: as above.
-            extras: ``k``, ``int32[B]`` (the axis of the outputs is the largest of them, at most L), ``item_ids``,
-                ``string[B, L]``, and ``blend_weights``.
+            scores, valid: see :meth:`scores`.
+            extras: ``k``, ``int32[B]``; ``item_ids``, ``string[B, L]``; and ``blend_weights``. The second axis of the
+                outputs is the largest k, at most L.
         """
         blend = self._blended(scores, valid, extras)
         size = tf.reduce_sum(tf.cast(valid, tf.int32), axis=1)
         wanted = tf.clip_by_value(extras[TOP], 0, size)
-        # Not the longest list, but what is asked for: a merged request is then answered as each part of it alone.
+        # The width depends on k, not on L, so that a merged request gets the same outputs as its parts alone.
         width = tf.reduce_max(tf.concat([[0], tf.minimum(extras[TOP], tf.shape(valid)[1])], axis=0))
         order = tf.math.top_k(tf.where(valid, blend, -float("inf")), k=width).indices
         there = tf.range(width) < wanted[:, None]
@@ -91,10 +93,10 @@ class Answers:
         return {name: tf.TensorSpec([None, None], dtype) for name, dtype in types.items()}
 
     def regressed(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:
-        """Of ``regress``: the blended score of every item, ``[N]``.
+        """Outputs of ``regress``: the blended score of every item, ``[N]``.
 
         Args:
-            scores, valid, extras: as above, of lists of one item (or plain rows).
+            scores, valid, extras: see :meth:`scores`; every list has one item (or the request has plain rows).
         """
         return {"outputs": tf.reshape(self._blended(scores, valid, extras), [-1])}
 
@@ -103,10 +105,10 @@ class Answers:
         return {"outputs": tf.TensorSpec([None], tf.float32)}
 
     def classified(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:
-        """Of ``classify``: the labelled score of every item by every task and by the blend, ``[N, T + 1]``.
+        """Outputs of ``classify``: names and scores of all tasks and of the blend for every item, ``[N, T + 1]``.
 
         Args:
-            scores, valid, extras: as above, of lists of one item (or plain rows).
+            scores, valid, extras: see :meth:`scores`; every list has one item (or the request has plain rows).
         """
         columns = [*(scores[task.name] for task in self.tasks), self._blended(scores, valid, extras)]
         stacked = tf.stack([tf.reshape(column, [-1]) for column in columns], axis=1)
@@ -123,7 +125,7 @@ class Answers:
 
     @functools.cached_property
     def probabilities(self) -> dict[str, Loss]:
-        """The losses of the binary tasks whose value is a probability, by task.
+        """Task -> loss, for the binary tasks whose loss turns scores into probabilities.
 
         >>> tasks = (Task("like", kind="binary", loss="bce"), Task("buy", kind="binary"))
         >>> list(Answers(tasks, Blend({"like": 1.0}), lists=True).probabilities)  # softmax leaves the level free

@@ -1,4 +1,4 @@
-"""One served score from the scores of all tasks; an export chooses the kind of blend and its weights."""
+"""Blends the scores of all tasks into one served score. An export chooses the kind of blend and its weights."""
 
 from __future__ import annotations
 
@@ -20,25 +20,26 @@ KINDS = {
     "binary task and softplus(score_<task>) of any other",
     "rank": "sum over tasks of weight / (60 + rank of the item in its list by score_<task>)",
 }
-"""Kinds of blends, and what the output ``score`` is."""
+"""Kind of blend -> definition of the output ``score``."""
 MOST = 1e20
-"""The largest weight, up or down: a float32 ends at 3e38, which a larger one times a score could leave."""
+"""The largest magnitude of a weight. A larger weight times a score could exceed float32, which ends at 3e38."""
 RANK_OFFSET = 60.0
-"""The constant of reciprocal rank fusion, as its paper chose it: it keeps first places from deciding alone."""
+"""The constant of reciprocal rank fusion, as in the paper. It limits the influence of the first places."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Blend:
-    """How a served score comes from the tasks' scores.
+    """Kind and weights of the blend that computes the served score from the scores of the tasks.
 
-    ``"sum"`` adds raw scores, so mind their scales. ``"product"`` reads every task as a positive
-    number; its logarithm is served, which has the same order and neither underflows nor overflows.
-    ``"rank"`` reads nothing but the order of each list, whatever the scales; items that tie share the best of
-    their ranks. It needs lists.
+    - ``"sum"`` adds raw scores, so their scales matter.
+    - ``"product"`` converts every task to a positive number. The logarithm of the product is served, because it has the
+      same order and neither underflows nor overflows.
+    - ``"rank"`` uses only the order of each list, so scales do not matter. Items with equal scores share the best of
+      their ranks. It requires lists.
 
     Args:
-        weights: by task, in the ranker's order once :func:`resolved`; a task that is left out has weight 0. None for
-            the ranker's preference.
+        weights: task -> weight; a task that is left out has weight 0. None uses the ranker's preference.
+            :func:`resolved` fills in all tasks, in the order of the ranker.
         kind: one of ``KINDS``.
 
     Raises:
@@ -69,15 +70,15 @@ class Blend:
 
 
 def resolved(model: MultiTaskRanker, blend: Mapping[str, float] | Blend | None = None) -> Blend:
-    """A blend with a weight for every task of a ranker.
+    """Returns a blend with a weight for every task of a ranker.
 
     Args:
         model: a ranker.
-        blend: a blend, or weights by task for a weighted sum, negative ones for what should sink; None for a sum
-            weighted by the model's preference.
+        blend: a blend, or task -> weight for a weighted sum. Items with a high score in a task with negative weight
+            move down. None is a sum weighted by the model's preference.
 
     Raises:
-        ValueError: for an unknown task, or what :class:`Blend` refuses.
+        ValueError: for an unknown task or invalid weights (see :class:`Blend`).
 
     >>> from tfmtl2r import Dense, Schema
     >>> ranker = MultiTaskRanker("shared_bottom", [Task("click"), Task("buy", weight=3)], Schema([Dense("price")]))
@@ -91,8 +92,8 @@ def resolved(model: MultiTaskRanker, blend: Mapping[str, float] | Blend | None =
     else:
         unknown = sorted(set(blend.weights) - set(names))
         if unknown:
-            raise InputError(f"blend has a weight for {unknown[0]!r}, which is no task of this ranker; its tasks are "
-                             f"{', '.join(names)}")
+            raise InputError(f"blend has a weight for {unknown[0]!r}, which is not a task of this ranker; its tasks "
+                             f"are {', '.join(names)}")
         weights = {name: blend.weights.get(name, 0.0) for name in names}
     return Blend(weights, blend.kind)
 
@@ -104,14 +105,14 @@ def blended(
     """The blended score of every item.
 
     Args:
-        blend: the kind, and the weights that apply to requests without weights.
-        tasks: of the ranker.
-        scores: by task, ``float32[B, L]`` (plain rows: ``[B]``).
+        blend: the kind of blend, and the weights for requests without weights.
+        tasks: tasks of the ranker.
+        scores: task -> ``float32[B, L]`` (plain rows: ``[B]``).
         valid: ``bool[B, L]``; None for plain rows.
-        weights: ``float32[B, T]`` of the requests; see :func:`chosen`.
+        weights: weights in the request, ``float32[B, T]``; see :func:`chosen`.
 
     Returns:
-        ``float32``, shaped as the scores.
+        ``float32``, in the shape of the scores.
 
     >>> tasks = (Task("click", kind="binary"), Task("buy"))
     >>> scores = {"click": tf.constant([[0.0, 2.0, 9.0]]), "buy": tf.constant([[3.0, 1.0, 9.0]])}
@@ -150,7 +151,7 @@ def chosen(weights: Weights, blend: Blend) -> Tensor:
 def _log_value(task: Task, score: Tensor) -> Tensor:
     if task.kind == "binary":
         return tf.math.log_sigmoid(score)
-    # Far below 0, where softplus(x) underflows, its logarithm is x.
+    # Far below 0, softplus(x) underflows; its logarithm is x there.
     return tf.where(score < -15.0, score, tf.math.log(tf.nn.softplus(tf.maximum(score, -15.0))))
 
 

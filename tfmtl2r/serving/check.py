@@ -1,9 +1,9 @@
-"""What an export has to pass before anybody can see it, and can be asked to pass again wherever it lies.
+"""Checks that an export must pass before it is published, and that can be repeated on any copy of the export.
 
-First the files are looked at, then the graph is read, then it is run, each only where nothing was found before. All
-that this needs lies in the folder: what was planned in ``assets.extra/tfmtl2r.json``, requests with the answers of
-``model.predict`` in the warm-up records. A check of the graph is a function of a :class:`Subject` that returns what is
-wrong, in sentences.
+The checks look at the files first, then read the graph, and then run it. Each stage runs only if the stage before found
+no problem. All inputs of the checks are in the folder: ``assets.extra/tfmtl2r.json`` contains the planned signatures,
+and the warm-up records contain requests with the outputs of ``model.predict``. A check of the graph is a function of a
+:class:`Subject` that yields one sentence for each problem.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REFUSED = {
     r"Random|Rng|Multinomial|TruncatedNormal|StatefulUniform|StatefulStandardNormal": "draws random numbers, so that "
     "the same request would get other scores",
 }
-"""Operations that no served graph may reach, as patterns, and why."""
+"""Pattern of forbidden operations -> reason. A signature of a served graph must not reach these operations."""
 _COMPILED = "_XlaMustCompile"
 _SERVED = {tf.float32, tf.int32, tf.int64, tf.string, tf.bool}
 SIDES = ("inputs", "outputs")
@@ -51,9 +51,9 @@ class Subject:
     """An export under test.
 
     Args:
-        export: the version folder, opened.
-        metadata: what was planned.
-        records: requests and their answers.
+        export: the loaded version folder.
+        metadata: content of ``tfmtl2r.json``.
+        records: warm-up requests with their expected outputs.
     """
 
     export: LoadedExport
@@ -62,7 +62,7 @@ class Subject:
 
     @property
     def tolerance(self) -> float:
-        """How far a number may be off, as a share of the largest real one of its output, at least of 1."""
+        """Allowed error of an output, relative to the largest valid number of the output or to 1, if that is larger."""
         return self.metadata["tolerance"]
 
 
@@ -73,28 +73,29 @@ def check(folder: str | Path) -> Path:
     """Runs all checks on an export.
 
     Args:
-        folder: a version, or the folder of its versions: then the highest number, which is what the server takes.
+        folder: a version folder, or the folder of an export. For an export, the checks run on the version with the
+            highest number, because the server loads this version.
 
     Returns:
-        The version.
+        The version folder.
 
     Raises:
-        ExportError: with every reason found.
+        ExportError: when a check fails; the message lists all problems.
         FileNotFoundError: when there is no export.
     """
     folder = latest(folder)
     reasons = problems(folder)
     if reasons:
         listed = "".join(f"\n- {reason}" for reason in reasons)
-        raise ExportError(f"TensorFlow Serving could not serve {folder} as it should:{listed}")
+        raise ExportError(f"TensorFlow Serving could not serve {folder} correctly:{listed}")
     return folder
 
 
 def problems(folder: Path) -> list[str]:
-    """Everything that is wrong with a version folder; nothing if it may be served.
+    """Returns all problems of a version folder; an empty list if the folder can be served.
 
     Args:
-        folder: what holds ``saved_model.pb``.
+        folder: the folder with ``saved_model.pb``.
     """
     reasons = list(_layout(folder))
     if reasons:
@@ -105,12 +106,12 @@ def problems(folder: Path) -> list[str]:
     except (tf.errors.OpError, ValueError) as error:
         return [f"{METADATA} or {WARMUP} cannot be read: {said(error)}"]
     if not _tells_a_plan(metadata):
-        return [f"{METADATA} tells no signatures, or not all of them: it is damaged, or an older tfmtl2r wrote it; "
+        return [f"{METADATA} lacks signatures or parts of them: the file is damaged, or an older tfmtl2r wrote it; "
                 "export again"]
     try:
         export = LoadedExport(folder)
     except (tf.errors.OpError, RuntimeError, OSError, ValueError, KeyError, TypeError) as error:
-        return [f"TensorFlow's session loader refused it with {error}"]
+        return [f"TensorFlow's session loader refused the export with {error}"]
     with export:
         subject = Subject(export, metadata, records)
         for group in (GRAPH, NUMBERS):
@@ -129,7 +130,7 @@ def _layout(folder: Path) -> Iterator[str]:
 
 
 def _tells_a_plan(metadata: Any) -> bool:
-    """Whether metadata hold what the checks read."""
+    """Whether metadata contain everything that the checks read."""
     try:
         specs = [spec for plan in metadata["signatures"].values() for side in SIDES for spec in plan[side].values()]
         told = [_text(spec["dtype"], spec["shape"]) for spec in specs]
@@ -140,18 +141,18 @@ def _tells_a_plan(metadata: Any) -> bool:
 
 
 def one_graph(subject: Subject) -> Iterator[str]:
-    """The server wants exactly one graph, tagged exactly ``serve``."""
-    from tensorflow.core.protobuf import saved_model_pb2  # it has no public name; TensorFlow is imported by now
+    """The server requires exactly one graph with exactly the tag ``serve``."""
+    from tensorflow.core.protobuf import saved_model_pb2  # has no public name; TensorFlow is already imported
 
     path = subject.export.folder / SAVED_MODEL
     graphs = saved_model_pb2.SavedModel.FromString(path.read_bytes()).meta_graphs
     tags = [sorted(graph.meta_info_def.tags) for graph in graphs]
     if tags != [[SERVE]]:
-        yield f"{SAVED_MODEL} should hold one graph with the tags [{SERVE!r}], it holds {tags}"
+        yield f"{SAVED_MODEL} should contain one graph with the tags [{SERVE!r}], but contains {tags}"
 
 
 def signatures_as_planned(subject: Subject) -> Iterator[str]:
-    """Every signature is there, with its method, names, types and shapes, and no other."""
+    """The export has exactly the planned signatures, with the planned methods, names, types and shapes."""
     planned, definitions = subject.metadata["signatures"], _definitions(subject)
     for name in sorted({*planned, *definitions}):
         if name not in definitions or name not in planned:
@@ -170,18 +171,21 @@ def signatures_as_planned(subject: Subject) -> Iterator[str]:
 
 
 def batchable_signatures(subject: Subject) -> Iterator[str]:
-    """Dense tensors of types that JSON can carry, with a free batch axis, as each method of the server wants them."""
+    """Inputs and outputs are dense tensors with a free first axis, of types that JSON can represent.
+
+    ``regress`` and ``classify`` also have the inputs and outputs that the server requires.
+    """
     there = {node.name for node in subject.export.meta_graph.graph_def.node}
     for name, definition in _definitions(subject).items():
         sides = (set(definition.inputs), set(definition.outputs))
         if sides != _EXACT.get(definition.method_name, sides):
-            yield f"signature {name!r}: {definition.method_name!r} cannot have the inputs and outputs {sides}"
+            yield f"signature {name!r}: method {definition.method_name!r} cannot have the inputs and outputs {sides}"
         for key, info in [*definition.inputs.items(), *definition.outputs.items()]:
             shape = _shape(info)
             if info.WhichOneof("encoding") != "name":
-                yield f"signature {name!r}: {key!r} is no dense tensor, which is all that the server takes"
+                yield f"signature {name!r}: {key!r} is no dense tensor; the server accepts only dense tensors"
             elif info.name.split(":")[0] not in there:
-                yield f"signature {name!r}: {key!r} is said to be {info.name!r}, which is not in the graph"
+                yield f"signature {name!r}: {key!r} refers to {info.name!r}, which is not in the graph"
             elif not shape or shape[0] is not None:
                 yield f"signature {name!r}: {key!r} has the shape {shape}; its first axis must be open, for requests"
             elif tf.as_dtype(info.dtype) not in _SERVED:
@@ -189,7 +193,7 @@ def batchable_signatures(subject: Subject) -> Iterator[str]:
 
 
 def servable_operations(subject: Subject) -> Iterator[str]:
-    """No operation that the server lacks, or that makes scores random."""
+    """No signature uses an operation that the server lacks or that makes scores random."""
     for name in _definitions(subject):
         found: dict[str, set[str]] = {}
         for operation, compiled in operations(subject.export.meta_graph, name):
@@ -203,17 +207,17 @@ def servable_operations(subject: Subject) -> Iterator[str]:
 
 
 def warmup_covers(subject: Subject) -> Iterator[str]:
-    """A record for each signature and none for others; few enough for the server."""
+    """There is a warm-up record for each signature, none for other signatures, and not too many for the server."""
     known, recorded = set(_definitions(subject)), {record.signature for record in subject.records}
     if len(subject.records) > MOST:
-        yield f"{WARMUP} holds {len(subject.records)} records; with more than {MOST} the server refuses the version"
+        yield f"{WARMUP} contains {len(subject.records)} records; the server refuses versions with more than {MOST}"
     for name in sorted(known ^ recorded):
-        yield f"{WARMUP} holds " + (f"no record for {name!r}" if name in known else f"a record for {name!r}, which is "
-                                    "no signature: the server would refuse the version")
+        yield f"{WARMUP} contains " + (f"no record for {name!r}" if name in known else f"a record for {name!r}, which "
+                                       "is no signature: the server would refuse the version")
 
 
 def replays_warmup(subject: Subject) -> Iterator[str]:
-    """Every recorded request runs, and gives what ``model.predict`` gave; padded places are filled."""
+    """Every recorded request runs and returns the outputs of ``model.predict``, also in padded places."""
     for number, record in enumerate(subject.records):
         found = subject.export.run(record.signature, record.inputs)
         what = f"signature {record.signature!r}, warm-up record {number}"
@@ -221,7 +225,7 @@ def replays_warmup(subject: Subject) -> Iterator[str]:
 
 
 def ignores_padding(subject: Subject) -> Iterator[str]:
-    """A request gives the same scores alone and merged with others, as the server's batching merges them."""
+    """A request returns the same scores alone and merged with others, as the server's batching merges requests."""
     for name in _definitions(subject):
         requests = [{key: np.asarray(value) for key, value in record.inputs.items()}
                     for record in subject.records if record.signature == name]
@@ -243,11 +247,11 @@ NUMBERS: tuple[Check, ...] = (replays_warmup, ignores_padding)
 
 
 def operations(meta_graph: object, signature: str) -> Iterator[tuple[str, bool]]:
-    """Every operation that a signature can reach, function bodies included, and whether it must be compiled.
+    """Yields every operation that a signature can reach (also in functions), and whether it must be compiled with XLA.
 
     Args:
         meta_graph: a ``MetaGraphDef``.
-        signature: the name of a signature.
+        signature: name of the signature.
     """
     graph = meta_graph.graph_def  # type: ignore[attr-defined]
     nodes = {node.name: node for node in graph.node}
@@ -265,7 +269,7 @@ def operations(meta_graph: object, signature: str) -> Iterator[tuple[str, bool]]
             if body.signature.name not in seen_functions:
                 seen_functions.add(body.signature.name)
                 todo.extend(body.node_def)
-        # Names inside a function are its own; its whole body is on the list already.
+        # Names inside a function are local to it, and the whole body of the function is already on the list.
         for name in (re.sub(r"^\^|:.*$", "", source) for source in node.input):
             if name in nodes and nodes[name] is not node and name not in seen_nodes:
                 seen_nodes.add(name)
@@ -285,7 +289,7 @@ def _reasons(one: Check, subject: Subject) -> list[str]:
 
 
 def said(error: Exception) -> str:
-    """What an error of TensorFlow says, without its stack traces."""
+    """The message of a TensorFlow error without its stack traces."""
     traces = r"Graph execution error|Detected at|<stack|\[\[|File |$"
     lines = [line.strip() for line in str(getattr(error, "message", error)).splitlines()]
     return " ".join(line for line in lines if not re.match(traces, line))[:500]

@@ -1,7 +1,7 @@
-"""Calling a server: raw tensors or a DataFrame in, scores out, over gRPC or REST.
+"""A client of TensorFlow Serving over gRPC or REST: it sends raw tensors or a DataFrame and returns scores.
 
-It speaks TensorFlow Serving's own API and reads from the server which inputs a signature has, so that it needs neither
-the export nor the schema.
+The client uses the API of TensorFlow Serving and reads the inputs of a signature from the server. It therefore needs
+neither the export nor the schema.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ from tfmtl2r.serving.values import as_array, misnamed
 
 VALID = "valid"
 INDICES = "indices"
-"""An output that says which item stands at each place."""
+"""An output with the index of the item at each place."""
 
 
 @dataclasses.dataclass(frozen=True)
 class RemoteSignature:
-    """What a signature reads and returns, as the server tells it.
+    """Inputs and outputs of a signature, as the server describes them.
 
     Args:
-        inputs, outputs: a ``tf.TensorSpec`` each, by name.
-        optional: inputs that the export has a default for.
+        inputs, outputs: name -> ``tf.TensorSpec``.
+        optional: inputs for which the export has a default.
     """
 
     inputs: dict[str, Any]
@@ -48,11 +48,11 @@ class Client:
     """A client of one model behind TensorFlow Serving; use it in a ``with`` statement, or :meth:`close` it.
 
     Args:
-        target: ``"localhost:8500"`` calls gRPC, ``"http://localhost:8501"`` (or https) calls REST. gRPC is the faster
-            one: REST writes every number as text.
-        model: the name that the server has for it.
-        version: a version number, or a label such as ``"stable"``; by default the newest one that is served.
-        timeout: seconds that an answer may take.
+        target: ``"localhost:8500"`` calls gRPC, ``"http://localhost:8501"`` (or https) calls REST. gRPC is faster,
+            because REST writes every number as text.
+        model: name of the model on the server.
+        version: a version number, or a label like ``"stable"``; by default the newest served version.
+        timeout: maximum number of seconds to wait for an answer.
 
     Raises:
         ValueError: for an empty target or model, or a timeout that is not above 0.
@@ -84,10 +84,12 @@ class Client:
         self._transport.close()
 
     def signature(self, name: str = "serving_default") -> RemoteSignature:
-        """What a signature reads and returns. The server is asked once, and again after it refused a request.
+        """Returns inputs and outputs of a signature.
+
+        The client requests them from the server once, and again after the server refused a request.
 
         Args:
-            name: of the signature.
+            name: name of the signature.
 
         Raises:
             ServingError: when the server does not answer, or does not know the model.
@@ -102,21 +104,21 @@ class Client:
         return self._signatures[name]
 
     def predict(self, inputs: Mapping[str, Any], signature: str = "serving_default") -> dict[str, np.ndarray]:
-        """The outputs of a signature.
+        """Returns the outputs of a signature.
 
         Args:
-            inputs: arrays or nested lists by input name; text as ``str`` or ``bytes``. Lists without items are sent
-                with one empty place each, since a server that merges requests cannot pad what is empty.
-            signature: its name.
+            inputs: input name -> array or nested lists; text as ``str`` or ``bytes``. If no list has items, the client
+                sends one empty place per list, because a server that merges requests cannot pad empty tensors.
+            signature: name of the signature.
 
         Returns:
-            Arrays by output name; text as ``bytes``. Merged with other requests by the server, lists may come back
-            longer than they were: ``valid`` tells which places are real.
+            Output name -> array; text as ``bytes``. If the server merges requests, lists may be longer than in the
+            request; ``valid`` marks the real places.
 
         Raises:
-            ValueError: for a missing or unknown input, a shape that the signature does not take or that does not fit
-                the other inputs, or a ``list_size`` that is negative or above the number of items. A server that
-                merges requests answers the last two with wrong scores, or with an error for every caller in the batch.
+            ValueError: for a missing or unknown input, a shape that does not fit the signature or the other inputs, or
+                a ``list_size`` that is negative or above the number of items. A server that merges requests would
+                answer wrong shapes and sizes with wrong scores, or with an error for every caller in the batch.
             TypeError: for values of another type than the input's.
             ServingError: when the server does not answer in time, or refuses the request.
         """
@@ -127,7 +129,7 @@ class Client:
         try:
             outputs = self._transport.predict(arrays, signature)
         except ServingError:
-            self._signatures.clear()  # another version may be served by now, with other inputs
+            self._signatures.clear()  # the server may have loaded another version with other inputs
             raise
         if len(served.outputs) == 1:  # REST leaves out the name of a single output
             outputs = dict(zip(served.outputs, outputs.values(), strict=True))
@@ -144,24 +146,24 @@ class Client:
     ) -> pd.DataFrame:
         """Scores the rows of a table.
 
-        Rows with one list id make a list, wherever they stand; lists of like length share a request, padded to the
-        longest. An input is read from the column of its name, or from the column that was exported under it
-        (``"BM25 body"`` for the input ``BM25_body``).
+        Rows with the same list id are one list, even if they are not adjacent. Lists of similar length share a request
+        and are padded to the longest list. An input is read from the column with its name, or from the column that was
+        exported under this name (``"BM25 body"`` for the input ``BM25_body``).
 
         Args:
-            frame: a row per item, with a column per input: vectors as sequences, missing numbers as NaN.
-            list_id: the column that says which list a row belongs to; None for a model of plain rows.
-            signature: one on named raw tensors that answers per item.
+            frame: one row per item, with one column per input: vectors as sequences, missing numbers as NaN.
+            list_id: column with the id of a row's list; None for a model of plain rows.
+            signature: a signature with named raw tensors as inputs and one value per item as outputs.
             batch_size: lists (or rows) per request.
-            constants: values of inputs that are the same for every list, such as ``{"blend_weights": [1, 0]}``.
+            constants: values of inputs that are the same for every list, for example ``{"blend_weights": [1, 0]}``.
 
         Returns:
-            A frame on the same index, rows in the same order, with a column for each output.
+            A frame with the same index and order of rows, with one column for each output.
 
         Raises:
-            ValueError: for a missing column, values that an input cannot take, a list id where the model knows no
-                lists or the other way round, or a signature that does not answer per item.
-            ServingError: as from :meth:`predict`.
+            ValueError: for a missing column, values that do not fit an input, a list id although the model scores plain
+                rows (or no list id although it scores lists), or a signature whose outputs are not per item.
+            ServingError: see :meth:`predict`.
         """
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
@@ -194,14 +196,14 @@ def _described(definition: Any) -> RemoteSignature:
 
 
 def _scores_lists(signature: str, served: RemoteSignature, list_id: str | None) -> bool:
-    """Whether a signature that answers per item does so for lists, as the caller thinks too."""
+    """Whether a signature scores lists; raises an error if ``list_id`` does not fit, or outputs are not per item."""
     has_lists = LIST_SIZE in served.inputs
     if has_lists != (list_id is not None):
         advice = "give the column of the list id as list_id" if has_lists else "leave list_id out"
         raise InputError(f"signature {signature!r} scores {'lists' if has_lists else 'plain rows'}: {advice}")
     if INDICES in served.outputs:
-        raise InputError(f"signature {signature!r} returns items in an order of its own, and not all of them: call "
-                         "predict with arrays")
+        raise InputError(f"signature {signature!r} returns only the best items, in another order: call predict with "
+                         "arrays")
     return has_lists
 
 
@@ -213,12 +215,12 @@ def _array(name: str, value: Any, spec: Any) -> np.ndarray:
 
 
 def _open(spec: Any, axis: int) -> bool:
-    """Whether an axis is there and has any size: the first is that of the lists (or rows), the second of the items."""
+    """Whether an axis exists and its size is free. Axis 0 is for lists (or rows), axis 1 for items."""
     return spec.shape.rank is not None and spec.shape.rank > axis and spec.shape[axis] is None
 
 
 def _fitting(arrays: dict[str, np.ndarray], served: RemoteSignature) -> dict[str, np.ndarray]:
-    """Inputs that agree on the number of lists and of items, which is at least 1."""
+    """Returns inputs that agree on the number of lists and of items. There is at least one place for items."""
     _same_size({name: array for name, array in arrays.items() if _open(served.inputs[name], 0)}, 0)
     if LIST_SIZE not in served.inputs:
         return arrays
@@ -230,8 +232,8 @@ def _fitting(arrays: dict[str, np.ndarray], served: RemoteSignature) -> dict[str
         return arrays
     if not 0 <= sizes.min() <= sizes.max() <= length:
         odd = sizes[(sizes < 0) | (sizes > length)][0]
-        raise InputError(f"{LIST_SIZE!r} holds {odd}, but the lists have {length} places: it is how many of them are "
-                         "real, from 0 to that number")
+        raise InputError(f"{LIST_SIZE!r} contains {odd}, but the lists have {length} places: a size is the number of "
+                         f"real items, from 0 to {length}")
     return arrays if length else {**arrays, **{name: _one_place(array) for name, array in items.items()}}
 
 
@@ -251,7 +253,7 @@ def _one_place(array: np.ndarray) -> np.ndarray:
 
 
 def _as_spec(value: np.ndarray, spec: Any) -> np.ndarray:
-    """REST says numbers without their type, and bytes as text."""
+    """Converts an output to the type of its spec, since REST sends numbers without type and bytes as text."""
     if spec is None:
         return value
     if spec.dtype == tf.string:
@@ -281,19 +283,19 @@ def _features(served: RemoteSignature, frame: pd.DataFrame, constants: Mapping[s
 
 
 def _values(lists: Lists, column: str, name: str, spec: Any) -> np.ndarray:
-    """The values of an input, ``[N, ...]``, or ``[lists, ...]`` where it has no axis of items."""
+    """The values of an input: ``[N, ...]``, or ``[lists, ...]`` if the input has no axis of items."""
     shape = spec.shape.as_list()
     per_item = not lists.is_rows and _open(spec, 1)
     context = not lists.is_rows and not per_item
     width = tuple(shape[1 + per_item:])
     if spec.dtype in (tf.string, tf.int64, tf.float32) and None not in width:
         return Columns(lists, context).values(column, Values(spec.dtype.name, width))
-    raise InputError(f"input {name!r} takes {spec.dtype.name} of shape {spec.shape}, which no column of a table holds: "
-                     "call predict with arrays")
+    raise InputError(f"input {name!r} takes {spec.dtype.name} of shape {spec.shape}, which a column of a table cannot "
+                     "contain: call predict with arrays")
 
 
 def _batches(lists: Lists, size: int) -> Iterator[np.ndarray]:
-    """List (or row) numbers, lists of like length together."""
+    """Indices of lists (or rows) in batches; lists of similar length are in the same batch."""
     order = np.argsort(lists.sizes, kind="stable")
     yield from (order[start : start + size] for start in range(0, len(order), size))
 
@@ -308,7 +310,7 @@ def _items(lists: Lists, batch: np.ndarray) -> np.ndarray:
 def _request(
     lists: Lists, values: Mapping[str, np.ndarray], served: RemoteSignature, batch: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """A request for some lists; places behind the last item of a list are 0 or empty."""
+    """A request for some lists; places after the last item of a list are 0 or empty."""
     if lists.is_rows:
         return {name: value[batch] for name, value in values.items()}
     sizes, items = lists.sizes[batch], _items(lists, batch)
@@ -325,7 +327,7 @@ def _request(
 
 
 def _repeated(constants: Mapping[str, Any], served: RemoteSignature, lists: int) -> dict[str, np.ndarray]:
-    """Constants with the axis of the lists in front, since a server merges requests along it."""
+    """Constants with an additional first axis for lists, along which the server merges requests."""
     repeated = {}
     for name, value in constants.items():
         array = np.asarray(value)
@@ -339,4 +341,4 @@ def _at_items(name: str, answer: np.ndarray, sizes: np.ndarray, has_lists: bool)
         return answer
     if has_lists and answer.ndim > 1 and len(answer) == len(sizes) and answer.shape[1] >= sizes.max():
         return answer[:, : sizes.max()][np.arange(sizes.max()) < sizes[:, None]]
-    raise InputError(f"output {name!r} of shape {answer.shape} has not one value per item; call predict instead")
+    raise InputError(f"output {name!r} of shape {answer.shape} does not have one value per item; call predict instead")

@@ -1,12 +1,14 @@
-"""What the server reads beside the versions: ``batching.config`` and ``models.config``.
+"""The configuration files of the server beside the versions: ``batching.config`` and ``models.config``.
 
-``models.config`` serves every version in the folder, two of them under labels: ``canary`` is the newest, ``stable`` the
-one that was newest before the first export that came after it. An export moves ``canary`` only; ``stable`` moves by
-hand, when the file's number is changed. The server notices either with ``--model_config_file_poll_wait_seconds``.
+With ``models.config``, the server serves every version in the folder. Two versions have labels. ``canary`` is the
+newest version; every export moves this label. ``stable`` starts at the first version and moves only if a user changes
+its number in the file. (If the labelled version or the file was deleted, ``stable`` becomes the version before the
+newest.) The server notices changes of the file with ``--model_config_file_poll_wait_seconds``.
 
-It has to be every version: the server moves a label before it looks at the versions that a changed file asks for, and
-refuses the whole file where the label's version is not loaded yet. So a new version is loaded because it is there, and
-its label follows at the next look. An old version stays in memory until its folder is deleted.
+The file must request all versions, for the following reason. When the file changes, the server moves labels before it
+loads versions, and refuses the whole file if the version of a label is not loaded yet. A new version must therefore be
+loaded because its folder exists; its label follows at the next poll. An old version stays in memory until its folder is
+deleted.
 """
 
 from __future__ import annotations
@@ -27,11 +29,11 @@ MODELS = "models.config"
 LOCK = ".lock"
 STABLE, CANARY = "stable", "canary"
 _BATCHING = """\
-# For --enable_batching --batching_parameters_file. A batch counts lists (regress and classify: items).
+# For --enable_batching --batching_parameters_file. Batch sizes count lists (regress and classify: items).
 max_batch_size { value: 8192 }
 batch_timeout_micros { value: 1000 }
 max_enqueued_batches { value: 1000 }
-# Lists of different lengths can only be merged padded; every signature here knows its real items.
+# Lists of different lengths must be padded to be merged. Every signature here ignores padding.
 pad_variable_length_inputs: true
 """
 log = logging.getLogger("tfmtl2r")
@@ -40,14 +42,14 @@ log = logging.getLogger("tfmtl2r")
 def write_configs(base: Path) -> None:
     """Writes both files beside the versions.
 
-    What a user wrote is kept: ``batching.config``, and in ``models.config`` the label ``stable``, the path and which
-    versions are served.
+    Changes by a user are kept: all of ``batching.config``, and in ``models.config`` the label ``stable``, the path and
+    the served versions.
 
     Args:
-        base: the folder of an export, which has a version. Its name is that of the model.
+        base: the folder of an export with at least one version. Its name is the name of the model.
     """
     base = base.resolve()
-    # The numbers that are read and the label that is written belong together: no other export may come in between.
+    # No other export may write a label between reading the version numbers and writing the label.
     with FileLock(base / LOCK):
         if not (base / BATCHING).exists():
             replace(base / BATCHING, _BATCHING)
@@ -64,32 +66,32 @@ def write_configs(base: Path) -> None:
 
 
 def labels(path: Path) -> dict[str, int]:
-    """The labels of the model of a ``models.config``, and their versions.
+    """Label -> version of the model in a ``models.config``.
 
     Args:
-        path: the file; its folder's name is the model's.
+        path: the file; the name of its folder is the name of the model.
 
     Raises:
-        ValueError: for a file that is no ``ModelServerConfig``.
+        ValueError: when the file is not a ``ModelServerConfig``.
     """
     return {} if (model := entry(path, path.resolve().parent.name)) is None else dict(model.version_labels)
 
 
 def entry(path: Path, name: str) -> Any:
-    """What a ``models.config`` says about a model, a ``ModelConfig``; None if nothing.
+    """The ``ModelConfig`` of a model in a ``models.config``; None if the file does not contain the model.
 
     Args:
         path: the file.
-        name: of the model.
+        name: name of the model.
 
     Raises:
-        ValueError: for a file that is no ``ModelServerConfig``.
+        ValueError: when the file is not a ``ModelServerConfig``.
     """
     return next((model for model in _read(path).model_config_list.config if model.name == name), None)
 
 
 def replace(path: Path, text: str) -> None:
-    """Writes a file in one step, since the server may read it at any time."""
+    """Writes a file atomically, since the server may read it at any time."""
     temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -112,7 +114,7 @@ def _read(path: Path) -> Any:
 
 
 def _label(config: Any, base: Path) -> None:
-    """Points the labels of this export's model at its versions; other models in the file stay."""
+    """Sets the labels of this export's model to its versions; other models in the file are kept."""
     models = [model for model in config.model_config_list.config if model.name == base.name]
     if models:
         model = models[0]

@@ -1,4 +1,4 @@
-"""Where two sets of outputs differ, said in sentences."""
+"""Compares two sets of outputs and describes their differences in sentences."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from tfmtl2r.serving.answers import PADDED
 def differences(
     what: str, other: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], tolerance: float
 ) -> Iterator[str]:
-    """Where two sets of outputs differ, or hold numbers that are not finite.
+    """Yields one sentence for each output that differs or contains numbers that are not finite.
 
-    Where outputs are sorted by ``score`` and name ``indices``, items whose scores are equal up to the tolerance may
-    stand in either order.
+    If there is an output ``indices``, items are sorted by ``score``. Items whose scores are equal up to the tolerance
+    may then be in any order.
 
     Args:
-        what: whose ``found`` is, for the message.
-        other: whose ``expected`` is.
-        found, expected: outputs by name.
-        tolerance: how far a number may be off, as a share of the largest real one of its output, at least of 1.
+        what: name of the source of ``found``, for the message.
+        other: name of the source of ``expected``.
+        found, expected: output name -> values.
+        tolerance: allowed error, relative to the largest valid number of the output or to 1, if that is larger.
 
     >>> list(differences("a", "b", {"score": np.array([0.5])}, {"score": np.array([0.25])}, 1e-5))
     ["a: 'score' is off from b by up to 0.25 (allowed: 1e-05)"]
@@ -63,7 +63,11 @@ def _allowed(values: np.ndarray, tolerance: float) -> float:
 
 
 def _settled(expected: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray:
-    """Places of a ranking at which only one item can stand: no neighbour ties, nor may one behind the last place."""
+    """Places of a ranking where only one item is possible.
+
+    The score must differ from its neighbours. The last place is excluded, because the item after it may have the same
+    score.
+    """
     scores, valid = expected["score"].astype(np.float64), expected["valid"]
     if not scores.size:
         return valid

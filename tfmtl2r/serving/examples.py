@@ -1,4 +1,4 @@
-"""Raw requests: made from the schema alone, or taken from real rows; merged as the server merges them."""
+"""Makes raw requests from the schema or from real rows, and merges requests as the server does."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from tfmtl2r.schema import Schema
 from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP
 from tfmtl2r.serving.parsing import Request
 
-_SIZES = ((3, 2), (11, 4, 0), (1,))  # L is the first of each; 0 is a list that a filter upstream left empty
+_SIZES = ((3, 2), (11, 4, 0), (1,))  # sizes of the lists of each request; L is the first; 0 is an empty list
 
 
 def requests(schema: Schema, lists: bool = True, seed: int = 0) -> list[Request]:
-    """Requests as callers send them: known values, an unknown category, a missing number, lists of many lengths.
+    """Makes typical requests, with known values, an unknown category, a missing number and lists of several lengths.
 
-    Each kind of feature makes likely values. In the last item of the first request every feature has a missing or
-    unknown value.
+    Each kind of feature generates plausible values. In the last item of the first request, every feature has a missing
+    or unknown value.
 
     Args:
         schema: a fitted schema.
-        lists: for lists ``[B, L]`` = (2, 3), (3, 11) and (1, 1); for plain rows B = 5, 15 and 1.
-        seed: of the values.
+        lists: True makes lists ``[B, L]`` = (2, 3), (3, 11) and (1, 1); False makes plain rows with B = 5, 15 and 1.
+        seed: seed of the values.
 
     Returns:
-        Each request by feature name, with ``list_size`` for lists.
+        The requests, each as feature name -> values, with ``list_size`` for lists.
 
     >>> from tfmtl2r import Category, Dense
     >>> first = requests(Schema([Dense("price", mean=(9.0,), variance=(4.0,)), Category("brand", vocabulary="ab")]))[0]
@@ -55,16 +55,17 @@ def requests(schema: Schema, lists: bool = True, seed: int = 0) -> list[Request]
 
 
 def from_rows(rows: Lists, schema: Schema, lists: bool = True, count: int = 8) -> list[Request]:
-    """Two requests from real data: the first list (or row) alone, and some after it together.
+    """Makes two requests from real data: the first list (or row) alone, and the next lists together.
 
     Args:
         rows: lists, or plain rows.
         schema: a fitted schema.
         lists: whether the ranker ranks lists.
-        count: lists (or rows) that are taken in all.
+        count: total number of lists (or rows) in the requests.
 
     Raises:
-        ValueError: for plain rows where lists are needed or the other way round, or a column that is missing or wrong.
+        ValueError: when ``rows`` are plain rows but the ranker ranks lists (or the reverse), or a column is missing or
+            invalid.
 
     >>> from tfmtl2r import Dense
     >>> rows = Lists({"price": np.array([3.0, 1.0, 2.0])}, offsets=np.array([0, 2, 3]))
@@ -96,14 +97,14 @@ def _request(rows: Lists, schema: Schema) -> Request:
 
 
 def with_extras(request: Request, schema: Schema, tasks: int) -> Request:
-    """A request with what some signatures read beside features: weights of its own, ids of its items, how many to rank.
+    """Adds the further inputs of signatures to a request: blend weights, preference, ids of items and ``k``.
 
-    Weights and preference of the first list are zeros, which ask for the default; it wants more items than it has.
+    Weights and preference of the first list are zeros, so that the defaults apply. Its ``k`` is larger than the list.
 
     Args:
-        request: by feature name.
+        request: feature name -> values.
         schema: the features.
-        tasks: T.
+        tasks: number of tasks T.
     """
     count = len(next(iter(request.values())))
     weights = (np.arange(count * tasks, dtype=np.float32).reshape(count, tasks) % 5) / 2
@@ -119,10 +120,10 @@ def with_extras(request: Request, schema: Schema, tasks: int) -> Request:
 
 
 def merged(requests: Sequence[Request]) -> Request:
-    """One request from many, as the server's batching makes it: tensors are padded with their own first element.
+    """Merges requests as the server's batching does: every tensor is padded with its own first element.
 
     Args:
-        requests: with the same names; none without items.
+        requests: requests with the same names; each must have items.
 
     >>> merged([{"x": np.array([[7, 8]])}, {"x": np.array([[1]])}])["x"].tolist()
     [[7, 8], [1, 1]]

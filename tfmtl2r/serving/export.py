@@ -28,8 +28,8 @@ from tfmtl2r.types import Mask
 
 TOLERANCE = 1e-5
 HALF_TOLERANCE = 2e-2
-"""Allowed where layers compute in 16 bits: between 1 and 2 a bfloat16 has steps of 8e-3, and TensorFlow fuses the
-operations of two graphs differently."""
+"""Tolerance if layers compute in 16 bits. A bfloat16 between 1 and 2 has steps of 8e-3, and TensorFlow fuses the
+operations of two graphs in different ways."""
 log = logging.getLogger("tfmtl2r")
 
 
@@ -41,32 +41,34 @@ def export(
     lists: bool | None = None,
     rows: Lists | None = None,
 ) -> Path:
-    """Writes the next numbered version of a ranker as a SavedModel that a stock TensorFlow Serving loads.
+    """Writes the next numbered version of a ranker as a SavedModel for an unmodified TensorFlow Serving.
 
-    Normalisation and vocabularies are inside; requests bring raw features to :mod:`tfmtl2r.serving.signatures`. Before
-    the version becomes visible it passes :func:`tfmtl2r.serving.check.check`: it is loaded as the server loads it and
-    compared with ``model.predict``, to 1e-5 (2e-2 where layers compute in 16 bits), times the largest score where that
+    Normalisation and vocabularies are part of the graph, so requests contain raw features. See
+    :mod:`tfmtl2r.serving.signatures` for the inputs and outputs. A version must pass
+    :func:`tfmtl2r.serving.check.check` before it becomes visible: it is loaded in the way of the server and compared
+    with ``model.predict``. The tolerance is 1e-5 (2e-2 if layers compute in 16 bits), times the largest score if that
     is above 1. The model itself is not changed.
 
     Args:
         model: a ranker that knows its features.
         directory: the folder of the export; versions are its subfolders 1, 2, ... ``batching.config``,
             ``models.config`` and a README with example requests are written beside them.
-        blend: weights of the tasks in the output ``score``, taken as they are, for a weighted sum, or a
-            :class:`tfmtl2r.serving.blend.Blend` for another kind; a task that is left out has weight 0. By default the
-            model's preference, which sums to 1. Raw scores are added, so mind their scales: a softmax score and a
-            regression in milliseconds do not compare.
-        lists: whether the ranker ranks lists rather than plain rows. By default what it was last fitted on, or lists.
-        rows: real data; the first eight lists (or rows) become warm-up requests beside those made from the schema.
+        blend: task -> weight for a weighted sum as the output ``score``, or a :class:`tfmtl2r.serving.blend.Blend` for
+            another kind. Weights are not scaled; a task that is left out has weight 0. The default is the model's
+            preference, which sums to 1. Raw scores are added, so their scales matter: a softmax score and a regression
+            in milliseconds are not comparable.
+        lists: whether the ranker ranks lists or plain rows. The default is the kind of data it was last fitted on, or
+            lists.
+        rows: real data. Its first eight lists (or rows) become warm-up requests, beside requests from the schema.
 
     Returns:
-        The version's folder. Beside the graph it holds warm-up requests and ``assets.extra/tfmtl2r.json``, which tells
-        tasks, what ``score`` reads, signatures, and those that the ranker cannot have.
+        The folder of the version. It also contains warm-up requests and ``assets.extra/tfmtl2r.json`` with the tasks,
+        the definition of ``score``, the signatures, and the signatures that the ranker cannot have.
 
     Raises:
         ExportError: when the export fails a check; nothing is published then.
-        ValueError: for a model without features, a wrong blend, or ``lists`` or ``rows`` other than what the model was
-            fitted on.
+        ValueError: for a model without features, an invalid blend, or ``lists`` or ``rows`` that differ from the data
+            that the model was fitted on.
 
     >>> import tempfile
     >>> schema = tfmtl2r.Schema([tfmtl2r.Dense("price"), tfmtl2r.Category("brand", vocabulary=("a", "b"))])
@@ -86,14 +88,14 @@ def export(
 def _published(
     base: Path, model: MultiTaskRanker, plan: Plan, metadata: Mapping[str, Any], real: list[Request]
 ) -> Path:
-    """The version, with what lies beside it; its warm-up requests are real ones and those made from the schema."""
+    """Publishes the version and writes the files beside it. Warm-up requests are from real data and from the schema."""
     schema, name = model.architecture.schema, base.resolve().name
     asked = [with_extras(request, schema, len(model.tasks))
              for request in [*real, *requests(schema, metadata["lists"])]]
     version = publish(base, lambda folder: _write(model, plan, metadata, asked, folder, name))
     try:
         write_configs(base)
-        # The first request that is made from the schema is full of missing values.
+        # The README shows the second request from the schema, because the first has missing values.
         readme.write(base / readme.README, name, plan, schema, asked[0 if real else 1], metadata)
     except OSError as error:
         log.warning("%s is published, but a file beside it could not be written: %s", version, error)
@@ -101,16 +103,16 @@ def _published(
 
 
 def _announce(plan: Plan) -> None:
-    """Says what a user of the export might not expect."""
+    """Logs renamed inputs and missing signatures."""
     for feature, name in plan.names.items():
         if name != feature:
-            log.warning("feature %r is served as the input %r, since TensorFlow cannot name an input so", feature, name)
+            log.warning("feature %r is served as the input %r, since TensorFlow does not allow its name", feature, name)
     for name, reason in plan.left_out.items():
         log.info("the export has no signature %r: %s", name, reason)
 
 
 def _serves_lists(model: MultiTaskRanker, lists: bool | None) -> bool:
-    """Whether requests hold lists: as in training, which the model remembers."""
+    """Whether requests contain lists: the same kind of data as in training, if the model was trained."""
     if model.schema is None:
         raise InputError("this ranker does not know its features yet, so there are no inputs to export: pass "
                          "schema=Schema(...), or fit it first")
@@ -126,7 +128,7 @@ def _serves_lists(model: MultiTaskRanker, lists: bool | None) -> bool:
 def _write(
     model: MultiTaskRanker, plan: Plan, metadata: Mapping[str, Any], asked: list[Request], folder: Path, name: str
 ) -> None:
-    """Fills a version's folder and checks what it holds."""
+    """Fills the folder of a version and checks it."""
     _write_graph(plan, folder)
     complete(folder, name, metadata, _records(model, plan, asked))
 
@@ -134,16 +136,16 @@ def _write(
 def complete(
     folder: Path, name: str, metadata: Mapping[str, Any], records: list[tuple[str, warmup.Record]]
 ) -> None:
-    """Puts beside a SavedModel what the server and the checks read, and runs the checks.
+    """Writes metadata and warm-up records beside a SavedModel, and runs the checks.
 
     Args:
-        folder: with the SavedModel, not published yet.
-        name: of the model.
-        metadata: with its ``signatures`` (:func:`described`) and the ``tolerance`` of the checks.
-        records: requests with the answers to expect, at least one for each signature, with the signature's method.
+        folder: the folder of the SavedModel, which is not published yet.
+        name: name of the model.
+        metadata: metadata with ``signatures`` (:func:`described`) and the ``tolerance`` of the checks.
+        records: pairs of a signature's method and a request with its expected outputs; at least one per signature.
 
     Raises:
-        ExportError: with every reason why the server could not serve it.
+        ExportError: when a check fails; the message lists all problems.
     """
     path = folder / METADATA
     path.parent.mkdir(exist_ok=True)
@@ -158,8 +160,8 @@ def complete(
 def _write_graph(plan: Plan, folder: Path) -> None:
     archive = keras.export.ExportArchive()
     archive.track(plan.lookup)
-    # The archive finds the variables of its endpoints. Tracking the model as well would write each one twice, and the
-    # state of the balancing method and the running metrics with them.
+    # The archive finds the variables of its endpoints. If it also tracked the model, every variable would be written
+    # twice, together with the state of the balancing method and the running metrics.
     for name, signature in plan.signatures.items():
         archive.add_endpoint(name, signature.function)
     with quiet():
@@ -168,7 +170,7 @@ def _write_graph(plan: Plan, folder: Path) -> None:
 
 
 def _name_methods(plan: Plan, folder: Path) -> None:
-    """TensorFlow writes the method of predict for every signature, which a server that compares them refuses."""
+    """Sets the method of each signature: TensorFlow writes predict for all, and a server that compares refuses that."""
     with quiet():
         updater = tf.compat.v1.saved_model.signature_def_utils.MethodNameUpdater(str(folder))
         for name, signature in plan.signatures.items():
@@ -177,7 +179,7 @@ def _name_methods(plan: Plan, folder: Path) -> None:
 
 
 def _records(model: MultiTaskRanker, plan: Plan, asked: list[Request]) -> list[tuple[str, warmup.Record]]:
-    """Every request to every signature, with the answer that ``model.predict`` gives."""
+    """Every request for every signature, with the outputs that follow from ``model.predict``."""
     predicted: dict[tuple[Any, ...], Any] = {}
     records = []
     for name, signature in plan.signatures.items():
@@ -196,7 +198,7 @@ def _records(model: MultiTaskRanker, plan: Plan, asked: list[Request]) -> list[t
 def _predicted(
     model: MultiTaskRanker, plan: Plan, request: Request, preferred: list[str]
 ) -> tuple[dict[str, Any], Any]:
-    """Scores by task, by way of ``model.predict``, and which places are real."""
+    """Task -> scores from ``model.predict``, and the mask of real places."""
     assert model.schema is not None
     names = [*model.architecture.schema.inputs, *([LIST_SIZE] if LIST_SIZE in request else [])]
     tensors = {name: tf.convert_to_tensor(request[name]) for name in names}
@@ -221,7 +223,7 @@ def _answer(
 
 
 def _metadata(model: MultiTaskRanker, plan: Plan, blend: Blend, lists: bool) -> dict[str, Any]:
-    """What the export is, in plain data; the server ignores it."""
+    """The content of ``tfmtl2r.json``, which the server ignores."""
     features = {name: feature for feature, name in plan.names.items()}
     signatures = {name: described(one.method, one.inputs, one.outputs) for name, one in plan.signatures.items()}
     default = signatures[DEFAULT]
@@ -245,11 +247,11 @@ def _metadata(model: MultiTaskRanker, plan: Plan, blend: Blend, lists: bool) -> 
 
 
 def described(method: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:
-    """A signature in plain data.
+    """Describes a signature as plain data.
 
     Args:
-        method: the API of the server that calls it.
-        inputs, outputs: tensors or their specs, by name.
+        method: the server's API for this signature.
+        inputs, outputs: name -> tensor or spec.
     """
     sides = {"inputs": inputs, "outputs": outputs}
     return {"method": method, **{

@@ -1,4 +1,4 @@
-"""Opening what training and exporting left."""
+"""Loads ``.keras`` files and exports."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tfmtl2r.training.model import MultiTaskRanker
 
 
 class ServedSignature:
-    """A signature of an export as a function on named raw tensors.
+    """A signature of an export as a function of named raw tensors.
 
     Args:
-        function: of the loaded SavedModel.
-        owner: the loaded SavedModel, which its functions do not keep alive by themselves.
+        function: the function of the loaded SavedModel.
+        owner: the loaded SavedModel. Its functions do not keep it alive, so it is stored here.
     """
 
     def __init__(self, function: Any, owner: Any):
@@ -30,7 +30,7 @@ class ServedSignature:
         """The outputs by name.
 
         Args:
-            **tensors: every input by name, as tensors, arrays or nested lists.
+            **tensors: all inputs by name, as tensors, arrays or nested lists.
 
         Raises:
             TypeError: for a missing or unknown input, or values of another type than the input's.
@@ -44,17 +44,17 @@ def load(path: str | Path) -> MultiTaskRanker | dict[str, ServedSignature]:
     """Opens a ``.keras`` file as the ranker, or an export as its callable signatures.
 
     Args:
-        path: a ``.keras`` file, a version folder of an export, or the export's folder (the newest version is taken).
+        path: a ``.keras`` file, a version folder of an export, or the folder of an export (its newest version is used).
 
     Returns:
-        The compiled :class:`tfmtl2r.MultiTaskRanker`, or the signatures by name, each a function of its named inputs.
+        The compiled :class:`tfmtl2r.MultiTaskRanker`, or signature name -> function of named inputs.
 
     Raises:
-        FileNotFoundError: when there is neither.
+        FileNotFoundError: when the path is neither a file nor an export.
     """
     path = Path(path)
     if path.is_file():
-        return keras.saving.load_model(path)  # it knows the class, since this file imports it
+        return keras.saving.load_model(path)  # the class is registered, since this file imports it
     if not (path / SAVED_MODEL).is_file():
         path = newest(path)
     loaded = tf.saved_model.load(str(path))

@@ -1,4 +1,4 @@
-"""ONNX files from exports, for ONNX Runtime and what else reads them; the extra ``[onnx]`` brings the libraries."""
+"""Converts exports to ONNX files, for example for ONNX Runtime. The extra ``[onnx]`` installs the libraries."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ from tfmtl2r.serving.versions import SAVED_MODEL, newest
 
 OPSET = 18
 TOLERANCE = 1e-4
-"""Allowed between the two runtimes, times the largest score where that is above 1: they sum in other orders."""
+"""Tolerance between the two runtimes, which sum in different orders; times the largest score if that is above 1."""
 _SHAPES = ((2, 3), (1, 1), (3, 11))
 
 
 class OnnxError(UserError, RuntimeError):
-    """An export that ONNX cannot hold, or whose ONNX file answers otherwise; nothing was written."""
+    """An export cannot be represented in ONNX, or its ONNX file returns other outputs; nothing was written."""
 
 
 def export_onnx(export: str | Path, path: str | Path, *, signature: str = "predict_features") -> Path:
     """Writes a signature of an export as an ONNX file with the same input and output names.
 
-    Normalisation and vocabularies are inside. The file is run with ONNX Runtime and compared with the export, on
-    requests of several sizes with known and unknown categories and missing numbers, before it appears.
+    Normalisation and vocabularies are part of the file. Before the file is written, it is run with ONNX Runtime and
+    compared with the export, on requests of several sizes with known and unknown categories and missing numbers.
 
     Args:
-        export: a version folder, or the folder of the versions (the newest is taken).
-        path: the ``.onnx`` file; one that is there already is replaced.
-        signature: one on raw tensors; parsers of serialized examples have no counterpart in ONNX.
+        export: a version folder, or the folder of an export (its newest version is used).
+        path: the ``.onnx`` file; an existing file is replaced.
+        signature: a signature of raw tensors. ONNX has no operations that parse serialized examples.
 
     Returns:
         The path.
 
     Raises:
-        ImportError: without tf2onnx, onnx and onnxruntime; the message is the ``pip install`` to run.
+        ImportError: when tf2onnx, onnx or onnxruntime is missing; the message contains the ``pip install`` command.
         ValueError: for an unknown signature, or a path that does not end in ``.onnx``.
-        OnnxError: when ONNX lacks an operation, as it does for hashed categories, or the scores differ.
+        OnnxError: when ONNX lacks an operation (for example for hashed categories), or the outputs differ.
     """
     path, folder = Path(path), Path(export)
     if path.suffix != ".onnx":
@@ -80,16 +80,16 @@ def _libraries() -> None:
 
 
 def _converted(folder: Path, signature: str) -> tuple[Any, Tables]:
-    """The ONNX model, and the vocabularies in it: keys and ids by table."""
+    """The ONNX model, and the vocabularies in it: table -> keys and ids."""
     import onnx
     from tf2onnx import optimizer, tf_loader, tfonnx
 
     logger = logging.getLogger("tf2onnx")
     level = logger.level
-    logger.setLevel(logging.CRITICAL)  # it reports each gap many times; the error below says it once
+    logger.setLevel(logging.CRITICAL)  # it reports each missing operation many times; the error below reports it once
     try:
         with quiet():
-            # tf2onnx finds some tables by itself, but not all, and takes them off the function that it loads.
+            # tf2onnx finds some of the tables, but not all, and removes them from the function that it loads.
             owner = tf.saved_model.load(str(folder))
             function = owner.signatures[signature]
             frozen, inputs, outputs, names = tf_loader.from_saved_model(
@@ -102,20 +102,20 @@ def _converted(folder: Path, signature: str) -> tuple[Any, Tables]:
                     graph, opset=OPSET, input_names=inputs, output_names=outputs, tensors_to_rename=names,
                     initialized_tables={}, custom_op_handlers=handlers(tables),
                 )
-            del owner  # it kept the tables alive
+            del owner  # no longer needed to keep the tables alive
             model = optimizer.optimize_graph(made).make_model(f"tfmtl2r {signature}")
         missing = sorted({node.op_type for node in model.graph.node if not onnx.defs.has(node.op_type, node.domain)})
         constants = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
         for node in model.graph.node:
-            # ONNX reads a 0 as "take this size from the input". tf2onnx writes such zeros itself, but a 0 that is
-            # computed is an empty list.
+            # In ONNX, a size 0 means "copy this size from the input" by default. tf2onnx uses such zeros itself, but a
+            # computed 0 is an empty list.
             if node.op_type == "Reshape" and 0 not in constants.get(node.input[1], ()):
                 node.attribute.append(onnx.helper.make_attribute("allowzero", 1))
         if missing:
             raise OnnxError(f"ONNX has no {', '.join(missing)}{_advice(missing)}: {folder} cannot become an ONNX file")
         return model, tables
     except ValueError as error:
-        raise OnnxError(f"{folder} cannot become an ONNX file: tf2onnx says {error}") from error
+        raise OnnxError(f"{folder} cannot become an ONNX file: error of tf2onnx: {error}") from error
     finally:
         logger.setLevel(level)
 
@@ -129,7 +129,7 @@ def _advice(missing: list[str]) -> str:
 
 
 def _tables(frozen: Any, handles: Mapping[str, Any]) -> Tables:
-    """Keys and ids of every table that a graph looks something up in, by the name of the table's node."""
+    """Name of the table's node -> keys and ids, for every lookup table that a graph uses."""
     nodes = {node.name: node for node in frozen.node}
     tables = {}
     for node in frozen.node:
@@ -155,21 +155,21 @@ def _compare(content: bytes, loaded: LoadedExport, signature: str, tables: Table
 
 
 def _as_bytes(value: np.ndarray) -> np.ndarray:
-    """Text as TensorFlow has it."""
+    """Converts text to bytes, as in outputs of TensorFlow."""
     if value.dtype.kind not in "OU":
         return value
     return np.array([text.encode() for text in value.ravel()], object).reshape(value.shape)
 
 
 def _requests(definition: Any, tables: Tables) -> Iterator[dict[str, np.ndarray]]:
-    """Requests of several sizes: known and unknown categories, numbers of all magnitudes, missing ones, no items."""
+    """Requests of several sizes, with known and unknown categories, numbers of all magnitudes, NaN, and empty lists."""
     random = np.random.default_rng(0)
     keys: dict[str, list[Any]] = {"string": [b"<unknown>"], "int64": [-7]}
     for known, _ in tables.values():
         keys["int64" if known.dtype.kind == "i" else "string"].extend(known)
     for lists, length in _SHAPES:
         request = {}
-        for name, info in sorted(definition.inputs.items()):  # a map of protobuf has another order in each process
+        for name, info in sorted(definition.inputs.items()):  # the order of a protobuf map varies between processes
             sizes = [dim.size for dim in info.tensor_shape.dim]
             free = iter((lists, length))
             shape = [next(free) if size < 0 else size for size in sizes]

@@ -1,4 +1,4 @@
-"""Operations that tf2onnx or ONNX Runtime gets wrong, written as ONNX nodes of our own."""
+"""Our own conversion of operations that tf2onnx or ONNX Runtime handles incorrectly."""
 
 from __future__ import annotations
 
@@ -10,22 +10,24 @@ import numpy as np
 
 _LABEL_ENCODER = "ai.onnx.ml"
 Tables = Mapping[str, tuple[np.ndarray, np.ndarray]]
-"""Keys and ids of vocabularies, by the name of the table's node."""
+"""Name of the table's node -> keys and ids of the vocabulary."""
 
 
 def handlers(tables: Tables) -> dict[str, tuple[Callable[..., None], list[Any]]]:
-    """What tf2onnx calls for each operation: log1p, vocabularies of integers, a choice that stops a NaN, and a request
-    in which no place is real.
+    """Operation -> handler for tf2onnx.
+
+    The handlers make log1p accurate, convert vocabularies of integers, keep NaN out of the result of a selection, and
+    allow requests without real places.
 
     Args:
-        tables: of the graph that is converted.
+        tables: lookup tables of the graph.
     """
     lookup = functools.partial(_lookup, tables)
     return {"Log1p": (_log1p, []), "LookupTableFindV2": (lookup, []), "SelectV2": (_choose, []), "Where": (_where, [])}
 
 
 def _log1p(graph: Any, node: Any, name: str, _: Any) -> None:
-    # log(u) - ((u - 1) - x) / u with u = 1 + x is accurate near 0, where log(1 + x) has lost the digits of x.
+    # log(u) - ((u - 1) - x) / u with u = 1 + x is accurate near 0, where log(1 + x) loses the digits of x.
     x, output = node.input[0], node.output[0]
     kind, shape = graph.get_dtype(output), graph.get_shape(output)
     graph.remove_node(name)
@@ -55,13 +57,13 @@ def _lookup(tables: Tables, graph: Any, node: Any, name: str, _: Any) -> None:
 
 
 def _choose(graph: Any, node: Any, name: str, _: Any) -> None:
-    # tf2onnx multiplies both sides by 0 and 1 and adds them, and 0 * NaN is NaN.
+    # tf2onnx would multiply the two sides by 0 and 1 and add them, but 0 * NaN is NaN.
     node.type = "Where"
 
 
 def _where(graph: Any, node: Any, name: str, _: Any) -> None:
-    # ONNX Runtime divides by the number of rows in its fused products, and a division by zero kills the process.
-    # Where no place is real the first one is computed; the signatures mask what comes of it.
+    # ONNX Runtime divides by the number of rows in its fused products, and a division by zero ends the process.
+    # If no place is real, the first place is computed nevertheless; the signatures mask its result.
     from onnx import TensorProto
 
     mask, output, rank = node.input[0], node.output[0], len(graph.get_shape(node.input[0]))

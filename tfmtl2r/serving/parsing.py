@@ -1,7 +1,7 @@
-"""Requests as ``tf.Example`` and ``ExampleListWithContext``: read inside the graph, written for warm-up and checks.
+"""Requests as ``tf.Example`` and ``ExampleListWithContext``: the graph parses them; warm-up and checks write them.
 
-A value that is missing is what its feature declares: NaN for a number (and then the mean), the unknown value for a
-category, the same as in :mod:`tfmtl2r.data.elwc`.
+Every feature declares the value that replaces a missing value, as in :mod:`tfmtl2r.data.elwc`: NaN for a number (which
+then becomes the mean), and the unknown value for a category.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ Request = dict[str, np.ndarray]
 
 
 def parse_lists(serialized: Tensor, schema: Schema, context: Mapping[str, int]) -> dict[str, Any]:
-    """Raw features by name from ``string[B]`` of ``ExampleListWithContext``, with ``list_size``.
+    """Parses ``ExampleListWithContext`` messages to feature name -> raw values, with ``list_size``.
 
     Args:
-        serialized: B > 0 messages.
+        serialized: ``string[B]`` with B > 0 messages.
         schema: the features.
-        context: further numbers of the context and their widths; zeros where missing.
+        context: name -> width of further numbers in the context; missing numbers are zeros.
 
     Returns:
-        ``[B, L, ...]`` and ``[B, ...]``; L is that of the longest list, at least 1.
+        Values ``[B, L, ...]`` and ``[B, ...]``; L is the length of the longest list, at least 1.
     """
-    there = tf.debugging.assert_positive(tf.size(serialized), "the input 'inputs' holds no ExampleListWithContext")
+    there = tf.debugging.assert_positive(tf.size(serialized), "the input 'inputs' contains no ExampleListWithContext")
     with tf.control_dependencies([there]):
         serialized = tf.identity(serialized)
     extra = {name: tf.io.FixedLenFeature([width], tf.float32, [0.0] * width) for name, width in context.items()}
@@ -46,12 +46,12 @@ def parse_lists(serialized: Tensor, schema: Schema, context: Mapping[str, int]) 
 
 
 def parse_items(serialized: Tensor, schema: Schema, lists: bool) -> dict[str, Any]:
-    """Raw features by name from ``string[N]`` of ``tf.Example``: N lists of one item, or N plain rows.
+    """Parses ``tf.Example`` messages to feature name -> raw values: N lists of one item, or N plain rows.
 
-    Features of the context stand in every example: the server puts them there.
+    Features of the context are in every example, because the server copies them there.
 
     Args:
-        serialized: the examples.
+        serialized: ``string[N]`` of examples.
         schema: the features.
         lists: whether the ranker ranks lists.
     """
@@ -63,12 +63,12 @@ def parse_items(serialized: Tensor, schema: Schema, lists: bool) -> dict[str, An
 
 
 def list_messages(request: Request, schema: Schema, context: Mapping[str, int]) -> list[Any]:
-    """The ``ExampleListWithContext`` of each list of a raw request; a NaN is left out.
+    """Writes each list of a raw request as an ``ExampleListWithContext``; NaN is left out.
 
     Args:
-        request: by feature name, with ``list_size``.
+        request: feature name -> values, with ``list_size``.
         schema: the features.
-        context: names of further numbers of the context.
+        context: names of further numbers in the context.
     """
     from tensorflow_serving.apis import input_pb2
 
@@ -86,7 +86,7 @@ def list_messages(request: Request, schema: Schema, context: Mapping[str, int]) 
 
 
 def item_messages(request: Request, schema: Schema) -> list[Any]:
-    """One ``tf.Example`` per item of a raw request of lists of one item, or of plain rows; a NaN is left out."""
+    """Writes one ``tf.Example`` per item of a raw request with lists of one item or plain rows; NaN is left out."""
     lists = LIST_SIZE in request
     messages = []
     for number in range(len(request[schema.names[0]])):
@@ -98,7 +98,7 @@ def item_messages(request: Request, schema: Schema) -> list[Any]:
 
 
 def one_item_lists(request: Request, schema: Schema) -> Request:
-    """Every item of a request of lists as a list of its own."""
+    """Makes a list of one item from every item of a request."""
     valid = np.arange(request[_first(schema)].shape[1]) < request[LIST_SIZE][:, None]
     lists, items = np.nonzero(valid)
     alone = {name: request[name][lists] if f.context else request[name][lists, items][:, None]

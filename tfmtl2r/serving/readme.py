@@ -1,4 +1,4 @@
-"""The README of an export: what it answers to, with requests to copy, made from its signatures."""
+"""Writes the README of an export: its signatures, with example requests to copy."""
 
 from __future__ import annotations
 
@@ -29,44 +29,45 @@ tensorflow_model_server --rest_api_port=8501 --port=8500 --model_config_file="$P
   --model_config_file_poll_wait_seconds={seconds} --allow_version_labels_for_unavailable_models=true \\
   --enable_batching=true --batching_parameters_file="$PWD/{batching}\""""
 _NOTES = (
-    "`{models}` gives the newest version the label `{canary}` and an earlier one `{stable}`; to promote a version, "
-    "write its number behind `{stable}` there. A request picks one with `/v1/models/{name}/labels/{canary}:predict`; "
-    "without a label it gets the newest. The server loads a version as soon as it is there, moves the labels up to "
-    "{seconds} seconds later, and keeps every version in memory until its folder is deleted. It must be built on "
-    "TensorFlow {tensorflow} or later.",
+    "`{models}` gives the label `{canary}` to the newest version and the label `{stable}` to an earlier version. To "
+    "promote a version, write its number after `{stable}` in this file. A request selects a label with "
+    "`/v1/models/{name}/labels/{canary}:predict`; without a label it gets the newest version. The server loads a "
+    "version as soon as its folder exists, moves the labels up to {seconds} seconds later, and keeps every version in "
+    "memory until its folder is deleted. The server must be built on TensorFlow {tensorflow} or later.",
     "`score` is the {kind} (weights: {weights}). Scores are float32; a place without an item has the score -1e9, the "
-    "probability 0 and `valid` false. Merged with other requests by the server, an answer may be longer than the "
-    "request's lists: read the first items only. A number that is missing, NaN or infinite counts as the mean of the "
-    "training data, a category that training did not know as unknown. JSON has no NaN, but an example may leave a "
-    "feature out.",
-    "A row of `blend_weights` (one number from 0 to {most:g} per task: {tasks}) replaces these weights for its list; a "
-    "row of zeros, or with any other number, asks for them. In an ExampleListWithContext it is an optional feature of "
-    "the context.",
+    "probability 0 and `valid` false. If the server merges requests, an answer may be longer than the lists of its "
+    "request: read only the first items. A number that is missing, NaN or infinite is replaced by the mean of the "
+    "training data. A category that is not in the training data is treated as unknown. JSON has no NaN, but an "
+    "example may leave a feature out.",
+    "A row of `blend_weights` (one number from 0 to {most:g} per task: {tasks}) replaces these weights for its list. "
+    "If a row is all zeros or contains any other number, these weights apply. In an ExampleListWithContext, "
+    "`blend_weights` is an optional feature of the context.",
 )
 _PREFERRED = (
-    "A row of `preference` (one number >= 0 per task: {tasks}; only their ratio counts) says which trade-off the "
-    "scores of its list are for; a row that is none (all 0, a number below 0 or not finite) asks for {preference}, as "
-    "do the other signatures. `predict_preferred` reads `blend_weights` too, zeros for those of this export: how "
-    "tasks are blended into `score` does not follow the `preference`."
+    "A row of `preference` (one number >= 0 per task: {tasks}; only their ratio counts) selects the trade-off for the "
+    "scores of its list. For an invalid row (all 0, negative or non-finite) and in all other signatures, the "
+    "preference {preference} applies. `predict_preferred` also reads `blend_weights`; zeros select the weights of "
+    "this export. The `preference` does not change how tasks are blended into `score`."
 )
 _LISTS = (
-    "The server pads the requests that it merges before the graph sees them, and fails them all if one is wrong. So a "
-    "caller has to see to three things: every input has one row per list, and as many items as the others; `list_size` "
-    "is from 0 to that number of items; and a list without items has one place all the same, with any values and the "
-    "`list_size` 0. Sent alone, a wrong request is an error or read up to the last item; merged, it may get scores "
-    "that mean nothing, without a word. `tfmtl2r.serving.client.Client` looks before it sends."
+    "The server pads the requests that it merges before the graph reads them, and all of them fail if one is wrong. A "
+    "caller must therefore ensure three things. Every input has one row per list, and all inputs have the same number "
+    "of items. `list_size` is from 0 to that number of items. If no list has items, every list still has one place, "
+    "with any values and the `list_size` 0. A wrong request that is sent alone fails, or is read up to its last item. "
+    "A wrong request that is merged may get meaningless scores without any error. `tfmtl2r.serving.client.Client` "
+    "checks requests before it sends them."
 )
 
 
 def text(name: str, plan: Plan, schema: Schema, request: Request, metadata: Mapping[str, Any]) -> str:
-    """The README.
+    """Returns the text of the README.
 
     Args:
-        name: of the model.
-        plan: what it answers to.
-        schema: its features.
-        request: to show, with all further inputs; cut to one list of two items (or two rows).
-        metadata: as written to ``tfmtl2r.json``.
+        name: name of the model.
+        plan: the signatures of the export.
+        schema: schema of the features.
+        request: the request to show, with all further inputs; it is cut to one list of two items (or two rows).
+        metadata: content of ``tfmtl2r.json``.
     """
     versions, blend = metadata["versions"], metadata["blend"]
     values = {
@@ -85,14 +86,14 @@ def text(name: str, plan: Plan, schema: Schema, request: Request, metadata: Mapp
     notes = [_paragraph(note.format(**values)) for note in chosen]
     parts = [f"# {name}\n", _paragraph(what), server, *notes]
     short = _cut(request, schema)
-    if conditioned:  # zeros would ask for nothing
+    if conditioned:  # zeros would select the default
         short[PREFERENCE] = np.array([[2.0] + [1.0] * (len(blend) - 1)] * len(short[PREFERENCE]), np.float32)
     for signature in plan.signatures:
         if signature == DEFAULT:
             continue
         default = f", also `{DEFAULT}`" if plan.signatures[signature] is plan.signatures[DEFAULT] else ""
         outputs = ", ".join(f"`{output}`" for output in plan.signatures[signature].outputs)
-        parts.append(f"## {signature}{default}\n\nAnswers {outputs}.\n\n```\n"
+        parts.append(f"## {signature}{default}\n\nReturns {outputs}.\n\n```\n"
                      f"{_curl(name, signature, plan, schema, short)}\n```\n")
     if plan.left_out:
         parts.append("## Left out\n\n" + "".join(f"- `{key}`: {why}\n" for key, why in plan.left_out.items()))
@@ -122,7 +123,7 @@ def _curl(name: str, signature: str, plan: Plan, schema: Schema, request: Reques
 
 
 def _examples(request: Request, schema: Schema) -> dict[str, Any]:
-    """Items of one list (or rows) as the server's JSON for examples; the first list's context once."""
+    """Items of one list (or rows) as the server's JSON for examples. The context of the list is written once."""
     lists = LIST_SIZE in request
     context = {name: _plain(request[name][0]) for name, f in schema.inputs.items() if f.context}
     values = {name: request[name][0] if lists else request[name]
@@ -133,7 +134,7 @@ def _examples(request: Request, schema: Schema) -> dict[str, Any]:
 
 
 def _cut(request: Request, schema: Schema) -> Request:
-    """One list of two items, or two rows, without what JSON cannot hold."""
+    """Cuts a request to one list of two items (or two rows), and replaces values that JSON cannot represent."""
     lists = LIST_SIZE in request
     per_item = {name for name, f in schema.inputs.items() if not f.context} | {ITEM_IDS}
     cut = {name: value[: 1 if lists else _ITEMS] for name, value in request.items()}
@@ -147,7 +148,7 @@ def _cut(request: Request, schema: Schema) -> Request:
 
 
 def _plain(value: Any) -> Any:
-    """An array or scalar as JSON data; a number that is a float is written as one, which the server insists on."""
+    """An array or scalar as JSON data. Floats are written with a decimal point, because the server requires it."""
     value = np.asarray(value)
     if value.dtype.kind == "S" or (value.dtype == object and value.size and isinstance(value.flat[0], bytes)):
         return [{"b64": base64.b64encode(item).decode()} for item in value.tolist()]

@@ -1,4 +1,4 @@
-"""Finding a TensorFlow Serving for an export: the binary on the PATH, else docker. There is no server of our own."""
+"""Finds a TensorFlow Serving for an export: the binary on the PATH, else docker. tfmtl2r contains no server."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ from tfmtl2r.serving.versions import newest
 
 BINARY = "tensorflow_model_server"
 POLL_SECONDS = 10
-"""How often the server looks whether ``models.config`` has changed."""
+"""Seconds between the server's checks whether ``models.config`` has changed."""
 _DOCKER_SECONDS = 20
 
 
 class NoServerError(MissingFileError):
-    """There is neither the server nor a docker that answers; the message says what to install."""
+    """Neither the server nor a running docker was found; the message names what to install."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Serving:
-    """How an export is to be served.
+    """The options for serving an export.
 
-    Where the export's folder holds ``batching.config``, the server merges requests as it says; where it holds
-    ``models.config``, the server reads from it which versions to serve under which labels, and looks again every ten
-    seconds. Without them it serves the newest version, one request at a time.
+    If the export's folder contains ``batching.config``, the server merges requests with these settings. If it contains
+    ``models.config``, the server reads versions and labels from this file, and checks it for changes every ten seconds.
+    Without these files, the server serves the newest version, one request at a time.
 
     Args:
-        base: the folder of the export, which holds its versions.
-        name: of the model in requests; the folder's own if empty.
-        port: for gRPC.
-        rest_port: for REST.
-        image: for docker.
+        base: the folder of the export, which contains its versions.
+        name: name of the model in requests; the name of the folder if empty.
+        port: port for gRPC.
+        rest_port: port for REST.
+        image: docker image.
     """
 
     base: Path
@@ -45,14 +45,14 @@ class Serving:
     image: str = "tensorflow/serving"
 
     def command(self) -> list[str]:
-        """The command line of the server that there is.
+        """The command line of the server that was found.
 
         Raises:
-            FileNotFoundError: when the folder holds no version.
-            ValueError: when ``models.config`` tells of another model or folder than this one.
-            NoServerError: when there is no server.
+            FileNotFoundError: when the folder contains no version.
+            ValueError: when ``models.config`` is for another model or folder.
+            NoServerError: when no server was found.
         """
-        newest(self.base)  # a server without a version waits for one without a word
+        newest(self.base)  # a server without a version would wait silently
         binary = shutil.which(BINARY)
         if binary:
             return [binary, *self.flags()]
@@ -67,24 +67,24 @@ class Serving:
         return self.docker()
 
     def docker(self) -> list[str]:
-        """The server in a container, which sees the export read-only and under its own path."""
+        """The command line of the server in a container, where the export is read-only and has the same path."""
         base = str(self.base.resolve())
         ports = [argument for port in (self.port, self.rest_port) for argument in ("--publish", f"{port}:{port}")]
         return ["docker", "run", "--rm", *ports, "--volume", f"{base}:{base}:ro", "--entrypoint", BINARY, self.image,
                 *self.flags()]
 
     def flags(self) -> list[str]:
-        """The flags of the server, the same for both ways.
+        """The flags of the server, for the binary and for docker.
 
         Raises:
-            ValueError: when ``models.config`` tells of another model or folder than this one.
+            ValueError: when ``models.config`` is for another model or folder.
         """
         base = self.base.resolve()  # the server refuses a relative path
         name = self.name or base.name
         flags = [f"--port={self.port}", f"--rest_api_port={self.rest_port}"]
         if (base / MODELS).is_file():
             _check_entry(base, name)
-            # Labels of versions that are not loaded yet would keep the server from starting.
+            # Without the last flag, the server does not start if the version of a label is not loaded yet.
             flags += [f"--model_config_file={base / MODELS}", f"--model_config_file_poll_wait_seconds={POLL_SECONDS}",
                       "--allow_version_labels_for_unavailable_models=true"]
         else:
@@ -95,17 +95,17 @@ class Serving:
 
 
 def _check_entry(base: Path, name: str) -> None:
-    """A folder that was copied or renamed brings a file along that serves the old place."""
+    """Checks that ``models.config`` is for this folder: a copied or renamed folder still contains the old path."""
     model = entry(base / MODELS, name)
     if model is None or model.base_path != str(base):
-        found = f"knows no model {name!r}" if model is None else f"serves {name!r} from {model.base_path}"
+        found = f"contains no model {name!r}" if model is None else f"serves {name!r} from {model.base_path}"
         raise InputError(f"{base / MODELS} {found}, but this is {base}: write name: {name!r} and base_path: "
-                         f"{str(base)!r} there, or delete the file, which the next export writes again (without it the "
-                         "newest version is served, and no labels)")
+                         f"{str(base)!r} there, or delete the file; the next export writes it again (without the file, "
+                         "the newest version is served, and there are no labels)")
 
 
 def _trouble_with_docker() -> str:
-    """Why docker cannot run the server; nothing if it can."""
+    """The reason why docker cannot run the server; empty if it can."""
     docker = shutil.which("docker")
     if not docker:
         return "neither is docker"

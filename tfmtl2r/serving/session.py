@@ -1,7 +1,7 @@
-"""An export as TensorFlow Serving sees it: through TensorFlow's session loader.
+"""Loads an export as TensorFlow Serving does, with TensorFlow's session loader.
 
-The server calls the C++ function behind ``tf.compat.v1.saved_model.loader``. ``tf.saved_model.load`` takes another path
-and opens exports that the server cannot run, such as a Keras 3 model that ``tf.saved_model.save`` wrote.
+The server calls the C++ function behind ``tf.compat.v1.saved_model.loader``. ``tf.saved_model.load`` works in another
+way and also opens exports that the server cannot run, for example a Keras 3 model from ``tf.saved_model.save``.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ SERVE = "serve"
 
 
 class LoadedExport:
-    """A version folder in a graph and session of its own; use it in a ``with`` statement. Threads may share it.
+    """A version folder loaded into its own graph and session; use it in a ``with`` statement. Threads may share it.
 
     Args:
-        folder: what holds ``saved_model.pb``.
+        folder: the folder with ``saved_model.pb``.
 
     Raises:
         RuntimeError: when the folder has no graph for serving.
@@ -53,18 +53,18 @@ class LoadedExport:
         self._session.close()
 
     def run(self, signature: str, inputs: Mapping[str, Any]) -> dict[str, np.ndarray]:
-        """The outputs of a signature by name.
+        """Returns the outputs of a signature by name.
 
-        As in the server, names and types are compared with the signature, and shapes are left to the graph.
+        As in the server, names and types are compared with the signature, while the graph checks shapes.
 
         Args:
-            signature: its name.
+            signature: name of the signature.
             inputs: all inputs of the signature by name; text as ``str`` or ``bytes``.
 
         Raises:
-            ValueError: for an unknown signature, and an input that is missing or unknown.
-            TypeError: for an input of another type, or a number that its type does not hold.
-            tf.errors.OpError: what the server would answer instead of outputs.
+            ValueError: for an unknown signature, or an input that is missing or unknown.
+            TypeError: for an input of another type, or a number that does not fit its type.
+            tf.errors.OpError: the error that the server would return.
         """
         definitions = self.meta_graph.signature_def
         if signature not in definitions:
@@ -85,24 +85,24 @@ class LoadedExport:
         with self._lock:
             if signature not in self._callables:
                 definition = self.meta_graph.signature_def[signature]
-                from tensorflow.core.protobuf import config_pb2  # it has no public name
+                from tensorflow.core.protobuf import config_pb2  # has no public name
 
                 chosen = config_pb2.CallableOptions()
                 chosen.feed.extend(definition.inputs[name].name for name in sorted(definition.inputs))
                 chosen.fetch.extend(definition.outputs[name].name for name in sorted(definition.outputs))
-                # Session.run would compare shapes in Python, where the server compares none.
+                # Session.run would compare shapes in Python, but the server does not compare them.
                 self._callables[signature] = self._session._make_callable_from_options(chosen)
             return self._callables[signature]
 
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Holds back TensorFlow's notices about saving and loading; its errors pass. Threads may overlap in it."""
+    """Suppresses TensorFlow's messages below errors, for example about saving and loading. Threads may overlap."""
     def errors(record: logging.LogRecord) -> bool:
         return record.levelno >= logging.ERROR
 
     logger = tf.get_logger()
-    logger.addFilter(errors)  # each has its own, where a level would be put back in the wrong order
+    logger.addFilter(errors)  # each thread adds its own filter; levels could be restored in the wrong order
     try:
         yield
     finally:

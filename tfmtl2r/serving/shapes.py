@@ -1,7 +1,7 @@
-"""Requests whose tensors do not fit together are errors of the request.
+"""Checks in the graph that the tensors of a request fit together.
 
-The server compares the names and types of a request with the signature, and leaves shapes to the graph: a graph that
-does not look would broadcast, or read the first items of a longer tensor, and answer.
+The server compares the names and types of a request with the signature, but not the shapes. Without these checks, the
+graph would broadcast tensors, or read only the first items of a longer tensor, and return wrong scores.
 """
 
 from __future__ import annotations
@@ -13,17 +13,17 @@ from tfmtl2r._backend import tf
 
 
 def checked(tensors: Mapping[str, Any], specs: Mapping[str, Any], items: str | None) -> dict[str, Any]:
-    """The same tensors, once they agree on the number of lists B and, where they have one, of items L.
+    """Returns the tensors after a check that they agree on the number of lists B and of items L.
 
-    All shapes of one type and rank are read by one operation, so that a hundred features cost little.
+    One operation reads all shapes of one type and rank, so that a hundred features cost little.
 
     Args:
-        tensors: by input name; the first axis is B.
-        specs: of these inputs: ranks and fixed sizes.
-        items: a tensor whose second axis is L, as that of any other ``[B, L, ...]``; None where there is no L.
+        tensors: input name -> tensor; the first axis is B.
+        specs: input name -> spec with rank and fixed sizes.
+        items: name of a tensor ``[B, L, ...]``, with which other tensors are compared; None if there is no L.
 
     Returns:
-        The tensors; the graph fails with an ``InvalidArgumentError`` that names the inputs that do not fit.
+        The tensors. If they do not fit, the graph fails with an ``InvalidArgumentError`` that names the inputs.
 
     >>> price, size = tf.ones([2, 3]), tf.constant([3, 1])
     >>> specs = {"price": tf.TensorSpec([None, None]), "list_size": tf.TensorSpec([None], tf.int32)}

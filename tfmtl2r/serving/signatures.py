@@ -1,10 +1,10 @@
-"""What an export answers to: functions on named tensors and on serialized examples, traced for the server.
+"""The signatures of an export: functions of named tensors and of serialized examples, traced for the server.
 
-B requests' lists, L items in the longest of them. The list length comes in as ``list_size`` and never as a mask: the
-server pads a tensor with its own first element when it merges requests, and a mask would be padded with True. Every
-input has one row per list, also the further ones: the server merges requests along that axis, and refuses what has
-none, so that there are neither scalars nor defaults that a request could leave out. What may be left out is a signature
-of its own (``predict_features``, ``predict_blended``), or a feature of the context of an ``ExampleListWithContext``.
+A request has B lists with at most L items. The input ``list_size`` contains the lengths of lists. A mask would not
+work: when the server merges requests, it pads a tensor with its own first element, so that a mask would be padded with
+True. Every input has one row per list, because the server merges requests along this axis and refuses inputs without
+it. There are therefore no scalars, and no inputs with defaults. An optional input is instead a signature of its own
+(``predict_features``, ``predict_blended``), or a feature in the context of an ``ExampleListWithContext``.
 
 =================== ================================================= ==============================================
 signature           inputs                                            outputs
@@ -20,11 +20,11 @@ signature           inputs                                            outputs
 ``classify``        the same                                          ``classes``, ``scores``: ``[N, T + 1]``
 =================== ================================================= ==============================================
 
-``serving_default`` is ``predict_features``. Plain rows have no ``list_size`` and no list axis, and neither
-``predict_elwc`` nor ``rank``. A ranker that scores an item in the context of its list, and a blend that fuses ranks,
-have no ``regress`` and ``classify``, for which every item stands alone. Only a ranker that is conditioned on the
-preference has ``predict_preferred``; its ``rank`` reads the ``preference`` too, and its ``predict_elwc`` finds it in
-the context. A row that is no preference (all 0, or a number below 0 or not finite) asks for the one of the training.
+``serving_default`` is ``predict_features``. For plain rows, there are no ``list_size``, no axis of items, and no
+signatures ``predict_elwc`` and ``rank``. ``regress`` and ``classify`` score every item alone. A ranker that scores an
+item in the context of its list, or has a blend that fuses ranks, does not have them. Only a conditioned ranker has
+``predict_preferred``. Its ``rank`` also reads the ``preference``, and its ``predict_elwc`` reads it from the context.
+If a row of ``preference`` is invalid (negative, non-finite or all zero), the preference of the training applies.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ PREDICT, REGRESS, CLASSIFY = (f"tensorflow/serving/{method}" for method in ("pre
 
 @dataclasses.dataclass(frozen=True)
 class Signature:
-    """A function to serve.
+    """A served function.
 
     Args:
         function: a traced ``tf.function`` of one dict of tensors.
-        inputs: what it reads, by input name.
-        outputs: what it returns, by output name.
-        extras: what it reads of a request beside features.
-        method: the API of the server that calls it.
-        view: a raw request as this signature reads it: whole lists, or every item alone.
-        feed: a request so viewed as inputs by name.
-        answer: what it should return, from the scores by task, the mask and such a request.
+        inputs: input name -> spec.
+        outputs: output name -> spec.
+        extras: names of inputs of a request that are no features.
+        method: the server's API for this signature.
+        view: converts a raw request to the form of this signature: whole lists, or every item alone.
+        feed: converts a request in this form to inputs by name.
+        answer: computes the expected outputs from the scores by task, the mask and the further inputs.
     """
 
     function: Any
@@ -79,13 +79,13 @@ class Signature:
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """All that an export is to answer to.
+    """All signatures of an export.
 
     Args:
-        signatures: by name.
-        names: what each input of a feature, and ``list_size``, is called in the signatures.
-        left_out: signatures that this ranker cannot have, and why.
-        lookup: the layer with the lookup tables, which an archive has to track.
+        signatures: name -> signature.
+        names: raw input of a feature, or ``list_size`` -> its input name in the signatures.
+        left_out: signature that this ranker cannot have -> reason.
+        lookup: the layer with the lookup tables, which an archive must track.
     """
 
     signatures: dict[str, Signature]
@@ -95,15 +95,15 @@ class Plan:
 
 
 def planned(model: MultiTaskRanker, blend: Blend, lists: bool) -> Plan:
-    """Traces every signature that a ranker can have; the graph of the ranker itself is traced once.
+    """Traces every signature that a ranker can have. The graph of the ranker itself is traced once.
 
     Args:
         model: a ranker that knows its features.
-        blend: resolved.
-        lists: whether requests hold lists.
+        blend: a blend with a weight for every task (:func:`tfmtl2r.serving.blend.resolved`).
+        lists: whether requests contain lists.
 
     Raises:
-        ValueError: for a blend that fuses ranks of plain rows, or features whose inputs would share a name.
+        ValueError: when a blend of kind ``"rank"`` has plain rows, or inputs of features would share a name.
     """
     if blend.kind == "rank" and not lists:
         raise InputError("a blend of the kind 'rank' needs lists, but this ranker scores plain rows: choose "
@@ -148,8 +148,8 @@ class _Graphs:
             taken.add(PREFERENCE)
         self.names = input_names(self.schema, taken, lists)
         if BLEND_WEIGHTS in self.schema.inputs:
-            raise InputError(f"a feature may not be called {BLEND_WEIGHTS!r}: requests give the blend's weights under "
-                             "that name; rename it in the schema")
+            raise InputError(f"a feature may not be called {BLEND_WEIGHTS!r}: this name is reserved for the weights of "
+                             "the blend in requests; rename the feature in the schema")
         self.features = {name: f.raw[name].spec([None, None] if lists and not f.context else [None])
                          for name, f in self.schema.inputs.items()}
         if lists:
@@ -159,7 +159,7 @@ class _Graphs:
         self.score_asked = tf.function(self._score, input_signature=[asked], autograph=False)
 
     def raw(self, extras: Mapping[str, Any], finish: Any, outputs: dict[str, Any]) -> Signature:
-        """A signature of named tensors: features and further inputs."""
+        """A signature with named tensors as inputs: features and further inputs."""
         names = {**self.names, **{name: name for name in extras}}
         specs = {names[name]: spec for name, spec in {**self.features, **extras}.items()}
         per_item = [f.name for f in self.schema.features if not f.context]
@@ -176,7 +176,7 @@ class _Graphs:
         return self._signature(serve, specs, outputs, tuple(extras), PREDICT, _same, feed, finish)
 
     def elwc(self, extras: Mapping[str, Any]) -> Signature:
-        """The signature of serialized lists; further inputs are features of the context."""
+        """The signature with serialized lists as input; further inputs are features of the context."""
         context = {name: spec.shape[1] for name, spec in extras.items()}
 
         def serve(tensors: dict[str, Any]) -> dict[str, Any]:
@@ -191,7 +191,7 @@ class _Graphs:
         return self._signature(serve, specs, outputs, tuple(extras), PREDICT, _same, feed, self.answers.scores)
 
     def items(self, finish: Any, outputs: dict[str, Any], method: str) -> Signature:
-        """A signature of serialized items, each scored alone."""
+        """A signature with serialized items as input; each item is scored alone."""
         def serve(tensors: dict[str, Any]) -> dict[str, Any]:
             raw = parse_items(tensors["inputs"], self.schema, self.lists)
             return finish(*self.score(raw), {})
@@ -207,7 +207,7 @@ class _Graphs:
     ) -> Signature:
         def stated(tensors: dict[str, Any]) -> dict[str, Any]:
             answers = serve(tensors)
-            for name, value in answers.items():  # ranks: a request parser needs them where the graph leaves them open
+            for name, value in answers.items():  # parsers of requests need the ranks, which the graph may leave open
                 value.set_shape(outputs[name].shape)
             return answers
 
@@ -220,13 +220,13 @@ class _Graphs:
         return one_item_lists(request, self.schema)
 
     def _scored(self, features: dict[str, Any], tensors: dict[str, Any]) -> tuple[TaskScores, Mask | None]:
-        """Scores with the preference of the request, if this ranker reads one and the request has it."""
+        """Computes scores, with the preference of the request if the ranker is conditioned and the request has one."""
         if self.model.conditioned is None or PREFERENCE not in tensors:
             return self.score(features)
         return self.score_asked({**features, PREFERENCE: tensors[PREFERENCE]})
 
     def _score(self, raw: dict[str, Any]) -> tuple[TaskScores, Mask | None]:
-        """Raw features to ``({task: float32[B, L]}, valid)``."""
+        """Computes ``({task: float32[B, L]}, valid)`` from raw features."""
         looked_up = self.lookup(raw)
         if PREFERENCE in raw and self.model.conditioned is not None:
             looked_up[PREFERENCE] = raw[PREFERENCE]
@@ -236,18 +236,19 @@ class _Graphs:
 
 
 def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, str]:
-    """What inputs are called in signatures: their own name wherever TensorFlow lets an input have it.
+    """Names of inputs in signatures: the name of the feature's raw input, if TensorFlow allows it.
 
-    Others (``"BM25 body"``, ``"1"``) get ``_`` for each character that is no letter, digit or underscore, and
-    ``feature_`` in front of what does not start with a letter or is the name of an output or a further input.
+    In other names (``"BM25 body"``, ``"1"``), each character that is no letter, digit or underscore becomes ``_``. A
+    name that does not start with a letter, or is the name of an output or a further input, gets the prefix
+    ``feature_``.
 
     Args:
         schema: the features.
-        taken: names of outputs, since converters break where an input shares one, and of further inputs.
+        taken: names of outputs and of further inputs. Converters fail if an input has the name of an output.
         lists: whether there is a ``list_size``.
 
     Raises:
-        ValueError: when two features would share an input.
+        ValueError: when two features would have the same input name.
 
     >>> from tfmtl2r import Dense
     >>> input_names(Schema([Dense("price"), Dense("BM25 body"), Dense("1")]), [], lists=False)
@@ -260,11 +261,11 @@ def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, 
         name = re.sub(r"[^A-Za-z0-9_]", "_", feature)
         if not name[:1].isalpha() or name in reserved:
             name = f"feature_{name}"
-        # TensorFlow makes names differ by more than capitals.
+        # In TensorFlow, names must differ in more than their case.
         if name.lower() in used:
             raise InputError(f"the features {used[name.lower()]!r} and {feature!r} would both be served as the input "
-                             f"{name!r} (TensorFlow tells neither capitals nor signs apart there): rename one of them "
-                             "in the schema")
+                             f"{name!r} (input names ignore case and replace signs by _): rename one of them in the "
+                             "schema")
         names[feature] = name
         used[name.lower()] = feature
     return names
@@ -275,5 +276,5 @@ def _same(request: Request) -> Request:
 
 
 def _serialized(messages: list[Any]) -> np.ndarray:
-    # Objects: numpy's own bytes would lose zeros at the end of a message.
+    # An object array, because numpy's type for bytes would drop zeros at the end of a message.
     return np.array([message.SerializeToString(deterministic=True) for message in messages], object)

@@ -1,4 +1,4 @@
-"""The two ways to a server: TensorFlow Serving's gRPC and its REST."""
+"""The two protocols of TensorFlow Serving: gRPC and REST."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ UNREACHABLE = ("no server answers at {}: start one with `tfmtl2r serve NAME`, an
 
 
 class ServingError(UserError, RuntimeError):
-    """What went wrong on the way to a server or inside it.
+    """An error of the server, or of the connection to it.
 
     Args:
-        message: for people.
-        code: gRPC's name for it (``"INVALID_ARGUMENT"``, ``"DEADLINE_EXCEEDED"``, ``"UNAVAILABLE"``, ...), for an
-            answer of REST ``"HTTP 400"`` and the like.
+        message: message for the user.
+        code: name of the error in gRPC (``"INVALID_ARGUMENT"``, ``"DEADLINE_EXCEEDED"``, ``"UNAVAILABLE"``, ...). For
+            an error code of REST, it is ``"HTTP 400"`` or similar.
     """
 
     def __init__(self, message: str, code: str):
@@ -36,7 +36,7 @@ class ServingError(UserError, RuntimeError):
 
 
 class Transport(Protocol):
-    """A way to a server."""
+    """A connection to a server."""
 
     def __init__(self, target: str, model: str, version: int | str | None, timeout: float): ...
 
@@ -47,11 +47,11 @@ class Transport(Protocol):
         """Outputs by name."""
 
     def close(self) -> None:
-        """Gives the connection back."""
+        """Closes the connection."""
 
 
 class Grpc:
-    """The official stubs."""
+    """gRPC with the official stubs."""
 
     def __init__(self, target: str, model: str, version: int | str | None, timeout: float):
         import grpc
@@ -106,7 +106,7 @@ class Grpc:
 
 
 class Rest:
-    """JSON over HTTP, columns of tensors."""
+    """JSON over HTTP, in the column format of TensorFlow Serving."""
 
     def __init__(self, target: str, model: str, version: int | str | None, timeout: float):
         kind = "labels" if isinstance(version, str) else "versions"
@@ -156,7 +156,7 @@ class Rest:
     def _refusal(self, error: urllib.error.HTTPError) -> ServingError:
         try:
             said = error.read().decode(errors="replace").strip()
-        except (OSError, http.client.HTTPException):  # it says longer things than it sends
+        except (OSError, http.client.HTTPException):  # the body is shorter than announced
             said = ""
         try:
             said = json.loads(said)["error"]
@@ -168,20 +168,20 @@ class Rest:
 
 @contextlib.contextmanager
 def _understood(url: str) -> Iterator[None]:
-    """Whatever an answer lacks that the server's API promises is an error of who answered."""
+    """Converts errors in reading an answer to a ServingError: the answer does not follow the server's API."""
     from google.protobuf import json_format
 
     try:
         yield
     except (ValueError, KeyError, TypeError, http.client.HTTPException, json_format.ParseError) as error:
-        if isinstance(error, OSError):  # a connection that is cut off
+        if isinstance(error, OSError):  # the connection was interrupted
             raise
-        raise ServingError(f"{url} answered something else than the JSON of TensorFlow Serving ({error!r}): it is no "
+        raise ServingError(f"{url} did not answer with the JSON of TensorFlow Serving ({error!r}): the address is no "
                            "TensorFlow Serving", "UNKNOWN") from error
 
 
 def _late(target: str, timeout: float) -> str:
-    return f"the server at {target} did not answer within {timeout:g} s: send less at once, or raise timeout"
+    return f"the server at {target} did not answer within {timeout:g} s: send smaller requests, or increase timeout"
 
 
 def _json_value(value: np.ndarray) -> Any:

@@ -1,4 +1,4 @@
-"""Values of a request as the arrays that inputs take, and what is wrong with those that do not fit."""
+"""Converts values of a request to arrays of the types that the inputs require, and checks names of inputs."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tfmtl2r.names import did_you_mean
 
 
 def misnamed(given: Collection[str], expected: Collection[str], optional: Collection[str] = ()) -> str:
-    """What a signature reads, which inputs are missing and which are unknown, as a sentence; nothing if none are.
+    """Describes missing and unknown inputs in a sentence; empty if there are none.
 
     Args:
         given: names in the request.
         expected: names of the signature's inputs.
-        optional: those of them that may be left out.
+        optional: inputs that may be left out.
 
     >>> misnamed(["prise"], ["price", "size"], ["size"])
     "reads price, size; missing: price; unknown: prise ('prise'; did you mean 'price'?)"
@@ -35,15 +35,15 @@ def misnamed(given: Collection[str], expected: Collection[str], optional: Collec
 
 
 def as_array(name: str, value: Any, dtype: Any) -> np.ndarray:
-    """A value as the array that an input takes; text stays an object array of ``str`` or ``bytes``.
+    """Converts a value to the array that an input requires; text becomes an object array of ``str`` or ``bytes``.
 
     Args:
-        name: of the input.
+        name: name of the input.
         value: an array or nested lists.
-        dtype: of the input, a ``tf.DType``.
+        dtype: type of the input, a ``tf.DType``.
 
     Raises:
-        TypeError: for values of another kind, or numbers that the type does not hold.
+        TypeError: for values of another kind, or numbers that do not fit the type.
 
     >>> as_array("size", [2**32 + 1], tf.int32)
     Traceback (most recent call last):
@@ -56,7 +56,7 @@ def as_array(name: str, value: Any, dtype: Any) -> np.ndarray:
 
 
 def _texts(value: Any) -> np.ndarray:
-    # Objects: numpy's own bytes would lose zeros at the end of a message.
+    # An object array, because numpy's type for bytes would drop zeros at the end of a message.
     array = np.array(value, object)
     odd = next((cell for cell in array.ravel() if not isinstance(cell, (str, bytes))), None)
     if odd is not None:
@@ -72,7 +72,7 @@ def _numbers(value: Any, dtype: Any) -> np.ndarray:
         raise InputTypeError(f"expected numbers of this type, got {array.dtype}")
     with np.errstate(over="ignore"):
         numbers = array.astype(wanted)
-    # A float may lose digits, but not become infinite.
+    # A float may lose digits, but must not become infinite.
     lost = np.isfinite(array) & ~np.isfinite(numbers) if dtype.is_floating else numbers != array
     if lost.any():
         raise InputError(f"{array[lost][0]} does not fit")

@@ -1,7 +1,7 @@
 """Numbered version folders, as TensorFlow Serving reads them: ``BASE/1``, ``BASE/2``, ...
 
-The server looks at ``BASE`` about once a second and loads what has a number for a name, finished or not. A version is
-therefore written under another name on the same filesystem, and gets its number by one rename.
+The server looks at ``BASE`` about once a second and loads every folder whose name is a number, complete or not. A
+version is therefore written under another name on the same filesystem, and then renamed to its number.
 """
 
 from __future__ import annotations
@@ -20,17 +20,17 @@ from tfmtl2r.errors import InputError, MissingFileError
 
 SAVED_MODEL = "saved_model.pb"
 TEMPORARY = ".tmp-"
-"""How the names of unfinished versions begin."""
+"""Prefix of the names of unfinished versions."""
 ABANDONED = 24 * 3600
-"""Seconds after which nobody writes an unfinished version any more: its export was killed."""
-_HIGHEST = 2**63 - 1  # the server reads a version as an int64 and ignores what does not fit
+"""Seconds after which an unfinished version counts as abandoned: its export was killed."""
+_HIGHEST = 2**63 - 1  # the server reads a version as an int64 and ignores larger numbers
 
 
 def numbers(base: str | Path) -> list[int]:
-    """The version numbers in use, ascending; complete or not, since the server looks at names only.
+    """The version numbers in use, ascending. Incomplete versions count, because the server looks only at names.
 
     Args:
-        base: the folder of an export; without it there are no versions.
+        base: the folder of an export; if it does not exist, there are no versions.
 
     >>> numbers("/no/such/folder")
     []
@@ -39,13 +39,13 @@ def numbers(base: str | Path) -> list[int]:
 
 
 def newest(base: str | Path) -> Path:
-    """The folder of the highest version that holds a SavedModel.
+    """The folder of the highest version that contains a SavedModel.
 
     Args:
         base: the folder of an export.
 
     Raises:
-        FileNotFoundError: when there is none.
+        FileNotFoundError: when there is no such version.
     """
     base = Path(base)
     named = _named(base)
@@ -58,35 +58,35 @@ def newest(base: str | Path) -> Path:
 
 
 def latest(folder: str | Path) -> Path:
-    """The version that the server would take: the highest number, finished or not.
+    """The version that the server would load: the version with the highest number, complete or not.
 
     Args:
-        folder: the folder of an export, or a version, which is given back.
+        folder: the folder of an export, or a version folder, which is returned unchanged.
 
     Raises:
-        FileNotFoundError: when there is none.
+        FileNotFoundError: when there is no version.
     """
     folder = Path(folder)
     named = _named(folder)
     if (folder / SAVED_MODEL).is_file() or (not named and folder.is_dir() and is_version(folder)):
         return folder
-    return named[max(named)] if named else newest(folder)  # which says what is missing
+    return named[max(named)] if named else newest(folder)  # raises an error that names what is missing
 
 
 def is_version(folder: Path) -> bool:
-    """Whether the server reads a folder of this name, or :func:`publish` has yet to give it one."""
+    """Whether the server reads a folder of this name, or :func:`publish` has not renamed the folder yet."""
     number = re.fullmatch(r"[0-9]+", folder.name)
     return folder.name.startswith(TEMPORARY) or (number is not None and int(folder.name) <= _HIGHEST)
 
 
 def publish(base: str | Path, write: Callable[[Path], None]) -> Path:
-    """Writes a version and makes it visible under the next number, all of it or nothing.
+    """Writes a version and makes it visible atomically under the next number.
 
-    What an export that was killed left behind more than a day ago is removed.
+    Unfinished versions that are older than a day are removed, because their exports were killed.
 
     Args:
-        base: the folder of an export, made if missing.
-        write: fills the (existing, empty) folder that it is given. If it raises, nothing is left of the version.
+        base: the folder of an export; it is created if missing.
+        write: a function that fills the existing, empty folder that it gets. If it raises, the version is removed.
 
     Returns:
         The numbered folder.
@@ -97,13 +97,13 @@ def publish(base: str | Path, write: Callable[[Path], None]) -> Path:
     """
     base = Path(base)
     if (base / SAVED_MODEL).exists():
-        raise InputError(f"{base} is a version of an export itself; give the folder that holds the versions: "
+        raise InputError(f"{base} is a version of an export itself; use the folder that contains the versions: "
                          f"{base.parent}")
     if base.exists() and not base.is_dir():
         raise NotADirectoryError(f"{base} is a file; an export needs a folder for its numbered versions")
     base.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(base)
-    # Not tempfile.mkdtemp: its folders are closed to other users, and the server may run as one.
+    # tempfile.mkdtemp would deny access to other users, but the server may run as another user.
     temporary = base / f"{TEMPORARY}{secrets.token_hex(4)}"
     temporary.mkdir()
     try:
@@ -116,13 +116,13 @@ def publish(base: str | Path, write: Callable[[Path], None]) -> Path:
 
 def _remove_abandoned(base: Path) -> None:
     for left in base.glob(f"{TEMPORARY}*"):
-        with contextlib.suppress(FileNotFoundError):  # it was finished just now, or another export removes it too
+        with contextlib.suppress(FileNotFoundError):  # it was just finished, or another export removes it
             if time.time() - left.stat().st_mtime > ABANDONED:
                 shutil.rmtree(left, ignore_errors=True)
 
 
 def _renamed(temporary: Path, base: Path) -> Path:
-    """Gives a finished folder the next number; another export may take that number first."""
+    """Renames a finished folder to the next number, and tries again if another export took this number first."""
     while True:
         version = base / str(max(numbers(base), default=0) + 1)
         try:

@@ -1,7 +1,7 @@
-"""Warm-up records: requests that the server runs when it loads a version, with the answers that they should get.
+"""Warm-up records: requests that the server runs when it loads a version, with their expected outputs.
 
-``assets.extra/tf_serving_warmup_requests`` is a plain TFRecord file of ``PredictionLog``. The server runs the requests
-and does not look at the answers; they are there for ``tfmtl2r export-check``, which does.
+``assets.extra/tf_serving_warmup_requests`` is an uncompressed TFRecord file of ``PredictionLog``. The server runs the
+requests and ignores the outputs. ``tfmtl2r export-check`` compares the outputs.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from tfmtl2r.errors import InputError
 
 WARMUP = "assets.extra/tf_serving_warmup_requests"
 MOST = 1000
-"""Records; with one more the server refuses to load the version."""
+"""The maximum number of records; with more records, the server refuses to load the version."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """A request and its answer.
+    """A request and its expected outputs.
 
     Args:
-        signature: its name.
-        inputs: by input name.
-        outputs: by output name; empty where the record has no answer.
+        signature: name of the signature.
+        inputs: input name -> values.
+        outputs: output name -> values; empty if the record has no outputs.
     """
 
     signature: str
@@ -41,8 +41,8 @@ def write(path: Path, model: str, records: Iterable[tuple[str, Record]]) -> None
 
     Args:
         path: the file.
-        model: the name under which the model is served; the server does not compare it.
-        records: each with the method of its signature, such as ``"tensorflow/serving/predict"``.
+        model: name of the served model; the server does not compare it.
+        records: pairs of a signature's method, for example ``"tensorflow/serving/predict"``, and a record.
     """
     path.parent.mkdir(exist_ok=True)
     with tf.io.TFRecordWriter(str(path)) as writer:
@@ -57,8 +57,8 @@ def read(path: Path) -> Iterator[Record]:
         path: the file.
 
     Raises:
-        tf.errors.DataLossError: for a file that is damaged, compressed or no TFRecord file.
-        ValueError: for a record that is no request of predict, regress or classify.
+        tf.errors.DataLossError: when the file is damaged, compressed or not a TFRecord file.
+        ValueError: when a record is not a request of predict, regress or classify.
     """
     from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import prediction_log_pb2
@@ -70,7 +70,7 @@ def read(path: Path) -> Iterator[Record]:
             raise InputError(f"record {number} (counted from 0) is no PredictionLog: {error}") from error
         kind = log.WhichOneof("log_type")
         if kind not in _RECORDS:
-            raise InputError(f"record {number} (counted from 0) holds {kind or 'nothing'}, expected one of "
+            raise InputError(f"record {number} (counted from 0) contains {kind or 'nothing'}, expected one of "
                              f"{', '.join(_RECORDS)}")
         yield _RECORDS[kind](getattr(log, kind))
 
@@ -138,7 +138,7 @@ def _classify_record(log: Any) -> Record:
 
 
 def _examples(request: Any) -> dict[str, np.ndarray]:
-    """The server hands on serialized examples, the context merged into each."""
+    """The input as the server passes it to the graph: serialized examples, each merged with the context."""
     if request.input.WhichOneof("kind") == "example_list_with_context":
         lists = request.input.example_list_with_context
         context = lists.context.SerializeToString()
