@@ -140,9 +140,9 @@ def test_garbage_names_file_and_record(tmp_path):
         read_elwc(write(path, good, b"\xff\xff garbage"), ["price"])
     with pytest.raises(ElwcError, match=r"record 1 \(counted from 0\) has no examples"):
         read_elwc(write(path, good, record([])), ["price"])
-    with pytest.raises(ElwcError, match=r"record 2 \(counted from 0\) does not hold what was expected \(price: 1 x f"):
+    with pytest.raises(ElwcError, match=r"record 2 \(counted from 0\) differs from what was expected \(price: 1 x f"):
         read_elwc(write(path, good, good, record([{"price": [1]}])), ["price"])
-    with pytest.raises(ElwcError, match=r"record 1 \(counted from 0\) does not hold what was expected"):
+    with pytest.raises(ElwcError, match=r"record 1 \(counted from 0\) differs from what was expected"):
         read_elwc(write(path, good, record([{"price": [1.0, 2.0]}])), ["price"])
 
 
@@ -151,9 +151,9 @@ def test_garbage_names_file_and_record(tmp_path):
     (["price"], {"labels": ["clicked"]}, "no record has a feature 'clicked'; did you mean 'click'"),
     ([Dense("brand")], {}, "feature 'brand' is text, expected numbers"),
     ([Category("brand", dtype="int64")], {}, "feature 'brand' is text, expected numbers"),
-    ([Category("code")], {}, "feature 'code' holds numbers, expected text"),
-    ([Dense("age")], {}, "feature 'age' stands in the context: give it context=True"),
-    ([Dense("price", context=True)], {}, "'price' stands in the examples: give it context=False"),
+    ([Category("code")], {}, "feature 'code' has numbers, expected text"),
+    ([Dense("age")], {}, "feature 'age' is in the context: declare it with context=True"),
+    ([Dense("price", context=True)], {}, "'price' is in the examples: declare it with context=False"),
     (["price"], {"list_id": "query", "integer_ids": True}, "list id 'query' is no integer"),
 ])  # fmt: skip
 def test_errors_of_features(tmp_path, features, options, message):
@@ -163,7 +163,7 @@ def test_errors_of_features(tmp_path, features, options, message):
 
 
 def test_empty_and_missing_files(tmp_path):
-    with pytest.raises(ElwcError, match=r"a.tfrecord: the file holds no record"):
+    with pytest.raises(ElwcError, match=r"a.tfrecord: the file contains no record"):
         read_elwc(write(tmp_path / "a.tfrecord"))
     with pytest.raises(FileNotFoundError, match=r"b.tfrecord: there is no such file"):
         read_elwc(tmp_path / "b.tfrecord")

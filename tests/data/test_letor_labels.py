@@ -41,9 +41,9 @@ def test_transforms_are_fitted_on_train_only():
 
 
 @pytest.mark.parametrize(("index", "name", "transform", "message"), [
-    (0, "y", "none", "features 1 to 2, but a label was asked from 0; features are counted from 1"),
-    (3, "y", "none", "a label was asked from 3"),
-    (1, "label", "none", "there is a column 'label' already"),
+    (0, "y", "none", "features 1 to 2, but a label or leave names feature 0; features are counted from 1"),
+    (3, "y", "none", "a label or leave names feature 3"),
+    (1, "label", "none", "there is already a column 'label'"),
     (1, "y", "log", "transform must be one of none, log1p, invert, quantile, not 'log'"),
     (1, "y", "quantile", "quantile grades have no edges yet"),
     (1, "y", "invert", "invert has no highest value yet"),
@@ -179,7 +179,7 @@ def test_quality_report():
     assert {(leak.feature, leak.how) for leak in report.leaks} == {
         ("features[2]", "determines"), ("features[4]", "equal"), ("features[5]", "correlation")}
     assert report.duplicates == count_duplicates(lists) == 1
-    assert (report.items, report.lists, report.lengths["median"]) == (200, 10, 20)
+    assert (report.items, report.num_lists, report.lengths["median"]) == (200, 10, 20)
     assert sum(report.labels["label"].values()) == 200
 
 
@@ -193,7 +193,7 @@ def test_quality_of_a_frame_with_missing_labels_and_text():
     assert (report.constant, report.duplicates, report.leaks) == ((), 0, ())
     rows = Lists({"x": np.arange(30.0), "y": np.arange(30.0) ** 3})
     report = data_report(rows, ["y"])
-    assert report.lists is None
+    assert report.num_lists is None
     assert report.labels["y"]["max"] == 29**3
     assert [leak.how for leak in report.leaks] == ["determines"]
     with pytest.raises(ValueError, match="no column 'z'"):

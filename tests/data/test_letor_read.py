@@ -185,7 +185,7 @@ def test_zero_based_is_never_guessed(write, caplog):
     sparse = write("1 qid:1 2:6\n", "sparse.txt")
     with caplog.at_level(logging.WARNING, "tfmtl2r"):
         assert read_letor(sparse).columns["features"].tolist() == [[0, 6]]
-    assert "were taken to count from 1" in caplog.text
+    assert "were assumed to count from 1" in caplog.text
     assert read_letor(sparse, zero_based=True).columns["features"].tolist() == [[0, 0, 6]]
     caplog.clear()
     read_letor(sparse, zero_based=False)

@@ -93,7 +93,7 @@ def test_weights_of_a_request(server):
             client.predict_frame(frame, "q", signature="predict_blended")
         with pytest.raises(ValueError, match=r"'blend_weights' takes the shape \(None, 3\), got \(7, 2\)"):
             client.predict_frame(frame, "q", signature="predict_blended", constants={"blend_weights": [1, 2]})
-        with pytest.raises(ValueError, match="'rank' returns items in an order of its own"):
+        with pytest.raises(ValueError, match="'rank' returns only the best items"):
             client.predict_frame(frame, "q", signature="rank")
 
 
@@ -128,7 +128,7 @@ def test_inputs_are_looked_at_before_they_are_sent(server):
         with pytest.raises(ValueError, match=r"lists \(or rows\) on the first axis, but price has 2 and others age 1$"):
             client.predict({**good, "age": good["age"][:1]})
         for size in ([4, 2], [-1, 2]):
-            with pytest.raises(ValueError, match=rf"'list_size' holds {size[0]}, but the lists have 3 places"):
+            with pytest.raises(ValueError, match=rf"'list_size' contains {size[0]}, but the lists have 3 places"):
                 client.predict({**good, "list_size": size})
         as_lists = {name: value.tolist() for name, value in good.items()}
         np.testing.assert_array_equal(client.predict(as_lists)["score"], client.predict(good)["score"])

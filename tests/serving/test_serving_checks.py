@@ -159,14 +159,14 @@ def test_a_sound_export_passes(copied, capsys):
     (lambda folder: (folder / METADATA).write_text("{"), "tfmtl2r.json.*cannot be read"),
     (lambda folder: (folder / METADATA).write_text("{}"), "an older tfmtl2r wrote it; export again"),
     (lambda folder: (folder / WARMUP).write_bytes(b"\x1f\x8b" + b"zipped" * 9), "warmup_requests cannot be read"),
-    (lambda folder: (folder / "saved_model.pb").write_bytes(b"broken"), "session loader refused it"),
-    (lambda folder: (folder / "variables/variables.data-00000-of-00001").unlink(), "session loader refused it"),
+    (lambda folder: (folder / "saved_model.pb").write_bytes(b"broken"), "session loader refused the export"),
+    (lambda folder: (folder / "variables/variables.data-00000-of-00001").unlink(), "session loader refused the export"),
 ], ids=range(9))
 def test_files(copied, spoil, reason, capsys):
     spoil(copied)
     assert cli.main(["export-check", str(copied.parent)]) == 1
     said = capsys.readouterr().err
-    assert f"TensorFlow Serving could not serve {copied} as it should" in said
+    assert f"TensorFlow Serving could not serve {copied} correctly" in said
     with pytest.raises(ExportError, match=reason):
         check(copied.parent)
 
@@ -191,13 +191,13 @@ def output_that_is_nowhere(graph):
 
 
 @pytest.mark.parametrize(("spoil", "reason"), [
-    (lambda folder: spoil_graph(folder, unknown_input), "session loader refused it"),
+    (lambda folder: spoil_graph(folder, unknown_input), "session loader refused the export"),
     (lambda folder: spoil_graph(folder, output_without_a_tensor), "'rank': 'score' is no dense tensor"),
     (lambda folder: spoil_graph(folder, output_that_is_nowhere), "'rank': 'score' refers to 'nowhere:0', which is"),
-    (lambda folder: spoil_metadata(folder, lambda m: m["signatures"]["rank"].pop("method")), "tells no signatures"),
-    (lambda folder: spoil_metadata(folder, lambda m: m["signatures"]["rank"].update(inputs=3)), "tells no signatures"),
-    (lambda folder: spoil_metadata(folder, lambda m: m.update(tolerance="x")), "tells no signatures"),
-    (lambda folder: (folder / METADATA).write_text("3"), "tells no signatures"),
+    (lambda folder: spoil_metadata(folder, lambda m: m["signatures"]["rank"].pop("method")), "lacks signatures"),
+    (lambda folder: spoil_metadata(folder, lambda m: m["signatures"]["rank"].update(inputs=3)), "lacks signatures"),
+    (lambda folder: spoil_metadata(folder, lambda m: m.update(tolerance="x")), "lacks signatures"),
+    (lambda folder: (folder / METADATA).write_text("3"), "lacks signatures"),
 ], ids=range(7))
 def test_damage_is_a_reason_and_no_crash(copied, spoil, reason):
     spoil(copied)

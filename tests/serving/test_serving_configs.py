@@ -197,6 +197,6 @@ def test_readme_says_what_there_is(exported):
     for part in ("# model", "tensorflow_model_server", "--model_config_file_poll_wait_seconds=10",
                  "sum over tasks of weight", "click 0.2, buy 0.6, dwell 0.2", "labels/canary:predict",
                  "keeps every version in memory until its folder is deleted", "also `serving_default`",
-                 "`probability_buy`", "from 0 to 1e+20 per", "a list without items has one place"):
+                 "`probability_buy`", "from 0 to 1e+20 per", "every list still has one place"):
         assert part in text.replace("\n", " ")
     assert max(len(line) for line in text.splitlines() if not line.startswith("curl")) <= 120

@@ -79,7 +79,7 @@ def describe(report: QualityReport) -> list[str]:
     for label, histogram in report.labels.items():
         lines.append(f"{label}: {_pairs(histogram)}; missing: {report.missing_labels[label]}")
         if report.empty_lists.get(label):
-            lines.append(f"{label}: {report.empty_lists[label]} of {report.lists} lists have no label above 0")
+            lines.append(f"{label}: {report.empty_lists[label]} of {report.num_lists} lists have no label above 0")
     lines.append(f"constant features: {', '.join(report.constant) or 'none'}")
     lines.append(f"duplicate rows within a list: {report.duplicates}")
     for leak in report.leaks:

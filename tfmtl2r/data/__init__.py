@@ -1,4 +1,4 @@
-"""From tables to batches: rows become lists, a schema is fitted on the training split, ``tf.data`` does the rest.
+"""From tables to batches: groups rows into lists, fits a schema on the training split, and makes ``tf.data`` batches.
 
 The usual order is :func:`read_table`, :func:`from_frame`, :func:`fit_schema` (training split only), :func:`batches`.
 Names are imported on first use, so that listing data sets loads neither pandas nor TensorFlow.

@@ -1,4 +1,4 @@
-"""Rows with a primary and an auxiliary label that cooperate or conflict, as the DRGrad paper makes them."""
+"""Rows with a primary and an auxiliary label that cooperate or conflict, as in the DRGrad paper."""
 
 from __future__ import annotations
 
@@ -15,27 +15,31 @@ REFERENCE_ROWS = 20_000
 def conflict_rows(
     rows: int, *, cosine: float, seed: int, split: str, mix: str = "orthogonal", signals: int = 6, dim: int = 32
 ) -> Lists:
-    """Rows with two binary labels.
+    """Makes rows with two binary labels.
 
-    Feature i = 0..signals-1 is ``x_i = exp(u R) + u' R'^(i/2 + 1)`` with ``u, u' ~ U(0, 1)`` per row and ``R, R'``
-    whole numbers from 1 to i + 2 that the seed fixes; the other features are N(0, 1) noise. The first response is the
-    sum over i of ``10 (4 x_i^2 / |x^2| + 5 exp(x_i / |x|) + 6 sin(x_i) + eps)`` with the norms over a row's signal
-    features and ``eps ~ N(0.01, 0.002)`` (mean, variance). A label is 1 where its response is above the median.
+    Feature i = 0..signals-1 is ``x_i = exp(u R) + u' R'^(i/2 + 1)`` with ``u, u' ~ U(0, 1)`` for each row. ``R, R'``
+    are whole numbers from 1 to i + 2 that the seed determines. The other features are N(0, 1) noise. The first response
+    is the sum over i of ``10 (4 x_i^2 / |x^2| + 5 exp(x_i / |x|) + 6 sin(x_i) + eps)``, where norms are over the signal
+    features of a row and ``eps ~ N(0.01, 0.002)`` (mean, variance). A label is 1 if its response is above the median.
 
-    The second response is ``literal``: ``cos(theta)`` times the first per feature plus eps again, as printed, so that
-    only the sign of the cosine matters: the labels agree, or disagree, almost everywhere; or ``orthogonal``:
-    ``cos(theta) z_1 + sin(theta) z_2`` of the first response and that of as many signal features of another draw, both
-    standardised, so that conflict is gradual. Means, deviations and medians are those of a reference sample of the same
-    seed, so that all splits have the same functions.
+    ``mix`` defines the second response:
+
+    - ``literal``, as printed in the paper: ``cos(theta)`` times the first response per feature, plus another eps. Only
+      the sign of the cosine has an effect: the labels agree, or disagree, in almost all rows.
+    - ``orthogonal``: ``cos(theta) z_1 + sin(theta) z_2``. ``z_1`` is the standardised first response; ``z_2`` is the
+      standardised response of the same number of other signal features. The conflict is gradual.
+
+    Means, deviations and medians come from a reference sample of the same seed, so that all splits have the same
+    functions.
 
     Args:
-        rows: N.
+        rows: number of rows N.
         cosine: cos(theta), from -1 (conflict) to 1 (cooperation).
-        seed: of everything.
-        split: ``train``, ``vali`` or ``test``: other rows of the same functions.
+        seed: seed of all random numbers.
+        split: ``train``, ``vali`` or ``test``; splits have different rows of the same functions.
         mix: ``"orthogonal"`` or ``"literal"``.
-        signals: signal features of one draw; ``orthogonal`` has twice as many.
-        dim: components of the feature vector, the noise included.
+        signals: number of signal features of one draw; ``orthogonal`` has two draws.
+        dim: length of the feature vector, including noise.
 
     Returns:
         columns ``features`` ``float32[N, dim]``, ``label_1`` and ``label_2`` ``float32[N]`` of 0 and 1.
@@ -43,9 +47,9 @@ def conflict_rows(
     Raises:
         ValueError: for a number out of its range or an unknown mix.
 
-    Source: Liu et al. 2025, Direct Routing Gradient, https://arxiv.org/abs/2510.09643. What it leaves open (the
-    axis of the norms, N(0, 1) for the other features, thresholds at medians) is filled in here; the orthogonal mix is
-    ours.
+    Source: Liu et al. 2025, Direct Routing Gradient, https://arxiv.org/abs/2510.09643. The paper does not specify the
+    axis of the norms, the distribution of the other features and the thresholds of the labels; these are our choices.
+    The orthogonal mix is ours.
 
     >>> conflict_rows(4, cosine=-0.5, seed=0, split="train").columns["features"].shape
     (4, 32)
@@ -81,7 +85,7 @@ def conflict_rows(
 
 
 def _scales(signals: int, random: np.random.Generator) -> np.ndarray:
-    """R and R' of every feature, ``[2, signals]``."""
+    """R and R' for every feature, ``[2, signals]``."""
     return np.stack([random.integers(1, i + 3, 2) for i in range(signals)], axis=1).astype(np.float64)
 
 
@@ -92,7 +96,7 @@ def _signal(scales: np.ndarray, rows: int, random: np.random.Generator) -> np.nd
 
 
 def _responses(drawn: list[np.ndarray], cosine: float, mix: str, random: np.random.Generator) -> np.ndarray:
-    """The two responses before they are turned, ``[2, N]``."""
+    """The two responses before they are mixed, ``[2, N]``."""
     terms = [_terms(x, random) for x in drawn]
     if mix == "literal":
         terms.append(cosine * terms[0] + _noise(terms[0].shape, random))

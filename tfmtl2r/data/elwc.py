@@ -1,4 +1,4 @@
-"""TFRecord files of ``ExampleListWithContext``, TF-Ranking's format: one record per list, in and out.
+"""Reads and writes TFRecord files of ``ExampleListWithContext``, TF-Ranking's format with one record per list.
 
 >>> import tempfile
 >>> from tfmtl2r import Dense
@@ -28,35 +28,35 @@ from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 
 BATCH = 128
-"""Records that are parsed together; padding to the longest list of a batch lives no longer than the batch."""
+"""Number of records that are parsed together, padded to the longest list among them."""
 LOOKED_AT = 100
-"""Records in which features are searched when none are named."""
+"""Number of records in which features are searched if no features are named."""
 ABSENT = -(2**63)
-"""Stands for a missing integer between the parser and :func:`_column`, since integers have no NaN."""
+"""Represents a missing integer between the parser and :func:`_column`, since integers have no NaN."""
 SIZE = "__list_size__"
 
 
 class ElwcError(InputError):
-    """A file that holds something else than lists with the features asked for; names the file and the record."""
+    """A file does not contain lists with the requested features; the message names the file and the record."""
 
 
 def write_elwc(lists: Lists, path: str | Path, *, list_id: str = "list_id") -> None:
     """Writes one record per list; the file appears when it is complete.
 
-    Floats are written as 32-bit floats (NaN is kept), integers and booleans as 64-bit integers, text as UTF-8
-    (``""`` is kept), ``[N, D]`` as D values per example. Context columns go into the context, and so do the ids of the
-    lists, as text. All other columns, labels included, go into the examples. Source rows are not written.
+    Floats are written as 32-bit floats (NaN is kept), integers and booleans as 64-bit integers, text as UTF-8 (``""``
+    is kept), and ``[N, D]`` as D values per example. Context columns are written to the context, together with the ids
+    of the lists as text. All other columns, including labels, are written to the examples. Source rows are not written.
 
     Args:
-        lists: lists, no plain rows.
+        lists: lists, not plain rows.
         path: the file; compressed if it ends in ``.gz``.
-        list_id: what the ids are called in the context; a column of that name must be the list id itself.
+        list_id: name of the ids in the context. A column with this name must be the list id itself.
 
     Raises:
-        ValueError: for plain rows, a name that is taken, or a column that is neither numbers nor text.
+        ValueError: for plain rows, a ``list_id`` that is another column, or a column that is neither numbers nor text.
     """
     if lists.is_rows or lists.offsets is None or lists.ids is None:
-        raise InputError("plain rows have no lists, so they make no ExampleListWithContext: give a list id")
+        raise InputError("plain rows have no lists and cannot become ExampleListWithContext: give a list id")
     if list_id in lists.columns and list_id != lists.list_id:
         raise InputError(f"list_id={list_id!r} is a column that is not the list id: choose another name for the ids")
     columns = {name: values for name, values in lists.columns.items() if name != lists.list_id}
@@ -84,24 +84,24 @@ def read_elwc(
 ) -> Lists:
     """Reads files of records through TF-Ranking's parser, without its padding.
 
-    A feature that an example lacks is NaN if it is a float, -1 if it is an integer category, ``""`` if it is text; a
-    missing integer that is no category, and a missing label, is NaN. A name without more takes its type, width and
-    place (example or context) from the first record that has it.
+    A feature that an example lacks becomes NaN for a float, -1 for an integer category, and ``""`` for text. A missing
+    integer that is not a category, and a missing label, become NaN. If a feature is given only by name, its type, width
+    and place (example or context) come from the first record that contains it.
 
     Args:
         paths: one file or several, read in order; compressed if they end in ``.gz``.
-        features: a schema, or names and features; None takes everything that the first 100 records hold.
-        labels: label columns, or tasks that have them.
-        list_id: the context feature with the ids of the lists; they are numbered if it is None.
-        integer_ids: turn ids that were written as text into integers.
+        features: a schema, or names and features; None reads all features in the first 100 records.
+        labels: label columns, or tasks with these labels.
+        list_id: name of the context feature with the ids of the lists; None numbers the lists.
+        integer_ids: convert ids that were written as text to integers.
 
     Returns:
-        Lists with these columns; floats as float32, integers as int64 (float64 where some are missing).
+        Lists with these columns: floats as float32, integers as int64 (float64 if values are missing).
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ElwcError: for a file without records, a record that is damaged, no ``ExampleListWithContext`` or without
-            examples, a feature that no record has, or one of another type or width than expected.
+        FileNotFoundError: for a missing file.
+        ElwcError: when a file has no records, a record is damaged, is not an ``ExampleListWithContext`` or has no
+            examples, no record has a feature, or a feature has another type or width than expected.
     """
     files = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     if not files:
@@ -129,11 +129,11 @@ def read_elwc(
 
 @dataclasses.dataclass(frozen=True)
 class _Field:
-    """How an input of a feature stands in the file.
+    """The representation of a feature's input in the file.
 
     Args:
         kind: ``"float"``, ``"int64"`` or ``"bytes"``.
-        missing: what a missing integer becomes; None for NaN.
+        missing: the value that replaces a missing integer; None for NaN.
     """
 
     name: str
@@ -147,20 +147,20 @@ class _Field:
         dtype, missing = {"float": (tf.float32, np.nan), "int64": (tf.int64, ABSENT), "bytes": (tf.string, "")}[
             self.kind
         ]
-        # One number is parsed as a vector of one: TF-Ranking wants a known width.
+        # A single number is parsed as a vector of length 1, because TF-Ranking requires a known width.
         width = self.shape or (1,)
         return tf.io.FixedLenFeature(width, dtype, default_value=[missing] * width[0])
 
 
 class _Search:
-    """Finds out how the wanted features stand in the files."""
+    """Finds type, width and place of the requested features in the files."""
 
     def __init__(self, files: list[Path], wanted: dict[str, Any], everything: bool):
         self.files, self.wanted, self.everything = files, wanted, everything
         self.found: dict[str, tuple[str, int, bool]] = {}
 
     def fields(self) -> list[_Field]:
-        """One per feature, in the order asked for; those that were not named in alphabetical order."""
+        """One field per feature: requested features in order, then the others in alphabetical order."""
         for number, (path, index, record) in enumerate(_records(self.files)):
             self._look(_message(record, path, index))
             if number + 1 >= (LOOKED_AT if self.everything else 1) and self.wanted.keys() <= self.found.keys():
@@ -188,13 +188,13 @@ class _Search:
         values = feature.raw[name] if feature else None
         if feature and feature.context != context:
             place = "the context" if context else "the examples"
-            raise ElwcError(f"{where}: feature {name!r} stands in {place}: give it context={context}")
+            raise ElwcError(f"{where}: feature {name!r} is in {place}: declare it with context={context}")
         if kind == "bytes" and values and values.dtype != "string":
             raise ElwcError(f"{where}: feature {name!r} is text, expected numbers; declare it as text")
         if kind != "bytes" and values and values.dtype == "string":
-            raise ElwcError(f"{where}: feature {name!r} holds numbers, expected text; declare it with dtype='int64'")
+            raise ElwcError(f"{where}: feature {name!r} has numbers, expected text; declare it with dtype='int64'")
         if kind == "bytes" and width > 1:
-            raise ElwcError(f"{where}: feature {name!r} holds {width} texts per example; one is supported")
+            raise ElwcError(f"{where}: feature {name!r} has {width} texts per example; only one is supported")
         shape = values.shape if values else () if width == 1 else (width,)
         return _Field(name, kind, shape, context, values.missing if values and values.dtype == "int64" else None)
 
@@ -204,7 +204,7 @@ def _compression(path: Path) -> str:
 
 
 def _records(files: list[Path]) -> Iterator[tuple[Path, int, bytes]]:
-    """All records with their file and number, counted from 0."""
+    """Yields all records with their file and number, counted from 0."""
     for path in files:
         if not path.is_file():
             raise MissingFileError(f"{path}: there is no such file")
@@ -219,11 +219,11 @@ def _records(files: list[Path]) -> Iterator[tuple[Path, int, bytes]]:
                 "in .gz; get or copy it again"
             ) from error
         if number < 0:
-            raise ElwcError(f"{path}: the file holds no record; expected one ExampleListWithContext per list")
+            raise ElwcError(f"{path}: the file contains no record; expected one ExampleListWithContext per list")
 
 
 def _message(record: bytes, path: Path, number: int) -> Any:
-    """A record as a message; it must be one, and have examples."""
+    """Parses a record; raises an error if it is not an ``ExampleListWithContext`` with examples."""
     from google.protobuf.message import DecodeError
     from tensorflow_serving.apis import input_pb2
 
@@ -255,18 +255,18 @@ def _parse(batch: list[tuple[Path, int, bytes]], fields: list[_Field]) -> dict[s
     """Values of the items of some records, one list after the other, and the sizes of the lists."""
     context = {f.name: f.spec for f in fields if f.context}
     examples = {f.name: f.spec for f in fields if not f.context}
-    # The parser wants at least one feature of the examples, even where only the context is read.
+    # The parser requires at least one feature of the examples, even if only the context is read.
     examples = examples or {SIZE + "unused": tf.io.FixedLenFeature([1], tf.float32, default_value=[0.0])}
     options = {"context_feature_spec": context or None, "example_feature_spec": examples, "size_feature_name": SIZE}
     try:
         parsed = ranking().data.parse_from_example_list([record for _, _, record in batch], **options)
     except tf.errors.InvalidArgumentError as error:
-        if len(batch) > 1:  # one by one, to find the record
+        if len(batch) > 1:  # parse one by one to find the wrong record
             for one in batch:
                 _parse([one], fields)
         path, number, _ = batch[0]
         expected = ", ".join(f"{f.name}: {f.shape[0] if f.shape else 1} x {f.kind}" for f in fields)
-        raise ElwcError(f"{path}: record {number} (counted from 0) does not hold what was expected ({expected}): "
+        raise ElwcError(f"{path}: record {number} (counted from 0) differs from what was expected ({expected}): "
                         f"{_first_line(error)}") from error
     sizes = parsed[SIZE].numpy()
     out = {SIZE: sizes}
@@ -283,7 +283,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _column(field: _Field, values: np.ndarray, sizes: np.ndarray, files: list[Path]) -> np.ndarray:
-    """Values as a column of the lists: one per item, missing ones as documented."""
+    """Converts values to a column with one value per item, and replaces missing values."""
     if field.kind == "bytes":
         try:
             values = np.array([value.decode() for value in values.tolist()], object)
@@ -297,7 +297,7 @@ def _column(field: _Field, values: np.ndarray, sizes: np.ndarray, files: list[Pa
 
 
 def _ids(columns: dict[str, np.ndarray], name: str, integers: bool, sizes: np.ndarray, files: list[Path]) -> np.ndarray:
-    """The ids of the lists; the column becomes integers too if they are to be."""
+    """The ids of the lists. With ``integers``, the column is also converted to integers."""
     if integers and columns[name].dtype.kind == "O":
         try:
             columns[name] = columns[name].astype(np.int64)
@@ -311,8 +311,8 @@ def _kind_of_column(name: str, values: np.ndarray) -> str:
     kinds = {"f": "float_list", "i": "int64_list", "u": "int64_list", "b": "int64_list"}
     kinds |= {"O": "bytes_list", "U": "bytes_list"} if values.ndim == 1 else {}
     if values.dtype.kind not in kinds or values.ndim > 2:
-        raise InputError(f"column {name!r} holds {values.dtype} {values.shape[1:]}, which a TFRecord cannot hold: "
-                         "convert it to a number, a vector or text, or leave it out")
+        raise InputError(f"column {name!r} has the type {values.dtype} {values.shape[1:]}, which a TFRecord cannot "
+                         "store: convert it to a number, a vector or text, or leave it out")
     return kinds[values.dtype.kind]
 
 

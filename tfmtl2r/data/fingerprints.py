@@ -1,9 +1,9 @@
-"""Fingerprints of data: the same for the same values, however they are stored.
+"""Fingerprints of data, which depend only on the values and not on how they are stored.
 
-A fingerprint is the sum, modulo 2^128, of a digest of each list, so that lists may come in any order and in any number
-of files. A digest is over the values of the list's items, row by row. A value counts as its canonical text: a whole
-number has no ``.0``, another number has the digits of a float32, and a text that spells a number is that number. The
-text itself is never written, since a number and its canonical text determine each other.
+A fingerprint is the sum, modulo 2^128, of the digests of all lists. The order of lists and their distribution over
+files therefore have no effect. The digest of a list is computed from the values of its items, row by row. Values with
+the same canonical text are equal: a whole number has no ``.0``, another number has the digits of a float32, and a text
+that spells a number equals this number. The canonical text itself is never computed, because a number determines it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 VERSION = "2"
-"""Stands before every fingerprint. Fingerprints without a version are of the first one."""
+"""Prefix of every fingerprint. Fingerprints without a prefix have version 1."""
 _ROWS = 1 << 13
 _DIGEST = 16
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,17}")
@@ -47,7 +47,7 @@ def fingerprint(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -
 
 
 def order(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -> str:
-    """32 hexadecimal digits that differ where the lists of one fingerprint come in another order; see there.
+    """Like :func:`fingerprint`, but the order of the lists changes the 32 hexadecimal digits.
 
     >>> columns = {"price": np.array([3.0, 1.5])}
     >>> order(columns, None) == order({"price": np.array([1.5, 3.0])}, None)
@@ -60,7 +60,7 @@ def order(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -> str:
 
 
 def comparable(one: str, other: str) -> bool:
-    """Whether two fingerprints are of one version, so that they are equal for equal data.
+    """Whether two fingerprints have the same version, so that equal data have equal fingerprints.
 
     >>> comparable("2:ab", "2:cd"), comparable("2:ab", "cd")
     (True, False)
@@ -69,14 +69,14 @@ def comparable(one: str, other: str) -> bool:
 
 
 def _digests(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -> Iterator[bytes]:
-    """The digest of each list; of plain rows each counts as a list."""
+    """Yields the digest of each list. Each plain row counts as a list."""
     flat = {name: values.reshape(len(values), -1) for name, values in sorted(columns.items())}
     kind, widths = "rows" if offsets is None else "lists", [(name, values.shape[1]) for name, values in flat.items()]
     start = hashlib.blake2b(repr((kind, widths)).encode(), digest_size=_DIGEST)
     flat = {name: _codes_of_texts(values) if values.dtype.kind in "OUS" else values for name, values in flat.items()}
     bounds = np.arange(len(next(iter(flat.values()))) + 1) if offsets is None else offsets
     first = 0
-    while first < len(bounds) - 1:  # some lists at a time, which stay in the cache of the processor
+    while first < len(bounds) - 1:  # a few lists at a time, which fit into the cache of the processor
         last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + _ROWS, side="right")) - 1)
         rows = slice(int(bounds[first]), int(bounds[last]))
         codes = np.concatenate([_codes(values[rows], columns[name].dtype.kind) for name, values in flat.items()], 1)
@@ -90,7 +90,7 @@ def _digests(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -> I
 
 
 def _codes(values: np.ndarray, kind: str) -> np.ndarray:
-    """Eight bytes for each value, ``int64[N, D]``: those of a float64, or a digest of a text that is no number."""
+    """Eight bytes for each value, ``int64[N, D]``: the bytes of a float64, or the digest of a text."""
     if kind in "OUS":
         return values
     if kind in "iub":
@@ -102,23 +102,23 @@ def _codes(values: np.ndarray, kind: str) -> np.ndarray:
         np.copyto(rounded, numbers, where=np.rint(numbers) == numbers)
         numbers = rounded
     numbers += 0.0  # no negative zero
-    np.copyto(numbers, np.nan, where=np.isnan(numbers))  # of the many bit patterns of NaN one
+    np.copyto(numbers, np.nan, where=np.isnan(numbers))  # NaN has many bit patterns; keep one
     return numbers.view(np.int64)
 
 
 def _codes_of_integers(values: np.ndarray) -> np.ndarray:
-    """As floats, where a float64 holds the integer; as they are beyond that."""
+    """Bytes of the float64 if it represents the integer exactly; otherwise bytes of the integer."""
     integers = values.astype(np.int64)
     floats = integers.astype(np.float64)
     return np.where(np.abs(integers) <= 2**53, floats.view(np.int64), integers)
 
 
 def _codes_of_texts(texts: np.ndarray) -> np.ndarray:
-    import pandas as pd  # lists of numbers do without it
+    import pandas as pd  # not needed for lists of numbers
 
     places, known = pd.factorize(texts.ravel().astype(object))
     codes = np.array([*(_code_of_text(str(text)) for text in known), _MISSING], np.int64)
-    return codes[places].reshape(texts.shape)  # a missing object has the place -1, the last code
+    return codes[places].reshape(texts.shape)  # a missing object has the index -1, which is the last code
 
 
 def _code_of_text(text: str) -> int:

@@ -1,4 +1,4 @@
-"""Tables become lists: :func:`read_table` reads a file, :func:`from_frame` groups its rows."""
+"""Converts tables to lists: :func:`read_table` reads a file, and :func:`from_frame` groups its rows."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ SUFFIXES = (".parquet", ".csv", ".csv.gz")
 def from_frame(frame: pd.DataFrame, list_id: str | None = None, context: Sequence[str] = ()) -> Lists:
     """Groups the rows of a table into lists.
 
-    Lists come in the order in which their ids first appear; the rows of a list need not be adjacent and keep their
-    order. Missing numbers become NaN, missing text becomes ``""``, booleans become 0 and 1, and a column whose cells
-    are sequences of numbers of one length becomes ``[N, D]``.
+    Lists are in the order in which their ids first appear. The rows of a list keep their order and need not be
+    adjacent. Missing numbers become NaN, missing text becomes ``""``, and booleans become 0 and 1. A column whose cells
+    are sequences of numbers with the same length becomes ``[N, D]``.
 
     Args:
-        frame: N rows.
-        list_id: the column that says which list a row belongs to (query, user, session); None for plain rows.
-        context: columns that hold one value per list, such as features of the user.
+        frame: a table of N rows.
+        list_id: column with the id of a row's list (query, user, session); None for plain rows.
+        context: columns with one value per list, for example features of the user.
 
     Raises:
-        ValueError: for an empty table, a missing column (with the nearest names), two columns of one name, a missing
-            list id (with its row), a context column that varies within a list, or cells of mixed types.
+        ValueError: for an empty table, a missing column, two columns with the same name, a missing list id, a context
+            column that varies within a list, or cells of mixed types.
 
     >>> lists = from_frame(pd.DataFrame({"user": ["b", "a", "b"], "price": [1, 2, 3]}), list_id="user")
     >>> lists.ids.tolist(), lists.sizes.tolist(), lists.columns["price"].tolist()
@@ -72,8 +72,8 @@ def from_frame(frame: pd.DataFrame, list_id: str | None = None, context: Sequenc
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Reads a ``.parquet``, ``.csv`` or ``.csv.gz`` file.
 
-    In CSV an empty cell is missing; in a column of numbers so are ``NA``, ``NaN`` and ``null``, while a column of text
-    keeps them as they are. Every row must have as many cells as the header.
+    In CSV files, an empty cell is a missing value. ``NA``, ``NaN`` and ``null`` are missing values in a column of
+    numbers, and ordinary text in a column of text. Every row must have as many cells as the header.
 
     Args:
         path: the file.

@@ -1,7 +1,7 @@
-"""Labels from feature columns, as multi-objective ranking on LETOR data makes them.
+"""Makes labels from features, as is common in multi-objective ranking on LETOR data.
 
-A feature that becomes a label leaves the inputs, and so do features that would give it away. Columns are counted as
-LETOR counts features: from 1.
+A feature that becomes a label is removed from the inputs, together with features that would reveal the label. Features
+are counted from 1, as in LETOR.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tfmtl2r.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Invert:
-    """``highest - x``: the most becomes the least, as for MSLR's quality scores, where low means good.
+    """``highest - x``, which reverses the order, for example for MSLR's quality scores, where low values are good.
 
     Args:
         highest: 255 for MSLR's quality scores; None takes the maximum of the training split.
 
     Raises:
-        ValueError: when called before it is fitted, or with a value above ``highest``, whose label would be negative.
+        ValueError: when it is called before it is fitted, or a value is above ``highest`` (a negative label).
 
     >>> Invert(255.0)(np.array([3.0, 255.0])).tolist()
     [252.0, 0.0]
@@ -33,12 +33,12 @@ class Invert:
     highest: float | None = None
 
     def fit(self, values: np.ndarray) -> Invert:
-        """Takes the maximum of training values, if no number was given."""
+        """Sets ``highest`` to the maximum of training values, if it is None."""
         return self if self.highest is not None else dataclasses.replace(self, highest=float(np.max(values)))
 
     def __call__(self, values: np.ndarray) -> np.ndarray:
         if self.highest is None:
-            raise InputError("invert has no highest value yet: give one, such as Invert(255), or the training lists")
+            raise InputError("invert has no highest value yet: set one, as in Invert(255), or pass the training lists")
         above = values > self.highest
         if above.any():
             raise InputError(f"invert: {values[above][0]:g} is above the highest value, {self.highest:g}: its label "
@@ -48,10 +48,10 @@ class Invert:
 
 @dataclasses.dataclass(frozen=True)
 class LogGrade:
-    """``min(top, ceil(log(1 + x) / step))``: counts with a heavy tail as grades.
+    """``min(top, ceil(log(1 + x) / step))``: converts counts with a heavy tail to grades.
 
     Args:
-        step: width of a grade on the log scale.
+        step: width of a grade on the logarithmic scale.
         top: the highest grade.
 
     Raises:
@@ -70,10 +70,10 @@ class LogGrade:
 
 @dataclasses.dataclass(frozen=True)
 class Grade:
-    """The number of edges that a value reaches, ``numpy.digitize``.
+    """The number of edges that a value reaches (``numpy.digitize``).
 
     Args:
-        edges: increasing.
+        edges: increasing edges between the grades.
 
     >>> Grade((3, 10, 50, 100))(np.array([2.0, 3.0, 254.0])).tolist()
     [0.0, 1.0, 4.0]
@@ -87,16 +87,16 @@ class Grade:
 
 @dataclasses.dataclass(frozen=True)
 class QuantileGrade:
-    """Grade 0 for x <= 0, grades 1 to ``top`` by quantiles of the positive values of the training split.
+    """Grade 0 for x <= 0, and grades 1 to ``top`` by quantiles of the positive values in the training split.
 
-    Clicks and dwell times are 0 for most items, so quantiles of all values would fall together.
+    Clicks and dwell times are 0 for most items, so many quantiles of all values would be equal.
 
     Args:
         top: the highest grade.
         edges: ``top - 1`` increasing bounds between the grades above 0; fitted if not given.
 
     Raises:
-        ValueError: when called before it is fitted, or fitted on values none of which is positive.
+        ValueError: when it is called before it is fitted, or fitted on values without any positive value.
 
     >>> QuantileGrade(2).fit(np.array([0.0, 1.0, 2.0, 3.0]))(np.array([0.0, 1.0, 9.0])).tolist()
     [0.0, 1.0, 2.0]
@@ -106,7 +106,7 @@ class QuantileGrade:
     edges: tuple[float, ...] | None = None
 
     def fit(self, values: np.ndarray) -> QuantileGrade:
-        """Takes the edges from training values, if none were given; equal edges leave a grade out."""
+        """Computes the edges from training values, if they are None. If edges are equal, a grade is not used."""
         if self.edges is not None:
             return self
         positive = values[values > 0]
@@ -122,7 +122,7 @@ class QuantileGrade:
 
 
 def log1p(values: np.ndarray) -> np.ndarray:
-    """``log(1 + x)`` of counts; a negative one is an error."""
+    """``log(1 + x)`` of counts; a negative count is an error."""
     if (values < 0).any():
         raise InputError(f"log1p of a negative number: {values[values < 0][0]:g}; expected counts")
     return np.log1p(values)
@@ -138,12 +138,12 @@ def label_from_feature(
     lists: Lists, column_index: int, name: str, transform: Transform = "none", *, train: Lists | None = None,
     features: str = "features",
 ) -> Lists:
-    """Makes a label of one feature, which leaves the inputs; see :func:`labels_from_features` for several.
+    """Makes a label from one feature and removes the feature from the inputs; see :func:`labels_from_features`.
 
     Args:
         lists: any split.
-        column_index: 1-based, LETOR's number of the feature.
-        name: of the label column.
+        column_index: LETOR's number of the feature, counted from 1.
+        name: name of the label column.
         transform: ``"none"``, ``"log1p"``, ``"invert"``, ``"quantile"``, or a function of float64 values.
         train: the training split, on which ``"invert"`` and ``"quantile"`` are fitted.
         features: the column of feature vectors.
@@ -160,34 +160,34 @@ def labels_from_features(
     lists: Lists, labels: Mapping[str, tuple[int, Transform]], *, leave: Iterable[int] = (),
     train: Lists | None = None, features: str = "features",
 ) -> Lists:
-    """Makes labels of features; these, and those in ``leave``, are taken out of the inputs.
+    """Makes labels from features, and removes these features and the features in ``leave`` from the inputs.
 
     Args:
         lists: any split.
-        labels: name of the label column -> 1-based number of the feature and transform.
-        leave: numbers of features that would give a label away.
-        train: the training split as it was read, on which transforms are fitted that need it.
+        labels: name of the label column -> number of the feature (counted from 1) and transform.
+        leave: numbers of features that would reveal a label.
+        train: the training split as it was read; transforms that need fitting are fitted on it.
         features: the column of feature vectors.
 
     Returns:
-        The lists with a ``float32[N]`` column per label and shorter feature vectors; the other features keep their
+        The lists with a ``float32[N]`` column per label and shorter feature vectors. The other features keep their
         order.
 
     Raises:
-        ValueError: for a number that is no feature, a name that is a column already, an unknown transform, or values
-            that a transform cannot take.
+        ValueError: for an invalid number of a feature, a name that is already a column, an unknown transform, or values
+            that a transform does not accept.
     """
     matrix = lists.column(features)
     width = matrix.shape[1] if matrix.ndim == 2 else 0
     gone = [*(index for index, _ in labels.values()), *leave]
     for index in gone:
         if not 1 <= index <= width:
-            raise InputError(f"column {features!r} has features 1 to {width}, but a label was asked from {index}; "
-                             "features are counted from 1")
+            raise InputError(f"column {features!r} has features 1 to {width}, but a label or leave names feature "
+                             f"{index}; features are counted from 1")
     columns: dict[str, Any] = dict(lists.columns)
     for name, (index, transform) in labels.items():
         if name in columns:
-            raise InputError(f"there is a column {name!r} already: call the label of feature {index} otherwise")
+            raise InputError(f"there is already a column {name!r}: rename the label of feature {index}")
         columns[name] = _label(matrix[:, index - 1], name, index, transform, train, features)
     columns[features] = np.delete(matrix, [index - 1 for index in gone], axis=1)
     return dataclasses.replace(lists, columns=columns)

@@ -1,4 +1,4 @@
-"""LETOR/SVMlight files become lists: :func:`read_letor`."""
+"""Reads LETOR/SVMlight files as lists: :func:`read_letor`."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ log = logging.getLogger("tfmtl2r")
 
 @dataclasses.dataclass(frozen=True)
 class LetorReport:
-    """What became of a file.
+    """A report about reading a file.
 
     Args:
         path: the file.
-        rows: rows that were read.
-        skipped: malformed rows that were left out (``on_error="skip"``).
-        problems: what was wrong with the first 20 of them, with file and line.
-        num_features: F.
-        from_cache: the text was not parsed this time.
-        cache_file: the parsed form, if there is one.
+        rows: number of rows that were read.
+        skipped: number of malformed rows that were left out (``on_error="skip"``).
+        problems: messages with file and line for the first 20 malformed rows.
+        num_features: number of features F.
+        from_cache: whether the rows came from the cache and the text was not parsed.
+        cache_file: the cache file, if there is one.
     """
 
     path: str
@@ -60,30 +60,31 @@ def read_letor(
 ) -> Lists:
     """Reads a LETOR/SVMlight file: rows ``LABEL qid:QUERY ID:VALUE ... # comment``.
 
-    Columns: ``features`` float32 ``[N, F]``, feature id i at place ``i - 1`` (``i`` if ``zero_based``) and 0 where a
-    row lacks it; ``label`` float32 ``[N]``; ``qid`` int64 ``[N]``, the list id. Values are rounded to float32.
+    The columns are ``features`` (float32 ``[N, F]``), ``label`` (float32 ``[N]``) and ``qid`` (int64 ``[N]``, the list
+    id). Feature id i is at index ``i - 1`` (``i`` if ``zero_based``). A feature that a row lacks is 0. Values are
+    rounded to float32.
 
     Args:
         path: text, ``.gz`` or ``.bz2``.
-        group: a file with the number of rows of each list, one per line (LightGBM's ``.query``), where rows carry no
-            qid; lists are then called 0, 1, 2, ...
-        on_error: ``"raise"`` for the first malformed row, or ``"skip"``: leave such rows out, count them, and log how
-            many there were. What concerns the whole file (no rows, a truncated archive, rows of a query that are
-            not adjacent) is an error either way.
-        sort: bring the rows of a query together; lists stand in the order in which they first appear.
-        cache_dir: folder that keeps the parsed form, named by content and options; parsed again when damaged.
-        num_features: F; the highest id in the file if not given. Give it where splits must agree.
-        zero_based: ids count from 0 (True) or from 1 (False). None takes them to count from 1, which is the rule of
-            LETOR: a feature id 0 is then an error, and a sparse file, which might hide a zero-based one, a warning.
-            Nothing is ever guessed from the smallest id, which would move the columns of one split and not the next.
-        comments: turn comments such as ``#docid = X prob = 0.1`` into columns, numbers where all are; a key that is
-            also one of the columns above gets ``comment_`` before it.
-        clip: bring features of a greater magnitude to this one, in files that write a missing value as the largest
-            number there is; by default a number that does not fit into float32 is an error.
+        group: for rows without qid, a file with the number of rows of each list, one per line (LightGBM's ``.query``).
+            The lists then have the ids 0, 1, 2, ...
+        on_error: ``"raise"`` raises an error for the first malformed row. ``"skip"`` leaves malformed rows out, and
+            logs their number. Problems of the whole file (no rows, a truncated archive, rows of a query that are not
+            adjacent) are always errors.
+        sort: sort rows so that the rows of a query are adjacent; lists are in the order of their first rows.
+        cache_dir: folder for caches of parsed files, named by content and options; a damaged cache is replaced.
+        num_features: number of features F; None uses the highest id in the file. Set it if splits must agree.
+        zero_based: whether ids count from 0 (True) or from 1 (False). None assumes 1, as in LETOR; a feature id 0 is
+            then an error. A sparse file causes a warning, because it could be zero-based. The base is never inferred
+            from the smallest id, because this could shift the columns of one split but not of another.
+        comments: convert comments like ``#docid = X prob = 0.1`` to columns, with numbers if all values are numbers. A
+            key with the name of a column above gets the prefix ``comment_``.
+        clip: largest magnitude of a feature; larger values are clipped. It is for files that write missing values as
+            the largest number. By default, a number that does not fit into float32 is an error.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        LetorError: for malformed text, naming file and line, what was expected, what came and what to do.
+        FileNotFoundError: for a missing file.
+        LetorError: for malformed text; the message contains file, line, expected and found text, and a remedy.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp()) / "train.txt"
@@ -99,12 +100,12 @@ def read_letor(
 def read_letor_with_report(
     path: str | Path, options: LetorOptions | None = None, cache_dir: str | Path | None = None
 ) -> tuple[Lists, LetorReport]:
-    """Like :func:`read_letor`, with what was left out.
+    """Like :func:`read_letor`, but also returns a report.
 
     Args:
         path: text, ``.gz`` or ``.bz2``.
         options: the other arguments of ``read_letor``.
-        cache_dir: folder that keeps the parsed form.
+        cache_dir: folder for caches of parsed files.
     """
     path, options = Path(path), options or LetorOptions()
     if cache_dir is None:
@@ -124,15 +125,15 @@ def read_letor_with_report(
 
 
 def prepare_letor(path: str | Path, cache_dir: str | Path, options: LetorOptions | None = None) -> Path:
-    """Parses a file into the cache, in memory that does not grow with the file, unless it is there already.
+    """Parses a file into the cache, unless it is already there. Memory does not grow with the size of the file.
 
     Args:
         path: text, ``.gz`` or ``.bz2``.
-        cache_dir: folder that keeps the parsed form.
+        cache_dir: folder for caches of parsed files.
         options: the other arguments of ``read_letor``.
 
     Returns:
-        The cache file, which :func:`read_letor` finds by itself.
+        The cache file, which :func:`read_letor` finds automatically.
     """
     path, options = Path(path), options or LetorOptions()
     target = letor_cache.cache_file(cache_dir, path, options)
@@ -182,13 +183,13 @@ def _lists(parsed: Parsed, options: LetorOptions) -> Lists:
 
 
 def _report(path: Path, options: LetorOptions, tally: Tally, cached: bool, target: Path | None) -> LetorReport:
-    """The report; what a user must know is logged too, from the cache as well as from the text."""
+    """Returns the report, and logs warnings, also if the rows came from the cache."""
     if tally.skipped:
         log.warning("%s: left out %d of %d rows, the first because: %s", path, tally.skipped,
                     tally.skipped + tally.rows, tally.problems[0])
     if options.zero_based is None and tally.sparse:
-        log.warning("%s: rows are sparse, and feature ids were taken to count from 1, as LETOR does; say so with "
-                    "zero_based=False, or zero_based=True if this file counts from 0", path)
+        log.warning("%s: rows are sparse, and feature ids were assumed to count from 1, as in LETOR; confirm this with "
+                    "zero_based=False, or set zero_based=True if this file counts from 0", path)
     return LetorReport(str(path), tally.rows, tally.skipped, tuple(tally.problems), tally.num_features, cached,
                        None if target is None else str(target))
 
@@ -198,7 +199,7 @@ def _text(path: str | Path | None) -> str | None:
 
 
 def expand(paths: Iterable[str | Path]) -> list[Path]:
-    """Files as they are, and for a folder its ``.txt``, ``.txt.gz`` and ``.txt.bz2`` files, sorted.
+    """Replaces each folder by its ``.txt``, ``.txt.gz`` and ``.txt.bz2`` files, sorted; files are kept.
 
     Raises:
         FileNotFoundError: for a path that does not exist, or a folder without such files.

@@ -1,8 +1,8 @@
-"""Parsed LETOR files in Parquet: written once, checked on every read.
+"""A cache of parsed LETOR files in Parquet, which are written once and checked on every read.
 
-One file per content and options. It is written beside its final name and renamed when it is complete, so that an
-interrupted parse leaves nothing that would be read. A checksum of all of its bytes, footer included, stands in a small
-file beside it; a file that fails it is reported and parsed again.
+There is one file per content and options. It is written under another name and renamed when it is complete, so that an
+interrupted parse leaves no readable file. A small file beside it contains a checksum of all bytes. If the checksum does
+not match, a warning is logged and the text is parsed again.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROW_GROUP = 1 << 22
 _KEY = b"tfmtl2r.letor"
 SCHEMA = pyarrow.schema({
     "label": pyarrow.float32(), "qid": pyarrow.int64(), "ordinal": pyarrow.int64(), "comment": pyarrow.string(),
-    # The bytes of a row's float32 vector: read back at the speed of a copy, where lists of floats are not.
+    # The bytes of a row's float32 vector. Reading bytes is as fast as a copy; reading lists of floats is slower.
     "features": pyarrow.binary(),
 })
 log = logging.getLogger("tfmtl2r")
@@ -38,7 +38,10 @@ log = logging.getLogger("tfmtl2r")
 
 @dataclasses.dataclass
 class Parsed:
-    """All rows of a file in memory: ``float32[N]``, ``int64[N]``, ``float32[N, F]``, ``int64[N]``, N texts or none."""
+    """All rows of a file: labels ``float32[N]``, qids ``int64[N]``, features ``float32[N, F]``, ordinals ``int64[N]``.
+
+    ``comments`` contains N texts, or is empty.
+    """
 
     labels: np.ndarray
     qids: np.ndarray
@@ -48,7 +51,7 @@ class Parsed:
 
 
 def cache_file(folder: str | Path, path: Path, options: LetorOptions) -> Path:
-    """Where the parsed form of a file belongs: named by its content, the group file's content and the options."""
+    """The path of a cache file. Its name depends on the contents of the file and the group file, and on the options."""
     described = dataclasses.asdict(options) | {"version": VERSION, "group": None}
     if options.group is not None:
         described["group"] = content_hash(Path(options.group))
@@ -65,12 +68,12 @@ def content_hash(path: Path) -> str:
 
 
 def write(target: Path, parts: Iterable[Piece], tally: Tally) -> None:
-    """Writes a stream of rows, in memory that does not grow with the file.
+    """Writes a stream of rows. Memory does not grow with the size of the file.
 
     Args:
-        target: the final name; it appears only when everything is written.
-        parts: the rows; ``tally`` is complete when they end.
-        tally: kept in the footer.
+        target: the final path, which appears when the file is complete.
+        parts: the rows; ``tally`` is complete when the stream has ended.
+        tally: statistics, stored in the footer of the file.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     unique = uuid.uuid4().hex
@@ -85,7 +88,7 @@ def write(target: Path, parts: Iterable[Piece], tally: Tally) -> None:
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         checksum.write_text(content_hash(temporary))
-        # The rows come last: a checksum without rows is nothing, rows without a checksum would be damage.
+        # The rows are renamed last: a checksum without rows is ignored, but rows without a checksum count as damaged.
         checksum.replace(checksum_file(target))
         temporary.replace(target)
     finally:
@@ -94,12 +97,12 @@ def write(target: Path, parts: Iterable[Piece], tally: Tally) -> None:
 
 
 def checksum_file(path: Path) -> Path:
-    """Where the checksum of a cache file stands."""
+    """The path of the checksum of a cache file."""
     return path.with_name(path.name + ".sha256")
 
 
 def is_sound(path: Path) -> bool:
-    """Whether there is such a cache file, complete and undamaged; a damaged one is logged."""
+    """Whether a cache file exists and is undamaged. A damaged file is logged."""
     if not path.is_file():
         return False
     checksum = checksum_file(path)
@@ -119,7 +122,7 @@ def read(path: Path) -> tuple[Parsed, Tally] | None:
     """Reads a cache file.
 
     Returns:
-        None if there is none, or, with a warning, if it is damaged.
+        The rows and their statistics; None if there is no cache file, or (with a warning) if it is damaged.
     """
     if not is_sound(path):
         return None
@@ -169,7 +172,7 @@ def _read(file: pyarrow.parquet.ParquetFile, tally: Tally) -> Parsed:
 
 
 def _fill(target: np.ndarray, chunk: pyarrow.BinaryArray) -> None:
-    """Copies rows of bytes into a matrix; rows that were written before the file showed its full width are shorter."""
+    """Copies rows of bytes into a matrix. Rows are shorter if they were written before the full width was known."""
     offsets = np.frombuffer(chunk.buffers()[1], np.int32)[chunk.offset : chunk.offset + len(chunk) + 1]
     content = np.frombuffer(chunk.buffers()[2] or b"", np.uint8)[offsets[0] : offsets[-1]].view("<f4")
     widths = np.diff(offsets) // 4

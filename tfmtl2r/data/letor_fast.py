@@ -1,8 +1,8 @@
-"""LETOR text in bulk: regular chunks are split by Arrow's CSV reader instead of Python.
+"""A fast parser of LETOR text: Arrow's CSV reader parses regular chunks.
 
-Label and query are cut off each line, and what is left, ``ID:VALUE`` pairs, becomes one CSV row each with ``:`` as the
-delimiter. Arrow then insists on two numbers per row, so the structure is checked while it parses. Whatever is unusual
-(tabs, doubled blanks, a bad number, a wrong id) gives None, and :func:`tfmtl2r.data.letor_text.read_lines` decides.
+Label and query are removed from each line. Each remaining pair ``ID:VALUE`` becomes a CSV row with the delimiter ``:``.
+Arrow requires two numbers per row, and so checks the structure. For anything irregular (tabs, double blanks, a bad
+number, a wrong id) the result is None, and :func:`tfmtl2r.data.letor_text.read_lines` parses the chunk.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _IN_NUMBERS = b"0123456789.+-eE\n"
 _IN_INTEGERS = b"0123456789+-\n"
 _PARSE = pyarrow.csv.ParseOptions(delimiter=":", quote_char=False, ignore_empty_lines=False)
 _CONVERT = pyarrow.csv.ConvertOptions(
-    # Values go through float64, as in Python, so that both readers round alike.
+    # Values are read as float64, as in Python, so that both parsers round in the same way.
     column_types={"id": pyarrow.int32(), "value": pyarrow.float64()}, null_values=[], check_utf8=False,
 )
 
 
 def read_block(text: bytes, grammar: Grammar, first_line: int, first_row: int) -> Block | None:
-    """Reads whole lines if they are regular.
+    """Parses whole lines if they are regular.
 
     Args:
-        text: lines.
-        grammar: the rules.
-        first_line: 1-based number of the first line.
-        first_row: rows before it.
+        text: the lines.
+        grammar: the rules for rows.
+        first_line: number of the first line, counted from 1.
+        first_row: number of rows before the first line.
 
     Returns:
-        What ``read_lines`` would give, or None if a line is irregular.
+        The same block as ``read_lines``, or None if a line is irregular.
 
     >>> block = read_block(b"2 qid:7 1:0.5 3:1\\n", Grammar(), 1, 0)
     >>> block.labels.tolist(), block.qids.tolist(), block.ids.tolist(), block.values.tolist()
@@ -53,7 +53,7 @@ def read_block(text: bytes, grammar: Grammar, first_line: int, first_row: int) -
         labels = _labels([part[0] for part in parts])
         counts = np.array([tail[2].count(b":") for tail in tails], np.int64)
         pairs = _pairs([tail[2] for tail in tails if tail[2]], int(counts.sum()))
-    except (ValueError, OverflowError):  # what Arrow raises is a ValueError too
+    except (ValueError, OverflowError):  # Arrow's errors are ValueErrors, too
         return None
     ids, values = pairs
     if grammar.clip is not None:
@@ -65,7 +65,7 @@ def read_block(text: bytes, grammar: Grammar, first_line: int, first_row: int) -
 
 
 def _rows(text: bytes, grammar: Grammar, first_line: int) -> tuple[list[bytes], np.ndarray, list[str]]:
-    """Lines without comments and trailing blanks, their numbers, and the comments; blank lines are left out."""
+    """Non-blank lines without comments and trailing blanks, their numbers, and the comments."""
     raw = text.split(b"\n")
     tails: list[bytes] = []
     if b"#" in text:
@@ -100,7 +100,7 @@ def _pairs(texts: list[bytes], count: int) -> tuple[np.ndarray, np.ndarray]:
     if not texts:
         return np.zeros(0, np.int32), np.zeros(0, np.float32)
     rows = b"\n".join(texts).replace(b" ", b"\n")
-    # Arrow would read an id of -0, and signs in a row; Python would not.
+    # Arrow would accept an id of -0 and repeated signs, but Python would not.
     if rows.translate(None, _IN_NUMBERS + b":") or rows[:1] == b"-" or b"\n-" in rows or b"+-" in rows:
         raise InputError("irregular")
     table = pyarrow.csv.read_csv(

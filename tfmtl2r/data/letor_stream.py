@@ -1,4 +1,4 @@
-"""LETOR files as a stream of rows: decompression, chunks cut at line ends, lists, dense vectors."""
+"""Reads LETOR files as a stream of rows: decompresses, cuts chunks at line ends, and makes dense vectors."""
 
 from __future__ import annotations
 
@@ -19,17 +19,16 @@ from tfmtl2r.errors import InputError, MissingFileError
 CHUNK = 1 << 19
 LONGEST_LINE = 1 << 26
 PIECE = 1 << 24
-"""Bytes of dense features that are made at once."""
+"""Maximum number of bytes of dense features in a piece."""
 SHOWN = 20
 
 
 @dataclasses.dataclass(frozen=True)
 class LetorOptions:
-    """How a LETOR file is to be read; see :func:`tfmtl2r.data.letor.read_letor`.
+    """Options for reading a LETOR file; see :func:`tfmtl2r.data.letor.read_letor`.
 
     Raises:
-        ValueError: for an unknown ``on_error``, a number of features that is not at least 1, or a clip
-            that is not above 0.
+        ValueError: for an unknown ``on_error``, a number of features below 1, or a clip that is not above 0.
     """
 
     group: str | None = None
@@ -50,7 +49,7 @@ class LetorOptions:
 
     @property
     def grammar(self) -> Grammar:
-        """What these options allow in a row."""
+        """The rules for rows that follow from these options."""
         lowest = 0 if self.zero_based else 1
         highest = (MAX_FEATURES if self.num_features is None else self.num_features) - 1 + lowest
         return Grammar(self.group is None, lowest, highest, self.num_features is not None, self.comments, self.clip)
@@ -58,14 +57,14 @@ class LetorOptions:
 
 @dataclasses.dataclass
 class Piece:
-    """Some rows, dense.
+    """Some rows with dense features.
 
     Args:
         labels: ``float32[n]``.
         qids: ``int64[n]``.
-        features: ``float32[n, D]``; D is the width that the file has shown so far.
+        features: ``float32[n, D]``; D is the number of features found in the file so far.
         ordinals: ``int64[n]``, the number of each row in the file.
-        comments: text per row; empty if not asked for.
+        comments: one text per row; empty if comments are not read.
     """
 
     labels: np.ndarray
@@ -77,14 +76,14 @@ class Piece:
 
 @dataclasses.dataclass
 class Tally:
-    """What was met while reading, complete when the stream has ended.
+    """Statistics of reading a file, which are complete when the stream has ended.
 
     Args:
-        rows: rows that were kept.
-        skipped: rows that were left out.
-        problems: what was wrong with the first 20 of them.
-        num_features: width of the vectors.
-        sparse: some row lacks the first feature.
+        rows: number of rows that were kept.
+        skipped: number of rows that were left out.
+        problems: messages for the first 20 rows that were left out.
+        num_features: length of the feature vectors.
+        sparse: whether a row lacks the first feature.
     """
 
     rows: int = 0
@@ -95,16 +94,16 @@ class Tally:
 
 
 def pieces(path: Path, options: LetorOptions, tally: Tally) -> Iterator[Piece]:
-    """The rows of a file, in order, a few megabytes at a time.
+    """Yields the rows of a file, in order, a few megabytes at a time.
 
     Args:
         path: text, ``.gz`` or ``.bz2``.
-        options: how to read it.
-        tally: filled on the way.
+        options: options for reading the file.
+        tally: statistics, updated while reading.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        LetorError: for whatever is wrong with it.
+        FileNotFoundError: for a missing file.
+        LetorError: for any problem in the file.
     """
     grammar = options.grammar
     ends = group_ends(Path(options.group)) if options.group is not None else None
@@ -126,10 +125,10 @@ def pieces(path: Path, options: LetorOptions, tally: Tally) -> Iterator[Piece]:
 
 
 def group_ends(path: Path) -> np.ndarray:
-    """Cumulated list lengths from a group file (LightGBM's ``.query``): one number of rows per line.
+    """Reads a group file (LightGBM's ``.query``, one number of rows per line), and returns cumulative list lengths.
 
     Raises:
-        LetorError: for a line that is no whole number above 0, or a file without any.
+        LetorError: when a line is not a whole number above 0, or the file is empty.
     """
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such group file")
@@ -146,7 +145,7 @@ def group_ends(path: Path) -> np.ndarray:
 
 
 def _chunks(path: Path) -> Iterator[tuple[int, bytes]]:
-    """Whole lines, about a megabyte each time, with the 1-based number of the first."""
+    """Yields chunks of whole lines, each with the number of its first line, counted from 1."""
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file")
     line, kept = 1, b""
@@ -195,7 +194,7 @@ def _count(block: Block, grammar: Grammar, tally: Tally) -> None:
 
 
 def _dense(block: Block, grammar: Grammar, options: LetorOptions, tally: Tally) -> Iterator[Piece]:
-    """Rows as vectors of the width known so far, at most :data:`PIECE` bytes at a time."""
+    """Yields rows as vectors of the width known so far, at most :data:`PIECE` bytes at a time."""
     width = options.num_features or tally.num_features
     tally.num_features = width
     ends = np.cumsum(block.counts)
@@ -205,7 +204,7 @@ def _dense(block: Block, grammar: Grammar, options: LetorOptions, tally: Tally) 
         counts = block.counts[rows]
         pairs = slice(int(ends[first] - counts[0]), int(ends[rows][-1]))
         values, columns = block.values[pairs], block.ids[pairs] - grammar.lowest
-        if (counts == width).all():  # increasing ids in range: each row is then complete and in order
+        if (counts == width).all():  # ids are increasing and in range, so each row is complete and in order
             features = values.reshape(len(counts), width)
         else:
             features = np.zeros((len(counts), width), np.float32)
@@ -214,7 +213,7 @@ def _dense(block: Block, grammar: Grammar, options: LetorOptions, tally: Tally) 
 
 
 def _finish(path: Path, options: LetorOptions, tally: Tally, rows: int, ends: np.ndarray | None) -> None:
-    """Checks what only the end of the file tells."""
+    """Checks that are only possible at the end of the file."""
     if not rows:
         raise LetorError(f"{path}:1: the file has no rows; expected lines such as 2 qid:1 1:0.5 2:3")
     if ends is not None and ends[-1] != rows:

@@ -1,9 +1,8 @@
-"""LETOR text, line by line: what a row may look like, and which line breaks the rule.
+"""Parses LETOR text line by line, and reports lines that break the rules.
 
-A row is ``LABEL qid:QUERY ID:VALUE ID:VALUE ... # comment``: numbers in decimal, feature ids increasing, ``qid`` left
-out where a group file says how long the lists are. Blank lines and lines with a comment only are no rows.
-:mod:`tfmtl2r.data.letor_fast` reads the same rows many times faster and leaves every chunk that it does not understand
-to this module, which has the last word.
+A row is ``LABEL qid:QUERY ID:VALUE ID:VALUE ... # comment``. Numbers are decimal and feature ids increase. ``qid`` is
+left out if a group file contains the lengths of lists. Blank lines and lines with only a comment are no rows.
+:mod:`tfmtl2r.data.letor_fast` parses the same rows many times faster, and leaves irregular chunks to this module.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ import numpy as np
 from tfmtl2r.errors import InputError
 
 MAX_FEATURES = 100_000
-"""Feature ids above this are taken for a mistake, unless ``num_features`` allows them: rows become dense vectors."""
+"""Larger feature ids are errors unless ``num_features`` allows them, because rows become dense vectors."""
 FLOAT32_LIMIT = (2 - 2**-24) * 2.0**127
-"""From here on a number rounds to an infinite float32."""
+"""Numbers of at least this magnitude become infinite as float32."""
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _INTEGER = re.compile(rb"[+-]?\d+")
 _QUOTED = 40
@@ -28,15 +27,15 @@ _QUOTED = 40
 
 @dataclasses.dataclass(frozen=True)
 class Grammar:
-    """What ids and rows are allowed to be.
+    """The rules for rows.
 
     Args:
-        qid: rows carry ``qid:QUERY``.
+        qid: whether rows contain ``qid:QUERY``.
         lowest: the lowest feature id, 0 or 1.
         highest: the highest feature id.
-        stated: ``highest`` was asked for (``num_features``), for the error message.
-        comments: keep the text behind ``#``.
-        clip: bring features of a greater magnitude to this one.
+        stated: whether ``highest`` comes from ``num_features``, for the error message.
+        comments: whether to keep the text after ``#``.
+        clip: largest magnitude of a feature; larger values are clipped. None does not clip.
     """
 
     qid: bool = True
@@ -49,19 +48,19 @@ class Grammar:
 
 @dataclasses.dataclass
 class Block:
-    """Consecutive rows, their features as one flat sequence of pairs.
+    """Consecutive rows; their features are one flat sequence of pairs.
 
     Args:
         labels: ``float32[n]``.
-        qids: ``int64[n]``; empty where rows carry none.
-        counts: ``int64[n]``, pairs per row.
-        ids: ``int32[pairs]``, as written.
+        qids: ``int64[n]``; empty if rows have no qid.
+        counts: ``int64[n]``, number of pairs per row.
+        ids: ``int32[pairs]``, as in the text.
         values: ``float32[pairs]``.
-        lines: ``int64[n]``, the 1-based line of each row.
-        ordinals: ``int64[n]``, the number of each row in the file, rows that were left out counted.
-        rows: how many rows there were, those that were left out included.
-        comments: text behind ``#`` per row, where asked for.
-        problems: one message per row that was left out.
+        lines: ``int64[n]``, the line of each row, counted from 1.
+        ordinals: ``int64[n]``, the number of each row in the file; skipped rows count.
+        rows: number of rows, including skipped rows.
+        comments: text after ``#`` per row; empty if comments are not read.
+        problems: one message per skipped row.
     """
 
     labels: np.ndarray
@@ -77,20 +76,20 @@ class Block:
 
 
 class LetorError(InputError):
-    """Text that is not LETOR; the message names file and line, what was expected, what came and what to do."""
+    """The text is not valid LETOR; the message contains file, line, expected and found text, and a remedy."""
 
 
 def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip: bool) -> Block:
-    """Reads whole lines one by one.
+    """Parses whole lines one by one.
 
     Args:
-        text: lines.
-        grammar: the rules.
-        place: file name, 1-based number of the first line, rows before it.
-        skip: leave out rows that break a rule and note why, rather than raise.
+        text: the lines.
+        grammar: the rules for rows.
+        place: file name, number of the first line (counted from 1), number of rows before it.
+        skip: leave out rows that break a rule, with a message in ``problems``, instead of raising an error.
 
     Raises:
-        LetorError: for the first row that breaks a rule.
+        LetorError: for the first row that breaks a rule, unless ``skip`` is set.
 
     >>> block = read_lines(b"2 qid:7 1:0.5 3:1\\n", Grammar(), ("a.txt", 1, 0), skip=False)
     >>> block.labels.tolist(), block.qids.tolist(), block.ids.tolist(), block.values.tolist()
@@ -132,31 +131,31 @@ def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip:
 
 
 def _numbered(text: bytes, line: int) -> list[tuple[int, list[bytes], bytes]]:
-    """Line number, tokens and comment of each row; blank lines and those with only a comment are none."""
+    """Line number, tokens and comment of each row. Blank lines and lines with only a comment are no rows."""
     parted = [raw.partition(b"#") for raw in text.split(b"\n")]
     rows = [(number, body.split(), comment) for number, (body, _, comment) in enumerate(parted, start=line)]
     return [row for row in rows if row[1]]
 
 
 def comment_text(raw: bytes) -> str:
-    """The text behind ``#`` without surrounding blanks; bytes that are no UTF-8 become U+FFFD."""
+    """The text after ``#`` without surrounding blanks; bytes that are not UTF-8 become U+FFFD."""
     return raw.strip().decode(errors="replace")
 
 
 def check_adjacent(block: Block, seen: dict[int, int], last: int | None, path: str) -> int | None:
-    """Checks that the rows of a query stand together.
+    """Checks that the rows of each query are adjacent.
 
     Args:
         block: the next rows of the file.
-        seen: query -> line of its first row, of all queries before; filled.
-        last: the query of the row before.
-        path: for the message.
+        seen: query -> line of its first row, for all earlier queries; updated.
+        last: the query of the previous row.
+        path: the file, for the message.
 
     Returns:
         The query of the last row.
 
     Raises:
-        LetorError: for a query that comes again after another one.
+        LetorError: when a query appears again after another query.
     """
     if not len(block.qids):
         return last
@@ -173,7 +172,9 @@ def check_adjacent(block: Block, seen: dict[int, int], last: int | None, path: s
 
 
 def key_values(texts: Iterable[str]) -> dict[str, np.ndarray]:
-    """Comments such as ``docid = GX008 prob = 0.08`` as columns: numbers (missing: NaN) where all are, else text.
+    """Converts comments like ``docid = GX008 prob = 0.08`` to columns.
+
+    A column has numbers (with NaN for missing values) if all values are numbers, and text otherwise.
 
     >>> columns = key_values(["docid = a prob = 0.5", "docid = b"])
     >>> {name: values.tolist() for name, values in columns.items()}
@@ -219,8 +220,8 @@ def _row(tokens: list[bytes], grammar: Grammar) -> tuple[float, int | None, list
 
 def _feature_id(found: int, before: int | None, grammar: Grammar) -> int:
     if found < grammar.lowest:
-        raise LetorError("feature id 0, but LETOR counts from 1; if this file counts from 0, say zero_based=True "
-                         "(--zero-based) for it and for every other split of it")
+        raise LetorError("feature id 0, but LETOR counts from 1; if this file counts from 0, set zero_based=True "
+                         "(--zero-based) for it and for all of its splits")
     if found > grammar.highest:
         width = grammar.highest + 1 - grammar.lowest
         advice = f"expected {width} features (num_features)" if grammar.stated else (
@@ -234,7 +235,7 @@ def _feature_id(found: int, before: int | None, grammar: Grammar) -> int:
 
 def _qid(text: bytes) -> int:
     if _INTEGER.fullmatch(text):
-        # Leading zeros are cut off first: int() refuses thousands of digits.
+        # Leading zeros are removed first, because int() refuses thousands of digits.
         digits = text.lstrip(b"+-").lstrip(b"0") or b"0"
         value = int(digits) if len(digits) < 20 else 2**64
         value = -value if text.startswith(b"-") else value

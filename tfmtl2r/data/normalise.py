@@ -1,4 +1,5 @@
-"""Recipes for the normalisation of a feature vector; fitted on the training split, applied in the graph."""
+"""Recipes for the normalisation of a feature vector, which are fitted on the training split and applied in the graph.
+"""
 
 from __future__ import annotations
 
@@ -10,36 +11,36 @@ from tfmtl2r.features.dense import Dense
 
 RECIPES = ("zscore", "log1p", "signed_log1p", "quantile_clip", "allrank")
 CLIP = (0.001, 0.999)
-# Numbers of LETOR (from 1); allRank's script counts from 0.
+# Numbers of features as in LETOR, counted from 1; allRank's script counts from 0.
 _ALLRANK_PLAIN = (6, 7, 8, 9, 10, 16, 20, 58, 59, 63, 76, 80, 86, *range(96, 106), 122, 123, 128, 130, 131)
 _ALLRANK_NEGATED = (*range(111, 122), 124, 125)
 
 
 def normalised(train: Lists, recipe: str = "signed_log1p", name: str = "features") -> Dense:
-    """A feature vector with a recipe for its normalisation, for :func:`tfmtl2r.data.fit_schema` to fit.
+    """Returns a feature vector with a recipe for its normalisation, which :func:`tfmtl2r.data.fit_schema` fits.
 
-    Every recipe ends with (x - mean) / std of the training split.
+    Every recipe applies the transform below, and then (x - mean) / std of the training split.
 
     =================  ===========================================================================================
-    ``zscore``         nothing else
-    ``log1p``          log(1 + x) of the components that are never negative in the training split
-    ``signed_log1p``   sign(x) log(1 + abs(x)), of all components (DASALC)
-    ``quantile_clip``  x kept between the .001 and .999 quantiles of the training split
-    ``allrank``        allRank's script for MSLR: log(x + .01), for LMIR features log(.01 - x), where all values of the
-                       training split have the sign for it; none for the ratios and other features that it lists
+    ``zscore``         no transform
+    ``log1p``          log(1 + x), for components that are never negative in the training split
+    ``signed_log1p``   sign(x) log(1 + abs(x)), for all components (DASALC)
+    ``quantile_clip``  clips x to the .001 and .999 quantiles of the training split
+    ``allrank``        allRank's script for MSLR: log(x + .01), and log(.01 - x) for LMIR features, if the signs of all
+                       training values allow it; no transform for the ratios and other features that it lists
     =================  ===========================================================================================
 
     Args:
         train: the training split.
-        recipe: one of the above.
+        recipe: name of a recipe in the table.
         name: the column, ``[N, D]``.
 
     Raises:
-        ValueError: for an unknown recipe or a column that holds no vectors.
+        ValueError: for an unknown recipe, or a column without vectors.
 
     Source: Qin et al., Are Neural Rankers still Outperformed by Gradient Boosted Decision Trees?, ICLR 2021
     (``signed_log1p``); https://github.com/allegro/allRank (``allrank``).
-    Differs from the authors' code: allRank looks at all three splits for the sign and leaves a negated feature negated.
+    Differs from the authors' code: allRank checks the signs on all three splits, and leaves a negated feature negated.
 
     >>> train = Lists({"features": np.array([[1.0, -2.0], [3.0, 5.0]])})
     >>> normalised(train, "log1p").transform

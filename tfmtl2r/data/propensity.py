@@ -1,16 +1,18 @@
-"""Inverse-propensity weights: clicks logged under a ranking, counted as if every place had been looked at.
+"""Inverse-propensity weights, which correct the position bias of logged clicks.
 
-A click needs a look: ``P(click at place k) = p_k r`` with ``p_k`` the propensity of place k and r the item's relevance.
-Weighing each click by ``1 / p_k`` gives r on average, wherever items stood (Joachims et al. 2017,
-https://arxiv.org/abs/1608.04468). Find the propensities, from a power law (:func:`power_law`) or from randomised
-rankings (:func:`click_ratios`), add a column of weights (:func:`with_click_weights`), and name it in ``batches``::
+Users only click items that they look at: ``P(click at place k) = p_k r``, where ``p_k`` is the propensity of place k
+(the probability of a look) and r is the relevance of the item. If each click has the weight ``1 / p_k``, its
+expectation is r at every place (Joachims et al. 2017, https://arxiv.org/abs/1608.04468). Estimate the propensities
+from a power law (:func:`power_law`) or from randomised rankings (:func:`click_ratios`), add a column of weights
+(:func:`with_click_weights`), and name the column in ``batches``::
 
     lists = with_click_weights(lists, "click", power_law(50, eta=0.8), position="position")
     data = batches(lists, tasks, schema, weights={"click": "click_weight"})
 
-Losses that are sums over clicked items become unbiased, up to clipping: softmax on lists with one click each, and in
-expectation nearly so with more. Pairwise losses weigh a pair by its clicked item, which corrects that item's place but
-not the other's. Pointwise losses take an item without a click for a negative, looked at or not, and stay biased.
+Losses that are sums over clicked items become unbiased, up to clipping. An example is softmax on lists with one click;
+with more clicks, it is nearly unbiased. Pairwise losses weight a pair by its clicked item, which corrects the place of
+this item but not of the other item. Pointwise losses treat an item without click as a negative, even if nobody looked
+at it, and stay biased.
 """
 
 from __future__ import annotations
@@ -29,8 +31,8 @@ def power_law(places: int, eta: float = 1.0) -> np.ndarray:
     """Propensities ``p_k = k^-eta`` of the places 1 .. K, ``float64[K]``.
 
     Args:
-        places: K.
-        eta: how fast interest falls; 0: all places are looked at alike.
+        places: number of places K.
+        eta: speed of the decay; with 0, users look at all places equally.
 
     Raises:
         ValueError: for less than one place, or an eta that is not a finite number >= 0.
@@ -48,20 +50,20 @@ def power_law(places: int, eta: float = 1.0) -> np.ndarray:
 def click_ratios(lists: Lists, label: str, position: str | None = None) -> np.ndarray:
     """Propensities ``p_k = (clicks per item at place k) / (clicks per item at place 1)``, ``float64[K]``.
 
-    Only where items were shown **in random order** are items equally relevant at every place; on a ranker's own lists
-    this would take good ranking for attention.
+    The items must have been shown **in random order**, so that they are equally relevant at every place. On lists that
+    a ranker ordered, the ratios would confuse relevance with attention.
 
     Args:
         lists: randomised lists.
-        label: the column of clicks, 0 or 1; missing ones (NaN or negative) do not count.
-        position: the column of places, from 1; by default an item's place in its list.
+        label: the column of clicks, 0 or 1; missing values (NaN or negative) do not count.
+        position: the column of places, counted from 1; None uses an item's place in its list.
 
     Returns:
-        One propensity per place up to the last that was shown, 1 at place 1. It can be above 1 by chance.
+        One propensity per place, up to the last place with an item. It is 1 at place 1, and can be above 1 by chance.
 
     Raises:
-        ValueError: for a missing column, a place that is no whole number from 1, a place up to the last that was never
-            shown, or no click at place 1.
+        ValueError: for a missing column, a place that is not a whole number from 1, a place without items before the
+            last place, or no click at place 1.
 
     >>> lists = Lists({"click": np.array([1, 0, 1, 1])}, offsets=np.array([0, 2, 4]))
     >>> click_ratios(lists, "click").tolist()
@@ -91,15 +93,16 @@ def with_click_weights(
     clip: float | None = 10.0,
     column: str | None = None,
 ) -> Lists:
-    """The lists with a column of weights: ``min(1 / p_k, clip)`` for an item clicked at place k, 1 for any other.
+    """Adds a column of weights: ``min(1 / p_k, clip)`` for an item clicked at place k, and 1 for any other item.
 
     Args:
         lists: logged lists.
         label: the column of clicks, 0 or 1.
-        propensities: ``p_k`` of the places 1 .. K, as :func:`power_law` and :func:`click_ratios` give them.
-        position: the column of places, from 1; by default an item's place in its list.
-        clip: no weight is larger: less variance, for some bias at places that are hardly looked at. None for no limit.
-        column: what the column is called; ``<label>_weight`` by default.
+        propensities: ``p_k`` of the places 1 .. K, for example from :func:`power_law` or :func:`click_ratios`.
+        position: the column of places, counted from 1; None uses an item's place in its list.
+        clip: the largest weight. Clipping reduces variance, but causes bias at places with small propensity. None does
+            not clip.
+        column: name of the new column; ``<label>_weight`` by default.
 
     Raises:
         ValueError: for a missing column, a propensity that is not a finite number >= 0, a clip below 1, a place without

@@ -1,4 +1,4 @@
-"""A report on data before training: what is in it, and what would spoil a result."""
+"""A report on data before training, with statistics and problems that would invalidate results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CORRELATED = 0.999
 
 @dataclasses.dataclass(frozen=True)
 class Leak:
-    """An input that gives a label away: ``how`` is ``"equal"``, ``"correlation"`` or ``"determines"``."""
+    """An input that reveals a label; ``how`` is ``"equal"``, ``"correlation"`` or ``"determines"``."""
 
     label: str
     feature: str
@@ -26,22 +26,22 @@ class Leak:
 
 @dataclasses.dataclass(frozen=True)
 class QualityReport:
-    """What :func:`data_report` found.
+    """The result of :func:`data_report`.
 
     Args:
-        items: N.
-        lists: number of lists; None for plain rows.
-        lengths: items per list at the minimum, the quartiles, .9 and .99, and the maximum.
-        labels: per label: value -> items if there are at most 20 values, else its quantiles by name.
-        missing_labels: per label, items whose label is NaN.
-        empty_lists: per label, lists without any label above 0, from which a ranking loss learns nothing.
-        constant: features that have one value only.
-        duplicates: items that equal an earlier one of their list in all columns.
-        leaks: suspicious inputs.
+        items: number of items N.
+        num_lists: number of lists; None for plain rows.
+        lengths: items per list: minimum, quartiles, 90 % and 99 % quantiles, and maximum.
+        labels: label -> (value -> number of items) for at most 20 values, else its quantiles by name.
+        missing_labels: label -> number of items whose label is NaN.
+        empty_lists: label -> number of lists without a label above 0, from which a ranking loss learns nothing.
+        constant: features with a single value.
+        duplicates: number of items that equal an earlier item of their list in all columns.
+        leaks: inputs that may reveal a label.
     """
 
     items: int
-    lists: int | None
+    num_lists: int | None
     lengths: dict[str, float]
     labels: dict[str, dict[str, float]]
     missing_labels: dict[str, int]
@@ -54,17 +54,17 @@ class QualityReport:
 def data_report(
     lists: Lists, labels: Sequence[str] = ("label",), features: Sequence[str] | None = None
 ) -> QualityReport:
-    """Looks for what spoils a result, in lists from any source.
+    """Searches data from any source for problems that would invalidate results.
 
-    A feature is suspected to leak a label if it equals the label, if their correlation exceeds .999 in absolute
-    value, or if the label is a monotonic function of it (such as a grade of a count), provided that at least three
-    items differ from the most frequent label, since less could be chance.
+    A feature may leak a label in three cases: it equals the label, the absolute correlation is above .999, or the label
+    is a monotonic function of the feature (for example a grade of a count). The third case requires at least three
+    items without the most frequent label, because fewer items could be chance.
 
     Args:
         lists: lists or plain rows.
         labels: label columns.
-        features: input columns; all numeric ones that are neither labels nor the list id if None. Components of
-            vectors are called ``features[1]``, ``features[2]``, ..., as LETOR numbers them.
+        features: input columns; None selects all numeric columns except the labels and the list id. Components of
+            vectors are named ``features[1]``, ``features[2]``, ..., with numbers as in LETOR.
 
     Raises:
         ValueError: for a missing column.
@@ -86,7 +86,7 @@ def data_report(
         leaks += [leak for label, target in targets.items() if (leak := _leak(label, target, name, values))]
     return QualityReport(
         items=lists.num_items,
-        lists=None if lists.is_rows else lists.num_lists,
+        num_lists=None if lists.is_rows else lists.num_lists,
         lengths=_quantiles(lists.sizes) if not lists.is_rows else {},
         labels={name: _histogram(values) for name, values in targets.items()},
         missing_labels={name: int(np.isnan(values).sum()) for name, values in targets.items()},
@@ -96,13 +96,13 @@ def data_report(
 
 
 def count_duplicates(lists: Lists) -> int:
-    """Items that equal an earlier item of their list (of plain rows: any earlier row) in all columns.
+    """Counts items that equal an earlier item of their list (for plain rows: any earlier row) in all columns.
 
     >>> count_duplicates(Lists({"x": np.array([1.0, 1.0, 1.0])}, offsets=np.array([0, 2, 3])))
     1
     """
     place = np.zeros(lists.num_items, np.int64) if lists.is_rows else np.repeat(np.arange(lists.num_lists), lists.sizes)
-    # Two independent 64-bit sums over all columns stand for the row: 2.3 million rows collide with p < 1e-24.
+    # Two independent 64-bit sums over all columns represent a row: 2.3 million rows collide with p < 1e-24.
     multipliers = np.random.default_rng(0).integers(1, 2**63, (2, 1 + _width(lists)), dtype=np.uint64) | np.uint64(1)
     sums = multipliers[:, :1] * place.astype(np.uint64)
     for position, values in enumerate(_bit_columns(lists), start=1):
@@ -125,7 +125,7 @@ def _width(lists: Lists) -> int:
 
 
 def _bit_columns(lists: Lists) -> Iterator[np.ndarray]:
-    """Each component of each column as ``uint64[N]`` of which equal values have equal bits."""
+    """Yields each component of each column as ``uint64[N]``; equal values have equal bits."""
     for values in lists.columns.values():
         for column in [values] if values.ndim == 1 else values.T:
             if column.dtype.kind in "OU":
@@ -137,7 +137,7 @@ def _bit_columns(lists: Lists) -> Iterator[np.ndarray]:
 
 
 def _mixed(bits: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser: without it sums of products would agree for rows that differ in few bits."""
+    """SplitMix64's finaliser. Without it, sums of products would be equal for rows that differ in few bits."""
     bits = (bits ^ (bits >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     bits = (bits ^ (bits >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return bits ^ (bits >> np.uint64(31))
@@ -163,7 +163,7 @@ def _leak(label: str, target: np.ndarray, feature: str, values: np.ndarray) -> L
 
 
 def _determines(values: np.ndarray, target: np.ndarray) -> bool:
-    """Whether the target is a monotonic function of the values; a sample rules most features out cheaply."""
+    """Whether the target is a monotonic function of the values. A cheap test on a sample excludes most features."""
     step = -(-len(values) // SAMPLE)
     return (step == 1 or _monotonic(values[::step], target[::step])) and _monotonic(values, target)
 

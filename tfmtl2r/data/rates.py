@@ -1,8 +1,8 @@
-"""Smoothed training rates (target encoding): how often a user, an item or any other key had a positive label before.
+"""Smoothed training rates (target encoding): the rate of positive labels of a user, an item or any other key.
 
-Such a rate says more than an embedding of a rare id, and helps most where a label is rare. It must never hold the row's
-own label: a model would read it there and fail on new rows. :func:`out_of_fold_rates` leaves out the whole fold of a
-row, such as its day, so that there is no way to ask for a rate that leaks.
+Such a rate is more informative than an embedding of a rare id, especially for rare labels. The rate of a row must not
+contain the row's own label, because a model would learn to read this label and fail on new rows.
+:func:`out_of_fold_rates` leaves out the whole fold of a row, for example its day, so that rates cannot leak.
 """
 
 from __future__ import annotations
@@ -23,30 +23,31 @@ def out_of_fold_rates(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Smoothed mean label of the training rows of the same key and **another fold**, for each row.
 
-    ``rate = (sum of labels + prior * mean) / (count + prior)``, where sum and count are over the training rows that
-    have the row's key and not its fold, and ``mean`` is the mean label of all training rows that have not its fold.
-    So for ``rows = train`` neither a row's own label nor another one of its fold enters its rate; rows whose fold does
-    not occur in training, such as later days, get the rate of all training rows. Only training labels are read.
-    A missing label (NaN or negative) does not count. A key unknown outside the fold has the count 0 and the rate
-    ``mean``; missing keys are one key.
+    ``rate = (sum of labels + prior * mean) / (count + prior)``. Sum and count are over the training rows with the same
+    key in other folds; ``mean`` is the mean label of all training rows in other folds. If ``rows`` is ``train``, the
+    rate of a row contains neither its own label nor other labels of its fold. Rows whose fold is not in the training
+    rows, for example later days, get the rate over all training rows. Only training labels are read. A missing label
+    (NaN or negative) does not count. A key that is unknown outside the fold has the count 0 and the rate ``mean``.
+    Missing keys are treated as one key.
 
-    Take folds that hold what is known at one time or belongs together, such as days. With folds of single rows
-    (leave one out), the rate within a key is the higher the lower the label is: a model would learn that.
+    A fold should contain rows that are known at the same time or belong together, for example the rows of a day. With
+    folds of single rows (leave one out), a rate within a key would be higher if the row's label is lower, and a model
+    would learn this relation.
 
     Args:
         train: the training rows, with key, labels and fold.
-        rows: N rows to give rates to, with key and fold; any split.
-        key: column of ids, such as ``"video_id"``.
-        labels: T columns of labels in ``train``: 0 or 1, or other numbers of 0 or more, of which it is a smoothed mean.
-        fold: column, such as the day.
-        prior: how many rows of the mean label are added to each key, so that a rare one is no extreme.
+        rows: N rows of any split for which rates are computed, with key and fold.
+        key: column of ids, for example ``"video_id"``.
+        labels: T columns of labels in ``train``, either 0 and 1 or other numbers >= 0.
+        fold: column of the folds, for example the day.
+        prior: number of rows with the mean label that are added to each key, so that rare keys have no extreme rates.
 
     Returns:
         Rates and counts of known labels, each ``float64[N, T]``.
 
     Raises:
-        ValueError: for a missing column (with the nearest names), a prior that is not above 0, a column that is text in
-            one table and numbers in the other, or a fold outside which a label is never known.
+        ValueError: for a missing column, a prior that is not above 0, a column that has text in one table and numbers
+            in the other, or a label without any known value outside a fold.
 
     Source: Micci-Barreca, A Preprocessing Scheme for High-Cardinality Categorical Attributes, SIGKDD Explorations 3(1),
     2001, https://doi.org/10.1145/507533.507538.
@@ -79,7 +80,7 @@ def out_of_fold_rates(
 
 
 def log_odds(rates: np.ndarray) -> np.ndarray:
-    """``log(p / (1 - p))`` of rates, kept within 1e-6 and 1 - 1e-6: as a feature, rare labels spread as frequent ones.
+    """``log(p / (1 - p))`` of rates clipped to [1e-6, 1 - 1e-6]. As features, log-odds spread out small rates, too.
 
     >>> log_odds(np.array([0.5, 0.0])).round(2).tolist()
     [0.0, -13.82]
@@ -89,7 +90,7 @@ def log_odds(rates: np.ndarray) -> np.ndarray:
 
 
 def _codes(train: pd.DataFrame, rows: pd.DataFrame, name: str) -> np.ndarray:
-    """Training rows and then rows, numbered by the value of a column."""
+    """Integer codes for the values of a column, for the training rows followed by the rows."""
     parts = train[name], rows[name]
     if len({pd.api.types.is_numeric_dtype(part) for part in parts}) > 1:
         raise InputError(f"column {name!r} holds {parts[0].dtype} in the training rows and {parts[1].dtype} in the "
@@ -98,7 +99,7 @@ def _codes(train: pd.DataFrame, rows: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def _sums(numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Sums ``[N, ...]`` over the training rows of the same code, for each row; the codes are of both."""
+    """For each row, the sums ``[N, ...]`` over the training rows with the same code; ``codes`` are those of both."""
     n, groups = len(numbers), int(codes.max()) + 1
     columns = [np.bincount(codes[:n], weights=column, minlength=groups)[codes[n:]] for column in numbers.T]
     return np.stack(columns, axis=1)

@@ -1,4 +1,4 @@
-"""Shorter lists drawn from long ones, for listwise losses on a user's whole history."""
+"""Draws short lists from long lists, for listwise losses on a user's whole history."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from tfmtl2r.errors import InputError
 
 
 def sample_lists(lists: Lists, num_lists: int, list_length: int, seed: int = 0) -> Lists:
-    """Draws lists of equal length from every list, through TensorFlow Recommenders' ``sample_listwise``.
+    """Draws lists of equal length from every list, with TensorFlow Recommenders' ``sample_listwise``.
 
-    Items of one drawn list are different ones; lists that are too short are left out.
+    A drawn list contains each item at most once. Lists that are too short are left out.
 
     Args:
-        lists: such as all ratings of each user.
-        num_lists: drawn from each.
-        list_length: items in each.
-        seed: of the draw.
+        lists: the lists to draw from, for example all ratings of each user.
+        num_lists: number of lists to draw from each list.
+        list_length: number of items in each drawn list.
+        seed: seed of the draws.
 
     Returns:
         Lists with the ids ``"ID#0"``, ``"ID#1"``, ... in the order of the input.
@@ -37,7 +37,7 @@ def sample_lists(lists: Lists, num_lists: int, list_length: int, seed: int = 0) 
     if not enough.any():
         raise InputError(f"no list has {list_length} items; the longest has {int(lists.sizes.max())}")
     owners = np.repeat(np.arange(lists.num_lists), lists.sizes)
-    # Its names are MovieLens', its arithmetic is not: the row number stands for the film.
+    # The function expects the column names of MovieLens. The row number takes the place of the film.
     rows = {"user_id": owners, "movie_title": np.arange(lists.num_items), "user_rating": np.zeros(len(owners))}
     drawn = recommenders().examples.movielens.sample_listwise(
         tf.data.Dataset.from_tensor_slices(rows), num_lists, list_length, seed

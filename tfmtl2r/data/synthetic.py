@@ -1,4 +1,4 @@
-"""Seeded synthetic data: task directions with given angles, plain rows, and lists with conflicting grades."""
+"""Synthetic data: directions of tasks with given angles, plain rows, and lists with conflicting grades."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _STREAMS = {"parameters": 0, "train": 1, "vali": 2, "test": 3}
 
 
 def generator(seed: int, stream: str) -> np.random.Generator:
-    """The random numbers of one purpose: ``parameters`` (shared by all splits), ``train``, ``vali`` or ``test``."""
+    """The random generator of a stream: ``parameters`` (shared by all splits), ``train``, ``vali`` or ``test``."""
     if seed < 0:
         raise InputError(f"seed must be 0 or more, not {seed}")
     return np.random.default_rng([seed, _STREAMS[stream]])
 
 
 def directions(count: int, dim: int, cosine: float, random: np.random.Generator) -> np.ndarray:
-    """Unit vectors ``[count, dim]`` of which any two have the same cosine.
+    """Unit vectors ``[count, dim]``; any two of them have the same cosine.
 
-    ``W = C U`` with U orthonormal and ``C C' = (1 - p) I + p 11'``. For two vectors these are the MMoE paper's
-    ``u1`` and ``p u1 + sqrt(1 - p^2) u2``.
+    ``W = C U`` with U orthonormal and ``C C' = (1 - p) I + p 11'``. For two vectors, these are ``u1`` and
+    ``p u1 + sqrt(1 - p^2) u2`` of the MMoE paper.
 
     Args:
-        count: how many, at most ``dim``.
-        dim: components of each.
-        cosine: p, from ``-1 / (count - 1)``, the smallest that exists, to 1.
-        random: source of U.
+        count: number of vectors, at most ``dim``.
+        dim: length of each vector.
+        cosine: the cosine p, from ``-1 / (count - 1)`` (the smallest possible value) to 1.
+        random: random generator for U.
 
     Raises:
-        ValueError: for more vectors than components, or a cosine that does not exist.
+        ValueError: for more vectors than ``dim``, or an impossible cosine.
 
     >>> w = directions(2, 5, cosine=-0.5, random=np.random.default_rng(0))
     >>> np.round(w @ w.T, 6).tolist()
@@ -58,20 +58,20 @@ def directions(count: int, dim: int, cosine: float, random: np.random.Generator)
 def mmoe_rows(
     rows: int, *, num_tasks: int, correlation: float, dim: int, seed: int, split: str, terms: int = 5
 ) -> Lists:
-    """Plain rows of the MMoE paper's recipe.
+    """Makes plain rows by the recipe of the MMoE paper.
 
     ``y_t = w_t.x + sum_i sin(alpha_i w_t.x + beta_i) + eps`` with ``x ~ N(0, I)``, ``alpha, beta ~ N(0, 1)``,
     ``i = 1..terms``, ``eps ~ N(0, 0.01)`` (a variance), and ``cos(w_s, w_t) = correlation``.
 
     Args:
-        rows: N.
-        num_tasks: T.
-        correlation: p, the cosine between two tasks' directions. The labels correlate by 0 at p = 0 and more as p
-            grows; below 0 it depends on the seed, since the sines are not odd functions.
-        dim: components of x.
-        seed: of everything.
-        split: ``train``, ``vali`` or ``test``: other rows of the same functions.
-        terms: sine terms.
+        rows: number of rows N.
+        num_tasks: number of tasks T.
+        correlation: the cosine p between the directions of two tasks. The labels are uncorrelated for p = 0, and their
+            correlation grows with p. For p < 0, it depends on the seed, since the sines are not odd functions.
+        dim: length of x.
+        seed: seed of all random numbers.
+        split: ``train``, ``vali`` or ``test``; splits have different rows of the same functions.
+        terms: number of sine terms.
 
     Returns:
         columns ``features`` ``float32[N, dim]`` and ``label_1`` ... ``label_T`` ``float32[N]``.
@@ -93,25 +93,26 @@ def mmoe_rows(
 def latent_lists(
     lists: int, *, num_tasks: int, features: int, conflict: float, max_length: int, seed: int, split: str
 ) -> tuple[Lists, np.ndarray]:
-    """Lists shaped like MSLR's with the latent utility of each task, before it is graded.
+    """Makes lists shaped like those of MSLR, and the latent utility of each task before it is graded.
 
-    ``u_t = (w_t.x) (0.8 + 0.6 v.x) + 0.3 eps_t + 0.5 b_t`` per item, with ``x ~ N(0, I)`` per item, ``eps ~ N(0, 1)``
-    per item and ``b ~ N(0, 1)`` per list (some lists have nothing relevant); ``v`` is orthogonal to all ``w``. Two
-    tasks' utilities without noise correlate by exactly ``cos(w_s, w_t) = 1 - conflict T / (T - 1)``: 1 without
-    conflict, ``-1 / (T - 1)``, the least that T tasks can share, at conflict 1. List lengths are lognormal with
-    median 103 and mean 116, clipped to 10..max_length.
+    The utility of an item is ``u_t = (w_t.x) (0.8 + 0.6 v.x) + 0.3 eps_t + 0.5 b_t``, with ``x ~ N(0, I)`` and
+    ``eps ~ N(0, 1)`` per item, and ``b ~ N(0, 1)`` per list, so that some lists have no relevant item. ``v`` is
+    orthogonal to all ``w``. Without noise, the correlation of two tasks' utilities is exactly
+    ``cos(w_s, w_t) = 1 - conflict T / (T - 1)``. It is 1 without conflict, and ``-1 / (T - 1)``, the smallest common
+    correlation of T tasks, at conflict 1. List lengths are lognormal with median 103 and mean 116, clipped to
+    10..max_length.
 
     Args:
         lists: number of lists.
-        num_tasks: T.
-        features: components of x, more than T.
-        conflict: 0 to 1.
-        max_length: the longest list; 337 in MSLR.
-        seed: of everything.
-        split: ``train``, ``vali`` or ``test``: other lists of the same functions.
+        num_tasks: number of tasks T.
+        features: length of x, more than T.
+        conflict: from 0 to 1.
+        max_length: length of the longest list; 337 in MSLR.
+        seed: seed of all random numbers.
+        split: ``train``, ``vali`` or ``test``; splits have different lists of the same functions.
 
     Returns:
-        lists with the column ``features`` ``float32[N, features]``, and utilities ``[N, T]``.
+        Lists with the column ``features`` ``float32[N, features]``, and utilities ``[N, T]``.
 
     Raises:
         ValueError: for a number out of its range.

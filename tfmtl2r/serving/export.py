@@ -120,7 +120,7 @@ def _serves_lists(model: MultiTaskRanker, lists: bool | None) -> bool:
         return True if lists is None else lists
     if lists is not None and lists != model.has_lists:
         kinds = {True: "lists", False: "plain rows"}
-        raise InputError(f"lists={lists} asks for an export for {kinds[lists]}, but the ranker was fitted or evaluated "
+        raise InputError(f"lists={lists} requests an export for {kinds[lists]}, but the ranker was fitted or evaluated "
                          f"on {kinds[model.has_lists]}: leave the argument out")
     return model.has_lists
 
