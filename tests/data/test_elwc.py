@@ -178,7 +178,7 @@ def test_errors_of_writing(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="list_id='price' is a column that is not the list id"):
         write_elwc(random_lists([2]), path, list_id="price")
     dated = random_lists([2]).with_column("day", np.array(["2024-01-01"] * 2, "datetime64[D]"))
-    with pytest.raises(ValueError, match="column 'day' holds datetime64"):
+    with pytest.raises(ValueError, match="column 'day' has the type datetime64"):
         write_elwc(dated, path)
     path.write_text("old")
     monkeypatch.setattr("tfmtl2r.data.elwc._record", lambda *_: 1 / 0)

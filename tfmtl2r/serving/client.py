@@ -59,7 +59,7 @@ class Client:
 
     >>> Client("localhost:8500", "shop", timeout=0)
     Traceback (most recent call last):
-    ValueError: timeout must be above 0 seconds, not 0
+    tfmtl2r.errors.InputError: timeout must be above 0 seconds, not 0
     """
 
     def __init__(self, target: str, model: str, *, version: int | str | None = None, timeout: float = 5.0):

@@ -47,7 +47,7 @@ def as_array(name: str, value: Any, dtype: Any) -> np.ndarray:
 
     >>> as_array("size", [2**32 + 1], tf.int32)
     Traceback (most recent call last):
-    TypeError: input 'size' takes int32: 4294967297 does not fit
+    tfmtl2r.errors.InputTypeError: input 'size' takes int32: 4294967297 does not fit
     """
     try:
         return _texts(value) if dtype == tf.string else _numbers(value, dtype)
