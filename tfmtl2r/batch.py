@@ -29,6 +29,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.preferences import per_list
 from tfmtl2r.schema import Schema
+from tfmtl2r.types import Count, Tensor
 
 __all__ = ["LIST_SIZE", "PREFERENCE", "Batch", "unpack"]
 
@@ -89,7 +90,7 @@ class Batch:
         return batch
 
     @property
-    def num_lists(self) -> Any:
+    def num_lists(self) -> Count:
         """B, a tensor; for plain rows their number."""
         first = next(iter(self.features.values())) if self.list_size is None else self.list_size
         return tf.shape(first)[0]
@@ -99,7 +100,7 @@ class Batch:
         """Whether these are plain rows, without lists."""
         return self.valid is None
 
-    def at(self, places: Any) -> Batch:
+    def at(self, places: Tensor) -> Batch:
         """Some of the lists (or plain rows), with everything that belongs to them.
 
         Args:
@@ -108,7 +109,7 @@ class Batch:
         parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return Batch(**tf.nest.map_structure(lambda part: None if part is None else tf.gather(part, places), parts))
 
-    def packed(self, values: Any) -> Any:
+    def packed(self, values: Tensor) -> Tensor:
         """What is per item, ``[B, L, ...]``, for the real items alone: ``[n, ...]``, lists one after another.
 
         Plain rows stay as they are, here and in :meth:`repeated`, :meth:`padded` and :meth:`as_lists`.
@@ -119,14 +120,14 @@ class Batch:
         in_batch = places[:, 0] * tf.shape(self.valid, out_type=tf.int64)[1] + places[:, 1]
         return tf.gather(tf.reshape(values, [-1, *values.shape[2:]]), in_batch)
 
-    def repeated(self, values: Any) -> Any:
+    def repeated(self, values: Tensor) -> Tensor:
         """What is per list, ``[B, ...]``, for every real item of the list: ``[n, ...]``."""
         if self.is_rows:
             return values
         # The gradient of a gather is sparse; behind a reshape it becomes dense.
         return tf.gather(tf.reshape(values, tf.shape(values)), self._places()[:, 0])
 
-    def padded(self, rows: Any) -> Any:
+    def padded(self, rows: Tensor) -> Tensor:
         """The way back from :meth:`packed`: ``[n, ...]`` to ``[B, L, ...]``, 0 at padded places."""
         if self.is_rows:
             return rows
@@ -134,7 +135,7 @@ class Batch:
         shape = tf.concat([tf.shape(self.valid, out_type=tf.int64), tf.shape(rows, out_type=tf.int64)[1:]], 0)
         return tf.scatter_nd(self._places(), rows, shape)
 
-    def as_lists(self, scores: Any) -> Any:
+    def as_lists(self, scores: Tensor) -> Tensor:
         """Scores of the real items in their lists: ``[..., n]`` to ``[..., B, L]``, 0 at padded places."""
         if self.is_rows:
             return scores
@@ -142,7 +143,7 @@ class Batch:
         lists = self.padded(tf.transpose(scores, [len(leading), *leading]))
         return tf.transpose(lists, [*(2 + axis for axis in leading), 0, 1])
 
-    def _places(self) -> Any:
+    def _places(self) -> Tensor:
         """List and place in the list of every real item, ``int64[n, 2]``; a graph computes it once."""
         return tf.where(self.valid)
 
@@ -168,7 +169,7 @@ def unpack(data: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     return dict(x), dict(y or {}), dict(weights or {})
 
 
-def _length(features: dict[str, Any], schema: Schema) -> Any:
+def _length(features: dict[str, Any], schema: Schema) -> Count:
     """L, the number of places in a list."""
     per_item = [name for name, feature in schema.inputs.items() if not feature.context]
     if not per_item:

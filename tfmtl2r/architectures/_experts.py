@@ -12,6 +12,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, check_gates
 from tfmtl2r.layers.mlp import MLP, widths
+from tfmtl2r.types import Tensor
 
 
 class ExpertArchitecture(TowerArchitecture):
@@ -87,12 +88,12 @@ class MultiGateArchitecture(ExpertArchitecture):
         """One per task."""
         return len(self.tasks)
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """The experts' outputs ``[E, n, D]`` and the encoded items ``[n, F]`` that the gates read."""
         x = self.encoder(batch=batch, training=training)
         return [self.experts(x[None], training=training), x]
 
-    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """One mixture of the experts per task."""
         experts, x = cut
         read = x.copies() if self.encoder.trainable_variables else x.constant()[None]

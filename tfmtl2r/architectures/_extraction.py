@@ -14,6 +14,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, check_gates, mixture, mixture_of_own
 from tfmtl2r.layers.mlp import MLP, widths
+from tfmtl2r.types import Tensor
 
 
 class ExtractionArchitecture(TowerArchitecture):
@@ -91,7 +92,7 @@ class ExtractionArchitecture(TowerArchitecture):
         """Whether level J-1 has its experts below the cut and its task gates above it."""
         return self.num_levels > 1 and self.shared_experts > 0
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """What the levels above read, then, where they exist, the expert outputs that they mix.
 
         The first is ``[n, F]``, or ``[T, n, D]`` for J > 2; the outputs are ``[T M, n, D]`` and ``[S, n, D]`` of level
@@ -113,7 +114,7 @@ class ExtractionArchitecture(TowerArchitecture):
             cut.append(self.levels[-1].common(shared_input, training=training))
         return cut
 
-    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """The last level's mixture per task."""
         branches = list(cut)
         value = self._read(branches.pop(0))
@@ -126,7 +127,7 @@ class ExtractionArchitecture(TowerArchitecture):
             value = level.mixed(value, own, branches.pop(0).mix if branches else None, training)
         return value
 
-    def _read(self, branch: Branch) -> Any:
+    def _read(self, branch: Branch) -> Tensor:
         if self._split:
             return branch.own()
         return branch.copies() if self.encoder.trainable_variables else branch.constant()[None]
@@ -175,11 +176,11 @@ class _Level(keras.layers.Layer):
                 layer.build(input_shape)
         self.built = True
 
-    def experts(self, own_input: Any, shared_input: Any, training: bool) -> tuple[Any, Any]:
+    def experts(self, own_input: Tensor, shared_input: Tensor, training: bool) -> tuple[Tensor, Tensor]:
         """Outputs of the tasks' experts ``[T M, n, D]``, task by task, and of the shared ones ``[S, n, D]``."""
         return self.own(own_input, training=training), self.common(shared_input, training=training)
 
-    def mixed(self, query: Any, own: Any, mix_common: Callable[[Any], Any] | None, training: bool) -> Any:
+    def mixed(self, query: Tensor, own: Tensor, mix_common: Callable[[Any], Any] | None, training: bool) -> Tensor:
         """Each task's mixture of its own and the shared experts, ``[T, n, D]``.
 
         Args:
@@ -192,7 +193,7 @@ class _Level(keras.layers.Layer):
         mixed = mixture_of_own(gates[..., : self.each], own)
         return mixed if mix_common is None else mixed + mix_common(gates[..., self.each:])
 
-    def handed_on(self, query: Any, own: Any, common: Any, training: bool) -> Any:
+    def handed_on(self, query: Tensor, own: Tensor, common: Tensor, training: bool) -> Tensor:
         """The shared gate's mixture of all experts, ``[1, n, D]``."""
         gates = self.shared_gate(query, training=training)
         last = own.shape[0]

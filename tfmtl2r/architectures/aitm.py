@@ -14,6 +14,7 @@ from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
+from tfmtl2r.types import PerList, TaskScores, Tensor
 
 __all__ = ["AITM"]
 
@@ -92,7 +93,7 @@ class AITM(Architecture):
         self.scorers.build((num, None, self.units[-1]))
         self.make_small_heads(self.encoder.width, trains=bool(self.encoder.trainable_variables))
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """z of all tasks but the last two ``[T-2, n, k]``, of the last but one ``[n, k]``, and the encoded items."""
         x = self.encoder(batch=batch, training=training)[None]
         own = self.early(x, training=training)
@@ -101,7 +102,7 @@ class AITM(Architecture):
             z.append(transfer(z[-1], own[task], training=training))
         return [*([tf.stack(z[:-1])] if z[:-1] else []), z[-1], x]
 
-    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
         """One scorer per task; the last task's tower and transfer; small heads read the encoded items."""
         *early, before, items = cut
         last = len(self.tasks) - 1
@@ -112,7 +113,7 @@ class AITM(Architecture):
         stacked = tf.concat([*(z.own(range(last - 1)) for z in early), copies[last - 1 : last], z_last[None]], 0)
         return self.with_small_heads(self.scores_of_items(self.scorers(stacked), batch), read, batch, training)
 
-    def penalty(self, scores: dict[str, Any], batch: Batch) -> tuple[Any, Any] | None:
+    def penalty(self, scores: TaskScores, batch: Batch) -> tuple[PerList, PerList] | None:
         """The calibrator: a list's mean over items of ``calibrator sum_{t>1} max(y_t - y_{t-1}, 0)``, and its items."""
         if not self.calibrator:
             return None
@@ -151,7 +152,7 @@ class Transfer(keras.layers.Layer):
                                        initializer=keras.initializers.RandomNormal(stddev=0.01))
         self.built = True
 
-    def call(self, before: Any, own: Any, training: bool = False) -> Any:
+    def call(self, before: Any, own: Tensor, training: bool = False) -> Any:
         """Attention over what is handed on and the task's own representation."""
         tokens = tf.stack([self.hand_on(before, training=training), own])  # [2, n, k]
         projected = tf.matmul(tokens[None], self.kernels[:, None])  # [3, 2, n, k]

@@ -17,6 +17,7 @@ from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.features import Encoder, ListEncoder
 from tfmtl2r.layers.mlp import Scorers
 from tfmtl2r.schema import Schema
+from tfmtl2r.types import PerList, TaskScores, Tensor
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # variables compare element by element
@@ -168,7 +169,7 @@ class Architecture(keras.layers.Layer):
         """Whether an item's scores depend on the other items of its list."""
         return self.transformer is not None
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """The cut: a list of tensors that every path from a shared variable to a task loss crosses.
 
         Args:
@@ -177,7 +178,7 @@ class Architecture(keras.layers.Layer):
         """
         raise NotImplementedError
 
-    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
         """Scores (logits) per task, ``[..., B, L]`` (plain rows: ``[..., B]``), from the branches of the cut.
 
         Leading axes hold several scores of the same item, such as those of an ensemble's members: a task's loss is the
@@ -214,7 +215,7 @@ class Architecture(keras.layers.Layer):
             self.small = Scorers(len(self.tasks), name="small_heads")
             self.small.build((len(self.tasks), None, width))
 
-    def with_small_heads(self, scores: dict[str, Any], inputs: Any, batch: Batch, training: bool) -> dict[str, Any]:
+    def with_small_heads(self, scores: TaskScores, inputs: Tensor | None, batch: Batch, training: bool) -> TaskScores:
         """In training the auxiliary scores as well, under :func:`small_head_of` each task.
 
         Args:
@@ -254,7 +255,7 @@ class Architecture(keras.layers.Layer):
         cut = self.shared(batch, training)
         return self.heads([Branch(tensor, len(self.tasks)) for tensor in cut], batch, training)
 
-    def penalty(self, scores: dict[str, Any], batch: Batch) -> tuple[Any, Any] | None:
+    def penalty(self, scores: TaskScores, batch: Batch) -> tuple[PerList, PerList] | None:
         """What this architecture asks of the scores beyond the tasks' losses, from the scores alone; None by default.
 
         Args:
@@ -267,7 +268,7 @@ class Architecture(keras.layers.Layer):
         """
         return None
 
-    def inspect(self, batch: Batch) -> dict[str, Any]:
+    def inspect(self, batch: Batch) -> dict[str, Tensor]:
         """What the architecture decides on a batch: gates averaged over items ``[T, E]``, attention between tasks, ...
 
         Returns:
@@ -277,7 +278,7 @@ class Architecture(keras.layers.Layer):
             self(batch=batch, training=False)
         return seen
 
-    def last_reads(self, items: Branch, training: bool) -> tuple[Any, Any]:
+    def last_reads(self, items: Branch, training: bool) -> tuple[Tensor, Tensor | None]:
         """The encoded items, a branch ``[1, n, F]``, where only the last task's own network reads them.
 
         Returns:
@@ -290,7 +291,7 @@ class Architecture(keras.layers.Layer):
         copies = items.copies()[:, 0]
         return copies[-1:], copies
 
-    def scores_of_items(self, stacked: Any, batch: Batch) -> dict[str, Any]:
+    def scores_of_items(self, stacked: Tensor, batch: Batch) -> TaskScores:
         """``[T, ..., n, 1]`` to a dict of ``[..., B, L]`` (0 at padded places; ``[..., n]`` for plain rows).
 
         In float32: a loss must not see rounded scores.

@@ -14,6 +14,7 @@ from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.layers.stitch import Stitch
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Tensor
 
 __all__ = ["CrossStitch"]
 
@@ -80,14 +81,14 @@ class CrossStitch(TowerArchitecture):
         """The layers' last width."""
         return self.units[-1]
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """All tasks' activations before the last stitch, ``[T, n, units[-1]]``."""
         value = self.blocks[0](self.encoder(batch=batch, training=training)[None], training=training)
         for stitch, layer in zip(self.stitches[:-1], self.blocks[1:], strict=True):
             value = layer(stitch(value), training=training)
         return [value]
 
-    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """The last stitch: each task's mixture of all tasks' activations."""
         alpha = self.stitches[-1].weights_for(tf.shape(cut[0].tensor)[1])
         return cut[0].mix(alpha)

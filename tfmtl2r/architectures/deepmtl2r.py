@@ -12,6 +12,7 @@ from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import Scorers
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
+from tfmtl2r.types import TaskScores, Tensor
 
 __all__ = ["DeepMTL2R"]
 
@@ -83,7 +84,7 @@ class DeepMTL2R(Architecture):
         self.scorers.build((num, None, self.encoder.width))
         self.make_small_heads(self.encoder.width)
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """The items as the transformer leaves them, ``[n, D]``.
 
         With one scorer for all its scores, ``[n, 1]``, and the items behind them where small heads read those.
@@ -93,7 +94,7 @@ class DeepMTL2R(Architecture):
             return [items]
         return [self.scorers(items[None])[0], *([items] if training and self.small_heads else [])]
 
-    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
         """A linear scorer per task, or the one score for all."""
         read = cut[0].copies()
         scores = self.scores_of_items(self.scorers(read) if self.per_task else read, batch)

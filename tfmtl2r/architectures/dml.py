@@ -16,6 +16,7 @@ from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gkd import GlobalKnowledgeDistillation
 from tfmtl2r.layers.mlp import widths
 from tfmtl2r.registry import Card
+from tfmtl2r.types import PerList, TaskScores, Tensor
 
 __all__ = ["DML"]
 
@@ -149,7 +150,7 @@ class DML(TowerArchitecture):
         """Whether what tower t reads leads to task t's own variables only through task t's loss."""
         return self.ctfm is None or self.stop_gradient
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """The base's cut, the seeds of its upper part, and CTFM's queries, keys and values.
 
         Without the stop-gradient, the cut is what the towers read.
@@ -166,7 +167,7 @@ class DML(TowerArchitecture):
             inputs = self._base_inputs(branches, batch, seeds, training)
         return [*cut, seeds, *self.ctfm.below(inputs)]
 
-    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """The base's, after CTFM."""
         if not self._private_inputs:
             return cut[0].own()
@@ -176,17 +177,17 @@ class DML(TowerArchitecture):
         inputs = self._base_inputs(lower, batch, seeds.constant(), training)
         return self.ctfm.above(inputs, [queries, keys, values], training)
 
-    def _base_inputs(self, cut: Sequence[Branch], batch: Batch, seeds: Any, training: bool) -> Any:
+    def _base_inputs(self, cut: Sequence[Branch], batch: Batch, seeds: Tensor, training: bool) -> Tensor:
         with randomness.scope(*tf.unstack(seeds, num=2)):
             return self.base.tower_inputs(cut, batch, training)
 
-    def tower_scores(self, inputs: Any, training: bool) -> Any:
+    def tower_scores(self, inputs: Tensor, training: bool) -> Tensor:
         """Towers, and what each learns from the hidden states of all."""
         hidden = self.towers(inputs, training=training)
         scores = self.scorers(hidden)
         return scores if self.gkd is None else scores + self.gkd(hidden, training=training)
 
-    def penalty(self, scores: dict[str, Any], batch: Batch) -> tuple[Any, Any] | None:
+    def penalty(self, scores: TaskScores, batch: Batch) -> tuple[PerList, PerList] | None:
         """The base's."""
         return self.base.penalty(scores, batch)
 

@@ -17,6 +17,7 @@ from tfmtl2r.layers.gates import Gates, mixture
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
+from tfmtl2r.types import TaskScores, Tensor
 
 __all__ = ["DRGrad"]
 
@@ -174,12 +175,12 @@ class DRGrad(Architecture):
                                  f"personalised gate; {name!r} is none of them: {', '.join(categories) or 'none'}")
 
     @property
-    def mu(self) -> Any:
+    def mu(self) -> Tensor:
         """``float32[2]``: the weights of the primary task's two towers."""
         own = tf.sigmoid(tf.convert_to_tensor(self.lead.value) / self.temperature)
         return tf.stack([own, 1.0 - own])
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """The experts' outputs ``[E, n, D]``, the encoded items ``[1, n, F]``, and ``v_s`` ``[n, D]``."""
         x = self.encoder(batch=batch, training=training)
         experts = self.experts(x[None], training=training)
@@ -190,11 +191,11 @@ class DRGrad(Architecture):
             common *= 2.0 * tf.sigmoid(self.personal_gate(tf.concat(ids, axis=-1)))
         return [experts, x[None], common]
 
-    def _embedded(self, feature: Any, batch: Batch) -> Any:
+    def _embedded(self, feature: Any, batch: Batch) -> Tensor:
         """A feature of every real item, ``[n, d]``."""
         return per_item(feature, batch, lambda tensors: feature.encode(tensors, self.encoder.embeddings))
 
-    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
         """The towers, those of the primary task summed with mu; small heads read ``v_s``."""
         experts, x, common = cut
         read = x.own((self.primary,)) if self.encoder.trainable_variables else x.constant()
@@ -253,7 +254,7 @@ class DRGrad(Architecture):
             after["lead"] = self.decay * state["lead"] + norms[0] - norms[1 + self.primary]
         return gradients, after
 
-    def _mixing(self, gram: Any) -> tuple[Any, Any]:
+    def _mixing(self, gram: Tensor) -> tuple[Tensor, Tensor]:
         """From the inner products of the towers' gradients: the cosines of the first with all, and what routes them.
 
         The latter is the matrix ``[T + 1, T + 1]`` that maps them to the updates.

@@ -14,6 +14,7 @@ from tfmtl2r.layers.funnel import logits_of_products
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
+from tfmtl2r.types import TaskScores, Tensor
 
 __all__ = ["ESMM"]
 
@@ -69,12 +70,12 @@ class ESMM(Architecture):
         self.last = self._towers(1, "last")
         self.make_small_heads(self.encoder.width, trains=bool(self.encoder.trainable_variables))
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """Logits of all towers but the last, ``[T-1, n]``, and the encoded items ``[1, n, F]`` that the last reads."""
         x = self.encoder(batch=batch, training=training)[None]
         return [_logits(self.early, x, training), x]
 
-    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
         """The logit of each product; small heads read the encoded items."""
         num = len(self.tasks)
         x, read = self.last_reads(cut[1], training)
@@ -100,7 +101,7 @@ class ESMM(Architecture):
         return [hidden, scorers]
 
 
-def _logits(towers: Sequence[Any], inputs: Any, training: bool) -> Any:
+def _logits(towers: Sequence[Any], inputs: Tensor, training: bool) -> Tensor:
     """``float32[num, n]``, summed up in logarithms later."""
     hidden, scorers = towers
     return scorers(hidden(inputs, training=training))[..., 0]

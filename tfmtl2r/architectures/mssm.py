@@ -16,6 +16,7 @@ from tfmtl2r.layers.field_gates import FieldGates
 from tfmtl2r.layers.hard_concrete import check_hard_concrete
 from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Tensor
 
 __all__ = ["MSSM"]
 
@@ -105,7 +106,7 @@ class MSSM(TowerArchitecture):
         """The experts' last width."""
         return self.expert_units[-1]
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """The encoded items ``[n, F]``, or all outputs of level J-1; and the last level's shared ones ``[S, n, D]``."""
         x = self.encoder(batch=batch, training=training)
         own_input = shared_input = x[None]
@@ -119,7 +120,7 @@ class MSSM(TowerArchitecture):
                 own_input = level.to_tasks(own, copies, training)
         return [*cut, self.levels[-1].common(shared_input, training)]
 
-    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """What each task takes from its own and the shared experts of the last level."""
         *below, last = cut
         if len(below) == 1:
@@ -179,17 +180,17 @@ class _Level(keras.layers.Layer):
         """The tasks' experts and their field gates."""
         return [layer for layer in (self.task_experts, self.task_fields) if layer is not None]
 
-    def own(self, inputs: Any, training: bool) -> Any:
+    def own(self, inputs: Tensor, training: bool) -> Tensor:
         """The tasks' experts, ``[1 or T, n, F]`` to ``[T M, n, D]``, task by task."""
         read = inputs if self.task_fields is None else self.task_fields(inputs)
         return self.task_experts(read, training=training)
 
-    def common(self, inputs: Any, training: bool) -> Any:
+    def common(self, inputs: Tensor, training: bool) -> Tensor:
         """The shared experts, ``[1, n, F]`` to ``[S, n, D]``."""
         read = inputs if self.common_fields is None else self.common_fields(inputs)
         return self.common_experts(read, training=training)
 
-    def to_tasks(self, own: Any, common: Any, training: bool) -> Any:
+    def to_tasks(self, own: Tensor, common: Tensor, training: bool) -> Tensor:
         """``[T M, n, D]`` and a copy of the shared ones per task, ``[T, S, n, D]``, to ``[T, n, D]``."""
         own = tf.reshape(own, [self.num, self.each, -1, self.width])
         return self.task_connections.transformed(side_by_side(tf.concat([own, common], 1)), training)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tfmtl2r.architectures._experts import ExpertArchitecture
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import mixture
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Tensor
 
 __all__ = ["OMoE"]
 
@@ -44,12 +44,12 @@ class OMoE(ExpertArchitecture):
         """One for all tasks."""
         return 1
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """The mixture of the experts for the real items, ``[n, D]``."""
         x = self.encoder(batch=batch, training=training)[None]
         gates = self.gates(x, training=training)
         return [mixture(gates, self.experts(x, training=training))[0]]
 
-    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """Each task's own copy of the mixture."""
         return cut[0].copies()

@@ -11,6 +11,7 @@ from tfmtl2r.batch import Batch
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Tensor
 
 __all__ = ["SharedBottom"]
 
@@ -54,11 +55,11 @@ class SharedBottom(TowerArchitecture):
         """The trunk's last width."""
         return self.units[-1] if self.units else self.encoder.width
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """The trunk's output for the real items, ``[n, units[-1]]``."""
         return [self.trunk(self.encoder(batch=batch, training=training), training=training)]
 
-    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """Each task's own copy of the trunk's output."""
         return cut[0].copies()
 

@@ -14,6 +14,7 @@ from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.layers.task_encoders import TaskEncoders
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Tensor
 
 __all__ = ["SingleTask"]
 
@@ -72,11 +73,11 @@ class SingleTask(TowerArchitecture):
         """The trunks' last width."""
         return self.units[-1] if self.units else self.encoder.width
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """Nothing: no variable is shared, and the towers read the batch itself."""
         return []
 
-    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """Each task's trunk on its own embeddings."""
         inputs = self.trunks(self.encoder(batch=batch), training=training)
         # Without layers nothing has told the tasks apart yet.

@@ -15,6 +15,7 @@ from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP
 from tfmtl2r.layers.stitch import Stitch
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Tensor
 
 __all__ = ["Sluice"]
 
@@ -99,7 +100,7 @@ class Sluice(TowerArchitecture):
         """The layers' width."""
         return self.units
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """Mixed subspaces of all layers but the last, and those of the last unmixed, ``[2T, n, D / 2]`` each."""
         value, cut = self.encoder(batch=batch, training=training)[None], []
         for layer, stitch in zip(self.blocks[:-1], self.stitches[:-1], strict=True):
@@ -107,7 +108,7 @@ class Sluice(TowerArchitecture):
             value = _together(cut[-1])
         return [*cut, _apart(self.blocks[-1](value, training=training))]
 
-    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """The last mixture, and each task's mixture of its layers."""
         *earlier, last = cut
         alpha = self.stitches[-1].weights_for(tf.shape(last.tensor)[1])
@@ -127,18 +128,18 @@ class Sluice(TowerArchitecture):
             Group(tasks, [*self.stitches[-1].trainable_variables, self.beta], stacked=True),
         ]
 
-    def _overlap(self, kernel: Any) -> Any:
+    def _overlap(self, kernel: Any) -> Tensor:
         """The penalty of one layer of all tasks, ``[T, in, units]``."""
         first, second = tf.split(tf.convert_to_tensor(kernel), SUBSPACES, axis=-1)
         return self.orthogonality * tf.reduce_sum(tf.matmul(first, second, transpose_a=True) ** 2)
 
 
-def _apart(layers: Any) -> Any:
+def _apart(layers: Any) -> Tensor:
     """``[T, n, D]`` to ``[2T, n, D / 2]``, a task's two subspaces next to each other."""
     num, _, width = layers.shape
     return tf.reshape(tf.stack(tf.split(layers, SUBSPACES, axis=-1), axis=1), [num * SUBSPACES, -1, width // SUBSPACES])
 
 
-def _together(subspaces: Any) -> Any:
+def _together(subspaces: Any) -> Tensor:
     """The way back."""
     return tf.concat([subspaces[0::SUBSPACES], subspaces[1::SUBSPACES]], axis=-1)

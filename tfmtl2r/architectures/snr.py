@@ -15,6 +15,7 @@ from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.hard_concrete import check_hard_concrete
 from tfmtl2r.layers.mlp import MLP, widths
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Tensor
 
 __all__ = ["SNR"]
 
@@ -104,7 +105,7 @@ class SNR(TowerArchitecture):
         """The subnets' last width."""
         return self.subnet_units[-1]
 
-    def shared(self, batch: Batch, training: bool) -> list[Any]:
+    def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """The last level's outputs: ``[S, n, D]``, for ``"trans"`` side by side as ``[n, S D]``."""
         value = self.encoder(batch=batch, training=training)[None]
         for subnets, connections in zip(self.subnets, self.connections, strict=True):
@@ -114,7 +115,7 @@ class SNR(TowerArchitecture):
             value = connections(outputs, training=training)
         return [side_by_side(outputs) if self.connection == "trans" else outputs]
 
-    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """What each task's connections make of the last level's outputs."""
         last = self.connections[-1]
         if self.connection == "trans":

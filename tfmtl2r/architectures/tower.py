@@ -10,6 +10,7 @@ from tfmtl2r.batch import Batch
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.schema import Schema
+from tfmtl2r.types import TaskScores, Tensor
 
 
 class TowerArchitecture(Architecture):
@@ -76,7 +77,7 @@ class TowerArchitecture(Architecture):
         """Width of what a tower reads."""
         raise NotImplementedError
 
-    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Any:
+    def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """What the towers read, ``[T, n, tower_width]`` for n items, from the branches of the cut.
 
         Slice t may depend on what task t reads of the cut and on variables of its own, and on nothing else.
@@ -87,13 +88,13 @@ class TowerArchitecture(Architecture):
         """The groups of every trainable variable below the towers."""
         raise NotImplementedError
 
-    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
         """One tower per task; small heads read what the towers read."""
         inputs = self.tower_inputs(cut, batch, training)
         scores = self.scores_of_items(self.tower_scores(inputs, training), batch)
         return self.with_small_heads(scores, inputs, batch, training)
 
-    def tower_scores(self, inputs: Any, training: bool) -> Any:
+    def tower_scores(self, inputs: Tensor, training: bool) -> Tensor:
         """``[T, n, 1]``: what the towers make of their inputs."""
         return self.scorers(self.towers(inputs, training=training))
 

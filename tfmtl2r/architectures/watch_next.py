@@ -17,6 +17,7 @@ from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.layers.task_encoders import TaskEncoders
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
+from tfmtl2r.types import TaskScores, Tensor
 
 __all__ = ["WatchNext"]
 
@@ -105,7 +106,7 @@ class WatchNext(MultiGateArchitecture):
         self.shallow.build(shape)
         self.shallow_scorers.build(self.shallow.compute_output_shape(shape))
 
-    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> dict[str, Any]:
+    def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
         """MMoE's scores; those of the biased tasks with the shallow towers' on top.
 
         The position features are read here: no variable is shared below them.
@@ -147,7 +148,7 @@ class WatchNext(MultiGateArchitecture):
                              "others")
         return Schema(f for f in schema.features if f.name in self.position), Schema(rest)
 
-    def _seen(self, batch: Batch, items: Any) -> Any:
+    def _seen(self, batch: Batch, items: Tensor) -> Tensor:
         """The encoded position and whether it is missing, ``[1 or K, n, width + 1]``."""
         for name in self.position_schema.inputs:
             if name not in batch.features:

@@ -11,6 +11,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.dense import dense
+from tfmtl2r.types import Tensor
 
 
 class Modulated(keras.layers.Layer):
@@ -49,7 +50,7 @@ class Modulated(keras.layers.Layer):
         """The encoder, under the name that files of format 1 have for it."""
         return self.base
 
-    def call(self, batch: Batch, training: bool = False) -> Any:
+    def call(self, batch: Batch, training: bool = False) -> Tensor:
         """Encoded and modulated items, ``[n, F + T]``."""
         x = self.base(batch=batch, training=training)
         preference = tf.cast(_preference(batch), x.dtype)
@@ -75,7 +76,7 @@ class HeadModulation(keras.layers.Layer):
         self.factors.kernel.assign(tf.zeros(self.factors.kernel.shape))
         self.built = True
 
-    def call(self, scores: Any, batch: Batch) -> Any:
+    def call(self, scores: Tensor, batch: Batch) -> Tensor:
         """``[T, ..., n]`` in and out, float32."""
         per_list = self.factors(tf.cast(_preference(batch), tf.float32)[None])  # [T, B, 2]
         scale, shift = tf.unstack(batch.repeated(tf.transpose(per_list, [1, 0, 2])), num=2, axis=-1)  # [n, T] each
@@ -84,7 +85,7 @@ class HeadModulation(keras.layers.Layer):
         return tf.cast(scores, tf.float32) * tf.exp(scale) + shift
 
 
-def _preference(batch: Batch) -> Any:
+def _preference(batch: Batch) -> Tensor:
     if batch.preference is None:
         raise InputError("a conditioned architecture reads the preference of every list, and the batch has none: call "
                          "the ranker, or give Batch(..., preference=...)")

@@ -6,6 +6,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.layers.hard_concrete import HardConcrete
+from tfmtl2r.types import Tensor
 
 
 class Connections(keras.layers.Layer):
@@ -42,13 +43,13 @@ class Connections(keras.layers.Layer):
                                           initializer=keras.initializers.RandomUniform(-limit, limit))
         self.built = True
 
-    def call(self, outputs: Any, training: bool = False) -> Any:
+    def call(self, outputs: Tensor, training: bool = False) -> Tensor:
         """``[J, n, D]`` to ``[I, n, D]``."""
         if self.kernel is None:
             return tf.tensordot(tf.cast(self.gates(training=training), outputs.dtype), outputs, 1)
         return self.transformed(side_by_side(outputs)[None], training)
 
-    def transformed(self, rows: Any, training: bool) -> Any:
+    def transformed(self, rows: Tensor, training: bool) -> Tensor:
         """Outputs side by side, ``[1 or I, n, J D]``, to ``[I, n, D]``."""
         kernel = tf.convert_to_tensor(self.kernel)
         readers, subnets, width, _ = kernel.shape
@@ -57,6 +58,6 @@ class Connections(keras.layers.Layer):
         return tf.matmul(rows, tf.cast(tf.reshape(kernel, [readers, subnets * width, width]), rows.dtype))
 
 
-def side_by_side(outputs: Any) -> Any:
+def side_by_side(outputs: Tensor) -> Tensor:
     """``[..., J, n, D]`` to ``[..., n, J D]``."""
     return tf.concat(tf.unstack(outputs, axis=-3), axis=-1)

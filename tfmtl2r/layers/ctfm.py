@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
@@ -10,6 +10,7 @@ from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.dense import dense
 from tfmtl2r.layers.dropout import Dropout
+from tfmtl2r.types import Tensor
 
 
 class CrossTaskFeatureMining(keras.layers.Layer):
@@ -61,11 +62,11 @@ class CrossTaskFeatureMining(keras.layers.Layer):
         """The projections' weights, which every task's loss reaches."""
         return [w for layer in (self.query, self.key, self.value) for w in layer.trainable_variables]
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """Both halves in one go."""
         return self.above(inputs, [Branch(tensor, self.num) for tensor in self.below(inputs)], training)
 
-    def below(self, inputs: Any) -> list[Any]:
+    def below(self, inputs: Tensor) -> list[Any]:
         """The queries before their activation, the keys and the values, ``[T, n, d]`` each.
 
         With the stop-gradient none of them leads back to ``inputs`` or to the task embedding.
@@ -75,7 +76,7 @@ class CrossTaskFeatureMining(keras.layers.Layer):
             encoded = tf.stop_gradient(encoded)
         return [self.query(encoded), tf.nn.relu(self.key(encoded)), tf.nn.relu(self.value(encoded))]
 
-    def above(self, inputs: Any, branches: Sequence[Branch], training: bool = False) -> Any:
+    def above(self, inputs: Tensor, branches: Sequence[Branch], training: bool = False) -> Any:
         """What the towers read, from what they would have read and the branches of :meth:`below`.
 
         Args:
@@ -92,19 +93,19 @@ class CrossTaskFeatureMining(keras.layers.Layer):
         inspection.record("attention", attention, average=(1,))
         return inputs + self.dropout(values.mix(tf.cast(attention, inputs.dtype)), training=training)
 
-    def _encoded(self, inputs: Any) -> Any:
+    def _encoded(self, inputs: Tensor) -> Tensor:
         return inputs + tf.cast(self.task_embedding, inputs.dtype)
 
 
 @tf.custom_gradient
-def _as_if_projected(value: Any, inputs: Any, kernel: Any) -> Any:
+def _as_if_projected(value: Tensor, inputs: Tensor, kernel: Tensor) -> tuple[Tensor, Callable[..., Any]]:
     """``value``, which is ``inputs @ kernel + bias`` below a stop-gradient, with a way for gradients to the inputs.
 
     The value keeps its own way to kernel and bias. Thus weights that all tasks share lie below the cut, and inputs
     that belong to one task above it.
     """
 
-    def gradient(upstream: Any) -> tuple[Any, Any, Any]:
+    def gradient(upstream: Tensor) -> tuple[Any, Any, Any]:
         return upstream, tf.matmul(upstream, tf.cast(kernel, upstream.dtype), transpose_b=True), None
 
     return tf.identity(value), gradient

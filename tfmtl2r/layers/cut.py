@@ -12,6 +12,7 @@ from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
+from tfmtl2r.types import Tensor
 
 
 class Branch:
@@ -27,7 +28,7 @@ class Branch:
         watch: called with what is read before anything uses it (a gradient tape's ``watch``).
     """
 
-    def __init__(self, tensor: Any, num_tasks: int, watch: Callable[[Any], Any] | None = None):
+    def __init__(self, tensor: Tensor, num_tasks: int, watch: Callable[[Any], Any] | None = None):
         self.tensor = tensor
         self.num_tasks = num_tasks
         self._watch = watch
@@ -38,13 +39,13 @@ class Branch:
         """What the heads read; None if they read nothing."""
         return None if self._reading is None else self._reading.tap
 
-    def copies(self) -> Any:
+    def copies(self) -> Tensor:
         """The tensor once per task, ``[T, ...]``."""
         if not isinstance(self._reading, _Copies):
             self._read(_Copies(self.tensor, self.num_tasks))
         return self.tap
 
-    def own(self, tasks: Sequence[int] | None = None) -> Any:
+    def own(self, tasks: Sequence[int] | None = None) -> Tensor:
         """The tensor itself, of whose slices ``[S, ...]`` each is read by one task alone.
 
         Args:
@@ -60,7 +61,7 @@ class Branch:
         self._read(_Slices(self.tensor, self.num_tasks, owners))
         return self.tap
 
-    def mix(self, gates: Any, each: int = 1) -> Any:
+    def mix(self, gates: Tensor, each: int = 1) -> Tensor:
         """The tensor's E slices mixed for each task, ``[T, n, D]``: ``sum_e gates[t, n, e] tensor[e, n]``.
 
         A task's gradient at the tensor is an outer product of its gate and its gradient at the mixture, so the
@@ -74,7 +75,7 @@ class Branch:
         self._read(_Mixture(self.tensor, self.num_tasks, gates, each))
         return self.tap
 
-    def compare(self, queries: Any) -> Any:
+    def compare(self, queries: Tensor) -> Tensor:
         """The tensor's E slices compared with a query of each task: ``sum_d queries[t, n, d] tensor[e, n, d]``.
 
         ``[T, n, E]``. As with :meth:`mix`, a task's gradient at the tensor is an outer product that is never built.
@@ -85,21 +86,21 @@ class Branch:
         self._read(_Comparison(self.tensor, self.num_tasks, queries))
         return self.tap
 
-    def constant(self) -> Any:
+    def constant(self) -> Tensor:
         """The tensor itself, for what no trainable variable leads to: nothing is differentiated."""
         return self.tensor
 
-    def gram(self, cotangents: Any) -> Any:
+    def gram(self, cotangents: Tensor) -> Tensor:
         """Inner products of the tasks' gradients at this tensor, ``float32[T, T]``."""
         assert self._reading is not None
         return self._reading.gram(tf.cast(cotangents, tf.float32))
 
-    def of_task(self, cotangents: Any, task: int) -> Any:
+    def of_task(self, cotangents: Tensor, task: int) -> Tensor:
         """The gradient of one task's loss, shaped like the tensor."""
         assert self._reading is not None
         return self._reading.of_task(cotangents, task)
 
-    def weighted(self, cotangents: Any, weights: Any) -> Any:
+    def weighted(self, cotangents: Tensor, weights: Tensor) -> Tensor:
         """``sum_t weights_t gradient_t``, shaped like the tensor; summed in float32."""
         assert self._reading is not None
         total = self._reading.weighted(tf.cast(cotangents, tf.float32), weights)
@@ -118,19 +119,19 @@ class Branch:
 class _Copies:
     """A tensor read as one copy per task; its gradients are the copies' gradients."""
 
-    def __init__(self, tensor: Any, num_tasks: int):
+    def __init__(self, tensor: Tensor, num_tasks: int):
         self.tensor = tensor
         self.num_tasks = num_tasks
         self.tap = tf.repeat(tensor[None], num_tasks, axis=0)
 
-    def gram(self, cotangents: Any) -> Any:
+    def gram(self, cotangents: Tensor) -> Tensor:
         rows = tf.reshape(cotangents, [self.num_tasks, -1])
         return tf.matmul(rows, rows, transpose_b=True)
 
-    def of_task(self, cotangents: Any, task: int) -> Any:
+    def of_task(self, cotangents: Tensor, task: int) -> Tensor:
         return cotangents[task]
 
-    def weighted(self, cotangents: Any, weights: Any) -> Any:
+    def weighted(self, cotangents: Tensor, weights: Tensor) -> Tensor:
         rows = tf.reshape(cotangents, [self.num_tasks, -1])
         return tf.reshape(tf.linalg.matvec(rows, weights, transpose_a=True), tf.shape(self.tensor))
 
@@ -138,22 +139,22 @@ class _Copies:
 class _Slices:
     """A tensor of whose slices each belongs to one task: other tasks' gradients there are zero."""
 
-    def __init__(self, tensor: Any, num_tasks: int, owners: tuple[int, ...]):
+    def __init__(self, tensor: Tensor, num_tasks: int, owners: tuple[int, ...]):
         self.tap = tf.identity(tensor)
         self.owners = owners
         self.num_tasks = num_tasks
 
-    def gram(self, cotangents: Any) -> Any:
+    def gram(self, cotangents: Tensor) -> Tensor:
         squares = tf.reduce_sum(tf.reshape(cotangents, [len(self.owners), -1]) ** 2, axis=1)
         return tf.linalg.diag(tf.math.unsorted_segment_sum(squares, tf.constant(self.owners), self.num_tasks))
 
-    def of_task(self, cotangents: Any, task: int) -> Any:
+    def of_task(self, cotangents: Tensor, task: int) -> Tensor:
         return self._times(cotangents, tf.constant([float(owner == task) for owner in self.owners], cotangents.dtype))
 
-    def weighted(self, cotangents: Any, weights: Any) -> Any:
+    def weighted(self, cotangents: Tensor, weights: Tensor) -> Tensor:
         return self._times(cotangents, tf.gather(weights, self.owners))
 
-    def _times(self, cotangents: Any, factors: Any) -> Any:
+    def _times(self, cotangents: Tensor, factors: Tensor) -> Tensor:
         return cotangents * tf.reshape(factors, [-1] + [1] * (len(cotangents.shape) - 1))
 
 
@@ -169,22 +170,22 @@ class _Outer:
         self.num_tasks = num_tasks
         self.each = each
 
-    def factors(self, cotangents: Any) -> tuple[Any, Any]:
+    def factors(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
         """``per_slice`` ``[T K, n, E]`` and ``per_item`` ``[T K, n, D]``."""
         raise NotImplementedError
 
-    def gram(self, cotangents: Any) -> Any:
+    def gram(self, cotangents: Tensor) -> Tensor:
         slices, rows = (tf.transpose(tf.cast(factor, tf.float32), [1, 0, 2]) for factor in self.factors(cotangents))
         products = tf.matmul(slices, slices, transpose_b=True) * tf.matmul(rows, rows, transpose_b=True)
         by_reading = tf.reshape(tf.reduce_sum(products, 0), [self.num_tasks, self.each] * 2)
         return tf.reduce_sum(by_reading, axis=[1, 3])
 
-    def of_task(self, cotangents: Any, task: int) -> Any:
+    def of_task(self, cotangents: Tensor, task: int) -> Tensor:
         slices, rows = self.factors(cotangents)
         readings = range(task * self.each, (task + 1) * self.each)
         return tf.add_n([tf.transpose(slices[i])[:, :, None] * rows[i][None] for i in readings])
 
-    def weighted(self, cotangents: Any, weights: Any) -> Any:
+    def weighted(self, cotangents: Tensor, weights: Tensor) -> Tensor:
         slices, rows = (tf.cast(factor, tf.float32) for factor in self.factors(cotangents))
         slices = tf.transpose(slices, [1, 2, 0]) * tf.repeat(weights, self.each)  # [n, E, T K]
         return tf.transpose(tf.matmul(slices, tf.transpose(rows, [1, 0, 2])), [1, 0, 2])
@@ -193,26 +194,26 @@ class _Outer:
 class _Mixture(_Outer):
     """E slices read as one or more mixtures per task."""
 
-    def __init__(self, tensor: Any, num_tasks: int, gates: Any, each: int):
+    def __init__(self, tensor: Tensor, num_tasks: int, gates: Tensor, each: int):
         super().__init__(num_tasks, each)
         self.gates = gates
         # [n, T, E] x [n, E, D]: one small product per item.
         mixed = tf.matmul(tf.transpose(gates, [1, 0, 2]), tf.transpose(tensor, [1, 0, 2]))
         self.tap = tf.transpose(mixed, [1, 0, 2])
 
-    def factors(self, cotangents: Any) -> tuple[Any, Any]:
+    def factors(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
         return self.gates, cotangents
 
 
 class _Comparison(_Outer):
     """E slices read as their inner products with one query per task."""
 
-    def __init__(self, tensor: Any, num_tasks: int, queries: Any):
+    def __init__(self, tensor: Tensor, num_tasks: int, queries: Tensor):
         super().__init__(num_tasks)
         self.queries = queries
         # [n, T, D] x [n, D, E]
         products = tf.matmul(tf.transpose(queries, [1, 0, 2]), tf.transpose(tensor, [1, 2, 0]))
         self.tap = tf.transpose(products, [1, 0, 2])
 
-    def factors(self, cotangents: Any) -> tuple[Any, Any]:
+    def factors(self, cotangents: Tensor) -> tuple[Tensor, Tensor]:
         return cotangents, self.queries

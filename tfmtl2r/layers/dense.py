@@ -6,6 +6,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
+from tfmtl2r.types import Tensor
 
 
 def dense(units: int, activation: str | None = None, *, stacked: int | None = None, **options: Any) -> Any:
@@ -60,7 +61,7 @@ class StackedDense(keras.layers.Layer):
         self.bias = self.add_weight(name="bias", shape=(self.num, 1, self.units), initializer="zeros")
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         """One dense layer per leading index."""
         shape, width = tf.shape(inputs), inputs.shape[-1]
         groups = inputs.shape[0] or self.num

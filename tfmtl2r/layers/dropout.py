@@ -7,6 +7,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import randomness
+from tfmtl2r.types import Tensor
 
 
 class Dropout(keras.layers.Layer):
@@ -23,7 +24,7 @@ class Dropout(keras.layers.Layer):
         self.rate = rate
         self.built = True
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """Drops values in training, passes them on otherwise."""
         if not training or self.rate == 0.0:
             return inputs

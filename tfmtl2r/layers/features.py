@@ -17,6 +17,7 @@ from tfmtl2r.errors import InputError, InputKeyError
 from tfmtl2r.layers.interactions import Interaction
 from tfmtl2r.layers.list_attention import ListTransformer
 from tfmtl2r.schema import Schema
+from tfmtl2r.types import Features, Tensor
 
 
 class Lookup(keras.layers.Layer):
@@ -36,7 +37,7 @@ class Lookup(keras.layers.Layer):
         self.schema = schema
         self._tables = {name: table for f in schema.features for name, table in f.lookups().items()}
 
-    def call(self, raw: dict[str, Any]) -> dict[str, Any]:
+    def call(self, raw: dict[str, Any]) -> Features:
         """Looks up every input of the schema; ``list_size`` passes through.
 
         Raises:
@@ -120,7 +121,7 @@ class Encoder(keras.layers.Layer):
         """
         return dict(self.by_feature.by_name)
 
-    def call(self, batch: Batch, training: bool = False) -> Any:
+    def call(self, batch: Batch, training: bool = False) -> Tensor:
         """Encodes the real items of a batch (or its plain rows), ``[n, F]``."""
         pieces: dict[str, Any] = {}
         for group in self._groups():
@@ -168,7 +169,7 @@ class Encoder(keras.layers.Layer):
         return value
 
 
-def per_item(feature: Any, batch: Batch, compute: Callable[[dict[str, Any]], Any]) -> Any:
+def per_item(feature: Any, batch: Batch, compute: Callable[[dict[str, Any]], Any]) -> Tensor:
     """What a function makes of the inputs of a feature, for every real item; once per list for a feature of the list.
 
     Args:
@@ -199,7 +200,7 @@ class ListEncoder(Encoder):
         self.width = self.transformer.units
         self.fields = (self.width,)
 
-    def call(self, batch: Batch, training: bool = False) -> Any:
+    def call(self, batch: Batch, training: bool = False) -> Tensor:
         """Encodes the real items of a batch, ``[n, units]``; each has seen its list.
 
         Raises:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.layers import inspection
+from tfmtl2r.types import Tensor
 
 
 class FieldGates(keras.layers.Layer):
@@ -33,7 +34,7 @@ class FieldGates(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         """``[G, n, F]``, each slice read by E / G networks, to ``[E, n, F]``."""
         groups, width, num = inputs.shape[0], inputs.shape[-1], self.directions.shape[0]
         one_hot = tf.one_hot(self.field_of, tf.reduce_max(self.field_of) + 1, dtype=inputs.dtype)

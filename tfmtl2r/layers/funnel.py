@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfmtl2r._backend import tf
+from tfmtl2r.types import Tensor
 
 NEVER = -1e30
 """Stands for log 0 where a logarithm is summed or compared; an infinity would turn gradients into NaN."""
 
 
-def logits_of_products(logits: Any) -> Any:
+def logits_of_products(logits: Tensor) -> Tensor:
     """The logit of ``P_t = prod_{s<=t} sigmoid(a_ts)``, for each t, from the logits of the stages.
 
     With ``log p = -softplus(-a)`` and ``log(1 - p) = -softplus(a)``, what fails, fails at a first stage:

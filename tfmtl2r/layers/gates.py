@@ -8,6 +8,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection, randomness
 from tfmtl2r.layers.dense import dense
+from tfmtl2r.types import Tensor
 
 
 class Gates(keras.layers.Layer):
@@ -35,7 +36,7 @@ class Gates(keras.layers.Layer):
         self.logits.build(input_shape)
         self.built = True
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """The gates, in float32 until they are normalised."""
         logits = tf.cast(self.logits(inputs), tf.float32) / self.temperature
         if training and self.dropout:
@@ -63,13 +64,13 @@ def check_gates(dropout: float, temperature: float) -> None:
         raise InputError(f"temperature must be above 0, not {temperature}")
 
 
-def mixture(gates: Any, experts: Any) -> Any:
+def mixture(gates: Tensor, experts: Tensor) -> Tensor:
     """``sum_e gates[t, n, e] experts[e, n]``: gates ``[T, n, E]`` and experts ``[E, n, D]`` to ``[T, n, D]``."""
     mixed = tf.matmul(tf.transpose(gates, [1, 0, 2]), tf.transpose(experts, [1, 0, 2]))
     return tf.transpose(mixed, [1, 0, 2])
 
 
-def mixture_of_own(gates: Any, experts: Any) -> Any:
+def mixture_of_own(gates: Tensor, experts: Tensor) -> Tensor:
     """Each task's mixture of its own M experts: ``[T, n, M]`` and, task by task, ``[T M, n, D]`` to ``[T, n, D]``."""
     num, each = gates.shape[0], gates.shape[-1]
     experts = tf.reshape(experts, [num, each, -1, experts.shape[-1]])

@@ -9,6 +9,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.layers.dense import dense
 from tfmtl2r.layers.dropout import Dropout
 from tfmtl2r.layers.mlp import MLP
+from tfmtl2r.types import Tensor
 
 
 class GlobalKnowledgeDistillation(keras.layers.Layer):
@@ -62,7 +63,7 @@ class GlobalKnowledgeDistillation(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """What GKD adds to each tower's score."""
         known = tf.reshape(tf.transpose(tf.stop_gradient(inputs), [1, 0, 2]), [1, -1, self.num * self.width])
         knowledge = self.dropout(self.knowledge(known), training=training)

@@ -8,6 +8,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection, randomness
+from tfmtl2r.types import Tensor
 
 
 class HardConcrete(keras.layers.Layer):
@@ -52,7 +53,7 @@ class HardConcrete(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, training: bool = False) -> Any:
+    def call(self, training: bool = False) -> Tensor:
         """The gates, float32."""
         logits = tf.convert_to_tensor(self.log_alpha)
         if training:
@@ -63,11 +64,11 @@ class HardConcrete(keras.layers.Layer):
         inspection.record(self.name, gates)
         return gates
 
-    def probability_of_open(self) -> Any:
+    def probability_of_open(self) -> Tensor:
         """``P(z > 0)`` in training, for each gate."""
         return tf.sigmoid(tf.convert_to_tensor(self.log_alpha) - self.beta * math.log(-self.gamma / self.zeta))
 
-    def _expected_open(self, log_alpha: Any) -> Any:
+    def _expected_open(self, log_alpha: Tensor) -> Tensor:
         return self.penalty * tf.reduce_sum(self.probability_of_open())
 
 

@@ -11,8 +11,9 @@ import contextvars
 from collections.abc import Iterator
 from typing import Any
 
-from tfmtl2r._backend import tf
+from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
+from tfmtl2r.types import Tensor
 
 _seen: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("tfmtl2r_inspection", default=None)
 
@@ -34,7 +35,7 @@ def scope() -> Iterator[dict[str, Any]]:
         _seen.reset(token)
 
 
-def record(name: str, value: Any, average: tuple[int, ...] = ()) -> None:
+def record(name: str, value: Tensor | keras.Variable, average: tuple[int, ...] = ()) -> None:
     """Keeps a value in float32 under a name, if anyone is looking.
 
     Args:

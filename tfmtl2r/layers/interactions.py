@@ -8,6 +8,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError, MissingPackageError
+from tfmtl2r.types import Tensor
 
 KINDS = ("cross", "dot")
 
@@ -50,7 +51,7 @@ class Interaction(keras.layers.Layer):
                 cross(tf.zeros([1, sum(fields)], self.compute_dtype))
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         """Encoded items with the products."""
         if self.dot is None:
             value = inputs

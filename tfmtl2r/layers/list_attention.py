@@ -10,6 +10,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.layers import randomness
 from tfmtl2r.layers.dense import dense
 from tfmtl2r.layers.dropout import Dropout
+from tfmtl2r.types import Count, Mask, Tensor
 
 POSITIONS = ("none", "fixed", "learned")
 HIDDEN = -1e9
@@ -55,7 +56,7 @@ class ListAttention(keras.layers.Layer):
         self.outputs.build(input_shape)
         self.built = True
 
-    def call(self, x: Any, valid: Any, training: bool = False) -> Any:
+    def call(self, x: Tensor, valid: Mask, training: bool = False) -> Tensor:
         """Attends.
 
         Args:
@@ -102,7 +103,7 @@ class TransformerBlock(keras.layers.Layer):
         self.back.build((*input_shape[:-1], self.hidden.units))
         self.built = True
 
-    def call(self, x: Any, valid: Any, training: bool = False) -> Any:
+    def call(self, x: Tensor, valid: Mask, training: bool = False) -> Tensor:
         """One layer of the transformer."""
         attend, think = self.norms
         x += self.dropout(self.attention(attend(x), valid, training=training), training=training)
@@ -180,7 +181,7 @@ class ListTransformer(keras.layers.Layer):
         self.norm.build(shape)
         self.built = True
 
-    def call(self, x: Any, valid: Any, training: bool = False) -> Any:
+    def call(self, x: Tensor, valid: Mask, training: bool = False) -> Tensor:
         """Lets the items of each list see each other.
 
         Args:
@@ -195,7 +196,7 @@ class ListTransformer(keras.layers.Layer):
         value = self.norm(value)
         return alone * (1 + value) if self.latent_cross else value
 
-    def _placed(self, x: Any) -> Any:
+    def _placed(self, x: Tensor) -> Tensor:
         if self.positions == "none":
             return x
         length = tf.shape(x)[1]
@@ -204,7 +205,7 @@ class ListTransformer(keras.layers.Layer):
         return x * self.units**0.5 + tf.cast(_sinusoids(length, self.units), x.dtype)
 
 
-def _sinusoids(length: Any, width: int) -> Any:
+def _sinusoids(length: Count, width: int) -> Tensor:
     """``sin(p / 10000^(2i/D))`` at even places, the cosine at odd ones: ``float32[length, width]``."""
     place = tf.range(tf.cast(length, tf.float32))[:, None]
     even = tf.constant([i - i % 2 for i in range(width)], tf.float32)

@@ -9,6 +9,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.layers.dense import StackedDense, dense
 from tfmtl2r.layers.dropout import Dropout
+from tfmtl2r.types import Tensor
 
 
 def widths(units: Any, option: str) -> tuple[int, ...]:
@@ -65,7 +66,7 @@ class StackedLayerNorm(keras.layers.Layer):
         self.norm.build(input_shape)
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         """Normalises each vector, then scales and shifts it."""
         rows = tf.reshape(self.norm(inputs), [self.gamma.shape[0], -1, inputs.shape[-1]])
         return tf.reshape(rows * self.gamma + self.beta, tf.shape(inputs))
@@ -113,7 +114,7 @@ class MLP(keras.layers.Layer):
                 self.norms[i].build(shape)
         self.built = True
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """Runs the layers in order."""
         value = inputs
         for i, layer in enumerate(self.dense):

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.types import Seed, Tensor
 
 
 class _Stream:
@@ -38,14 +39,14 @@ _common: contextvars.ContextVar[_Stream | None] = contextvars.ContextVar("tfmtl2
 _COMMON = 2**31 - 1  # no stream takes so many seeds: with one replica, the two streams differ
 
 
-def step_seed(seed: Any, step: Any) -> Any:
+def step_seed(seed: Any, step: Any) -> Tensor:
     """The seed ``int32[2]`` of one training step."""
     start = tf.stack([tf.cast(seed, tf.int32), 0])
     return tf.random.experimental.stateless_fold_in(start, tf.cast(step, tf.int32))
 
 
 @contextlib.contextmanager
-def scope(seed: Any, common: Any = None) -> Iterator[None]:
+def scope(seed: Any, common: Seed | None = None) -> Iterator[None]:
     """Everything inside draws from ``seed`` (``int32[2]``); opening the same scope again repeats the numbers.
 
     Args:
@@ -60,7 +61,7 @@ def scope(seed: Any, common: Any = None) -> Iterator[None]:
         _common.reset(tokens[1])
 
 
-def next_seed() -> Any:
+def next_seed() -> Tensor:
     """The next seed of the open scope, ``int32[2]``.
 
     Outside any scope (a layer used in a model of one's own) it is drawn from TensorFlow's global generator, and then
@@ -69,17 +70,17 @@ def next_seed() -> Any:
     return _next(_stream)
 
 
-def next_common_seed() -> Any:
+def next_common_seed() -> Tensor:
     """The same, but equal on all replicas."""
     return _next(_common)
 
 
-def next_seeds() -> tuple[Any, Any]:
+def next_seeds() -> tuple[Tensor, Tensor]:
     """Seeds for a :func:`scope` inside the open one: the replica's own, and the common one."""
     return next_seed(), next_common_seed()
 
 
-def _next(current: contextvars.ContextVar[_Stream | None]) -> Any:
+def _next(current: contextvars.ContextVar[_Stream | None]) -> Tensor:
     stream = current.get()
     if stream is None:
         return tf.random.uniform([2], maxval=tf.int32.max, dtype=tf.int32)

@@ -6,6 +6,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.layers import inspection
+from tfmtl2r.types import Tensor
 
 
 class Stitch(keras.layers.Layer):
@@ -25,15 +26,15 @@ class Stitch(keras.layers.Layer):
         )
         self.built = True
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         """One mixture per task."""
         return tf.tensordot(self._alpha(), inputs, 1)
 
-    def weights_for(self, items: Any) -> Any:
+    def weights_for(self, items: Tensor) -> Tensor:
         """The mixture's weights as gates that are the same for all items, ``[T, n, T]``."""
         alpha = self._alpha()
         return tf.broadcast_to(alpha[:, None, :], [alpha.shape[0], items, alpha.shape[1]])
 
-    def _alpha(self) -> Any:
+    def _alpha(self) -> Tensor:
         inspection.record(self.name, self.alpha)
         return tf.cast(self.alpha, self.compute_dtype)

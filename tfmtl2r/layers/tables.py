@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.types import Tensor
 
 
 class Table(keras.layers.Embedding):
@@ -14,6 +13,6 @@ class Table(keras.layers.Embedding):
     a variable for every such reading, so that a step would take time and memory in proportion to the table.
     """
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         """The rows of ids, in the compute type."""
         return tf.cast(tf.gather(self.embeddings.value, inputs), self.compute_dtype)

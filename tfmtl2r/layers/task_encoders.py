@@ -9,6 +9,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers.features import Encoder
 from tfmtl2r.schema import Schema
+from tfmtl2r.types import Tensor
 
 
 class TaskEncoders(keras.layers.Layer):
@@ -37,7 +38,7 @@ class TaskEncoders(keras.layers.Layer):
         self.fields = self.encoders[0].fields
         self.built = True
 
-    def call(self, batch: Batch) -> Any:
+    def call(self, batch: Batch) -> Tensor:
         """Encodes the real items of a batch once per task."""
         return tf.stack([encoder(batch=batch) for encoder in self.encoders])
 

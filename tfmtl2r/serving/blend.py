@@ -88,7 +88,7 @@ def resolved(model: MultiTaskRanker, blend: Mapping[str, float] | Blend | None =
     blend = blend if isinstance(blend, Blend) else Blend(blend)
     names = [task.name for task in model.tasks]
     if blend.weights is None:
-        weights = dict(zip(names, scaled(model.preference).tolist(), strict=True))
+        weights = dict(zip(names, scaled(model.preference.numpy()).tolist(), strict=True))
     else:
         unknown = sorted(set(blend.weights) - set(names))
         if unknown:

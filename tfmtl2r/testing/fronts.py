@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods.base import Signals
+from tfmtl2r.methods.base import Method, Signals
 from tfmtl2r.testing.steps import cached_per_object, decide
 
 SIZE = 3
@@ -91,7 +91,7 @@ def distance_to_stationarity(problem: Problem, x: Any) -> float:
 
 
 @cached_per_object
-def descent(method: Any, name: str, steps: int = 400, length: float = 0.15) -> Any:
+def descent(method: Method, name: str, steps: int = 400, length: float = 0.15) -> Any:
     """Traced ``(start[P], preference[2], scales[2]) -> x[P]``: steps of length ``length / (1 + 0.05 k)`` along -d."""
     problem = PROBLEMS[name]
     initial = {key: tf.constant(value) for key, value in method.initial_state(2, SIZE).items()}

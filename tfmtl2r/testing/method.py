@@ -12,6 +12,7 @@ import numpy as np
 
 from tfmtl2r import methods
 from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import Method
 from tfmtl2r.registry import Card
 from tfmtl2r.testing.checks import Check, Suite, close, finite, require
 from tfmtl2r.testing.fronts import PROBLEMS, descent, distance_to_stationarity, on_the_ray
@@ -37,7 +38,7 @@ SKEWED = np.array([8, 1, 1, 1]) / 11
 PREFERENCES = ((0.5, 0.5), (0.8, 0.2), (0.2, 0.8))
 
 
-def card_of(method: Any) -> Card | None:
+def card_of(method: Method) -> Card | None:
     """The card of a method, or None for a method whose class is not registered."""
     try:
         return methods.card(methods.registry.describe(method)["name"])
@@ -45,7 +46,7 @@ def card_of(method: Any) -> Card | None:
         return None
 
 
-def _promises(method: Any) -> Collection[str]:
+def _promises(method: Method) -> Collection[str]:
     card = card_of(method)
     return card.promises if card else ()
 
@@ -54,7 +55,7 @@ SUITE = Suite("method", built, _promises)
 
 
 def check_method(
-    method: Any, *, only: str | Collection[str] | None = None, promises: Collection[str] | None = None
+    method: Method, *, only: str | Collection[str] | None = None, promises: Collection[str] | None = None
 ) -> list[str]:
     """Checks a method against what all methods keep to, and against the promises of its card.
 
@@ -88,7 +89,7 @@ def check_method(
 
 
 def method_checks(
-    method: Any,
+    method: Method,
     expected_failures: Mapping[str, str] | None = None,
     *,
     only: str | Collection[str] | None = None,
@@ -122,7 +123,7 @@ def several_steps(run: Run, count: int = 4, start: int = 0) -> np.ndarray:
 
 
 @SUITE.add()
-def one_task(method: Any) -> None:
+def one_task(method: Method) -> None:
     """The update of a single task is its gradient times a positive number."""
     step = methods.combine(method, [[2.0, -1.0]])
     require(step[0] > 0, "the only gradient [2, -1]", "a step along it", step)
@@ -130,7 +131,7 @@ def one_task(method: Any) -> None:
 
 
 @SUITE.add()
-def finite_updates(method: Any) -> None:
+def finite_updates(method: Method) -> None:
     """Degenerate gradients of any scale give a finite update."""
     for kind, rows in DEGENERATE.items():
         for scale in (1e-12, 1.0, 1e12):
@@ -138,21 +139,21 @@ def finite_updates(method: Any) -> None:
 
 
 @SUITE.add()
-def twenty_tasks(method: Any) -> None:
+def twenty_tasks(method: Method) -> None:
     """Twenty gradients of rank four, at any scale, give a finite update."""
     for scale in (1e-12, 1.0, 1e12):
         finite(first_step(method, np.repeat(CONFLICTING, 5, 0) * scale), f"20 gradients of rank 4, times {scale:g}")
 
 
 @SUITE.add()
-def graph_equals_eager(method: Any) -> None:
+def graph_equals_eager(method: Method) -> None:
     """A traced step and :func:`tfmtl2r.methods.combine` agree."""
     expected = methods.combine(method, CONFLICTING)
     close(first_step(method, CONFLICTING), expected, "a traced step", rtol=1e-9, atol=1e-12)
 
 
 @SUITE.add()
-def absent_task_has_no_influence(method: Any) -> None:
+def absent_task_has_no_influence(method: Method) -> None:
     """The gradient of a task without labels in the batch does not change the update."""
     present, tampered = [True, False, True, True], CONFLICTING.copy()
     tampered[1] *= -100
@@ -160,26 +161,26 @@ def absent_task_has_no_influence(method: Any) -> None:
     close(first_step(method, tampered, present=present), expected, "another gradient of absent task 1", rtol=1e-9)
 
 
-def _one_present(method: Any, alone: int) -> None:
+def _one_present(method: Method, alone: int) -> None:
     got = first_step(method, CONFLICTING, present=[task == alone for task in range(TASKS)])
     expected = methods.combine(method, CONFLICTING[[alone]])
     close(got, expected, f"a batch where only task {alone} is present", rtol=1e-9)
 
 
 @SUITE.add(when=lambda method, promises: "has_a_main_task" not in promises)
-def one_present_task(method: Any) -> None:
+def one_present_task(method: Method) -> None:
     """A batch with one present task trains as if there were no other task."""
     _one_present(method, 2)
 
 
 @SUITE.add("has_a_main_task")
-def main_task_alone(method: Any) -> None:
+def main_task_alone(method: Method) -> None:
     """A batch where only the main task is present trains as if there were no other task."""
     _one_present(method, 0)
 
 
 @SUITE.add()
-def no_present_task(method: Any) -> None:
+def no_present_task(method: Method) -> None:
     """A batch without present tasks gives an update of 0 and leaves the state as it is."""
     run = Run(method, TASKS, WIDTH)
     before = {key: run[key] for key in run.state}
@@ -189,20 +190,20 @@ def no_present_task(method: Any) -> None:
 
 
 @SUITE.add()
-def description_rebuilds_it(method: Any) -> None:
+def description_rebuilds_it(method: Method) -> None:
     """The method's description, which files contain, gives an equal method."""
     described = methods.registry.describe(method)
     require(methods.get(described) == method, f"the description {described}", method, methods.get(described))
 
 
 @SUITE.add()
-def same_seed_same_update(method: Any) -> None:
+def same_seed_same_update(method: Method) -> None:
     """All randomness is a function of ``Signals.seed``."""
     close(first_step(method, CONFLICTING, seed=5), first_step(method, CONFLICTING, seed=5), "seed 5 twice")
 
 
 @SUITE.add()
-def resumes(method: Any) -> None:
+def resumes(method: Method) -> None:
     """Training from a stored state goes on as if it had not stopped: the state contains everything."""
     straight, stopped, resumed = (Run(method, TASKS, WIDTH) for _ in range(3))
     expected = several_steps(straight, 6)
@@ -213,7 +214,7 @@ def resumes(method: Any) -> None:
 
 
 @SUITE.add()
-def one_trace(method: Any) -> None:
+def one_trace(method: Method) -> None:
     """One trace serves every step, whatever tasks are present and however many epochs are done."""
     run = Run(method, TASKS, WIDTH)
     several_steps(run, 2)
@@ -222,19 +223,19 @@ def one_trace(method: Any) -> None:
 
 
 @SUITE.add()
-def card_names_a_source(method: Any) -> None:
+def card_names_a_source(method: Method) -> None:
     """The card has a title, and a link in its paper or its note."""
     card = methods.card(methods.registry.describe(method)["name"])
     require(card.title, "the card", "a title", card)
     require("http" in card.paper + card.note, "the card", "a link in paper or note", card)
 
 
-def _gradients_needed(method: Any) -> bool:
+def _gradients_needed(method: Method) -> bool:
     return not method.needs <= {"losses_after"}
 
 
 @SUITE.add(slow=_gradients_needed)
-def finite_in_float32(method: Any) -> None:
+def finite_in_float32(method: Method) -> None:
     """Gradients and losses of float32 give finite updates of float32."""
     for update in several_steps(Run(method, TASKS, WIDTH, dtype=np.float32)):
         require(update.dtype == np.float32, "gradients of float32", "an update of float32", update.dtype)
@@ -242,7 +243,7 @@ def finite_in_float32(method: Any) -> None:
 
 
 @SUITE.add(slow=_gradients_needed)
-def float32_agrees_with_float64(method: Any) -> None:
+def float32_agrees_with_float64(method: Method) -> None:
     """Updates in float32 are those of float64 up to 2e-4 of their length."""
     single, double = (several_steps(Run(method, TASKS, WIDTH, dtype=dtype)) for dtype in (np.float32, np.float64))
     for k, (one, two) in enumerate(zip(single, double, strict=True)):
@@ -250,35 +251,35 @@ def float32_agrees_with_float64(method: Any) -> None:
 
 
 @SUITE.add(when=lambda method, promises: method.takes_preference)
-def preference_changes_the_update(method: Any) -> None:
+def preference_changes_the_update(method: Method) -> None:
     """A method that declares ``takes_preference`` reads the preference."""
     gap = np.linalg.norm(first_step(method, CONFLICTING) - first_step(method, CONFLICTING, preference=SKEWED))
     require(gap > 1e-3, "the preference (8, 1, 1, 1) / 11", "another update than with equal preference", gap)
 
 
 @SUITE.add(when=lambda method, promises: not method.takes_preference)
-def preference_is_not_read(method: Any) -> None:
+def preference_is_not_read(method: Method) -> None:
     """A method that does not declare ``takes_preference`` ignores the preference."""
     skewed = first_step(method, CONFLICTING, preference=SKEWED)
     close(skewed, first_step(method, CONFLICTING), "the preference (8, 1, 1, 1) / 11")
 
 
 @SUITE.add("sums_to_tasks")
-def sums_to_tasks(method: Any) -> None:
+def sums_to_tasks(method: Method) -> None:
     """Equal gradients give the plain sum."""
     close(methods.combine(method, [[2.0, -1.0]]), [2.0, -1.0], "the only gradient [2, -1]", rtol=1e-9)
     close(first_step(method, CONFLICTING[[0] * TASKS]), TASKS * CONFLICTING[0], "four equal gradients", rtol=1e-9)
 
 
 @SUITE.add("ignores_row_scale")
-def ignores_row_scale(method: Any) -> None:
+def ignores_row_scale(method: Method) -> None:
     """Scaling gradients does not change the update."""
     scaled = first_step(method, CONFLICTING * SCALES[:, None])
     close(scaled, first_step(method, CONFLICTING), "gradients times (1e-3, 1, 50, 1e4)", rtol=1e-5)
 
 
 @SUITE.add("ignores_loss_scale")
-def ignores_loss_scale(method: Any) -> None:
+def ignores_loss_scale(method: Method) -> None:
     """Scaling losses and their gradients does not change the update."""
     losses = np.array([0.5, 1.0, 2.0, 0.1])
     scaled = first_step(method, CONFLICTING * SCALES[:, None], losses=losses * SCALES)
@@ -286,14 +287,14 @@ def ignores_loss_scale(method: Any) -> None:
 
 
 @SUITE.add("has_a_main_task")
-def has_a_main_task(method: Any) -> None:
+def has_a_main_task(method: Method) -> None:
     """A batch without the main task changes nothing."""
     got = first_step(method, CONFLICTING, present=[False, True, True, True])
     close(got, 0.0, "a batch without task 0")
 
 
 @SUITE.add("permutation_equivariant")
-def permutation_equivariant(method: Any) -> None:
+def permutation_equivariant(method: Method) -> None:
     """The order of the tasks does not matter."""
     order = [2, 0, 3, 1]
     permuted = first_step(method, CONFLICTING[order], losses=LOSSES[order])
@@ -301,7 +302,7 @@ def permutation_equivariant(method: Any) -> None:
 
 
 @SUITE.add("non_conflicting")
-def non_conflicting(method: Any) -> None:
+def non_conflicting(method: Method) -> None:
     """The update opposes no gradient."""
     for seed in range(20):
         rows = np.zeros((TASKS, WIDTH))
@@ -312,7 +313,7 @@ def non_conflicting(method: Any) -> None:
 
 
 @SUITE.add("stationary")
-def stationary(method: Any) -> None:
+def stationary(method: Method) -> None:
     """The update vanishes at a Pareto stationary point."""
     rows = np.r_[CONFLICTING[:3], -np.array([[0.2, 0.3, 0.5]]) @ CONFLICTING[:3]]
     length = np.linalg.norm(first_step(method, rows))
@@ -320,20 +321,20 @@ def stationary(method: Any) -> None:
 
 
 @SUITE.add("identity_without_conflict")
-def identity_without_conflict(method: Any) -> None:
+def identity_without_conflict(method: Method) -> None:
     """Gradients that do not conflict are added up."""
     rows = np.abs(CONFLICTING)
     close(first_step(method, rows), rows.sum(0), "gradients of positive numbers", rtol=1e-9)
 
 
 @SUITE.add("identity_without_sign_conflict")
-def identity_without_sign_conflict(method: Any) -> None:
+def identity_without_sign_conflict(method: Method) -> None:
     """Gradients that agree on the sign of each coordinate are added up."""
     rows = np.abs(CONFLICTING) * np.sign(CONFLICTING[:1])
     close(first_step(method, rows), rows.sum(0), "gradients of equal signs", rtol=1e-9)
 
 
-def _ends_on_the_pareto_set(method: Any, name: str) -> None:
+def _ends_on_the_pareto_set(method: Method, name: str) -> None:
     problem = PROBLEMS[name]
     for start in problem.starts:
         x = descent(method, name)(np.array(start), np.full(2, 0.5), np.ones(2)).numpy()
@@ -344,24 +345,24 @@ def _ends_on_the_pareto_set(method: Any, name: str) -> None:
 
 
 @SUITE.add("ends_on_the_pareto_set")
-def ends_on_the_pareto_set(method: Any) -> None:
+def ends_on_the_pareto_set(method: Method) -> None:
     """Descent ends on the Pareto set of two bowls, one steeper than the other."""
     _ends_on_the_pareto_set(method, "quadratic")
 
 
 @SUITE.add("ends_on_the_pareto_set", slow=lambda method: True)
-def ends_on_a_concave_front(method: Any) -> None:
+def ends_on_a_concave_front(method: Method) -> None:
     """Descent ends on the Pareto set of Fonseca and Fleming, whose front is concave."""
     _ends_on_the_pareto_set(method, "fonseca_fleming")
 
 
 @SUITE.add("ends_on_the_pareto_set", slow=lambda method: True)
-def ends_on_a_convex_front(method: Any) -> None:
+def ends_on_a_convex_front(method: Method) -> None:
     """Descent ends on the Pareto set of a smooth ZDT1, whose front is convex."""
     _ends_on_the_pareto_set(method, "zdt")
 
 
-def _ends_on_the_ray(method: Any, relative: bool) -> None:
+def _ends_on_the_ray(method: Method, relative: bool) -> None:
     start = np.array(PROBLEMS["bowls"].starts[0])
     first = PROBLEMS["bowls"].losses(start).numpy()
     # A scalarisation can have a kink along its ray; the zigzag across the kink dies out slowly.
@@ -374,12 +375,12 @@ def _ends_on_the_ray(method: Any, relative: bool) -> None:
 
 
 @SUITE.add("ends_on_the_ray", when=lambda method, promises: "ignores_loss_scale" not in promises)
-def ends_on_the_ray(method: Any) -> None:
+def ends_on_the_ray(method: Method) -> None:
     """Descent ends where preference times loss is equal for both tasks, at every scale of the losses."""
     _ends_on_the_ray(method, relative=False)
 
 
 @SUITE.add("ends_on_the_ray", when=lambda method, promises: "ignores_loss_scale" in promises)
-def ends_on_the_relative_ray(method: Any) -> None:
+def ends_on_the_relative_ray(method: Method) -> None:
     """Descent ends where preference times loss, divided by the loss at the start, is equal for both tasks."""
     _ends_on_the_ray(method, relative=True)

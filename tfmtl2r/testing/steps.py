@@ -19,7 +19,7 @@ def _made(name: str, constructor: Any) -> Any:
     return methods.get(name)
 
 
-def built(method: Any) -> Any:
+def built(method: Method) -> Any:
     """The method of a name, one object for all calls, so that they share its traces; a method is returned as it is."""
     return _made(method, methods.registry.constructor(method)) if isinstance(method, str) else methods.get(method)
 
@@ -42,7 +42,7 @@ def cached_per_object(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
-def decide(method: Any, rows: Any, cross: Any, signals: dict[str, Any], state: State) -> tuple[Any, Any, State]:
+def decide(method: Method, rows: Any, cross: Any, signals: dict[str, Any], state: State) -> tuple[Any, Any, State]:
     """The update ``[P]``, the weights ``[T]`` (NaN for a method without weights) and the next state."""
     gram = tf.matmul(rows, rows, transpose_b=True)
     given = Signals(gram=gram, cross=gram if cross is None else cross, **signals)
@@ -77,7 +77,8 @@ class Run:
     """
 
     def __init__(
-        self, method: Any, tasks: int, width: int, preference: Any = None, dtype: Any = np.float64, eager: bool = False
+        self, method: Method, tasks: int, width: int, preference: Any = None, dtype: Any = np.float64,
+        eager: bool = False,
     ):
         self.method = built(method)
         self.shape = (tasks, width)
@@ -141,7 +142,7 @@ class Run:
         return self.state[key].numpy()
 
 
-def first_step(method: Any, rows: np.ndarray, preference: Any = None, dtype: Any = np.float64, **given: Any) -> Any:
+def first_step(method: Method, rows: np.ndarray, preference: Any = None, dtype: Any = np.float64, **given: Any) -> Any:
     """The update of one step from a fresh state."""
     tasks, width = rows.shape
     return Run(method, tasks, width, preference, dtype).step(rows, **given)

@@ -33,6 +33,7 @@ from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import LossValues, TaskLosses
 from tfmtl2r.training.optimizers import is_table
 from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.types import Gram, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Engine:
             for signals, state in zip(step.signals, step.states, strict=True)
         ]
 
-    def gram_at_cut(self, batch: Batch) -> Any:
+    def gram_at_cut(self, batch: Batch) -> Gram:
         """Inner products of the tasks' gradients at the cut. Telemetry samples these for scalarisations."""
         if not self.shared_variables:
             return tf.zeros([len(self.architecture.tasks)] * 2)  # no shared tensor
@@ -336,7 +337,7 @@ def state_shapes(architecture: Architecture, method: Method, mode: str) -> list[
     return [None]
 
 
-def _scaled(gradient: Any, factor: float) -> Any:
+def _scaled(gradient: Tensor, factor: float) -> Tensor:
     if factor == 1.0 or gradient is None:
         return gradient
     if isinstance(gradient, tf.IndexedSlices):

@@ -16,6 +16,7 @@ from tfmtl2r.batch import Batch
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.types import Gram, PerList, TaskScores, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +58,7 @@ class Forward:
             private = [added(g, p) for g, p in zip(private, of_private, strict=True)]
         return Heads(self.branches, cotangents, private, tf.reduce_sum(self.weights, axis=1), penalty)
 
-    def _gradient(self, target: Any, sources: Any, factors: Any) -> Any:
+    def _gradient(self, target: Any, sources: Any, factors: Tensor) -> Any:
         zero = tf.UnconnectedGradients.ZERO
         return self.tape.gradient(target, sources, output_gradients=factors, unconnected_gradients=zero)
 
@@ -89,12 +90,12 @@ class Heads:
         """The gradient of one task's loss at every tensor of the cut."""
         return [branch.of_task(c, task) for branch, c in zip(self.branches, self.cotangents, strict=True)]
 
-    def weighted(self, weights: Any) -> list[Any]:
+    def weighted(self, weights: Tensor) -> list[Any]:
         """The weighted sum of the tasks' gradients, plus the penalty's gradient, at every tensor of the cut."""
         total = [branch.weighted(c, weights) for branch, c in zip(self.branches, self.cotangents, strict=True)]
         return total if self.penalty is None else [t + p for t, p in zip(total, self.penalty, strict=True)]
 
-    def gram(self, replicas: Replicas) -> Any:
+    def gram(self, replicas: Replicas) -> Gram:
         """Inner products of the tasks' gradients at the cut, ``float32[T, T]``."""
         # Each example is on one replica, so the global Gram matrix is the sum over replicas.
         return replicas.sum(tf.add_n([b.gram(c) for b, c in zip(self.branches, self.cotangents, strict=True)]))
@@ -118,7 +119,7 @@ def forward(architecture: Architecture, losses: TaskLosses, cut: list[Any], batc
     return Forward(tape, [b for b in branches if b.tap is not None], scores, values, weights, sums, penalty)
 
 
-def penalty_of(architecture: Architecture, scores: dict[str, Any], batch: Batch) -> tuple[Any, Any] | None:
+def penalty_of(architecture: Architecture, scores: TaskScores, batch: Batch) -> tuple[PerList, PerList] | None:
     """Sum and count of an architecture's penalty on scores, or None."""
     asked = architecture.penalty(scores, batch)
     if asked is None:
@@ -149,7 +150,7 @@ def joined(places: list[Any], scores: list[Any], batch: Batch) -> Any:
     return tf.transpose(whole, [order.index(other) for other in range(len(order))])
 
 
-def added(gradient: Any, other: Any) -> Any:
+def added(gradient: Tensor, other: Any) -> Any:
     """The sum of two gradients. The second one may be None. The sum of two sparse gradients is sparse."""
     if other is None:
         return gradient

@@ -8,12 +8,29 @@ all variables of the architecture exist. It is *compiled* after ``compile``, bef
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+from typing import Any, TypedDict
 
 from tfmtl2r.methods.base import Method
 from tfmtl2r.schema import Schema
 from tfmtl2r.training.engine import Engine
 from tfmtl2r.training.trackers import Trackers
+
+
+class ModelOptions(TypedDict, total=False):
+    """Keras' own options of a model."""
+
+    name: str | None
+    dtype: Any
+    trainable: bool
+
+
+class CompileOptions(TypedDict, total=False):
+    """Keras' own options of ``compile``."""
+
+    run_eagerly: bool
+    steps_per_execution: int
+    jit_compile: bool | str
+    auto_scale_loss: bool
 
 
 @dataclasses.dataclass(frozen=True)

@@ -12,6 +12,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.layers import randomness
 from tfmtl2r.methods.base import Method, State
 from tfmtl2r.preferences import drawn
+from tfmtl2r.types import Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Clock:
     preference: Any
 
 
-def new_preference(values: np.ndarray) -> Any:
+def new_preference(values: np.ndarray) -> keras.Variable:
     """The variable of a ranker's preference, which becomes a weight of its :class:`MethodState`."""
     with keras.name_scope("method_state"):
         return keras.Variable(values, dtype="float32", trainable=False, name="preference",
@@ -70,7 +71,7 @@ class MethodState(keras.layers.Layer):
             })
         self.built = True
 
-    def _weight(self, name: str, value: np.ndarray) -> Any:
+    def _weight(self, name: str, value: np.ndarray) -> keras.Variable:
         return self.add_weight(
             name=name,
             shape=value.shape,
@@ -81,7 +82,7 @@ class MethodState(keras.layers.Layer):
             aggregation="only_first_replica",
         )
 
-    def clock(self, iterations: Any, concentration: float | None) -> Clock:
+    def clock(self, iterations: Tensor, concentration: float | None) -> Clock:
         """The clock of a step.
 
         Args:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Unpack
 
 import numpy as np
 
 from tfmtl2r import architectures, methods
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.architectures.base import Architecture
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch, unpack
 from tfmtl2r.errors import InputError, InputKeyError, InputTypeError
 from tfmtl2r.layers import randomness
@@ -23,12 +24,13 @@ from tfmtl2r.training import optimizers
 from tfmtl2r.training.engine import Engine, state_shapes
 from tfmtl2r.training.formats import FORMAT, current
 from tfmtl2r.training.inputs import described, plain_schema, specs
-from tfmtl2r.training.life import Compiled, Connected, Described, SetUp
+from tfmtl2r.training.life import Compiled, CompileOptions, Connected, Described, ModelOptions, SetUp
 from tfmtl2r.training.method_state import CountEpochs, MethodState, new_preference
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.training.telemetry import Telemetry
 from tfmtl2r.training.trackers import Trackers
+from tfmtl2r.types import TaskScores
 
 
 @keras.saving.register_keras_serializable("tfmtl2r")
@@ -64,12 +66,12 @@ class MultiTaskRanker(keras.Model):
 
     def __init__(
         self,
-        architecture: Any,
+        architecture: str | Mapping[str, Any] | Architecture,
         tasks: Sequence[Task | str],
         schema: Schema | None = None,
         has_lists: bool | None = None,
         conditioned: float | None = None,
-        **kwargs: Any,
+        **kwargs: Unpack[ModelOptions],
     ):
         super().__init__(**kwargs)
         if conditioned is not None and not conditioned > 0:
@@ -85,7 +87,7 @@ class MultiTaskRanker(keras.Model):
         if schema is not None:
             self._connect(schema)
 
-    def call(self, inputs: dict[str, Any], training: bool = False) -> dict[str, Any]:
+    def call(self, inputs: dict[str, Any], training: bool = False) -> TaskScores:
         """Scores (logits) per task: ``float32[B, L]`` for lists, ``[B]`` for plain rows.
 
         Args:
@@ -100,7 +102,7 @@ class MultiTaskRanker(keras.Model):
         return None if self._connected is None else self._connected.schema
 
     @property
-    def preference(self) -> Any:
+    def preference(self) -> keras.Variable:
         """``float32[T]``: importance of each task, sum 1; the default of a conditioned ranker for its input."""
         return self._described.preference
 
@@ -129,13 +131,13 @@ class MultiTaskRanker(keras.Model):
 
     def compile(
         self,
-        optimizer: Any = "adam",
-        method: Any = "linear_scalarization",
+        optimizer: str | keras.optimizers.Optimizer = "adam",
+        method: str | Mapping[str, Any] | Method = "linear_scalarization",
         gradients: str = "parameters",
         preference: Sequence[float] | None = None,
         train_metrics: bool = True,
         seed: int = 0,
-        **keras_options: Any,
+        **keras_options: Unpack[CompileOptions],
     ) -> None:
         """Sets optimizer, balancing method and preference.
 
@@ -152,9 +154,9 @@ class MultiTaskRanker(keras.Model):
         Raises:
             ValueError: if the method does not support the gradients, or if a preference is given that it cannot use.
         """
-        method = methods.get(method).for_tasks(self.tasks)
-        methods.registry.describe(method)  # raises for a method that could not be saved
-        check_mode(method, gradients)
+        chosen = methods.get(method).for_tasks(self.tasks)
+        methods.registry.describe(chosen)  # raises for a method that could not be saved
+        check_mode(chosen, gradients)
         keras_options.setdefault("jit_compile", False)
         replicas = tf.distribute.get_strategy().num_replicas_in_sync
         if replicas > 1 and keras_options.get("steps_per_execution", 1) != 1:
@@ -165,9 +167,9 @@ class MultiTaskRanker(keras.Model):
             raise InputError("mixed_float16 scales the loss, and balancing methods would receive scaled gradients; use "
                              "mixed_bfloat16")
         weights = [task.weight for task in self.tasks] if preference is None else preference
-        values = checked_preference(weights, self.tasks, method, self.conditioned is not None)
+        values = checked_preference(weights, self.tasks, chosen, self.conditioned is not None)
         self.preference.assign(values)
-        self._compiled = Compiled(method, gradients, train_metrics, seed, keras_options)
+        self._compiled = Compiled(chosen, gradients, train_metrics, seed, dict(keras_options))
         self._set_up = None
         self._make_method_state()
         self._retrace()
@@ -279,7 +281,9 @@ class MultiTaskRanker(keras.Model):
         """Does nothing: :meth:`prepare` has built the model. Keras' version averages a batch over replicas, and fails
         for some batches."""
 
-    def fit(self, x: Any = None, y: Any = None, *args: Any, callbacks: Any = None, **kwargs: Any) -> Any:
+    def fit(
+        self, x: Any = None, y: Any = None, *args: Any, callbacks: Any = None, **kwargs: Any
+    ) -> keras.callbacks.History:
         """Trains as Keras does."""
         self.prepare(x)
         if not isinstance(callbacks, keras.callbacks.CallbackList):
@@ -301,7 +305,7 @@ class MultiTaskRanker(keras.Model):
 
         return predict(self, x, layout, list_id, batch_size, preference)
 
-    def scores(self, features: dict[str, Any]) -> dict[str, Any]:
+    def scores(self, features: dict[str, Any]) -> TaskScores:
         """Returns the same scores as ``ranker(features)``, from one compiled graph for all batch shapes."""
         asked = len(self.tasks) if self.conditioned is not None and PREFERENCE in features else None
         layout = specs(self._schema(), has_lists=LIST_SIZE in features, preference=asked)

@@ -17,6 +17,7 @@ from tfmtl2r.layers import randomness
 from tfmtl2r.losses.base import Loss, default_name, reads_logits
 from tfmtl2r.task import Task
 from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.types import Labels, PerList, TaskScores, Tensor
 
 
 def loss_of(task: Task, lists: bool) -> Loss:
@@ -85,11 +86,11 @@ class TaskLosses:
             else:
                 self._groups.append([index])
 
-    def __call__(self, batch: Batch, scores: dict[str, Any], replicas: Replicas) -> LossValues:
+    def __call__(self, batch: Batch, scores: TaskScores, replicas: Replicas) -> LossValues:
         """Evaluates all losses over the batch; see :meth:`per_list` and :meth:`reduce`."""
         return self.reduce(*self.per_list(batch, scores), replicas)
 
-    def per_list(self, batch: Batch, scores: dict[str, Any]) -> tuple[Any, Any]:
+    def per_list(self, batch: Batch, scores: TaskScores) -> tuple[PerList, PerList]:
         """Loss and weight of every list, both ``float32[T, B]``.
 
         Args:
@@ -104,7 +105,7 @@ class TaskLosses:
         weights: list[Any] = [None] * len(self.tasks)
         for group in self._groups:
             group_values, group_weights = self._group(group, batch, scores)
-            small = {self.tasks[i].name: scores.get(small_head_of(self.tasks[i].name)) for i in group}
+            small: dict[str, Any] = {self.tasks[i].name: scores.get(small_head_of(self.tasks[i].name)) for i in group}
             if self.small_heads and None not in small.values():
                 beside = self.small_heads * self._group(group, batch, small)[0]
                 # Changes the gradient, not the value: bounds and logarithms refer to the task's own loss.
@@ -114,14 +115,14 @@ class TaskLosses:
                 weights[index] = group_weights[row] * self._list_weight(batch, self.tasks[index])
         return tf.stack(values), tf.stack(weights)
 
-    def reduce(self, values: Any, weights: Any, replicas: Replicas) -> LossValues:
+    def reduce(self, values: Any, weights: Tensor, replicas: Replicas) -> LossValues:
         """Sums over this replica's lists, divided by the weight of the lists of all replicas."""
         count = replicas.sum(tf.reduce_sum(weights, axis=1))
         local = tf.math.divide_no_nan(tf.reduce_sum(values * weights, axis=1), count)
         total = local if replicas.count == 1 else replicas.sum(tf.stop_gradient(local))
         return LossValues(local, total, count, count > 0)
 
-    def _group(self, group: list[int], batch: Batch, scores: dict[str, Any]) -> tuple[Any, Any]:
+    def _group(self, group: list[int], batch: Batch, scores: TaskScores) -> tuple[Tensor, Tensor]:
         """Losses and weights ``[n, B]`` of the n tasks of a group, from one evaluation."""
         tasks = [self.tasks[index] for index in group]
         per_task, copies = zip(*(flat_lists(batch, scores[task.name]) for task in tasks), strict=True)
@@ -143,19 +144,19 @@ class TaskLosses:
         values, weights = loss.per_list(stacked_labels, stacked_scores, mask, **options)
         return self._mean(values, len(tasks), copies[0]), self._mean(weights, len(tasks), copies[0])
 
-    def _mean(self, values: Any, tasks: int, copies: Any) -> Any:
+    def _mean(self, values: Any, tasks: int, copies: Tensor | None) -> Tensor:
         """The mean over the copies of a list, ``[n, B]``."""
         if copies is None:
             return tf.reshape(values, [tasks, -1])
         lists = tf.size(values) // (tasks * copies)
         return tf.reduce_mean(tf.reshape(values, [tasks, copies, lists]), axis=1)
 
-    def _list_weight(self, batch: Batch, task: Task) -> Any:
+    def _list_weight(self, batch: Batch, task: Task) -> Tensor | float:
         weight = batch.weights.get(task.name)
         return tf.cast(weight, tf.float32) if weight is not None and weight.shape.rank == 1 else 1.0
 
 
-def as_lists(batch: Batch, values: Any) -> Any:
+def as_lists(batch: Batch, values: Any) -> Tensor:
     """Plain rows ``[..., B]`` as lists of one item each, ``[..., B, 1]``; returns lists unchanged."""
     return values[..., None] if batch.is_rows else values
 
@@ -177,7 +178,7 @@ def flat_lists(batch: Batch, scores: Any) -> tuple[Any, Any]:
     return tf.reshape(scores, [-1, shape[-1]]), tf.reduce_prod(shape[:-2])
 
 
-def tiled(values: Any, copies: Any) -> Any:
+def tiled(values: Any, copies: Tensor | None) -> Tensor:
     """Repeats values of items, ``[B, L]``, for M copies of the batch, ``[M B, L]``; unchanged if M is None."""
     return values if copies is None else tf.tile(values, [copies, 1])
 
@@ -202,7 +203,7 @@ def _in_range(labels: Any, valid: Any, loss: Loss, tasks: Sequence[Task]) -> Any
         return tf.identity(labels)
 
 
-def labels_of(batch: Batch, task: Task) -> Any:
+def labels_of(batch: Batch, task: Task) -> Labels:
     """A task's labels as float32. Missing labels are NaN; a negative relevance counts as missing."""
     if task.name not in batch.labels:
         raise InputKeyError(f"the batch has no labels for task {task.name!r}; it has {sorted(batch.labels)}")

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.types import Tensor
 
 WHOLE_TABLE = {
     "amsgrad": "updates a further moment of every row",
@@ -104,7 +105,7 @@ class LazyAdam(RowWise, keras.optimizers.Adam):
         kwargs.setdefault("name", "lazy_adam")
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **kwargs)
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
         """Updates one variable."""
         if not isinstance(gradient, tf.IndexedSlices):
             super().update_step(gradient, variable, learning_rate)
@@ -163,7 +164,7 @@ class Adagrad(RowWise, keras.optimizers.Adagrad):
             for v in var_list
         ]  # fmt: skip
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
         """Updates one variable."""
         accumulator = self._accumulators[self._get_variable_index(variable)].value
         if accumulator.shape == variable.shape and not isinstance(gradient, tf.IndexedSlices):
@@ -195,7 +196,7 @@ def is_table(variable: Any) -> bool:
     return variable.path.split("/")[-1] == "embeddings"
 
 
-def _merged(gradient: Any, dtype: Any) -> tuple[Any, Any]:
+def _merged(gradient: Tensor, dtype: Any) -> tuple[Any, Any]:
     """The distinct rows that a gradient changes, and their summed gradients ``[rows, ...]``."""
     if not isinstance(gradient, tf.IndexedSlices):
         return tf.range(tf.shape(gradient)[0]), tf.cast(gradient, dtype)

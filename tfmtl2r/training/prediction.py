@@ -13,6 +13,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE, unpack
 from tfmtl2r.errors import InputError
 from tfmtl2r.preferences import normalised
+from tfmtl2r.types import Batches
 
 if TYPE_CHECKING:
     from tfmtl2r.training.model import MultiTaskRanker
@@ -71,7 +72,7 @@ def _predict_frame(
 
 
 def _run(
-    model: MultiTaskRanker, batches: Any, preference: Any = None
+    model: MultiTaskRanker, batches: Batches, preference: Any = None
 ) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray] | None]:
     """The scores of each batch, and its list sizes (None for plain rows)."""
     scores: dict[str, list[np.ndarray]] = {task.name: [] for task in model.tasks}

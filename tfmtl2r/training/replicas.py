@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.types import Tensor
 
 
 class Replicas:
@@ -19,7 +20,7 @@ class Replicas:
             return tensors
         return self._context().all_reduce(tf.distribute.ReduceOp.SUM, tensors)
 
-    def gather(self, tensor: Any) -> Any:
+    def gather(self, tensor: Tensor) -> Any:
         """Concatenates the replicas' tensors along the first axis."""
         return tensor if self.count == 1 else self._context().all_gather(tensor, axis=0)
 

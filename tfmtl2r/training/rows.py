@@ -12,6 +12,7 @@ from typing import Any
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.types import Gram, Rows, Tensor
 
 MOST_BYTES = 2**30
 """Largest size of the dense gradients of one embedding table, over all tasks."""
@@ -29,7 +30,7 @@ class DenseRows:
     matrix: Any
     shape: Any
 
-    def gradient(self, flat: Any) -> Any:
+    def gradient(self, flat: Tensor) -> Any:
         """A vector ``[n]`` as a gradient of the variable."""
         return tf.reshape(flat, self.shape)
 
@@ -50,7 +51,7 @@ class SparseRows:
     shape: Any
     name: str
 
-    def gradient(self, flat: Any) -> Any:
+    def gradient(self, flat: Tensor) -> Any:
         """A vector ``[U * d]`` as a gradient of the table."""
         return tf.IndexedSlices(tf.reshape(flat, [-1, self.shape[-1]]), self.ids, tf.constant(self.shape.as_list()))
 
@@ -159,32 +160,32 @@ def total(first: list[Any], second: list[Any]) -> list[Any]:
     return [dataclasses.replace(a, matrix=a.matrix + b.matrix) for a, b in zip(first, second, strict=True)]
 
 
-def scaled(rows: list[Any], factors: Any) -> list[Any]:
+def scaled(rows: list[Any], factors: Tensor) -> list[Any]:
     """Each task's rows times its factor; ``factors`` is ``float32[T]``."""
     return [dataclasses.replace(row, matrix=row.matrix * factors[:, None]) for row in rows]
 
 
-def cross(first: list[Any], second: list[Any]) -> Any:
+def cross(first: list[Any], second: list[Any]) -> Gram:
     """Inner products ``<g_i, h_j>`` of two sets of rows over the same variables and ids, ``float32[T, T]``."""
     return tf.add_n([tf.matmul(a.matrix, b.matrix, transpose_b=True) for a, b in zip(first, second, strict=True)])
 
 
-def gram(rows: list[DenseRows | SparseRows]) -> Any:
+def gram(rows: list[DenseRows | SparseRows]) -> Gram:
     """Inner products of the tasks' gradients over all variables, ``float32[T, T]``."""
     return tf.add_n([tf.matmul(r.matrix, r.matrix, transpose_b=True) for r in rows])
 
 
-def weighted(rows: list[DenseRows | SparseRows], weights: Any) -> list[Any]:
+def weighted(rows: list[DenseRows | SparseRows], weights: Tensor) -> list[Any]:
     """``sum_t weights_t gradient_t`` for every variable."""
     return [r.gradient(tf.linalg.matvec(r.matrix, weights, transpose_a=True)) for r in rows]
 
 
-def jacobian(rows: list[DenseRows | SparseRows]) -> Any:
+def jacobian(rows: list[DenseRows | SparseRows]) -> Rows:
     """All rows side by side, ``float32[T, P]``."""
     return tf.concat([r.matrix for r in rows], axis=1)
 
 
-def split(rows: list[DenseRows | SparseRows], update: Any) -> list[Any]:
+def split(rows: list[DenseRows | SparseRows], update: Tensor) -> list[Any]:
     """The inverse of :func:`jacobian` for one update ``[P]``: a gradient for every variable."""
     parts = tf.split(update, [tf.shape(r.matrix)[1] for r in rows], num=len(rows))
     return [r.gradient(part) for r, part in zip(rows, parts, strict=True)]

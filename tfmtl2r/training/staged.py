@@ -34,6 +34,7 @@ from tfmtl2r.methods.base import StagedMethod
 from tfmtl2r.names import STAGED, LogName, refuse_ambiguous
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.priorities import Constraint, Plan, constrained, prioritised
+from tfmtl2r.types import Batches
 
 __all__ = ["Constraint", "Stage", "StagedTraining", "fit_constrained", "fit_prioritised"]
 
@@ -89,7 +90,7 @@ class StagedTraining:
 
 
 def fit_prioritised(
-    model: MultiTaskRanker, x: Any, validation_data: Any = None, *, epochs: int = 10, patience: int = 0,
+    model: MultiTaskRanker, x: Any, validation_data: Batches | None = None, *, epochs: int = 10, patience: int = 0,
     warm_start: bool = True, callbacks: Sequence[Any] = (), verbose: int | str = 0,
 ) -> StagedTraining:
     """Trains the tasks of priority 1 first, then each next level with bounds on the losses of the levels before it.
@@ -122,8 +123,8 @@ def fit_prioritised(
 
 
 def fit_constrained(
-    model: MultiTaskRanker, x: Any, validation_data: Any = None, *, constraints: Mapping[str, Any], epochs: int = 10,
-    patience: int = 0, warm_start: bool = True, callbacks: Sequence[Any] = (), verbose: int | str = 0,
+    model: MultiTaskRanker, x: Any, validation_data: Batches | None = None, *, constraints: Mapping[str, Any],
+    epochs: int = 10, patience: int = 0, warm_start: bool = True, callbacks: Sequence[Any] = (), verbose: int | str = 0,
 ) -> StagedTraining:
     """Minimises the losses of the tasks without a constraint, subject to bounds on the others.
 
@@ -177,7 +178,9 @@ def _staged(model: MultiTaskRanker) -> StagedMethod:
     return method
 
 
-def _run(model: MultiTaskRanker, plan: Plan, x: Any, validation_data: Any, options: _Options) -> StagedTraining:
+def _run(
+    model: MultiTaskRanker, plan: Plan, x: Any, validation_data: Batches | None, options: _Options
+) -> StagedTraining:
     """Runs the stages of a plan."""
     method = _staged(model).driven()
     model.prepare(x)

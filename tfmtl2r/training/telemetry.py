@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.types import Tensor
 
 if TYPE_CHECKING:
     from tfmtl2r.training.engine import Step
@@ -34,7 +35,7 @@ class Telemetry:
         self.weights = tf.Variable(tf.fill([num_tasks], nan), name="telemetry_weights", **options)
         self.gram = tf.Variable(tf.fill([num_tasks, num_tasks], nan), name="telemetry_gram", **options)
 
-    def record(self, step: Step, iterations: Any, replicas: Replicas, sample: Callable[[], Any]) -> None:
+    def record(self, step: Step, iterations: Tensor, replicas: Replicas, sample: Callable[[], Any]) -> None:
         """Stores a step's weights, and its Gram matrix, which ``sample`` computes if the method has none."""
         self.weights.assign(step.weights)
         if step.gram is not None:

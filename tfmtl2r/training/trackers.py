@@ -13,6 +13,7 @@ from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous
 from tfmtl2r.task import Task
 from tfmtl2r.training.objectives import LossValues, as_lists, flat_lists, labels_of, tiled
 from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.types import TaskScores
 
 
 def metrics_of(task: Task, has_lists: bool) -> list[Any]:
@@ -68,7 +69,7 @@ class Trackers:
             # Each replica adds its share of the sum and of the count. `_results` sums over the replicas.
             mean.update_state(values.local[index] * replicas.count, sample_weight=values.count[index] / replicas.count)
 
-    def update_metrics(self, batch: Batch, scores: dict[str, Any]) -> None:
+    def update_metrics(self, batch: Batch, scores: TaskScores) -> None:
         """Adds a batch's metrics. Scores with leading axes count as several copies of the batch."""
         for task, row in zip(self.tasks, self.metrics, strict=True):
             if not row:
