@@ -59,11 +59,11 @@ def test_a_file_called_pcgrad_is_never_the_built_in(tmp_path):
 
 def test_two_files_of_one_name_are_refused(tmp_path):
     plugins.load(plugin(tmp_path / "first.py"))
-    with pytest.raises(ValueError, match=r"plug-in .*second.py, line 8: InputError: two methods are called 'loudest': "
-                       r"one of file .*first.py and one of file .*second.py"):
+    with pytest.raises(ValueError, match=r"plug-in .*second.py, line 8: InputError: the method 'loudest' exists twice: "
+                       r"file .*first.py and file .*second.py"):
         plugins.load(plugin(tmp_path / "second.py"))
     assert methods.registry.origin("loudest").where == str(tmp_path / "first.py")
-    with pytest.raises(ValueError, match="two methods are called 'mgda': one of built-in mgda and one of file"):
+    with pytest.raises(ValueError, match="the method 'mgda' exists twice: built-in mgda and file"):
         plugins.load(plugin(tmp_path / "third.py", "mgda"))
 
 
@@ -207,11 +207,15 @@ def test_what_the_main_program_registered_is_no_file_for_other_processes(tmp_pat
     assert told.startswith("the method 'loudest' is registered by the main program, which other processes cannot")
 
 
-def test_files_for_other_processes(tmp_path):
+def test_files_for_other_processes(tmp_path, monkeypatch):
     plugins.load(plugin(tmp_path / "own.py"))
     extensions = methods.registry.extensions({"name": "every", "method": {"name": "shouting"}})
     assert extensions == [{"registry": "tfmtl2r.methods", "name": "loudest", "kind": "file", "where": "own.py"}]
-    assert plugins.files(extensions) == [str(tmp_path / "own.py")]
+    assert plugins.files(extensions) == ([str(tmp_path / "own.py")], [])
+    monkeypatch.setattr(plugins, "_LOADED", {})
+    assert plugins.files(extensions) == ([], [str(tmp_path / "own.py")])
+    plugins.load(tmp_path / "own.py", remember=False)
+    assert plugins.remembered() == []
     plugins.expect(extensions)
     methods.registry.unregister("loudest")
     with pytest.raises(plugins.PluginError, match=r"the method 'loudest' is missing: it came from the file own.py; "

@@ -184,17 +184,17 @@ class TestRegister:
 
         first()
         first()  # the same class of the same file, as after a reload
-        with pytest.raises(ValueError, match=r"two figures are called 'star': one of file .*test_registry.py and one "
-                           r"of file .*test_registry.py; rename one"):
+        with pytest.raises(ValueError, match=r"the figure 'star' exists twice: file .*test_registry.py and file "
+                           r".*test_registry.py; rename one"):
             second()
 
     @pytest.mark.parametrize(
         ("name", "card", "message"),
         [
-            ("circle", None, "two figures are called 'circle': one of built-in circle and one of file .*test_registry"),
-            ("disc", None, "two figures answer to 'disc': .*'circle'.*; rename one"),
-            ("star", Card("Star", aliases=("ring",)), "two figures answer to 'ring': 'circle'.* and 'star'"),
-            ("star", Card("Star", aliases=("square",)), "two figures answer to 'square'"),
+            ("circle", None, "the figure 'circle' exists twice: built-in circle and file .*test_registry"),
+            ("disc", None, "the figure name 'disc' stands for two things: .*'circle'.*; rename one"),
+            ("star", Card("Star", aliases=("ring",)), "'ring' stands for two things: 'circle'.* and 'star'"),
+            ("star", Card("Star", aliases=("square",)), "the figure name 'square' stands for two things"),
             ("a b", None, "expects a name of letters, digits and underscores"),
             ("ndcg@5", None, "expects a name of letters"),
         ],
@@ -280,7 +280,7 @@ def test_an_installed_package_never_replaces_a_built_in(figures, folder, monkeyp
     (folder.parent / "their_figures.py").write_text("class Circle: pass\n")
     point = importlib.metadata.EntryPoint(name, "their_figures:Circle", PACKAGE)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda group: [point] if group == PACKAGE else [])
-    with pytest.raises(ValueError, match=f"two figures (are called|answer to) '{name}'") as caught:
+    with pytest.raises(ValueError, match=f"the figure (name )?'{name}' (exists twice|stands for two)") as caught:
         figures.get(name)
     assert "built-in circle" in str(caught.value)
     assert "package their_figures" in str(caught.value)

@@ -43,7 +43,7 @@ class Plugin:
 _LOADED: dict[Path, Plugin] = {}
 
 
-def load(*paths: str | Path, folder: str | Path = ".") -> list[Plugin]:
+def load(*paths: str | Path, folder: str | Path = ".", remember: bool = True) -> list[Plugin]:
     """Imports plug-in files; what they register can be used by name from then on.
 
     A file that was imported before is imported again only if it has changed since.
@@ -51,12 +51,17 @@ def load(*paths: str | Path, folder: str | Path = ".") -> list[Plugin]:
     Args:
         *paths: of the files.
         folder: what relative paths are relative to.
+        remember: whether run cards remember the files from then on.
 
     Raises:
         FileNotFoundError: for a file that does not exist.
         ValueError: for a file whose import fails, with the line and the cause.
     """
-    return [_load(path, (Path(folder) / path).resolve()) for path in paths]
+    found = {(Path(folder) / path).resolve(): path for path in paths}
+    plugins = {path: _load(given, path) for path, given in found.items()}
+    if remember:
+        _LOADED.update(plugins)
+    return list(plugins.values())
 
 
 def loaded() -> list[Plugin]:
@@ -126,8 +131,8 @@ def expect(extensions: Sequence[Mapping[str, str]]) -> None:
                          f"{need['where']}; {remedy}".replace("  ", " "))
 
 
-def files(extensions: Iterable[Mapping[str, str]] = ()) -> list[str]:
-    """The files that another process must import: all plug-ins, and those that registered the given things.
+def files(extensions: Iterable[Mapping[str, str]] = ()) -> tuple[list[str], list[str]]:
+    """The files that another process must import: all plug-ins, and the others that registered the given things.
 
     Args:
         extensions: as :meth:`tfmtl2r.registry.Registry.extensions` lists them.
@@ -135,7 +140,7 @@ def files(extensions: Iterable[Mapping[str, str]] = ()) -> list[str]:
     Raises:
         ValueError: for a thing that a script or a notebook registered, which no other process can import.
     """
-    paths = [str(path) for path in _LOADED]
+    plugins, others = [str(path) for path in _LOADED], []
     for need in extensions:
         registry, name = _registry(need), need["name"]
         origin = registry.origin(name)
@@ -144,8 +149,8 @@ def files(extensions: Iterable[Mapping[str, str]] = ()) -> list[str]:
         if origin.kind != "file" or registry.constructor(name).__module__ == "__main__":
             raise InputError(f"the {registry.kind} {name!r} is registered by the main program, which other processes "
                              "cannot import: move it into a file of its own, and import that file")
-        paths.append(origin.where)
-    return list(dict.fromkeys(paths))
+        others.append(origin.where)
+    return plugins, [path for path in dict.fromkeys(others) if path not in plugins]
 
 
 def from_arguments(arguments: Iterable[str]) -> tuple[list[str], list[str]]:
@@ -199,7 +204,6 @@ def _load(given: str | Path, path: Path) -> Plugin:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise InputError(f"plug-in {given}, line {_line(error, path)}: {_cause(error)}") from error
-    _LOADED[path] = plugin
     return plugin
 
 

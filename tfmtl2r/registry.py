@@ -121,8 +121,8 @@ class Registry(Generic[_Thing]):
             for alias in entry.card().aliases:
                 other = alias if alias in entries else found.get(alias)
                 if other is not None:
-                    raise InputError(f"two {self.kind}s answer to {alias!r}: {other!r} ({entries[other].origin}) and "
-                                     f"{name!r} ({entry.origin}); rename one of them")
+                    raise InputError(f"the {self.kind} name {alias!r} stands for two things: {other!r} ("
+                                     f"{entries[other].origin}) and {name!r} ({entry.origin}); rename one of them")
                 found[alias] = name
         return found
 
@@ -269,8 +269,10 @@ class Registry(Generic[_Thing]):
             except AttributeError:
                 raise InputError(f"{type(thing).__name__} has an option {option.name!r} but no attribute of that name, "
                                  "so its value cannot be saved: make the class a frozen dataclass") from None
-            plain, default = self._plain(thing, option.name, value), option.default
-            if plain not in (self._plain(thing, option.name, default), {"name": default}):
+            if value is option.default:  # whatever it is: the name alone brings it back
+                continue
+            plain = self._plain(thing, option.name, value)
+            if plain not in (_listed(option.default), {"name": option.default}):
                 described[option.name] = plain
         return described
 
@@ -313,8 +315,7 @@ class Registry(Generic[_Thing]):
                          "belongs into the class, as a method")
 
     def _twice(self, name: str, first: _Entry, second: _Entry) -> str:
-        return (f"two {self.kind}s are called {name!r}: one of {first.origin} and one of {second.origin}; rename one "
-                "of them")
+        return f"the {self.kind} {name!r} exists twice: {first.origin} and {second.origin}; rename one of them"
 
     def _entries(self) -> dict[str, _Entry]:
         found: dict[str, _Entry] = dict(self._files)
@@ -360,6 +361,10 @@ def _same_source(first: _Entry, second: _Entry) -> bool:
     """Whether both are one class, of one file or session, that was made twice."""
     return (first.origin.kind, first.origin.where, first.member) == (
         second.origin.kind, second.origin.where, second.member)
+
+
+def _listed(value: Any) -> Any:
+    return [*map(_listed, value)] if isinstance(value, (tuple, list)) else value
 
 
 @functools.cache

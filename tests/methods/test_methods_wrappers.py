@@ -2,10 +2,12 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+import tfmtl2r
 from tfmtl2r import methods
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg import settling
@@ -312,3 +314,18 @@ def test_wrappers_of_row_methods_combine_rows():
     assert isinstance(Log("graddrop"), JacobianMethod)
     assert Log("graddrop").modes == ("parameters",)
     assert "features" in Log("mgda").modes
+
+
+def test_a_ranker_with_the_wrappers_of_the_first_format():
+    """It holds ``_wrappers.Every``, ``_wrappers.Smooth`` and ``_wrappers.Log`` with their state, and trains on."""
+    folder = Path(__file__).parent / "format1"
+    stored = np.load(folder / "wrapped.npz")
+    x, y = ({key.removeprefix(part): stored[key] for key in stored if key.startswith(part)} for part in ("x_", "y_"))
+    ranker = tfmtl2r.load(folder / "wrapped.keras")
+    assert ranker.method == Every(Smooth(Log({"name": "cagrad", "c": 0.5}), alpha=0.5), steps=2)
+    for part in ("scores_", "after_"):
+        scores = ranker(x)
+        for task in ("click", "buy"):
+            real = np.arange(4) < x["list_size"][:, None]
+            np.testing.assert_allclose(scores[task].numpy()[real], stored[part + task][real], atol=1e-5)
+        ranker.fit(tf.data.Dataset.from_tensors((x, y)).repeat(3), initial_epoch=1, epochs=2, verbose=0)

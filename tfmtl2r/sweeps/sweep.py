@@ -242,7 +242,7 @@ def _extensions(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
 class _Worker:
     """One process that trains runs. It starts with the first run, and again after it has died."""
 
-    def __init__(self, threads: int, files: Sequence[str]):
+    def __init__(self, threads: int, files: Sequence[Sequence[str]]):
         self.threads = threads
         self.files = files
         self.process: subprocess.Popen[str] | None = None
@@ -252,9 +252,9 @@ class _Worker:
         if self.process is None or self.process.poll() is not None:
             self.stop()
             # The worker has its own session: Ctrl-C reaches only the sweep, which then stops its workers.
+            command = [sys.executable, "-m", "tfmtl2r.sweeps.worker", str(self.threads), *map(json.dumps, self.files)]
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tfmtl2r.sweeps.worker", str(self.threads), *self.files], stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE, text=True, start_new_session=True,
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
             )
         process = self.process
         assert process.stdin

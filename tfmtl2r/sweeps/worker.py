@@ -23,12 +23,13 @@ from tfmtl2r import plugins
 LOG = "log.txt"
 
 
-def main(threads: int, files: Sequence[str] = ()) -> None:
+def main(threads: int, plugin_files: Sequence[str] = (), files: Sequence[str] = ()) -> None:
     """Trains the experiments on standard input until it is closed.
 
     Args:
         threads: number of TensorFlow threads. It affects the numbers: sums over more threads round differently.
-        files: plug-in files to import.
+        plugin_files: plug-in files to import.
+        files: other files to import, which registered something that the runs use.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     lines: queue.Queue[str] = queue.Queue()
@@ -41,7 +42,8 @@ def main(threads: int, files: Sequence[str] = ()) -> None:
             try:
                 if not started:
                     _set_threads(threads)
-                    plugins.load(*files)
+                    plugins.load(*plugin_files)
+                    plugins.load(*files, remember=False)
                     started = True
                 trainings.run(job)
                 error = None
@@ -118,4 +120,4 @@ class Trainings:
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    main(int(sys.argv[1]), *map(json.loads, sys.argv[2:]))
