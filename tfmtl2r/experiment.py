@@ -24,6 +24,7 @@ from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.runs.card import FILE, PER_LIST, RunCard, peak_memory_mb
 from tfmtl2r.schema import Schema
 from tfmtl2r.settings import Settings, files
+from tfmtl2r.settings.things import check_options
 from tfmtl2r.task import Task
 from tfmtl2r.training.conditioned_validation import StopOnAlong
 from tfmtl2r.training.model import MultiTaskRanker
@@ -133,9 +134,27 @@ class Experiment(Settings):
             ValueError: when a run of this name exists and ``overwrite`` is off, or labels do not suit their loss.
         """
         self._make_room(overwrite)
+        check_options(self)
         dataset = dataset or self.dataset()
         model = self.model(dataset, before)
         asked = self._asked(model)
+        card = self._trained(model, dataset, callbacks, verbose)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        model.save(self.folder / "model.keras")
+        test = dataset.lists("test")
+        record(card, "test", score(model, test, self.training.batch_size), test, self.folder)
+        if len(asked):
+            card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
+        files.save(card.config, self.folder / files.FILE)
+        card.save(self.folder)
+        if self.training.telemetry_every:
+            hparams.write(self.folder / "logs", card.config, card.results["test"])
+        return model, card
+
+    def _trained(
+        self, model: MultiTaskRanker, dataset: Any, callbacks: Sequence[Any], verbose: int | str
+    ) -> RunCard:
+        """Trains the ranker; the card of what was done, without results."""
         train, vali = (dataset.lists(split) for split in ("train", "vali"))
         _validate_labels(model.tasks, train)
         schema = dataset.schema(self._labels(model.tasks))
@@ -156,17 +175,7 @@ class Experiment(Settings):
         if limit:
             card.data["train"]["cut"] = cut_report(train, limit)
         card.step_ms, card.peak_memory_mb = clock.median_ms(self.training.steps_per_execution), peak_memory_mb()
-        self.folder.mkdir(parents=True, exist_ok=True)
-        model.save(self.folder / "model.keras")
-        test = dataset.lists("test")
-        record(card, "test", score(model, test, self.training.batch_size), test, self.folder)
-        if len(asked):
-            card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
-        files.save(card.config, self.folder / files.FILE)
-        card.save(self.folder)
-        if self.training.telemetry_every:
-            hparams.write(self.folder / "logs", card.config, card.results["test"])
-        return model, card
+        return card
 
     def _labels(self, tasks: Sequence[Task]) -> list[Task]:
         """All tasks whose labels leave the inputs: also those that are described and not trained."""

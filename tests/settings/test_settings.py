@@ -136,6 +136,9 @@ def test_the_schema_types_what_is_typed(arguments, path, value):
     ('[[tasks]]\nname = "a"\n[[tasks]]\nname = "b"\nkind = "bin"\n', r"line 5: tasks\.b\.kind must be"),
     ("method = 'mgda'\ntraining = {epochs = 0}\n", r"line 2: training\.epochs must be at least 1"),
     ("[training\n", r"bad\.toml is not TOML"),
+    ('method = {name = "cagrad", c = "half"}', r"bad\.toml, line 1: method\.c must be a number, not 'half'"),
+    ('[data]\nname = "mslr"\nfoldd = 2', r"line 3: data\.foldd is not an option of mslr; did you mean 'fold'"),
+    ('architecture = "mmo"', "no architecture is called 'mmo'; did you mean 'mmoe'"),
 ])  # fmt: skip
 def test_mistakes_in_a_file_come_with_their_line(tmp_path, monkeypatch, text, message):
     monkeypatch.chdir(tmp_path)

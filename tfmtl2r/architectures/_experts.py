@@ -19,13 +19,13 @@ class ExpertArchitecture(TowerArchitecture):
     """E experts, G gates over them, and one tower per task.
 
     Args:
-        num_experts: E.
+        num_experts: number of experts, E.
         expert_units: widths of each expert's layers.
         head_units: widths of each head's hidden layers.
         activation: name of a Keras activation.
         dropout: rate after each hidden layer of experts and heads.
         gate_dropout: in training, share of experts that each item and gate does without.
-        temperature: of the gates; above 1 they mix more evenly.
+        temperature: divides the logits of the gates; above 1 they mix more evenly.
 
     Raises:
         ValueError: for less than one expert, no expert layer, a gate_dropout outside [0, 1), or a temperature that is

@@ -26,15 +26,15 @@ class ExtractionArchitecture(TowerArchitecture):
     shared experts' outputs is an outer product and is never built.
 
     Args:
-        levels: J.
-        task_experts: M.
-        shared_experts: S; 0 leaves nothing shared but the embeddings.
+        levels: number of levels, J.
+        task_experts: experts of each task, M.
+        shared_experts: shared experts, S; 0 leaves nothing shared but the embeddings.
         expert_units: widths of each expert's layers, in every level.
         head_units: widths of each head's hidden layers.
         activation: name of a Keras activation.
         dropout: rate after each hidden layer of experts and heads.
         gate_dropout: in training, share of experts that each item and gate does without.
-        temperature: of the gates; above 1 they mix more evenly.
+        temperature: divides the logits of the gates; above 1 they mix more evenly.
     """
 
     def __init__(

@@ -27,11 +27,6 @@ class CGC(ExtractionArchitecture):
         task_experts: experts of each task.
         shared_experts: shared experts; 0 leaves nothing shared but the embeddings.
         expert_units: widths of each expert's layers.
-        head_units: widths of each head's hidden layers.
-        activation: name of a Keras activation.
-        dropout: rate after each hidden layer of experts and heads.
-        gate_dropout: in training, share of experts that each item and gate does without.
-        temperature: of the gates; above 1 they mix more evenly.
 
     Raises:
         ValueError: for a task without experts, no expert layer, a gate_dropout outside [0, 1), or a temperature that

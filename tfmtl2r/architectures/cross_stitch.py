@@ -34,10 +34,6 @@ class CrossStitch(TowerArchitecture):
 
     Args:
         units: widths of each task's layers; a stitch follows each.
-        head_units: widths of each head's hidden layers.
-        activation: name of a Keras activation.
-        dropout: rate after each hidden layer.
-        layer_norm: normalise each hidden layer before its activation.
         self_weight: share of its own activation that a task starts with, in (0, 1].
 
     Raises:

@@ -54,7 +54,7 @@ class DRGrad(Architecture):
     on its own: 1 but for the scope ``"per_variable"``.
 
     Args:
-        num_experts: E.
+        num_experts: number of experts, E.
         expert_units: widths of each expert's layers.
         head_units: widths of each tower's hidden layers.
         activation: name of a Keras activation.

@@ -21,14 +21,7 @@ class MMoE(MultiGateArchitecture):
     something trainable leads to them); a task's gradient there is an outer product of its gate and its gradient at the
     mixture, and is never built.
 
-    Args:
-        num_experts: E.
-        expert_units: widths of each expert's layers.
-        head_units: widths of each head's hidden layers.
-        activation: name of a Keras activation.
-        dropout: rate after each hidden layer of experts and heads.
-        gate_dropout: in training, share of experts that each item and task does without.
-        temperature: of the gates; above 1 they mix more evenly.
+    The options are those of :class:`tfmtl2r.architectures._experts.ExpertArchitecture`.
 
     Raises:
         ValueError: for less than one expert, no expert layer, a gate_dropout outside [0, 1), or a temperature that is

@@ -40,12 +40,10 @@ class MSSM(TowerArchitecture):
     outputs: the last level's task experts and all that leads to a single task belong to it.
 
     Args:
-        levels: J.
-        task_experts: M.
+        levels: number of levels, J.
+        task_experts: experts of each task, M.
         shared_experts: S.
         expert_units: widths of each expert's layers, in every level.
-        head_units: widths of each head's hidden layers.
-        activation: name of a Keras activation.
         dropout: rate after each hidden layer of experts and heads.
         field_gates: whether the experts of the first level weigh features.
         penalty: strength of the L0 penalty.

@@ -26,13 +26,8 @@ class OMoE(ExpertArchitecture):
     It equals MMoE whose gates are all the same. The cut is the mixture.
 
     Args:
-        num_experts: E.
-        expert_units: widths of each expert's layers.
-        head_units: widths of each head's hidden layers.
-        activation: name of a Keras activation.
-        dropout: rate after each hidden layer of experts and heads.
         gate_dropout: in training, share of experts that each item does without.
-        temperature: of the gate; above 1 it mixes more evenly.
+        temperature: divides the logits of the gate; above 1 it mixes more evenly.
 
     Raises:
         ValueError: for less than one expert, no expert layer, a gate_dropout outside [0, 1), or a temperature that is

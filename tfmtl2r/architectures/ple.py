@@ -25,15 +25,8 @@ class PLE(ExtractionArchitecture):
     gate that reads ``x_s^{j-1}``. The last level has no shared gate. With one level it is CGC.
 
     Args:
-        levels: J.
         task_experts: experts of each task, in every level.
         shared_experts: shared experts in every level; 0 leaves nothing shared but the embeddings.
-        expert_units: widths of each expert's layers, in every level.
-        head_units: widths of each head's hidden layers.
-        activation: name of a Keras activation.
-        dropout: rate after each hidden layer of experts and heads.
-        gate_dropout: in training, share of experts that each item and gate does without.
-        temperature: of the gates; above 1 they mix more evenly.
 
     Raises:
         ValueError: for less than one level, a task without experts, no expert layer, a gate_dropout outside [0, 1), or

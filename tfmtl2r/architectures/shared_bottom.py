@@ -27,10 +27,6 @@ class SharedBottom(TowerArchitecture):
 
     Args:
         units: widths of the trunk's layers.
-        head_units: widths of each head's hidden layers.
-        activation: name of a Keras activation.
-        dropout: rate after each hidden layer.
-        layer_norm: normalise each hidden layer before its activation.
     """
 
     def __init__(

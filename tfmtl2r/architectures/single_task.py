@@ -31,10 +31,6 @@ class SingleTask(TowerArchitecture):
 
     Args:
         units: widths of each trunk's layers.
-        head_units: widths of each head's hidden layers.
-        activation: name of a Keras activation.
-        dropout: rate after each hidden layer.
-        layer_norm: normalise each hidden layer before its activation.
 
     Raises:
         ValueError: with an ``encoder``, which tasks would share.

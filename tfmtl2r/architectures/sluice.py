@@ -42,10 +42,6 @@ class Sluice(TowerArchitecture):
     Args:
         units: width of every layer, an even number: beta adds layers up.
         num_layers: L, of each task.
-        head_units: widths of each head's hidden layers.
-        activation: name of a Keras activation.
-        dropout: rate after each hidden layer.
-        layer_norm: normalise each hidden layer before its activation.
         self_weight: share of itself that a subspace starts with, in (0, 1].
         penalty: strength of the orthogonality penalty.
 

@@ -42,8 +42,6 @@ class SNR(TowerArchitecture):
         num_subnets: S, in every level.
         levels: levels of subnets.
         subnet_units: widths of each subnet's layers.
-        head_units: widths of each head's hidden layers.
-        activation: name of a Keras activation.
         dropout: rate after each hidden layer of subnets and heads.
         penalty: strength of the L0 penalty.
         start: where every gate's log_alpha starts; 0 is half open.

@@ -39,13 +39,6 @@ class WatchNext(MultiGateArchitecture):
     Experts, gates and heads are as in ``mmoe``; everything that reads p belongs to one task.
 
     Args:
-        num_experts: E.
-        expert_units: widths of each expert's layers.
-        head_units: widths of each head's hidden layers.
-        activation: name of a Keras activation.
-        dropout: rate after each hidden layer of experts and heads.
-        gate_dropout: in training, share of experts that each item and task does without.
-        temperature: of the gates; above 1 they mix more evenly.
         position: names of the features that make p. They must be known when an item is shown, not when it is ranked.
         position_units: widths of each shallow tower's hidden layers.
         position_dropout: chance that training takes p for missing, per item, in [0, 1).

@@ -15,10 +15,8 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.settings import Data, SettingError, Settings, files
 from tfmtl2r.settings.help import help_of
+from tfmtl2r.settings.things import THINGS, check_options
 from tfmtl2r.settings.values import Section, Text, converted, facts, hints, read, registry_of, section_of
-
-THINGS = {"data": "tfmtl2r.datasets", "architecture": "tfmtl2r.architectures", "method": "tfmtl2r.methods"}
-"""Keys that name a registered thing, whose options are flags too."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +82,7 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], a
                     tree[flag.path[0]] = {"name": flag.thing, **_described(tree.get(flag.path[0]))}
                 files.assign(tree, flag.path, _typed(flag, value))
         _assign_all(tree, sets)
-        Settings.of(tree)
+        check_options(Settings.of(tree))
     except SettingError as error:
         if file and error.path[:1] and files.line_of(Path(file).read_text(encoding="utf-8"), error.path):
             raise files.located(error, file) from None

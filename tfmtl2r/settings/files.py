@@ -107,13 +107,13 @@ def line_of(text: str, path: Sequence[str]) -> int | None:
     """
     best, found = 0, None
     table: tuple[str, ...] = ()
-    header_line = 0
+    header_line, several = 0, False
     for number, line in enumerate(text.splitlines(), start=1):
         header = re.match(r"\s*\[\[?([^\]]+)\]\]?", line)
         entry = re.match(r"\s*([\w\-.\"']+)\s*=\s*(.*)", line)
         if header:
-            table, header_line = _parts(header[1]), number
-        elif entry and _parts(entry[1])[0] in ("name", "task") and len(table) == 1:
+            table, header_line, several = _parts(header[1]), number, line.strip().startswith("[[")
+        elif entry and several and _parts(entry[1])[0] in ("name", "task") and len(table) == 1:
             table = (table[0], str(read(entry[2].strip())))
             if table == tuple(path[:2]) and best < 2:
                 best, found = 2, header_line
