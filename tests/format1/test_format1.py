@@ -12,7 +12,7 @@ import pytest
 import tfmtl2r
 from tfmtl2r import Dense, MultiTaskRanker, Schema
 from tfmtl2r._backend import tf
-from tfmtl2r.training.formats import current
+from tfmtl2r.training.saving import current
 
 FOLDER = Path(__file__).parent
 NAMES = sorted(path.stem for path in FOLDER.glob("*.keras"))

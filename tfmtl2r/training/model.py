@@ -7,8 +7,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
-import numpy as np
-
 from tfmtl2r import architectures, methods
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import Architecture
@@ -16,25 +14,24 @@ from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch, unpack
 from tfmtl2r.errors import InputError, InputKeyError, InputTypeError
 from tfmtl2r.layers import randomness
 from tfmtl2r.methods.base import Method, check_mode
-from tfmtl2r.plugins import expect
 from tfmtl2r.preferences import checked_preference, normalised
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
 from tfmtl2r.training import optimizers
 from tfmtl2r.training.engine import Engine, state_shapes
-from tfmtl2r.training.formats import FORMAT, current
 from tfmtl2r.training.inputs import described, plain_schema, specs
 from tfmtl2r.training.life import Compiled, CompileOptions, Connected, Described, ModelOptions, SetUp
 from tfmtl2r.training.method_state import CountEpochs, MethodState, new_preference
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.training.saving import SavedRanker
 from tfmtl2r.training.telemetry import Telemetry
 from tfmtl2r.training.trackers import Trackers
 from tfmtl2r.types import TaskScores
 
 
 @keras.saving.register_keras_serializable("tfmtl2r")
-class MultiTaskRanker(keras.Model):
+class MultiTaskRanker(SavedRanker):
     """A Keras model that scores every item of a list once per task.
 
     ``fit``, ``evaluate``, ``save`` and callbacks work as in Keras. :mod:`tfmtl2r.batch` describes the batches.
@@ -60,7 +57,6 @@ class MultiTaskRanker(keras.Model):
 
     method_state: MethodState
     _connected: Connected | None = None
-    _compiled: Compiled | None = None
     _set_up: SetUp | None = None
     _telemetry: Telemetry | None = None
 
@@ -321,79 +317,6 @@ class MultiTaskRanker(keras.Model):
     def metrics(self) -> list[Any]:
         """The running means that Keras resets at the start of an epoch."""
         return [] if self._set_up is None else self._set_up.trackers.all()
-
-    def get_config(self) -> dict[str, Any]:
-        """Everything but the weights, as plain data."""
-        return {
-            "format": FORMAT,
-            "name": self.name,
-            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
-            **described(self.architecture, self.tasks, self.schema),
-            "schema": None if self.schema is None else self.schema.get_config(),
-            "has_lists": self.has_lists,
-            "conditioned": self.conditioned,
-        }
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> MultiTaskRanker:
-        """Builds the ranker that :meth:`get_config` described, and creates its variables."""
-        config = current(config)
-        expect(config.pop("extensions", []))
-        policy = keras.saving.deserialize_keras_object(config.pop("dtype"))
-        config["tasks"] = [Task(**task) for task in config["tasks"]]
-        if config["schema"] is not None:
-            config["schema"] = Schema.from_config(config["schema"])
-        return cls(**config, dtype=policy)
-
-    def save_own_variables(self, store: Any) -> None:
-        """Writes the names of the features. Their order determines which weights of the first layer belong to which
-        feature."""
-        if self.schema is not None:
-            store["features"] = np.frombuffer("\n".join(self.schema.names).encode(), np.uint8)
-
-    def load_own_variables(self, store: Any) -> None:
-        """Checks that weights were written for the same features. Files of format 1 contain no names to check.
-
-        Raises:
-            ValueError: if the features or their order differ.
-        """
-        saved = bytes(np.asarray(store["features"])).decode().split("\n") if "features" in list(store.keys()) else None
-        known = None if self.schema is None else list(self.schema.names)
-        if saved is not None and saved != known:
-            raise InputError(f"the weights were written for the features {', '.join(saved)}, but the schema of this "
-                             f"ranker has {', '.join(known or ['none'])}: give it the same features in the same order")
-
-    def get_build_config(self) -> dict[str, Any]:
-        """Returns a truthy value, since Keras skips the weights of a model whose build config is empty."""
-        return {"built": True}
-
-    def build_from_config(self, config: dict[str, Any]) -> None:
-        """Does nothing: ``from_config`` creates all variables."""
-
-    def get_compile_config(self) -> dict[str, Any]:
-        """The arguments of ``compile`` as plain data; empty before ``compile``."""
-        chosen = self._compiled
-        if chosen is None:
-            return {}
-        method = methods.registry.describe(chosen.method)
-        return {
-            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
-            "method": method,
-            "extensions": methods.registry.extensions(method),
-            "gradients": chosen.gradients,
-            "preference": np.asarray(self.preference, np.float64).tolist(),
-            "train_metrics": chosen.train_metrics,
-            "seed": chosen.seed,
-            **chosen.options,
-        }
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compiles with the saved arguments, and creates the optimizer's variables."""
-        config = dict(config)
-        expect(config.pop("extensions", []))
-        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
-        self.compile(**{**config, "optimizer": optimizer})
-        self.optimizer.build(self.trainable_variables)
 
     def build(self, input_shape: Any = None) -> None:
         """Does nothing once the features are known, since all variables exist then; raises an error before."""

@@ -1,0 +1,136 @@
+"""What the file of a ranker contains, apart from weights. Its configuration carries ``format``; this version writes 2.
+
+Format 1 had no such key. It called the schema ``features`` and the flag ``has_lists`` ``lists``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+import numpy as np
+
+from tfmtl2r import methods
+from tfmtl2r._backend import keras
+from tfmtl2r.errors import InputError
+from tfmtl2r.plugins import expect
+from tfmtl2r.schema import Schema
+from tfmtl2r.task import Task
+from tfmtl2r.training.inputs import described
+from tfmtl2r.training.life import Compiled
+
+FORMAT = 2
+_RENAMED = {"features": "schema", "lists": "has_lists"}
+
+
+def current(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Converts the configuration of a ranker to the current format, without the key ``format``.
+
+    Args:
+        config: a configuration of any format.
+
+    Raises:
+        ValueError: for a format that a later version wrote.
+
+    >>> current({"tasks": [], "features": None, "lists": True})
+    {'tasks': [], 'schema': None, 'has_lists': True}
+    """
+    config = dict(config)
+    found = config.pop("format", 1)
+    if found not in (1, FORMAT):
+        raise InputError(f"this ranker was saved in format {found!r} by a later version of tfmtl2r; this version reads "
+                         f"the formats 1 and {FORMAT}: upgrade tfmtl2r")
+    return {_RENAMED.get(key, key): value for key, value in config.items()} if found == 1 else config
+
+
+class SavedRanker(keras.Model):
+    """The part of a ranker that turns it into plain data and back."""
+
+    architecture: Any
+    tasks: tuple[Task, ...]
+    has_lists: bool | None
+    conditioned: float | None
+    _compiled: Compiled | None = None
+
+    @property
+    def schema(self) -> Schema | None:
+        """The features; None before the ranker knows them."""
+        raise NotImplementedError
+
+    @property
+    def preference(self) -> Any:
+        """``float32[T]``: importance of each task, sum 1."""
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        """Everything but the weights, as plain data."""
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "dtype": keras.saving.serialize_keras_object(self.dtype_policy),
+            **described(self.architecture, self.tasks, self.schema),
+            "schema": None if self.schema is None else self.schema.get_config(),
+            "has_lists": self.has_lists,
+            "conditioned": self.conditioned,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> Self:
+        """Builds the ranker that :meth:`get_config` described, and creates its variables."""
+        config = current(config)
+        expect(config.pop("extensions", []))
+        policy = keras.saving.deserialize_keras_object(config.pop("dtype"))
+        config["tasks"] = [Task(**task) for task in config["tasks"]]
+        if config["schema"] is not None:
+            config["schema"] = Schema.from_config(config["schema"])
+        return cls(**config, dtype=policy)
+
+    def save_own_variables(self, store: Any) -> None:
+        """Writes the names of the features. Their order determines which weights of the first layer belong to which
+        feature."""
+        if self.schema is not None:
+            store["features"] = np.frombuffer("\n".join(self.schema.names).encode(), np.uint8)
+
+    def load_own_variables(self, store: Any) -> None:
+        """Checks that weights were written for the same features. Files of format 1 contain no names to check.
+
+        Raises:
+            ValueError: if the features or their order differ.
+        """
+        saved = bytes(np.asarray(store["features"])).decode().split("\n") if "features" in list(store.keys()) else None
+        known = None if self.schema is None else list(self.schema.names)
+        if saved is not None and saved != known:
+            raise InputError(f"the weights were written for the features {', '.join(saved)}, but the schema of this "
+                             f"ranker has {', '.join(known or ['none'])}: give it the same features in the same order")
+
+    def get_build_config(self) -> dict[str, Any]:
+        """Returns a truthy value, since Keras skips the weights of a model whose build config is empty."""
+        return {"built": True}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Does nothing: ``from_config`` creates all variables."""
+
+    def get_compile_config(self) -> dict[str, Any]:
+        """The arguments of ``compile`` as plain data; empty before ``compile``."""
+        chosen = self._compiled
+        if chosen is None:
+            return {}
+        method = methods.registry.describe(chosen.method)
+        return {
+            "optimizer": keras.saving.serialize_keras_object(self.optimizer),
+            "method": method,
+            "extensions": methods.registry.extensions(method),
+            "gradients": chosen.gradients,
+            "preference": np.asarray(self.preference, np.float64).tolist(),
+            "train_metrics": chosen.train_metrics,
+            "seed": chosen.seed,
+            **chosen.options,
+        }
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """Compiles with the saved arguments, and creates the optimizer's variables."""
+        config = dict(config)
+        expect(config.pop("extensions", []))
+        optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
+        self.compile(**{**config, "optimizer": optimizer})
+        self.optimizer.build(self.trainable_variables)
