@@ -17,4 +17,4 @@ def test_heads_are_separate_networks(rng):
     for t, task in enumerate(TASKS):
         hidden = np.maximum(x @ tower.kernel[t].numpy() + tower.bias[t].numpy(), 0)
         expected = (hidden @ scorer.kernel[t].numpy() + scorer.bias[t].numpy())[..., 0]
-        np.testing.assert_allclose(scores[task][VALID], expected[VALID], rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(scores[task][VALID], expected, rtol=1e-4, atol=1e-6)

@@ -20,14 +20,14 @@ from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.types import Labels, PerList, TaskScores, Tensor
 
 
-def loss_of(task: Task, lists: bool) -> Loss:
+def loss_of(task: Task, has_lists: bool) -> Loss:
     """The loss of a task: its own loss, or the default of its kind.
 
     Args:
         task: the task.
-        lists: whether batches contain lists.
+        has_lists: whether batches contain lists.
     """
-    return loss_registry.get(task.loss or default_name(task.kind, lists))
+    return loss_registry.get(task.loss or default_name(task.kind, has_lists))
 
 
 class LossValues(NamedTuple):
@@ -148,8 +148,8 @@ class TaskLosses:
         """The mean over the copies of a list, ``[n, B]``."""
         if copies is None:
             return tf.reshape(values, [tasks, -1])
-        lists = tf.size(values) // (tasks * copies)
-        return tf.reduce_mean(tf.reshape(values, [tasks, copies, lists]), axis=1)
+        num_lists = tf.size(values) // (tasks * copies)
+        return tf.reduce_mean(tf.reshape(values, [tasks, copies, num_lists]), axis=1)
 
     def _list_weight(self, batch: Batch, task: Task) -> Tensor | float:
         weight = batch.weights.get(task.name)
