@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
+from tfmtl2r.schema import KINDS
 from tfmtl2r.settings.values import FilePath, Section, SettingError, key
 from tfmtl2r.task import Task
 
@@ -128,7 +129,8 @@ class Feature(Section):
 
     Args:
         name: a column, a list of columns, or "*" for all columns that no other entry names.
-        kind: "dense" (a number or a vector) or "category"; found out from the column if not given.
+        kind: "dense" (a number or a vector), "category", or a kind of your own (tfmtl2r list features), whose options
+            are keys beside it; found out from the column if not given.
         width: numbers in a category's embedding; by the size of its vocabulary if not given.
         vocabulary: the known values of a category; fitted on the training split if not given.
         hash_buckets: a category is hashed into this many buckets, in place of a vocabulary.
@@ -141,21 +143,51 @@ class Feature(Section):
     )
 
     name: str | tuple[str, ...] | None = key()
-    kind: Literal["dense", "category", "bag", "sequence", "vector", "time", "text"] | None = key()
+    kind: str | None = key()
     width: int | None = key(least=1)
     vocabulary: tuple[Any, ...] | None = key()
     hash_buckets: int | None = key(least=1)
     transform: Literal["zscore", "log1p", "signed_log1p", "quantile_clip", "rank_gauss"] | None = key()
+    options: Mapping[str, Any] = key(dict, shown="own", flag=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.name:
             raise SettingError(["name"], "is missing: a feature names a column, a list of columns, or \"*\"")
-        for name, known in (("kind", (None, "dense", "category")),
-                            ("transform", (None, "zscore", "log1p", "signed_log1p"))):
-            if getattr(self, name) not in known:
-                raise SettingError([name], f"is not built yet for {getattr(self, name)!r}; "
-                                   f"{' and '.join(map(repr, known[1:]))} are")
+        if self.kind is not None:
+            _check_feature_kind(self.kind)
+        if self.transform in ("quantile_clip", "rank_gauss"):
+            raise SettingError(["transform"], f"is not built yet for {self.transform!r}; 'zscore' and 'log1p' and "
+                               "'signed_log1p' are")
+
+    @classmethod
+    def of(cls, value: Any) -> Self:
+        """Also keys that only the entry's kind knows, which become ``options``."""
+        kind = value.get("kind") if isinstance(value, Mapping) else None
+        if not isinstance(kind, str):
+            return super().of(value)
+        _check_feature_kind(kind)  # before the keys, whose meaning depends on the kind
+        known = {field.name for field in dataclasses.fields(cls)}
+        own = {name: value[name] for name in KINDS.constructor(kind).file_keys if name in value and name not in known}
+        rest = {name: entry for name, entry in value.items() if name not in own}
+        return super().of({**rest, "options": {**value.get("options", {}), **own}} if own else rest)
+
+    def tree(self) -> dict[str, Any]:
+        """The section as plain data, the kind's own options beside its name."""
+        found = super().tree()
+        options = found.pop("options")
+        return {**found, **options}
+
+
+def _check_feature_kind(kind: str) -> None:
+    names = KINDS.names()
+    if kind in names or kind in KINDS.aliases():
+        return
+    known = " and ".join(map(repr, names))
+    if kind in ("bag", "sequence", "vector", "time", "text"):  # kinds of the format that no file implements
+        raise SettingError(["kind"], f"is not built yet for {kind!r}; {known} are")
+    raise SettingError(["kind"], f"must be a registered kind of feature ({known}), not {kind!r}"
+                       f"{did_you_mean(kind, names)}")
 
 
 @dataclasses.dataclass(frozen=True)
