@@ -51,12 +51,8 @@ def main(arguments: Sequence[str]) -> int:
     version = int(options.version) if options.version.isdigit() else options.version or None
     frame = read_table(options.table)
     list_id = options.list_id or None
-    try:
-        with client.Client(options.target, options.model, version=version, timeout=options.timeout) as served:
-            answer = served.predict_frame(frame, list_id, signature=options.signature, batch_size=options.batch_size)
-    except client.ServingError as error:
-        print(f"tfmtl2r client: {error}", file=sys.stderr)
-        return 1
+    with client.Client(options.target, options.model, version=version, timeout=options.timeout) as served:
+        answer = served.predict_frame(frame, list_id, signature=options.signature, batch_size=options.batch_size)
     if list_id:
         answer.insert(0, list_id, frame[list_id])
     if options.to.endswith(".parquet"):
