@@ -364,7 +364,7 @@ class TestSingleTask:
     ("mmoe", {"gate_dropout": 1.0}, r"gate_dropout must lie in \[0, 1\), not 1.0"),
     ("ple", {"temperature": 0.0}, "temperature must be above 0, not 0.0"),
     ("ple", {"levels": 0}, "PLE needs at least one level, got 0"),
-    ("cgc", {"task_experts": 0}, "CGC needs at least one expert per task.*it would be mmoe"),
+    ("cgc", {"task_experts": 0}, "CGC needs at least one expert per task.*use mmoe"),
     ("cross_stitch", {"units": ()}, "CrossStitch needs at least one layer"),
     ("cross_stitch", {"self_weight": 0.0}, r"self_weight must lie in \(0, 1\], not 0.0"),
     ("snr", {"connection": "sum"}, "connection must be one of 'trans', 'aver', not 'sum'"),

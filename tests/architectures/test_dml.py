@@ -243,15 +243,15 @@ def test_padding_never_influences_real_items(features):
 
 
 def test_bases_that_do_not_fit():
-    with pytest.raises(ValueError, match=r"ends in one tower per task.*DRGrad is none"):
+    with pytest.raises(ValueError, match=r"ends in one tower per task.*DRGrad has no such towers"):
         architectures.get("dml", base="drgrad")
-    with pytest.raises(ValueError, match="DML is none, or has its own exchange"):
+    with pytest.raises(ValueError, match="DML has no such towers, or has parts"):
         architectures.get("dml", base="dml")
     message = r"head_units=\(64,\) was given to it and \(3,\) to its base: give them to one of the two"
     for base in ({"name": "mmoe", "head_units": [3]}, MMoE(head_units=(3,))):
         with pytest.raises(ValueError, match=message):
             architectures.get("dml", base=base, head_units=(64,))
-    with pytest.raises(ValueError, match="give the encoder to the base"):
+    with pytest.raises(ValueError, match="give encoder and interaction to the base"):
         architectures.get("dml", encoder="transformer")
     with pytest.raises(ValueError, match="no architecture is called 'mmo'; did you mean 'mmoe'"):
         architectures.get("dml", base="mmo")

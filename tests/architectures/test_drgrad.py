@@ -210,8 +210,8 @@ def test_personalised_gate_starts_open(features):
     ({"updater_temperature": -1.0}, "updater_temperature must be above 0"),
     ({"updater_decay": 1.5}, r"updater_decay must lie in \(0, 1\], not 1.5"),
     ({"num_experts": 0}, "at least one expert"),
-    ({"primary": "share"}, "primary task 'share' is none of click, buy, like"),
-    ({"personal": ("x",)}, "names category features.*'x' is none of them: user, item"),
+    ({"primary": "share"}, "primary task 'share' is not among the tasks: click, buy, like"),
+    ({"personal": ("x",)}, "must name category features.*'x' is not among them: user, item"),
     ({"names": ("click",)}, "at least one auxiliary task, got click"),
 ])
 def test_errors(options, message):

@@ -127,5 +127,5 @@ def test_what_does_not_fit():
     mixed = Schema([Category("a", vocabulary=("x",), dim=2), Category("b", vocabulary=("x",), dim=3)])
     with pytest.raises(ValueError, match=r"got widths \[2, 3\]"):
         connected("mmoe", schema=mixed, interaction="dot")
-    with pytest.raises(ValueError, match="give the encoder to the base, and the interaction"):
+    with pytest.raises(ValueError, match="give encoder and interaction to the base"):
         architectures.get("dml", interaction="cross")

@@ -117,7 +117,7 @@ def test_options_out_of_range():
             architectures.get("mssm", **options)
     with pytest.raises(ValueError, match="beta > 0"):
         architectures.get("mssm", beta=0.0)
-    with pytest.raises(ValueError, match="weigh single features, but a list encoder mixes them"):
+    with pytest.raises(ValueError, match="weight single features, but a list encoder mixes them"):
         architectures.get("mssm", field_gates=True, encoder="transformer")
 
 

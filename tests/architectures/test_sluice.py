@@ -107,7 +107,7 @@ def test_penalty_is_zero_where_the_halves_are_orthogonal(rng):
 
 def test_options_out_of_range():
     for options, message in [
-        ({"units": 5}, "width is an even number"), ({"num_layers": 0}, "at least one layer"),
+        ({"units": 5}, "an even width"), ({"num_layers": 0}, "at least one layer"),
         ({"self_weight": 0.0}, r"self_weight must lie in \(0, 1\]"), ({"penalty": -1.0}, "penalty must be 0 or more"),
     ]:
         with pytest.raises(ValueError, match=message):

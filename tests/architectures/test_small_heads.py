@@ -154,7 +154,7 @@ def test_what_does_not_fit():
         with pytest.raises(ValueError, match="small_heads must be a finite number of 0 or more"):
             architectures.get("mmoe", small_heads=weight)
     for name in ("esmm", "aitm"):  # nothing but their own weights would be trained
-        with pytest.raises(ValueError, match="there is nothing to train in those: all are numbers"):
+        with pytest.raises(ValueError, match="have no variables, since all features are numbers"):
             connected(name, schema=NUMBERS, small_heads=GAMMA)
     with pytest.raises(ValueError, match="give small_heads to dml"):
         architectures.get("dml", base={"name": "mmoe", "small_heads": 0.5})

@@ -187,13 +187,13 @@ def test_what_does_not_fit(features):
         with pytest.raises(ValueError, match=message):
             architectures.get("watch_next", **options)
     for options, message in [
-        ({"position": ("place",)}, "no feature is called 'place': position, x, device, brand"),
-        ({"biased": ["clicks"]}, "the biased task 'clicks' is none of click, buy, like"),
+        ({"position": ("place",)}, "there is no feature 'place' among position, x, device, brand"),
+        ({"biased": ["clicks"]}, "the biased task 'clicks' is not among the tasks: click, buy, like"),
         ({"position": SCHEMA.names}, "the experts need others"),
     ]:
         with pytest.raises(ValueError, match=message):
             ready(**options)
-    with pytest.raises(ValueError, match="scores beside them"):
+    with pytest.raises(ValueError, match="beside the towers"):
         architectures.get("dml", base="watch_next")
     features.pop("position")
     with pytest.raises(KeyError, match="position feature 'position' is missing"):

@@ -95,7 +95,7 @@ def test_mistakes_are_one_line(capsys, arguments, message):
 
 def test_bench_says_what_it_can_measure(capsys):
     assert cli.main(["bench"]) == 0
-    assert "methods  Times a training step" in capsys.readouterr().out
+    assert "methods  Measures the time of a training step" in capsys.readouterr().out
 
 
 def test_list_methods_as_markdown(capsys):

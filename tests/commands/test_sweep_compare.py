@@ -201,7 +201,7 @@ def test_sweep_trains_in_stages_and_with_conditioning(here, monkeypatch):
         (["pareto", "export", "s", "--preference", "1", "2"], "the knee uses no preference"),
         (["pareto", "s", "--reference", "1"], "reference must be 2 finite numbers"),
         (["pareto", "s", "--reference", "5", "0"], "must be worse than the ideal"),
-        (["pareto", "s", "--preferences", "lattice:2"], "s is a sweep: leave them out, or name one conditioned run"),
+        (["pareto", "s", "--preferences", "lattice:2"], "s is a sweep: leave it out, or name a conditioned run"),
         (["sweep", "x", *FLAGS, "--set", "constraints.task_1=1%"], "such as --set constraints.task_1.KEY=VALUE"),
         (["compare", "missing"], "is not a run of tfmtl2r train"),
         (["compare", "s", "--split", "vali"], "was not evaluated on vali: tfmtl2r evaluate"),

@@ -149,7 +149,7 @@ def test_mistakes_in_a_file_come_with_their_line(tmp_path, monkeypatch, text, me
 
 @pytest.mark.parametrize(("arguments", "message"), [
     (["--epoch", "3"], "--epoch is not a flag of tfmtl2r train; did you mean '--epochs'"),
-    (["mine"], "a run's name is given with --name, and the name of an experiment file ends in .toml"),
+    (["mine"], "use --name for the name of a run; the name of an experiment file must end in .toml"),
     (["none.toml"], r"there is no experiment file none\.toml; tfmtl2r init writes one"),
     (["--set", "epochs"], "--set takes KEY=VALUE"),
     (["--method", "cagrad", "--method.c", "half"], r"method\.c must be a number, not 'half'"),
@@ -172,7 +172,7 @@ def test_the_starter_holds_every_key_with_its_default(tmp_path, capsys):
     assert cli.main(["init", str(tmp_path / "new")]) == 0
     assert (tmp_path / "new/experiment.toml").read_text() == text
     assert cli.main(["init", str(tmp_path / "new")]) == 1
-    assert "exists already, and is kept" in capsys.readouterr().err
+    assert "already exists and is not overwritten" in capsys.readouterr().err
 
 
 def test_every_flag_has_a_help_text():

@@ -1,4 +1,4 @@
-"""Architectures whose tasks choose, by softmax gates, among experts that all of them share."""
+"""Architectures with softmax gates over experts that all tasks share."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class ExpertArchitecture(TowerArchitecture):
         head_units: widths of each head's hidden layers.
         activation: name of a Keras activation.
         dropout: rate after each hidden layer of experts and heads.
-        gate_dropout: in training, share of experts that each item and gate does without.
-        temperature: divides the logits of the gates; above 1 they mix more evenly.
+        gate_dropout: in training, share of experts that are dropped per item and gate.
+        temperature: divides the logits of the gates; above 1 the gates weight experts more evenly.
 
     Raises:
         ValueError: for less than one expert, no expert layer, a gate_dropout outside [0, 1), or a temperature that is
@@ -54,11 +54,11 @@ class ExpertArchitecture(TowerArchitecture):
 
     @property
     def num_gates(self) -> int:
-        """G: one per task, or one for all."""
+        """The number G of gates: T or 1."""
         raise NotImplementedError
 
     def make_lower(self) -> None:
-        """Makes experts and gates."""
+        """Creates experts and gates."""
         dtype, width = self.dtype_policy, self.encoder.width
         self.experts = MLP(self.expert_units, **self.hidden, stacked=self.num_experts, dtype=dtype, name="experts")
         self.gates = Gates(self.num_gates, self.num_experts, **self.gate_options, dtype=dtype, name="gates")
@@ -71,7 +71,7 @@ class ExpertArchitecture(TowerArchitecture):
         return self.expert_units[-1]
 
     def lower_groups(self) -> list[Group]:
-        """Encoder and experts belong to all tasks; a gate to its task, or to all where there is one for all."""
+        """Encoder and experts belong to all tasks. A gate belongs to its task, or to all tasks if there is only one."""
         tasks = tuple(range(len(self.tasks)))
         shared = [*self.encoder.trainable_variables, *self.experts.trainable_variables]
         gates = self.gates.trainable_variables
@@ -81,7 +81,7 @@ class ExpertArchitecture(TowerArchitecture):
 
 
 class MultiGateArchitecture(ExpertArchitecture):
-    """Experts with one gate per task; the cut is their output, and the encoded items for the gates."""
+    """Experts with one gate per task. The cut consists of the experts' outputs and the encoded items for the gates."""
 
     @property
     def num_gates(self) -> int:
@@ -94,7 +94,7 @@ class MultiGateArchitecture(ExpertArchitecture):
         return [self.experts(x[None], training=training), x]
 
     def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
-        """One mixture of the experts per task."""
+        """Each task's mixture of the experts."""
         experts, x = cut
         read = x.copies() if self.encoder.trainable_variables else x.constant()[None]
         return experts.mix(self.gates(read, training=training))

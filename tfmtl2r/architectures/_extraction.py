@@ -1,4 +1,4 @@
-"""Architectures with experts of each task next to shared ones: CGC, and PLE as several levels of it."""
+"""Architectures with task experts and shared experts: CGC, and PLE, which stacks several such levels."""
 
 from __future__ import annotations
 
@@ -18,23 +18,24 @@ from tfmtl2r.types import Tensor
 
 
 class ExtractionArchitecture(TowerArchitecture):
-    """J levels of experts, each with M experts per task and S shared ones, and one tower per task.
+    """J levels of experts, each with M experts per task and S shared experts, and one tower per task.
 
-    The cut lies in the last two levels. A gate of level J-1 serves its own task alone (only the shared gate hands
-    things on to other tasks), so it lies above the cut, as do the last level's gates and task experts. The cut is what
-    they read: what level J-1 reads, its experts' outputs, and the last level's shared experts' outputs. A gradient at
-    shared experts' outputs is an outer product and is never built.
+    The cut lies in the last two levels. A task gate of level J-1 serves its task only, since only the shared gate
+    passes values to other tasks. Task gates of level J-1 are therefore above the cut, as are the last level's gates and
+    task experts. The cut contains the inputs of these parts: the inputs and expert outputs of level J-1, and the
+    outputs of the last level's shared experts. A gradient at outputs of shared experts is an outer product, which is
+    never built.
 
     Args:
         levels: number of levels, J.
-        task_experts: experts of each task, M.
-        shared_experts: shared experts, S; 0 leaves nothing shared but the embeddings.
+        task_experts: number of experts per task, M, in every level.
+        shared_experts: number of shared experts, S, in every level. With 0, tasks share only the embeddings.
         expert_units: widths of each expert's layers, in every level.
         head_units: widths of each head's hidden layers.
         activation: name of a Keras activation.
         dropout: rate after each hidden layer of experts and heads.
-        gate_dropout: in training, share of experts that each item and gate does without.
-        temperature: divides the logits of the gates; above 1 they mix more evenly.
+        gate_dropout: in training, share of experts that are dropped per item and gate.
+        temperature: divides the logits of the gates; above 1 the gates weight experts more evenly.
     """
 
     def __init__(
@@ -56,9 +57,9 @@ class ExtractionArchitecture(TowerArchitecture):
             raise InputError(f"{name} needs at least one level, got {levels}")
         self.expert_units = widths(expert_units, "expert_units")
         if task_experts < 1 or shared_experts < 0 or not self.expert_units:
-            raise InputError(f"{name} needs at least one expert per task, 0 or more shared ones, and at least one "
+            raise InputError(f"{name} needs at least one expert per task, 0 or more shared experts, and at least one "
                              f"layer in each, got {task_experts}, {shared_experts} and layers {self.expert_units}; "
-                             "without experts of the tasks it would be mmoe")
+                             "without task experts, use mmoe")
         check_gates(gate_dropout, temperature)
         self.num_levels = levels
         self.task_experts = task_experts
@@ -84,19 +85,19 @@ class ExtractionArchitecture(TowerArchitecture):
 
     @property
     def _split(self) -> int:
-        """How many levels lie wholly below the cut."""
+        """Number of levels that are completely below the cut."""
         return max(0, self.num_levels - 2) if self.shared_experts else 0
 
     @property
     def _straddles(self) -> bool:
-        """Whether level J-1 has its experts below the cut and its task gates above it."""
+        """Whether level J-1 has its experts below the cut and its task gates above the cut."""
         return self.num_levels > 1 and self.shared_experts > 0
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
-        """What the levels above read, then, where they exist, the expert outputs that they mix.
+        """The inputs of the levels above the cut, then the expert outputs that these levels mix, if there are any.
 
-        The first is ``[n, F]``, or ``[T, n, D]`` for J > 2; the outputs are ``[T M, n, D]`` and ``[S, n, D]`` of level
-        J-1, and ``[S, n, D]`` of level J.
+        The inputs are ``[n, F]``, or ``[T, n, D]`` for J > 2. The outputs are ``[T M, n, D]`` and ``[S, n, D]`` of
+        level J-1, and ``[S, n, D]`` of level J.
         """
         x = self.encoder(batch=batch, training=training)
         own_input = shared_input = x[None]
@@ -133,7 +134,7 @@ class ExtractionArchitecture(TowerArchitecture):
         return branch.copies() if self.encoder.trainable_variables else branch.constant()[None]
 
     def lower_groups(self) -> list[Group]:
-        """Task experts and gates above the cut belong to one task, everything else below the towers to all."""
+        """Task experts and gates above the cut belong to one task, all other variables below the towers to all."""
         tasks = tuple(range(len(self.tasks)))
         above = self.levels[self._split:]
         private = [v for level in above for v in level.gates.trainable_variables]
@@ -145,7 +146,7 @@ class ExtractionArchitecture(TowerArchitecture):
 
 
 class _Level(keras.layers.Layer):
-    """Experts of the tasks and shared ones, and the gates that mix them."""
+    """Task experts, shared experts, and the gates that mix them."""
 
     def __init__(
         self,
@@ -177,17 +178,18 @@ class _Level(keras.layers.Layer):
         self.built = True
 
     def experts(self, own_input: Tensor, shared_input: Tensor, training: bool) -> tuple[Tensor, Tensor]:
-        """Outputs of the tasks' experts ``[T M, n, D]``, task by task, and of the shared ones ``[S, n, D]``."""
+        """Outputs of the task experts, ``[T M, n, D]``, task by task, and of the shared experts, ``[S, n, D]``."""
         return self.own(own_input, training=training), self.common(shared_input, training=training)
 
     def mixed(self, query: Tensor, own: Tensor, mix_common: Callable[[Any], Any] | None, training: bool) -> Tensor:
         """Each task's mixture of its own and the shared experts, ``[T, n, D]``.
 
         Args:
-            query: what the tasks' gates read, ``[T or 1, n, F]``.
-            own: outputs of the tasks' experts.
-            mix_common: gates ``[T, n, S]`` to the mixture of the shared experts' outputs; None where there are none.
-            training: whether gate dropout is on.
+            query: the inputs of the tasks' gates, ``[T or 1, n, F]``.
+            own: outputs of the task experts.
+            mix_common: function from gates ``[T, n, S]`` to the mixture of the shared experts' outputs; None without
+                shared experts.
+            training: whether gate dropout is active.
         """
         gates = self.gates(query, training=training)
         mixed = mixture_of_own(gates[..., : self.each], own)

@@ -21,7 +21,7 @@ __all__ = ["AITM"]
 CARD = Card(
     title="AITM (adaptive information transfer multi-task)",
     paper="Xi et al. 2021, https://doi.org/10.1145/3447548.3467071",
-    note="For tasks that happen one after another, in listed order, with loss='bce'; of three or more, balance by "
+    note="For events that follow one another, listed in this order, with loss='bce'. For three or more tasks use "
     "gradients='parameters'.",
 )
 
@@ -29,29 +29,30 @@ CARD = Card(
 class AITM(Architecture):
     """``z_1 = q_1``, ``z_t = sum_u w_u (u W3)`` over ``u in {p_{t-1}, q_t}``; the score of task t is ``z_t . v_t``.
 
-    ``q_t = tower_t(x)``, ``p_t = activation(z_t P_t + b_t)`` is what task t hands on, and
-    ``w = softmax_u((u W1) . (u W2) / sqrt(k))`` is how much task t takes over. W1, W2, W3 belong to one step of the
-    funnel and start as N(0, .01). List the tasks in the order in which they happen.
+    ``q_t = tower_t(x)`` is the task's own representation. ``p_t = activation(z_t P_t + b_t)`` is passed from task t to
+    task t+1. ``w = softmax_u((u W1) . (u W2) / sqrt(k))`` are the weights of the two. W1, W2, W3 belong to one step of
+    the funnel and are initialised with N(0, .01). List the tasks in the order of the events.
 
-    Since a step cannot be likelier than the one before it, the ``calibrator`` asks for
-    ``calibrator mean_items sum_{t>1} max(y_t - y_{t-1}, 0)`` with ``y = sigmoid(score)``: see :meth:`penalty`.
+    The probability of a step cannot exceed the probability of the step before. The ``calibrator`` therefore adds the
+    penalty ``calibrator mean_items sum_{t>1} max(y_t - y_{t-1}, 0)`` with ``y = sigmoid(score)``: see :meth:`penalty`.
 
-    What task t hands on serves all later tasks, so all towers but the last lie below the cut. The cut is z_1 to
-    z_{T-2}, each for its own task's scorer, z_{T-1} for the last two tasks, and the embeddings for the last tower. For
-    three or more tasks ``gradients="features"`` thus sees what the last two ask of z_{T-1}, but not that earlier ones
-    meet further below; ``gradients="parameters"`` sees all of it.
+    All later tasks depend on ``p_t``, so all towers except the last are below the cut. The cut consists of z_1 to
+    z_{T-2}, each for its own task's scorer, of z_{T-1} for the last two tasks, and of the embeddings for the last
+    tower. For three or more tasks, ``gradients="features"`` thus detects conflicts of the last two tasks at z_{T-1},
+    but no conflicts of earlier tasks below the cut. ``gradients="parameters"`` detects all conflicts.
 
     Args:
-        units: widths of each tower's layers; the last is k.
+        units: widths of each tower's layers; the last width is k.
         activation: name of a Keras activation.
-        dropout: rate after each hidden layer, and on what is handed on.
-        calibrator: strength of the calibrator; 0 switches it off. Unless it is off, tasks must be binary with a
-            calibrated loss such as ``"bce"``, which the default for lists is not.
+        dropout: rate after each hidden layer, and on ``p_t``.
+        calibrator: strength of the calibrator; 0 switches it off. With a calibrator, tasks must be binary with a
+            calibrated loss, for example ``"bce"``. The default loss for lists is not calibrated.
 
     Raises:
         ValueError: without a tower layer, or for a calibrator below 0.
 
-    Differs from the paper: no L2 penalty on the weights (its 1e-6); an optimizer's ``weight_decay`` is near it.
+    Differs from the paper: there is no L2 penalty on the weights (1e-6 in the paper). An optimizer's ``weight_decay``
+    has a similar effect.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class AITM(Architecture):
         self.needs_probabilities = calibrator > 0
 
     def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
-        """Makes towers, transfers and scorers.
+        """Creates towers, transfers and scorers.
 
         Raises:
             ValueError: for a single task.
@@ -94,7 +95,7 @@ class AITM(Architecture):
         self.make_small_heads(self.encoder.width, trains=bool(self.encoder.trainable_variables))
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
-        """z of all tasks but the last two ``[T-2, n, k]``, of the last but one ``[n, k]``, and the encoded items."""
+        """z_1 to z_{T-2} ``[T-2, n, k]``, z_{T-1} ``[n, k]``, and the encoded items."""
         x = self.encoder(batch=batch, training=training)[None]
         own = self.early(x, training=training)
         z = [own[0]]
@@ -103,7 +104,7 @@ class AITM(Architecture):
         return [*([tf.stack(z[:-1])] if z[:-1] else []), z[-1], x]
 
     def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
-        """One scorer per task; the last task's tower and transfer; small heads read the encoded items."""
+        """The last task's tower and transfer, then one scorer per task. Small heads read the encoded items."""
         *early, before, items = cut
         last = len(self.tasks) - 1
         x, read = self.last_reads(items, training)
@@ -126,7 +127,7 @@ class AITM(Architecture):
         return tf.math.divide_no_nan(tf.reduce_sum(excess * items, axis=1), weight), weight
 
     def variable_groups(self) -> list[Group]:
-        """A transfer belongs to its task and all later ones, the last tower to the last, scorers to one task each."""
+        """A transfer belongs to its task and all later tasks, the last tower to the last task, a scorer to its task."""
         tasks = tuple(range(len(self.tasks)))
         groups = [Group(tasks, [*self.encoder.trainable_variables, *self.early.trainable_variables])]
         for task, transfer in enumerate(self.transfers, start=1):
@@ -136,12 +137,12 @@ class AITM(Architecture):
 
 
 class Transfer(keras.layers.Layer):
-    """One step of the funnel: ``z`` of the task before and the task's own ``q``, both ``[n, k]``, to its ``z``.
+    """One step of the funnel: computes a task's ``z`` from its ``q`` and the ``z`` of the task before, all ``[n, k]``.
 
     Args:
         width: k.
-        activation: of what is handed on.
-        dropout: rate on what is handed on.
+        activation: activation of ``p``.
+        dropout: rate on ``p``.
     """
 
     def __init__(self, width: int, activation: str, dropout: float, **kwargs: Any):
@@ -153,7 +154,7 @@ class Transfer(keras.layers.Layer):
         self.built = True
 
     def call(self, before: Any, own: Tensor, training: bool = False) -> Any:
-        """Attention over what is handed on and the task's own representation."""
+        """Attention over ``p`` of the task before and ``q`` of the task itself."""
         tokens = tf.stack([self.hand_on(before, training=training), own])  # [2, n, k]
         projected = tf.matmul(tokens[None], self.kernels[:, None])  # [3, 2, n, k]
         keys, queries, values = tf.unstack(projected)

@@ -1,4 +1,4 @@
-"""What an architecture must provide: two halves, and which variables belong to whom."""
+"""Base class of architectures: a shared half, the tasks' heads, and the tasks of each variable."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tfmtl2r.types import PerList, TaskScores, Tensor
 
 @dataclasses.dataclass(frozen=True, eq=False)  # variables compare element by element
 class Group:
-    """Variables and the tasks whose losses reach them.
+    """Variables and the tasks whose losses depend on them.
 
     Args:
-        tasks: indices of those tasks. More than one: a balancing method combines their gradients.
+        tasks: indices of these tasks. If there are several, a balancing method combines their gradients.
         variables: Keras variables.
-        stacked: the variables hold slices along their first axis, each reached by one task only: slice i by
-            ``tasks[i]``, or equally many slices per task, those of a task side by side.
+        stacked: True if each slice along the first axis of the variables belongs to one task only. Slice i belongs to
+            ``tasks[i]``. If tasks have several slices, all have equally many, and a task's slices are adjacent.
     """
 
     tasks: tuple[int, ...]
@@ -37,20 +37,20 @@ class Group:
 
     @property
     def shared(self) -> bool:
-        """Whether several tasks pull on the same numbers."""
+        """Whether the losses of several tasks depend on the same numbers."""
         return len(self.tasks) > 1 and not self.stacked
 
 
 def refuse_idle(name: str, parts: Mapping[str, bool], **options: tuple[Any, Any]) -> None:
-    """Refuses options of parts that are switched off: they would do nothing.
+    """Refuses options that have no effect because all parts that read them are switched off.
 
     Args:
-        name: of the architecture.
-        parts: whether each part is on.
-        options: name -> value and default of an option that any of the parts reads.
+        name: name of the architecture.
+        parts: name of each part -> whether it is on.
+        options: name -> value and default of an option that these parts read.
 
     Raises:
-        ValueError: naming the first one that differs from its default while no part is on.
+        ValueError: if all parts are off and an option differs from its default.
     """
     for option, (value, default) in options.items():
         if value != default and not any(parts.values()):
@@ -58,42 +58,42 @@ def refuse_idle(name: str, parts: Mapping[str, bool], **options: tuple[Any, Any]
 
 
 def small_head_of(task: str) -> str:
-    """Where a training step finds a task's auxiliary scores; no task can have this name."""
+    """The key of a task's auxiliary scores among the scores of a training step; no task can have this name."""
     return f"{task}/small_head"
 
 
 class Architecture(keras.layers.Layer):
-    """Base of all architectures: features in, one score per item and task out.
+    """Base class of all architectures, which compute one score per item and task from features.
 
-    A subclass makes its layers in :meth:`connect` and defines :meth:`shared`, :meth:`heads` and
+    A subclass creates its layers in :meth:`connect` and defines :meth:`shared`, :meth:`heads` and
     :meth:`variable_groups`. Scores are logits.
 
     Args:
-        encoder: ``"transformer"`` lets the items of a list see each other before they are scored, or
-            ``{"name": "transformer", option: value}`` with options of
-            :class:`tfmtl2r.layers.list_attention.ListTransformer`; by default each item is scored alone.
-        interaction: ``"cross"`` or ``"dot"`` multiplies features with each other before all else, see
-            :class:`tfmtl2r.layers.interactions.Interaction`; needs keras-rs.
-        small_heads: weight of the loss of a second, linear head per task on what the tasks' own parts read, with the
-            same label, in training only: the gradient of ``loss_t + small_heads loss_t(small)`` makes what is shared
-            easier to use; balancing methods and logs see ``loss_t``. 0 for none; try .1 to 1. Wang et al., Can Small
+        encoder: ``"transformer"``, or ``{"name": "transformer", option: value}``, encodes each item together with the
+            other items of its list, with the options of :class:`tfmtl2r.layers.list_attention.ListTransformer`. By
+            default each item is scored alone.
+        interaction: ``"cross"`` or ``"dot"`` multiplies features with each other before the first layer, see
+            :class:`tfmtl2r.layers.interactions.Interaction`. Requires keras-rs.
+        small_heads: weight of an auxiliary loss in training; 0 for none, try .1 to 1. Each task gets a second, linear
+            head with the same inputs and labels as its main head. The gradient of ``loss_t + small_heads
+            loss_t(small)`` trains the shared layers. Balancing methods and logs use ``loss_t``. Wang et al., Can Small
             Heads Help?, WWW 2022, first https://arxiv.org/abs/2008.05808
 
     Attributes:
-        given_options: the constructor arguments that were given, by name.
-        schema: the features that a score depends on; those that only training looks at are left out.
-        needs_probabilities: whether ``sigmoid(score)`` must be a task's probability, which takes binary tasks and a
-            calibrated loss.
+        given_options: the given constructor arguments, by name.
+        schema: the features that scores depend on. Features that only training reads are left out.
+        needs_probabilities: True if the architecture uses ``sigmoid(score)`` as a task's probability. All tasks must
+            then be binary, with a calibrated loss.
 
     Raises:
-        ValueError: for another encoder or interaction, or small_heads that is not a finite number of 0 or more.
+        ValueError: for an unknown encoder or interaction, or small_heads that is not a finite number >= 0.
     """
 
     needs_probabilities: bool = False
     given_options: Mapping[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
-        """Remembers the arguments as they were given: the registry describes an architecture by them."""
+        """Stores the given arguments, with which the registry describes an architecture."""
         made = super().__new__(cls, *args, **kwargs)
         given = constructors.given(cls.__init__, args, kwargs)
         object.__setattr__(made, "given_options", given)  # Keras would track layers among them a second time
@@ -124,18 +124,19 @@ class Architecture(keras.layers.Layer):
     def connect(
         self, tasks: Sequence[str], schema: Schema, *, conditioned: bool = False, dtype: Any = None
     ) -> None:
-        """Makes all layers and variables, once tasks and features are known.
+        """Creates all layers and variables for given tasks and features.
 
-        Subclasses call this first; it makes ``self.encoder`` (a batch to ``[n, F]``, its real items).
+        Subclasses call this method first. It creates ``self.encoder``, which turns a batch into vectors ``[n, F]`` of
+        its real items.
 
         Args:
-            tasks: names, in order.
+            tasks: names of the tasks, in order.
             schema: the features of a batch.
-            conditioned: whether features and scores are modulated by the preference of the batch.
-            dtype: policy of the layers; the architecture's own if None.
+            conditioned: whether the preference of the batch modulates features and scores.
+            dtype: dtype policy of the layers; the architecture's policy if None.
 
         Raises:
-            ValueError: for an architecture that is connected already.
+            ValueError: if the architecture is already connected.
         """
         if self.tasks:
             raise InputError(f"this {type(self).__name__} already belongs to a ranker with the tasks {self.tasks}; "
@@ -151,7 +152,7 @@ class Architecture(keras.layers.Layer):
         self.built = True
 
     def make_encoder(self) -> Any:
-        """The layer that turns a batch into vectors: embeddings shared by all tasks, unless overridden."""
+        """The layer that turns a batch into vectors; by default embeddings that all tasks share."""
         if self.transformer is not None:
             encoder: Encoder = ListEncoder(self.schema, self.transformer, self.interaction, dtype=self.dtype_policy)
         else:
@@ -161,7 +162,7 @@ class Architecture(keras.layers.Layer):
         return Modulated(encoder, len(self.tasks), dtype=self.dtype_policy, name="modulated")
 
     def make_modulation(self) -> Any:
-        """The layer by which the preference modulates scores."""
+        """The layer with which the preference modulates scores."""
         return HeadModulation(len(self.tasks), name="modulation")
 
     @property
@@ -174,55 +175,58 @@ class Architecture(keras.layers.Layer):
 
         Args:
             batch: the lists (or plain rows) to score.
-            training: whether dropout and the like are on.
+            training: True in a training step: dropout and other random layers are active.
         """
         raise NotImplementedError
 
     def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
         """Scores (logits) per task, ``[..., B, L]`` (plain rows: ``[..., B]``), from the branches of the cut.
 
-        Leading axes hold several scores of the same item, such as those of an ensemble's members: a task's loss is the
-        mean of their losses.
+        Leading axes contain several scores of the same item, for example one per member of an ensemble. A task's loss
+        is the mean of their losses.
         """
         raise NotImplementedError
 
     def variable_groups(self) -> list[Group]:
-        """Every trainable variable of the architecture's own in exactly one group; :meth:`groups` adds the others."""
+        """The groups of the subclass's variables, with every trainable variable in exactly one group.
+
+        Small heads and the modulation of scores are not included: :meth:`groups` adds them.
+        """
         raise NotImplementedError
 
     def groups(self) -> list[Group]:
-        """All groups: those of the architecture, of small heads, and of the modulation of scores by the preference."""
+        """All groups: :meth:`variable_groups`, the small heads, and the modulation of scores by the preference."""
         beside: list[keras.layers.Layer] = [self.small] if self.small_heads else []
         beside += [self.modulation] if self.conditioned else []
         tasks = tuple(range(len(self.tasks)))
         return [*self.variable_groups(), *(Group(tasks, layer.trainable_variables, stacked=True) for layer in beside)]
 
     def make_small_heads(self, width: int, trains: bool = True) -> None:
-        """Makes the small heads, if there are any, on inputs of that width; subclasses call this last in connecting.
+        """Creates the small heads, if the option is above 0. Subclasses call this method at the end of ``connect``.
 
         Args:
-            width: of what they read.
-            trains: whether that depends on any variable.
+            width: width of the small heads' inputs.
+            trains: whether these inputs depend on a trainable variable.
 
         Raises:
-            ValueError: for small heads that would train nothing but themselves.
+            ValueError: if the small heads' inputs depend on no trainable variable.
         """
         if self.small_heads and not trains:
-            raise InputError(f"small_heads={self.small_heads}: in {type(self).__name__} they read the encoded "
-                             "features, and there is nothing to train in those: all are numbers. Give it a category "
-                             "feature, encoder='transformer', or small_heads=0")
+            raise InputError(f"small_heads={self.small_heads} trains nothing: in {type(self).__name__} small heads "
+                             "read the encoded features, and these have no variables, since all features are numbers. "
+                             "Add a category feature or encoder='transformer', or set small_heads=0")
         if self.small_heads:
             self.small = Scorers(len(self.tasks), name="small_heads")
             self.small.build((len(self.tasks), None, width))
 
     def with_small_heads(self, scores: TaskScores, inputs: Tensor | None, batch: Batch, training: bool) -> TaskScores:
-        """In training the auxiliary scores as well, under :func:`small_head_of` each task.
+        """Adds the auxiliary scores in training, under the key :func:`small_head_of` of each task.
 
         Args:
-            scores: of :meth:`scores_of_items`.
-            inputs: what the small heads read, ``[T, n, width]``.
-            batch: whose items they are.
-            training: whether there is anything to add.
+            scores: the result of :meth:`scores_of_items`.
+            inputs: the small heads' inputs, ``[T, n, width]``.
+            batch: the batch of these items.
+            training: True in a training step; otherwise no scores are added.
         """
         if not (training and self.small_heads):
             return scores
@@ -234,16 +238,17 @@ class Architecture(keras.layers.Layer):
         return []
 
     def routing_state(self) -> dict[str, Any]:
-        """What :meth:`route` remembers: non-trainable weights by name, the same on every replica."""
+        """The state of :meth:`route`: non-trainable weights by name, equal on every replica."""
         return {}
 
     def route(self, gradients: list[Any], state: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
         """Changes gradients after the method and before the optimizer.
 
         Args:
-            gradients: for :meth:`routed_variables`, in that order, summed over replicas: of the losses' weighted sum
-                for methods that weigh losses, each task's plain one for methods that balance gradients.
-            state: tensors named as in :meth:`routing_state`.
+            gradients: gradients of :meth:`routed_variables`, in the same order, summed over replicas. For a
+                scalarisation they are gradients of the weighted sum of losses. For methods that balance gradients they
+                are gradients of each task's unweighted loss.
+            state: tensors by the names of :meth:`routing_state`.
 
         Returns:
             The gradients to apply, and the next state.
@@ -251,16 +256,16 @@ class Architecture(keras.layers.Layer):
         return gradients, state
 
     def call(self, batch: Batch, training: bool = False) -> dict[str, Any]:
-        """Both halves in one go."""
+        """Runs both halves."""
         cut = self.shared(batch, training)
         return self.heads([Branch(tensor, len(self.tasks)) for tensor in cut], batch, training)
 
     def penalty(self, scores: TaskScores, batch: Batch) -> tuple[PerList, PerList] | None:
-        """What this architecture asks of the scores beyond the tasks' losses, from the scores alone; None by default.
+        """A penalty on the scores, which is added to the tasks' losses; None by default.
 
         Args:
             scores: per task ``float32[B, L]`` (plain rows ``[B]``).
-            batch: whose items they are; its labels are not looked at.
+            batch: the batch of these items. Its labels are not used.
 
         Returns:
             Penalty and weight of every list (plain rows: of every row), both ``float32[B]``. Their weighted mean is
@@ -269,20 +274,20 @@ class Architecture(keras.layers.Layer):
         return None
 
     def inspect(self, batch: Batch) -> dict[str, Tensor]:
-        """What the architecture decides on a batch: gates averaged over items ``[T, E]``, attention between tasks, ...
+        """Internal values of the forward pass, e.g. gates averaged over items ``[T, E]`` or attention between tasks.
 
         Returns:
-            name -> float32 tensor; nothing for an architecture that decides nothing.
+            name -> float32 tensor; an empty dict for an architecture without such values.
         """
         with inspection.scope() as seen:
             self(batch=batch, training=False)
         return seen
 
     def last_reads(self, items: Branch, training: bool) -> tuple[Tensor, Tensor | None]:
-        """The encoded items, a branch ``[1, n, F]``, where only the last task's own network reads them.
+        """Reads the encoded items, a branch ``[1, n, F]``, which only the last task's network and small heads read.
 
         Returns:
-            What that network reads, ``[1, n, F]``, and what small heads read, see :meth:`with_small_heads`.
+            The input of this network, ``[1, n, F]``, and the input of small heads, see :meth:`with_small_heads`.
         """
         if not self.encoder.trainable_variables:
             return items.constant(), None
@@ -292,9 +297,9 @@ class Architecture(keras.layers.Layer):
         return copies[-1:], copies
 
     def scores_of_items(self, stacked: Tensor, batch: Batch) -> TaskScores:
-        """``[T, ..., n, 1]`` to a dict of ``[..., B, L]`` (0 at padded places; ``[..., n]`` for plain rows).
+        """Turns ``[T, ..., n, 1]`` into a dict of ``[..., B, L]`` (0 for padded items; ``[..., n]`` for plain rows).
 
-        In float32: a loss must not see rounded scores.
+        The scores are float32, since losses need full precision.
         """
         scores = stacked[..., 0]
         if self.conditioned:

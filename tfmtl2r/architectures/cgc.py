@@ -13,19 +13,19 @@ __all__ = ["CGC"]
 CARD = Card(
     title="CGC (customised gate control)",
     paper="Tang et al. 2020, https://doi.org/10.1145/3383313.3412236",
-    note="Every task has experts of its own beside the shared ones; PLE with a single level.",
+    note="Every task has its own experts beside shared experts. Equals PLE with a single level.",
 )
 
 
 class CGC(ExtractionArchitecture):
-    """``score_t = head_t(sum_i g_ti(x) S_ti(x))`` over the task's own and the shared experts ``S_t = [E_t; E_s]``.
+    """``score_t = head_t(sum_i g_ti(x) S_ti(x))`` over the task's experts and the shared experts, ``S_t = [E_t; E_s]``.
 
-    The gates are ``g_t = softmax(x W_t + b_t)``. Experts, gates and heads are batched products. The cut is the shared
-    experts' output (and the embedded features, where something trainable leads to them).
+    The gates are ``g_t = softmax(x W_t + b_t)``. Experts, gates and heads are computed as batched products. The cut is
+    the shared experts' output, and the embedded features if a trainable variable precedes them.
 
     Args:
-        task_experts: experts of each task.
-        shared_experts: shared experts; 0 leaves nothing shared but the embeddings.
+        task_experts: number of experts of each task.
+        shared_experts: number of shared experts. With 0, tasks share only the embeddings.
         expert_units: widths of each expert's layers.
 
     Raises:

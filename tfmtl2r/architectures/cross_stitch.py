@@ -21,26 +21,26 @@ __all__ = ["CrossStitch"]
 CARD = Card(
     title="Cross-stitch networks",
     paper="Misra et al. 2016, https://doi.org/10.1109/CVPR.2016.433",
-    note="One network per task; after each layer every task takes a learnt linear mixture of all tasks' activations.",
+    note="One network per task; each layer is followed by learnt linear mixtures of all tasks' activations.",
 )
 
 
 class CrossStitch(TowerArchitecture):
     """``h_t^l = sum_s alpha_ts^l layer_s^l(h_s^{l-1})`` with ``h_t^0 = x``, and ``score_t = head_t(h_t^L)``.
 
-    ``alpha^l [T, T]`` starts with ``self_weight`` on its diagonal and the rest spread evenly. With the identity the
-    tasks are independent networks on the same embeddings. The cut lies before the last stitch, whose rows belong to
-    one task each.
+    Each row of ``alpha^l [T, T]`` starts with ``self_weight`` on the diagonal and equal values elsewhere, sum 1. If
+    alpha is the identity, the tasks are independent networks on the same embeddings. The cut is before the last
+    stitch, whose rows belong to one task each.
 
     Args:
-        units: widths of each task's layers; a stitch follows each.
-        self_weight: share of its own activation that a task starts with, in (0, 1].
+        units: widths of each task's layers. Each layer is followed by a stitch.
+        self_weight: initial weight of a task's own activation, in (0, 1].
 
     Raises:
         ValueError: without a layer, or for a self_weight outside (0, 1].
 
-    Differs from the paper: alpha learns at the rate of all other weights, where the authors use one 100 to 1000 times
-    as high.
+    Differs from the paper: alpha has the learning rate of all other weights. The authors use a learning rate for alpha
+    that is 100 to 1000 times as high.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class CrossStitch(TowerArchitecture):
         self.self_weight = self_weight
 
     def make_lower(self) -> None:
-        """Makes the tasks' layers and the stitches between them."""
+        """Creates the tasks' layers and the stitches between them."""
         num, width = len(self.tasks), self.encoder.width
         self.blocks, self.stitches = [], []
         for number, units in enumerate(self.units, start=1):
@@ -90,7 +90,7 @@ class CrossStitch(TowerArchitecture):
         return cut[0].mix(alpha)
 
     def lower_groups(self) -> list[Group]:
-        """Each row of the last stitch belongs to one task, everything below it to all."""
+        """Each row of the last stitch belongs to one task, all variables below it to all tasks."""
         tasks = tuple(range(len(self.tasks)))
         below = (self.encoder, *self.blocks, *self.stitches[:-1])
         return [

@@ -19,7 +19,7 @@ __all__ = ["DeepMTL2R"]
 CARD = Card(
     title="DeepMTL2R (list transformer)",
     paper="Dong et al. 2026, https://arxiv.org/abs/2602.14519; Pobrotyn et al. 2020, https://arxiv.org/abs/2005.10084",
-    note="Items see their list, so a score depends on what it is ranked with; dear on long lists.",
+    note="Items attend to their list, so a score depends on the other items; expensive for long lists.",
 )
 HEADS = ("per_task", "shared")
 
@@ -27,29 +27,30 @@ HEADS = ("per_task", "shared")
 class DeepMTL2R(Architecture):
     """``score_t(i) = w_t . transformer(x_1 .. x_L)_i + b_t``: items of a list attend to each other.
 
-    The defaults are those of DeepMTL2R's published configuration: width 128, 4 pre-norm layers of 4 heads, hidden
-    width 512, dropout .3, no positions.
+    The defaults are DeepMTL2R's published configuration: width 128, 4 pre-norm layers of 4 heads, hidden width 512,
+    dropout .3, no positions.
 
     Args:
-        heads: ``"per_task"``: a linear scorer for each task. ``"shared"``: one scorer, one ranking, trained against
-            all labels, as the authors' code does.
+        heads: ``"per_task"`` for one linear scorer per task; ``"shared"`` for one scorer and one ranking, trained on
+            all labels, as in the authors' code.
         units: width D of the transformer.
-        num_layers: of the transformer.
-        num_heads: of each attention.
+        num_layers: number of transformer layers.
+        num_heads: number of heads of each attention.
         feedforward: hidden width after each attention.
         dropout: rate in the transformer.
-        positions: ``"none"``, ``"fixed"`` or ``"learned"``: whether an item's place in the given list is known.
-        max_positions: places that a learned table knows.
-        latent_cross: multiply the item by what the list says of it.
-        interaction: multiplies features with each other before all else, see :class:`Architecture`.
-        small_heads: weight of a linear scorer per task in training only, see :class:`Architecture`: beside one scorer
-            for all it lets the transformer serve each label; beside linear scorers per task it is one more of each.
+        positions: ``"none"``, or an encoding of an item's position in the input list: ``"fixed"`` or ``"learned"``.
+        max_positions: number of positions in a learned table.
+        latent_cross: multiply the item's input vector by the transformer's output for it.
+        interaction: multiplies features with each other before the first layer, see :class:`Architecture`.
+        small_heads: weight of an auxiliary loss of one linear scorer per task, see :class:`Architecture`. With
+            ``heads="shared"`` it trains the transformer for each label separately. With ``"per_task"`` it adds a
+            second linear scorer of the same kind.
 
     Raises:
-        ValueError: for an unknown kind of heads, or options that the transformer refuses.
+        ValueError: for an unknown kind of heads, or invalid options of the transformer.
 
-    Differs from the authors' code: Keras' layer normalisation (biased variance, epsilon inside the root), one forward
-    pass for all tasks. Items beyond the ``max_positions`` of a learned table share its last place.
+    Differs from the authors' code: layer normalisation is Keras' (biased variance, epsilon inside the root), and one
+    forward pass serves all tasks. Items beyond the ``max_positions`` of a learned table share its last position.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class DeepMTL2R(Architecture):
         self.per_task = heads == "per_task"
 
     def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
-        """Makes the transformer and the scorers."""
+        """Creates the transformer and the scorers."""
         super().connect(tasks, schema, **options)
         num = len(self.tasks) if self.per_task else 1
         self.scorers = Scorers(num, name="scorers")
@@ -85,9 +86,9 @@ class DeepMTL2R(Architecture):
         self.make_small_heads(self.encoder.width)
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
-        """The items as the transformer leaves them, ``[n, D]``.
+        """The transformer's outputs, ``[n, D]``.
 
-        With one scorer for all its scores, ``[n, 1]``, and the items behind them where small heads read those.
+        With one scorer for all tasks, the cut is its scores ``[n, 1]``, plus the outputs if small heads read them.
         """
         items = self.encoder(batch=batch, training=training)
         if self.per_task:
@@ -95,13 +96,13 @@ class DeepMTL2R(Architecture):
         return [self.scorers(items[None])[0], *([items] if training and self.small_heads else [])]
 
     def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
-        """A linear scorer per task, or the one score for all."""
+        """The scores of one linear scorer per task, or the same score for all tasks."""
         read = cut[0].copies()
         scores = self.scores_of_items(self.scorers(read) if self.per_task else read, batch)
         return self.with_small_heads(scores, cut[-1].copies(), batch, training)
 
     def variable_groups(self) -> list[Group]:
-        """The transformer belongs to all tasks, and so does the scorer if it is one for all."""
+        """The transformer belongs to all tasks; a single scorer does, too."""
         tasks = tuple(range(len(self.tasks)))
         shared, scorers = self.encoder.trainable_variables, self.scorers.trainable_variables
         if not self.per_task:

@@ -23,40 +23,45 @@ __all__ = ["DML"]
 CARD = Card(
     title="DML (deep mutual learning across task towers)",
     paper="Ren et al. 2023, https://arxiv.org/abs/2309.10357",
-    note="Wraps another architecture, base=...: towers look at what the others read (CTFM) and learned (GKD).",
+    note="Wraps another architecture, base=...: towers exchange inputs (CTFM) and hidden states (GKD).",
 )
 
 
 class DML(TowerArchitecture):
     """``score_t = scorer_t(h_t) + GKD_t(h_1 .. h_T)`` with ``h_t = tower_t(CTFM(x_1 .. x_T)_t)``.
 
-    The lower network of ``base`` makes ``x_1 .. x_T``; towers, CTFM and GKD are DML's own, the towers as the base would
-    make them. Both parts can be switched off, which gives the paper's ablations; without either it is ``base``.
+    The lower network of ``base`` computes ``x_1 .. x_T``. DML replaces the towers of the base by its own towers with
+    the same options, and adds CTFM and GKD. CTFM and GKD can be switched off, as in the paper's ablations. Without
+    both, DML equals ``base``.
 
-    With the stop-gradient, a task's loss reaches what its own tower reads, its own gates and the attention's
-    projections. Without it every loss reaches every variable below the towers, those of a base's gates included: they
-    all become shared, and balancing methods treat them so. What the towers read is then the cut, a slice for each task,
-    so that ``gradients="features"`` sees no conflict at all: balance by ``gradients="parameters"``.
+    With the stop-gradient, a task's loss reaches the inputs of its own tower, its own gates and the attention's
+    projections. Without the stop-gradient, every loss reaches every variable below the towers, including the gates of
+    the base. All these variables are then shared, and balancing methods treat them as shared. The cut is then the
+    towers' inputs, with one slice per task. Gradients at separate slices never conflict, so use
+    ``gradients="parameters"`` in this case, not ``gradients="features"``.
 
     Args:
-        base: an architecture that ends in towers: its name, ``{"name": ..., option: value}``, or a ready one.
-        ctfm: towers read each other's inputs (:class:`tfmtl2r.layers.ctfm.CrossTaskFeatureMining`).
-        gkd: towers learn from each other's hidden states (:class:`tfmtl2r.layers.gkd.GlobalKnowledgeDistillation`).
-        stop_gradient: whether a task's loss stops at what CTFM takes from the other towers.
-        gate_layers: layers of GKD's gate.
-        gkd_residual: GKD reads ``h_t + a_t * z_t``, as an earlier version of the authors' code does, for ``a_t * z_t``.
+        base: an architecture that ends in towers: its name, ``{"name": ..., option: value}``, or an architecture.
+        ctfm: True to let towers read each other's inputs (:class:`tfmtl2r.layers.ctfm.CrossTaskFeatureMining`).
+        gkd: True to let towers read each other's hidden states
+            (:class:`tfmtl2r.layers.gkd.GlobalKnowledgeDistillation`).
+        stop_gradient: True to stop a task's gradient at the inputs that CTFM takes from other towers.
+        gate_layers: number of layers of GKD's gate.
+        gkd_residual: True if GKD reads ``h_t + a_t * z_t``, as in an earlier version of the authors' code, instead of
+            ``a_t * z_t``.
         mutual_dropout: rate inside CTFM and GKD; the paper trains with 0.5.
-        head_units: widths of each tower's hidden layers; the base's by default, as are the following.
-        activation: name of a Keras activation, of the towers.
-        dropout: rate after each hidden layer of the towers.
-        layer_norm: normalise each hidden layer of the towers before its activation.
+        head_units: widths of each tower's hidden layers; by default the base's widths.
+        activation: name of a Keras activation of the towers; by default the base's activation.
+        dropout: rate after each hidden layer of the towers; by default the base's rate.
+        layer_norm: normalise each hidden layer of the towers before its activation; by default as in the base.
 
     Raises:
-        ValueError: for a base without one tower per task and nothing beside it (``esmm``, ``aitm``, ``drgrad``,
-            ``deepmtl2r``, ``sluice``, ``watch_next``; the paper has none of them as a base), with other widths of
-            towers than those given here, or for an option of a part that is switched off.
+        ValueError: for a base that does not consist of a lower network and one tower per task (``esmm``, ``aitm``,
+            ``drgrad``, ``deepmtl2r``, ``sluice``, ``watch_next``; the paper uses none of them as a base). Also for a
+            base with other widths of towers than ``head_units``, and for an option of a part that is switched off.
 
-    Differs from the paper: no L2 penalty on embeddings (its 1e-6); an optimizer's ``weight_decay`` is near it.
+    Differs from the paper: there is no L2 penalty on embeddings (1e-6 in the paper). An optimizer's ``weight_decay``
+    has a similar effect.
     """
 
     def __init__(
@@ -80,8 +85,8 @@ class DML(TowerArchitecture):
         plain = isinstance(base, TowerArchitecture) and type(base).heads is TowerArchitecture.heads
         if not plain or isinstance(base, DML):
             raise InputError(f"dml wraps an architecture that ends in one tower per task, such as 'shared_bottom' or "
-                             f"'mmoe'; {type(base).__name__} is none, or has its own exchange between towers or "
-                             "scores beside them")
+                             f"'mmoe'; {type(base).__name__} has no such towers, or has parts between or beside the "
+                             "towers")
         units = base.head_units if head_units is None else widths(head_units, "head_units")
         stated = base.given_options.get("head_units", units)
         if tuple(stated) != units:
@@ -92,9 +97,9 @@ class DML(TowerArchitecture):
         super().__init__(units, **hidden, **kwargs)
         self.base = base
         if self.base.small_heads:
-            raise InputError("the towers are dml's own, and small heads stand beside them: give small_heads to dml")
+            raise InputError("small heads read the inputs of dml's towers: give small_heads to dml, not to its base")
         if self.transformer is not None or self.interaction is not None:
-            raise InputError("dml reads what its base encodes: give the encoder to the base, and the interaction")
+            raise InputError("the base of dml encodes the features: give encoder and interaction to the base")
         refuse_idle("dml", {"ctfm": ctfm}, stop_gradient=(stop_gradient, True))
         refuse_idle("dml", {"gkd": gkd}, gate_layers=(gate_layers, 1), gkd_residual=(gkd_residual, False))
         refuse_idle("dml", {"ctfm": ctfm, "gkd": gkd}, mutual_dropout=(mutual_dropout, 0.0))
@@ -108,7 +113,7 @@ class DML(TowerArchitecture):
         self.mutual_dropout = mutual_dropout
 
     def make_encoder(self) -> Any:
-        """The base's, once all of it but its towers is connected."""
+        """Connects the base without towers, and returns its encoder."""
         self.base.connect(
             self.tasks, self.schema, conditioned=self.conditioned, dtype=self.dtype_policy, towers=False
         )
@@ -116,11 +121,11 @@ class DML(TowerArchitecture):
         return self.base.encoder
 
     def make_modulation(self) -> Any:
-        """The base's."""
+        """The base's layer."""
         return self.base.modulation
 
     def make_beside(self) -> None:
-        """Makes GKD."""
+        """Creates GKD."""
         if self.uses_gkd:
             self.gkd = GlobalKnowledgeDistillation(
                 self.gate_layers, self.mutual_dropout, self.gkd_residual, dtype=self.dtype_policy, name="gkd"
@@ -128,7 +133,7 @@ class DML(TowerArchitecture):
             self.gkd.build(self.towers.compute_output_shape((len(self.tasks), None, self.tower_width)))
 
     def make_lower(self) -> None:
-        """Makes CTFM on top of the base's lower network."""
+        """Creates CTFM on top of the base's lower network."""
         if self.uses_ctfm:
             self.ctfm = CrossTaskFeatureMining(
                 self.stop_gradient, self.mutual_dropout, dtype=self.dtype_policy, name="ctfm"
@@ -147,13 +152,13 @@ class DML(TowerArchitecture):
 
     @property
     def _private_inputs(self) -> bool:
-        """Whether what tower t reads leads to task t's own variables only through task t's loss."""
+        """Whether only task t's loss reaches task t's variables below the towers."""
         return self.ctfm is None or self.stop_gradient
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """The base's cut, the seeds of its upper part, and CTFM's queries, keys and values.
 
-        Without the stop-gradient, the cut is what the towers read.
+        Without the stop-gradient, the cut is the towers' inputs.
         """
         cut = self.base.shared(batch, training)
         if self.ctfm is None:
@@ -162,13 +167,13 @@ class DML(TowerArchitecture):
         branches = [Branch(tensor, len(self.tasks)) for tensor in cut]
         if not self.stop_gradient:
             return [self.ctfm(self._base_inputs(branches, batch, seeds, training), training=training)]
-        # What the towers read is needed on both sides of the cut: below for the keys, above for the gradients.
-        with inspection.scope():  # what is decided is recorded above
+        # The towers' inputs are needed on both sides of the cut: below for the keys, above for the gradients.
+        with inspection.scope():  # drops these records: the values are recorded above the cut
             inputs = self._base_inputs(branches, batch, seeds, training)
         return [*cut, seeds, *self.ctfm.below(inputs)]
 
     def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
-        """The base's, after CTFM."""
+        """The base's tower inputs after CTFM."""
         if not self._private_inputs:
             return cut[0].own()
         if self.ctfm is None:
@@ -182,7 +187,7 @@ class DML(TowerArchitecture):
             return self.base.tower_inputs(cut, batch, training)
 
     def tower_scores(self, inputs: Tensor, training: bool) -> Tensor:
-        """Towers, and what each learns from the hidden states of all."""
+        """The sum of the towers' scores and the scores of GKD."""
         hidden = self.towers(inputs, training=training)
         scores = self.scorers(hidden)
         return scores if self.gkd is None else scores + self.gkd(hidden, training=training)
@@ -192,7 +197,7 @@ class DML(TowerArchitecture):
         return self.base.penalty(scores, batch)
 
     def lower_groups(self) -> list[Group]:
-        """The base's; CTFM's projections belong to all tasks, each row of its task embedding to one."""
+        """The base's groups. CTFM's projections belong to all tasks, each row of its task embedding to one task."""
         groups, everyone = self.base.lower_groups(), tuple(range(len(self.tasks)))
         if self.ctfm is None:
             return groups
@@ -205,7 +210,7 @@ class DML(TowerArchitecture):
         return [Group(everyone, shared), *others, Group(everyone, [self.ctfm.task_embedding], stacked=True)]
 
     def variable_groups(self) -> list[Group]:
-        """Those of the lower network; each slice of towers, scorers and GKD belongs to one task."""
+        """The groups of the lower network. Each slice of towers, scorers and GKD belongs to one task."""
         groups = super().variable_groups()
         if self.gkd is None:
             return groups

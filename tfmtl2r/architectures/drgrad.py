@@ -1,4 +1,4 @@
-"""DRGrad: a split MMoE whose primary task is helped by the gradients of the others, routed to it where they agree."""
+"""DRGrad: a split MMoE that adds gradients of auxiliary tasks to the primary task's tower if they agree."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = ["DRGrad"]
 CARD = Card(
     title="DRGrad (direct routing gradient) on Split-MMoE",
     paper="Liu et al. 2025, https://arxiv.org/abs/2510.09643",
-    note="One task is primary, the first by default: agreeing gradients of the others are added to its own tower's.",
+    note="One task is primary, by default the first. Its tower also gets the gradients of other tasks that agree.",
 )
 _READINGS = ("matched", "typeset")
 _SCOPES = ("first_kernel", "per_variable", "tower")
@@ -33,25 +33,26 @@ _SCOPES = ("first_kernel", "per_variable", "tower")
 class DRGrad(Architecture):
     """``score_1 = mu' T1'(v_1) + mu'' T1''(v_s)``, ``score_k = T_k(v_s)`` for the auxiliary tasks k.
 
-    Experts are mixed twice: by a gate of the primary task's own, ``v_1``, and by one that all tasks share, ``v_s``,
-    which the personalised gate scales: ``v_s <- 2 v_s * sigmoid(v_ppnet W)``. The primary task has a tower on each.
+    Two gates mix the experts. The primary task's own gate computes ``v_1``. A gate that all tasks share computes
+    ``v_s``, which a personalised gate then scales: ``v_s <- 2 v_s * sigmoid(v_ppnet W)``. The primary task has one
+    tower on ``v_1`` and one on ``v_s``.
 
-    *Router* (in training only). With g', g'', g_k the gradients at the towers T1', T1'', T_k, ``cos`` the cosine and
-    ``lam(a, b) = min(|a| / |b|, 1) ^ gamma``, T1' is updated with
+    *Router* (in training only). Let g', g'', g_k be the gradients of the towers T1', T1'', T_k, ``cos`` the cosine and
+    ``lam(a, b) = min(|a| / |b|, 1) ^ gamma``. T1' is updated with
     ``g' + (1 - min(xi_1, 0)) lam(g', g'') g'' + sum_k 1[xi_k >= 0] lam(g', g_k) g_k`` and T1'' with
-    ``(1 + max(-xi_1 xi_k, 0)) g''``, where ``xi_1 = cos(g', g'')``, ``xi_k = cos(g', g_k)`` and in the latter k is the
-    auxiliary with the largest ``|xi_k|``. All other variables keep their gradients. It sees what
-    the towers' gradients are in a step: those of the losses' weighted sum for methods that weigh losses, each task's
-    plain one for methods that balance gradients.
+    ``(1 + max(-xi_1 xi_k, 0)) g''``, where ``xi_1 = cos(g', g'')`` and ``xi_k = cos(g', g_k)``. In the second formula
+    k is the auxiliary task with the largest ``|xi_k|``. All other variables keep their gradients. With a
+    scalarisation, the towers' gradients are gradients of the weighted sum of losses. With methods that balance
+    gradients, they are gradients of each task's unweighted loss.
 
-    *Updater*. ``(mu', mu'') = softmax(sigma / temperature)`` where sigma adds up the norms of the two towers' updates;
-    only ``sigma' - sigma''`` matters, and is kept with the model's weights. As the sums grow mu tends to (0, 1) or
-    (1, 0); ``updater_decay`` below 1 forgets old norms.
+    *Updater*. ``(mu', mu'') = softmax(sigma / temperature)``, where sigma contains the summed norms of the two towers'
+    updates. Only ``sigma' - sigma''`` has an effect; it is stored with the model's weights. As the sums grow, mu tends
+    to (0, 1) or (1, 0). An ``updater_decay`` below 1 forgets old norms.
 
-    What the router last did is kept as well, and :meth:`inspect` shows it: ``cosines`` ``[V, T]``, those of T1' with
-    the towers on v_s (``xi_1`` at the primary task, ``xi_k`` at task k), and ``routing`` ``[V, T + 1, T + 1]``, whose
-    row i says how much of each tower's gradient tower i got; tower 0 is T1'. V is the number of gradients routed, each
-    on its own: 1 but for the scope ``"per_variable"``.
+    The model also stores the router's last values, which :meth:`inspect` returns. ``cosines`` ``[V, T]`` are the
+    cosines of T1' with the towers on v_s (``xi_1`` for the primary task, ``xi_k`` for task k). Row i of ``routing``
+    ``[V, T + 1, T + 1]`` contains the weight of each tower's gradient in the update of tower i; tower 0 is T1'. V is
+    the number of separately routed gradients, which is 1 except for the scope ``"per_variable"``.
 
     Args:
         num_experts: number of experts, E.
@@ -60,21 +61,22 @@ class DRGrad(Architecture):
         activation: name of a Keras activation.
         dropout: rate after each hidden layer of experts and towers.
         primary: name of the primary task; the first by default.
-        personal: names of category features, the ids whose embeddings make the personalised gate; no gate if empty.
+        personal: names of the category features whose embeddings are the input of the personalised gate. Without
+            names there is no such gate.
         router: whether gradients are routed.
-        updater: whether mu follows the norms; (0.5, 0.5) otherwise.
-        reading: ``"matched"``, the formulas above, or ``"typeset"``, those that the paper prints: there cosine and
-            ratio of (g', g_k) go with g'', and those of (g', g'') with g_k. The matched reading is the one under which
-            the router projects conflicting gradients as PCGrad does, which the paper says of it.
-        scope: what is routed: the ``"first_kernel"`` of each tower, as in the authors' code; all variables of the
-            towers, each on its own (``"per_variable"``); or all as one vector (``"tower"``).
+        updater: whether mu depends on the norms; otherwise mu is (0.5, 0.5).
+        reading: ``"matched"`` for the formulas above, or ``"typeset"`` for the formulas as printed in the paper. The
+            printed formulas multiply g'' by the cosine and ratio of (g', g_k), and g_k by those of (g', g''). The
+            paper states that the router projects conflicting gradients as PCGrad does; this holds for ``"matched"``.
+        scope: the routed variables: the ``"first_kernel"`` of each tower, as in the authors' code; all variables of
+            the towers, each separately (``"per_variable"``); or all variables as one vector (``"tower"``).
         gamma: exponent of the ratio, above 0.
-        updater_temperature: above 1 mu moves more slowly.
-        updater_decay: in (0, 1], factor of the old sums at each step; 1 in the paper.
+        updater_temperature: temperature of mu; above 1 mu changes more slowly.
+        updater_decay: factor of the old sums at each step, in (0, 1]; 1 in the paper.
 
     Raises:
-        ValueError: for a number out of its range, an unknown reading or scope; on connecting, for an unknown task or
-            feature, or without an auxiliary task.
+        ValueError: for a number out of range, or an unknown reading or scope. Connecting raises it for an unknown task
+            or feature, or without an auxiliary task.
     """
 
     def __init__(
@@ -126,12 +128,12 @@ class DRGrad(Architecture):
         self.decay = updater_decay
 
     def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
-        """Makes experts, gates, towers and the updater's state."""
+        """Creates experts, gates, towers and the updater's state."""
         self._check(tasks, [feature.name for feature in schema.features if feature.embedded])
         super().connect(tasks, schema, **options)
         dtype, width, mixed = self.dtype_policy, self.encoder.width, self.expert_units[-1]
         self.primary = 0 if self.primary_task is None else self.tasks.index(self.primary_task)
-        # Slice 0 is T1'; slice 1 + t is the tower of task t on v_s, T1'' where t is the primary task.
+        # Slice 0 is T1'. Slice 1 + t is the tower of task t on v_s; for the primary task this is T1''.
         self.owners = (self.primary, *range(len(tasks)))
         self.experts = MLP(self.expert_units, **self.hidden, stacked=self.num_experts, dtype=dtype, name="experts")
         self.own_gate = Gates(1, self.num_experts, dtype=dtype, name="own_gate")
@@ -168,11 +170,12 @@ class DRGrad(Architecture):
         if len(tasks) < 2:
             raise InputError(f"drgrad needs a primary and at least one auxiliary task, got {', '.join(tasks)}")
         if self.primary_task is not None and self.primary_task not in tasks:
-            raise InputError(f"drgrad: the primary task {self.primary_task!r} is none of {', '.join(tasks)}")
+            raise InputError(f"drgrad: the primary task {self.primary_task!r} is not among the tasks: "
+                             f"{', '.join(tasks)}")
         for name in self.personal:
             if name not in categories:
-                raise InputError(f"drgrad: personal={self.personal} names category features, whose embeddings make the "
-                                 f"personalised gate; {name!r} is none of them: {', '.join(categories) or 'none'}")
+                raise InputError(f"drgrad: personal={self.personal} must name category features, the inputs of the "
+                                 f"personalised gate; {name!r} is not among them: {', '.join(categories) or 'none'}")
 
     @property
     def mu(self) -> Tensor:
@@ -196,7 +199,7 @@ class DRGrad(Architecture):
         return per_item(feature, batch, lambda tensors: feature.encode(tensors, self.encoder.embeddings))
 
     def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
-        """The towers, those of the primary task summed with mu; small heads read ``v_s``."""
+        """The towers' scores. The primary task's two scores are summed with mu. Small heads read ``v_s``."""
         experts, x, common = cut
         read = x.own((self.primary,)) if self.encoder.trainable_variables else x.constant()
         own = mixture(self.own_gate(read), experts.own((self.primary,) * self.num_experts))
@@ -212,9 +215,9 @@ class DRGrad(Architecture):
         return self.with_small_heads(self.scores_of_items(tf.stack(scores[1:]), batch), copies, batch, training)
 
     def variable_groups(self) -> list[Group]:
-        """Encoder, experts, shared and personalised gate belong to all tasks, the own gate to the primary task.
+        """Encoder, experts, shared and personalised gate belong to all tasks, the other gate to the primary task.
 
-        Each slice of towers and scorers belongs to one task, and two of them to the primary.
+        Each slice of towers and scorers belongs to one task; two slices belong to the primary task.
         """
         layers: list[Any] = [self.encoder, self.experts, self.shared_gate]
         layers += [self.personal_gate] if self.personal else []
@@ -225,19 +228,19 @@ class DRGrad(Architecture):
         ]
 
     def routed_variables(self) -> list[Any]:
-        """The towers' first kernel, or all their variables; none where router and updater are off."""
+        """The towers' first kernel, or all their variables; none if router and updater are off."""
         if not (self.router or self.updater):
             return []
         variables = [*self.towers.trainable_variables, *self.scorers.trainable_variables]
         return variables[:1] if self.scope == "first_kernel" else variables
 
     def routing_state(self) -> dict[str, Any]:
-        """``lead``: ``sigma' - sigma''``; ``cosines`` and ``routing``: what the router last saw and did."""
+        """``lead`` is ``sigma' - sigma''``; ``cosines`` and ``routing`` are the router's last values."""
         state = {"lead": self.lead} if self.updater else {}
         return {**state, "cosines": self.cosines, "routing": self.mixing} if self.router else state
 
     def route(self, gradients: list[Any], state: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
-        """Router and updater."""
+        """Applies router and updater."""
         rows = [tf.reshape(tf.cast(g, tf.float32), [len(self.owners), -1]) for g in gradients]
         after = {}
         if self.router:
@@ -255,9 +258,10 @@ class DRGrad(Architecture):
         return gradients, after
 
     def _mixing(self, gram: Tensor) -> tuple[Tensor, Tensor]:
-        """From the inner products of the towers' gradients: the cosines of the first with all, and what routes them.
+        """Computes cosines and routing from the inner products of the towers' gradients.
 
-        The latter is the matrix ``[T + 1, T + 1]`` that maps them to the updates.
+        The cosines are between the first gradient and all. Routing is a matrix ``[T + 1, T + 1]`` that maps the
+        gradients to the updates.
         """
         twin = 1 + self.primary
         others = [slot for slot in range(1, len(self.owners)) if slot != twin]

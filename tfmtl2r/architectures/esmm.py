@@ -21,18 +21,19 @@ __all__ = ["ESMM"]
 CARD = Card(
     title="ESMM (entire space multi-task model)",
     paper="Ma et al. 2018, https://doi.org/10.1145/3209978.3210104",
-    note="For tasks that happen one after another, in listed order (click, buy), with loss='bce'; a later label "
-    "implies the earlier.",
+    note="For events that follow one another, listed in this order (click, buy), with loss='bce'. A later label must "
+    "imply the earlier labels.",
 )
 
 
 class ESMM(Architecture):
     """``P_t(x) = prod_{s<=t} p_s(x)`` with ``p_s = sigmoid(tower_s(x))``; the score of task t is the logit of ``P_t``.
 
-    For two tasks, click and conversion: pCTR and pCTCVR = pCTR pCVR; pCVR has no loss of its own, so it is learnt on
-    all impressions. List the tasks in the order in which they happen, and label each with the event itself (bought,
-    not bought-if-clicked): a later label implies the earlier ones. The towers read the same embeddings. All towers but
-    the last serve several tasks; the cut is their logits, and the embeddings for the last.
+    For the tasks click and conversion, the probabilities are pCTR and pCTCVR = pCTR pCVR. pCVR has no loss of its own,
+    so it is learnt on all impressions. List the tasks in the order of the events. The label of a task is the event
+    itself (bought, not bought-if-clicked), so a later label implies the earlier labels. All towers read the same
+    embeddings. All towers except the last one serve several tasks. The cut consists of their logits, and of the
+    embeddings for the last tower.
 
     Args:
         units: widths of each tower's hidden layers.
@@ -40,7 +41,7 @@ class ESMM(Architecture):
         dropout: rate after each hidden layer.
         layer_norm: normalise each hidden layer before its activation.
 
-    Tasks must be binary with a calibrated loss such as ``"bce"``, which the default for lists is not.
+    Tasks must be binary with a calibrated loss, for example ``"bce"``. The default loss for lists is not calibrated.
     """
 
     needs_probabilities = True
@@ -58,7 +59,7 @@ class ESMM(Architecture):
         self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
 
     def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
-        """Makes the towers.
+        """Creates the towers.
 
         Raises:
             ValueError: for a single task.
@@ -71,12 +72,12 @@ class ESMM(Architecture):
         self.make_small_heads(self.encoder.width, trains=bool(self.encoder.trainable_variables))
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
-        """Logits of all towers but the last, ``[T-1, n]``, and the encoded items ``[1, n, F]`` that the last reads."""
+        """Logits of all towers except the last, ``[T-1, n]``, and the last tower's inputs, ``[1, n, F]``."""
         x = self.encoder(batch=batch, training=training)[None]
         return [_logits(self.early, x, training), x]
 
     def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
-        """The logit of each product; small heads read the encoded items."""
+        """The logits of the products. Small heads read the encoded items."""
         num = len(self.tasks)
         x, read = self.last_reads(cut[1], training)
         last = _logits(self.last, x, training)
@@ -86,13 +87,13 @@ class ESMM(Architecture):
         return self.with_small_heads(scores, read, batch, training)
 
     def variable_groups(self) -> list[Group]:
-        """The last tower belongs to the last task, everything else to all."""
+        """The last tower belongs to the last task, all other variables to all tasks."""
         tasks = tuple(range(len(self.tasks)))
         shared = [v for layer in (self.encoder, *self.early) for v in layer.trainable_variables]
         return [Group(tasks, shared), Group(tasks[-1:], [v for layer in self.last for v in layer.trainable_variables])]
 
     def _towers(self, num: int, name: str) -> list[Any]:
-        """That many towers side by side: hidden layers, and what makes logits of them."""
+        """A number of stacked towers: hidden layers and scorers."""
         hidden = MLP(self.units, **self.hidden, stacked=num, dtype=self.dtype_policy, name=f"{name}_towers")
         scorers = Scorers(num, name=f"{name}_scorers")
         shape = (num, None, self.encoder.width)
@@ -102,6 +103,6 @@ class ESMM(Architecture):
 
 
 def _logits(towers: Sequence[Any], inputs: Tensor, training: bool) -> Tensor:
-    """``float32[num, n]``, summed up in logarithms later."""
+    """The towers' logits, ``float32[num, n]``: float32, since their logarithms are summed later."""
     hidden, scorers = towers
     return scorers(hidden(inputs, training=training))[..., 0]

@@ -10,16 +10,16 @@ __all__ = ["MMoE"]
 CARD = Card(
     title="MMoE (multi-gate mixture of experts)",
     paper="Ma et al. 2018, https://doi.org/10.1145/3219819.3220007",
-    note="One gate per task chooses among shared experts; with one expert it is shared-bottom.",
+    note="One gate per task weights shared experts. With one expert it equals shared-bottom.",
 )
 
 
 class MMoE(MultiGateArchitecture):
     """``score_t = head_t(sum_e g_te(x) E_e(x))`` with gates ``g_t = softmax(x W_t + b_t)``.
 
-    Experts, gates and heads are batched products. The cut is the experts' output (and the embedded features, where
-    something trainable leads to them); a task's gradient there is an outer product of its gate and its gradient at the
-    mixture, and is never built.
+    Experts, gates and heads are computed as batched products. The cut is the experts' output, and the embedded features
+    if a trainable variable precedes them. A task's gradient at the experts' output is the outer product of the task's
+    gate and its gradient at the mixture, and is never built.
 
     The options are those of :class:`tfmtl2r.architectures._experts.ExpertArchitecture`.
 

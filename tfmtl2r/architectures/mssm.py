@@ -23,38 +23,39 @@ __all__ = ["MSSM"]
 CARD = Card(
     title="MSSM (multiple-level sparse sharing)",
     paper="Ding et al. 2021, https://doi.org/10.1145/3404835.3463022",
-    note="CGC whose tasks choose, number by number, what they take from their own and the shared experts.",
+    note="CGC with a learnt gate for every output number of the task's own experts and of the shared experts.",
 )
 
 
 class MSSM(TowerArchitecture):
-    """J levels of experts, M of each task and S shared, joined by learnt gates for every single number.
+    """J levels of M experts per task and S shared experts, connected by a learnt gate per output number.
 
-    With outputs ``u_j`` of a level, task t goes on with ``v_t = sum_j z_tj * (u_j W_tj)`` over its own and the shared
-    experts, and the shared experts of the next level read such a sum over all experts. ``z_tj [D]`` are hard concrete
-    gates (:class:`tfmtl2r.layers.hard_concrete.HardConcrete`), the same for all items; ``penalty`` times the expected
-    number of open ones is added to the training loss. With ``field_gates`` every expert of the first level also weighs
-    the features that it reads (:class:`tfmtl2r.layers.field_gates.FieldGates`).
+    Let ``u_j`` be the outputs of a level. Task t reads ``v_t = sum_j z_tj * (u_j W_tj)`` over its own experts and the
+    shared experts. The shared experts of the next level read such a sum over all experts. ``z_tj [D]`` are hard
+    concrete gates (:class:`tfmtl2r.layers.hard_concrete.HardConcrete`), equal for all items. ``penalty`` times the
+    expected number of open gates is added to the training loss. With ``field_gates``, every expert of the first level
+    also weights the features that it reads (:class:`tfmtl2r.layers.field_gates.FieldGates`).
 
-    The cut is what the first level reads, or for J > 1 the outputs of level J-1, and the last level's shared experts'
-    outputs: the last level's task experts and all that leads to a single task belong to it.
+    The cut consists of the last level's inputs (the encoded items, or for J > 1 the outputs of level J-1) and the
+    outputs of the last level's shared experts. The last level's task experts, and all connections that lead to a
+    single task, are above the cut and belong to this task.
 
     Args:
         levels: number of levels, J.
         task_experts: experts of each task, M.
-        shared_experts: S.
+        shared_experts: number of shared experts, S.
         expert_units: widths of each expert's layers, in every level.
         dropout: rate after each hidden layer of experts and heads.
-        field_gates: whether the experts of the first level weigh features.
+        field_gates: whether the experts of the first level weight features.
         penalty: strength of the L0 penalty.
-        start: where every gate's log_alpha starts; 0 is half open.
+        start: initial log_alpha of every gate; 0 is half open.
         beta: temperature of the gates.
         gamma: lower end of the gates' stretch, below 0.
         zeta: upper end of the gates' stretch, above 1.
 
     Raises:
-        ValueError: without a level, an expert of either kind or an expert layer, for gate options out of bounds, or for
-            field_gates behind a list encoder, which leaves no features to weigh.
+        ValueError: without a level, a task expert, a shared expert or an expert layer; for gate options out of bounds;
+            for field_gates together with a list encoder, which mixes the features.
     """
 
     def __init__(
@@ -81,7 +82,7 @@ class MSSM(TowerArchitecture):
                              f"each, got {levels}, {task_experts}, {shared_experts} and layers {self.expert_units}")
         check_hard_concrete(penalty, beta, gamma, zeta)
         if field_gates and self.transformer is not None:
-            raise InputError("MSSM: field_gates weigh single features, but a list encoder mixes them; leave out one")
+            raise InputError("MSSM: field_gates weight single features, but a list encoder mixes them; use one of both")
         self.num_levels = levels
         self.task_experts = task_experts
         self.shared_experts = shared_experts
@@ -105,7 +106,7 @@ class MSSM(TowerArchitecture):
         return self.expert_units[-1]
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
-        """The encoded items ``[n, F]``, or all outputs of level J-1; and the last level's shared ones ``[S, n, D]``."""
+        """The encoded items ``[n, F]`` or all outputs of level J-1, then the last shared experts' ``[S, n, D]``."""
         x = self.encoder(batch=batch, training=training)
         own_input = shared_input = x[None]
         cut = [x]
@@ -119,7 +120,7 @@ class MSSM(TowerArchitecture):
         return [*cut, self.levels[-1].common(shared_input, training)]
 
     def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
-        """What each task takes from its own and the shared experts of the last level."""
+        """Each task's gated sum over its own experts and the shared experts of the last level."""
         *below, last = cut
         if len(below) == 1:
             x = below[0]
@@ -141,7 +142,7 @@ class MSSM(TowerArchitecture):
 
 
 class _Level(keras.layers.Layer):
-    """Experts of the tasks and shared ones, and the connections behind them."""
+    """Task experts, shared experts, and the connections after them."""
 
     def __init__(self, experts: tuple[int, int, int], units: Sequence[int], hidden: dict[str, Any], **kwargs: Any):
         super().__init__(**kwargs)
@@ -157,7 +158,7 @@ class _Level(keras.layers.Layer):
         self.to_shared: Any = None
 
     def connect(self, fields: Sequence[int], gated: bool, gate_options: dict[str, float], hands_on: bool) -> None:
-        """Makes all variables, for inputs of these fields."""
+        """Creates all variables, for inputs of these fields."""
         dtype, number = self.dtype_policy, self.name.rpartition("_")[2]
         num_own, num_all = self.num * self.each, self.num * self.each + self.shared_experts
         for experts in (self.task_experts, self.common_experts):
@@ -189,6 +190,6 @@ class _Level(keras.layers.Layer):
         return self.common_experts(read, training=training)
 
     def to_tasks(self, own: Tensor, common: Tensor, training: bool) -> Tensor:
-        """``[T M, n, D]`` and a copy of the shared ones per task, ``[T, S, n, D]``, to ``[T, n, D]``."""
+        """Turns ``own`` ``[T M, n, D]`` and ``common`` with a copy per task, ``[T, S, n, D]``, into ``[T, n, D]``."""
         own = tf.reshape(own, [self.num, self.each, -1, self.width])
         return self.task_connections.transformed(side_by_side(tf.concat([own, common], 1)), training)

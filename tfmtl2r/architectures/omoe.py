@@ -16,18 +16,18 @@ __all__ = ["OMoE"]
 CARD = Card(
     title="OMoE (one-gate mixture of experts)",
     paper="Ma et al. 2018, https://doi.org/10.1145/3219819.3220007",
-    note="MMoE with a single gate for all tasks: what separates the tasks is their heads alone.",
+    note="MMoE with a single gate for all tasks. The tasks differ only in their heads.",
 )
 
 
 class OMoE(ExpertArchitecture):
     """``score_t = head_t(sum_e g_e(x) E_e(x))`` with one gate ``g = softmax(x W + b)`` for all tasks.
 
-    It equals MMoE whose gates are all the same. The cut is the mixture.
+    OMoE equals MMoE with equal gates. The cut is the mixture.
 
     Args:
-        gate_dropout: in training, share of experts that each item does without.
-        temperature: divides the logits of the gate; above 1 it mixes more evenly.
+        gate_dropout: in training, share of experts that are dropped per item.
+        temperature: divides the logits of the gate; above 1 the gate weights experts more evenly.
 
     Raises:
         ValueError: for less than one expert, no expert layer, a gate_dropout outside [0, 1), or a temperature that is
@@ -36,7 +36,7 @@ class OMoE(ExpertArchitecture):
 
     @property
     def num_gates(self) -> int:
-        """One for all tasks."""
+        """One gate for all tasks."""
         return 1
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
@@ -46,5 +46,5 @@ class OMoE(ExpertArchitecture):
         return [mixture(gates, self.experts(x, training=training))[0]]
 
     def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
-        """Each task's own copy of the mixture."""
+        """A copy of the mixture per task."""
         return cut[0].copies()

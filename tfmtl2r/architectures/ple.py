@@ -13,7 +13,7 @@ __all__ = ["PLE"]
 CARD = Card(
     title="PLE (progressive layered extraction)",
     paper="Tang et al. 2020, https://doi.org/10.1145/3383313.3412236",
-    note="Levels of task experts and shared experts; what is shared and what is not separates level by level.",
+    note="Levels of task experts and shared experts separate shared and task-specific features step by step.",
 )
 
 
@@ -21,12 +21,12 @@ class PLE(ExtractionArchitecture):
     """Levels j = 1..J of task experts and shared experts; ``score_t = head_t(x_t^J)``, ``x_t^0 = x_s^0 = x``.
 
     ``x_t^j = sum_i g_ti S_ti`` with ``S_t = [E_t(x_t^{j-1}); E_s(x_s^{j-1})]`` and gates
-    ``g_t = softmax(x_t^{j-1} W_t + b_t)``; ``x_s^j`` mixes the experts of all tasks and the shared ones likewise, by a
-    gate that reads ``x_s^{j-1}``. The last level has no shared gate. With one level it is CGC.
+    ``g_t = softmax(x_t^{j-1} W_t + b_t)``. A shared gate, which reads ``x_s^{j-1}``, mixes the experts of all tasks and
+    the shared experts to ``x_s^j``. The last level has no shared gate. With one level, PLE equals CGC.
 
     Args:
-        task_experts: experts of each task, in every level.
-        shared_experts: shared experts in every level; 0 leaves nothing shared but the embeddings.
+        task_experts: number of experts of each task, in every level.
+        shared_experts: number of shared experts, in every level. With 0, tasks share only the embeddings.
 
     Raises:
         ValueError: for less than one level, a task without experts, no expert layer, a gate_dropout outside [0, 1), or

@@ -18,12 +18,12 @@ __all__ = ["SharedBottom"]
 CARD = Card(
     title="Shared-bottom (hard parameter sharing)",
     paper="Caruana 1997, https://doi.org/10.1023/A:1007379606734",
-    note="The strongest simple start; its cut is the trunk's output.",
+    note="A strong simple baseline; its cut is the trunk's output.",
 )
 
 
 class SharedBottom(TowerArchitecture):
-    """``h = trunk(x)``, ``score_t = head_t(h)``, with heads of equal shape computed as one batched product.
+    """``h = trunk(x)``, ``score_t = head_t(h)``. The heads have equal shape and are computed as one batched product.
 
     Args:
         units: widths of the trunk's layers.
@@ -56,7 +56,7 @@ class SharedBottom(TowerArchitecture):
         return [self.trunk(self.encoder(batch=batch, training=training), training=training)]
 
     def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
-        """Each task's own copy of the trunk's output."""
+        """A copy of the trunk's output per task."""
         return cut[0].copies()
 
     def lower_groups(self) -> list[Group]:

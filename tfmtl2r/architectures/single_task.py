@@ -20,20 +20,21 @@ __all__ = ["SingleTask"]
 
 CARD = Card(
     title="Single-task networks",
-    note="T networks that share nothing, in one model: the baseline of delta-m. Every method gives plain gradients.",
+    note="T networks that share nothing, in one model: the baseline of delta-m. All methods use plain gradients here.",
 )
 
 
 class SingleTask(TowerArchitecture):
-    """``score_t = head_t(trunk_t(x_t))``; tasks share nothing, embeddings included.
+    """``score_t = head_t(trunk_t(x_t))``; tasks share nothing, not even embeddings.
 
-    Each network is what shared-bottom with the same options would be for one task. They are batched products.
+    Each network equals a shared-bottom of one task with the same options. All networks are computed as batched
+    products.
 
     Args:
         units: widths of each trunk's layers.
 
     Raises:
-        ValueError: with an ``encoder``, which tasks would share.
+        ValueError: if ``encoder`` is given, since an encoder is shared by all tasks.
     """
 
     def __init__(
@@ -47,12 +48,12 @@ class SingleTask(TowerArchitecture):
     ):
         super().__init__(head_units, activation, dropout, layer_norm, **kwargs)
         if self.transformer is not None:
-            raise InputError("single_task shares nothing, but an encoder belongs to all tasks; train one shared_bottom "
-                             "with encoder='transformer' per task instead")
+            raise InputError("single_task shares nothing, but an encoder is shared by all tasks; train one "
+                             "shared_bottom with encoder='transformer' per task instead")
         self.units = widths(units, "units")
 
     def make_encoder(self) -> Any:
-        """Embeddings for each task."""
+        """Separate embeddings for each task."""
         if self.conditioned:
             raise InputError("single_task learns each task alone, so no preference can change it: condition another "
                              "architecture")
@@ -70,17 +71,17 @@ class SingleTask(TowerArchitecture):
         return self.units[-1] if self.units else self.encoder.width
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
-        """Nothing: no variable is shared, and the towers read the batch itself."""
+        """An empty cut: no variable is shared, and the towers read the batch itself."""
         return []
 
     def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """Each task's trunk on its own embeddings."""
         inputs = self.trunks(self.encoder(batch=batch), training=training)
-        # Without layers nothing has told the tasks apart yet.
+        # Without layers the inputs of all tasks are still one tensor.
         return inputs if inputs.shape[0] == len(self.tasks) else tf.repeat(inputs, len(self.tasks), axis=0)
 
     def lower_groups(self) -> list[Group]:
-        """Each task has its own."""
+        """All variables belong to one task each."""
         tasks = range(len(self.tasks))
         groups = [Group((task,), self.encoder.variables_of(task)) for task in tasks]
         groups.append(Group(tuple(tasks), self.trunks.trainable_variables, stacked=True))

@@ -22,7 +22,7 @@ __all__ = ["Sluice"]
 CARD = Card(
     title="Sluice networks",
     paper="Ruder et al. 2019, https://doi.org/10.1609/aaai.v33i01.33014822",
-    note="Cross-stitch on halves of each layer, so that a task can keep one to itself; towers read all layers.",
+    note="Cross-stitch on halves of each layer, so that a task can keep one half private; towers read all layers.",
 )
 SUBSPACES = 2
 
@@ -30,19 +30,20 @@ SUBSPACES = 2
 class Sluice(TowerArchitecture):
     """One network per task, mixed in halves after each layer; ``score_t = head_t(sum_l beta_tl h_t^l)``.
 
-    Each task's layer output is two subspaces of ``units / 2``; ``alpha^l [2T, 2T]`` mixes those of all tasks, and
-    ``h_t^l``, its two mixtures side by side, is what the task's next layer reads. ``beta_t [L]`` mixes the layers.
-    ``penalty sum_t sum_l |G_1' G_2|_F^2`` over the two halves ``G_1``, ``G_2`` of the columns of each kernel keeps the
-    subspaces apart; it is added to the training loss.
+    The output of each task's layer consists of two subspaces of width ``units / 2``. ``alpha^l [2T, 2T]`` mixes the
+    subspaces of all tasks. The task's next layer reads ``h_t^l``, the concatenation of the task's two mixtures.
+    ``beta_t [L]`` mixes the layers. ``penalty sum_t sum_l |G_1' G_2|_F^2`` is added to the training loss and makes
+    the subspaces different; ``G_1`` and ``G_2`` are the two halves of the columns of a layer's kernel.
 
-    ``alpha`` starts with ``self_weight`` on its diagonal and the rest spread evenly, ``beta`` with ``1 / L``. With
-    the identity and a beta of the last layer alone, the tasks are independent networks on the same embeddings. The cut
-    lies before the last mixture, whose rows belong to one task each, and holds the earlier layers for beta.
+    ``beta`` starts at ``1 / L``. Each row of ``alpha`` starts with ``self_weight`` on the diagonal and equal values
+    elsewhere, sum 1. If alpha is the identity and beta selects the last layer, the tasks are independent networks on
+    the same embeddings. The cut is before the last mixture, whose rows belong to one task each. The cut also contains
+    the earlier layers for beta.
 
     Args:
-        units: width of every layer, an even number: beta adds layers up.
-        num_layers: L, of each task.
-        self_weight: share of itself that a subspace starts with, in (0, 1].
+        units: width of every layer, an even number. All layers have the same width, since beta sums them.
+        num_layers: number L of layers of each task.
+        self_weight: initial weight of a subspace in its own mixture, in (0, 1].
         penalty: strength of the orthogonality penalty.
 
     Raises:
@@ -63,7 +64,7 @@ class Sluice(TowerArchitecture):
     ):
         super().__init__(head_units, activation, dropout, layer_norm, **kwargs)
         if units < SUBSPACES or units % SUBSPACES or num_layers < 1:
-            raise InputError("Sluice needs at least one layer, whose width is an even number (of two subspaces); got "
+            raise InputError("Sluice needs at least one layer and an even width (for two equal subspaces); got "
                              f"units={units}, num_layers={num_layers}")
         if not 0.0 < self_weight <= 1.0:
             raise InputError(f"Sluice: self_weight must lie in (0, 1], not {self_weight}")
@@ -75,7 +76,7 @@ class Sluice(TowerArchitecture):
         self.orthogonality = penalty
 
     def make_lower(self) -> None:
-        """Makes the tasks' layers, the mixtures between them, and those of the layers."""
+        """Creates the tasks' layers, the mixtures between tasks, and the mixtures of layers."""
         num, width, dtype = len(self.tasks), self.encoder.width, self.dtype_policy
         self.blocks, self.stitches = [], []
         for number in range(1, self.num_layers + 1):
@@ -97,7 +98,7 @@ class Sluice(TowerArchitecture):
         return self.units
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
-        """Mixed subspaces of all layers but the last, and those of the last unmixed, ``[2T, n, D / 2]`` each."""
+        """Mixed subspaces of all layers except the last, and unmixed subspaces of the last, each ``[2T, n, D / 2]``."""
         value, cut = self.encoder(batch=batch, training=training)[None], []
         for layer, stitch in zip(self.blocks[:-1], self.stitches[:-1], strict=True):
             cut.append(stitch(_apart(layer(value, training=training))))
@@ -116,7 +117,7 @@ class Sluice(TowerArchitecture):
         return tf.add_n([beta[:, number, None, None] * layer for number, layer in enumerate(layers)])
 
     def lower_groups(self) -> list[Group]:
-        """Rows of the last alpha and of beta belong to one task, everything else below the towers to all."""
+        """Rows of the last alpha and of beta belong to one task, all other variables below the towers to all tasks."""
         tasks = tuple(range(len(self.tasks)))
         below = (self.encoder, *self.blocks, *self.stitches[:-1])
         return [
@@ -131,11 +132,11 @@ class Sluice(TowerArchitecture):
 
 
 def _apart(layers: Any) -> Tensor:
-    """``[T, n, D]`` to ``[2T, n, D / 2]``, a task's two subspaces next to each other."""
+    """Turns ``[T, n, D]`` into ``[2T, n, D / 2]``. The two subspaces of a task are adjacent."""
     num, _, width = layers.shape
     return tf.reshape(tf.stack(tf.split(layers, SUBSPACES, axis=-1), axis=1), [num * SUBSPACES, -1, width // SUBSPACES])
 
 
 def _together(subspaces: Any) -> Tensor:
-    """The way back."""
+    """The inverse of :func:`_apart`."""
     return tf.concat([subspaces[0::SUBSPACES], subspaces[1::SUBSPACES]], axis=-1)

@@ -22,29 +22,29 @@ __all__ = ["SNR"]
 CARD = Card(
     title="SNR (sub-network routing)",
     paper="Ma et al. 2019, https://doi.org/10.1609/aaai.v33i01.3301216",
-    note="Levels of small networks; learnt gates of 0 to 1 decide which output feeds which network of the next.",
+    note="Levels of small networks; learnt gates between 0 and 1 connect each network to those of the next level.",
 )
 
 CONNECTIONS = ("trans", "aver")
 
 
 class SNR(TowerArchitecture):
-    """Levels of S subnets whose connections are switched on and off by learnt gates.
+    """Levels of S subnets. Learnt gates switch the connections between levels on and off.
 
-    With outputs ``u_j`` of a level, the next level (and, after the last, the tower of each task) reads
-    ``v_i = sum_j z_ij (u_j W_ij)`` (``"trans"``) or ``v_i = sum_j z_ij u_j`` (``"aver"``); ``z`` are hard concrete
+    Let ``u_j`` be the outputs of a level. Subnet i of the next level (after the last level: the tower of task i) reads
+    ``v_i = sum_j z_ij (u_j W_ij)`` (``"trans"``) or ``v_i = sum_j z_ij u_j`` (``"aver"``). ``z`` are hard concrete
     gates (:class:`tfmtl2r.layers.hard_concrete.HardConcrete`). ``penalty`` times the expected number of open gates is
-    added to the training loss, whatever the balancing method. The cut is the last level's outputs; the gates between
-    them and the towers belong to one task each.
+    added to the training loss, with every balancing method. The cut is the last level's outputs. The gates between
+    these outputs and the towers belong to one task each.
 
     Args:
         connection: ``"trans"`` or ``"aver"``.
-        num_subnets: S, in every level.
-        levels: levels of subnets.
+        num_subnets: number S of subnets in every level.
+        levels: number of levels.
         subnet_units: widths of each subnet's layers.
         dropout: rate after each hidden layer of subnets and heads.
         penalty: strength of the L0 penalty.
-        start: where every gate's log_alpha starts; 0 is half open.
+        start: initial log_alpha of every gate; 0 is half open.
         beta: temperature of the gates.
         gamma: lower end of the gates' stretch, below 0.
         zeta: upper end of the gates' stretch, above 1.
@@ -83,7 +83,7 @@ class SNR(TowerArchitecture):
         self.gate_options = {"start": start, "penalty": penalty, "beta": beta, "gamma": gamma, "zeta": zeta}
 
     def make_lower(self) -> None:
-        """Makes the subnets of every level and the connections behind each."""
+        """Creates the subnets of every level and the connections after each level."""
         width = self.encoder.width
         self.subnets, self.connections = [], []
         for level in range(1, self.num_levels + 1):
@@ -104,7 +104,7 @@ class SNR(TowerArchitecture):
         return self.subnet_units[-1]
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
-        """The last level's outputs: ``[S, n, D]``, for ``"trans"`` side by side as ``[n, S D]``."""
+        """The last level's outputs: ``[S, n, D]``, or concatenated ``[n, S D]`` for ``"trans"``."""
         value = self.encoder(batch=batch, training=training)[None]
         for subnets, connections in zip(self.subnets, self.connections, strict=True):
             outputs = subnets(value, training=training)
@@ -114,7 +114,7 @@ class SNR(TowerArchitecture):
         return [side_by_side(outputs) if self.connection == "trans" else outputs]
 
     def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
-        """What each task's connections make of the last level's outputs."""
+        """The outputs of each task's connections to the last level."""
         last = self.connections[-1]
         if self.connection == "trans":
             return last.transformed(cut[0].copies(), training)
@@ -123,7 +123,7 @@ class SNR(TowerArchitecture):
         return cut[0].mix(tf.broadcast_to(gates[:, None, :], [gates.shape[0], items, gates.shape[1]]))
 
     def lower_groups(self) -> list[Group]:
-        """Each row of the last connections belongs to one task, everything below to all."""
+        """Each row of the last connections belongs to one task, all variables below to all tasks."""
         tasks = tuple(range(len(self.tasks)))
         below = (self.encoder, *self.subnets, *self.connections[:-1])
         return [

@@ -1,4 +1,4 @@
-"""Architectures that end in one tower per task: they differ only in the vector that each tower reads."""
+"""Architectures that end in one tower per task. They differ in the vectors that the towers read."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tfmtl2r.types import TaskScores, Tensor
 
 
 class TowerArchitecture(Architecture):
-    """``score_t = scorer_t(tower_t(x_t))``: a lower network makes ``x_1 .. x_T``, towers of equal shape read them.
+    """``score_t = scorer_t(tower_t(x_t))``: a lower network computes ``x_1 .. x_T``, the inputs of T equal towers.
 
-    A subclass makes the lower network in :meth:`make_lower` and defines :meth:`shared`, :meth:`tower_inputs` and
-    :meth:`lower_groups`. The towers of all tasks are one batched product per layer.
+    A subclass creates the lower network in :meth:`make_lower` and defines :meth:`shared`, :meth:`tower_inputs` and
+    :meth:`lower_groups`. The towers of all tasks are computed as one batched product per layer.
 
     Args:
         head_units: widths of each tower's hidden layers.
@@ -41,14 +41,14 @@ class TowerArchitecture(Architecture):
     def connect(
         self, tasks: Sequence[str], schema: Schema, *, conditioned: bool = False, dtype: Any = None, towers: bool = True
     ) -> None:
-        """Makes encoder, lower network and towers.
+        """Creates encoder, lower network and towers.
 
         Args:
-            tasks: names, in order.
+            tasks: names of the tasks, in order.
             schema: the features of a batch.
-            conditioned: whether features and scores are modulated by the preference of the batch.
-            dtype: policy of the layers; the architecture's own if None.
-            towers: False for an architecture that is the lower network of another one, which has towers of its own.
+            conditioned: whether the preference of the batch modulates features and scores.
+            dtype: dtype policy of the layers; the architecture's policy if None.
+            towers: False if another architecture uses this one as its lower network and has its own towers.
         """
         super().connect(tasks, schema, conditioned=conditioned, dtype=dtype)
         self.make_lower()
@@ -66,39 +66,39 @@ class TowerArchitecture(Architecture):
         self.make_small_heads(self.tower_width)
 
     def make_lower(self) -> None:
-        """Makes everything between the encoder and the towers, once the encoder is there."""
+        """Creates all layers between encoder and towers. The encoder already exists."""
         raise NotImplementedError
 
     def make_beside(self) -> None:
-        """Makes what stands beside the towers, once they are there; nothing by default."""
+        """Creates parts beside the towers, which already exist; none by default."""
 
     @property
     def tower_width(self) -> int:
-        """Width of what a tower reads."""
+        """Width of a tower's input."""
         raise NotImplementedError
 
     def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
-        """What the towers read, ``[T, n, tower_width]`` for n items, from the branches of the cut.
+        """The towers' inputs, ``[T, n, tower_width]`` for n items, from the branches of the cut.
 
-        Slice t may depend on what task t reads of the cut and on variables of its own, and on nothing else.
+        Slice t may depend only on task t's copy or part of the cut and on variables of task t.
         """
         raise NotImplementedError
 
     def lower_groups(self) -> list[Group]:
-        """The groups of every trainable variable below the towers."""
+        """The groups of all trainable variables below the towers."""
         raise NotImplementedError
 
     def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
-        """One tower per task; small heads read what the towers read."""
+        """The towers' scores. Small heads have the same inputs as the towers."""
         inputs = self.tower_inputs(cut, batch, training)
         scores = self.scores_of_items(self.tower_scores(inputs, training), batch)
         return self.with_small_heads(scores, inputs, batch, training)
 
     def tower_scores(self, inputs: Tensor, training: bool) -> Tensor:
-        """``[T, n, 1]``: what the towers make of their inputs."""
+        """The towers' outputs, ``[T, n, 1]``."""
         return self.scorers(self.towers(inputs, training=training))
 
     def variable_groups(self) -> list[Group]:
-        """Those of the lower network; each slice of towers and scorers belongs to one task."""
+        """The groups of the lower network, and one for towers and scorers, whose slices belong to one task each."""
         towers = [*self.towers.trainable_variables, *self.scorers.trainable_variables]
         return [*self.lower_groups(), Group(tuple(range(len(self.tasks))), towers, stacked=True)]

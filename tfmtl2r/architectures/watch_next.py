@@ -1,4 +1,4 @@
-"""YouTube's "watch next" ranker: MMoE, and a shallow tower that takes the blame for where items were shown."""
+"""YouTube's "watch next" ranker: MMoE with a shallow tower that models position bias."""
 
 from __future__ import annotations
 
@@ -24,29 +24,29 @@ __all__ = ["WatchNext"]
 CARD = Card(
     title='YouTube "watch next" (MMoE with a position-bias tower)',
     paper="Zhao et al. 2019, https://doi.org/10.1145/3298689.3346997",
-    note="For clicks logged with their position: it explains them in training and is not asked for in serving.",
+    note="For clicks with logged positions. The position is an input in training, and not needed in serving.",
 )
 
 
 class WatchNext(MultiGateArchitecture):
-    """``score_t = mmoe_t(x) + shallow_t(p)``: p is where, and on what device, an item was shown; x is all else.
+    """``score_t = mmoe_t(x) + shallow_t(p)``: p are position features (place, device), x are all other features.
 
-    People click what stands on top. The shallow tower of each biased task learns that from the position features p,
-    which the experts never see, so that MMoE is left with what the item itself is worth. In training an item's p is
-    missing with probability ``position_dropout``, or where a number of it is NaN. Outside training it always is: the
-    shallow term is then one constant per task, and evaluation, prediction and exports do not ask for p.
+    Users click items at the top more often. The shallow tower of each biased task learns this effect from the position
+    features p. The experts do not read p, so MMoE learns the value of the item itself. In training, an item's p counts
+    as missing with probability ``position_dropout``, or if one of its numbers is NaN. Outside training, p always counts
+    as missing. The shallow term is then one constant per task, and evaluation, prediction and exports do not require p.
 
-    Experts, gates and heads are as in ``mmoe``; everything that reads p belongs to one task.
+    Experts, gates and heads are as in ``mmoe``. All variables that read p belong to one task each.
 
     Args:
-        position: names of the features that make p. They must be known when an item is shown, not when it is ranked.
+        position: names of the position features p. They must be known when an item is shown, not when it is ranked.
         position_units: widths of each shallow tower's hidden layers.
-        position_dropout: chance that training takes p for missing, per item, in [0, 1).
-        biased: names of the tasks with a shallow tower, such as clicks; all by default.
+        position_dropout: probability that p of an item counts as missing in training, in [0, 1).
+        biased: names of the tasks with a shallow tower, for example clicks; all tasks by default.
 
     Raises:
-        ValueError: for an option of MMoE out of bounds, no position feature, or a position_dropout outside [0, 1); on
-            connecting, for an unknown position feature or task, or if no other feature is left.
+        ValueError: for an invalid option of MMoE, no position feature, or a position_dropout outside [0, 1). Connecting
+            raises it for an unknown position feature or task, or if there is no other feature.
     """
 
     def __init__(
@@ -77,22 +77,22 @@ class WatchNext(MultiGateArchitecture):
         self.biased_tasks = tuple(biased)
 
     def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
-        """Makes MMoE on all features but the position, and the shallow towers on the position."""
+        """Creates MMoE on all features except the position features, and shallow towers on the position features."""
         position, rest = self._divided(schema)
         for task in self.biased_tasks:
             if task not in tasks:
-                raise InputError(f"watch_next: the biased task {task!r} is none of {', '.join(tasks)}")
+                raise InputError(f"watch_next: the biased task {task!r} is not among the tasks: {', '.join(tasks)}")
         self.position_schema = position
         self.biased = tuple(i for i, task in enumerate(tasks) if task in (self.biased_tasks or tasks))
         super().connect(tasks, rest, **options)
 
     def make_beside(self) -> None:
-        """Makes the shallow towers."""
+        """Creates the shallow towers."""
         num, dtype = len(self.biased), self.dtype_policy
         names = [self.tasks[i] for i in self.biased]
-        with keras.name_scope("position"):  # else a table would have the path of the main encoder's
+        with keras.name_scope("position"):  # keeps the paths of tables apart from the main encoder's
             self.position_encoders = TaskEncoders(names, self.position_schema, dtype=dtype, name="position_encoders")
-        # One more input says that the position is missing.
+        # One more input is 1 if the position is missing.
         shape = (num, None, self.position_encoders.width + 1)
         self.shallow = MLP(self.position_units, self.hidden["activation"], stacked=num, dtype=dtype, name="shallow")
         self.shallow_scorers = Scorers(num, name="shallow_scorers")
@@ -100,9 +100,9 @@ class WatchNext(MultiGateArchitecture):
         self.shallow_scorers.build(self.shallow.compute_output_shape(shape))
 
     def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
-        """MMoE's scores; those of the biased tasks with the shallow towers' on top.
+        """MMoE's scores, plus the shallow towers' scores for the biased tasks.
 
-        The position features are read here: no variable is shared below them.
+        Only the heads read the position features, since no variable that reads them is shared.
         """
         scores = super().heads(cut, batch, training)
         items = tf.shape(cut[1].tensor)[0]
@@ -112,18 +112,18 @@ class WatchNext(MultiGateArchitecture):
             width = self.position_encoders.width
             seen = tf.concat([tf.zeros([1, 1, width]), tf.ones([1, 1, 1])], axis=-1)
         shallow = self.shallow_scorers(self.shallow(tf.cast(seen, self.compute_dtype), training=training))
-        # One number for all items, not as many that rounding might tell apart.
+        # One number for all items: with one number per item, rounding could create differences.
         added = (shallow if training else tf.repeat(shallow, items, axis=1))[..., 0]
         added = tf.unstack(batch.as_lists(added), num=len(self.biased))
         for i, term in zip(self.biased, added, strict=True):
-            # A small head shapes the experts as well, which are not to learn the position.
+            # Small heads train the experts, too, and the experts must not learn the position.
             for score in (self.tasks[i], small_head_of(self.tasks[i])):
                 if score in scores:
                     scores[score] += term
         return scores
 
     def variable_groups(self) -> list[Group]:
-        """MMoE's; position encoders and shallow towers belong to one task each."""
+        """MMoE's groups. Position encoders and shallow towers belong to one task each."""
         own = [Group((task,), self.position_encoders.variables_of(i)) for i, task in enumerate(self.biased)]
         shallow = [*self.shallow.trainable_variables, *self.shallow_scorers.trainable_variables]
         groups = [*super().variable_groups(), *own, Group(self.biased, shallow, stacked=True)]
@@ -133,8 +133,9 @@ class WatchNext(MultiGateArchitecture):
         """The position features, in the order of the schema, and the others."""
         for name in self.position:
             if name not in schema.names:
-                raise InputError(f"watch_next reads where an item was shown from position={self.position}, but no "
-                                 f"feature is called {name!r}: {', '.join(schema.names)}; name yours, or use mmoe")
+                raise InputError(f"watch_next reads the position features {self.position}, but there is no feature "
+                                 f"{name!r} among {', '.join(schema.names)}; set position to your position features, "
+                                 "or use mmoe")
         rest = [f for f in schema.features if f.name not in self.position]
         if not rest:
             raise InputError(f"watch_next: all features are position features, {self.position}; the experts need "
@@ -142,7 +143,7 @@ class WatchNext(MultiGateArchitecture):
         return Schema(f for f in schema.features if f.name in self.position), Schema(rest)
 
     def _seen(self, batch: Batch, items: Tensor) -> Tensor:
-        """The encoded position and whether it is missing, ``[1 or K, n, width + 1]``."""
+        """The encoded position and a number that is 1 if the position is missing, ``[1 or K, n, width + 1]``."""
         for name in self.position_schema.inputs:
             if name not in batch.features:
                 raise InputKeyError(f"position feature {name!r} is missing; watch_next needs it in training; got "

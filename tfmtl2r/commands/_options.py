@@ -1,4 +1,4 @@
-"""The command line of an experiment: its flags are made from the schema and from the chosen things' options."""
+"""The command line of an experiment: flags derive from the schema and from the options of the chosen things."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ class Command:
     """A command that reads an experiment.
 
     Args:
-        name: such as ``"train"``.
-        about: what it does, for ``--help``.
-        switches: flags of its own that are true or false: name -> help.
-        named: whether its first argument may be the name of what it makes.
+        name: name of the command, for example ``"train"``.
+        about: description of the command, for ``--help``.
+        switches: additional flags that are true or false: name -> help.
+        named: whether the first argument may be the name of the result.
         bare: sections whose keys are flags without the section's name.
-        defaults: what it takes where neither file nor flags give a key.
+        defaults: values of keys that neither file nor flags give.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Command:
 
 @dataclasses.dataclass
 class Flag:
-    """A flag, and the key that it sets; for an option of a registered thing the name of that thing."""
+    """A flag and the key that it sets. For an option of a registered thing, also the name of this thing."""
 
     names: tuple[str, ...]
     path: tuple[str, ...]
@@ -53,10 +53,12 @@ class Flag:
 
 
 def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], argparse.Namespace]:
-    """The tree of an experiment from a file or an earlier run, and from flags, which win; and the switches.
+    """The tree of an experiment from a file or an earlier run and from flags, and the switches.
+
+    Flags take precedence over the file or the earlier run.
 
     Raises:
-        ValueError: for a flag or key that does not exist, with the nearest one; for keys of a file with their line.
+        ValueError: for an unknown flag or key; the message contains the most similar name, and the line of a file.
     """
     arguments = list(arguments)
     file = _taken(arguments, lambda argument: argument.endswith(".toml"))
@@ -91,7 +93,7 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], a
 
 
 def _taken(arguments: list[str], wanted: Any) -> str | None:
-    """The first argument that is no flag and is wanted, removed from the list."""
+    """Removes the first argument that is not a flag and satisfies a condition, and returns it."""
     for position, argument in enumerate(arguments):
         if not argument.startswith("-") and wanted(argument):
             return arguments.pop(position)
@@ -99,14 +101,14 @@ def _taken(arguments: list[str], wanted: Any) -> str | None:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Errors are raised, so that the command line shows them as all others."""
+    """A parser that raises its errors, so that the command line shows them like all other errors."""
 
     def error(self, message: str) -> typing.NoReturn:
         raise InputError(message)
 
 
 def _early(command: Command) -> _Parser:
-    """What must be known before the flags of the chosen things exist."""
+    """Parses the flags that are needed before the flags of the chosen things are known."""
     parser = _Parser(add_help=False, allow_abbrev=False)
     for flag in ("like", "directory", *THINGS):
         parser.add_argument(f"--{flag}")
@@ -115,7 +117,7 @@ def _early(command: Command) -> _Parser:
 
 
 def _begin(command: Command, file: str | None, early: argparse.Namespace) -> dict[str, Any]:
-    """The tree before flags."""
+    """The tree without flags."""
     if file and early.like:
         raise InputError(f"give either the file {file} or --like {early.like}, not both")
     if file:
@@ -160,7 +162,7 @@ def _assign_all(tree: dict[str, Any], sets: Sequence[tuple[list[str], Any]]) -> 
 
 
 def _keep_default_tasks(tree: dict[str, Any]) -> None:
-    """An entry for one of the data set's own tasks changes that task; the others are trained all the same."""
+    """Keeps all default tasks of the data set if an entry changes one of them."""
     data = _described(tree.get("data"))
     if "tasks" not in tree and "tasks" not in data and "files" not in data and "train" not in data:
         wanted = Settings.of({"data": data}).data
@@ -173,7 +175,7 @@ def _described(thing: Any) -> dict[str, Any]:
 
 
 def _choose(tree: dict[str, Any], thing: str, name: str) -> None:
-    """Another thing loses the options of the one before."""
+    """Sets the name of a thing. If the name changes, the old options are removed."""
     before = _described(tree.get(thing))
     kept = {key: value for key, value in before.items() if key in ("tasks", "max_list_size", "truncate")}
     tree[thing] = before if before.get("name") == name else {**(kept if thing == "data" else {}), "name": name}
@@ -185,10 +187,10 @@ def _parser(command: Command, tree: Mapping[str, Any]) -> tuple[_Parser, list[Fl
         prog=f"tfmtl2r {command.name}", description=command.about, allow_abbrev=False,
         usage=f"tfmtl2r {command.name}{first} [EXPERIMENT.toml | --like RUN] [flags]",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
-        epilog="Flags win over the file, the file over defaults. tfmtl2r init writes a file with every key.",
+        epilog="Flags override the file, and the file overrides defaults. tfmtl2r init writes a file with every key.",
     )
     where = parser.add_argument_group("where settings come from")
-    where.add_argument("--like", metavar="RUN", help="begin with the settings of an earlier run")
+    where.add_argument("--like", metavar="RUN", help="start from the settings of an earlier run")
     where.add_argument("--set", metavar="KEY=VALUE", action="append",
                        help="any key of an experiment file, such as tasks.dwell.loss=mse; an entry by its name")
     for name, text in command.switches.items():
@@ -259,14 +261,14 @@ def _add(group: Any, flag: Flag) -> None:
 
 
 def _kind(hint: Any) -> Any:
-    """``bool``, ``list`` for what takes several values, else None."""
+    """``bool``, ``list`` for types with several values, else None."""
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is typing.Annotated:
         return _kind(arguments[0])
     if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, (Sequence, Mapping))):
         return list
     one_of = [one for one in arguments if one is not type(None)] if origin in (typing.Union, types.UnionType) else []
-    # A table, or a list of lists, is typed as one text.
+    # A table, or a list of lists, is a single text on the command line.
     kinds = {_kind(one) for one in one_of if not (str in one_of and typing.get_origin(one) in (dict, Mapping))
              and not any(typing.get_origin(inner) is tuple for inner in typing.get_args(one))}
     return bool if hint is bool or kinds == {bool} else list if list in kinds else None
@@ -291,7 +293,7 @@ def _shown(value: Any) -> str:
 
 
 def _typed(flag: Flag, value: Any) -> Any:
-    """A value of the flag's own type; keys of the schema are typed by the schema itself."""
+    """Converts the value of an option to the flag's type. The schema converts the values of its own keys."""
     if isinstance(value, bool):
         return value
     typed = [Text(one) for one in value] if isinstance(value, list) else Text(value)
@@ -305,7 +307,7 @@ def _typed(flag: Flag, value: Any) -> Any:
 
 def _unknown(argument: str, known: Sequence[str], command: Command) -> str:
     if not argument.startswith("-"):
-        hint = "a run's name is given with --name, and the name of an experiment file ends in .toml"
+        hint = "use --name for the name of a run; the name of an experiment file must end in .toml"
         return f"unexpected argument {argument!r}: {hint}"
     flag = argument.partition("=")[0]
     where = f"tfmtl2r {command.name}"

@@ -1,4 +1,4 @@
-"""Measure what things cost; tfmtl2r bench WHAT --help tells more."""
+"""Run a benchmark; tfmtl2r bench WHAT --help describes it."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ __all__ = ["Methods", "methods"]
 
 @dataclasses.dataclass(frozen=True)
 class Methods:
-    """Times a training step of each method as a multiple of the plain summed-loss step, exact and at the cut.
+    """Measures the time of a training step of each method, relative to a step with the plain sum of losses.
+
+    Methods with gradients are measured with exact gradients and with gradients at the cut.
 
     Args:
         tasks: numbers of tasks.
-        methods: names of methods; all if none are given.
-        rounds: turns of each variant; a ratio is the median over them.
-        steps: training steps per turn.
-        csv: where the rows go; empty for nowhere.
-        picture: where the picture goes; empty for nowhere.
+        methods: names of methods; by default all.
+        rounds: measurements of each variant; a ratio is their median.
+        steps: training steps per measurement.
+        csv: CSV file for the rows; empty for none.
+        picture: file for the plot; empty for none.
     """
 
     tasks: tuple[int, ...] = (2, 5, 10, 20)
@@ -60,7 +62,7 @@ def methods(options: Methods) -> list[Any]:
 
 
 def show_overheads(rows: Sequence[Any]) -> None:
-    """A table for the terminal; all rows are of one number of tasks."""
+    """Prints a table. All rows must have the same number of tasks."""
     load = ""
     if sys.platform != "win32":
         load = f", load {os.getloadavg()[0]:.1f}"
@@ -79,7 +81,7 @@ BENCHES: dict[str, tuple[type, Callable[[Any], Any]]] = {"methods": (Methods, me
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Runs the benchmark that the first argument names."""
+    """Runs the benchmark with the name in the first argument."""
     arguments = list(arguments)
     if not arguments or arguments[0] in ("-h", "--help"):
         print("usage: tfmtl2r bench WHAT [--help] ...\n")

@@ -1,4 +1,4 @@
-"""Score the rows of a table with a served model."""
+"""Compute scores of the rows of a table with a served model."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class Client:
     """Sends a table to a model behind TensorFlow Serving and writes the scores, in the order of the rows.
 
     Args:
-        model: what the server calls the model.
+        model: name of the model on the server.
         table: a .csv, .csv.gz or .parquet file with a row per item.
-        list_id: the column that says which list a row belongs to; none for a model of plain rows.
-        to: a .csv or .parquet file for the scores; to the terminal, as CSV, if not given.
-        target: localhost:8500 for gRPC, http://localhost:8501 for REST.
-        signature: which signature to call.
-        version: a version number or a label; the newest if not given.
-        timeout: seconds that an answer may take.
+        list_id: the column with the id of each row's list; leave it out for a model of plain rows.
+        to: a .csv or .parquet file for the scores; by default they are printed as CSV.
+        target: for example localhost:8500 for gRPC, http://localhost:8501 for REST.
+        signature: name of the signature.
+        version: a version number or a label; by default the newest version.
+        timeout: maximum seconds for a response.
         batch_size: lists (or rows) per request.
     """
 
@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
     """Calls the server and writes a table of the list id and the outputs."""
     options = tyro.cli(Client, args=arguments, prog="tfmtl2r client")
     if options.to and not options.to.endswith((".csv", ".parquet")):
-        raise InputError(f"--to takes a file that ends in .csv or .parquet, not {options.to!r}")
+        raise InputError(f"--to must be a file that ends in .csv or .parquet, not {options.to!r}")
     from tfmtl2r.data.frame import read_table
     from tfmtl2r.serving import client
 

@@ -1,4 +1,4 @@
-"""Compare runs list by list: delta-m, paired intervals and tests, and which tasks lost by learning together."""
+"""Compare runs list by list: delta-m, paired intervals and tests, and negative transfer between tasks."""
 
 from __future__ import annotations
 
@@ -17,17 +17,16 @@ if TYPE_CHECKING:
 class Compare:
     """Prints a table of runs with marks: + significantly better than the first, - significantly worse (Holm, 5 %).
 
-    Runs that differ only in their seed are averaged list by list. Delta-m and the report on negative transfer need
-    runs of one task alone on the same data: those with the same settings are looked for beside the given runs, or any
-    are named.
+    Runs that differ only in their seed are averaged list by list. Delta-m and the report on negative transfer require
+    single-task runs on the same data. By default the command finds runs with the same settings in the folders of the
+    given runs; --single names other runs.
 
     Args:
-        runs: names of runs, or of sweeps, which stand for all their runs; the first is what the others are compared
-            with.
+        runs: names of runs, or of sweeps, which stand for all their runs. The first run is the baseline.
         split: train, vali or test; tfmtl2r evaluate adds a split to a run.
-        single: names of single-task runs, or of sweeps that hold some; whatever their settings, on the same data.
-        seed: of bootstrap and permutations.
-        directory: where runs are kept.
+        single: names of single-task runs on the same data, with any settings, or of sweeps that contain such runs.
+        seed: seed of bootstrap and permutations.
+        directory: the folder of all runs.
     """
 
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str]) -> None:
     from tfmtl2r.report.tables import show
 
     given = _unique(run for name in options.runs for run in _resolve(options.directory, name))
-    # Single-task runs are what the others refer to, unless there is nothing else.
+    # Single-task runs are references and not compared, unless there are no other runs.
     groups = grouped([run for run in given if len(run.tasks) > 1] or given)
     first = next(iter(groups))
     comparisons = compare(groups, first, options.split, options.seed, untested=True)
@@ -70,7 +69,7 @@ def main(arguments: Sequence[str]) -> None:
 
 def delta_ms(groups: Mapping[str, Sequence[Any]], single: Mapping[str, Any], split: str) -> tuple[
         dict[str, float], dict[str, str]]:
-    """Delta-m of each group that has single-task runs of all its tasks, and why others with such runs have none."""
+    """Delta-m of each group with single-task runs of all its tasks, and the reasons why other groups have none."""
     from tfmtl2r.evaluation.significance import delta_m, mean_results
 
     changes, reasons = {}, {}
@@ -108,7 +107,7 @@ def results_table(groups: Mapping[str, Sequence[Any]], comparisons: Sequence[Any
 
 
 def difference_lines(comparisons: Sequence[Any], title: str) -> list[str]:
-    """A line per comparison, below the name of what is compared."""
+    """A line per comparison, below the name of the compared group."""
     lines = ["", f"{title}: paired differences, 95 % bootstrap interval, p of the permutation test, after Holm"]
     wide = max((len(f"{c.task} {c.metric}") for c in comparisons), default=0)
     for name in dict.fromkeys(c.ours for c in comparisons):
@@ -124,7 +123,7 @@ def difference_lines(comparisons: Sequence[Any], title: str) -> list[str]:
 
 
 def transfer_lines(report: Sequence[Any]) -> list[str]:
-    """The report on negative transfer in words, one line per group; what was not tested is said."""
+    """The report on negative transfer in words, one line per group, including metrics that were not tested."""
     lines = []
     for name in dict.fromkeys(c.ours for c in report):
         of_group = [c for c in report if c.ours == name]
@@ -148,7 +147,7 @@ def _resolve(directory: str, name: str) -> list[Any]:
 
 
 def _beside(runs: Sequence[Any]) -> list[Any]:
-    """All runs in the folders of the given ones."""
+    """All runs in the folders of the given runs."""
     from tfmtl2r.runs.finished import load_all
 
     return [run for folder in dict.fromkeys(run.folder.parent for run in runs) for run in load_all(folder)]

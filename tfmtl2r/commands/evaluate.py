@@ -17,7 +17,7 @@ class Evaluate:
     Args:
         run: name of the run.
         split: train, vali or test.
-        directory: where runs are kept.
+        directory: the folder of all runs.
     """
 
     run: Annotated[str, tyro.conf.Positional]

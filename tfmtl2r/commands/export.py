@@ -20,17 +20,18 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """Writes the next version of a run's model, checked through the loader that TensorFlow Serving uses.
+    """Writes the next version of a run's model, and checks it with the loader of TensorFlow Serving.
 
     Args:
         run: name of the run.
-        to: folder of the export; saved_models/RUN if not given.
-        blend: weight of each task in the blended score, as click=1 long_view=0.5; the preference if not given.
-        preference: of a conditioned run, importance of each task where a request brings none; the run's if not given.
+        to: folder of the export; by default saved_models/RUN.
+        blend: weight of each task in the blended score, as in click=1 long_view=0.5; by default the preference.
+        preference: for a conditioned run, importance of each task for requests without a preference; by default the
+            run's preference.
         blend_kind: how the tasks' scores are blended: sum, product or rank.
-        rows: split of the run's data whose first lists become warm-up requests; none for requests made from the
-            schema alone.
-        directory: where runs are kept.
+        rows: split of the run's data whose first lists become warm-up requests; none for requests with generated
+            values.
+        directory: the folder of all runs.
     """
 
     run: Annotated[str, tyro.conf.Positional]
@@ -53,12 +54,12 @@ def main(arguments: Sequence[str]) -> int:
     from tfmtl2r.serving.load import load
 
     folder = Path(options.directory) / options.run
-    card = RunCard.load(folder)  # says so if this is no run
+    card = RunCard.load(folder)  # raises an error if this is not a run
     ranker: Any = load(folder / "model.keras")
     if options.preference:
         if ranker.conditioned is None:
-            raise InputError(f"{options.run} reads no preference, so an export has none to begin with: leave out "
-                             "--preference, or train with --conditioned")
+            raise InputError(f"{options.run} reads no preference, so its export cannot have a default preference: "
+                             "leave out --preference, or train with --conditioned")
         ranker.set_preference(suited([options.preference], ranker.method)[0])
     blend = Blend(_weights(options.blend), options.blend_kind)
     version = export(ranker, options.to or f"saved_models/{options.run}", blend=blend,
@@ -76,17 +77,17 @@ def _weights(entries: Sequence[str]) -> dict[str, float] | None:
         try:
             blend[task] = float(weight if equals else "")
         except ValueError:
-            raise InputError(f"--blend takes TASK=WEIGHT, such as click=1, not {entry!r}") from None
+            raise InputError(f"--blend must be TASK=WEIGHT, such as click=1, not {entry!r}") from None
     return blend or None
 
 
 def _rows(card: RunCard, split: str) -> Lists | None:
-    """The split; data that are no longer there are no reason not to export."""
+    """The split, or None if the data no longer exist: an export is then still possible."""
     from tfmtl2r.experiment import Experiment
 
     try:
         return Experiment.of(card.config).dataset().lists(split)
     except (OSError, ValueError) as error:
-        print(f"tfmtl2r export: the {split} split cannot be read, so warm-up requests are made from the schema alone: "
+        print(f"tfmtl2r export: the {split} split cannot be read, so warm-up requests have generated values: "
               f"{error}", file=sys.stderr)
         return None

@@ -1,4 +1,4 @@
-"""Check whether an export may be served, without the model that it came from."""
+"""Check whether an export can be served. The exported run is not needed."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import tyro
 
 @dataclasses.dataclass(frozen=True)
 class ExportCheck:
-    """Loads an export as TensorFlow Serving does, replays its warm-up requests and compares the answers.
+    """Loads an export as TensorFlow Serving does, replays its warm-up requests and compares the responses.
 
     Args:
-        directory: a version, or the folder of the versions: then the highest number, as the server takes it.
+        directory: a version, or the folder of all versions, of which the highest is checked, as on the server.
     """
 
     directory: Annotated[str, tyro.conf.Positional]

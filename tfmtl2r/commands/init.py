@@ -1,4 +1,4 @@
-"""Write experiment.toml to begin with: an experiment on your own table, every key explained."""
+"""Write a first experiment.toml: an experiment on your own table, with an explanation of every key."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from tfmtl2r.errors import InputError
 
 @dataclasses.dataclass(frozen=True)
 class Init:
-    """Writes DIR/experiment.toml; a file that exists is kept, which is an error.
+    """Writes DIR/experiment.toml. If the file exists, the command stops with an error.
 
     Args:
-        directory: the folder; it is made if it does not exist.
+        directory: the folder, which is created if necessary.
     """
 
     directory: Annotated[str, tyro.conf.Positional] = "."
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Writes the file and prints what to do next."""
+    """Writes the file and prints the next steps."""
     options = tyro.cli(Init, args=list(arguments), prog="tfmtl2r init")
     from tfmtl2r.settings.files import FILE
     from tfmtl2r.settings.starter import starter
 
     path = Path(options.directory) / FILE
     if path.exists():
-        raise InputError(f"{path} exists already, and is kept: remove it, or name another folder")
+        raise InputError(f"{path} already exists and is not overwritten: remove it, or name another folder")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(starter(), encoding="utf-8")
     print(f"wrote {path}: fill in data.files, data.list_id and [[tasks]], then\n\n    tfmtl2r train {path}")

@@ -29,12 +29,12 @@ PACKAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """Lists what there is; reads the files as text, so it needs no TensorFlow but for what methods need and cost.
+    """Lists all registered things. Only the table of methods, with their needs and costs, loads TensorFlow.
 
     Args:
-        kind: methods, losses, metrics, architectures, datasets or (kinds of) features; all if not given.
+        kind: methods, losses, metrics, architectures, datasets or (kinds of) features; by default all.
         markdown: print Markdown tables.
-        summary: print one Markdown table with the names alone, as the README has it.
+        summary: print the Markdown table of the README, with names only.
     """
 
     kind: Annotated[str, tyro.conf.Positional] = "all"
@@ -63,7 +63,7 @@ METHOD_COLUMNS = ("name", "also", "what it is", "needs", "gradients", "costs", "
 
 
 def show_methods() -> None:
-    """The methods with what they need and cost; this builds each one, and so loads TensorFlow."""
+    """Prints the methods with their needs and costs. This builds each method, and therefore loads TensorFlow."""
     rows = method_rows()
     table = Table(title=f"methods ({len(rows)})", title_justify="left")
     for column in (*METHOD_COLUMNS, "from"):
@@ -74,7 +74,7 @@ def show_methods() -> None:
 
 
 def methods_markdown() -> str:
-    """The same as a Markdown table, as the README has it."""
+    """The methods as the Markdown table of the README."""
     lines = [f"| {' | '.join(METHOD_COLUMNS)} |", "| --- " * len(METHOD_COLUMNS) + "|"]
     for name, *middle, paper in method_rows():
         lines.append(f"| `{name}` | {' | '.join(middle)} | {linked(paper)} |")
@@ -95,12 +95,12 @@ def method_rows() -> list[tuple[str, ...]]:
 
 
 def linked(paper: str) -> str:
-    """``Authors year, address`` as a Markdown link; several are parted by semicolons."""
+    """``Authors year, address`` as a Markdown link. Several sources are separated by semicolons."""
     return re.sub(r"([^;]+?), (https?://[^\s;]+)", r"[\1](\2)", paper).replace("[ ", " [")
 
 
 def cost(method: Method) -> str:
-    """What a step costs beside a plain one, T tasks: passes through the network."""
+    """The cost of a step beyond a plain step, in passes through the network, for T tasks."""
     parts = []
     if "features" in method.modes and "gram" in method.needs:
         parts.append("features: 1 pass")
@@ -113,7 +113,7 @@ def cost(method: Method) -> str:
 
 
 def summary() -> str:
-    """Everything by name, as a Markdown table."""
+    """All names as a Markdown table."""
     rows = [
         f"| {kind} | {', '.join(f'`{name}`' for name in importlib.import_module(package).registry.names())} |"
         for kind, package in PACKAGES.items()
@@ -138,13 +138,13 @@ def markdown(kind: str, rows: list[tuple[str, str, str, str]]) -> str:
 
 
 def came_from(package: str, name: str) -> str:
-    """Where a thing comes from: built-in, an installed package with its version, or a file."""
+    """The origin of a thing: built-in, an installed package with its version, or a file."""
     origin = importlib.import_module(package).registry.origin(name)
     return origin.kind if origin.kind == "built-in" else str(origin)
 
 
 def show(kind: str, package: str, rows: list[tuple[str, str, str, str]]) -> None:
-    """A table for the terminal."""
+    """Prints a table."""
     table = Table(title=f"{kind} ({len(rows)})", title_justify="left")
     for column in ("name", "also", "what it is", "source", "from"):
         table.add_column(column, overflow="fold", no_wrap=column == "name")

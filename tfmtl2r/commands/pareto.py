@@ -1,4 +1,4 @@
-"""Show the Pareto front of a sweep or a conditioned run with its hypervolume, or export the model that suits best."""
+"""Show the Pareto front and hypervolume of a sweep or a conditioned run, or export its best model."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ __all__ = ["Pareto", "show_front"]
 
 @dataclasses.dataclass(frozen=True)
 class Pareto:
-    """Prints runs/SWEEP's front and indicators; writes runs/SWEEP/pareto/ON: pictures, also for TensorBoard, numbers.
+    """Prints front and indicators of a sweep, and writes plots (PNG and TensorBoard) and pareto.json.
 
-    tfmtl2r pareto export SWEEP exports the model that suits best. Of a conditioned run the front is that of its one
-    model, asked for many preferences.
+    The files are in runs/SWEEP/pareto/ON. tfmtl2r pareto export SWEEP exports the best model. The front of a
+    conditioned run consists of the results of its model at many preferences.
 
     Args:
         sweep: name of the sweep, or of a conditioned run.
         on: the objectives: test or vali (metrics of that split), train_loss or vali_loss; for a conditioned run a
             split.
-        tasks: which tasks are the objectives; all if none are given.
-        preferences: what a conditioned run is asked for: lattice:H, spread:N, angle:N, or a file with one per line;
-            if not given lattice:10 for two tasks, for more equal importance and spread:10.
-        reference: reference point of the hypervolume; the worst of all compared points + 0.1 of the range if not given.
-        pick: mark a run: knee, or nearest to the preference; none if not given.
+        tasks: the tasks that are objectives; by default all.
+        preferences: preferences at which a conditioned run is evaluated: lattice:H, spread:N, angle:N, or a file with
+            one preference per line. By default lattice:10 for two tasks, and equal importance with spread:10 for more.
+        reference: reference point of the hypervolume; by default the worst value of all points + 0.1 of the range.
+        pick: the run to mark: knee, or nearest to the preference; by default none.
         preference: importance of each objective, for nearest.
-        directory: where runs are kept.
+        directory: the folder of all runs.
     """
 
     sweep: Annotated[str, tyro.conf.Positional]
@@ -52,20 +52,20 @@ class Pareto:
 
 @dataclasses.dataclass(frozen=True)
 class Export:
-    """Exports the run of a sweep that suits best as a checked SavedModel for TensorFlow Serving.
+    """Exports the best run of a sweep as a checked SavedModel for TensorFlow Serving.
 
-    Of a conditioned run it is the best point of its curve: requests that bring no preference get that one's scores.
+    For a conditioned run, the best point of its curve sets the preference of requests that contain no preference.
 
     Args:
         sweep: name of the sweep, or of a conditioned run.
         pick: knee (where the front bulges most) or nearest to the preference.
         preference: importance of each objective, for nearest.
-        on: what the choice looks at: vali or test (metrics), train_loss or vali_loss. Choosing on test makes the test
-            results of the chosen run too good.
-        tasks: which tasks are the objectives; all if none are given.
+        on: the objectives: vali or test (metrics), train_loss or vali_loss. A choice on test makes the test results of
+            the chosen run too optimistic.
+        tasks: the tasks that are objectives; by default all.
         blend: weight of each task in the blended score; see tfmtl2r export.
-        to: folder of the export; saved_models/SWEEP if not given.
-        directory: where runs are kept.
+        to: folder of the export; by default saved_models/SWEEP.
+        directory: the folder of all runs.
     """
 
     sweep: Annotated[str, tyro.conf.Positional]
@@ -79,7 +79,7 @@ class Export:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Shows or exports; 1 if the export failed its checks, which say why."""
+    """Shows or exports; returns 1 if the export failed its checks, and prints the reasons."""
     if arguments and arguments[0] == "export":
         return export_pick(tyro.cli(Export, args=list(arguments[1:]), prog="tfmtl2r pareto export"))
     options = tyro.cli(Pareto, args=list(arguments), prog="tfmtl2r pareto")
@@ -91,15 +91,15 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def show_front(options: Pareto) -> None:
-    """Prints the table of indicators and the front, writes pictures and ``pareto.json``."""
+    """Prints the tables of indicators and of the front, and writes plots and ``pareto.json``."""
     from tfmtl2r.pareto import plots
     from tfmtl2r.pareto.summary import pick, summarise
     from tfmtl2r.report.tables import show
     from tfmtl2r.runs.finished import load_all
 
     if options.preferences:
-        raise InputError(f"--preferences are what a conditioned run is asked for; {options.sweep} is a sweep: leave "
-                         f"them out, or name one conditioned run of it as {options.sweep}/RUN")
+        raise InputError(f"--preferences is for a conditioned run, but {options.sweep} is a sweep: leave it out, or "
+                         f"name a conditioned run of the sweep as {options.sweep}/RUN")
     folder = Path(options.directory) / options.sweep
     found = summarise(load_all(folder), options.on, options.tasks, reference=options.reference)
     chosen = None
@@ -118,7 +118,7 @@ def show_front(options: Pareto) -> None:
 
 
 def show_curve(options: Pareto) -> None:
-    """The same of a conditioned run: its model is evaluated for each preference."""
+    """Evaluates the model of a conditioned run at each preference, and shows the front."""
     from tfmtl2r.experiment import Experiment
     from tfmtl2r.pareto import plots
     from tfmtl2r.pareto.conditioned import curve
@@ -158,7 +158,7 @@ def show_curve(options: Pareto) -> None:
 
 
 def export_pick(options: Export) -> int:
-    """Exports the chosen run as ``tfmtl2r export`` does, and prints which it is; 1 if the export failed its checks."""
+    """Exports the chosen run as ``tfmtl2r export`` does, and prints its name; returns 1 if the checks failed."""
     from tfmtl2r.commands import export
     from tfmtl2r.pareto.summary import pick, summarise
     from tfmtl2r.runs.finished import load_all
@@ -177,7 +177,7 @@ def export_pick(options: Export) -> int:
 
 
 def front_table(found: Summary, chosen: int | None = None) -> Table:
-    """The non-dominated runs, best first in the first objective; the chosen one is marked."""
+    """The non-dominated runs, sorted by the first objective. The chosen run is marked."""
     from rich.table import Table
 
     from tfmtl2r.pareto.front import costs, non_dominated
@@ -199,7 +199,7 @@ def front_table(found: Summary, chosen: int | None = None) -> Table:
 
 
 def curve_table(one: Curve, chosen: int | None = None) -> Table:
-    """A row per preference, in the order asked for; the front and the chosen one are marked."""
+    """A row per preference, in the given order. The front and the chosen preference are marked."""
     from rich.table import Table
 
     from tfmtl2r.pareto.front import non_dominated
@@ -246,5 +246,5 @@ def _rays(points: Objectives) -> list[tuple[float, ...]]:
 
 
 def numbers(values: Sequence[float]) -> str:
-    """Such as ``(0.25, 0.75)``; empty for none."""
+    """The values as text, for example ``(0.25, 0.75)``; empty without values."""
     return f"({', '.join(f'{value:.3g}' for value in values)})" if len(values) else ""

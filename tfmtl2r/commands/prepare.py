@@ -17,17 +17,17 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True)
 class Prepare:
-    """Parses LETOR/SVMlight files once, keeps the parsed form, and prints what is in them.
+    """Parses LETOR/SVMlight files, stores the parsed form in a cache, and prints a report of their contents.
 
     Args:
         paths: files (.txt, .gz, .bz2), or folders with .txt[.gz|.bz2] files.
         cache_dir: folder for the parsed form; give the same folder to the data set.
-        sort: bring the rows of a query together where they are not adjacent.
-        group: files with the number of rows of each list, one per path, for rows without qid.
-        on_error: stop at the first malformed row, or skip such rows and count them.
-        num_features: features per row; the highest id in the file if not given.
-        zero_based: feature ids count from 0; from 1 if not given.
-        comments: also report on the key = value pairs in comments.
+        sort: sort rows so that the rows of a query are adjacent.
+        group: files with the number of rows of each list, one file per path, for rows without qid.
+        on_error: stop at the first malformed row, or skip and count malformed rows.
+        num_features: number of features per row; by default the highest id in the file.
+        zero_based: feature ids start at 0; by default at 1.
+        comments: report on the key = value pairs in comments, too.
     """
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str]) -> None:
 
     files = expand(options.paths)
     if not files:
-        raise InputError("no file was given; tfmtl2r prepare PATH...")
+        raise InputError("no file was given; usage: tfmtl2r prepare PATH...")
     if options.group and len(options.group) != len(files):
         raise InputError(f"{len(options.group)} group files were given for {len(files)} files; give one for each")
     for file, group in zip(files, options.group or [None] * len(files), strict=True):
@@ -84,7 +84,7 @@ def describe(report: QualityReport) -> list[str]:
     lines.append(f"duplicate rows within a list: {report.duplicates}")
     for leak in report.leaks:
         lines.append(f"SUSPECTED LEAK: {leak.feature} gives {leak.label} away ({leak.how}, "
-                     f"correlation {leak.correlation:.4f}): take it out of the inputs")
+                     f"correlation {leak.correlation:.4f}): remove it from the inputs")
     if not report.leaks:
         lines.append("suspected leaks: none")
     return lines

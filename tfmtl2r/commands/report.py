@@ -1,4 +1,4 @@
-"""Write a sweep, or a study of several, as one HTML file: sortable tables, fronts to hover over, opens offline."""
+"""Write an HTML report of one or more sweeps: one offline file with sortable tables and interactive fronts."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ FILE = "report.html"
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Writes FOLDER/report.html from the run cards below it; trains nothing.
+    """Writes FOLDER/report.html from the run cards in the folder, without any training.
 
     Args:
         folder: a sweep, such as runs/NAME, or a folder of sweeps.
-        to: the file; FOLDER/report.html if not given.
+        to: the file; by default FOLDER/report.html.
     """
 
     folder: Annotated[str, tyro.conf.Positional]
@@ -45,12 +45,12 @@ def main(arguments: Sequence[str]) -> None:
 
 
 def write_report(folder: Path, studies: Sequence[Study], to: str | Path = "") -> Path:
-    """One section for each sweep.
+    """Writes a report with one section per sweep.
 
     Args:
-        folder: of the sweep or study.
-        studies: its sweeps.
-        to: the file; ``report.html`` in the folder if empty.
+        folder: folder of the sweep or study.
+        studies: the sweeps of the folder.
+        to: the file; by default ``report.html`` in the folder.
     """
     from tfmtl2r.pages.html import write_html
 
@@ -85,10 +85,10 @@ def _rankers_table(found: Study) -> Table:
           for task, metric in tasks.items()),
         Column("delta-m %", "min", 2, "mean relative loss against single-task training: below 0 is better"),
         Column("hypervolume", "max", 5, "of its front over preferences, mean over seeds"),
-        Column("seconds\na step", "min", 4, "median; of one step for each task where every task has its own model; "
-               "runs beside it on the same machine slow it down"),
-        Column("trainings", hint="per seed; a hypervolume takes one for every preference, or "
-               "one in all of a ranker that reads the preference"), Column("seeds"),
+        Column("seconds\na step", "min", 4, "median; the sum over tasks if every task has its own model; parallel "
+               "runs on the same machine increase it"),
+        Column("trainings", hint="per seed; a hypervolume needs one training per preference, or "
+               "a single training of a conditioned ranker"), Column("seeds"),
     ]
     rows = []
     for ranker in found.rankers:

@@ -14,16 +14,16 @@ import tyro
 
 @dataclasses.dataclass(frozen=True)
 class Serve:
-    """Runs tensorflow_model_server on an export, or docker where there is none, and says what to install otherwise.
+    """Serves an export with tensorflow_model_server, or with docker if this program is not installed.
 
-    New versions are picked up as they are exported. Stop it with Ctrl-C.
+    The server loads new versions when they are exported. Stop it with Ctrl-C.
 
     Args:
-        name: name of the export, a folder in the directory; requests call the model so.
-        directory: where exports are kept.
-        port: for gRPC.
-        rest_port: for REST.
-        image: of docker; it must be at least as new as the TensorFlow that exported.
+        name: name of the export, a folder in the directory. Requests use it as the name of the model.
+        directory: the folder of all exports.
+        port: port for gRPC.
+        rest_port: port for REST.
+        image: docker image; its version must be at least that of the TensorFlow that wrote the export.
     """
 
     name: Annotated[str, tyro.conf.Positional]
@@ -34,7 +34,7 @@ class Serve:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Becomes the server."""
+    """Replaces this process by the server."""
     options = tyro.cli(Serve, args=arguments, prog="tfmtl2r serve")
     from tfmtl2r.serving.server import Serving
 

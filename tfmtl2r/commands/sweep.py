@@ -10,18 +10,18 @@ from tfmtl2r.errors import InputError
 
 COMMAND = Command(
     "sweep",
-    "Trains every combination of methods, preferences, seeds and architectures and writes runs/NAME: a folder per run, "
-    "table.csv and table.md. Started again it trains only what is missing; with other methods, preferences, seeds or "
-    "architectures it adds them.",
+    "Trains every combination of methods, preferences, seeds and architectures. Writes runs/NAME: a folder per run, "
+    "table.csv and table.md. A repeated call trains only missing runs. A call with other methods, preferences, seeds "
+    "or architectures adds runs.",
     named=True,
     bare=("training", "sweep"),
-    # The runs of a sweep are compared at an equal budget, and many logs of gradients fill a disk.
+    # The runs of a sweep are compared at an equal budget. Logs of gradients of many runs would fill a disk.
     defaults={"name": "sweep", "training": {"patience": 0, "telemetry_every": 0}},
 )
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Trains what is missing; 1 when a run failed."""
+    """Trains the missing runs; returns 1 if a run failed."""
     tree, _ = parse(COMMAND, arguments)
     from tfmtl2r.experiment import Experiment
     from tfmtl2r.preferences import grid
@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _chosen(several: Sequence[Any] | None, one: Any) -> list[Any]:
-    """The things of the sweep; a text may hold options, as ``stch:mu=0.5``."""
+    """The methods or architectures of the sweep; a text may contain options, as in ``stch:mu=0.5``."""
     from tfmtl2r.sweeps.planning import parsed
 
     return [parsed(thing) if isinstance(thing, str) else thing for thing in (several or [one])]

@@ -1,4 +1,4 @@
-"""Train a ranker; everything it did is kept in runs/NAME."""
+"""Train a ranker and store model, logs and run card in runs/NAME."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tfmtl2r.commands._options import Command, parse
 COMMAND = Command(
     "train",
     "Trains a ranker, evaluates it on the test split and writes runs/NAME: run card, TensorBoard logs, model.keras, "
-    "and experiment.toml, which repeats the run.",
+    "and experiment.toml, with which the run can be repeated.",
     switches={"overwrite": "replace an earlier run of the same name"},
 )
 

@@ -1,4 +1,4 @@
-"""Kinds of features: one file each; ``names()`` lists them, ``get(kind, name=...)`` declares a feature of one."""
+"""Kinds of features, one file each. ``names()`` lists the kinds, ``get(kind, name=...)`` declares a feature."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every kind of feature is: the columns that it reads, and the way from there to numbers that a network reads.
+"""Base class of all kinds of features: a kind reads columns of a table and encodes their values for a network.
 
 A kind is declared without TensorFlow. Methods that make tensors or layers import it when they are called.
 """
@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 FEW_INTEGERS = 64
-"""Up to so many different integers in a column are names rather than numbers."""
+"""Largest number of different integers for which a column counts as names rather than numbers."""
 
 
 _MISSING = {"float32": float("nan"), "int64": -1, "string": ""}
@@ -27,7 +27,7 @@ class Values:
 
     Args:
         dtype: ``"float32"``, ``"int32"``, ``"int64"`` or ``"string"``.
-        shape: the axes behind those of lists and items.
+        shape: the axes after the axes of lists and items.
     """
 
     dtype: str
@@ -35,31 +35,31 @@ class Values:
 
     @property
     def missing(self) -> Any:
-        """What stands for a missing value in tables, files and requests: NaN, -1 or ``""``."""
+        """The value that represents a missing value in tables, files and requests: NaN, -1 or ``""``."""
         return _MISSING[self.dtype]
 
     def spec(self, axes: Sequence[int | None]) -> Any:
-        """The ``tf.TensorSpec`` behind these axes of lists and items."""
+        """The ``tf.TensorSpec`` with these axes of lists and items."""
         from tfmtl2r._backend import tf
 
         return tf.TensorSpec([*axes, *self.shape], tf.as_dtype(self.dtype))
 
 
 class Columns(Protocol):
-    """A table as a feature reads it: one row per item, or per list for a feature of the list."""
+    """A table from which features read: one row per item, or per list for a feature of the list."""
 
     def stored(self, name: str) -> np.ndarray:
-        """A column as it is, ``[N, ...]``.
+        """A column without conversion, ``[N, ...]``.
 
         Raises:
-            ValueError: for a column that does not exist, or varies in a list although it belongs to the list.
+            ValueError: for a column that does not exist, or a feature of the list that varies within a list.
         """
 
     def values(self, name: str, wanted: Values) -> np.ndarray:
-        """A column checked and converted; text is an object array of ``str``.
+        """A column, checked and converted. Text is an object array of ``str``.
 
         Raises:
-            ValueError: for values of another kind or shape, with the row of the first one.
+            ValueError: for values of another kind or shape; the message contains the row of the first such value.
         """
 
     def refuse(self, wrong: np.ndarray, values: np.ndarray, what: str, advice: str) -> None:
@@ -67,8 +67,8 @@ class Columns(Protocol):
 
         Args:
             wrong: ``bool[N, ...]``.
-            values: the values, of that shape.
-            what: the beginning of the message; value, row, list and count follow.
+            values: the values, of the same shape.
+            what: the beginning of the message, followed by value, row, list and count.
             advice: the end of the message.
         """
 
@@ -76,21 +76,22 @@ class Columns(Protocol):
 class Feature:
     """Base class of all kinds of features. A kind is a frozen dataclass with at least ``name`` and ``context``.
 
-    A feature has one or more *inputs*, tensors that a request contains by name. The first input is called like the
-    feature. After the lookup, which runs in the input pipeline and in front of an exported graph, each input has the
+    A feature has one or more *inputs*, tensors that a request contains by name. The first input has the name of the
+    feature. The lookup runs in the input pipeline, and before an exported graph. After the lookup, each input has the
     type that a training step reads.
 
     Shapes: B lists of L items, or N plain rows. A tensor of the feature is ``[B, L, ...]``, ``[B, ...]`` if it belongs
-    to the list, ``[N, ...]`` for plain rows; :class:`Values` describes what follows. Encoders see rows, ``[n, ...]``.
+    to the list, or ``[N, ...]`` for plain rows. :class:`Values` describes the other axes. Encoders receive rows,
+    ``[n, ...]``.
 
     Attributes:
-        name: of the feature.
+        name: name of the feature.
         context: True for a feature of the whole list, False for a feature of each item.
 
     Class attributes:
         embedded: whether the encoded feature is a learnt vector that can be multiplied with other such vectors.
-            Encoded features stand in the order of the schema, embedded ones behind the others.
-        file_keys: keys of an entry of ``[[features]]`` in an experiment file that this kind reads.
+            Encoded features are in the order of the schema, but embedded features come after all others.
+        file_keys: the keys of an entry ``[[features]]`` of an experiment file that this kind reads.
     """
 
     name: str
@@ -100,7 +101,7 @@ class Feature:
 
     @property
     def raw(self) -> dict[str, Values]:
-        """The inputs as a request contains them, by name. A table has a column for each of them."""
+        """The inputs in a request, by name. A table has a column for each input."""
         raise NotImplementedError
 
     @property
@@ -110,7 +111,7 @@ class Feature:
 
     @property
     def width(self) -> int:
-        """Numbers per item of the encoded feature."""
+        """Number of values per item in the encoded feature."""
         raise NotImplementedError
 
     @property
@@ -122,27 +123,27 @@ class Feature:
 
     @classmethod
     def inferred(cls, name: str, values: np.ndarray, context: bool) -> Self | None:
-        """The feature that an undeclared column becomes; None, the default, where it is not one of this kind.
+        """The feature for a column that is not declared; None (the default) if this kind does not suit the column.
 
         Args:
-            name: of the column.
-            values: ``[N, ...]``, as stored.
+            name: name of the column.
+            values: ``[N, ...]``, without conversion.
             context: whether the column belongs to the list.
         """
         return None
 
     @classmethod
     def of_entry(cls, name: str, values: np.ndarray, context: bool, options: Mapping[str, Any]) -> Self:
-        """The feature that an entry of an experiment file declares; by default its keys are the options of the class.
+        """The feature for an entry of an experiment file. By default the keys are the options of the class.
 
         Args:
             name, values, context: as for :meth:`inferred`.
-            options: by key, of :attr:`file_keys` only.
+            options: value of each given key of :attr:`file_keys`.
         """
         return cls(name=name, context=context, **options)  # type: ignore[call-arg]
 
     def read(self, columns: Columns) -> dict[str, np.ndarray]:
-        """The inputs of a table, checked: as declared in :attr:`raw`, one row per item (or list).
+        """Reads and checks the inputs in a table: types as in :attr:`raw`, one row per item (or list).
 
         Raises:
             ValueError: for a missing column, or values that the feature cannot read.
@@ -150,37 +151,39 @@ class Feature:
         return {name: columns.values(name, values) for name, values in self.raw.items()}
 
     def fit(self, columns: Columns, min_count: int) -> Self:
-        """The feature with all statistics of the training split; what was given stays. By default nothing is fitted.
+        """Returns the feature with all statistics of the training split. Given statistics do not change.
+
+        By default nothing is fitted.
 
         Args:
-            columns: of the training split.
-            min_count: values of text and integers that occur less often count as unknown.
+            columns: columns of the training split.
+            min_count: text and integer values that occur less often count as unknown.
         """
         return self
 
     # A graph
 
     def lookups(self) -> dict[str, Any]:
-        """Layers that map raw inputs to looked-up ones, by input; the other inputs are cast."""
+        """Layers that map raw inputs to looked-up inputs, by name of the input. Other inputs are only cast."""
         return {}
 
     def layer(self, dtype: Any, others: Mapping[str, Any]) -> Any:
-        """The layer with the feature's variables, built; None, the default, without variables.
+        """The built layer with the feature's variables; None (the default) for a feature without variables.
 
-        In files its weights stand under the feature's name.
+        Files contain the layer's weights under the feature's name.
 
         Args:
             dtype: a Keras dtype policy.
-            others: layers of the features before it in the schema, by name, which it may share.
+            others: layers of the earlier features in the schema, by name. The layer may share them.
         """
         return None
 
     def encode(self, tensors: Mapping[str, Any], layers: Mapping[str, Any]) -> Any:
-        """The feature as numbers that a network reads, ``[n, width]``.
+        """The encoded feature, ``[n, width]``.
 
         Args:
             tensors: looked-up inputs by name, ``[n, ...]``.
-            layers: of all features that have one, by name of the feature.
+            layers: all layers of features, by name of the feature.
         """
         raise NotImplementedError
 
@@ -188,26 +191,26 @@ class Feature:
     def encode_all(
         cls, features: Sequence[Self], tensors: Mapping[str, Any], layers: Mapping[str, Any]
     ) -> list[Any]:
-        """Several features of this kind: :meth:`encode` of each, or all of them side by side in one tensor.
+        """Encodes several features of this kind: :meth:`encode` of each, or one concatenated tensor.
 
         Args:
-            features: in the order of their columns.
+            features: the features, in the order of their columns in the result.
             tensors, layers: as for :meth:`encode`.
         """
         return [feature.encode(tensors, layers) for feature in features]
 
     def known(self, tensors: Mapping[str, Any]) -> Any:
-        """Where the feature has a value, ``bool[n]``; by default everywhere."""
+        """Whether the feature has a value, ``bool[n]``; by default True."""
         return True
 
     # A request
 
     def example(self, shape: tuple[int, ...], random: np.random.Generator) -> dict[str, np.ndarray]:
-        """Likely raw values, for warm-up and checks of an export.
+        """Plausible raw values, for warm-up and checks of an export.
 
         Args:
-            shape: of lists and items; the shapes of :attr:`raw` follow.
-            random: where they come from.
+            shape: axes of lists and items, which come before the shapes of :attr:`raw`.
+            random: generator of random numbers.
         """
         raise NotImplementedError
 
@@ -216,11 +219,11 @@ class Feature:
         return {name: values.missing for name, values in self.raw.items()}
 
     def written(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Raw values without what JSON cannot hold."""
+        """Raw values, without values that JSON cannot represent."""
         return values
 
     def parsing(self) -> dict[str, Any]:
-        """How TensorFlow parses the inputs from ``tf.Example``; one number is parsed as a vector of one."""
+        """How TensorFlow parses the inputs from ``tf.Example``. A single number is parsed as a vector of length one."""
         from tfmtl2r._backend import tf
 
         sizes = {name: math.prod(values.shape) for name, values in self.raw.items()}
@@ -228,7 +231,7 @@ class Feature:
                 for name, values in self.raw.items()}
 
     def parsed(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """Raw inputs from what :meth:`parsing` gave, ``[B, size]`` or ``[B, L, size]`` each."""
+        """Raw inputs from tensors that were parsed with :meth:`parsing`, each ``[B, size]`` or ``[B, L, size]``."""
         from tfmtl2r._backend import tf
 
         return {name: tf.reshape(tensors[name], tf.concat([tf.shape(tensors[name])[:-1], values.shape], 0))
@@ -252,10 +255,10 @@ class Feature:
 
 
 def safe_name(name: str) -> str:
-    """A name that can stand in variables, layers and files.
+    """A name that is valid for variables, layers and files.
 
-    Letters, digits and underscores stay; a name with other signs gets a digest, so that different names stay
-    different.
+    The name keeps letters, digits and underscores. A name with other characters gets a digest, so that different names
+    stay different.
 
     >>> safe_name("brand"), safe_name("Product Type"), safe_name("a/b")
     ('brand', 'Product_Type_f123dc0e', 'a_b_c14cddc0')
@@ -265,7 +268,7 @@ def safe_name(name: str) -> str:
 
 
 def names_things(values: np.ndarray) -> bool:
-    """Whether a column names things rather than measures: text, or at most 64 different integers."""
+    """Whether a column contains names, not measurements: text, or at most 64 different integers."""
     if values.dtype.kind in "OU":
         return True
     return values.dtype.kind in "iub" and values.ndim == 1 and len(np.unique(values)) <= FEW_INTEGERS

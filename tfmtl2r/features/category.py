@@ -19,7 +19,7 @@ CARD = Card(title="Category", note="text or integer ids; an embedding for each k
 __all__ = ["Category"]
 
 UNKNOWN = ("", "[UNK]", -1)
-"""Values that Keras's lookup layers read as the unknown value, id 0: they do not enter a vocabulary."""
+"""Values that Keras's lookup layers map to the unknown value, id 0. A vocabulary does not contain them."""
 _EXAMPLES = 1000
 log = logging.getLogger("tfmtl2r")
 
@@ -30,8 +30,8 @@ class Category(Feature):
 
     Args:
         name: column and serving input.
-        vocabulary: known values in a fixed order; anything else is the unknown value, id 0.
-        buckets: hash into this many buckets instead of keeping a vocabulary.
+        vocabulary: known values in a fixed order; all other values are the unknown value, id 0.
+        buckets: number of hash buckets, in place of a vocabulary.
         dim: width of the embedding; by default ``min(32, ceil(1.6 * size ** 0.56))``.
         context: True for a feature of the whole list.
         dtype: ``"string"`` or ``"int64"``, of the raw values.
@@ -62,7 +62,7 @@ class Category(Feature):
 
     @property
     def size(self) -> int:
-        """Rows of the embedding table, the unknown value included."""
+        """Number of rows of the embedding table, including the unknown value."""
         if self.buckets is not None:
             return self.buckets
         if self.vocabulary is None:
@@ -71,7 +71,7 @@ class Category(Feature):
 
     @property
     def width(self) -> int:
-        """Numbers per item after the embedding."""
+        """Width of the embedding."""
         return self.dim or min(32, math.ceil(1.6 * self.size**0.56))
 
     @property
@@ -81,28 +81,28 @@ class Category(Feature):
 
     @property
     def looked_up(self) -> dict[str, Values]:
-        """Ids, rows of the table."""
+        """Ids, which are rows of the embedding table."""
         return {self.name: Values("int32")}
 
     @classmethod
     def inferred(cls, name: str, values: np.ndarray, context: bool) -> Category | None:
-        """Text, or integers if there are at most 64 different ones."""
+        """A category for a column of text, or of at most 64 different integers."""
         if not names_things(values):
             return None
         return cls(name, context=context, dtype="string" if values.dtype.kind in "OU" else "int64")
 
     @classmethod
     def of_entry(cls, name: str, values: np.ndarray, context: bool, options: Mapping[str, Any]) -> Category:
-        """``width`` is the embedding's; the column decides between text and integers."""
+        """The key ``width`` is the width of the embedding. The column decides between text and integers."""
         dtype = "string" if values.dtype.kind in "OU" else "int64"
         return cls(name, options.get("vocabulary"), options.get("hash_buckets"), options.get("width"), context, dtype)
 
     def fit(self, columns: Columns, min_count: int) -> Category:
-        """The vocabulary: most frequent values first, equally frequent ones ascending."""
+        """Fits the vocabulary: most frequent values first, equally frequent values in ascending order."""
         if self.dtype == "string" and columns.stored(self.name).dtype.kind not in "OU":
-            # "string" is only the default; what the column holds is what the serving input will be given.
+            # "string" is only the default: the serving input will have the type of the column.
             if any(isinstance(value, str) for value in self.vocabulary or ()):
-                raise InputError(f"feature {self.name!r}: the vocabulary is text, but the column holds numbers")
+                raise InputError(f"feature {self.name!r}: the vocabulary is text, but the column contains numbers")
             return dataclasses.replace(self, dtype="int64").fit(columns, min_count)
         column = self.read(columns)[self.name]
         if self.vocabulary is not None or self.buckets is not None:
@@ -123,7 +123,7 @@ class Category(Feature):
         return dataclasses.replace(self, vocabulary=tuple(value for _, value in sorted(entries)))
 
     def lookups(self) -> dict[str, Any]:
-        """Id 0 is the unknown value (hash buckets have none)."""
+        """The lookup of ids. Id 0 is the unknown value, except with hash buckets, which have none."""
         from tfmtl2r._backend import keras
 
         name = f"lookup_{self.key}"
@@ -143,11 +143,11 @@ class Category(Feature):
         return table
 
     def encode(self, tensors: Mapping[str, Any], layers: Mapping[str, Any]) -> Any:
-        """Rows of the table, in the compute type."""
+        """Rows of the table, in the compute dtype."""
         return layers[self.name](tensors[self.name])
 
     def example(self, shape: tuple[int, ...], random: np.random.Generator) -> dict[str, np.ndarray]:
-        """Known values; hash buckets know any."""
+        """Known values; with hash buckets, any values."""
         known = self.vocabulary
         if not known:
             known = tuple(range(_EXAMPLES)) if self.dtype == "int64" else tuple(f"value {i}" for i in range(_EXAMPLES))

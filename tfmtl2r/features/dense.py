@@ -18,20 +18,20 @@ CARD = Card(title="Number", aliases=("number",), note="a number or a vector per 
 __all__ = ["Dense"]
 
 LOG_OFFSET = 0.01
-"""What ``"log"`` adds, so that 0 has a logarithm; allRank's number."""
+"""The constant that ``"log"`` adds, so that 0 has a logarithm; the value is allRank's."""
 log = logging.getLogger("tfmtl2r")
 
 
 @dataclasses.dataclass(frozen=True)
 class _Transform:
-    """A transform before the standardisation; ``sign`` is the sign that values must not have."""
+    """A transform before the standardisation. Values of the sign ``sign`` are refused."""
 
     forward: Callable[[Any, Any], Any] = lambda x, math: x
     inverse: Callable[[Any], Any] = lambda z: z
     refused: int = 0
 
 
-# Forward with numpy for the statistics and with tf.math in the graph, which have the same names.
+# numpy computes the statistics, tf.math the graph; both have functions of these names.
 _TRANSFORMS = {
     "none": _Transform(),
     "log1p": _Transform(
@@ -54,14 +54,14 @@ class Dense(Feature):
     Args:
         name: column and serving input.
         shape: ``()`` for a number, ``(D,)`` for a vector per item.
-        context: True for a feature of the whole list (``[B]``), False for one of each item (``[B, L]``).
-        transform: before normalisation: ``"none"``, ``"log1p"`` (x >= 0), ``"signed_log1p"`` (sign(x) log(1 + |x|)),
-            ``"log"`` (log(x + .01), x >= 0) or ``"log_negative"`` (log(.01 - x), x <= 0); one for all components, or a
-            tuple with one for each.
+        context: True for a feature of the whole list (``[B]``), False for a feature of each item (``[B, L]``).
+        transform: transform before the standardisation: ``"none"``, ``"log1p"`` (x >= 0), ``"signed_log1p"``
+            (sign(x) log(1 + |x|)), ``"log"`` (log(x + .01), x >= 0) or ``"log_negative"`` (log(.01 - x), x <= 0). One
+            transform for all components, or a tuple with one per component.
         mean, variance: statistics after the transform, one number per component; fitted on the training split.
-        clip: normalised values are kept within this many standard deviations.
+        clip: standardised values are clipped to this number of standard deviations.
         quantiles: ``(0.01, 0.99)`` fits ``low`` and ``high`` as these quantiles of the training split.
-        low, high: raw values are kept within these bounds, one number per component, before the transform.
+        low, high: raw values are clipped to these bounds before the transform, one number per component.
     """
 
     name: str
@@ -117,7 +117,7 @@ class Dense(Feature):
 
     @property
     def width(self) -> int:
-        """Numbers per item."""
+        """Number of components."""
         return math.prod(self.shape)
 
     @property
@@ -127,7 +127,7 @@ class Dense(Feature):
 
     @property
     def is_fitted(self) -> bool:
-        """Whether all statistics are known that the options ask for."""
+        """Whether all statistics that the options require are known."""
         bounded = self.quantiles is None or (self.low is not None and self.high is not None)
         return self.mean is not None and self.variance is not None and bounded
 
@@ -138,19 +138,19 @@ class Dense(Feature):
 
     @classmethod
     def inferred(cls, name: str, values: np.ndarray, context: bool) -> Dense | None:
-        """Fractional numbers, vectors, and integers if there are more than 64 different ones."""
+        """A feature for a column of fractional numbers, vectors, or more than 64 different integers."""
         if values.dtype.kind not in "iufb" or names_things(values):
             return None
         return cls(name, shape=values.shape[1:], context=context)
 
     @classmethod
     def of_entry(cls, name: str, values: np.ndarray, context: bool, options: Mapping[str, Any]) -> Dense:
-        """Every number is standardised: the transform ``"zscore"`` is none beside that."""
+        """The transform ``"zscore"`` stands for ``"none"``, since every number is standardised."""
         transform = options.get("transform", "zscore")
         return cls(name, values.shape[1:], context, "none" if transform == "zscore" else transform)
 
     def read(self, columns: Columns) -> dict[str, np.ndarray]:
-        """As float32; missing: NaN."""
+        """Reads the column as float32; missing values are NaN."""
         found = super().read(columns)
         values, (transforms, chosen) = found[self.name], (self.transforms, np.reshape(self.transforms, self.shape))
         for name in dict.fromkeys(transforms):
@@ -160,11 +160,11 @@ class Dense(Feature):
         return found
 
     def fit(self, columns: Columns, min_count: int) -> Dense:
-        """Mean and variance after the transform, in float64 and without missing values; bounds of given quantiles."""
+        """Fits the bounds for given quantiles, then mean and variance after the transform, without missing values."""
         if self.is_fitted:
             return self
         values = self.read(columns)[self.name]
-        # Statistics over the original column: its float64 or integers lose digits as float32.
+        # Statistics use the original column in float64: float64 or integer values lose digits as float32.
         exact = columns.stored(self.name)
         bounds, moments = [], []
         for component, column in enumerate(np.asarray(exact).reshape(len(values), -1).T):
@@ -181,7 +181,7 @@ class Dense(Feature):
         return dataclasses.replace(self, mean=mean, variance=variance, low=low, high=high)
 
     def _bounds(self, component: int, known: np.ndarray) -> tuple[float, float]:
-        """Between which raw values are kept."""
+        """The bounds of raw values."""
         if self.quantiles is not None and self.low is None and self.high is None:
             if not len(known):
                 return 0.0, 0.0
@@ -196,14 +196,14 @@ class Dense(Feature):
         elif variance <= 1e-12:
             log.warning("%s is constant (%g) in the training split: it says nothing; exclude it", name, mean)
         elif abs(mean) > 1e5 * variance**0.5:
-            log.warning("%s varies by %g around %g: float32 cannot tell its values apart; subtract an offset first",
+            log.warning("%s varies by %g around %g: its values are equal in float32; subtract an offset first",
                         name, variance**0.5, mean)
 
     @classmethod
     def encode_all(
         cls, features: Sequence[Dense], tensors: Mapping[str, Any], layers: Mapping[str, Any]
     ) -> list[Any]:
-        """All numbers at once, ``float32[n, sum of widths]``."""
+        """Encodes all numbers at once, ``float32[n, sum of widths]``."""
         from tfmtl2r._backend import tf
 
         numbers = [tf.cast(tensors[f.name], tf.float32) for f in features]
@@ -211,14 +211,14 @@ class Dense(Feature):
         return [_normalised(features, tf.concat(columns, axis=-1))]
 
     def known(self, tensors: Mapping[str, Any]) -> Any:
-        """Where all components are finite."""
+        """True if all components are finite."""
         from tfmtl2r._backend import tf
 
         value = tensors[self.name]
         return tf.reduce_all(tf.math.is_finite(tf.reshape(value, [tf.shape(value)[0], self.width])), axis=-1)
 
     def example(self, shape: tuple[int, ...], random: np.random.Generator) -> dict[str, np.ndarray]:
-        """Numbers that are normal around the mean after the transform, in the raw scale."""
+        """Raw values that are normally distributed after the transform."""
         mean = np.reshape(self.mean or (0.0,) * self.width, self.shape)
         std = np.sqrt(np.reshape(self.variance or (1.0,) * self.width, self.shape))
         values = mean + std * random.standard_normal((*shape, *self.shape))
@@ -229,17 +229,17 @@ class Dense(Feature):
         return {self.name: np.clip(values, -highest, highest).astype(np.float32)}
 
     def written(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """The mean for a missing number: JSON has no NaN."""
+        """Replaces missing numbers by the mean, since JSON has no NaN."""
         mean = np.reshape(self.mean or (0.0,) * self.width, self.shape)
         return {name: np.where(np.isfinite(value), value, mean) for name, value in values.items()}
 
 
 def _normalised(features: Sequence[Dense], value: Any) -> Any:
-    """Bounds, transform, (x - mean) / std in float32, clip; missing numbers land on the mean."""
+    """Applies bounds, transform, (x - mean) / std in float32, and clip. Missing numbers become the mean."""
     from tfmtl2r._backend import tf
 
     known = tf.math.is_finite(value)
-    value = tf.where(known, value, 0.0)  # before the transform: a NaN under tf.where would still reach gradients
+    value = tf.where(known, value, 0.0)  # before the transform, since gradients through tf.where would still be NaN
     if any(f.low or f.high for f in features):
         low = [v for f in features for v in f.low or (float("-inf"),) * f.width]
         high = [v for f in features for v in f.high or (float("inf"),) * f.width]
@@ -251,7 +251,7 @@ def _normalised(features: Sequence[Dense], value: Any) -> Any:
             value = tf.where([t == name for t in transforms], transform.forward(raw, tf.math), value)
     mean = [m for f in features for m in f.mean or (0.0,) * f.width]
     variance = [v for f in features for v in f.variance or (1.0,) * f.width]
-    # A constant feature has variance 0: it becomes 0 and says nothing, which is what it knows.
+    # A constant feature has variance 0 and no information: it becomes 0.
     scale = [v**-0.5 if v > 1e-12 else 0.0 for v in variance]
     clip = tf.constant([f.clip for f in features for _ in range(f.width)], tf.float32)
     value = (value - tf.constant(mean, tf.float32)) * tf.constant(scale, tf.float32)

@@ -1,4 +1,4 @@
-"""Keras layers that architectures are made of."""
+"""Keras layers of the architectures."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A ranker that reads the preference: features and scores are modulated by it.
+"""Layers of a conditioned ranker, in which the preference modulates features and scores.
 
-The networks of the preference run once per list; what they give is then repeated for the list's items.
+The networks of the preference run once per list. Their outputs are then repeated for the list's items.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from tfmtl2r.types import Tensor
 
 
 class Modulated(keras.layers.Layer):
-    """Feature-wise modulation of encoded items: ``[x (1 + a(r)), + b(r), r]`` with ``a, b`` a small network of r.
+    """Feature-wise modulation of encoded items x: ``[x (1 + a(r)) + b(r), r]`` with a small network ``a, b`` of r.
 
-    The network's last layer starts at 0, so that at first the preference is only appended.
+    The network's last layer starts at 0, so that initially the preference r is only appended.
 
     Args:
-        encoder: a batch to ``[n, F]``.
+        encoder: the layer that turns a batch into ``[n, F]``.
         num_tasks: T, the width of a preference.
         units: hidden width of the network.
 
@@ -29,7 +29,7 @@ class Modulated(keras.layers.Layer):
 
     def __init__(self, encoder: Any, num_tasks: int, units: int = 32, **kwargs: Any):
         super().__init__(**kwargs)
-        self.autocast = False  # the encoder normalises before it rounds
+        self.autocast = False  # the encoder normalises features before it rounds them
         self.base = encoder
         self.width = encoder.width + num_tasks
         self.fields = (*encoder.fields, num_tasks)
@@ -47,7 +47,7 @@ class Modulated(keras.layers.Layer):
 
     @property
     def inner(self) -> Any:
-        """The encoder, under the name that files of format 1 have for it."""
+        """The encoder, under its name in files of format 1."""
         return self.base
 
     def call(self, batch: Batch, training: bool = False) -> Tensor:
@@ -60,9 +60,9 @@ class Modulated(keras.layers.Layer):
 
 
 class HeadModulation(keras.layers.Layer):
-    """Scores modulated by the preference: ``s_t exp(a_t . r + c_t) + b_t . r + d_t``, with weights for each task.
+    """Modulates scores by the preference r: ``s_t exp(a_t . r + c_t) + b_t . r + d_t``, with weights for each task.
 
-    Everything starts at 0: at first the scores pass unchanged.
+    All weights start at 0, so that initially the scores are unchanged.
 
     Args:
         num_tasks: T.
@@ -77,7 +77,7 @@ class HeadModulation(keras.layers.Layer):
         self.built = True
 
     def call(self, scores: Tensor, batch: Batch) -> Tensor:
-        """``[T, ..., n]`` in and out, float32."""
+        """Turns scores ``[T, ..., n]`` into modulated scores of the same shape, float32."""
         per_list = self.factors(tf.cast(_preference(batch), tf.float32)[None])  # [T, B, 2]
         scale, shift = tf.unstack(batch.repeated(tf.transpose(per_list, [1, 0, 2])), num=2, axis=-1)  # [n, T] each
         shape = [scale.shape[1], *[1] * (scores.shape.rank - 2), -1]
@@ -87,6 +87,6 @@ class HeadModulation(keras.layers.Layer):
 
 def _preference(batch: Batch) -> Tensor:
     if batch.preference is None:
-        raise InputError("a conditioned architecture reads the preference of every list, and the batch has none: call "
-                         "the ranker, or give Batch(..., preference=...)")
+        raise InputError("a conditioned architecture reads the preference of every list, but the batch contains none: "
+                         "call the ranker instead, or pass Batch(..., preference=...)")
     return batch.preference

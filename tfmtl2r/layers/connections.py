@@ -1,4 +1,4 @@
-"""Connections between small networks that gates of 0 to 1 switch on and off."""
+"""Connections between small networks, which gates between 0 and 1 switch on and off."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from tfmtl2r.types import Tensor
 
 
 class Connections(keras.layers.Layer):
-    """From the outputs of J subnets to the inputs of I readers: ``v_i = sum_j z_ij (u_j W_ij)``.
+    """Computes the inputs of I readers from the outputs of J subnets: ``v_i = sum_j z_ij (u_j W_ij)``.
 
-    ``[J, n, D]`` in, ``[I, n, D]`` out; ``z`` are hard concrete gates. They scale the maps, not the activations: the
-    former are smaller, and one product per reader does the rest.
+    Input ``[J, n, D]``, output ``[I, n, D]``; ``z`` are hard concrete gates. The gates scale the maps W, not the
+    activations, since the maps are smaller. One product per reader then computes its input.
 
     Args:
-        readers: I.
-        subnets: J.
+        readers: number I of readers.
+        subnets: number J of subnets.
         width: D; None for ``v_i = sum_j z_ij u_j``, without maps.
-        gate_options: of :class:`tfmtl2r.layers.hard_concrete.HardConcrete`.
-        per_unit: a gate for each of the D numbers of a map's output, ``z_ij [D]``, instead of one for the map.
+        gate_options: options of :class:`tfmtl2r.layers.hard_concrete.HardConcrete`.
+        per_unit: True for one gate per number of a map's output, ``z_ij [D]``; False for one gate per map.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class Connections(keras.layers.Layer):
         self.built = True
 
     def call(self, outputs: Tensor, training: bool = False) -> Tensor:
-        """``[J, n, D]`` to ``[I, n, D]``."""
+        """Turns ``[J, n, D]`` into ``[I, n, D]``."""
         if self.kernel is None:
             return tf.tensordot(tf.cast(self.gates(training=training), outputs.dtype), outputs, 1)
         return self.transformed(side_by_side(outputs)[None], training)
 
     def transformed(self, rows: Tensor, training: bool) -> Tensor:
-        """Outputs side by side, ``[1 or I, n, J D]``, to ``[I, n, D]``."""
+        """Turns concatenated outputs, ``[1 or I, n, J D]``, into ``[I, n, D]``."""
         kernel = tf.convert_to_tensor(self.kernel)
         readers, subnets, width, _ = kernel.shape
         gates = tf.cast(self.gates(training=training), kernel.dtype)
@@ -59,5 +59,5 @@ class Connections(keras.layers.Layer):
 
 
 def side_by_side(outputs: Tensor) -> Tensor:
-    """``[..., J, n, D]`` to ``[..., n, J D]``."""
+    """Concatenates ``[..., J, n, D]`` to ``[..., n, J D]``."""
     return tf.concat(tf.unstack(outputs, axis=-3), axis=-1)

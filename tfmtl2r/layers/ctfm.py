@@ -1,4 +1,4 @@
-"""CTFM: towers mine features of each other by attention between tasks."""
+"""CTFM: attention between tasks, through which a tower reads the inputs of other towers."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from tfmtl2r.types import Tensor
 
 
 class CrossTaskFeatureMining(keras.layers.Layer):
-    """``x~_t = x_t + sum_j A_tj v_j``: what tower t reads, plus what it finds in the others; ``[T, n, d]`` to the same.
+    """``x~_t = x_t + sum_j A_tj v_j``: adds values of all tasks' tower inputs to each tower's input, ``[T, n, d]``.
 
     ``q_t = relu((x_t + E_t) W_q + b_q)``, ``k_j = relu(s_j W_k + b_k)``, ``v_j = relu(s_j W_v + b_v)`` and
-    ``A_t = softmax_j(q_t . k_j / sqrt(d))`` for each of n items, where ``s_j = x_j + E_j`` under a stop-gradient: a
-    task's loss does not bend what the other towers read. The projections belong to all tasks, the row ``E_t`` of the
-    task embedding to task t. Without the stop-gradient everything belongs to all tasks.
+    ``A_t = softmax_j(q_t . k_j / sqrt(d))`` for each of n items. ``s_j = x_j + E_j`` is under a stop-gradient, so that
+    a task's loss does not change the inputs of other towers. The projections belong to all tasks, the row ``E_t`` of
+    the task embedding to task t. Without the stop-gradient all variables belong to all tasks.
 
-    :meth:`below` and :meth:`above` are the same computation in two halves, for an architecture whose cut lies between
-    them: all that the projections' weights lead to is computed below, nothing of size ``T x T x d`` above.
+    :meth:`below` and :meth:`above` are the same computation in two halves, for an architecture with a cut between
+    them. The lower half applies all weights of the projections. The upper half computes nothing of size ``T x T x d``.
 
     Under ``inspection.scope()`` it records ``attention`` ``[T, T]``, the mean of A over items.
 
     Args:
-        stop_gradient: whether a task's loss stops at what the other towers read.
-        dropout: rate on what is added; the paper trains with 0.5.
+        stop_gradient: whether a task's gradient stops at the inputs of other towers.
+        dropout: rate on the added values; the paper trains with 0.5.
 
     Source: Ren et al. 2023, Deep Mutual Learning across Task Towers for Effective Multi-Task Recommender Learning,
     https://arxiv.org/abs/2309.10357.
@@ -44,7 +44,7 @@ class CrossTaskFeatureMining(keras.layers.Layer):
         self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
-        """Makes the task embedding and the three projections."""
+        """Creates the task embedding and the three projections."""
         num, width = int(input_shape[0]), int(input_shape[-1])
         self.num, self.width = num, width
         self.task_embedding = self.add_weight(
@@ -63,13 +63,13 @@ class CrossTaskFeatureMining(keras.layers.Layer):
         return [w for layer in (self.query, self.key, self.value) for w in layer.trainable_variables]
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """Both halves in one go."""
+        """Runs both halves."""
         return self.above(inputs, [Branch(tensor, self.num) for tensor in self.below(inputs)], training)
 
     def below(self, inputs: Tensor) -> list[Any]:
         """The queries before their activation, the keys and the values, ``[T, n, d]`` each.
 
-        With the stop-gradient none of them leads back to ``inputs`` or to the task embedding.
+        With the stop-gradient, no gradient flows from them to ``inputs`` or to the task embedding.
         """
         encoded = self._encoded(inputs)
         if self.stop_gradient:
@@ -77,12 +77,12 @@ class CrossTaskFeatureMining(keras.layers.Layer):
         return [self.query(encoded), tf.nn.relu(self.key(encoded)), tf.nn.relu(self.value(encoded))]
 
     def above(self, inputs: Tensor, branches: Sequence[Branch], training: bool = False) -> Any:
-        """What the towers read, from what they would have read and the branches of :meth:`below`.
+        """The new inputs of the towers, from their old inputs and the branches of :meth:`below`.
 
         Args:
             inputs: ``x`` ``[T, n, d]``.
-            branches: of which task t reads slice t of the queries and all slices of the keys and values.
-            training: whether dropout is on.
+            branches: queries, keys and values. Task t reads slice t of the queries, and all slices of keys and values.
+            training: whether dropout is active.
         """
         queries, keys, values = branches
         asked = queries.own()
@@ -99,10 +99,10 @@ class CrossTaskFeatureMining(keras.layers.Layer):
 
 @tf.custom_gradient
 def _as_if_projected(value: Tensor, inputs: Tensor, kernel: Tensor) -> tuple[Tensor, Callable[..., Any]]:
-    """``value``, which is ``inputs @ kernel + bias`` below a stop-gradient, with a way for gradients to the inputs.
+    """Returns ``value``, and adds a path for gradients to the inputs, as if it were ``inputs @ kernel + bias``.
 
-    The value keeps its own way to kernel and bias. Thus weights that all tasks share lie below the cut, and inputs
-    that belong to one task above it.
+    ``value`` is this product, computed below the cut under a stop-gradient. Its gradients to kernel and bias remain.
+    The weights that all tasks share are thus below the cut, and inputs that belong to one task are above the cut.
     """
 
     def gradient(upstream: Tensor) -> tuple[Any, Any, Any]:

@@ -1,8 +1,8 @@
-"""Where an architecture divides into the half that tasks share and the half that each has for itself.
+"""The cut, which divides an architecture into a half that tasks share and a half that is private to each task.
 
 The *cut* is a list of tensors such that every path from a shared variable to a task loss crosses it. The training
-engine gives each task its own copy of every tensor of the cut; one backward pass through the heads then yields all
-per-task gradients at the cut at once, since each copy sees only its own task's loss.
+engine gives each task its own copy of every tensor of the cut. One backward pass through the heads then returns all
+per-task gradients at the cut, since each copy affects only its own task's loss.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from tfmtl2r.types import Tensor
 
 
 class Branch:
-    """One tensor of the cut, as T tasks see it.
+    """One tensor of the cut, and the way in which T tasks read it.
 
-    A head reads it in one way, through :meth:`copies`, :meth:`own`, :meth:`mix` or :meth:`compare`. What was read
-    becomes the ``tap`` that the engine differentiates; the other methods turn the tap's gradient into what a balancing
-    method needs. A tensor stands in the cut once: inner products of gradients at two entries of it would be lost.
+    Heads read the tensor through one of :meth:`copies`, :meth:`own`, :meth:`mix` and :meth:`compare`. The result is the
+    ``tap``, which the engine differentiates. The other methods turn the tap's gradient into the gradients that a
+    balancing method needs. A tensor must be in the cut only once, since inner products of gradients at two entries
+    would be lost.
 
     Args:
         tensor: a tensor of the cut.
         num_tasks: T.
-        watch: called with what is read before anything uses it (a gradient tape's ``watch``).
+        watch: a function that receives the tap before its first use (a gradient tape's ``watch``).
     """
 
     def __init__(self, tensor: Tensor, num_tasks: int, watch: Callable[[Any], Any] | None = None):
@@ -36,23 +37,23 @@ class Branch:
 
     @property
     def tap(self) -> Any:
-        """What the heads read; None if they read nothing."""
+        """The tensor that the heads read; None if they read nothing."""
         return None if self._reading is None else self._reading.tap
 
     def copies(self) -> Tensor:
-        """The tensor once per task, ``[T, ...]``."""
+        """A copy of the tensor per task, ``[T, ...]``."""
         if not isinstance(self._reading, _Copies):
             self._read(_Copies(self.tensor, self.num_tasks))
         return self.tap
 
     def own(self, tasks: Sequence[int] | None = None) -> Tensor:
-        """The tensor itself, of whose slices ``[S, ...]`` each is read by one task alone.
+        """The tensor itself, if each of its slices ``[S, ...]`` is read by one task only.
 
         Args:
-            tasks: the task that reads each slice; slice t is task t's by default. A task may have several slices.
+            tasks: the task of each slice; by default task t reads slice t. A task may have several slices.
 
         Raises:
-            ValueError: when there is not one task for every slice.
+            ValueError: if the number of tasks differs from the number of slices.
         """
         owners = tuple(range(self.num_tasks) if tasks is None else tasks)
         if len(owners) != self.tensor.shape[0]:
@@ -69,8 +70,8 @@ class Branch:
 
         Args:
             gates: ``[T, n, E]``; the tensor is ``[E, n, D]``.
-            each: K mixtures of each task: gates ``[T K, n, E]`` and mixtures ``[T K, n, D]``, those of a task next to
-                each other.
+            each: number K of mixtures per task. Gates are then ``[T K, n, E]`` and mixtures ``[T K, n, D]``. The
+                entries of a task are adjacent.
         """
         self._read(_Mixture(self.tensor, self.num_tasks, gates, each))
         return self.tap
@@ -78,7 +79,8 @@ class Branch:
     def compare(self, queries: Tensor) -> Tensor:
         """The tensor's E slices compared with a query of each task: ``sum_d queries[t, n, d] tensor[e, n, d]``.
 
-        ``[T, n, E]``. As with :meth:`mix`, a task's gradient at the tensor is an outer product that is never built.
+        The result is ``[T, n, E]``. As in :meth:`mix`, a task's gradient at the tensor is an outer product, which is
+        never built.
 
         Args:
             queries: ``[T, n, D]``; the tensor is ``[E, n, D]``.
@@ -87,7 +89,7 @@ class Branch:
         return self.tap
 
     def constant(self) -> Tensor:
-        """The tensor itself, for what no trainable variable leads to: nothing is differentiated."""
+        """The tensor itself, if it depends on no trainable variable: it is not differentiated."""
         return self.tensor
 
     def gram(self, cotangents: Tensor) -> Tensor:
@@ -108,16 +110,16 @@ class Branch:
 
     def _read(self, reading: _Copies | _Slices | _Outer) -> None:
         if self._reading is not None:
-            raise InputError("a tensor of the cut is read in one way and, unless by copies(), once; read it by copies()"
-                             " for all purposes, or give mix() all gates at once: twice in the cut, the products "
-                             "of gradients between its two entries would be lost")
+            raise InputError("a tensor of the cut must be read in one way and, except by copies(), only once; read it"
+                             " by copies() for all purposes, or pass all gates to one call of mix(). Twice in the cut, "
+                             "it would lose inner products of gradients between the two entries")
         self._reading = reading
         if self._watch is not None:
             self._watch(reading.tap)
 
 
 class _Copies:
-    """A tensor read as one copy per task; its gradients are the copies' gradients."""
+    """A tensor that is read as one copy per task. Its gradients are the copies' gradients."""
 
     def __init__(self, tensor: Tensor, num_tasks: int):
         self.tensor = tensor
@@ -137,7 +139,7 @@ class _Copies:
 
 
 class _Slices:
-    """A tensor of whose slices each belongs to one task: other tasks' gradients there are zero."""
+    """A tensor whose slices belong to one task each. The gradients of other tasks at a slice are zero."""
 
     def __init__(self, tensor: Tensor, num_tasks: int, owners: tuple[int, ...]):
         self.tap = tf.identity(tensor)
@@ -159,9 +161,9 @@ class _Slices:
 
 
 class _Outer:
-    """E slices of which a task's gradient is a sum of K outer products ``per_slice[t k, n, e] per_item[t k, n, d]``.
+    """E slices at which a task's gradient is a sum of K outer products ``per_slice[t k, n, e] per_item[t k, n, d]``.
 
-    One factor is what the task read the slices with, the other the gradient at what it read; K is how often it did.
+    One factor is the gates or queries of a task, the other the gradient at the result. K is the number of results.
     """
 
     tap: Any
@@ -192,7 +194,7 @@ class _Outer:
 
 
 class _Mixture(_Outer):
-    """E slices read as one or more mixtures per task."""
+    """E slices that are read as one or more mixtures per task."""
 
     def __init__(self, tensor: Tensor, num_tasks: int, gates: Tensor, each: int):
         super().__init__(num_tasks, each)
@@ -206,7 +208,7 @@ class _Mixture(_Outer):
 
 
 class _Comparison(_Outer):
-    """E slices read as their inner products with one query per task."""
+    """E slices that are read as inner products with one query per task."""
 
     def __init__(self, tensor: Tensor, num_tasks: int, queries: Tensor):
         super().__init__(num_tasks)

@@ -1,4 +1,4 @@
-"""Dense layers: every network of this library gets its own from :func:`dense`."""
+"""Dense layers: every network of this library creates them with :func:`dense`."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from tfmtl2r.types import Tensor
 
 
 def dense(units: int, activation: str | None = None, *, stacked: int | None = None, **options: Any) -> Any:
-    """A dense layer, or several of equal shape side by side. Another kind of layer or initialiser is an edit here.
+    """Creates a dense layer, or several stacked layers of equal shape.
+
+    To change the kind of layer or the initialiser of all networks, edit this function.
 
     Args:
         units: width of the output.
         activation: name of a Keras activation.
-        stacked: if given, that many layers, as :class:`StackedDense`.
-        **options: of the layer, such as ``name`` and ``dtype``.
+        stacked: number of layers in a :class:`StackedDense`; None for a single layer.
+        **options: options of the layer, for example ``name`` and ``dtype``.
 
     >>> dense(2)(tf.ones([3, 4])).shape.as_list(), dense(2, stacked=5)(tf.ones([5, 3, 4])).shape.as_list()
     ([3, 2], [5, 3, 2])
@@ -27,14 +29,14 @@ def dense(units: int, activation: str | None = None, *, stacked: int | None = No
 
 
 class StackedDense(keras.layers.Layer):
-    """T dense layers of equal shape as one batched product: ``[T, ..., in]`` in, ``[T, ..., units]`` out.
+    """T dense layers of equal shape as one batched product: input ``[T, ..., in]``, output ``[T, ..., units]``.
 
-    An input of fewer slices, ``[G, ..., in]``, is read by T / G layers per slice, slice 0 by the first T / G.
+    If the input has fewer slices, ``[G, ..., in]``, T / G layers read each slice; the first T / G read slice 0.
 
-    Each of the T kernels starts as a Keras ``Dense`` of the same size would (Glorot uniform).
+    Each of the T kernels is initialised like a Keras ``Dense`` of the same size (Glorot uniform).
 
     Args:
-        num: T.
+        num: number T of layers.
         units: width of the output.
         activation: name of a Keras activation.
 
@@ -50,7 +52,7 @@ class StackedDense(keras.layers.Layer):
         self.activation = keras.activations.get(activation)
 
     def build(self, input_shape: Any) -> None:
-        """Makes one kernel and one bias per task."""
+        """Creates one kernel and one bias per task."""
         fan_in = int(input_shape[-1])
         limit = (6.0 / (fan_in + self.units)) ** 0.5
         self.kernel = self.add_weight(
@@ -62,15 +64,15 @@ class StackedDense(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        """One dense layer per leading index."""
+        """Applies one dense layer per leading index."""
         shape, width = tf.shape(inputs), inputs.shape[-1]
         groups = inputs.shape[0] or self.num
         each = self.num // groups
         if each * groups != self.num:
-            raise InputError(f"{self.num} dense layers side by side cannot read {groups} inputs evenly; give one input "
-                             "for all, or one for every so many layers")
+            raise InputError(f"{self.num} stacked dense layers cannot read {groups} inputs evenly; the number of "
+                             "inputs must divide the number of layers")
         kernel = tf.reshape(tf.convert_to_tensor(self.kernel), [groups, each, width, self.units])
-        # Broadcast, not one wide product: that one would have kernel and outputs transposed.
+        # Broadcast instead of one wide product, which would need to transpose kernel and outputs.
         outputs = tf.matmul(tf.reshape(inputs, [groups, 1, -1, width]), kernel)
         outputs = tf.reshape(outputs, [self.num, -1, self.units])
         outputs = self.activation(outputs + self.bias)

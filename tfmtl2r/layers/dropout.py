@@ -1,4 +1,4 @@
-"""Dropout that a resumed run repeats."""
+"""Dropout with masks that a resumed run repeats."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Dropout(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """Drops values in training, passes them on otherwise."""
+        """Drops values in training; otherwise returns the inputs."""
         if not training or self.rate == 0.0:
             return inputs
         return tf.nn.experimental.stateless_dropout(inputs, self.rate, seed=randomness.next_seed())

@@ -1,8 +1,8 @@
-"""From raw features to one vector per item: :class:`Lookup` turns values into ids, :class:`Encoder` the rest.
+"""From raw features to one vector per item: :class:`Lookup` turns values into ids, :class:`Encoder` ids into vectors.
 
-They are two layers because strings must not enter a training step (Keras 3's ``fit`` fails on them under a
-distribution strategy, and a GPU has no string kernels): the pipeline runs the lookup in ``tf.data``, the exported
-graph runs it in front of the model, and both use this one layer.
+There are two layers because strings must not enter a training step: Keras 3's ``fit`` fails on strings under a
+distribution strategy, and a GPU has no string kernels. The input pipeline runs the lookup in ``tf.data``, and the
+exported graph runs it before the model. Both use the same layer.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tfmtl2r.types import Features, Tensor
 
 
 class Lookup(keras.layers.Layer):
-    """Raw inputs of features to what the model reads: categories become ids, numbers become float32.
+    """Converts raw inputs of features to inputs of the model: categories become ids, numbers become float32.
 
     Args:
         schema: a fitted schema.
@@ -38,7 +38,7 @@ class Lookup(keras.layers.Layer):
         self._tables = {name: table for f in schema.features for name, table in f.lookups().items()}
 
     def call(self, raw: dict[str, Any]) -> Features:
-        """Looks up every input of the schema; ``list_size`` passes through.
+        """Looks up every input of the schema; ``list_size`` stays unchanged.
 
         Raises:
             KeyError: for a missing input.
@@ -55,15 +55,15 @@ class Lookup(keras.layers.Layer):
 
 
 class FeatureLayers(keras.layers.Layer):
-    """The layers of features, so that a file keeps the weights of each under the name of its feature.
+    """The layers of features as attributes, so that a file stores their weights under the names of the features.
 
-    Keras saves what it finds in an attribute under the attribute's name, and what it finds in a dict by position.
+    Keras saves a layer in an attribute under the attribute's name, but a layer in a dict under its position.
 
     Args:
         schema: a fitted schema.
 
     Attributes:
-        by_name: the layers by name of the feature.
+        by_name: name of the feature -> layer.
     """
 
     def __init__(self, schema: Schema, **kwargs: Any):
@@ -79,19 +79,19 @@ class FeatureLayers(keras.layers.Layer):
 
 
 class Encoder(keras.layers.Layer):
-    """Looked-up features to one vector per item: each kind of feature encodes its own, all concatenated.
+    """Encodes looked-up features to one vector per item, the concatenation of the encoded features.
 
-    The real items of a batch come out as rows, ``[n, F]``. What belongs to a list is encoded once per list and then
+    The result has one row per real item of a batch, ``[n, F]``. Features of a list are encoded once per list and then
     repeated for its items. A missing (NaN) or infinite number becomes the mean.
 
     Args:
         schema: a fitted schema.
-        interaction: how features are multiplied with each other, as
-            :func:`tfmtl2r.layers.interactions.described` says it; None for not at all.
+        interaction: how features are multiplied with each other, in the form of
+            :func:`tfmtl2r.layers.interactions.described`; None for no interaction.
 
     Attributes:
-        fields: width of each feature in what comes out, embedded ones last.
-        width: F, their sum.
+        fields: width of each feature in the result, embedded features last.
+        width: F, the sum of these widths.
     """
 
     def __init__(self, schema: Schema, interaction: dict[str, Any] | None = None, **kwargs: Any):
@@ -115,9 +115,9 @@ class Encoder(keras.layers.Layer):
     def embeddings(self) -> dict[str, Any]:
         """The layers of features, such as embedding tables, by name of the feature.
 
-        Files of format 1 keep the tables by position in this dict. Keras walks over the attributes in alphabetical
-        order: it saves the layers where it finds them first, in ``by_feature``. In loading it looks here, too, for
-        what it did not find there.
+        Files of format 1 store the tables by position in this dict. Keras visits attributes in alphabetical order and
+        saves a layer at its first occurrence, in ``by_feature``. When Keras loads a file, it also looks here for layers
+        that it has not found there.
         """
         return dict(self.by_feature.by_name)
 
@@ -136,14 +136,14 @@ class Encoder(keras.layers.Layer):
         return encoded if self.interaction is None else self.interaction(encoded)
 
     def _groups(self) -> list[list[Any]]:
-        """Features of one kind that are all per list or all per item: they are encoded together."""
+        """Groups of features that are encoded together: of one kind, and all per list or all per item."""
         groups: dict[Any, list[Any]] = {}
         for feature in self.order:
             groups.setdefault((type(feature), feature.context), []).append(feature)
         return list(groups.values())
 
     def _in_runs(self, group: list[Any], encoded: list[Any]) -> dict[str, Any]:
-        """Encoded features by name; neighbours that were encoded as one tensor stay one, under the first one's name."""
+        """Encoded features by name. Adjacent features in one tensor stay together, under the first one's name."""
         if len(encoded) == len(group):
             return {f.name: value for f, value in zip(group, encoded, strict=True)}
         places = {f.name: place for place, f in enumerate(self.order)}
@@ -158,7 +158,7 @@ class Encoder(keras.layers.Layer):
         return {run[0].name: part for run, part in zip(runs, parts, strict=True)}
 
     def _checked(self, feature: Any, name: str, batch: Batch) -> Any:
-        """An input whose rank is right."""
+        """Returns an input if its rank is correct, or raises an error."""
         value, shape = tf.convert_to_tensor(batch.features[name]), feature.looked_up[name].shape
         rank = (1 if feature.context or batch.is_rows else 2) + len(shape)
         if value.shape.rank != rank:
@@ -170,12 +170,15 @@ class Encoder(keras.layers.Layer):
 
 
 def per_item(feature: Any, batch: Batch, compute: Callable[[dict[str, Any]], Any]) -> Tensor:
-    """What a function makes of the inputs of a feature, for every real item; once per list for a feature of the list.
+    """Applies a function to the inputs of a feature, and returns its result for every real item.
+
+    For a feature of the list, the function runs once per list.
 
     Args:
-        feature: of the schema.
-        batch: a batch that has it.
-        compute: looked-up inputs by name, ``[rows, ...]``, to a tensor ``[rows, ...]``, or True for all rows.
+        feature: a feature of the schema.
+        batch: a batch that contains the feature.
+        compute: a function from looked-up inputs by name, ``[rows, ...]``, to a tensor ``[rows, ...]``, or to True for
+            all rows.
     """
     spread = batch.packed if not feature.context else lambda value: value
     found = compute({name: spread(batch.features[name]) for name in feature.looked_up})
@@ -183,12 +186,12 @@ def per_item(feature: Any, batch: Batch, compute: Callable[[dict[str, Any]], Any
 
 
 class ListEncoder(Encoder):
-    """Items encoded one by one, then by a transformer in which the items of a list see each other.
+    """Encodes items one by one, then with a transformer in which the items of a list attend to each other.
 
     Args:
         schema: a fitted schema.
         transformer: options of :class:`tfmtl2r.layers.list_attention.ListTransformer`.
-        interaction: before the transformer, as in :class:`Encoder`.
+        interaction: interaction of features before the transformer, as in :class:`Encoder`.
     """
 
     def __init__(
@@ -201,7 +204,7 @@ class ListEncoder(Encoder):
         self.fields = (self.width,)
 
     def call(self, batch: Batch, training: bool = False) -> Tensor:
-        """Encodes the real items of a batch, ``[n, units]``; each has seen its list.
+        """Encodes the real items of a batch, each with its list, ``[n, units]``.
 
         Raises:
             ValueError: for plain rows.

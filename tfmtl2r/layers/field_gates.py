@@ -1,4 +1,4 @@
-"""Which features a network reads: a gate for each."""
+"""Gates that weight the features a network reads."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tfmtl2r.types import Tensor
 
 
 class FieldGates(keras.layers.Layer):
-    """Features weighed for each of E networks: ``w_ij e_j`` with ``w_ij = relu(tanh(e_j . a_ij))``.
+    """Weights features for each of E networks: ``w_ij e_j`` with ``w_ij = relu(tanh(e_j . a_ij))``.
 
-    ``e_j`` is the encoding of feature j, ``w_ij`` one number for all of it; at 0 network i does without the feature.
+    ``e_j`` is the encoding of feature j, and ``w_ij`` is one number. If it is 0, network i ignores the feature.
     Ding et al. 2021, https://doi.org/10.1145/3404835.3463022.
 
     Args:
-        num: E.
-        fields: width of each feature, F in all.
+        num: number E of networks.
+        fields: width of each feature; the sum is F.
     """
 
     def __init__(self, num: int, fields: Sequence[int], **kwargs: Any):
@@ -35,7 +35,7 @@ class FieldGates(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        """``[G, n, F]``, each slice read by E / G networks, to ``[E, n, F]``."""
+        """Turns ``[G, n, F]`` into ``[E, n, F]``; E / G networks read each slice."""
         groups, width, num = inputs.shape[0], inputs.shape[-1], self.directions.shape[0]
         one_hot = tf.one_hot(self.field_of, tf.reduce_max(self.field_of) + 1, dtype=inputs.dtype)
         maps = tf.cast(self.directions, inputs.dtype)[:, :, None] * one_hot  # [E, F, J]

@@ -1,4 +1,4 @@
-"""A funnel of stages: who reaches stage t has passed all stages before it."""
+"""A funnel of stages: stage t is reached only after all stages before it."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from tfmtl2r._backend import tf
 from tfmtl2r.types import Tensor
 
 NEVER = -1e30
-"""Stands for log 0 where a logarithm is summed or compared; an infinity would turn gradients into NaN."""
+"""Replaces log 0 in sums and comparisons, since an infinity would turn gradients into NaN."""
 
 
 def logits_of_products(logits: Tensor) -> Tensor:
     """The logit of ``P_t = prod_{s<=t} sigmoid(a_ts)``, for each t, from the logits of the stages.
 
-    With ``log p = -softplus(-a)`` and ``log(1 - p) = -softplus(a)``, what fails, fails at a first stage:
-    ``1 - P_t = sum_{s<=t} (1 - p_s) prod_{r<s} p_r``. Both logarithms are sums without cancellation, so that the
-    difference ``log P_t - log(1 - P_t)`` is exact for any logits.
+    A funnel that fails has a first stage that fails, so ``1 - P_t = sum_{s<=t} (1 - p_s) prod_{r<s} p_r``. With
+    ``log p = -softplus(-a)`` and ``log(1 - p) = -softplus(a)``, both logarithms are computed without cancellation, so
+    that the difference ``log P_t - log(1 - P_t)`` is accurate for any logits.
 
     Args:
-        logits: ``[T, T, ...]``, row t holding the stages as the t-th product sees them; entries after t are ignored.
+        logits: ``[T, T, ...]``; row t contains the logits of the t-th product, and entries after t are ignored.
 
     Returns:
         ``[T, ...]`` in float32.

@@ -12,13 +12,13 @@ from tfmtl2r.types import Tensor
 
 
 class Gates(keras.layers.Layer):
-    """``softmax((x W_t + b_t) / temperature)`` over E experts: ``[T or 1, n, F]`` in, ``[T, n, E]`` out, rows sum to 1.
+    """``softmax((x W_t + b_t) / temperature)`` over E experts: input ``[T or 1, n, F]``, output ``[T, n, E]``, sum 1.
 
     Args:
-        num: T, gates side by side.
-        experts: E.
-        dropout: in training, the chance that a gate does without an expert; at least one is kept.
-        temperature: above 1 the gates mix more evenly.
+        num: number T of gates.
+        experts: number E of experts.
+        dropout: in training, the probability that a gate drops an expert; a gate keeps at least one expert.
+        temperature: above 1 the gates weight experts more evenly.
 
     Raises:
         ValueError: for a dropout outside [0, 1), or a temperature that is not above 0.
@@ -32,12 +32,12 @@ class Gates(keras.layers.Layer):
         self.logits = dense(experts, stacked=num, dtype=self.dtype_policy, name="logits")
 
     def build(self, input_shape: Any) -> None:
-        """Makes the gates' weights."""
+        """Creates the gates' weights."""
         self.logits.build(input_shape)
         self.built = True
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """The gates, in float32 until they are normalised."""
+        """The gates; they are computed in float32 and cast after the softmax."""
         logits = tf.cast(self.logits(inputs), tf.float32) / self.temperature
         if training and self.dropout:
             keep = tf.random.stateless_uniform(tf.shape(logits), randomness.next_seed()) >= self.dropout
@@ -53,7 +53,7 @@ class Gates(keras.layers.Layer):
 
 
 def check_gates(dropout: float, temperature: float) -> None:
-    """Refuses impossible options of :class:`Gates`, before any layer is made.
+    """Refuses invalid options of :class:`Gates`, before any layer is created.
 
     Raises:
         ValueError: for a dropout outside [0, 1), or a temperature that is not above 0.
@@ -65,13 +65,16 @@ def check_gates(dropout: float, temperature: float) -> None:
 
 
 def mixture(gates: Tensor, experts: Tensor) -> Tensor:
-    """``sum_e gates[t, n, e] experts[e, n]``: gates ``[T, n, E]`` and experts ``[E, n, D]`` to ``[T, n, D]``."""
+    """``sum_e gates[t, n, e] experts[e, n]``, ``[T, n, D]``, from gates ``[T, n, E]`` and experts ``[E, n, D]``."""
     mixed = tf.matmul(tf.transpose(gates, [1, 0, 2]), tf.transpose(experts, [1, 0, 2]))
     return tf.transpose(mixed, [1, 0, 2])
 
 
 def mixture_of_own(gates: Tensor, experts: Tensor) -> Tensor:
-    """Each task's mixture of its own M experts: ``[T, n, M]`` and, task by task, ``[T M, n, D]`` to ``[T, n, D]``."""
+    """Each task's mixture of its own M experts, ``[T, n, D]``.
+
+    The gates are ``[T, n, M]``, the experts ``[T M, n, D]``, task by task.
+    """
     num, each = gates.shape[0], gates.shape[-1]
     experts = tf.reshape(experts, [num, each, -1, experts.shape[-1]])
     return tf.reduce_sum(tf.transpose(gates, [0, 2, 1])[..., None] * experts, axis=1)

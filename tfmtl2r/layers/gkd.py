@@ -1,4 +1,4 @@
-"""GKD: every tower learns from what all towers know."""
+"""GKD: every tower reads the hidden states of all towers."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from tfmtl2r.types import Tensor
 class GlobalKnowledgeDistillation(keras.layers.Layer):
     """A second score per task from the hidden states of all towers, ``q_t = (a_t * z_t) v_t``.
 
-    ``h`` ``[T, n, L]`` in, ``q`` ``float32[T, n, 1]`` out. ``z_t = dropout(relu(g W_t + b_t))`` where ``g`` is the
-    concatenation of ``h_1 .. h_T`` under a stop-gradient, and ``a_t = sigmoid(dense(relu(dense(... [h_t, z_t]))))``,
-    ``gate_layers`` layers of width L. There is no loss of its own: a task's loss reaches its own tower through the gate
-    and nothing of the others. Every task has weights of its own; those of all tasks are one batched product per layer.
+    The input is ``h`` ``[T, n, L]``, the output ``q`` ``float32[T, n, 1]``. ``z_t = dropout(relu(g W_t + b_t))`` where
+    ``g`` is the concatenation of ``h_1 .. h_T`` under a stop-gradient. The gate
+    ``a_t = sigmoid(dense(relu(dense(... [h_t, z_t]))))`` has ``gate_layers`` layers of width L. There is no additional
+    loss: a task's loss reaches its own tower through the gate, and no other tower. Every task has its own weights. The
+    layers of all tasks are computed as one batched product each.
 
     Args:
-        gate_layers: layers of the gate; the last has a sigmoid, the others a ReLU.
+        gate_layers: number of layers of the gate; the last layer has a sigmoid, the others a ReLU.
         dropout: rate on ``z``; the paper trains with 0.5.
-        residual: ``q_t = (h_t + a_t * z_t) v_t``, as an earlier version of the authors' code has it.
+        residual: True for ``q_t = (h_t + a_t * z_t) v_t``, as in an earlier version of the authors' code.
 
     Raises:
         ValueError: for less than one layer.
@@ -45,7 +46,7 @@ class GlobalKnowledgeDistillation(keras.layers.Layer):
         self.dropout = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
-        """Makes the weights of all tasks."""
+        """Creates the weights of all tasks."""
         num, width = int(input_shape[0]), int(input_shape[-1])
         self.num, self.width = num, width
         dtype = self.dtype_policy
@@ -55,7 +56,7 @@ class GlobalKnowledgeDistillation(keras.layers.Layer):
         self.knowledge.build((1, None, num * width))
         self.gate_hidden.build((num, None, 2 * width))
         self.gate.build(self.gate_hidden.compute_output_shape((num, None, 2 * width)))
-        # As a Keras Dense of this size starts; the scores' bias is the tower's own.
+        # Initialised like a Keras Dense of this size. The towers' scorers already have a bias.
         limit = (6.0 / (width + 1)) ** 0.5
         self.readout = self.add_weight(  # float32, as the towers' scorers are
             name="readout", shape=(num, width, 1), initializer=keras.initializers.RandomUniform(-limit, limit),
@@ -64,7 +65,7 @@ class GlobalKnowledgeDistillation(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """What GKD adds to each tower's score."""
+        """The terms that GKD adds to the towers' scores."""
         known = tf.reshape(tf.transpose(tf.stop_gradient(inputs), [1, 0, 2]), [1, -1, self.num * self.width])
         knowledge = self.dropout(self.knowledge(known), training=training)
         gate = self.gate(self.gate_hidden(tf.concat([inputs, knowledge], axis=-1)))

@@ -12,19 +12,19 @@ from tfmtl2r.types import Tensor
 
 
 class HardConcrete(keras.layers.Layer):
-    """Gates in [0, 1] of any shape, drawn once per training step and shared by all items, on whatever replica.
+    """Gates in [0, 1] of any shape, drawn once per training step and equal for all items on all replicas.
 
     ``s = sigmoid((log u - log(1 - u) + log_alpha) / beta)`` with ``u ~ U(0, 1)`` and
-    ``z = clip(s (zeta - gamma) + gamma, 0, 1)``; outside training ``s = sigmoid(log_alpha)``. A layer's penalty, found
-    in its ``losses``, is ``penalty sum P(z > 0)`` with ``P(z > 0) = sigmoid(log_alpha - beta log(-gamma / zeta))``.
+    ``z = clip(s (zeta - gamma) + gamma, 0, 1)``. Outside training ``s = sigmoid(log_alpha)``. The attribute ``losses``
+    contains the penalty, ``penalty sum P(z > 0)`` with ``P(z > 0) = sigmoid(log_alpha - beta log(-gamma / zeta))``.
     Louizos et al. 2018, https://arxiv.org/abs/1712.01312.
 
     Args:
-        shape: of the gates.
-        start: where every log_alpha starts.
+        shape: shape of the gates.
+        start: initial value of every log_alpha.
         penalty: strength of the L0 penalty.
         beta: temperature, above 0.
-        gamma, zeta: the stretch, gamma < 0 and zeta > 1.
+        gamma, zeta: ends of the stretched interval, gamma < 0 and zeta > 1.
 
     Raises:
         ValueError: for a penalty below 0, or a beta or a stretch out of bounds.
@@ -57,7 +57,7 @@ class HardConcrete(keras.layers.Layer):
         """The gates, float32."""
         logits = tf.convert_to_tensor(self.log_alpha)
         if training:
-            # Away from 0 and 1, whose logarithms are infinite.
+            # Not 0 or 1, since log u or log(1 - u) would be infinite.
             u = tf.random.stateless_uniform(logits.shape, randomness.next_common_seed(), 1e-6, 1.0 - 1e-6)
             logits = (tf.math.log(u) - tf.math.log1p(-u) + logits) / self.beta
         gates = tf.clip_by_value(tf.sigmoid(logits) * (self.zeta - self.gamma) + self.gamma, 0.0, 1.0)
@@ -73,7 +73,7 @@ class HardConcrete(keras.layers.Layer):
 
 
 def check_hard_concrete(penalty: float, beta: float, gamma: float, zeta: float) -> None:
-    """Refuses impossible options of :class:`HardConcrete`, before any layer is made.
+    """Refuses invalid options of :class:`HardConcrete`, before any layer is created.
 
     Raises:
         ValueError: for a penalty below 0, or a beta or a stretch out of bounds.

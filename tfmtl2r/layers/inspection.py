@@ -1,7 +1,7 @@
-"""What a forward pass decides inside: gates, attention between tasks, routing, for whoever asks.
+"""Records internal values of a forward pass: gates, attention between tasks, routing.
 
-A layer calls :func:`record` with what it computed; nothing happens unless someone opened a :func:`scope` around the
-pass, so a training step pays nothing.
+A layer calls :func:`record` with a value. The call has no effect outside a :func:`scope`, so training steps have no
+cost.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _seen: contextvars.ContextVar[dict[str, Any] | None] = contextvars.ContextVar("t
 
 @contextlib.contextmanager
 def scope() -> Iterator[dict[str, Any]]:
-    """Collects what layers record inside: name -> tensor.
+    """Collects the values that layers record inside this context: name -> tensor.
 
     >>> with scope() as seen:
     ...     record("gates", tf.constant([[[0.2, 0.8], [0.4, 0.6]]]), average=(1,))
@@ -36,15 +36,15 @@ def scope() -> Iterator[dict[str, Any]]:
 
 
 def record(name: str, value: Tensor | keras.Variable, average: tuple[int, ...] = ()) -> None:
-    """Keeps a value in float32 under a name, if anyone is looking.
+    """Stores a value in float32 under a name, if a scope is open.
 
     Args:
-        name: distinct within an architecture, as a rule the layer's name.
+        name: a name that is unique in the architecture, usually the layer's name.
         value: a tensor.
-        average: axes to average over, such as that of the items; the mean of no items is 0.
+        average: axes to average over, for example the axis of items; the mean of no items is 0.
 
     Raises:
-        ValueError: when the name is taken.
+        ValueError: if the name is already used.
     """
     seen = _seen.get()
     if seen is None:

@@ -1,4 +1,4 @@
-"""Products of features before the first dense layer: the layers of keras-rs, put behind the encoder."""
+"""Products of features before the first dense layer, with layers of keras-rs after the encoder."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ KINDS = ("cross", "dot")
 
 
 class Interaction(keras.layers.Layer):
-    """Encoded items ``[..., F]`` in, the same with products of their features out.
+    """Adds products of features to encoded items ``[..., F]``.
 
-    ``"cross"``: ``x_{l+1} = x_0 * (W_l x_l + b_l) + x_l``, ``[..., F]``; Wang et al. 2021,
-    https://arxiv.org/abs/2008.13535. ``"dot"``: the inner products of every two embeddings follow the input,
-    ``[..., F + k (k - 1) / 2]`` for k of them; Naumov et al. 2019, https://arxiv.org/abs/1906.00091.
+    ``"cross"`` returns ``[..., F]`` from layers ``x_{l+1} = x_0 * (W_l x_l + b_l) + x_l``; Wang et al. 2021,
+    https://arxiv.org/abs/2008.13535. ``"dot"`` appends the inner products of all pairs of k embeddings to the input,
+    ``[..., F + k (k - 1) / 2]``; Naumov et al. 2019, https://arxiv.org/abs/1906.00091.
 
     Args:
-        described: as :func:`described` gives it.
-        fields: width of each feature, in the order in which they stand in F.
-        embeddings: how many of them, the last, are embeddings.
+        described: the result of :func:`described`.
+        fields: width of each feature, in their order in F.
+        embeddings: number of embeddings, which are the last of the fields.
 
     Attributes:
-        fields: width of each feature of the output; all inner products are one more.
+        fields: width of each feature of the output. All inner products together are one field.
 
     Raises:
         ImportError: without keras-rs.
@@ -47,12 +47,12 @@ class Interaction(keras.layers.Layer):
         else:
             names = [f"cross_{i}" for i in range(1, options.pop("layers", 2) + 1)]
             self.crosses = [layers.FeatureCross(**options, dtype=self.dtype_policy, name=name) for name in names]
-            for cross in self.crosses:  # it makes its variables when it is called
+            for cross in self.crosses:  # the first call creates its variables
                 cross(tf.zeros([1, sum(fields)], self.compute_dtype))
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Encoded items with the products."""
+        """The encoded items with the products."""
         if self.dot is None:
             value = inputs
             for cross in self.crosses:
@@ -73,14 +73,14 @@ class Interaction(keras.layers.Layer):
 
 
 def described(interaction: str | Mapping[str, Any] | None) -> dict[str, Any] | None:
-    """An interaction as a mapping with its name and options, checked; None for none.
+    """Checks an interaction and returns it as a mapping of its name and options; None for no interaction.
 
     Args:
-        interaction: ``"cross"``, ``"dot"``, or ``{"name": "cross", "layers": 2, "projection_dim": None}``, the latter
-            the rank of W where it is not full.
+        interaction: ``"cross"``, ``"dot"``, or ``{"name": "cross", "layers": 2, "projection_dim": None}``;
+            ``projection_dim`` is the rank of W, None for full rank.
 
     Raises:
-        ValueError: for another interaction, an option that it does not have, or one out of range.
+        ValueError: for an unknown interaction or option, or an option out of range.
 
     >>> described("dot")
     {'name': 'dot'}
@@ -106,5 +106,5 @@ def _keras_rs() -> Any:
     try:
         return importlib.import_module("keras_rs")
     except ImportError as error:
-        raise MissingPackageError("interactions between features are keras-rs' layers, which is not installed: "
+        raise MissingPackageError("interactions between features require keras-rs, which is not installed: "
                           "pip install 'tfmtl2r[interactions]'") from error

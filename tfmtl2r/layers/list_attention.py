@@ -1,4 +1,4 @@
-"""Items that see their list: self-attention over the real items of a list, and the transformer made of it."""
+"""Self-attention over the real items of a list, and a transformer of such layers."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ HIDDEN = -1e9
 
 
 class ListAttention(keras.layers.Layer):
-    """Multi-head self-attention across the items of a list, ``[B, L, D]`` in and out.
+    """Multi-head self-attention across the items of a list; input and output are ``[B, L, D]``.
 
-    ``softmax(Q K' / sqrt(D / H)) V W_o`` per head, with queries, keys and values made by one product. Padded items are
-    never looked at; what comes out at their places means nothing.
+    Each head computes ``softmax(Q K' / sqrt(D / H)) V W_o``. One product computes queries, keys and values. Padded
+    items get no attention, and the outputs at their positions have no meaning.
 
     Args:
         num_heads: H, a divisor of D.
         dropout: rate on the attention weights.
 
     Raises:
-        ValueError: when H does not divide D.
+        ValueError: if H does not divide D.
 
     Vaswani et al. 2017, https://arxiv.org/abs/1706.03762
 
@@ -43,7 +43,7 @@ class ListAttention(keras.layers.Layer):
         self.dropout = dropout
 
     def build(self, input_shape: Any) -> None:
-        """Makes one kernel for queries, keys and values, each initialised as if alone, and one for the output."""
+        """Creates a kernel for the output, and one for queries, keys and values, initialised like separate kernels."""
         width = int(input_shape[-1])
         if self.num_heads < 1 or width % self.num_heads:
             raise InputError(f"num_heads must divide the width {width}, got {self.num_heads}")
@@ -57,15 +57,15 @@ class ListAttention(keras.layers.Layer):
         self.built = True
 
     def call(self, x: Tensor, valid: Mask, training: bool = False) -> Tensor:
-        """Attends.
+        """Applies the attention.
 
         Args:
             x: ``[B, L, D]``.
             valid: ``bool[B, L]``, True for real items.
-            training: whether weights are dropped.
+            training: whether dropout is active.
         """
         width, length = x.shape[-1], tf.shape(x)[1]
-        known = tf.where(valid[:, :, None], x, tf.zeros([], x.dtype))  # a weight of 0 hides any number, but not NaN
+        known = tf.where(valid[:, :, None], x, tf.zeros([], x.dtype))  # 0 * NaN is NaN, so a weight of 0 is not enough
         heads = tf.reshape(self.inputs(known), [-1, length, 3, self.num_heads, width // self.num_heads])
         query, key, value = tf.unstack(tf.transpose(heads, [2, 0, 3, 1, 4]))  # each [B, H, L, D / H]
         scale = tf.cast((width // self.num_heads) ** -0.5, query.dtype)
@@ -84,7 +84,7 @@ class TransformerBlock(keras.layers.Layer):
     Args:
         num_heads: heads of the attention.
         feedforward: hidden width of the two dense layers.
-        dropout: rate on attention weights, hidden units and what is added.
+        dropout: rate on attention weights, hidden units and the outputs of both sublayers.
     """
 
     def __init__(self, num_heads: int, feedforward: int, dropout: float = 0.0, **kwargs: Any):
@@ -96,7 +96,7 @@ class TransformerBlock(keras.layers.Layer):
         self.dropout = Dropout(dropout, dtype=dtype)
 
     def build(self, input_shape: Any) -> None:
-        """Makes the layers for a width."""
+        """Creates the layers for a width."""
         self.back = dense(input_shape[-1], dtype=self.dtype_policy)
         for layer in (*self.norms, self.attention, self.hidden):
             layer.build(input_shape)
@@ -104,7 +104,7 @@ class TransformerBlock(keras.layers.Layer):
         self.built = True
 
     def call(self, x: Tensor, valid: Mask, training: bool = False) -> Tensor:
-        """One layer of the transformer."""
+        """Applies one layer of the transformer."""
         attend, think = self.norms
         x += self.dropout(self.attention(attend(x), valid, training=training), training=training)
         inner = self.dropout(self.hidden(think(x)), training=training)
@@ -112,21 +112,21 @@ class TransformerBlock(keras.layers.Layer):
 
 
 class ListTransformer(keras.layers.Layer):
-    """A pre-norm transformer over the items of a list: ``[B, L, F]`` in, ``[B, L, units]`` out.
+    """A pre-norm transformer over the items of a list: input ``[B, L, F]``, output ``[B, L, units]``.
 
-    ``h = x W + b``, the blocks, and a last norm. With a latent cross the result is ``h_0 * (1 + h)``, where ``h_0`` is
-    the item before it saw its list.
+    The layers are ``h = x W + b``, the blocks, and a final normalisation. With a latent cross the result is
+    ``h_0 * (1 + h)``, where ``h_0`` is the item before the first block.
 
     Args:
-        units: D, width of every layer.
-        num_layers: how many.
-        num_heads: heads of each attention.
+        units: width D of every layer.
+        num_layers: number of blocks.
+        num_heads: number of heads of each attention.
         feedforward: hidden width of the two dense layers after each attention.
-        dropout: rate on attention weights, hidden units and what each sublayer adds.
-        positions: ``"none"``: lists are sets; ``"fixed"``: sinusoids, or ``"learned"``: a table, of the item's place
-            in the list as it was given.
-        max_positions: places that a learned table knows; later ones share the last.
-        latent_cross: multiply the item by what the list says of it.
+        dropout: rate on attention weights, hidden units and the outputs of both sublayers.
+        positions: encoding of an item's position in the input list: ``"none"`` (lists are sets), ``"fixed"``
+            (sinusoids) or ``"learned"`` (a table).
+        max_positions: number of positions in a learned table; later items share the last position.
+        latent_cross: multiply the item's input vector by the transformer's output for it.
 
     Raises:
         ValueError: for an unknown kind of positions, no layer, or widths that do not fit.
@@ -165,7 +165,7 @@ class ListTransformer(keras.layers.Layer):
         self.rate = dropout
 
     def build(self, input_shape: Any) -> None:
-        """Makes all layers."""
+        """Creates all layers."""
         dtype, shape = self.dtype_policy, (None, None, self.units)
         self.project = dense(self.units, dtype=dtype, name="project")
         self.project.build(input_shape)
@@ -182,12 +182,12 @@ class ListTransformer(keras.layers.Layer):
         self.built = True
 
     def call(self, x: Tensor, valid: Mask, training: bool = False) -> Tensor:
-        """Lets the items of each list see each other.
+        """Applies the transformer.
 
         Args:
             x: ``[B, L, F]``.
             valid: ``bool[B, L]``, True for real items.
-            training: whether dropout is on.
+            training: whether dropout is active.
         """
         alone = self.project(x)
         value = self._placed(alone)
@@ -206,7 +206,7 @@ class ListTransformer(keras.layers.Layer):
 
 
 def _sinusoids(length: Count, width: int) -> Tensor:
-    """``sin(p / 10000^(2i/D))`` at even places, the cosine at odd ones: ``float32[length, width]``."""
+    """``float32[length, width]``: ``sin(p / 10000^(2i/D))`` in even columns, the cosine in odd columns."""
     place = tf.range(tf.cast(length, tf.float32))[:, None]
     even = tf.constant([i - i % 2 for i in range(width)], tf.float32)
     angle = place * tf.exp(-math.log(10_000.0) / width * even)

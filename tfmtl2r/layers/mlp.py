@@ -1,4 +1,4 @@
-"""Stacks of dense layers: one network, or one per task as batched products."""
+"""Networks of dense layers: a single network, or one per task as batched products."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def widths(units: Any, option: str) -> tuple[int, ...]:
 
     Args:
         units: one width per layer.
-        option: the name under which they were given.
+        option: name of the option, for the error message.
 
     Raises:
         TypeError: for a single number.
@@ -31,12 +31,13 @@ def widths(units: Any, option: str) -> tuple[int, ...]:
 
 
 class Scorers(StackedDense):
-    """What makes scores of the last hidden values of T networks: ``[T, ..., in]`` in, ``float32[T, ..., 1]`` out.
+    """Linear layers that compute the scores of T networks: input ``[T, ..., in]``, output ``float32[T, ..., 1]``.
 
-    In float32 under any precision policy: rounded to eight bits, many items of a long list would tie.
+    The scores are float32 under any precision policy. With eight bits of precision, many items of a long list would
+    have equal scores.
 
     Args:
-        num: T.
+        num: number T of networks.
 
     >>> Scorers(3, name="scorers")(tf.ones([3, 4, 5], tf.bfloat16)).dtype.name
     'float32'
@@ -59,7 +60,7 @@ class StackedLayerNorm(keras.layers.Layer):
         self.norm = keras.layers.LayerNormalization(center=False, scale=False, dtype=self.dtype_policy)
 
     def build(self, input_shape: Any) -> None:
-        """Makes one scale and one offset per leading index."""
+        """Creates one scale and one offset per leading index."""
         shape = (input_shape[0], 1, input_shape[-1])
         self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones")
         self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
@@ -76,11 +77,11 @@ class MLP(keras.layers.Layer):
     """Dense layers with an activation, optional layer normalisation and dropout after each.
 
     Args:
-        units: widths of the layers, first to last; none passes the input on.
+        units: widths of the layers, first to last. Without layers the input is returned.
         activation: name of a Keras activation.
         dropout: rate after each layer.
         layer_norm: normalise each layer's output before its activation.
-        stacked: if given, that many networks side by side, on ``[stacked, ..., in]``.
+        stacked: number of stacked networks, with the input ``[stacked, ..., in]``; None for a single network.
     """
 
     def __init__(

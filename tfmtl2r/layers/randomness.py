@@ -1,11 +1,11 @@
 """Randomness of a training step as a function of (seed, step).
 
-Keras' ``SeedGenerator`` keeps its state outside ``.keras`` files, so a resumed run would draw other numbers. Here every
-draw is stateless: the ranker opens a :func:`scope` with its seed and step counter, and each layer or loss that needs
-random numbers takes the :func:`next_seed` of that scope. The same step gives the same numbers, in any process.
+Keras' ``SeedGenerator`` does not save its state in ``.keras`` files, so a resumed run would draw other numbers. All
+draws are therefore stateless: the ranker opens a :func:`scope` with its seed and step counter, and each layer or loss
+that needs random numbers calls :func:`next_seed`. The same step has the same random numbers in any process.
 
-Replicas draw apart what belongs to their own lists, such as dropout, and alike what belongs to the model, such as gates
-that all items share: :func:`next_common_seed`.
+Random numbers for lists, for example dropout, differ between replicas. Random numbers of the model, for example gates
+that all items share, are equal on all replicas: :func:`next_common_seed`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tfmtl2r.types import Seed, Tensor
 
 
 class _Stream:
-    """Hands out distinct seeds in the order of the calls, which tracing fixes."""
+    """Returns distinct seeds in the order of the calls, which is fixed in a traced step."""
 
     def __init__(self, seed: Any, branch: int | None = None):
         self.seed = seed
@@ -28,7 +28,7 @@ class _Stream:
         self.taken = 0
 
     def take(self) -> Any:
-        # Nothing is computed before a seed is asked for: a served graph has no random operations.
+        # Nothing is computed before the first call, so that a served graph has no random operations.
         fold = tf.random.experimental.stateless_fold_in
         self.taken += 1
         return fold(self.seed if self.branch is None else fold(self.seed, self.branch), self.taken)
@@ -36,7 +36,7 @@ class _Stream:
 
 _stream: contextvars.ContextVar[_Stream | None] = contextvars.ContextVar("tfmtl2r_random_stream", default=None)
 _common: contextvars.ContextVar[_Stream | None] = contextvars.ContextVar("tfmtl2r_common_stream", default=None)
-_COMMON = 2**31 - 1  # no stream takes so many seeds: with one replica, the two streams differ
+_COMMON = 2**31 - 1  # larger than any number of seeds in a step, so that the two streams differ with one replica, too
 
 
 def step_seed(seed: Any, step: Any) -> Tensor:
@@ -47,11 +47,11 @@ def step_seed(seed: Any, step: Any) -> Tensor:
 
 @contextlib.contextmanager
 def scope(seed: Any, common: Seed | None = None) -> Iterator[None]:
-    """Everything inside draws from ``seed`` (``int32[2]``); opening the same scope again repeats the numbers.
+    """All draws in this context depend on ``seed`` (``int32[2]``); the same scope repeats the same numbers.
 
     Args:
-        seed: of what a replica draws for its own lists.
-        common: of what all replicas draw alike; ``seed`` by default, for one replica.
+        seed: seed of random numbers for the replica's lists.
+        common: seed of random numbers that are equal on all replicas; ``seed`` by default, for one replica.
     """
     tokens = _stream.set(_Stream(seed)), _common.set(_Stream(seed if common is None else common, _COMMON))
     try:
@@ -64,19 +64,19 @@ def scope(seed: Any, common: Seed | None = None) -> Iterator[None]:
 def next_seed() -> Tensor:
     """The next seed of the open scope, ``int32[2]``.
 
-    Outside any scope (a layer used in a model of one's own) it is drawn from TensorFlow's global generator, and then
-    follows ``tf.random.set_seed``.
+    Outside any scope (a layer in a custom model), the seed is drawn from TensorFlow's global generator, which
+    ``tf.random.set_seed`` controls.
     """
     return _next(_stream)
 
 
 def next_common_seed() -> Tensor:
-    """The same, but equal on all replicas."""
+    """Like :func:`next_seed`, but equal on all replicas."""
     return _next(_common)
 
 
 def next_seeds() -> tuple[Tensor, Tensor]:
-    """Seeds for a :func:`scope` inside the open one: the replica's own, and the common one."""
+    """Seeds for a :func:`scope` inside the open scope: the replica's seed and the common seed."""
     return next_seed(), next_common_seed()
 
 

@@ -1,4 +1,4 @@
-"""Learnt linear mixtures between networks side by side."""
+"""Learnt linear mixtures between parallel networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Stitch(keras.layers.Layer):
 
     Args:
         num: T.
-        self_weight: where the diagonal of alpha starts; the rest is spread over the other tasks.
+        self_weight: initial value of alpha's diagonal. The other entries of a row share ``1 - self_weight`` equally.
     """
 
     def __init__(self, num: int, self_weight: float, **kwargs: Any):
@@ -27,11 +27,11 @@ class Stitch(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Tensor) -> Tensor:
-        """One mixture per task."""
+        """Returns one mixture per task."""
         return tf.tensordot(self._alpha(), inputs, 1)
 
     def weights_for(self, items: Tensor) -> Tensor:
-        """The mixture's weights as gates that are the same for all items, ``[T, n, T]``."""
+        """The mixture's weights as gates that are equal for all items, ``[T, n, T]``."""
         alpha = self._alpha()
         return tf.broadcast_to(alpha[:, None, :], [alpha.shape[0], items, alpha.shape[1]])
 

@@ -7,12 +7,12 @@ from tfmtl2r.types import Tensor
 
 
 class Table(keras.layers.Embedding):
-    """An embedding of which a step reads the rows that it needs, and nothing else.
+    """An embedding layer that reads only the rows of the given ids.
 
-    Keras reads the whole variable and gathers from that. Once an optimizer has written single rows, TensorFlow copies
-    a variable for every such reading, so that a step would take time and memory in proportion to the table.
+    Keras reads the whole variable and then gathers the rows. After an optimizer has written single rows, TensorFlow
+    copies the variable at each such read, and a step would take time and memory in proportion to the table.
     """
 
     def call(self, inputs: Tensor) -> Tensor:
-        """The rows of ids, in the compute type."""
+        """The rows of the ids, in the compute dtype."""
         return tf.cast(tf.gather(self.embeddings.value, inputs), self.compute_dtype)

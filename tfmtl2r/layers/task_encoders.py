@@ -1,4 +1,4 @@
-"""Encoded features for tasks that share no embedding."""
+"""Encoded features for tasks that do not share embeddings."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfmtl2r.types import Tensor
 class TaskEncoders(keras.layers.Layer):
     """One :class:`tfmtl2r.layers.features.Encoder` per task: a batch to ``[T, n, F]``.
 
-    Where nothing is trainable, one serves all: ``[1, n, F]``.
+    If no feature has trainable variables, a single encoder serves all tasks: ``[1, n, F]``.
 
     Args:
         tasks: names of the T tasks.
@@ -27,10 +27,10 @@ class TaskEncoders(keras.layers.Layer):
         self, tasks: Sequence[str], schema: Schema, interaction: dict[str, Any] | None = None, **kwargs: Any
     ):
         super().__init__(**kwargs)
-        self.autocast = False  # the encoders normalise before they round
+        self.autocast = False  # the encoders normalise features before they round them
         self.encoders = []
         for task in tasks:
-            with keras.name_scope(task):  # tables of different tasks get different paths
+            with keras.name_scope(task):  # gives tables of different tasks different paths
                 self.encoders.append(Encoder(schema, interaction, dtype=self.dtype_policy, name=f"encoder_{task}"))
             if not self.encoders[0].trainable_variables:
                 break

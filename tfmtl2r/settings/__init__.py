@@ -1,4 +1,4 @@
-"""The schema of an experiment: one class per section, from which flags, files, run cards and fingerprints are made."""
+"""The schema of an experiment: one class per section. Flags, files, run cards and fingerprints derive from it."""
 
 from tfmtl2r.settings.outcome import outcome
 from tfmtl2r.settings.schema import FORMAT, Settings, checked_name

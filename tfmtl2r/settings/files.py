@@ -1,4 +1,4 @@
-"""Experiment files: read with the line of every key, written so that they run from where they lie."""
+"""Reads and writes experiment files. Errors contain the line of a key; paths are relative to the file."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ def load(path: str | Path) -> dict[str, Any]:
 
 
 def raw(path: str | Path) -> dict[str, Any]:
-    """The tree of an experiment file as it is written there.
+    """The tree of an experiment file, without conversion.
 
     Raises:
-        FileNotFoundError: when there is no such file.
-        ValueError: for a file that is not TOML, with the line.
+        FileNotFoundError: if there is no such file.
+        ValueError: for a file that is not TOML; the message contains the line.
     """
     path = Path(path)
     if not path.is_file():
@@ -43,7 +43,7 @@ def raw(path: str | Path) -> dict[str, Any]:
 
 
 def save(tree: Mapping[str, Any], path: Path) -> None:
-    """Writes a tree as an experiment file, its paths relative to the file's folder."""
+    """Writes a tree as an experiment file, with paths relative to the file's folder."""
     def move(place: str) -> str:
         return place if os.path.isabs(place) else os.path.relpath(place, path.parent)
 
@@ -52,7 +52,7 @@ def save(tree: Mapping[str, Any], path: Path) -> None:
 
 
 def dumps(tree: Mapping[str, Any]) -> str:
-    """A tree as TOML: plain keys first, then a table per section and entry; nested things are inline tables.
+    """A tree as TOML: plain keys first, then a table per section and entry. Nested mappings are inline tables.
 
     >>> print(dumps({"method": {"name": "cagrad", "c": 0.5}, "tasks": [{"name": "like"}], "data": {"name": "mslr"}}))
     method = {name = "cagrad", c = 0.5}
@@ -90,17 +90,17 @@ def dumps(tree: Mapping[str, Any]) -> str:
 
 
 def located(error: SettingError, path: str | Path) -> InputError:
-    """The error with the file and the line where its key stands."""
+    """Adds the file and the line of the key to an error."""
     line = line_of(Path(path).read_text(encoding="utf-8"), error.path)
     return InputError(f"{path}, line {line}: {error}" if line else f"{path}: {error}")
 
 
 def line_of(text: str, path: Sequence[str]) -> int | None:
-    """The line of a key; where the key is in an inline table, the line on which that begins.
+    """The line of a key. For a key in an inline table, it is the first line of this table.
 
     Args:
-        text: of the file.
-        path: keys; an entry of a list of tables by its ``name`` or ``task``.
+        text: text of the file.
+        path: keys from the root. An entry of a list of tables is given by its ``name`` or ``task``.
 
     >>> line_of('[training]\\nepochs = 3\\n[[tasks]]\\nname = "a"\\nknd = 1', ["tasks", "a", "knd"])
     5
@@ -124,7 +124,7 @@ def line_of(text: str, path: Sequence[str]) -> int | None:
 
 
 def assign(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Puts a value under a dotted key: an entry of a list by its name, a name becomes a table that holds it.
+    """Sets the value of a dotted key. Entries of a list are found by name; a name becomes a table that contains it.
 
     >>> tree = {"architecture": "dml", "tasks": [{"name": "like"}]}
     >>> assign(tree, ["architecture", "base", "name"], "ple")
@@ -157,7 +157,7 @@ def assign(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 
 def relocated(tree: Mapping[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
-    """A tree whose paths are moved; the schema, or the annotation of a data set's option, tells which they are."""
+    """A tree with moved paths. The schema, or the annotation of a data set's option, marks the paths."""
     return _relocated(tree, Settings, move)
 
 
@@ -177,7 +177,7 @@ def _relocated(tree: Mapping[str, Any], section: type[Section], move: Callable[[
 
 
 def _option_types(tree: Mapping[str, Any], section: type[Section]) -> Mapping[str, Any]:
-    """Types of the options that stand beside the name of a registered thing."""
+    """Types of the options beside the name of a registered thing."""
     named = {field.name: facts(field).registry for field in dataclasses.fields(section)}
     if "options" not in named or not isinstance(tree.get("name"), str):
         return {}
@@ -186,7 +186,7 @@ def _option_types(tree: Mapping[str, Any], section: type[Section]) -> Mapping[st
 
 
 def _notes(hint: Any) -> set[Any]:
-    """What ``Annotated`` tells in a type, at any depth."""
+    """The annotations of ``Annotated`` in a type, at any depth."""
     if get_origin(hint) is Annotated:
         return set(hint.__metadata__)
     return set().union(*map(_notes, get_args(hint)))
@@ -197,7 +197,7 @@ def _parts(dotted: str) -> tuple[str, ...]:
 
 
 def _inline(value: Any) -> Any:
-    """Mappings as inline tables, at any depth."""
+    """Converts mappings to inline tables, at any depth."""
     if isinstance(value, Mapping):
         table = tomlkit.inline_table()
         for key, entry in value.items():

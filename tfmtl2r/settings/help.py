@@ -1,4 +1,4 @@
-"""Help texts: what the ``Args`` of a class, or of a class that it extends, tell about an option."""
+"""Help texts of options, from the section ``Args`` of a class and its base classes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 def help_of(thing: Callable[..., Any]) -> dict[str, str]:
-    """Every option and its help, along the class hierarchy: what a class documents wins over its bases.
+    """Every option and its help, along the class hierarchy. The text of a class replaces the text of its bases.
 
     >>> from tfmtl2r.settings import Training
     >>> help_of(Training)["batch_size"]
@@ -25,7 +25,7 @@ def help_of(thing: Callable[..., Any]) -> dict[str, str]:
 
 @functools.cache
 def _arguments(docstring: str) -> dict[str, str]:
-    """The entries of the section ``Args``, in one line each; ``low, high: ...`` is an entry of both."""
+    """The entries of the section ``Args``, each in one line. ``low, high: ...`` is the text of both names."""
     found: dict[str, str] = {}
     names: list[str] = []
     inside = False
@@ -43,5 +43,5 @@ def _arguments(docstring: str) -> dict[str, str]:
 
 
 def _plain(text: str) -> str:
-    """Without the marks of reStructuredText: ``:class:`tfmtl2r.Task``` becomes ``tfmtl2r.Task``."""
+    """Removes the markup of reStructuredText: ``:class:`tfmtl2r.Task``` becomes ``tfmtl2r.Task``."""
     return re.sub(r"(:\w+:)?`+~?([^`]*)`+", r"\2", text)

@@ -1,4 +1,4 @@
-"""What follows from the facts of the keys: fingerprints, and how runs are told apart."""
+"""Fingerprints, and the settings in which runs differ, from the facts of the keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfmtl2r.settings.values import facts as facts_of
 
 @functools.cache
 def keys() -> Mapping[str, Facts]:
-    """Every key of the schema with its facts; a key in a section is called ``section.key``.
+    """Every key of the schema with its facts. The name of a key in a section is ``section.key``.
 
     >>> keys()["training.seed"].axis, keys()["directory"].outcome
     (True, False)
@@ -45,7 +45,7 @@ def keys_where(**wanted: Any) -> tuple[str, ...]:
 
 
 def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any, Facts]]:
-    """Every key that an experiment's tree gives, its value and its facts; a name alone becomes ``{"name": ...}``."""
+    """Key, value and facts of every key in an experiment's tree. A name alone becomes ``{"name": ...}``."""
     known = keys()
     sections = {name.partition(".")[0] for name in known if "." in name}
     for name, value in tree.items():
@@ -57,10 +57,10 @@ def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any, Facts]]:
 
 
 def outcome(tree: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
-    """The settings that decide a run's numbers, in one form whether they come from an experiment or from a file.
+    """The settings on which a run's numbers depend, in one form for experiments and files.
 
     Args:
-        tree: of an experiment, see :meth:`Settings.tree`.
+        tree: tree of an experiment, see :meth:`Settings.tree`.
         without: keys to leave out.
 
     >>> outcome({"name": "a", "method": "mgda", "training": {"seed": 1}})

@@ -1,7 +1,7 @@
-"""A whole experiment: the keys outside of sections, and what must hold between keys.
+"""A whole experiment: the keys outside of sections, and the rules between keys.
 
-The command line, experiment files, run cards, fingerprints and the words by which tables tell runs apart are all made
-from this class.
+The command line, experiment files, run cards, fingerprints and the labels of runs in tables all derive from this
+class.
 """
 
 from __future__ import annotations
@@ -21,25 +21,24 @@ FORMAT = 2
 
 @dataclasses.dataclass(frozen=True)
 class Settings(Section):
-    """Everything about a training, in sections. A section is given as a mapping of its keys, or ready.
+    """All settings of a training, in sections. A section is given as a mapping of its keys, or as an object.
 
     Args:
         format: version of the format of experiment files; 2.
-        name: name of the run and of its folder; the method and the time if not given.
+        name: name of the run and of its folder; by default the method and the time.
         directory: the folder of all runs.
         plugins: Python files that register methods, losses, metrics, architectures or data sets of your own.
         architecture: a name (tfmtl2r list architectures) or {name = "mmoe", option = value}.
         method: a name (tfmtl2r list methods) or {name = "cagrad", option = value}.
-        gradients: which gradients the method balances: "parameters" (exact) or "features" (at the architecture's cut,
-            nearly free).
+        gradients: the gradients that the method balances: "parameters" (exact) or "features" (at the architecture's
+            cut, at almost no cost).
         preference: importance of each task, such as {click = 2, like = 1}, in place of the tasks' weights.
-        conditioned: the ranker reads the preference, and training draws it from a Dirichlet distribution of this
-            concentration, such as 1.0: one model for all trade-offs.
-        staged: train the tasks by priority, each level under the constraint that the higher ones keep what they reached
-            (method nmt).
+        conditioned: concentration of a Dirichlet distribution, such as 1.0. If given, training draws preferences from
+            it and the ranker reads them: one model for all trade-offs.
+        staged: train the tasks by priority, each level with bounds on the losses of the levels before it (method nmt).
         data: the section [data].
-        features: the entries of [[features]], for a table of your own; all columns if not given.
-        tasks: the entries of [[tasks]]; a name alone stands for the data set's own task.
+        features: the entries of [[features]], for a table of your own; by default all columns.
+        tasks: the entries of [[tasks]]; a name alone stands for the data set's task of this name.
         constraints: the entries of [[constraints]].
         optimizer: the section [optimizer].
         training: the section [training].
@@ -101,15 +100,15 @@ class Settings(Section):
         every = self.training.validate_every
         if every != 1 and (self.training.patience or self.staged or self.constraints):
             raise SettingError(["training", "validate_every"], f"must be 1, not {every}, with patience, stages or "
-                               "constraints: they look at the validation split after every epoch")
+                               "constraints: these use the validation split after every epoch")
 
     @property
     def task_names(self) -> tuple[str, ...]:
-        """Names of the tasks to train; empty for the data set's default ones."""
+        """Names of the tasks to train; empty for the data set's default tasks."""
         return self.data.tasks or tuple(str(goal.name) for goal in self.tasks)
 
     def but(self, **changes: Any) -> Self:
-        """The same with other values. A mapping for a section changes only the keys that it holds.
+        """A copy with other values. A mapping for a section changes only the keys that it contains.
 
         >>> settings = Settings(training={"epochs": 3, "seed": 1})
         >>> settings.but(training={"seed": 2}, method="mgda").training.tree()["epochs"]
@@ -125,10 +124,10 @@ class Settings(Section):
 
 
 def checked_name(name: str) -> str:
-    """A name that can be a folder.
+    """Returns a name that is valid as a folder.
 
     Raises:
-        ValueError: otherwise.
+        ValueError: for any other name.
     """
     if not re.fullmatch(r"[A-Za-z0-9][\w.\-]*", name):
         raise InputError(f"run name {name!r}: expected letters, digits, '_', '-' and '.', the first a letter or digit")

@@ -1,6 +1,6 @@
-"""The sections of an experiment: every key once, with its type, its default, its help and what is true of it.
+"""The sections of an experiment: every key with its type, default, help and facts.
 
-The help of a key is its line under ``Args``.
+The help of a key is its entry under ``Args``.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ Rows = Grid | tuple[tuple[float, ...], ...]
 
 @dataclasses.dataclass(frozen=True)
 class Split(Section):
-    """How lists of one table are divided into train, vali and test.
+    """The division of one table into the splits train, vali and test.
 
     Args:
-        by: "list": by a hash of the list id (of the row number for plain rows), so that a list always lands in the same
-            split.
+        by: "list" divides by a hash of the list id (of the row number for plain rows), so that a list is always in the
+            same split.
         vali: share of the lists for validation.
         test: share of the lists for the test.
-        seed: enters the hash; another seed gives another division.
+        seed: seed of the hash; another seed gives another division.
     """
 
     identity: ClassVar[str] = "by"
@@ -51,23 +51,23 @@ class Split(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Data(Section):
-    """Which lists the ranker learns from: a registered data set by name, or files of your own.
+    """The data of an experiment: a registered data set by name, or files of your own.
 
     Args:
-        name: a registered data set (tfmtl2r list datasets); its options are keys beside the name. Without name and
-            files it is kuairand_excerpt, which comes with the package.
-        tasks: names of the tasks to train; without them all entries of [[tasks]], or the data set's default tasks.
+        name: a registered data set (tfmtl2r list datasets); its options are keys beside the name. The default without
+            name and files is kuairand_excerpt, which is part of the package.
+        tasks: names of the tasks to train; by default all entries of [[tasks]], or the data set's default tasks.
         files: your own table (.parquet, .csv, .csv.gz): a file, a list of files, a pattern such as logs/*.csv, or a
-            folder; a folder with files called train, vali and test is split that way.
+            folder. Files of a folder with the names train, vali and test are these splits.
         train: files of the training split, in place of files.
         vali: files of the validation split.
         test: files of the test split.
-        list_id: the column that tells which list a row belongs to; without it rows have no lists.
+        list_id: the column with the id of each row's list; without it, the table has plain rows without lists.
         context: columns with one value per list, such as features of the user.
-        split: how files is divided, such as {by = "list", vali = 0.1, test = 0.2}.
-        leave_out: columns that are no features, such as ids.
-        max_list_size: longer training lists are cut to this many items.
-        truncate: which items are kept, the first or random ones.
+        split: how the files are divided, such as {by = "list", vali = 0.1, test = 0.2}.
+        leave_out: columns that are not features, such as ids.
+        max_list_size: longer training lists are cut to this number of items.
+        truncate: the items that a cut list keeps: the first items or random items.
     """
 
     not_built: ClassVar[tuple[str, ...]] = ("kind", "separator", "item_id", "time", "only_where")
@@ -106,7 +106,7 @@ class Data(Section):
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """Also a ready data set. Beside a name, every other key is an option of the data set."""
+        """Accepts a data set, too. All unknown keys beside a name are options of the data set."""
         if isinstance(value, cls) or not isinstance(value, Mapping):
             return value if isinstance(value, cls) else cls(name=value)
         if not value.get("name"):
@@ -116,7 +116,7 @@ class Data(Section):
         return cls(**{**mine, "options": {**value.get("options", {}), **rest}})
 
     def tree(self) -> dict[str, Any]:
-        """The section as plain data, the data set's options beside its name."""
+        """The section as plain data, with the data set's options beside its name."""
         found = super().tree()
         options = found.pop("options")
         named = found.pop("name", {})
@@ -130,11 +130,11 @@ class Feature(Section):
     Args:
         name: a column, a list of columns, or "*" for all columns that no other entry names.
         kind: "dense" (a number or a vector), "category", or a kind of your own (tfmtl2r list features), whose options
-            are keys beside it; found out from the column if not given.
-        width: numbers in a category's embedding; by the size of its vocabulary if not given.
-        vocabulary: the known values of a category; fitted on the training split if not given.
-        hash_buckets: a category is hashed into this many buckets, in place of a vocabulary.
-        transform: what happens to a number before it is standardised: "zscore" (nothing), "log1p" or "signed_log1p".
+            are keys beside the kind; by default the column decides.
+        width: width of a category's embedding; by default the size of the vocabulary decides.
+        vocabulary: the known values of a category; by default fitted on the training split.
+        hash_buckets: number of hash buckets of a category, in place of a vocabulary.
+        transform: transform of a number before it is standardised: "zscore" (no transform), "log1p" or "signed_log1p".
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
@@ -192,16 +192,16 @@ def _check_feature_kind(kind: str) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Goal(Section):
-    """A task of the ranker. A registered data set has tasks of its own: an entry with the name of one changes it.
+    """A task of the ranker. If a registered data set has a task of the same name, the entry changes this task.
 
     Args:
-        name: names the task's score, metrics and exported outputs.
-        label: the column with the label; the task's name if not given.
-        kind: "graded" (0, 1, 2, ...), "binary" (0 or 1) or "regression" (any number); "graded" if not given.
-        loss: a name (tfmtl2r list losses) or {name = "softmax", option = value}; by the kind if not given.
-        metrics: such as ["ndcg@10", "auc"] (tfmtl2r list metrics); by the kind if not given.
-        weight: importance, 1 if not given; in place of the key preference.
-        priority: 1 is the most important; for prioritised training (staged).
+        name: the name of the task in scores, metrics and exported outputs.
+        label: the column with the label; by default the task's name.
+        kind: "graded" (0, 1, 2, ...), "binary" (0 or 1) or "regression" (any number); by default "graded".
+        loss: a name (tfmtl2r list losses) or {name = "softmax", option = value}; by default the kind decides.
+        metrics: names such as ["ndcg@10", "auc"] (tfmtl2r list metrics); by default the kind decides.
+        weight: importance of the task, by default 1; an alternative to the key preference.
+        priority: priority in prioritised training (staged); 1 is the most important.
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
@@ -227,14 +227,14 @@ class Goal(Section):
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """Also a ready :class:`tfmtl2r.Task`."""
+        """Accepts a :class:`tfmtl2r.Task`, too."""
         if not isinstance(value, Task):
             return super().of(value)
         plain = {field.name: field.default for field in dataclasses.fields(Task)}
         return cls(**{name: entry for name, entry in vars(value).items() if name == "name" or entry != plain[name]})
 
     def task(self, own: Task | None = None) -> Task:
-        """The task, with what the entry does not give taken from ``own``, the data set's task of that name."""
+        """The task. Keys that the entry does not contain come from ``own``, the data set's task of this name."""
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(Task)}
         given = {name: entry for name, entry in given.items() if entry is not None}
         return dataclasses.replace(own, **given) if own else Task(**given)
@@ -246,9 +246,9 @@ class Constraint(Section):
 
     Args:
         task: name of the task.
-        loses_at_most: how far the loss may be above its best: "1%" of the best, or a number in units of the loss. A
-            stage of its own finds the best.
-        at_most: the highest loss allowed, where it is known.
+        loses_at_most: allowed increase above the best loss: "1%" of the best loss, or a number in units of the loss. A
+            separate stage finds the best loss.
+        at_most: the highest allowed loss.
     """
 
     not_built: ClassVar[tuple[str, ...]] = ("metric", "floor")
@@ -270,7 +270,7 @@ class Constraint(Section):
             raise SettingError(["loses_at_most"], f"must be a share such as '1%' or a number >= 0, not {loses!r}")
 
     def bound(self) -> dict[str, float]:
-        """The constraint by the names of :class:`tfmtl2r.training.staged.Constraint`."""
+        """The constraint as fields of :class:`tfmtl2r.training.staged.Constraint`."""
         if self.at_most is not None:
             return {"at_most": self.at_most}
         text = str(self.loses_at_most)
@@ -297,16 +297,16 @@ class Training(Section):
     """How the ranker is trained.
 
     Args:
-        epochs: at most this many; of each stage in staged training.
+        epochs: maximum number of epochs; in staged training, of each stage.
         batch_size: lists (or rows) per step.
-        patience: training stops after this many epochs in which the mean of the validation metrics did not improve, and
-            goes back to the best epoch; 0 trains all epochs.
-        seed: weights, order and everything random follow from it.
-        validate_every: epochs from one look at the validation split to the next. The last epoch ends with a look in any
-            case; 0 means that one only. Other values than 1 need patience 0.
-        train_metrics: also compute metrics on training batches.
-        steps_per_execution: training steps per call into the graph.
-        telemetry_every: steps between samples of the gradients for TensorBoard; 0 for none.
+        patience: number of epochs without a better mean of the validation metrics, after which training stops and
+            restores the best epoch; 0 trains all epochs.
+        seed: seed of the weights, the order of lists and all other random numbers.
+        validate_every: epochs between evaluations of the validation split. The last epoch is always evaluated; 0
+            evaluates only the last epoch. Values other than 1 require patience 0.
+        train_metrics: compute metrics on training batches, too.
+        steps_per_execution: training steps per call of the graph.
+        telemetry_every: steps between samples of the gradients for TensorBoard; 0 for no samples.
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
@@ -326,12 +326,12 @@ class Training(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Evaluation(Section):
-    """What is measured once the ranker is trained.
+    """The evaluation of the trained ranker.
 
     Args:
-        preferences: the preferences whose metrics go into the run card of a conditioned ranker: lattice:H, spread:N,
-            angle:N, a file with one per line, or none; lattice:10 for two tasks, and equal importance with spread:10
-            for more, if not given.
+        preferences: the preferences at which a conditioned ranker is evaluated for its run card: lattice:H, spread:N,
+            angle:N, a file with one preference per line, or none. By default lattice:10 for two tasks, and equal
+            importance with spread:10 for more tasks.
     """
 
     not_built: ClassVar[tuple[str, ...]] = ("by", "importance")
@@ -341,19 +341,19 @@ class Evaluation(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Sweeping(Section):
-    """Which runs tfmtl2r sweep makes: every combination of these, each a run of the experiment.
+    """The runs of tfmtl2r sweep: one run of the experiment for every combination of these values.
 
     Args:
-        methods: names, with options as stch:mu=0.5,warmup=0; the experiment's method if not given.
-        architectures: names, with options as mmoe:dropout=0.1; the experiment's architecture if not given.
-        preferences: lattice:H, spread:N, angle:N (2 tasks: rays evenly between the two ends, which are trained first
-            and join the table), or a file with one per line; lattice:10 for two tasks, and equal importance with
-            spread:10 for more, if not given.
-        seeds: each run is trained once for each seed; the experiment's seed if not given.
-        single_task: also train every task alone, for delta-m and the lines in pictures.
-        jobs: processes at a time; one for each CPU if not given.
-        threads: threads of TensorFlow in each process. They are part of the outcome, since sums over more threads round
-            differently.
+        methods: names, with options as in stch:mu=0.5,warmup=0; by default the experiment's method.
+        architectures: names, with options as in mmoe:dropout=0.1; by default the experiment's architecture.
+        preferences: lattice:H, spread:N, angle:N (for two tasks: evenly spaced rays between the two end points, which
+            are trained first and added to the table), or a file with one preference per line. By default lattice:10 for
+            two tasks, and equal importance with spread:10 for more tasks.
+        seeds: seeds for each combination; by default the experiment's seed.
+        single_task: train every task alone, too, for delta-m and the lines in plots.
+        jobs: number of parallel processes; by default one per CPU.
+        threads: TensorFlow threads in each process. Results depend on this number, since the order of sums changes
+            rounding.
     """
 
     methods: tuple[Any, ...] | None = key(registry="tfmtl2r.methods", outcome=False)

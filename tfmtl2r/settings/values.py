@@ -1,4 +1,4 @@
-"""Strict conversion of one value to the type of its key, and sections: dataclasses that convert what they are given."""
+"""Strict conversion of a value to the type of its key, and sections: dataclasses that convert their values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ FilePath = Annotated[str, "path"]
 
 
 class Text(str):
-    """A value as typed on the command line: its key decides which type it gets."""
+    """A value from the command line, which is converted to the type of its key."""
 
     __slots__ = ()
 
@@ -33,7 +33,7 @@ class SettingError(InputError):
 
     Args:
         path: keys from the root of the experiment, such as ``("training", "epochs")``.
-        problem: what is wrong, without the key.
+        problem: description of the error, without the key.
     """
 
     def __init__(self, path: Sequence[str], problem: str):
@@ -41,23 +41,23 @@ class SettingError(InputError):
         super().__init__(f"{'.'.join(self.path)} {problem}" if self.path else problem)
 
     def within(self, *outer: str) -> SettingError:
-        """The same error, seen from further out."""
+        """The same error, with outer keys before its path."""
         return SettingError((*outer, *self.path), self.problem)
 
 
 @dataclasses.dataclass(frozen=True)
 class Facts:
-    """What is true of a key.
+    """Facts about a key.
 
     Args:
-        outcome: whether the key decides a number of the run; such keys make up the run's fingerprint.
-        shown: ``"apart"``: tables show the key where runs differ in it. ``"own"``: tables have a column or words of
-            their own for it. ``"never"``: runs that differ in it only are taken for the same.
-        several: whether the key means nothing to a run of one task.
+        outcome: whether the run's numbers depend on the key. The fingerprint of a run contains such keys.
+        shown: ``"apart"``: tables show the key if runs differ in it. ``"own"``: tables have a separate column or text
+            for the key. ``"never"``: runs that differ only in this key count as equal.
+        several: True if the key has no effect for a single task.
         axis: whether runs of one sweep may differ in the key.
-        least: smallest value.
-        above: the value must be larger than this.
-        registry: the package of the thing that the key names.
+        least: smallest allowed value.
+        above: the value must be greater than this number.
+        registry: the package in which the named thing is registered.
         flag: whether the key is a flag of the command line; every key can be given with ``--set``.
     """
 
@@ -81,12 +81,12 @@ def key(default: Any = None, **facts: Any) -> Any:
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """Base of all sections. Values are converted and checked when a section is made; None means not given."""
+    """Base class of all sections. The constructor converts and checks the values; None means not given."""
 
     identity: ClassVar[str] = "name"
-    """A text that stands for a whole section is the value of this key; entries of a list are found by it."""
+    """The key that identifies an entry of a list. A text in place of the whole section is the value of this key."""
     not_built: ClassVar[tuple[str, ...]] = ()
-    """Keys that belong to the format, and that this version refuses."""
+    """Keys of the format that this version does not support yet."""
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
@@ -110,10 +110,10 @@ class Section:
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """A section from itself, from a mapping of its keys, or from the text that its identity key would hold.
+        """Makes a section from a section, a mapping of its keys, or the value of its identity key.
 
         Raises:
-            SettingError: for an unknown key, with the nearest one.
+            SettingError: for an unknown key; the message contains the most similar key.
         """
         if isinstance(value, cls):
             return value
@@ -131,7 +131,7 @@ class Section:
         return cls(**value)
 
     def tree(self) -> dict[str, Any]:
-        """The section as plain data (text, numbers, lists, dicts): what :meth:`of` takes. Keys not given are absent."""
+        """The section as plain data (text, numbers, lists, dicts), as :meth:`of` accepts it, without keys not given."""
         found = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -146,7 +146,7 @@ def facts(field: dataclasses.Field[Any]) -> Facts:
 
 
 def hints(cls: type) -> dict[str, Any]:
-    """The types of a class's fields, those of its bases included."""
+    """The types of a class's fields, including inherited fields."""
     return _hints(cls)
 
 
@@ -162,14 +162,14 @@ def section_of(hint: Any) -> type[Section] | None:
 
 
 def converted(value: Any, hint: Any) -> Any:
-    """A value as the type says, without any loss: a text is no number, a fraction is no whole number.
+    """Converts a value to a type, without any loss: a text is not a number, a fraction is not a whole number.
 
     Args:
         value: from Python, from a file, or :class:`Text` from the command line.
         hint: the type.
 
     Raises:
-        SettingError: when the value is not of the type; the message says what was expected.
+        SettingError: if the value does not fit the type; the message contains the expected type.
 
     >>> converted(Text("3"), int), converted(3, float), converted([1, 2], tuple[int, ...])
     (3, 3.0, (1, 2))
@@ -197,7 +197,7 @@ def converted(value: Any, hint: Any) -> Any:
 
 
 def _untyped(value: Any) -> Any:
-    """A value whose type the schema does not know, with what was typed in it read."""
+    """A value of unknown type, with texts from the command line parsed."""
     if isinstance(value, Text):
         return read(value)
     if isinstance(value, dict):
@@ -228,7 +228,7 @@ def expected(hint: Any) -> str:
 
 
 def read(text: str) -> Any:
-    """A typed value without a type: what TOML or Python reads in it, else the text itself.
+    """Parses a text from the command line as TOML or Python; returns the text itself if it is neither.
 
     >>> read("[8, 4]"), read("0.5"), read("mse"), read('{name = "dml"}')
     ([8, 4], 0.5, 'mse', {'name': 'dml'})
@@ -244,7 +244,7 @@ def read(text: str) -> Any:
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
-    """What a key is if it is not given."""
+    """The default of a key."""
     make: Any = field.default_factory
     return field.default if make is dataclasses.MISSING else make()
 
@@ -253,7 +253,7 @@ def _one_of(value: Any, hint: Any, arguments: Sequence[Any]) -> Any:
     if type(None) in arguments and (value is None or (isinstance(value, Text) and value.lower() == "none")):
         return None
     kinds = [one for one in arguments if one is not type(None)]
-    # A text fits everything that is typed: the narrower types go first.
+    # Every value from the command line fits type str, so narrower types come first.
     kinds.sort(key=lambda one: one is str)
     problems = []
     for kind in kinds:
@@ -330,7 +330,7 @@ def _shown(value: Any) -> str:
 
 
 def _plain(value: Any, registry: str) -> Any:
-    """Text, numbers, lists and dicts; a ready thing is described by its registry."""
+    """Converts a value to text, numbers, lists and dicts; the registry describes an object."""
     if isinstance(value, Section):
         return value.tree()
     if isinstance(value, Mapping):
@@ -345,7 +345,7 @@ def _plain(value: Any, registry: str) -> Any:
 
 
 def registry_of(package: str) -> Any:
-    """The registry of a package, imported when it is needed: a schema alone loads no TensorFlow."""
+    """The registry of a package. It is imported only here, so that the schema alone does not load TensorFlow."""
     import importlib
 
     return importlib.import_module(package).registry
