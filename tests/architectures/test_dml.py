@@ -8,8 +8,6 @@ from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, Task, architecture
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.mmoe import MMoE
 from tfmtl2r.batch import Batch
-from tfmtl2r.commands import _options
-from tfmtl2r.commands.train import Train
 from tfmtl2r.layers import randomness
 from tfmtl2r.methods.base import GramMethod
 from tfmtl2r.serving.session import LoadedExport
@@ -305,26 +303,6 @@ def test_two_replicas_make_the_same_updates(data, mode, mirrored):
         trained.append(model.architecture.get_weights())
     for one, two in zip(*trained, strict=True):
         np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-5)
-
-
-def test_base_and_ablations_are_flags():
-    """``--architecture dml --base ple``, the base's own options, and the six runs of the paper."""
-    arguments = ["--architecture", "dml", "--base", "ple", "--base.levels", "1", "--architecture.head-units", "9"]
-    _, named = _options.parse(Train, arguments, "x")
-    assert named["architecture"] == {"name": "dml", "head_units": [9], "base": {"name": "ple", "levels": 1}}
-    assert set(named) == {"data", "architecture", "method"}
-    assert architectures.get(named["architecture"]).base.num_levels == 1
-    _, named = _options.parse(Train, ["--architecture=dml"], "x")
-    assert named["architecture"] == {"name": "dml", "base": {"name": "mmoe"}}
-    made = set()
-    for switches in ("no-ctfm no-gkd", "no-gkd", "no-gkd no-stop-gradient", "no-ctfm", "", "no-stop-gradient"):
-        flags = [f"--architecture.{switch}" for switch in switches.split()]
-        _, named = _options.parse(Train, ["--architecture", "dml", "--base", "shared_bottom", *flags], "x")
-        built = architectures.get(named["architecture"])
-        made.add((built.uses_ctfm, built.uses_gkd, built.stop_gradient))
-    assert len(made) == 6
-    with pytest.raises(SystemExit):
-        _options.parse(Train, ["--architecture", "mmoe", "--base", "ple"], "x")
 
 
 def test_groups_of_variables_that_do_not_broadcast():

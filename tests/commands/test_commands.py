@@ -5,9 +5,10 @@ import json
 import numpy as np
 import pytest
 
-from tfmtl2r import cli
+from tfmtl2r import Experiment, architectures, cli
 from tfmtl2r.commands import _options
 from tfmtl2r.commands.train import COMMAND
+from tfmtl2r.errors import InputError
 
 TRAIN = ["train", "--data", "synthetic_mslr", "--data.num-lists", "40", "--data.max-length", "12",
          "--data.num-tasks", "2", "--data.num-features", "8", "--architecture.units", "8", "4",
@@ -117,3 +118,23 @@ def test_only_options_of_the_chosen_things_are_flags():
                     "training": {"seed": "4"}}
     with pytest.raises(ValueError, match=r"--method.leak is not a flag of tfmtl2r train"):
         _options.parse(COMMAND, ["--method", "pcgrad", "--method.leak", "0.5"])
+
+
+def test_base_and_ablations_are_flags():
+    """The base of ``dml``, the base's own options, and the six runs of the paper."""
+    def architecture(*flags):
+        tree, _ = _options.parse(COMMAND, ["--architecture", "dml", *flags])
+        return Experiment.of(tree).tree()["architecture"]
+
+    base = ["--architecture.base", "ple", "--set", "architecture.base.levels=1", "--architecture.head-units", "9"]
+    found = architecture(*base)
+    assert found == {"name": "dml", "base": {"name": "ple", "levels": 1}, "head_units": [9]}
+    assert architectures.get(found).base.num_levels == 1
+    made = set()
+    for switches in ("ctfm gkd", "gkd", "gkd stop-gradient", "ctfm", "", "stop-gradient"):
+        off = [f"--no-architecture.{switch}" for switch in switches.split()]
+        built = architectures.get(architecture("--architecture.base", "shared_bottom", *off))
+        made.add((built.uses_ctfm, built.uses_gkd, built.stop_gradient))
+    assert len(made) == 6
+    with pytest.raises(InputError, match=r"--architecture.base is not a flag"):
+        _options.parse(COMMAND, ["--architecture", "mmoe", "--architecture.base", "ple"])
