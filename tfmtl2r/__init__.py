@@ -1,9 +1,10 @@
 """Multi-task learning to rank in TensorFlow and Keras 3.
 
-Rows become lists, an architecture scores every item once per task, each task's loss looks at its list, a method turns
-the losses or their gradients into one update, and the trained graph leaves as a SavedModel for TensorFlow Serving.
+Rows of a table are grouped into lists. An architecture scores every item once per task. Each task has a loss over
+lists. A method turns the losses or their gradients into one update. The trained graph is exported as a SavedModel for
+TensorFlow Serving.
 
-Names are imported on first use, so that ``import tfmtl2r`` and ``tfmtl2r --help`` load no TensorFlow.
+Names are imported on first use, so that ``import tfmtl2r`` and ``tfmtl2r --help`` do not load TensorFlow.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Imports TensorFlow and Keras once, quietly, and refuses a Keras that this library cannot run on.
+"""Imports TensorFlow and Keras without start-up notices, and refuses a Keras with another backend.
 
-Every file that needs either imports it from here. TensorFlow writes start-up notices to the process's standard error
-before any logging level applies; they are held back during the import, and shown after all if it fails. A user who
-sets ``TF_CPP_MIN_LOG_LEVEL`` sees whatever that level shows.
+Every file that needs TensorFlow or Keras imports them from this file. TensorFlow writes start-up notices to standard
+error before any logging level applies. These notices are shown only if the import fails. If the user sets
+``TF_CPP_MIN_LOG_LEVEL``, this level applies.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tfmtl2r.errors import MissingPackageError
 
 @contextlib.contextmanager
 def _held_back_stderr() -> Iterator[None]:
-    """Holds back what C++ code writes to standard error; an exception releases it."""
+    """Collects the output of C++ code to standard error, and shows it only after an exception."""
     sys.stderr.flush()
     with tempfile.TemporaryFile() as held:
         saved = os.dup(2)
@@ -53,7 +53,7 @@ else:
     with _held_back_stderr():
         import keras
         import tensorflow as tf
-    del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # TensorFlow has read it; processes started from here decide for themselves
+    del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # TensorFlow has read it; child processes must not inherit it
 
 if keras.backend.backend() != "tensorflow":  # set in keras.json
     raise MissingPackageError(

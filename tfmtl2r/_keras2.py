@@ -1,10 +1,10 @@
-"""The one door to TF-Ranking and TensorFlow Recommenders.
+"""Imports TF-Ranking and TensorFlow Recommenders, which are written for Keras 2.
 
-Both are written against Keras 2, and TF-Ranking also imports ``tensorflow.estimator``, which TensorFlow removed in
-2.16, so that a plain ``import tensorflow_ranking`` fails on every current TensorFlow. Here each is imported once, on
-first use, while ``sys.modules`` shows it thin views of TensorFlow: everything is the real thing except ``keras``, which
-is ``tf_keras`` (Keras 2), and ``estimator``, which is an inert placeholder. Afterwards the originals are back, so the
-user's ``tf.keras`` stays Keras 3, and no environment variable is read or written.
+TF-Ranking also imports ``tensorflow.estimator``, which TensorFlow removed in 2.16. A plain
+``import tensorflow_ranking`` therefore fails with every current TensorFlow. This file imports each library once, on
+first use. During the import, ``sys.modules`` contains thin views of TensorFlow, in which ``keras`` is ``tf_keras``
+(Keras 2) and ``estimator`` is an inert placeholder. Everything else in the views is TensorFlow itself. Afterwards the
+original modules are restored. The user's ``tf.keras`` stays Keras 3, and no environment variable is read or written.
 
 >>> from tfmtl2r._backend import tf
 >>> losses_impl().SoftmaxLoss(name="softmax").name
@@ -78,13 +78,13 @@ def metrics_impl() -> Any:
 
 @tf.autograph.experimental.do_not_convert
 def _load(module: str, distribution: str) -> Any:
-    # The first use is often inside a graph that is being traced, where constants of a module would end up.
+    # The first use is often during the tracing of a graph, which would then own the constants of the module.
     with _lock, tf.init_scope():
         if module not in _loaded:
             _require("tf-keras")
             _require(distribution)
             _report_legacy_switch()
-            # A user's own successful import is used as it is: a second copy would register its Keras classes twice.
+            # A module that the user has imported is reused: a second copy would register its Keras classes twice.
             _loaded[module] = sys.modules.get(module) or _import_on_keras2(module)
         return _loaded[module]
 
@@ -119,7 +119,7 @@ def _report_legacy_switch() -> None:
 
 def _import_on_keras2(module: str) -> Any:
     with _quiet():
-        # Before the views are up: Keras 2 itself is written against the real TensorFlow.
+        # Keras 2 is imported before the views exist, since it requires the original TensorFlow.
         tf_keras = importlib.import_module("tf_keras")
         _forget(module)
         with _views_of_tensorflow(tf_keras):
@@ -131,7 +131,7 @@ def _import_on_keras2(module: str) -> Any:
 
 
 def _forget(module: str) -> None:
-    """Drops the pieces of a failed import, which Python leaves behind bound to the wrong Keras."""
+    """Removes the submodules of a failed import, which are bound to the wrong Keras."""
     for name in [name for name in sys.modules if name == module or name.startswith(f"{module}.")]:
         del sys.modules[name]
 
@@ -153,7 +153,7 @@ def _views_of_tensorflow(tf_keras: types.ModuleType) -> Iterator[None]:
 
 
 class _View(types.ModuleType):
-    """A module that answers a few names itself and everything else from the original."""
+    """A module with a few names of its own; all other names come from the original module."""
 
     def __init__(self, original: types.ModuleType, own: dict[str, Any]):
         super().__init__(original.__name__, original.__doc__)
@@ -181,7 +181,7 @@ class _PlaceholderType(type):
 
 
 class _Placeholder(metaclass=_PlaceholderType):
-    """Stands in for the removed ``tf.estimator``: any attribute, base class or call, and it does nothing."""
+    """Replaces the removed ``tf.estimator``. It accepts any attribute, subclass or call, without effect."""
 
     def __init__(self, *_: Any, **__: Any):
         pass
@@ -197,7 +197,7 @@ class _Placeholder(metaclass=_PlaceholderType):
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Holds back what Keras 2 says about its own use of old TensorFlow names while it is imported."""
+    """Suppresses warnings of Keras 2 about its use of old TensorFlow names during the import."""
     logger = tf.get_logger()
 
     def passes(record: logging.LogRecord) -> bool:

@@ -1,13 +1,13 @@
-"""The one layout of a batch.
+"""The layout of a batch.
 
-Sizes, here and everywhere: B lists, L items in the longest of them, n real items in all, T tasks, F feature columns, P
-shared parameters.
+Symbols of sizes in this library: B lists, L items in the longest list, n real items in all lists, T tasks, F feature
+columns, P shared parameters.
 
-A data set yields what Keras calls ``(x, y)`` or ``(x, y, sample_weight)``:
+A data set yields tuples ``(x, y)`` or ``(x, y, sample_weight)``, as in Keras:
 
 ``x``
     dict of features, per item ``[B, L]`` or ``[B, L, D]``, per list ``[B]`` or ``[B, D]``, plus ``list_size``,
-    ``int32[B]``: the number of real items in each list. Places behind that are padding and are never looked at.
+    ``int32[B]``: the number of real items in each list. The places after these items are padding and never used.
     A ranker that is conditioned on the preference also reads ``preference``, ``float32[B, T]``.
 ``y``
     dict task -> ``float32[B, L]``. A missing label is NaN (or negative, for binary and graded tasks).
@@ -16,7 +16,7 @@ A data set yields what Keras calls ``(x, y)`` or ``(x, y, sample_weight)``:
 
 Plain rows without lists have no ``list_size``; features are then ``[B]`` or ``[B, D]`` and labels ``[B]``.
 
-The ranker turns this once into a :class:`Batch`, which is what every layer below receives.
+The ranker converts these once into a :class:`Batch`, which all layers receive.
 """
 
 from __future__ import annotations
@@ -39,15 +39,15 @@ PREFERENCE = "preference"
 
 @dataclasses.dataclass(frozen=True, eq=False)  # tensors compare element by element
 class Batch:
-    """One batch: what a data set yielded, and what follows from it.
+    """One batch: an element of a data set, with values that are computed from it.
 
     Args:
         features: dict of looked-up features, per item ``[B, L, ...]`` or per list ``[B, ...]``.
-        labels: dict task -> labels; empty when there are none.
-        weights: dict task -> weights; empty when there are none.
+        labels: dict task -> labels; empty without labels.
+        weights: dict task -> weights; empty without weights.
         list_size: ``int32[B]``, or None for plain rows.
         valid: ``bool[B, L]``, True for real items; None for plain rows.
-        preference: ``float32[B, T]``, each row of sum 1; None where the ranker reads none.
+        preference: ``float32[B, T]``, each row of sum 1; None for a ranker that is not conditioned.
 
     >>> batch = Batch({"price": tf.constant([[1, 0], [2, 3]])}, valid=tf.constant([[True, False], [True, True]]))
     >>> rows = batch.packed(batch.features["price"])
@@ -66,16 +66,16 @@ class Batch:
 
     @classmethod
     def of(cls, data: Any, schema: Schema, preference: Any = None) -> Batch:
-        """The batch that a data set yields.
+        """Makes a batch from an element of a data set.
 
         Args:
             data: ``x``, ``(x, y)`` or ``(x, y, sample_weight)``, each a dict.
-            schema: the features that are read; L is the length of the first one that is per item.
-            preference: ``float32[T]`` of sum 1: what a conditioned ranker reads where the data have no ``preference``.
-                None for a ranker that reads none.
+            schema: the features that are read; L is the length of the first feature per item.
+            preference: ``float32[T]`` of sum 1, the default of a conditioned ranker for data without ``preference``.
+                None for other rankers.
 
         Raises:
-            TypeError: when a part is not a dict.
+            TypeError: if a part is not a dict.
             ValueError: for lists without a feature per item.
         """
         features, labels, weights = unpack(data)
@@ -91,7 +91,7 @@ class Batch:
 
     @property
     def num_lists(self) -> Count:
-        """B, a tensor; for plain rows their number."""
+        """The number B of lists, or the number of plain rows, as a tensor."""
         first = next(iter(self.features.values())) if self.list_size is None else self.list_size
         return tf.shape(first)[0]
 
@@ -101,18 +101,18 @@ class Batch:
         return self.valid is None
 
     def at(self, places: Tensor) -> Batch:
-        """Some of the lists (or plain rows), with everything that belongs to them.
+        """A batch of some of the lists (or plain rows), with all their values.
 
         Args:
-            places: which ones, ``int[B']``.
+            places: positions of the lists, ``int[B']``.
         """
         parts = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         return Batch(**tf.nest.map_structure(lambda part: None if part is None else tf.gather(part, places), parts))
 
     def packed(self, values: Tensor) -> Tensor:
-        """What is per item, ``[B, L, ...]``, for the real items alone: ``[n, ...]``, lists one after another.
+        """Turns values per item, ``[B, L, ...]``, into values of the real items only, ``[n, ...]``, list by list.
 
-        Plain rows stay as they are, here and in :meth:`repeated`, :meth:`padded` and :meth:`as_lists`.
+        Plain rows do not change, here and in :meth:`repeated`, :meth:`padded` and :meth:`as_lists`.
         """
         if self.is_rows:
             return values
@@ -124,19 +124,19 @@ class Batch:
         """What is per list, ``[B, ...]``, for every real item of the list: ``[n, ...]``."""
         if self.is_rows:
             return values
-        # The gradient of a gather is sparse; behind a reshape it becomes dense.
+        # The gradient of a gather is sparse. The reshape before the gather makes the gradient dense.
         return tf.gather(tf.reshape(values, tf.shape(values)), self._places()[:, 0])
 
     def padded(self, rows: Tensor) -> Tensor:
-        """The way back from :meth:`packed`: ``[n, ...]`` to ``[B, L, ...]``, 0 at padded places."""
+        """The inverse of :meth:`packed`: turns ``[n, ...]`` into ``[B, L, ...]``, 0 at padded places."""
         if self.is_rows:
             return rows
-        # A scatter, since its gradient is a gather; the other way round the gradient would scatter.
+        # A scatter, whose gradient is a gather. A gather here would have a scatter as its gradient.
         shape = tf.concat([tf.shape(self.valid, out_type=tf.int64), tf.shape(rows, out_type=tf.int64)[1:]], 0)
         return tf.scatter_nd(self._places(), rows, shape)
 
     def as_lists(self, scores: Tensor) -> Tensor:
-        """Scores of the real items in their lists: ``[..., n]`` to ``[..., B, L]``, 0 at padded places."""
+        """Turns scores of the real items, ``[..., n]``, into ``[..., B, L]``, 0 at padded places."""
         if self.is_rows:
             return scores
         leading = list(range(scores.shape.rank - 1))
@@ -144,18 +144,18 @@ class Batch:
         return tf.transpose(lists, [*(2 + axis for axis in leading), 0, 1])
 
     def _places(self) -> Tensor:
-        """List and place in the list of every real item, ``int64[n, 2]``; a graph computes it once."""
+        """The list of every real item and its position in the list, ``int64[n, 2]``; a graph computes this once."""
         return tf.where(self.valid)
 
 
 def unpack(data: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Features, labels and weights of what a data set yields; copies, empty where a part is missing.
+    """Features, labels and weights in an element of a data set, as copies; a missing part is empty.
 
     Args:
         data: ``x``, ``(x, y)`` or ``(x, y, sample_weight)``, each a dict.
 
     Raises:
-        TypeError: when a part is not a dict, naming what came instead.
+        TypeError: if a part is not a dict; the message contains its type.
 
     >>> unpack(({"price": 1.0, "list_size": 2}, {"click": 0.0}))
     ({'price': 1.0, 'list_size': 2}, {'click': 0.0}, {})

@@ -1,4 +1,4 @@
-"""The command line, ``tfmtl2r COMMAND ...``: a command is a file in ``tfmtl2r/commands/``, imported when chosen."""
+"""The command line, ``tfmtl2r COMMAND ...``. Each command is a file in ``tfmtl2r/commands/``, imported on demand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def commands() -> dict[str, str]:
 
 
 def usage() -> str:
-    """What ``tfmtl2r --help`` prints."""
+    """The output of ``tfmtl2r --help``."""
     known = commands()
     width = max(map(len, known))
     lines = [f"  {name:<{width}}  {line}" for name, line in known.items()]

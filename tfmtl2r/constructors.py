@@ -1,4 +1,4 @@
-"""What a constructor accepts: names, types and defaults of its arguments."""
+"""Names, types and defaults of the arguments of a constructor."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Option:
 
 
 def options(constructor: Callable[..., Any], package: str) -> list[Option]:
-    """The arguments of a constructor, in order, those of its base classes included.
+    """The arguments of a constructor, in order, including inherited arguments.
 
     Args:
         constructor: a class or a function.
-        package: the base classes that count end with the last one of this package.
+        package: base classes are included up to the last one in this package.
     """
     found: dict[str, Option] = {}
     for source in _sources(constructor, package):
@@ -35,7 +35,7 @@ def options(constructor: Callable[..., Any], package: str) -> list[Option]:
 
 
 def given(init: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a call of ``__init__`` by name, without the defaults; none for a call that cannot work."""
+    """The given arguments of a call of ``__init__`` by name, without defaults; empty for an invalid call."""
     signature = inspect.signature(init)
     try:
         named = signature.bind(None, *args, **kwargs).arguments
@@ -66,11 +66,11 @@ def _sources(constructor: Callable[..., Any], package: str) -> list[Callable[...
 
 
 def _hints(source: Callable[..., Any]) -> dict[str, Any]:
-    """The annotations of arguments; those of a dataclass are looked up in the module of each base class."""
+    """The annotations of arguments. For a dataclass they are resolved in the module of each base class."""
     hints: dict[str, Any] = {}
     for target in reversed(inspect.getmro(source)) if inspect.isclass(source) else [source]:
         try:
             hints.update(inspect.get_annotations(target, eval_str=True))
-        except NameError:  # an annotation of a name that is only imported for type checking
+        except NameError:  # the name in an annotation is imported for type checking only
             continue
     return hints

@@ -1,4 +1,4 @@
-"""Errors that a user can mend: the command line shows their message in one line, without a traceback.
+"""Errors that a user can fix: the command line shows their message in one line, without a traceback.
 
 Every error that this library raises on purpose is one of these classes. Each of them is also the built-in exception
 that Python programs expect, so that ``except ValueError`` works as usual.
@@ -10,7 +10,7 @@ __all__ = ["InputError", "InputKeyError", "InputTypeError", "MissingFileError", 
 
 
 class UserError(Exception):
-    """Base of all errors about something that the user gave or set up."""
+    """Base class of all errors in the input or the setup of a user."""
 
 
 class InputError(UserError, ValueError):

@@ -1,4 +1,4 @@
-"""One training from data to run card: what the command line and the recipes run."""
+"""One training from data to run card, as the command line and the recipes run it."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ class Experiment(Settings):
 
     @property
     def folder(self) -> Path:
-        """Where this run's card, logs and checkpoint are."""
+        """The folder of this run's card, logs and checkpoint."""
         if self.name is None:
             raise InputError("the experiment has no name, so its run has no folder: give it a name")
         return Path(self.directory) / self.name
 
     def dataset(self) -> Any:
-        """The data set; a table of one's own has the experiment's tasks and features."""
+        """The data set. A table from files has the experiment's tasks and features."""
         data = self.data.tree()
         if self.data.name is not None:
             if not isinstance(self.data.name, str):
@@ -64,7 +64,7 @@ class Experiment(Settings):
                             columns=[feature.tree() for feature in self.features] or ["*"], **options)
 
     def select(self, dataset: Any) -> tuple[Task, ...]:
-        """The tasks to train; an entry of ``tasks`` changes the data set's own task of its name."""
+        """The tasks to train. An entry of ``tasks`` changes the data set's task of the same name."""
         goals = {goal.name: goal for goal in self.tasks}
         own = {task.name: task for task in dataset.tasks()}
         chosen = []
@@ -77,10 +77,10 @@ class Experiment(Settings):
         return tuple(chosen)
 
     def importance(self, tasks: Sequence[Task]) -> list[float] | None:
-        """The preference in the order of the tasks; None if none is given.
+        """The preference in the order of the tasks; None without a preference.
 
         Raises:
-            ValueError: when it does not name exactly these tasks.
+            ValueError: if the preference does not name exactly these tasks.
         """
         if self.preference is None:
             return None
@@ -95,8 +95,8 @@ class Experiment(Settings):
 
         Args:
             dataset: the data set.
-            before: the ranker of an earlier experiment on the same data, no longer needed. If that one differed in
-                nothing but seed and preference, it starts afresh, and nothing is traced again.
+            before: the ranker of an earlier experiment on the same data, which is no longer needed. If the experiments
+                differ only in seed and preference, this ranker is reset and reused without a new trace.
         """
         training = self.training
         keras.utils.set_random_seed(training.seed)
@@ -121,8 +121,8 @@ class Experiment(Settings):
         """Trains, evaluates on the test split and writes the run's folder.
 
         Args:
-            verbose: of Keras' ``fit``: 0 silent, 1 a progress bar, 2 a line per epoch.
-            dataset: the data set, where a caller already has it.
+            verbose: ``verbose`` of Keras' ``fit``: 0 silent, 1 a progress bar, 2 a line per epoch.
+            dataset: the data set, if a caller has already loaded it.
             callbacks: Keras callbacks of your own.
             before: see :meth:`model`.
             overwrite: replace an earlier run of the same name; otherwise it is an error.
@@ -131,7 +131,7 @@ class Experiment(Settings):
             The trained ranker (its best epoch, with ``patience``) and the run card.
 
         Raises:
-            ValueError: when a run of this name exists and ``overwrite`` is off, or labels do not suit their loss.
+            ValueError: if a run of this name exists and ``overwrite`` is off, or labels do not suit their loss.
         """
         self._make_room(overwrite)
         check_options(self)
@@ -178,11 +178,11 @@ class Experiment(Settings):
         return card
 
     def _labels(self, tasks: Sequence[Task]) -> list[Task]:
-        """All tasks whose labels leave the inputs: also those that are described and not trained."""
+        """All tasks whose labels must not be inputs, including tasks that are not trained."""
         return [*tasks, *(goal.task() for goal in self.tasks if goal.label and goal.name not in self.task_names)]
 
     def _asked(self, model: MultiTaskRanker) -> np.ndarray:
-        """The preferences of the curve, ``[N, T]``; none for an ordinary ranker."""
+        """The preferences of the curve, ``[N, T]``; empty for a ranker that is not conditioned."""
         count = len(model.tasks)
         wanted = self.evaluation.preferences
         if self.conditioned is None or wanted == "none":
@@ -202,7 +202,7 @@ class Experiment(Settings):
     def _fit(
         self, model: MultiTaskRanker, train: Any, vali: Any, callbacks: list[Any], verbose: int | str
     ) -> dict[str, list[float]]:
-        """Trains, in one go or in stages; the history."""
+        """Trains at once or in stages, and returns the history."""
         epochs, patience = self.training.epochs, self.training.patience
         if self.staged or self.constraints:
             staged: dict[str, Any] = {
@@ -234,7 +234,7 @@ class Experiment(Settings):
         return history
 
     def _make_room(self, overwrite: bool) -> None:
-        """Removes what an earlier run of this name left, and nothing else."""
+        """Removes the files of an earlier run of this name, and no other files."""
         if not (self.folder / FILE).exists():
             return
         if not overwrite:
@@ -244,12 +244,12 @@ class Experiment(Settings):
         shutil.rmtree(self.folder / "logs", ignore_errors=True)
 
     def config(self) -> dict[str, Any]:
-        """This experiment as plain data without its sweep: ``Experiment.of(config)`` is the same one."""
+        """This experiment as plain data, without its sweep; ``Experiment.of(config)`` is an equal experiment."""
         return {name: value for name, value in self.tree().items() if name != "sweep"}
 
 
 def _curve(model: MultiTaskRanker, splits: Mapping[str, Lists], asked: np.ndarray) -> list[dict[str, Any]]:
-    """What a conditioned ranker reaches for each preference, for its card."""
+    """The results of a conditioned ranker at each preference, for its card."""
     points: list[dict[str, Any]] = [{"preference": preference.tolist()} for preference in asked]
     for split, lists in splits.items():
         for point, results in zip(points, score_along(model, lists, asked), strict=True):
@@ -259,7 +259,7 @@ def _curve(model: MultiTaskRanker, splits: Mapping[str, Lists], asked: np.ndarra
 
 
 class _StepClock(keras.callbacks.Callback):
-    """Wall time of training steps, without the first epoch, in which TensorFlow compiles."""
+    """Measures the wall time of training steps, without the first epoch, in which TensorFlow compiles."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -281,7 +281,7 @@ class _StepClock(keras.callbacks.Callback):
 
 
 def _validate_labels(tasks: Sequence[Task], lists: Lists) -> None:
-    """Lets every loss refuse labels that it cannot train on, naming the task, before any step is taken."""
+    """Checks the labels of each task with its loss before training. Errors contain the name of the task."""
     for task in tasks:
         loss = loss_of(task, not lists.is_rows)
         try:

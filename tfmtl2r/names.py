@@ -1,4 +1,4 @@
-"""Names: the nearest known name, names that cannot be used, and the names of logged values."""
+"""Proposals for misspelt names, reserved names, and the names of logged values."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ STOP_ON = "stop_on"
 STOP_ON_ALONG = "stop_on_along"
 """The mean of :data:`STOP_ON` over several preferences, for preference-conditioned rankers."""
 STAGED = ("full_loss", "violation", "multiplier")
-"""What staged training logs of each task beside its ``loss``."""
+"""The values that staged training logs for each task beside its ``loss``."""
 GROUPS = ("weights", "gradient_norm", "gradient_cosine", "method", "solver", "inside")
-"""TensorBoard groups of what is measured in training steps."""
+"""TensorBoard groups of values that are measured in training steps."""
 
 _VALIDATION = "val_"
 _OF_ALL = ("loss", STOP_ON, STOP_ON_ALONG, "stage", "kept")
@@ -59,7 +59,7 @@ def checked(name: object, kind: str, reserved: Mapping[str, str] | None = None) 
         reserved: names that are taken, each with the reason.
 
     Raises:
-        ValueError: for something that is no text, an empty name, a control character or a reserved name.
+        ValueError: for a name that is not a text, is empty, contains a control character or is reserved.
 
     >>> checked("price", "feature", {"list_size": "it is the number of items"})
     'price'
@@ -74,7 +74,7 @@ def checked(name: object, kind: str, reserved: Mapping[str, str] | None = None) 
 
 
 def checked_task(name: object) -> str:
-    """Returns the name of a task, or refuses a name that logs or exports could not tell from another one.
+    """Returns the name of a task, or refuses a name that is ambiguous in logs or exports.
 
     Raises:
         ValueError: see :func:`checked`.
@@ -122,8 +122,8 @@ class LogName:
 
         Args:
             text: what :meth:`__str__` returns.
-            tasks: the names of all tasks. The longest one that fits is meant; :func:`refuse_ambiguous` makes sure that
-                this is right.
+            tasks: the names of all tasks. The longest matching name is used; :func:`refuse_ambiguous` ensures that this
+                is correct.
         """
         rest = text.removeprefix(_VALIDATION)
         fitting = [] if rest in _OF_ALL else [task for task in tasks if rest.startswith(f"{task}_")]
@@ -132,13 +132,13 @@ class LogName:
 
 
 def refuse_ambiguous(quantities: Mapping[str, Sequence[str]]) -> None:
-    """Refuses tasks whose log names cannot be told apart.
+    """Refuses tasks with equal log names.
 
     Args:
-        quantities: task -> what is logged of it beside its loss, such as the labels of its metrics.
+        quantities: task -> quantities that are logged beside its loss, for example the labels of its metrics.
 
     Raises:
-        ValueError: naming the log name and the two tasks.
+        ValueError: if two log names are equal; the message contains the name and both tasks.
 
     >>> refuse_ambiguous({"click": ["auc"], "click_log": ["auc"]})
     >>> refuse_ambiguous({"click": ["log_loss"], "click_log": ["auc"]})
@@ -157,7 +157,7 @@ def refuse_ambiguous(quantities: Mapping[str, Sequence[str]]) -> None:
 
 
 def current(name: str) -> str:
-    """The log name that stands today for one in the history of a run card of format 1.
+    """Converts a log name from a run card of format 1 to its current name.
 
     >>> current("val_blend"), current("val_click_loss")
     ('val_stop_on', 'val_click_loss')

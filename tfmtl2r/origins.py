@@ -1,4 +1,4 @@
-"""Where things come from that are no part of this library."""
+"""The origin of registered things: built-in, an installed package, a file or a session."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 @dataclasses.dataclass(frozen=True)
 class Origin:
-    """Where a thing comes from.
+    """The origin of a registered thing.
 
     Args:
         kind: ``"built-in"``, ``"package"`` (installed), ``"file"`` (registered by a file) or ``"session"``.
         where: a path, or name and version of a package.
-        sha256: of the file that registered the thing.
+        sha256: hash of the file that registered the thing.
     """
 
     kind: str
@@ -27,7 +27,7 @@ class Origin:
 
 
 def origin_of(cls: type) -> Origin:
-    """The file that a class is written in; the session for a class that was typed in."""
+    """The file that contains a class, or the session for a class from an interactive session."""
     path = getattr(sys.modules.get(cls.__module__), "__file__", None)
     if path is None or not Path(path).is_file():
         return Origin("session")

@@ -30,9 +30,9 @@ class Plugin:
     """A file that was imported.
 
     Args:
-        path: as it was given.
-        name: of the file, without its folder.
-        sha256: of its bytes.
+        path: the given path.
+        name: name of the file, without its folder.
+        sha256: hash of the file's bytes.
     """
 
     path: str
@@ -44,14 +44,14 @@ _LOADED: dict[Path, Plugin] = {}
 
 
 def load(*paths: str | Path, folder: str | Path = ".", remember: bool = True) -> list[Plugin]:
-    """Imports plug-in files; what they register can be used by name from then on.
+    """Imports plug-in files. The things that they register can then be used by name.
 
     A file that was imported before is imported again only if it has changed since.
 
     Args:
-        *paths: of the files.
-        folder: what relative paths are relative to.
-        remember: whether run cards remember the files from then on.
+        *paths: paths of the files.
+        folder: the folder to which relative paths refer.
+        remember: whether later run cards contain name and hash of the files.
 
     Raises:
         FileNotFoundError: for a file that does not exist.
@@ -65,12 +65,12 @@ def load(*paths: str | Path, folder: str | Path = ".", remember: bool = True) ->
 
 
 def loaded() -> list[Plugin]:
-    """The files that were imported, in order."""
+    """The imported files, in order."""
     return list(_LOADED.values())
 
 
 def remembered() -> list[dict[str, str]]:
-    """Name and hash of the files that were imported, as a run card keeps them."""
+    """Name and hash of the imported files, as run cards contain them."""
     return [{"name": plugin.name, "sha256": plugin.sha256} for plugin in loaded()]
 
 
@@ -78,7 +78,7 @@ def of_folder(folder: str | Path = ".") -> list[Plugin]:
     """Imports the files of ``[tool.tfmtl2r] plugins`` in a folder's ``pyproject.toml``, if there are any.
 
     Raises:
-        ValueError: for a ``pyproject.toml`` that cannot be read, or ``plugins`` that is no list of paths.
+        ValueError: for a ``pyproject.toml`` that cannot be read, or if ``plugins`` is not a list of paths.
     """
     path = Path(folder) / "pyproject.toml"
     if not path.is_file():
@@ -93,14 +93,15 @@ def of_folder(folder: str | Path = ".") -> list[Plugin]:
 
 
 def require(needed: Sequence[Mapping[str, str]], where: str) -> None:
-    """Checks that the plug-ins of a run are imported, in the form that the run used.
+    """Checks that the plug-ins of a run are imported, with the hashes that the run used.
 
     Args:
-        needed: as :func:`remembered` returns them.
-        where: names the run in the message.
+        needed: name and hash of each plug-in, as in :func:`remembered`.
+        where: name of the run, for the message.
 
     Raises:
-        PluginError: naming the flag for a file that is not imported, or both hashes for one that has changed.
+        PluginError: for a file that is not imported (the message contains the flag), or that has changed (the message
+            contains both hashes).
     """
     for need in needed:
         hashes = [plugin.sha256 for plugin in loaded() if plugin.name == need["name"]]
@@ -113,10 +114,10 @@ def require(needed: Sequence[Mapping[str, str]], where: str) -> None:
 
 
 def expect(extensions: Sequence[Mapping[str, str]]) -> None:
-    """Checks that everything is registered that a file needs, as :meth:`Registry.extensions` listed it.
+    """Checks that all things that a file needs are registered. :meth:`Registry.extensions` lists them.
 
     Raises:
-        PluginError: naming the first thing that is missing, and what to do.
+        PluginError: for the first missing thing; the message explains what to do.
     """
     for need in extensions:
         registry = _registry(need)

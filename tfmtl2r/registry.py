@@ -1,4 +1,4 @@
-"""Discovery: which class a name stands for, and which name a class has.
+"""Discovery: the class of a name, and the name of a class.
 
 A :class:`Registry` knows three sources. A built-in is a file of the package's folder that contains
 ``CARD = Card(...)``; the file's stem is its name, and ``__all__`` begins with its class. Files in a sub-folder can be
@@ -45,14 +45,14 @@ _HAS_CARD = re.compile(r"^CARD\b", re.MULTILINE)
 
 @dataclasses.dataclass(frozen=True)
 class Card:
-    """What a file says about itself, as literals, so that it can be read without importing it.
+    """The description of a thing in its file. All values are literals, so that they can be read without an import.
 
     Args:
         title: the name in the field's own words.
-        paper: authors, year and link of the source; empty where the thing is older than its papers.
+        paper: authors, year and link of the source; empty if there is no single source.
         aliases: other names that ``get`` accepts.
         promises: properties that :mod:`tfmtl2r.testing` checks, names of :data:`tfmtl2r.promises.PROMISES`.
-        note: one line a user should know before choosing it.
+        note: one line with the most important fact for a user's choice.
     """
 
     title: str
@@ -67,7 +67,7 @@ class Card:
 
 @dataclasses.dataclass(frozen=True)
 class _Entry:
-    """What a name stands for."""
+    """The thing behind a name."""
 
     origin: Origin
     module: str
@@ -89,7 +89,7 @@ class Registry(Generic[_Thing]):
     Args:
         package: dotted name of the folder, for example ``"tfmtl2r.methods"``; also the entry-point group.
         kind: singular noun for error messages.
-        formerly: names that earlier versions wrote into files, and what they are called now.
+        formerly: names in files of earlier versions -> current names.
 
     >>> methods = Registry("tfmtl2r.methods", "method")
     >>> "mgda" in methods.names()
@@ -106,7 +106,7 @@ class Registry(Generic[_Thing]):
         self._classes: dict[type, str] = {}
 
     def names(self) -> list[str]:
-        """Canonical names, sorted; aliases and what lies in sub-folders are left out."""
+        """Canonical names, sorted, without aliases and without things in sub-folders."""
         return sorted(name for name, entry in self._entries().items() if entry.listed)
 
     def aliases(self) -> dict[str, str]:
@@ -135,16 +135,16 @@ class Registry(Generic[_Thing]):
         return self._entries()[self.resolve(name)].origin
 
     def resolve(self, name: str) -> str:
-        """The canonical name for a name or alias; an unknown one is an error that proposes the nearest."""
+        """The canonical name of a name or alias. For an unknown name, the error proposes the most similar names."""
         name, entries = self._formerly.get(name, name), self._entries()
         if name in entries and entries[name].origin.kind == "built-in":
             return name
-        aliases = self.aliases()  # refuses an extension that is called like the alias of a built-in
+        aliases = self.aliases()  # refuses an extension whose name is the alias of a built-in
         if name in entries or name in aliases:
             return aliases.get(name, name)
         for path, _ in self._folder():
             if path.stem == name:
-                _read_card(path)  # raises, and explains what the file lacks
+                _read_card(path)  # raises an error that explains what is missing in the file
         hint = did_you_mean(name, [*entries, *aliases], most=3) or "."
         raise InputError(f"no {self.kind} is called {name!r}{hint} Known: {', '.join(self.names())}.")
 
@@ -153,11 +153,11 @@ class Registry(Generic[_Thing]):
         return self._entries()[self.resolve(name)].load()
 
     def options(self, name: str) -> list[constructors.Option]:
-        """The constructor arguments of a name or alias, in order; those of its base classes included."""
+        """The constructor arguments of a name or alias, in order, including inherited arguments."""
         return constructors.options(self.constructor(name), self.package)
 
     def register(self, name: str, card: Card | None = None) -> Callable[[_Class], _Class]:
-        """A decorator that gives a class a name, so that it can be built, saved, loaded and swept by it.
+        """A decorator that gives a class a name, under which it can be built, saved, loaded and swept.
 
         A file that is imported again may register its class again.
 
@@ -166,7 +166,7 @@ class Registry(Generic[_Thing]):
             card: title, source, aliases and promises; by default the title is the first line of the docstring.
 
         Raises:
-            ValueError: for a name that is taken; the message names both things and where they come from.
+            ValueError: for a name that is taken; the message contains both things and their origins.
         """
         if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name)):
             raise InputError(f"register expects a name of letters, digits and underscores, such as "
@@ -184,7 +184,7 @@ class Registry(Generic[_Thing]):
                 raise InputError(self._twice(name, before, entry))
             self._registered[name] = entry
             try:
-                self.aliases()  # refuses a name or alias that something else has
+                self.aliases()  # refuses a name or alias that is already in use
             except InputError:
                 self.unregister(name)
                 raise
@@ -202,13 +202,13 @@ class Registry(Generic[_Thing]):
         """Builds a registered thing.
 
         Args:
-            name: a name or alias, a mapping ``{"name": ..., **options}`` as :meth:`describe` makes it, or an
-                instance, which is returned as it is.
+            name: a name or alias, a mapping ``{"name": ..., **options}`` as :meth:`describe` returns it, or an
+                instance, which is returned unchanged.
             **options: constructor arguments.
 
         Raises:
-            ValueError: for an unknown name (with the nearest ones).
-            TypeError: for an option that this thing does not have (with those that it has).
+            ValueError: for an unknown name; the message contains the most similar names.
+            TypeError: for an unknown option; the message contains the known options.
         """
         if isinstance(name, Mapping):
             if "name" not in name:
@@ -232,7 +232,7 @@ class Registry(Generic[_Thing]):
         return self.constructor(canonical)(**options)
 
     def find(self, cls: type) -> str | None:
-        """The name of a class itself, or None; a subclass of a registered class is another thing."""
+        """The name of a class, or None. A subclass of a registered class does not inherit its name."""
         if cls in self._classes:
             return self._classes[cls]
         for name, entry in self._entries().items():
@@ -244,10 +244,10 @@ class Registry(Generic[_Thing]):
         return None
 
     def name_of(self, cls: type) -> str:
-        """The name of a class as :meth:`find` gives it.
+        """The name of a class, see :meth:`find`.
 
         Raises:
-            ValueError: for a class without a name, with how to give it one.
+            ValueError: for a class without a name; the message explains how to register it.
         """
         name = self.find(cls)
         if name is None:
@@ -256,7 +256,7 @@ class Registry(Generic[_Thing]):
         return name
 
     def describe(self, thing: Any) -> dict[str, Any]:
-        """The mapping from which ``get`` rebuilds a thing: its name, and its options that are not the default.
+        """The mapping from which ``get`` rebuilds a thing: its name, and all options that differ from the default.
 
         Raises:
             ValueError: for an object whose class has no name, or whose options cannot be written as plain data.
@@ -269,7 +269,7 @@ class Registry(Generic[_Thing]):
             except AttributeError:
                 raise InputError(f"{type(thing).__name__} has an option {option.name!r} but no attribute of that name, "
                                  "so its value cannot be saved: make the class a frozen dataclass") from None
-            if value is option.default:  # whatever it is: the name alone brings it back
+            if value is option.default:  # a default of any type needs no entry
                 continue
             plain = self._plain(thing, option.name, value)
             if plain not in (_listed(option.default), {"name": option.default}):
@@ -277,7 +277,7 @@ class Registry(Generic[_Thing]):
         return described
 
     def extensions(self, described: Any) -> list[dict[str, str]]:
-        """Which things of a description are no built-ins: what must be registered before it can be built again.
+        """The things of a description that are not built in, and must be registered before it can be rebuilt.
 
         Args:
             described: a name, what :meth:`describe` returns, or None.
@@ -286,7 +286,7 @@ class Registry(Generic[_Thing]):
         inner = [need for value in options.values() if isinstance(value, Mapping) for need in self.extensions(value)]
         name = options.get("name") if options else described
         name = name.partition("@")[0] if isinstance(name, str) else name
-        known = {*self._entries(), *self.aliases(), *self._formerly}  # an option may be a mapping of another sort
+        known = {*self._entries(), *self.aliases(), *self._formerly}  # an option may be a mapping without a name
         if name not in known or (origin := self.origin(name)).kind == "built-in":
             return inner
         where = Path(origin.where).name if origin.kind == "file" else origin.where
@@ -297,7 +297,7 @@ class Registry(Generic[_Thing]):
         return f"tfmtl2r.{self.package.rpartition('.')[2]}"
 
     def _plain(self, thing: Any, option: str, value: Any) -> Any:
-        """Things become descriptions, tuples lists and arrays nested lists, so that a description survives JSON."""
+        """Converts things to descriptions, and tuples and arrays to lists, for storage as JSON."""
         if isinstance(value, (tuple, list)):
             return [self._plain(thing, option, v) for v in value]
         if isinstance(value, Mapping):
@@ -338,7 +338,7 @@ class Registry(Generic[_Thing]):
 
     @functools.cached_property
     def _files(self) -> dict[str, _Entry]:
-        """The built-ins: files with a card; a file without one is something that others are built on."""
+        """The built-ins, which are files with a card. Files without a card are shared parts."""
         return {
             path.stem: _Entry(Origin("built-in", path.stem), module, "", functools.partial(_read_card, path),
                               listed=module.count(".") == self.package.count(".") + 1)
@@ -348,7 +348,7 @@ class Registry(Generic[_Thing]):
 
 @functools.cache
 def _installed(find: Callable[..., Any], group: str) -> list[tuple[str, _Entry]]:
-    """Entry points by name; looking through all installed packages takes tens of milliseconds."""
+    """Entry points by name. The search through all installed packages takes tens of milliseconds."""
     found = []
     for point in find(group=group):
         where = f"{point.dist.name} {point.dist.version}" if point.dist else point.module
@@ -358,7 +358,7 @@ def _installed(find: Callable[..., Any], group: str) -> list[tuple[str, _Entry]]
 
 
 def _same_source(first: _Entry, second: _Entry) -> bool:
-    """Whether both are one class, of one file or session, that was made twice."""
+    """Whether both are the same class of the same file or session, defined twice."""
     return (first.origin.kind, first.origin.where, first.member) == (
         second.origin.kind, second.origin.where, second.member)
 
@@ -381,7 +381,7 @@ def _read_card(path: Path) -> Card:
 
 
 def _card_of_module(name: str, module: str) -> Card:
-    """The card in an installed module's text; the name alone where it has none."""
+    """The card in an installed module's text; a card with the name as its title if there is none."""
     try:
         spec = importlib.util.find_spec(module)
     except ModuleNotFoundError:

@@ -1,7 +1,7 @@
-"""Which features the ranker reads, with everything that was fitted on the training split.
+"""The features of a ranker, with all statistics that were fitted on the training split.
 
-A :class:`Schema` is plain data: vocabularies and normalisation statistics live in it, it is saved inside the model,
-and both the training pipeline and the exported graph are made from it, so that they cannot disagree.
+A :class:`Schema` is plain data: it contains vocabularies and normalisation statistics, and is saved inside the model.
+Both the training pipeline and the exported graph are built from it, so that they cannot differ.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Schema:
     """The features of a ranker, in order.
 
     Args:
-        features: such as :class:`tfmtl2r.Dense` and :class:`tfmtl2r.Category`, with distinct names.
+        features: features, for example :class:`tfmtl2r.Dense` and :class:`tfmtl2r.Category`, with distinct names.
 
     Raises:
-        ValueError: for no feature, a reserved name, or two features of one name or with an input of one name.
+        ValueError: for no feature, a reserved name, or two features with the same name or the same name of an input.
 
     >>> from tfmtl2r import Category, Dense
     >>> Schema([Dense("price"), Category("brand", vocabulary=("a", "b"))]).names
@@ -77,7 +77,7 @@ class Schema:
         ]}
 
     def extensions(self) -> list[dict[str, str]]:
-        """Kinds of these features that are no built-ins; see :meth:`tfmtl2r.registry.Registry.extensions`.
+        """Kinds of these features that are not built in; see :meth:`tfmtl2r.registry.Registry.extensions`.
 
         Raises:
             ValueError: for a feature whose kind is not registered.
@@ -87,7 +87,7 @@ class Schema:
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Schema:
-        """The schema that :meth:`get_config` described, also in files of format 1, which have classes for kinds."""
+        """Builds the schema that :meth:`get_config` described. Files of format 1, with classes for kinds, work, too."""
         features = []
         for entry in config["features"]:
             options = {key: value for key, value in entry.items() if key not in ("kind", "type")}

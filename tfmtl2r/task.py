@@ -1,4 +1,4 @@
-"""What the ranker is trained for: one :class:`Task` per goal."""
+"""Tasks: one :class:`Task` per training goal of a ranker."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ class Task:
     """One goal of a ranker.
 
     Args:
-        name: names the score, the metrics and the exported outputs; letters, digits and underscores.
-        label: the column that holds the label; the name of the task if not given.
+        name: name of the task in scores, metrics and exported outputs; letters, digits and underscores.
+        label: the column with the label; by default the name of the task.
         kind: ``"binary"`` (0 or 1), ``"graded"`` (relevance grades 0, 1, 2, ...) or ``"regression"`` (any number).
-            A missing label is NaN; for binary and graded tasks a negative number too.
-        loss: name of a loss, ``{"name": ..., option: value}``, or a ready one; by default softmax for binary and
-            graded lists, binary cross-entropy for binary rows, mean squared error for the rest.
-        metrics: names such as ``"ndcg@5"``, or ready metrics; by default NDCG@5 and, for binary tasks, AUC on lists.
-        weight: importance, the default preference of every method; >= 0.
-        priority: 1 is the most important; used by prioritised training only.
+            A missing label is NaN. For binary and graded tasks, a negative label is missing, too.
+        loss: name of a loss, ``{"name": ..., option: value}``, or a loss; by default softmax for binary and graded
+            lists, binary cross-entropy for binary rows, mean squared error otherwise.
+        metrics: names such as ``"ndcg@5"``, or metrics; by default NDCG@5 and, for binary tasks, AUC on lists.
+        weight: importance of the task, >= 0, the default preference of every method.
+        priority: priority in prioritised training; 1 is the most important.
 
     Raises:
-        ValueError: for a name that cannot be an output or that logs and exports use themselves
+        ValueError: for a name that is invalid as an output or reserved for logs and exports
             (:func:`tfmtl2r.names.checked_task`), an unknown kind, or a weight that is not a finite number >= 0.
 
     >>> Task("click", label="is_click", kind="binary").label
@@ -59,10 +59,10 @@ class Task:
 
 
 def validated(tasks: Any) -> tuple[Task, ...]:
-    """The tasks as a tuple; at least one, with distinct names, not all of weight 0.
+    """Returns the tasks as a tuple.
 
     Raises:
-        ValueError: otherwise, naming the offender.
+        ValueError: without tasks, for two tasks of one name, or if all weights are 0.
     """
     tasks = tuple(Task(t) if isinstance(t, str) else t for t in tasks)
     names = [task.name for task in tasks]

@@ -1,7 +1,7 @@
-"""Names for the tensors and descriptions that public signatures mention.
+"""Named types of tensors and descriptions in public signatures.
 
-Sizes are those of :mod:`tfmtl2r.batch`: B lists, L items, T tasks, P shared parameters. A name states what the numbers
-mean and how they are laid out; all of them are tensors to a type checker, since TensorFlow ships no types.
+:mod:`tfmtl2r.batch` defines the sizes: B lists, L items, T tasks, P shared parameters. A name documents meaning and
+layout of the numbers. For a type checker all of them are tensors, since TensorFlow ships no types.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = [
 
 
 class Tensor(Protocol):
-    """What a TensorFlow tensor or variable offers."""
+    """The interface of a TensorFlow tensor or variable."""
 
     @property
     def shape(self) -> Any: ...
@@ -60,7 +60,7 @@ class Tensor(Protocol):
 
 
 class Batches(Protocol):
-    """What a ``tf.data.Dataset`` of batches offers."""
+    """The interface of a ``tf.data.Dataset`` of batches."""
 
     @property
     def element_spec(self) -> Any: ...
@@ -86,7 +86,7 @@ Labels: TypeAlias = Tensor
 Scores: TypeAlias = Tensor
 """Logits, ``float32[B, L]`` (plain rows: ``[B]``)."""
 Mask: TypeAlias = Tensor
-"""``bool[B, L]``, True for an item that exists (``valid``) or that has a label (``known``)."""
+"""``bool[B, L]``, True for a real item (``valid``) or an item with a label (``known``)."""
 Weights: TypeAlias = Tensor
 """``float32[B, L]`` per item or ``[B]`` per list."""
 PerList: TypeAlias = Tensor
@@ -102,14 +102,14 @@ Vector: TypeAlias = Tensor
 Preference: TypeAlias = Tensor
 """Importance of each task, ``float32[T]`` or ``[B, T]``, >= 0, sum 1."""
 Seed: TypeAlias = Tensor | tuple[int, int]
-"""``int32[2]``, for stateless randomness."""
+"""``int32[2]``, for stateless random numbers."""
 Count: TypeAlias = Tensor | int
-"""A whole number, known when a graph is built or not."""
+"""A whole number, which may be unknown until the graph runs."""
 
 TensorLike: TypeAlias = "Tensor | np.ndarray | float | Sequence[Any]"
-"""What TensorFlow makes a tensor of: a tensor, an array, a number or nested lists of numbers."""
+"""A value that TensorFlow converts to a tensor: a tensor, an array, a number or nested lists of numbers."""
 Array: TypeAlias = "np.ndarray | Sequence[Any]"
-"""What numpy makes an array of."""
+"""A value that numpy converts to an array."""
 Features: TypeAlias = dict[str, Tensor]
 """Tensors by feature name."""
 TaskTensors: TypeAlias = dict[str, Tensor]

@@ -1,4 +1,4 @@
-"""Checks that hold a method, loss, metric or architecture to its contract: the project's own and anybody's.
+"""Checks of the contract of a method, loss, metric or architecture, for this project and for extensions.
 
 ``check_*`` runs all checks of a thing and raises at the first one that fails. ``*_checks`` returns single checks as
 parameters for pytest.

@@ -1,4 +1,4 @@
-"""What a check is: one named property of one thing, which is a callable without arguments.
+"""A check tests one named property of one thing, and is a callable without arguments.
 
 A :class:`Suite` holds all checks of one kind of thing (methods, losses, metrics, architectures) and returns those that
 apply to a given thing, as plain :class:`Check` objects or as parameters for pytest.
@@ -20,12 +20,12 @@ class Check:
     """One property of one thing. Calling the check tests the property.
 
     Args:
-        name: of the property.
-        label: how messages call the thing.
-        thing: what is checked.
+        name: name of the property.
+        label: name of the thing in messages.
+        thing: the thing to check.
         function: the test itself, a function of the thing.
-        promise: the promise that the check belongs to; empty for what holds for all things.
-        slow: the check takes seconds rather than milliseconds.
+        promise: the promise that the check belongs to; empty for a property of all things.
+        slow: True if the check takes seconds instead of milliseconds.
     """
 
     name: str
@@ -39,8 +39,8 @@ class Check:
         """Tests the property.
 
         Raises:
-            AssertionError: naming the check, the thing, what was given, expected and found; or, as its cause, an
-                exception of the thing itself.
+            AssertionError: if the check fails. The message contains the check, the thing, the input, the expected and
+                the found result. An exception of the thing itself is the cause of the error.
         """
         try:
             self.function(self.thing)
@@ -64,7 +64,7 @@ class Suite:
 
     Args:
         kind: singular noun for messages.
-        build: makes a thing of what a user gives: a name, a mapping or the thing itself.
+        build: makes a thing from a name, a mapping or the thing itself.
         promises: the names of the promises that a thing makes; none by default.
     """
 
@@ -88,7 +88,7 @@ class Suite:
         """Decorator: adds a function of the thing, whose name is the name of the check.
 
         Args:
-            promise: the check applies to things that make this promise; to all things by default.
+            promise: the check applies only to things with this promise; by default to all things.
             when: a further condition on the thing and its promises.
             slow: whether the check is slow for a thing.
         """
@@ -115,7 +115,7 @@ class Suite:
             promises: promises to hold the thing to, in place of its own.
 
         Raises:
-            InputError: for a name in ``only`` that is no check of this thing.
+            InputError: for a name in ``only`` that is not a check of this thing.
         """
         built = self.build(thing)
         made = self.promises(built) if promises is None else promises
@@ -168,7 +168,7 @@ class Suite:
 
 
 def require(holds: Any, given: str, expected: Any, found: Any) -> None:
-    """Raises an AssertionError with the input, what was expected and what was found, unless a condition holds."""
+    """Raises an AssertionError with input, expected and found result, unless a condition holds."""
     if not holds:
         raise AssertionError(f"given {given}: expected {_short(expected)}, found {_short(found)}")
 

@@ -24,7 +24,7 @@ class Problem:
     Args:
         losses: ``x[P] -> float64[2]``.
         inside: ``x -> bool``, whether a point is in the Pareto set.
-        starts: points to begin at.
+        starts: starting points.
     """
 
     losses: Callable[[Any], Any]

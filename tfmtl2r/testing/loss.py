@@ -1,4 +1,4 @@
-"""Checks of losses: what every loss keeps to, whoever wrote it."""
+"""Checks of losses: properties of every loss."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ LABELS = np.array([[2, 0, 1, 0, 7], [0, 3, 7, 7, 7], [2, 2, 0, 0, 0]], np.float3
 SCORES = np.array([[0.3, -1.2, 0.8, 0.1, 9], [-0.4, 0.3, 9, 9, 9], [0.2, 0.9, -0.7, 0.5, 1.1]], np.float32)
 VALID = np.array([[1, 1, 1, 1, 0], [1, 1, 0, 0, 0], [1, 1, 1, 1, 1]], bool)
 PADDING = ((np.nan, np.nan), (0, -1e9), (1e9, 1e9), (-5, np.inf))
-"""Labels and scores that may stand at padded places."""
+"""Labels and scores that may be at padded places."""
 SUITE = Suite("loss", losses.get)
 
 
 def check_loss(loss: Loss, *, only: str | Collection[str] | None = None) -> list[str]:
-    """Checks a loss against what all losses keep to.
+    """Checks the properties of all losses on a loss.
 
     Args:
         loss: a name, a mapping ``{"name": ..., **options}`` or a loss.
-        only: names of the checks to run; all that apply by default.
+        only: names of the checks to run; by default all checks that apply.
 
     Returns:
         The names of the checks that were run.
 
     Raises:
-        AssertionError: naming the first check that fails, the loss, what was given, expected and found.
+        AssertionError: for the first check that fails; the message contains check, loss, input, expected and found
+            result.
 
     >>> import dataclasses
     >>> from tfmtl2r.losses import Loss, mean_over_items
@@ -82,7 +83,7 @@ def _same(found: Any, expected: Any, given: str) -> None:
 
 @SUITE.add()
 def finite_and_not_negative(loss: Loss) -> None:
-    """Values are at least 0, values and gradients are finite, and every list trains something."""
+    """Values are at least 0, values and gradients are finite, and every list has a gradient."""
     value, weight, gradient = with_gradient(loss, LABELS, SCORES, VALID)
     require(value.shape == weight.shape == (3,), "three lists", "shapes (3,)", (value.shape, weight.shape))
     finite(value, "three lists")
@@ -114,7 +115,7 @@ def length_of_padding_has_no_influence(loss: Loss) -> None:
 
 @SUITE.add()
 def missing_label_is_padding(loss: Loss) -> None:
-    """An item without a label drops out as if it were padding."""
+    """An item without a label counts as padding."""
     expected = with_gradient(loss, LABELS, SCORES, VALID)
     for missing in (np.nan, -1.0) if loss.relevance else (np.nan,):
         labels = np.where(VALID, LABELS, missing)
@@ -123,7 +124,7 @@ def missing_label_is_padding(loss: Loss) -> None:
 
 @SUITE.add(when=lambda loss, promises: not loss.relevance)
 def any_number_is_a_label(loss: Loss) -> None:
-    """Negative labels count where labels are not relevance."""
+    """Negative labels count as labels if labels are not relevance."""
     value, weight, _ = with_gradient(loss, LABELS - 5, SCORES, VALID)
     close(weight, 1.0, "labels minus 5, the weights")
     finite(value, "labels minus 5")
@@ -131,7 +132,7 @@ def any_number_is_a_label(loss: Loss) -> None:
 
 @SUITE.add()
 def list_that_does_not_count(loss: Loss) -> None:
-    """Lists that do not count have weight 0 and no gradient, and the lists beside them are as if they were alone."""
+    """Lists that do not count have weight 0 and no gradient, and do not influence the other lists."""
     given = "lists without a relevant item, a label, an item, and with NaN for scores before others"
     scores = np.vstack([SCORES[:1]] * 3 + [np.full((1, 5), np.nan), SCORES])
     labels = np.vstack([np.zeros((1, 5)), np.full((1, 5), np.nan), LABELS[:1], LABELS[:1], LABELS])
@@ -177,7 +178,7 @@ def rows_as_lists_of_one(loss: Loss) -> None:
 
 @SUITE.add()
 def scores_of_any_float_type(loss: Loss) -> None:
-    """Scores of any float type are taken as float32."""
+    """Scores of any float type are converted to float32."""
     for dtype in ("bfloat16", "float64"):
         scores = tf.cast(SCORES, dtype)
         value, weight = loss.per_list(LABELS, scores, VALID, seed=SEED)
@@ -200,7 +201,7 @@ def graph_agrees_with_eager(loss: Loss) -> None:
 
 @SUITE.add()
 def seed_settles_randomness(loss: Loss) -> None:
-    """The same seed gives the same numbers; another seed changes them where the loss declares ``needs_seed``."""
+    """The same seed gives the same numbers. Another seed changes them if the loss declares ``needs_seed``."""
     labels, scores = np.where(LABELS > 1, 1.0, LABELS), np.round(SCORES)
     first, second = (with_gradient(loss, labels, scores, VALID, seed=SEED) for _ in range(2))
     _same(second, first, "the same seed twice")
@@ -254,7 +255,7 @@ def description_rebuilds_it(loss: Loss) -> None:
 
 @SUITE.add()
 def wrong_shapes_are_refused(loss: Loss) -> None:
-    """Labels, valid and weights of another shape than the scores are an error with both shapes."""
+    """Labels, valid and weights with another shape than the scores raise an error that contains both shapes."""
     for wrong in ("labels", "valid", "weights"):
         parts = {"labels": LABELS, "scores": SCORES, "valid": VALID, "weights": np.ones_like(SCORES)}
         parts[wrong] = parts[wrong][:, 0]
@@ -264,7 +265,7 @@ def wrong_shapes_are_refused(loss: Loss) -> None:
 
 @SUITE.add()
 def labels_are_checked_before_training(loss: Loss) -> None:
-    """``validate`` refuses infinite labels, and labels above the highest one that the loss can train on."""
+    """``validate`` refuses infinite labels, and labels above the loss's highest label."""
     loss.validate(np.array([[0.0, 2.0, np.nan, -1.0]]))
     raises(ValueError, lambda: loss.validate(np.array([np.inf])), "an infinite label", "a label is infinite")
     if loss.highest_label()[0] < 250:

@@ -1,4 +1,4 @@
-"""Checks of balancing methods: what holds for all of them, and the promises of the method's own card.
+"""Checks of balancing methods: properties of all methods, and the promises of a method's card.
 
 The names of promises and their formulas are in :mod:`tfmtl2r.promises`.
 """
@@ -57,19 +57,20 @@ SUITE = Suite("method", built, _promises)
 def check_method(
     method: Method, *, only: str | Collection[str] | None = None, promises: Collection[str] | None = None
 ) -> list[str]:
-    """Checks a method against what all methods keep to, and against the promises of its card.
+    """Checks the properties of all methods, and the promises of the method's card.
 
     Args:
         method: a name, a mapping ``{"name": ..., **options}`` or a method.
-        only: names of the checks to run; all that apply by default.
-        promises: promises to hold the method to, in place of those of its card.
+        only: names of the checks to run; by default all checks that apply.
+        promises: promises to check, in place of the promises of the card.
 
     Returns:
         The names of the checks that were run.
 
     Raises:
-        AssertionError: naming the first check that fails, the method, what was given, expected and found.
-        InputError: for a name in ``only`` that is no check of this method.
+        AssertionError: for the first check that fails; the message contains check, method, input, expected and found
+            result.
+        InputError: for a name in ``only`` that is not a check of this method.
 
     >>> import dataclasses
     >>> from tfmtl2r._backend import tf
@@ -101,19 +102,18 @@ def method_checks(
 
     Args:
         method: a name, a mapping ``{"name": ..., **options}`` or a method.
-        expected_failures: name of a check -> why the method does not pass it. A check that passes in spite of that is
-            an error.
-        only: names of the checks; all that apply by default.
-        marks: returns further pytest marks for a check, such as ``pytest.mark.slow`` where ``check.slow``.
+        expected_failures: name of a check -> the reason why the method fails it. If this check passes, the test fails.
+        only: names of the checks; by default all checks that apply.
+        marks: returns further pytest marks for a check, for example ``pytest.mark.slow`` if ``check.slow``.
 
     Raises:
-        InputError: for a name that is no check of this method, or an expected failure without a reason.
+        InputError: for a name that is not a check of this method, or an expected failure without a reason.
     """
     return SUITE.parameters(method, expected_failures, only, marks)
 
 
 def several_steps(run: Run, count: int = 4, start: int = 0) -> np.ndarray:
-    """The updates ``[count, P]`` of steps over several epochs, with losses that move."""
+    """The updates ``[count, P]`` of steps over several epochs, with changing losses."""
     updates = []
     for k in range(start, start + count):
         rng = np.random.default_rng(k)
@@ -181,7 +181,7 @@ def main_task_alone(method: Method) -> None:
 
 @SUITE.add()
 def no_present_task(method: Method) -> None:
-    """A batch without present tasks gives an update of 0 and leaves the state as it is."""
+    """A batch without present tasks gives an update of 0 and does not change the state."""
     run = Run(method, TASKS, WIDTH)
     before = {key: run[key] for key in run.state}
     close(run.step(CONFLICTING, present=[False] * TASKS), 0.0, "a batch without present tasks")
@@ -204,7 +204,7 @@ def same_seed_same_update(method: Method) -> None:
 
 @SUITE.add()
 def resumes(method: Method) -> None:
-    """Training from a stored state goes on as if it had not stopped: the state contains everything."""
+    """Training that continues from a stored state gives the same updates as training without a stop."""
     straight, stopped, resumed = (Run(method, TASKS, WIDTH) for _ in range(3))
     expected = several_steps(straight, 6)
     several_steps(stopped, 3)
@@ -215,7 +215,7 @@ def resumes(method: Method) -> None:
 
 @SUITE.add()
 def one_trace(method: Method) -> None:
-    """One trace serves every step, whatever tasks are present and however many epochs are done."""
+    """One trace serves every step, for all present tasks and numbers of epochs."""
     run = Run(method, TASKS, WIDTH)
     several_steps(run, 2)
     run.step(CONFLICTING, present=[True, False, True, False], epoch=7, seed=3)
@@ -244,7 +244,7 @@ def finite_in_float32(method: Method) -> None:
 
 @SUITE.add(slow=_gradients_needed)
 def float32_agrees_with_float64(method: Method) -> None:
-    """Updates in float32 are those of float64 up to 2e-4 of their length."""
+    """Updates in float32 differ from updates in float64 by at most 2e-4 of their length."""
     single, double = (several_steps(Run(method, TASKS, WIDTH, dtype=dtype)) for dtype in (np.float32, np.float64))
     for k, (one, two) in enumerate(zip(single, double, strict=True)):
         close(one, two, f"gradients of float32, step {k}", atol=2e-4 * float(np.linalg.norm(two)))
@@ -365,7 +365,7 @@ def ends_on_a_convex_front(method: Method) -> None:
 def _ends_on_the_ray(method: Method, relative: bool) -> None:
     start = np.array(PROBLEMS["bowls"].starts[0])
     first = PROBLEMS["bowls"].losses(start).numpy()
-    # A scalarisation can have a kink along its ray; the zigzag across the kink dies out slowly.
+    # A scalarisation can have a kink along its ray. Steps then oscillate across the kink, and decrease slowly.
     run = descent(method, "bowls", 400 if _gradients_needed(method) else 2000)
     for preference in PREFERENCES:
         for scales in ((1e-3, 1e-3), (1.0, 1.0), (10.0, 10.0), (1.0, 10.0)):

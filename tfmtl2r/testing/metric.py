@@ -1,4 +1,4 @@
-"""Checks of metrics: what every metric keeps to, whoever wrote it."""
+"""Checks of metrics: properties of every metric."""
 
 from __future__ import annotations
 
@@ -22,17 +22,18 @@ SUITE = Suite("metric", metrics.get)
 
 
 def check_metric(metric: Metric, *, only: str | Collection[str] | None = None) -> list[str]:
-    """Checks a metric against what all metrics keep to.
+    """Checks the properties of all metrics on a metric.
 
     Args:
         metric: a name such as ``"ndcg@5"``, a mapping ``{"name": ..., **options}`` or a metric.
-        only: names of the checks to run; all that apply by default.
+        only: names of the checks to run; by default all checks that apply.
 
     Returns:
         The names of the checks that were run.
 
     Raises:
-        AssertionError: naming the first check that fails, the metric, what was given, expected and found.
+        AssertionError: for the first check that fails; the message contains check, metric, input, expected and found
+            result.
 
     >>> check_metric("ndcg@5", only="padding_has_no_influence")
     ['padding_has_no_influence']
@@ -60,7 +61,7 @@ def streamed(metric: Metric, *batches: Any) -> float:
 
 
 def _with(metric: Metric, **options: Any) -> Any:
-    """The metric with other values of those options that it has."""
+    """The metric with other values of its options; unknown options are ignored."""
     known = {field.name for field in dataclasses.fields(metric)} & set(options)
     return dataclasses.replace(metric, **{key: options[key] for key in known})
 
@@ -106,7 +107,7 @@ def padding_has_no_influence(metric: Metric) -> None:
 
 @SUITE.add()
 def missing_label_is_padding(metric: Metric) -> None:
-    """An item without a label drops out as if it were padding."""
+    """An item without a label counts as padding."""
     expected = streamed(metric, BATCH)
     for missing in (np.nan, -1.0) if metric.relevance else (np.nan,):
         everywhere = np.where(VALID, LABELS, missing), SCORES, np.ones_like(VALID)
@@ -151,7 +152,7 @@ def better_scores_have_the_better_value(metric: Metric) -> None:
 
 @SUITE.add()
 def list_weights(metric: Metric) -> None:
-    """Weights of lists are relative: ones change nothing, zeros remove lists, and items can carry them."""
+    """Weights of lists are relative: ones change nothing, zeros remove lists. Weights may also be given per item."""
     metric = _with(metric, k=2)
     ones = streamed(metric, (*BATCH, np.ones(4)))
     close(ones, streamed(metric, BATCH), "weights of 1", rtol=1e-6)
@@ -166,7 +167,7 @@ def list_weights(metric: Metric) -> None:
 
 @SUITE.add()
 def streams_inside_a_graph(metric: Metric) -> None:
-    """A graph with unknown shapes streams the same value, under the name that was asked for."""
+    """A graph with unknown shapes streams the same value, under the given name."""
     stream = metric.streaming("some_name")
     require(stream.name == "some_name", "streaming('some_name')", "that name", stream.name)
     floats, flags = tf.TensorSpec([None, None], tf.float32), tf.TensorSpec([None, None], tf.bool)
@@ -211,6 +212,6 @@ def evaluate_marks_what_does_not_count(metric: Metric) -> None:
 
 @SUITE.add(when=_is_list_mean)
 def wrong_shapes_are_refused(metric: Metric) -> None:
-    """Labels of another shape than the scores are an error with both shapes."""
+    """Labels with another shape than the scores raise an error that contains both shapes."""
     raises(ValueError, lambda: metric.per_list(LABELS[:, 0], SCORES, VALID), "labels of one column",
            "labels must be [B, L] like scores (4, 5), not (4,)")

@@ -1,4 +1,4 @@
-"""A method over several steps, as the trainer computes them. All checks share one trace per method, shape and dtype."""
+"""Steps of a method, computed as in training. All checks share one trace per method, shape and dtype."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ def _made(name: str, constructor: Any) -> Any:
 
 
 def built(method: Method) -> Any:
-    """The method of a name, one object for all calls, so that they share its traces; a method is returned as it is."""
+    """The method of a name, the same object in all calls, so that traces are shared. Returns a method unchanged."""
     return _made(method, methods.registry.constructor(method)) if isinstance(method, str) else methods.get(method)
 
 
 def cached_per_object(function: Callable[..., Any]) -> Callable[..., Any]:
     """Caches a function by the identity of its first argument and the values of the others.
 
-    Equality of methods would not do: a class that is no dataclass itself inherits an equality that ignores what its
-    own constructor stores, and two different methods would share a trace.
+    Equality of methods is not sufficient: a subclass that is not a dataclass inherits an equality that ignores the
+    attributes of its own constructor. Two different methods could then share a trace.
     """
     kept: dict[Any, tuple[Any, Any]] = {}
 
@@ -36,7 +36,7 @@ def cached_per_object(function: Callable[..., Any]) -> Callable[..., Any]:
     def call(thing: Any, *others: Any) -> Any:
         key = (id(thing), *others)
         if key not in kept:
-            kept[key] = thing, function(thing, *others)  # the thing is kept too, so that no other one has its id
+            kept[key] = thing, function(thing, *others)  # keeps the thing, so that no other object gets its id
         return kept[key][1]
 
     return call
@@ -60,19 +60,19 @@ def compiled(method: Method, tasks: int, width: int, dtype: Any) -> Any:
 
 
 class Run:
-    """A method on matrices of gradients, one step after the other.
+    """Runs several steps of a method on matrices of gradients.
 
     Args:
         method: a name or a method.
         tasks: number of gradients.
-        width: numbers in each gradient.
+        width: length of each gradient.
         preference: importance of the tasks; uniform by default.
-        dtype: of gradients and losses.
-        eager: run operation by operation, which is faster for a few steps of a method that is otherwise not used.
+        dtype: dtype of gradients and losses.
+        eager: True to run without a trace, which is faster for a few steps.
 
     Attributes:
         state: the state of the method, name -> tensor.
-        steps: steps done so far.
+        steps: number of steps so far.
         weights: the weights ``[T]`` of the last step; NaN for a method without weights.
     """
 
@@ -117,8 +117,8 @@ class Run:
             rows: gradients ``[T, P]``.
             losses: ``[T]``; ones by default.
             present: ``bool[T]``; all by default.
-            epoch: epochs done so far.
-            seed: for methods that draw random numbers.
+            epoch: number of completed epochs.
+            seed: seed for methods that draw random numbers.
             cross: ``Signals.cross``; the Gram matrix by default.
             after: losses ``[T]`` after the update, for methods that learn from them; ``losses`` by default.
         """
