@@ -107,7 +107,7 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _report_legacy_switch() -> None:
-    # The Keras 2 that TensorFlow shows as tf.keras has no version of its own.
+    # The Keras 2 in tf.keras has no attribute with its version.
     if getattr(tf.keras, "__version__", "2.").startswith("2."):
         warnings.warn(
             "tfmtl2r needs Keras 3 as tf.keras, but tf.keras is Keras 2 in this process, usually because "

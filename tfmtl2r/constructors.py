@@ -47,9 +47,10 @@ def given(init: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, An
 
 
 def _sources(constructor: Callable[..., Any], package: str) -> list[Callable[..., Any]]:
-    """What takes the arguments: a function, or a class's ``__init__`` and, through ``**kwargs``, those of its bases.
+    """The functions that accept the arguments: a function, or the ``__init__`` of a class and, for ``**kwargs``, its
+    bases.
 
-    The last base that counts is the package's own base class: what it hands on to Keras is no option.
+    The last of these is the package's own base class. The arguments that it passes to Keras are not options.
     """
     if not inspect.isclass(constructor) or dataclasses.is_dataclass(constructor):
         return [constructor]

@@ -93,7 +93,7 @@ class LogName:
     """The name of one value in the logs of ``fit``, in the history of a run card and in TensorBoard.
 
     Args:
-        quantity: what was measured, such as ``"loss"`` or ``"ndcg@5"``.
+        quantity: the measured quantity, for example ``"loss"`` or ``"ndcg@5"``.
         task: the task; an empty string for a value of all tasks.
         validation: True for a value of the validation split, False for a value of training.
 

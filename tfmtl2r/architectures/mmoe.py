@@ -21,7 +21,7 @@ class MMoE(MultiGateArchitecture):
     if a trainable variable precedes them. A task's gradient at the experts' output is the outer product of the task's
     gate and its gradient at the mixture, and is never built.
 
-    The options are those of :class:`tfmtl2r.architectures._experts.ExpertArchitecture`.
+    :class:`tfmtl2r.architectures._experts.ExpertArchitecture` documents the options.
 
     Raises:
         ValueError: for less than one expert, no expert layer, a gate_dropout outside [0, 1), or a temperature that is

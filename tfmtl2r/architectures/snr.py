@@ -22,7 +22,7 @@ __all__ = ["SNR"]
 CARD = Card(
     title="SNR (sub-network routing)",
     paper="Ma et al. 2019, https://doi.org/10.1609/aaai.v33i01.3301216",
-    note="Levels of small networks; learnt gates between 0 and 1 connect each network to those of the next level.",
+    note="Levels of small networks; learnt gates between 0 and 1 connect the networks of consecutive levels.",
 )
 
 CONNECTIONS = ("trans", "aver")

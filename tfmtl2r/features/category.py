@@ -114,10 +114,10 @@ class Category(Feature):
             if count >= min_count and value not in UNKNOWN
         ]
         if len(values) == 1:
-            log.warning("feature %r is constant (%r) in the training split: it says nothing; exclude it", self.name,
+            log.warning("feature %r is constant (%r) in the training split: it is useless; exclude it", self.name,
                         values.tolist()[0])
         if not entries:
-            log.warning("feature %r has no known value that occurs %d times in the training split: it says nothing; "
+            log.warning("feature %r has no known value that occurs %d times in the training split: it is useless; "
                         "exclude it", self.name, min_count)
             return dataclasses.replace(self, buckets=1)
         return dataclasses.replace(self, vocabulary=tuple(value for _, value in sorted(entries)))

@@ -192,9 +192,9 @@ class Dense(Feature):
     def _warn(self, component: int, known: np.ndarray, mean: float, variance: float) -> None:
         name = f"feature {self.name!r}" + (f" (component {component})" if self.shape else "")
         if not len(known):
-            log.warning("%s has no value in the training split: it says nothing; exclude it", name)
+            log.warning("%s has no value in the training split: it is useless; exclude it", name)
         elif variance <= 1e-12:
-            log.warning("%s is constant (%g) in the training split: it says nothing; exclude it", name, mean)
+            log.warning("%s is constant (%g) in the training split: it is useless; exclude it", name, mean)
         elif abs(mean) > 1e5 * variance**0.5:
             log.warning("%s varies by %g around %g: its values are equal in float32; subtract an offset first",
                         name, variance**0.5, mean)

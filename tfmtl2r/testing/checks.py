@@ -112,7 +112,7 @@ class Suite:
         Args:
             thing: a name, a mapping or the thing itself.
             only: names of the checks to return; all by default.
-            promises: promises to hold the thing to, in place of its own.
+            promises: promises to check, in place of the promises of the thing.
 
         Raises:
             InputError: for a name in ``only`` that is not a check of this thing.

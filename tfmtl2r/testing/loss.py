@@ -59,7 +59,7 @@ def loss_checks(
     only: str | Collection[str] | None = None,
     marks: Callable[[Check], Collection[Any]] | None = None,
 ) -> list[Any]:
-    """The checks of a loss as parameters for pytest; the arguments are those of :func:`method_checks`."""
+    """The checks of a loss as parameters for pytest, with the same arguments as :func:`method_checks`."""
     return SUITE.parameters(loss, expected_failures, only, marks)
 
 

@@ -48,7 +48,7 @@ def metric_checks(
     only: str | Collection[str] | None = None,
     marks: Callable[[Check], Collection[Any]] | None = None,
 ) -> list[Any]:
-    """The checks of a metric as parameters for pytest; the arguments are those of :func:`method_checks`."""
+    """The checks of a metric as parameters for pytest, with the same arguments as :func:`method_checks`."""
     return SUITE.parameters(metric, expected_failures, only, marks)
 
 

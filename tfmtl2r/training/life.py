@@ -1,4 +1,4 @@
-"""The stages of a ranker's life, and what is known in each.
+"""The stages of a ranker's life, and the facts that are known in each stage.
 
 A ranker is *described* by its architecture, tasks and preference. It is *connected* once it knows its features; then
 all variables of the architecture exist. It is *compiled* after ``compile``, before or after it is connected. It is

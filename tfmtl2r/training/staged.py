@@ -1,4 +1,4 @@
-"""Prioritised training: stage by stage, each under the constraint that what matters more keeps what it reached.
+"""Prioritised training in stages, each with bounds on the losses of the tasks of earlier stages.
 
 :func:`fit_prioritised` takes the order of the tasks from their priorities. :func:`fit_constrained` takes constraints,
 for example "maximise clicks, but the relevance loss may not be more than 1 % above its best". Both require a ranker
