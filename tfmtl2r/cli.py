@@ -51,7 +51,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         if traceback:
             raise
-        print(f"{' '.join(['tfmtl2r', *arguments[:1]])}: {error}", file=sys.stderr)
+        chosen = [argument for argument in arguments if argument in commands()][:1]
+        print(f"{' '.join(['tfmtl2r', *chosen])}: {error}", file=sys.stderr)
         return 1
 
 
