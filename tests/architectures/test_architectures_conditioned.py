@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from architecture_problem import SCHEMA, SIZES, TASKS, make_features, small
+from architecture_problem import small
 
 from tfmtl2r import MultiTaskRanker, architectures
 from tfmtl2r.methods import get
+from tfmtl2r.testing.architecture import SCHEMA, SIZES, TASKS, make_features
 from tfmtl2r.training.engine import Engine
 from tfmtl2r.training.objectives import TaskLosses
 

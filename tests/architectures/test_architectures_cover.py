@@ -11,11 +11,12 @@ import itertools
 
 import numpy as np
 import pytest
-from architecture_problem import SCHEMA, TASKS, small
+from architecture_problem import small
 
 from tfmtl2r import MultiTaskRanker, Task, architectures, methods
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.methods.base import MODES
+from tfmtl2r.testing.architecture import SCHEMA, TASKS
 
 MOST = 40  # cases that always run
 

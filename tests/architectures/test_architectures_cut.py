@@ -2,21 +2,21 @@
 
 import numpy as np
 import pytest
-from architecture_problem import LENGTH, TASKS, VALID, connected, make_features
-from test_architectures_contract import NAMES, smooth
+from architecture_problem import VALID, connected, smooth
 
-from tfmtl2r import Task
+from tfmtl2r import Task, architectures
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
 from tfmtl2r.methods import get as get_method
+from tfmtl2r.testing.architecture import LENGTH, TASKS, make_features
 from tfmtl2r.training.engine import Engine
 from tfmtl2r.training.head_gradients import forward
 from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
 
-CASES = [(name, TASKS, {}) for name in NAMES] + [
+CASES = [(name, TASKS, {}) for name in architectures.names()] + [
     ("aitm", TASKS[:2], {}), ("sluice", TASKS[:2], {"num_layers": 2}), ("ple", TASKS, {"levels": 3}),
     ("mssm", TASKS, {"levels": 2}), ("dml", TASKS, {"stop_gradient": False}),
 ]  # fmt: skip

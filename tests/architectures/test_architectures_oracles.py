@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from architecture_problem import NUMBERS, SCHEMA, TASKS, VALID, connected, make_features
+from architecture_problem import VALID, connected
 
 from tfmtl2r import architectures
 from tfmtl2r._backend import tf
@@ -11,6 +11,7 @@ from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.dense import StackedDense
 from tfmtl2r.layers.funnel import logits_of_products
 from tfmtl2r.layers.gates import mixture, mixture_of_own
+from tfmtl2r.testing.architecture import NUMBERS, SCHEMA, TASKS, make_features
 
 
 @pytest.fixture

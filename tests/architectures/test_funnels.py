@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from architecture_problem import LENGTH, NUMBERS, SCHEMA, VALID, connected, make_features, small
+from architecture_problem import VALID, connected, small
 
 from tfmtl2r import MultiTaskRanker, Task, architectures
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
+from tfmtl2r.testing.architecture import LENGTH, NUMBERS, SCHEMA, make_features
 
 BCE = Task("click", kind="binary", loss="bce", metrics=())
 

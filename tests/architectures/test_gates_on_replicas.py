@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from architecture_problem import SCHEMA, TASKS, small
+from architecture_problem import small
 
 from tfmtl2r import MultiTaskRanker, Task
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.testing.architecture import SCHEMA, TASKS
 
 SNR = {"name": "snr", **small("snr")}
 ARCHITECTURES = {

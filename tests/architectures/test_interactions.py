@@ -4,8 +4,7 @@ import sys
 
 import numpy as np
 import pytest
-import test_architectures_contract as contract
-from architecture_problem import NUMBERS, SCHEMA, TASKS, VALID, connected, make_features
+from architecture_problem import VALID, check_gradients, connected
 
 import tfmtl2r
 from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, architectures
@@ -13,6 +12,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers import interactions
 from tfmtl2r.layers.features import Encoder
+from tfmtl2r.testing.architecture import NUMBERS, SCHEMA, TASKS, make_features
 
 pytest.importorskip("keras_rs")
 
@@ -71,13 +71,12 @@ def test_dots_of_every_two_embeddings_follow(words):
 def test_gradients_reach_the_crosses(features, rng, name):
     """Without categories, the crosses alone make the encoder trainable: the cut has to know."""
     options = {"interaction": "cross"}
-    contract.test_groups_say_what_the_gradients_say(features, name, options, NUMBERS)
-    contract.test_weights_of_ones_reproduce_the_plain_gradient(features, rng, name, options, NUMBERS)
+    check_gradients(name, options, NUMBERS, features)
 
 
 def test_dots_below_the_cut(words, rng):
     options = {"interaction": "dot"}
-    contract.test_weights_of_ones_reproduce_the_plain_gradient(words, rng, "shared_bottom", options, WORDS)
+    check_gradients("shared_bottom", options, WORDS, words, groups=False)
 
 
 def test_before_the_list_transformer(features):

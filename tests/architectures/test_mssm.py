@@ -4,13 +4,13 @@ import itertools
 
 import numpy as np
 import pytest
-import test_architectures_contract as contract
-from architecture_problem import NUMBERS, SCHEMA, TASKS, VALID, connected, make_features
+from architecture_problem import VALID, check_gradients, connected
 
 from tfmtl2r import MultiTaskRanker, architectures
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers.field_gates import FieldGates
+from tfmtl2r.testing.architecture import NUMBERS, SCHEMA, TASKS, make_features
 
 OPEN, SHUT = 20.0, -20.0
 WIDTH = 5
@@ -30,8 +30,7 @@ SLOW = [({"levels": 2}, NUMBERS), ({"levels": 3, "task_experts": 1}, NUMBERS), (
     ids=["three levels", "two", "single experts", "one level"],
 )
 def test_gradients_and_groups_of_several_levels(features, rng, options, schema):
-    contract.test_groups_say_what_the_gradients_say(features, "mssm", options, schema)
-    contract.test_weights_of_ones_reproduce_the_plain_gradient(features, rng, "mssm", options, schema)
+    check_gradients("mssm", options, schema, features)
 
 
 def test_a_gate_for_every_number(features, rng):

@@ -1,9 +1,10 @@
 """Shared-bottom written out task by task; what it shares with all architectures is in test_architectures_contract."""
 
 import numpy as np
-from architecture_problem import TASKS, VALID, connected, make_features
+from architecture_problem import VALID, connected
 
 from tfmtl2r.batch import Batch
+from tfmtl2r.testing.architecture import TASKS, make_features
 
 
 def test_heads_are_separate_networks(rng):

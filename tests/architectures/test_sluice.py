@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
-import test_architectures_contract as contract
-from architecture_problem import NUMBERS, SCHEMA, TASKS, VALID, connected, make_features
+from architecture_problem import VALID, check_gradients, connected
 
 from tfmtl2r import architectures
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
+from tfmtl2r.testing.architecture import NUMBERS, SCHEMA, TASKS, make_features
 
 WIDTH = 6
 
@@ -55,8 +55,7 @@ def test_scores_are_those_of_the_definition(features, rng):
     ids=["three", "two on numbers"],
 )
 def test_gradients_and_groups_of_several_layers(features, rng, options, schema):
-    contract.test_groups_say_what_the_gradients_say(features, "sluice", options, schema)
-    contract.test_weights_of_ones_reproduce_the_plain_gradient(features, rng, "sluice", options, schema)
+    check_gradients("sluice", options, schema, features)
 
 
 def test_identity_and_the_last_layer_alone_are_independent_networks(features, rng):

@@ -4,8 +4,7 @@ import functools
 
 import numpy as np
 import pytest
-from architecture_problem import LENGTH, NUMBERS, SCHEMA, TASKS, VALID, connected, make_features
-from test_architectures_contract import Ones
+from architecture_problem import VALID, connected
 
 import tfmtl2r
 from tfmtl2r import MultiTaskRanker, Task, architectures, methods
@@ -13,6 +12,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import small_head_of
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
+from tfmtl2r.testing.architecture import LENGTH, NUMBERS, SCHEMA, TASKS, Ones, make_features
 from tfmtl2r.training.engine import Engine
 from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import TaskLosses

@@ -3,14 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
-import test_architectures_contract as contract
-from architecture_problem import LENGTH, TASKS, VALID, connected, make_features
+from architecture_problem import VALID, check_gradients, connected
 
 import tfmtl2r
 from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers import randomness
+from tfmtl2r.testing.architecture import LENGTH, TASKS, make_features
 
 SCHEMA = Schema([
     Dense("position"), Dense("x", shape=(3,)), Category("device", vocabulary=("a", "b"), dim=2, context=True),
@@ -116,7 +116,7 @@ def test_dropped_and_unknown_positions_are_missing(features):
 def test_every_path_crosses_the_cut(features, rng, biased):
     """Embedded positions, of all tasks or of some; in training, where they count."""
     options = {**OPTIONS, "biased": biased}
-    contract.test_weights_of_ones_reproduce_the_plain_gradient(features, rng, "watch_next", options, SCHEMA)
+    check_gradients("watch_next", options, SCHEMA, features, groups=False)
     architecture = ready(biased=biased)
     groups = architecture.variable_groups()
     listed = [id(v) for group in groups for v in group.variables]
