@@ -38,6 +38,10 @@ def mirrored():
     return make
 
 
+collect_ignore = ["integration/outside_parts.py"]
+"""Its import registers things, which tests of this process would see."""
+
+
 @pytest.fixture
 def rng():
     return np.random.default_rng(0)

@@ -57,7 +57,7 @@ def parameters():
             yield from architecture_checks(described(name, check.name), failures, only=check.name, marks=slow)
 
 
-@pytest.mark.parametrize("check", parameters())
+@pytest.mark.parametrize("check", list(parameters()))
 def test_keeps_the_contract(check):
     check()
 

@@ -133,7 +133,7 @@ class TestMixtures:
         x = rng.normal(size=(groups, 3, 4, 5)).astype(np.float32)
         expected = layer(np.repeat(x, 6 // groups, axis=0))
         np.testing.assert_allclose(layer(x), expected, atol=1e-6)
-        with pytest.raises(ValueError, match=r"6 dense layers .* cannot read 4 inputs"):
+        with pytest.raises(ValueError, match=r"6 stacked dense layers cannot read 4 inputs"):
             layer(rng.normal(size=(4, 3, 5)))
 
 

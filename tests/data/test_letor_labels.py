@@ -9,6 +9,7 @@ import pytest
 
 from tfmtl2r import Dense, Schema
 from tfmtl2r._backend import tf
+from tfmtl2r.batch import Batch
 from tfmtl2r.data import Lists, fit_schema
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.data.labels import Grade, Invert, LogGrade, QuantileGrade, label_from_feature, labels_from_features
@@ -75,7 +76,7 @@ def test_raw_counts_are_refused_with_advice():
 
 
 def encoded(feature, values):
-    return Encoder(Schema([feature]))({feature.name: tf.constant(values, tf.float32)}).numpy()
+    return Encoder(Schema([feature]))(batch=Batch({feature.name: tf.constant(values, tf.float32)})).numpy()
 
 
 TRANSFORMS = {

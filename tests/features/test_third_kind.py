@@ -18,6 +18,7 @@ import pytest
 import tfmtl2r
 from tfmtl2r import Category, Dense, Schema, Task, features
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import Batch
 from tfmtl2r.data import batches, fit_schema, from_frame, write_elwc
 from tfmtl2r.data.elwc import read_elwc
 from tfmtl2r.features.base import Feature, Values
@@ -186,7 +187,7 @@ def test_what_is_encoded(table):
 
 
 def encode(encoder, rows):
-    return encoder(rows).numpy()
+    return encoder(batch=Batch(rows)).numpy()
 
 
 def test_its_weights_stand_under_its_name(table, tmp_path):

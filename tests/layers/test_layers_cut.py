@@ -82,7 +82,7 @@ def test_a_branch_nobody_reads_has_no_tap():
 def test_copies_may_be_read_twice_but_in_one_way_only():
     branch = Branch(tf.ones([EXPERTS, ITEMS, WIDTH]), TASKS)
     assert branch.copies() is branch.copies()
-    with pytest.raises(ValueError, match=r"read it by copies.. for all purposes, or give mix.. all gates at once"):
+    with pytest.raises(ValueError, match=r"read it by copies.. for all purposes, or pass all gates to one call of mix"):
         branch.mix(tf.ones([TASKS, ITEMS, EXPERTS]))
 
 
