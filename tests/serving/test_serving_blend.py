@@ -123,7 +123,7 @@ def test_resolved():
 
 
 @pytest.mark.parametrize(("blend", "message"), [
-    ({"clck": 1.0}, "'clck', which is no task.*click, stars, dwell"),
+    ({"clck": 1.0}, "'clck', which is not a task.*click, stars, dwell"),
     ({"click": float("nan")}, "finite"),
     ({"click": -3e38}, r"finite weights from -1e\+20 to 1e\+20"),
     ({"click": 0.0}, "at least one"),

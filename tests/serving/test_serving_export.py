@@ -103,7 +103,7 @@ def test_blend_is_chosen_at_export(tmp_path, kind):
 
 
 def test_wrong_blend(tmp_path):
-    with pytest.raises(ValueError, match="'clck', which is no task"):
+    with pytest.raises(ValueError, match="'clck', which is not a task"):
         tfmtl2r.export(make_ranker(), tmp_path / "export", blend={"clck": 1.0})
     assert not (tmp_path / "export").exists()
 

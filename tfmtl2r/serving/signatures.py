@@ -230,9 +230,8 @@ class _Graphs:
         looked_up = self.lookup(raw)
         if PREFERENCE in raw and self.model.conditioned is not None:
             looked_up[PREFERENCE] = raw[PREFERENCE]
-        batch = self.model.batch(looked_up)
-        scores = self.model.architecture(batch=batch, training=False)
-        return {task: tf.cast(score, tf.float32) for task, score in scores.items()}, batch.valid
+        scores = self.model(looked_up, training=False)
+        return {task: tf.cast(score, tf.float32) for task, score in scores.items()}, self.model.batch(looked_up).valid
 
 
 def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, str]:
