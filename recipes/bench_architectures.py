@@ -16,14 +16,17 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from rich.table import Table
 
 from tfmtl2r import Batch, Dense, MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r.architectures import Architecture, Group
 from tfmtl2r.report import show
+
+# isort: split
+# After tfmtl2r, which holds back TensorFlow's start-up lines.
+import keras
+import tensorflow as tf
 
 LISTS, ITEMS, FEATURES = 8, 60, 136
 UNITS, HEAD_UNITS = (256, 128), (64,)

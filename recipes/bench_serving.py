@@ -20,15 +20,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
-import tensorflow as tf
 from rich.console import Console
 from rich.table import Table
 
 import tfmtl2r
 from tfmtl2r import Dense
 from tfmtl2r.serving import export_onnx
+
+# isort: split
+# After tfmtl2r, which holds back TensorFlow's start-up lines.
+import keras
+import tensorflow as tf
 
 FEATURES = 136
 TASKS = ("click", "buy", "dwell")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import time
 
-import keras
 import numpy as np
 
 import tfmtl2r
@@ -19,6 +18,10 @@ from tfmtl2r import Experiment
 from tfmtl2r.data import feature_values
 from tfmtl2r.evaluation import bootstrap, trivial_results
 from tfmtl2r.report import bars, results_table, show
+
+# isort: split
+# After tfmtl2r, which holds back TensorFlow's start-up lines.
+import keras
 
 
 class Progress(keras.callbacks.Callback):

@@ -16,13 +16,16 @@ from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 import tyro
 from rich.table import Table
 
 from tfmtl2r import methods
 from tfmtl2r.report import show
 from tfmtl2r.testing import SUITES
+
+# isort: split
+# After tfmtl2r, which holds back TensorFlow's start-up lines.
+import tensorflow as tf
 
 Aggregate = Callable[[np.ndarray, int], np.ndarray]
 """The update ``[P]`` from gradients ``[T, P]`` and a seed."""

@@ -16,10 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 import tfmtl2r
 from tfmtl2r import Experiment, recommenders
@@ -27,6 +25,11 @@ from tfmtl2r.data import read_table
 from tfmtl2r.datasets.movielens import MovieLens
 from tfmtl2r.layers import Lookup
 from tfmtl2r.serving import PREDICT, TOLERANCE, Record, complete, described, publish, quiet
+
+# isort: split
+# After tfmtl2r, which holds back TensorFlow's start-up lines.
+import keras
+import tensorflow as tf
 
 DIM = 32
 FILM = ("genres", "year", "item_mean", "item_count")

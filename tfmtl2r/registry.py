@@ -27,6 +27,7 @@ import importlib.metadata
 import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -81,6 +82,12 @@ class _Entry:
             return self.registered
         module = importlib.import_module(self.module)
         return functools.reduce(getattr, (self.member or module.__all__[0]).split("."), module)
+
+    def stands_for(self, cls: type) -> bool:
+        """Whether this entry names a class; while the file of the class is still being imported, names decide."""
+        if self.module == cls.__module__ and cls.__qualname__.split(".")[0] not in vars(sys.modules[self.module]):
+            return self.member == cls.__qualname__
+        return self.load() is cls
 
 
 class Registry(Generic[_Thing]):
@@ -239,7 +246,7 @@ class Registry(Generic[_Thing]):
             inside = entry.module == cls.__module__ or (
                 entry.origin.kind == "package" and entry.module.split(".")[0] == cls.__module__.split(".")[0]
             )
-            if inside and entry.load() is cls:
+            if inside and entry.stands_for(cls):
                 return name
         return None
 
@@ -323,7 +330,8 @@ class Registry(Generic[_Thing]):
         for name, entry in [*points, *self._registered.items()]:
             if name in found and (found[name].module, found[name].member) != (entry.module, entry.member):
                 raise InputError(self._twice(name, found[name], entry))
-            found.setdefault(name, entry)
+            # A registration of an installed class has the card that was given to it.
+            found[name] = dataclasses.replace(entry, origin=found[name].origin) if name in found else entry
         return found
 
     def _folder(self) -> list[tuple[Path, str]]:
