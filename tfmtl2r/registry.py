@@ -330,8 +330,7 @@ class Registry(Generic[_Thing]):
         for name, entry in [*points, *self._registered.items()]:
             if name in found and (found[name].module, found[name].member) != (entry.module, entry.member):
                 raise InputError(self._twice(name, found[name], entry))
-            # A registration of an installed class has the card that was given to it.
-            found[name] = dataclasses.replace(entry, origin=found[name].origin) if name in found else entry
+            found[name] = dataclasses.replace(entry, origin=found.get(name, entry).origin)  # the card is the last one's
         return found
 
     def _folder(self) -> list[tuple[Path, str]]:
