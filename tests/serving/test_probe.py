@@ -1,5 +1,6 @@
 """Exports in a program without Python: C++ ``LoadSavedModel`` with XLA switched off, as in the server's binary."""
 
+import re
 import shutil
 import subprocess
 
@@ -88,8 +89,8 @@ def test_it_sees_what_python_does_not(probe, tmp_path):
         tf.saved_model.save(module, str(tmp_path / "broken"), signatures=serve.get_concrete_function())
     done, _ = probe(tmp_path / "broken", {}, tmp_path)
     assert done.returncode == 1
-    # Which variable the server misses first depends on the order in which it runs the graph.
-    assert "Could not find variable" in done.stderr or "/Gather}}" in done.stderr
+    # The server may miss a dense layer first, which is read, or a table, from which rows are gathered.
+    assert re.search(r"Could not find variable|NOT_FOUND: Resource \S+/embeddings/\S+ does not exist", done.stderr)
 
     compiled = tf.Module()
     compiled.serve = tf.function(lambda x: {"y": tf.function(lambda x: x * 2.0, jit_compile=True)(x)}, autograph=False)
