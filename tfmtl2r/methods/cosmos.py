@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
-from tfmtl2r.methods._positive import positive, ray
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present, importance
+from tfmtl2r.methods.positive import positive, ray
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Losses, Tensor
 

@@ -8,8 +8,8 @@ from typing import ClassVar
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import nnls, spread
-from tfmtl2r.methods._positive import ray
 from tfmtl2r.methods.base import GramMethod, Signals, State
+from tfmtl2r.methods.positive import ray
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Vector
 

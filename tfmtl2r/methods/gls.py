@@ -6,8 +6,8 @@ import dataclasses
 from typing import ClassVar
 
 from tfmtl2r._backend import tf
-from tfmtl2r.methods._positive import positive
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
+from tfmtl2r.methods.positive import positive
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Losses, Tensor
 

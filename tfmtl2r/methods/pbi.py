@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
-from tfmtl2r.methods._positive import ray
 from tfmtl2r.methods.base import Scalarisation, Signals, State, count_present
+from tfmtl2r.methods.positive import ray
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Losses, Tensor
 

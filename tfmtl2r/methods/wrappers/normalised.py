@@ -6,8 +6,8 @@ import dataclasses
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
-from tfmtl2r.methods._positive import positive
 from tfmtl2r.methods.base import Signals
+from tfmtl2r.methods.positive import positive
 from tfmtl2r.methods.wrappers.base import RescaledGradients
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Vector
