@@ -1,7 +1,7 @@
 """The layout of a batch.
 
-Symbols of sizes in this library: B lists, L items in the longest list, n real items in all lists, T tasks, F feature
-columns, P shared parameters.
+Symbols of sizes in this library: B lists, L places in each list (its items and padding), n real items in all lists, T
+tasks, F width of an encoded item, D width of a feature or a layer, E experts, P shared parameters.
 
 A data set yields tuples ``(x, y)`` or ``(x, y, sample_weight)``, as in Keras:
 
@@ -42,7 +42,9 @@ class Batch:
     """One batch: an element of a data set, with values that are computed from it.
 
     Args:
-        features: dict of looked-up features, per item ``[B, L, ...]`` or per list ``[B, ...]``.
+        features: dict of looked-up features, per item ``[B, L, ...]`` or per list ``[B, ...]``. Looked-up means that
+            categories are integer ids and numbers are raw float32; data sets and exports look up, the ranker
+            normalises.
         labels: dict task -> labels; empty without labels.
         weights: dict task -> weights; empty without weights.
         list_size: ``int32[B]``, or None for plain rows.
@@ -70,7 +72,7 @@ class Batch:
 
         Args:
             data: ``x``, ``(x, y)`` or ``(x, y, sample_weight)``, each a dict.
-            schema: the features that are read; L is the length of the first feature per item.
+            schema: the features that are read; L is read off the first feature per item.
             preference: ``float32[T]`` of sum 1, the default of a conditioned ranker for data without ``preference``.
                 None for other rankers.
 
@@ -121,7 +123,7 @@ class Batch:
         return tf.gather(tf.reshape(values, [-1, *values.shape[2:]]), in_batch)
 
     def repeated(self, values: Tensor) -> Tensor:
-        """What is per list, ``[B, ...]``, for every real item of the list: ``[n, ...]``."""
+        """Repeats values of lists, ``[B, ...]``, for every real item of each list: ``[n, ...]``."""
         if self.is_rows:
             return values
         # The gradient of a gather is sparse. The reshape before the gather makes the gradient dense.

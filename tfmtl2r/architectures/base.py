@@ -27,8 +27,8 @@ class Group:
     Args:
         tasks: indices of these tasks. If there are several, a balancing method combines their gradients.
         variables: Keras variables.
-        stacked: True if each slice along the first axis of the variables belongs to one task only. Slice i belongs to
-            ``tasks[i]``. If tasks have several slices, all have equally many, and a task's slices are adjacent.
+        stacked: True if each slice along the first axis of the variables belongs to one task only. Every task has the
+            same number k of slices (often 1), and slices ``i k`` to ``(i + 1) k - 1`` belong to ``tasks[i]``.
     """
 
     tasks: tuple[int, ...]
@@ -75,15 +75,16 @@ class Architecture(keras.layers.Layer):
         interaction: ``"cross"`` or ``"dot"`` multiplies features with each other before the first layer, see
             :class:`tfmtl2r.layers.interactions.Interaction`. Requires keras-rs.
         small_heads: weight of an auxiliary loss in training; 0 for none, try .1 to 1. Each task gets a second, linear
-            head with the same inputs and labels as its main head. The gradient of ``loss_t + small_heads
-            loss_t(small)`` trains the shared layers. Balancing methods and logs use ``loss_t``. Wang et al., Can Small
-            Heads Help?, WWW 2022, first https://arxiv.org/abs/2008.05808
+            head with the same inputs and labels as its main head. Gradients of a task, also those that a balancing
+            method combines, are gradients of ``loss_t + small_heads loss_t(small)``. Loss values, in methods and in
+            logs, are ``loss_t`` alone. Wang et al., Can Small Heads Help?, WWW 2022, first
+            https://arxiv.org/abs/2008.05808
 
     Attributes:
         given_options: the given constructor arguments, by name.
         schema: the features that scores depend on. Features that only training reads are left out.
         needs_probabilities: True if the architecture uses ``sigmoid(score)`` as a task's probability. All tasks must
-            then be binary, with a calibrated loss.
+            then be binary, with a loss whose link is the sigmoid, such as ``bce``.
 
     Raises:
         ValueError: for an unknown encoder or interaction, or small_heads that is not a finite number >= 0.
@@ -261,15 +262,15 @@ class Architecture(keras.layers.Layer):
         return self.heads([Branch(tensor, len(self.tasks)) for tensor in cut], batch, training)
 
     def penalty(self, scores: TaskScores, batch: Batch) -> tuple[PerList, PerList] | None:
-        """A penalty on the scores, which is added to the tasks' losses; None by default.
+        """A penalty on the scores, which is added once to the balanced objective; None by default.
 
         Args:
             scores: per task ``float32[B, L]`` (plain rows ``[B]``).
             batch: the batch of these items. Its labels are not used.
 
         Returns:
-            Penalty and weight of every list (plain rows: of every row), both ``float32[B]``. Their weighted mean is
-            added to the tasks' losses, whatever the balancing method.
+            Penalty and weight of every list (plain rows: of every row), both ``float32[B]``. The weighted mean is
+            added to the objective after balancing, so that methods do not receive it.
         """
         return None
 
@@ -284,7 +285,8 @@ class Architecture(keras.layers.Layer):
         return seen
 
     def last_reads(self, items: Branch, training: bool) -> tuple[Tensor, Tensor | None]:
-        """Reads the encoded items, a branch ``[1, n, F]``, which only the last task's network and small heads read.
+        """Reads the encoded items, a tensor ``[1, n, F]`` of the cut, for an architecture in which only the last task's
+        network and the small heads read them.
 
         Returns:
             The input of this network, ``[1, n, F]``, and the input of small heads, see :meth:`with_small_heads`.

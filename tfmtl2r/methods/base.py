@@ -32,11 +32,13 @@ class Signals:
     """The input of a method in one step, equal on every replica.
 
     Args:
-        losses: ``float32[T]``, each task's mean loss over the lists of the global batch; 0 for an absent task.
+        losses: ``float32[T]``, each task's weighted mean loss over the lists of the global batch; 0 for an absent task.
         preference: ``float32[T]``, importance of each task, >= 0, sum 1.
         present: ``bool[T]``, False for an absent task, which has no usable label in the batch.
-        gram: ``float32[T, T]``, inner products of the task gradients, for methods that need them.
-        count: ``float32[T]``, total weight of the lists in each mean loss; 1 by default.
+        gram: ``float32[T, T]``, inner products of the task gradients of the variables that the method balances, for
+            methods that need them. Rows and columns of absent tasks are 0.
+        count: ``float32[T]``, for each task the sum of the weights of the lists in its mean loss; 1 where a caller
+            has no lists.
         cross: ``float32[T, T]``, inner products ``<g_i, h_j>`` of the gradients of two independent halves of the batch,
             for methods that need a second batch.
         step: ``int64``, number of training steps so far.
@@ -60,14 +62,17 @@ class Method:
     """Base class of all methods.
 
     Class attributes that a method declares:
-        needs: ``"gram"`` or ``"rows"`` (the gradients), or neither for a scalarisation. Also ``"losses_after"`` if
-            :meth:`learn` requires the losses of the same batch after the update, and ``"second_batch"`` if the method
-            requires ``Signals.cross``.
+        needs: a set of ``"gram"`` (inner products of the gradients) or ``"rows"`` (the gradients themselves), neither
+            for a scalarisation; ``"losses_after"`` if :meth:`learn` requires the losses of the same batch after the
+            update; and ``"second_batch"`` if the method requires ``Signals.cross``.
         modes: where gradients may be taken: ``"parameters"`` or ``"features"`` (at the cut of the architecture).
-        positive_losses: True if the method divides by losses or takes their logarithm.
-        per_parameter: True if the state contains ``[T, P]`` arrays. Gradients of embedding tables are then dense.
+        positive_losses: True if the method divides by losses or takes their logarithm. A negative loss is then an
+            error.
+        per_parameter: True if the state contains ``[T, P]`` arrays. The engine then makes the gradients of embedding
+            tables dense.
         positive_preference: True if the method divides by the preference, which must then be above 0 for every task.
-        takes_preference: True if the method reads ``Signals.preference``. Unequal task weights are an error otherwise.
+        takes_preference: True if the method reads ``Signals.preference``. Otherwise a preference with unequal entries
+            (of ``compile`` or ``Task.weight``) is an error.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -80,7 +85,7 @@ class Method:
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """The state before the first step: name -> array.
 
-        While a task is absent, its row of every ``[T, ...]`` array (row and column of ``[T, T]``) does not change.
+        The engine keeps the row of an absent task in every ``[T, ...]`` array (row and column of ``[T, T]``) unchanged.
 
         Args:
             num_tasks: T.
@@ -93,7 +98,7 @@ class Method:
         return self
 
     def epochs_needed(self, num_tasks: int) -> int:
-        """The number of epochs after which every task has been trained."""
+        """The number of epochs until each task has been minimised at least once: 1, unless a method has stages."""
         return 1
 
     def learn(self, losses_after: Losses, signals: Signals, state: State) -> State:
@@ -118,7 +123,9 @@ class Scalarisation(Method):
 
 
 class StagedMethod(Method):
-    """A method with goals and bounds, which staged training (:mod:`tfmtl2r.training.staged`) sets between epochs.
+    """A method for training in stages: some tasks are minimised (the goals), the losses of others have upper bounds.
+
+    Staged training (:mod:`tfmtl2r.training.staged`) sets goals and bounds between epochs.
 
     Options:
         tolerance: allowed increase of a task's loss above the loss that the task reached, relative to this loss.

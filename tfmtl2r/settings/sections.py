@@ -56,9 +56,10 @@ class Data(Section):
     Args:
         name: a registered data set (tfmtl2r list datasets); its options are keys beside the name. The default without
             name and files is kuairand_excerpt, which is part of the package.
-        tasks: names of the tasks to train; by default all entries of [[tasks]], or the data set's default tasks.
+        tasks: names of the tasks to train; by default all entries of [[tasks]], without entries the data set's default
+            tasks.
         files: your own table (.parquet, .csv, .csv.gz): a file, a list of files, a pattern such as logs/*.csv, or a
-            folder. Files of a folder with the names train, vali and test are these splits.
+            folder. If a folder contains files called train, vali and test, these are the three splits.
         train: files of the training split, in place of files.
         vali: files of the validation split.
         test: files of the test split.
@@ -242,12 +243,12 @@ class Goal(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Constraint(Section):
-    """A bound on a task's training loss, for methods that train in stages (nmt). Give one of the two bounds.
+    """A bound on a task's training loss, for methods that train in stages (nmt). Give exactly one of the two bounds.
 
     Args:
         task: name of the task.
-        loses_at_most: allowed increase above the best loss: "1%" of the best loss, or a number in units of the loss. A
-            separate stage finds the best loss.
+        loses_at_most: allowed increase above the task's best training loss: "1%" of it, or a number in units of the
+            loss. An additional stage finds the best loss.
         at_most: the highest allowed loss.
     """
 
