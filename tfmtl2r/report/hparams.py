@@ -40,6 +40,8 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
     >>> flatten({"method": {"name": "cagrad", "c": 0.4}, "tasks": ["click", "like"], "seed": 0})
     {'method': 'cagrad', 'method.c': 0.4, 'tasks': 'click,like', 'seed': 0}
+    >>> flatten({"constraints": [{"task": "like", "loses_at_most": "5%"}]})
+    {'constraints': 'task=like loses_at_most=5%'}
     """
     flat: dict[str, Any] = {}
     for key, value in config.items():
@@ -47,7 +49,14 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         if isinstance(value, Mapping):
             flat.update(flatten(value, f"{name}."))
         elif isinstance(value, (list, tuple)):
-            flat[name] = ",".join(str(v["name"] if isinstance(v, Mapping) else v) for v in value)
+            flat[name] = ",".join(map(_text, value))
         else:
             flat[name] = value if value is None or isinstance(value, (bool, int, float)) else str(value)
     return flat
+
+
+def _text(value: Any) -> str:
+    """An entry of a list: the name of a thing that has one, otherwise all that it holds."""
+    if not isinstance(value, Mapping):
+        return str(value)
+    return str(value["name"]) if "name" in value else " ".join(f"{key}={entry}" for key, entry in value.items())

@@ -77,7 +77,7 @@ class MultiTaskRanker(SavedRanker):
         self.conditioned = conditioned
         self.autocast = False
         self.tasks = validated(tasks)
-        self.architecture = architectures.get(architecture)
+        self.architecture: Architecture = architectures.get(architecture)
         described(self.architecture, self.tasks, schema)  # raises for parts that could not be saved
         self._described = Described(new_preference(normalised([task.weight for task in self.tasks], self.tasks)))
         if schema is not None:
