@@ -37,7 +37,7 @@ def test_without_an_address_captions_remain(for_index):
     shown = for_index(README, "")
     assert relative(shown) == []
     assert "*TensorBoard: the cosine between the gradients of every pair of tasks*" in shown
-    assert "docs/study/compare.md is what it wrote" in shown
+    assert "docs/study/compare.md has the results" in shown
     assert for_index("[a](https://b.c) ![d](https://e.f/g.png) [h](#i)", "") == \
         "[a](https://b.c) ![d](https://e.f/g.png) [h](#i)"
 

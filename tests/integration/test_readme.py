@@ -62,6 +62,7 @@ def test_the_example_runs(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     code = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
     assert len(code.strip().split("\n")) <= 22
+    assert code.startswith("import tfmtl2r"), "TensorFlow's start-up lines are held back only if it comes first"
     names = {}
     exec(code, names)
     assert names["version"].name == "1"
