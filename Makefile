@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow lint clean
+.PHONY: help setup quickstart test test-slow test-long lint clean
 
 BIN := .venv/bin
 SUPPORTED := import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))
@@ -17,7 +17,8 @@ help:
 	@echo "make setup       install tfmtl2r with its tools for development into .venv"
 	@echo "make quickstart  train, compare, export and score on bundled data (about a minute)"
 	@echo "make test        fast tests and doctests"
-	@echo "make test-slow   long fits"
+	@echo "make test-slow   long fits, and a third of the tests of over a minute, another third after each commit"
+	@echo "make test-long   all tests of over a minute"
 	@echo "make lint        style, import layers, types on Linux, Windows and macOS"
 	@echo "make clean       remove caches and builds; .venv, runs/ and saved_models/ stay"
 
@@ -31,7 +32,11 @@ test: .venv/.dev
 
 test-slow: .venv/.dev
 	@# pytest exits with 5 when no test is marked slow.
-	$(BIN)/python -m pytest -n 2 -m slow || [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --share "$$(git rev-list --count HEAD 2>/dev/null || echo 0)/3" \
+		|| [ $$? -eq 5 ]
+
+test-long: .venv/.dev
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m long
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Shared fixtures. Two logical CPUs are set up before anything initialises TensorFlow, for tests with two replicas."""
 
 import itertools
+import zlib
 
 import numpy as np
 import pytest
@@ -10,6 +11,33 @@ from tfmtl2r._backend import keras, tf
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+
+def pytest_addoption(parser):
+    parser.addoption("--share", metavar="K/N", help="runs one of N shares of the tests marked long: share K modulo N")
+
+
+def pytest_collection_modifyitems(config, items):
+    """Leaves out the long tests of the other shares. A test's share depends on its name alone."""
+    if not (share := config.getoption("--share")):
+        return
+    turn, shares = map(int, share.split("/"))
+
+    def runs(item):
+        name = item.nodeid.split("[")[0].encode()
+        return item.get_closest_marker("long") is None or zlib.crc32(name) % shares == turn % shares
+
+    config.hook.pytest_deselected(items=[item for item in items if not runs(item)])
+    items[:] = filter(runs, items)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["long"] = [item.nodeid for item in items if item.get_closest_marker("long")]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    """Prints once, whatever the number of processes, which of the long tests this run contained."""
+    if node.workerinput["workerid"] == "gw0" and (long := node.workeroutput.get("long")):
+        print(f"\nThe share {node.config.getoption('--share')} of the long tests:", *long, sep="\n  ")
 
 
 @pytest.fixture(autouse=True)

@@ -110,9 +110,9 @@ def test_right_rows_or_an_error_with_a_line(text):
 
 
 @pytest.mark.slow
-@settings(max_examples=5000, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=1500, deadline=None, suppress_health_check=QUIET)
 @given(texts())
-def test_right_rows_or_an_error_with_a_line_5000(text):
+def test_right_rows_or_an_error_with_a_line_1500(text):
     check_file(text)
 
 
@@ -143,9 +143,9 @@ def test_fast_reader_accepts_nothing_else(text, qid, zero_based, comments):
 
 
 @pytest.mark.slow
-@settings(max_examples=5000, deadline=None, suppress_health_check=QUIET)
+@settings(max_examples=1500, deadline=None, suppress_health_check=QUIET)
 @given(texts(), st.booleans(), st.booleans(), st.booleans())
-def test_fast_reader_accepts_nothing_else_5000(text, qid, zero_based, comments):
+def test_fast_reader_accepts_nothing_else_1500(text, qid, zero_based, comments):
     same_readers(text, Grammar(qid, 0 if zero_based else 1, comments=comments))
 
 

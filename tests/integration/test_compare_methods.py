@@ -102,6 +102,7 @@ def test_the_budget_can_be_reduced(planned):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_reduced_study(tmp_path):
     done = run(tmp_path)
     assert done.returncode == 0, done.stderr

@@ -19,6 +19,7 @@ def rows(path):
     return list(csv.DictReader(path.read_text().splitlines()))
 
 
+@pytest.mark.long
 def test_census_income(tmp_path):
     arguments = ("--data", folder_of("census_income_kdd"), "--groups", "income_married", "--architectures",
                  "shared_bottom", "drgrad", "dml-shared_bottom", *SHORT)  # fmt: skip
@@ -33,6 +34,7 @@ def test_census_income(tmp_path):
     assert again.split("income_married: test AUC")[1] == out.split("income_married: test AUC")[1]
 
 
+@pytest.mark.long
 def test_kuairand(tmp_path):
     out = run(tmp_path, "kuairand.py", "--data", folder_of("kuairand_pure"), "--tasks", "click", "like", "follow",
               "--architectures", "shared_bottom", "aitm", *SHORT)  # fmt: skip
@@ -52,6 +54,7 @@ def test_movielens(tmp_path):
     assert all(0.7 < float(row["rating mse"]) < 1.1 for row in found)
 
 
+@pytest.mark.long
 def test_synthetic_conflict(tmp_path):
     out = run(tmp_path, "synthetic_conflict.py", "--rows", "600", "--architectures", "mmoe", "drgrad", "--problems",
               "conflict", *SHORT)  # fmt: skip
@@ -59,6 +62,7 @@ def test_synthetic_conflict(tmp_path):
     assert (tmp_path / "runs/synthetic-conflict/auc.png").is_file()
 
 
+@pytest.mark.long
 def test_deepmtl2r(tmp_path):
     out = run(tmp_path, "deepmtl2r_mslr.py", "--data", folder_of("mslr"), "--methods", "linear_scalarization", "mgda",
               "--layers", "1", "--list-limit", "30", "--preferences", "3", "--heads", "shared", *SHORT)  # fmt: skip

@@ -22,6 +22,7 @@ def run(folder, recipe, *arguments):
     return done.stdout
 
 
+@pytest.mark.long
 def test_income_comes_first(tmp_path):
     data = DATA / "census_income_kdd"
     if not data.is_dir():
@@ -32,6 +33,7 @@ def test_income_comes_first(tmp_path):
     assert "equal weights" in out
 
 
+@pytest.mark.long
 def test_every_method_has_a_front(tmp_path):
     """Without the MSLR files, on synthetic lists alone."""
     out = run(tmp_path, "pareto_mslr.py", "--data", str(tmp_path / "none"), "--budget", "small", "--jobs", "2")
@@ -45,6 +47,7 @@ def test_every_method_has_a_front(tmp_path):
         assert (tmp_path / f"runs/pareto-synthetic-small/pareto/{objectives}/front.png").is_file()
 
 
+@pytest.mark.long
 def test_one_conditioned_ranker_is_held_against_one_ranker_per_preference(tmp_path):
     """So short a training covers little of the front; how much, is printed."""
     out = run(tmp_path, "conditioned_front.py", "--lists", "40", "--preferences", "3", "--epochs", "4",
@@ -58,6 +61,7 @@ def test_one_conditioned_ranker_is_held_against_one_ranker_per_preference(tmp_pa
     assert (tmp_path / "saved_models/conditioned/1/saved_model.pb").is_file()
 
 
+@pytest.mark.long
 def test_one_conditioned_ranker_reaches_the_hypervolume_of_eleven(tmp_path):
     """The recipe as it comes: at least 97 % on test lists. What it costs is printed, and no assertion."""
     out = run(tmp_path, "conditioned_front.py")

@@ -12,7 +12,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.serving.parsing import item_messages, list_messages, one_item_lists
 
 pytestmark = pytest.mark.slow
-EXAMPLES = 5000
+EXAMPLES = 2000
 LONGEST = 10.0
 """Seconds for one request; a sound one takes milliseconds."""
 LISTS = [m.SerializeToString() for m in list_messages(asked(), SCHEMA, {"blend_weights": 3})]

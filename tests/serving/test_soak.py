@@ -23,8 +23,8 @@ from tfmtl2r.serving.check import ExportError
 from tfmtl2r.serving.examples import requests
 
 pytestmark = pytest.mark.slow
-REQUESTS = int(os.environ.get("TFMTL2R_SOAK_REQUESTS", "30000"))
-"""How many; fewer for a quick look."""
+REQUESTS = int(os.environ.get("TFMTL2R_SOAK_REQUESTS", "6000"))
+"""How many; more, such as 30,000, for a long look."""
 THREADS = 8
 VERSIONS = (2, 3, 5, 6, 7)
 BROKEN = 4

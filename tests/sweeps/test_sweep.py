@@ -238,6 +238,7 @@ with Sweep(sys.argv[1], jobs=int(sys.argv[2]), report=lambda line: print(line, f
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_killed_half_way_and_continued_gives_the_same_table(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT.format(here=os.path.dirname(__file__)))

@@ -74,6 +74,7 @@ def test_the_seed_may_change_between_steps(problem):
 
 
 @pytest.mark.slow
+@pytest.mark.long
 def test_a_worker_keeps_the_compiled_steps_where_it_may(tmp_path):
     """Runs of one process, each as if it were alone."""
     data = {"name": "synthetic_mslr", "num_lists": 16, "max_length": 8, "num_tasks": 2, "num_features": 8}
