@@ -6,14 +6,17 @@ package. Each process is a new one, as it is for a user.
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import textwrap
+import tomllib
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tomlkit
 
 import tfmtl2r
 
@@ -35,6 +38,27 @@ ENTRY_POINTS = """
     thin_trunk = outside_parts:ThinTrunk
     [tfmtl2r.datasets]
     tiny_shop = outside_parts:TinyShop
+"""
+CHECKS = """
+    import dataclasses
+    import outside_parts as own
+    import pytest
+    from tfmtl2r import testing
+
+    PARTS = (testing.loss_checks("half_square"), testing.metric_checks("top_hit"),
+             testing.method_checks("quiet_first", {"card_names_a_source": "invented here"}),
+             testing.architecture_checks("thin_trunk"))
+
+    @pytest.mark.parametrize("check", [check for part in PARTS for check in part])
+    def test_parts(check):
+        check()
+
+    class Shouting(own.HalfSquare):
+        def compute(self, labels, scores, known, weights, seed):
+            return super().compute(labels, scores, known, weights, seed) + 1e-3 * labels[:, :1] ** 0 * scores[:, :1]
+
+    def test_shouts():
+        testing.check_loss(Shouting())
 """
 COMMANDS = "import json, sys; from tfmtl2r import cli; sys.exit(max(map(cli.main, json.loads(sys.argv[1]))))"
 
@@ -93,6 +117,33 @@ def plugged(tmp_path_factory):
 def test_by_plugins(plugged):
     card = finished(plugged)
     assert card["plugins"] == [{"name": "own.py", "sha256": card["plugins"][0]["sha256"]}]
+
+
+@pytest.mark.slow
+def test_an_experiment_file_names_the_plug_in(plugged):
+    """The file lies elsewhere: its paths are relative to itself. It repeats the run to the last digit."""
+    folder = plugged / "elsewhere"
+    folder.mkdir()
+    tree = tomllib.loads((plugged / "runs/one/experiment.toml").read_text())
+    tree |= {"name": "from-file", "directory": "../runs", "plugins": ["../parts/own.py"]}
+    (folder / "experiment.toml").write_text(tomlkit.dumps(tree))
+    told = commands(["train", "elsewhere/experiment.toml"], ["evaluate", "from-file", "--plugins", "parts/own.py"],
+                    folder=plugged)
+    assert "oneDNN" not in told  # the plug-in imports TensorFlow itself
+    card, same = (json.loads((plugged / "runs" / name / "run.json").read_text()) for name in ("from-file", "one"))
+    assert card["plugins"] == same["plugins"]
+    assert card["results"]["test"] == same["results"]["test"]
+
+
+@pytest.mark.slow
+def test_the_checks_of_tfmtl2r_run_in_the_project_itself(tmp_path):
+    shutil.copy(PARTS, tmp_path)
+    (tmp_path / "test_parts.py").write_text(textwrap.dedent(CHECKS))
+    told = python("import sys, pytest; sys.exit(pytest.main(['-q', '-p', 'no:cacheprovider', '-o', 'addopts=']))",
+                  folder=tmp_path, path=tmp_path, expected=1)
+    failed = {line.split("::")[1].split(" ")[0] for line in told.splitlines() if line.startswith("FAILED")}
+    assert failed == {"test_shouts"}, told  # the one part that is wrong on purpose
+    assert int(re.search(r"(\d+) passed", told).group(1)) > 40, told
 
 
 def test_without_the_plug_in_as_it_was_commands_stop(plugged, tmp_path):
