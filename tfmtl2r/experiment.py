@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r import datasets
+from tfmtl2r import datasets, plugins
 from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches, cut_report
 from tfmtl2r.data.columns import label_values
@@ -145,7 +145,7 @@ class Experiment(Settings):
         record(card, "test", score(model, test, self.training.batch_size), test, self.folder)
         if len(asked):
             card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
-        files.save(card.config, self.folder / files.FILE)
+        files.save({**card.config, "plugins": plugins.paths()}, self.folder / files.FILE)
         card.save(self.folder)
         if self.training.telemetry_every:
             hparams.write(self.folder / "logs", card.config, card.results["test"])

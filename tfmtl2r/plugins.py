@@ -69,6 +69,12 @@ def loaded() -> list[Plugin]:
     return list(_LOADED.values())
 
 
+def paths() -> list[str]:
+    """Paths of the imported files: relative ones to the working folder, for files that lie in it."""
+    here = Path.cwd()
+    return [str(path.relative_to(here) if path.is_relative_to(here) else path) for path in _LOADED]
+
+
 def remembered() -> list[dict[str, str]]:
     """Name and hash of the imported files, as run cards contain them."""
     return [{"name": plugin.name, "sha256": plugin.sha256} for plugin in loaded()]

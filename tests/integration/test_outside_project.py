@@ -125,6 +125,7 @@ def test_an_experiment_file_names_the_plug_in(plugged):
     folder = plugged / "elsewhere"
     folder.mkdir()
     tree = tomllib.loads((plugged / "runs/one/experiment.toml").read_text())
+    assert tree["plugins"] == ["../../parts/own.py"]  # what the flag named
     tree |= {"name": "from-file", "directory": "../runs", "plugins": ["../parts/own.py"]}
     (folder / "experiment.toml").write_text(tomlkit.dumps(tree))
     told = commands(["train", "elsewhere/experiment.toml"], ["evaluate", "from-file", "--plugins", "parts/own.py"],
