@@ -127,7 +127,7 @@ def test_useless_columns_are_reported(values, message, caplog):
         ([Category("vector")], (), r"shape is \(\), but the column has \(2,\)"),
         ([Category("brand", dtype="int64")], (), "expected numbers, got text"),
         ([Category("code", vocabulary=("a",))], (), "the vocabulary is text, but the column contains numbers"),
-        ([Dense("price", context=True)], (), r"'price' is said to belong to the list.*list 1"),
+        ([Dense("price", context=True)], (), r"'price' is a context column.*list 1"),
         (["price", Dense("price")], (), "two features are called 'price'"),
     ],
 )

@@ -90,7 +90,7 @@ def test_column_types(cells, kind, expected):
         ({"q": [1.0, None, None]}, {"list_id": "q"}, r"missing in 2 of 3 rows, first in row 1 \(counted from 0\)"),
         ({"q": ["a", ""]}, {"list_id": "q"}, "missing in 1 of 2 rows, first in row 1"),
         ({"q": [7, 7, 8], "age": [1, 2, 3]}, {"list_id": "q", "context": ["age"]},
-         r"'age' is said to belong to the list.*varies.*2.*row 1 \(counted from 0\), list 7"),
+         r"'age' is a context column.*varies.*2.*row 1 \(counted from 0\), list 7"),
         ({"q": [1], "x": [1]}, {"context": ["x"]}, "plain rows have no context"),
         ({"x": [1, 0, "oops"]}, {}, r"'x' mixes types: 1 \(int\) and 'oops' \(str\) in row 2"),
         ({"x": [[1, 2], [3]]}, {}, "different lengths: 2 in row 0, 1 in row 1"),

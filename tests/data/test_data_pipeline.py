@@ -274,7 +274,7 @@ def test_cuts_are_reported(lists, schema, caplog):
         ({"list_limit": 1}, r"list_limit=1 cannot keep a relevant item for each of 2 tasks \(click, grade\)"),
         ({"buckets": "quarters"}, "buckets must be 'auto' or list lengths"),
         ({"buckets": (0,)}, "list lengths of at least 1"),
-        ({"weights": {"clik": "weight"}}, "'clik', which is no task; did you mean 'click'"),
+        ({"weights": {"clik": "weight"}}, "'clik', which is not a task; did you mean 'click'"),
         ({"weights": {"click": "wait"}}, r"task 'click': the table has no column 'wait'"),
         ({"weights": {"click": "dwell"}}, "weight column 'dwell': nan in row .* expected a finite number >= 0"),
         ({"weights": {"click": "grade"}}, "weight column 'grade': -1.0 in row .*, list "),
@@ -321,7 +321,7 @@ def test_feature_errors_of_another_split(lists):
         batches(bad, TASKS, Schema([Dense("row", transform="log1p")]))
     with pytest.raises(ValueError, match="'code': expected text, got int64 numbers"):
         batches(lists, TASKS, Schema([Category("code", vocabulary=("1",))]))
-    with pytest.raises(ValueError, match="'brand' is said to belong to the list"):
+    with pytest.raises(ValueError, match="'brand' is a context column"):
         batches(lists, TASKS, Schema([Category("brand", vocabulary=("a",), context=True)]))
 
 

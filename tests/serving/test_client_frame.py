@@ -73,7 +73,7 @@ def test_scores_come_back_in_the_order_of_the_rows(client, exported, batch_size)
     (lambda f: f.assign(price="9"), "'price': expected numbers, got text"),
     (lambda f: f.assign(shop=0.5), "'shop' is not an integer"),
     (lambda f: f.assign(vector=[[1.0, 2.0]] * len(f)), r"'vector': shape is \(4,\)"),
-    (lambda f: f.assign(age=np.arange(len(f))), "'age' is said to belong to the list"),
+    (lambda f: f.assign(age=np.arange(len(f))), "'age' is a context column"),
     (lambda f: f.iloc[:0], "the table is empty"),
     (lambda f: f.drop(columns="q"), "no column 'q'"),
 ])

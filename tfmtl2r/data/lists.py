@@ -1,4 +1,4 @@
-"""Lists in memory: :class:`Lists` holds columns of items, one list after the other."""
+"""Lists in memory: the columns of :class:`Lists` contain the items of all lists, one list after the other."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ class Lists:
     """A table of N items in consecutive lists, or N plain rows without lists.
 
     Args:
-        columns: name -> array ``[N]`` or ``[N, D]``; text is an object array of ``str`` in which ``""`` is missing.
+        columns: name -> array ``[N]`` or ``[N, D]``. Text is an object array of ``str``; ``""`` is a missing value.
         offsets: ``int64[n_lists + 1]``: items of list i are ``offsets[i]:offsets[i + 1]``; None for plain rows.
-        ids: ``[n_lists]``, what each list is called; 0, 1, 2, ... if not given.
-        context: names of columns that belong to the whole list; they must hold one value in each list.
-        list_id: the column that the ids came from; it is no feature.
-        source_rows: ``int64[N]``, the row of the source table that each item came from, so that scores can be put back
-            in its order; 0, 1, 2, ... if not given.
+        ids: ``[n_lists]``, the id of each list; by default 0, 1, 2, ...
+        context: names of context columns, which belong to the whole list. They must have one value in each list.
+        list_id: the column with the ids of the lists; it is not a feature.
+        source_rows: ``int64[N]``, the row of each item in the source table, so that scores can be returned in the order
+            of this table; by default 0, 1, 2, ...
 
     Raises:
         ValueError: for columns of different lengths, a list without items, or a context column that varies in a list.
@@ -57,7 +57,7 @@ class Lists:
         if self.offsets is not None:
             self._check_offsets()
         elif self.context:
-            raise InputError(f"plain rows have no context columns, got {self.context}: give a list id")
+            raise InputError(f"plain rows have no context columns, got {self.context}: give a list id, or no context")
         for name in self.context:
             self.first_of_lists(name)
 
@@ -86,25 +86,29 @@ class Lists:
 
     @property
     def num_lists(self) -> int:
-        """The number of lists; of plain rows, each counts as one."""
+        """The number of lists. Each plain row counts as a list."""
         return self.num_items if self.offsets is None else len(self.offsets) - 1
 
     @property
     def sizes(self) -> np.ndarray:
-        """``int64[n_lists]``, items per list; ones for plain rows."""
+        """``int64[n_lists]``, the number of items of each list; 1 for each plain row."""
         return np.ones(self.num_items, np.int64) if self.offsets is None else np.diff(self.offsets)
 
     def column(self, name: str) -> np.ndarray:
-        """The values of a column; an unknown name is an error that proposes the nearest."""
+        """Returns the values of a column.
+
+        Raises:
+            ValueError: for an unknown name; the message contains the most similar names.
+        """
         if name not in self.columns:
             raise InputError(missing_column(name, self.columns))
         return self.columns[name]
 
     def first_of_lists(self, name: str) -> np.ndarray:
-        """One value per list, ``[n_lists]`` or ``[n_lists, D]``, of a column that is constant in each list.
+        """Returns the values of a context column, one per list: ``[n_lists]`` or ``[n_lists, D]``.
 
         Raises:
-            ValueError: when it is not, naming the first list in which it varies.
+            ValueError: if the column varies within a list; the message contains the first such list.
         """
         values = self.column(name)
         if self.offsets is None:
@@ -118,13 +122,14 @@ class Lists:
         if differs.any():
             item = int(differs.argmax())
             raise InputError(
-                f"column {name!r} is said to belong to the list (context) but varies within one: {values[item]!r} in "
-                f"{self.place(item)}, {spread[item]!r} at its start; make it a feature of the item (context=False)"
+                f"column {name!r} is a context column, but its value varies within a list: {values[item]!r} in "
+                f"{self.place(item)}, {spread[item]!r} at the start of this list; make it a feature of the item "
+                "(context=False)"
             )
         return first
 
     def place(self, item: int) -> str:
-        """Where an item came from, for error messages."""
+        """Describes the row and the list of an item, for error messages."""
         assert self.source_rows is not None
         row = f"row {int(self.source_rows[item])} (counted from 0)"
         if self.offsets is None or self.ids is None:
@@ -133,7 +138,7 @@ class Lists:
         return f"{row}, list {getattr(found, 'item', lambda: found)()!r}"
 
     def select(self, list_indices: Array) -> Lists:
-        """The lists (for plain rows: the rows) at these indices or under this boolean mask, in the order given."""
+        """Returns the lists (for plain rows: the rows) of these indices, in their order, or of a boolean mask."""
         indices = np.asarray(list_indices)
         indices = np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.int64)
         if self.offsets is None or self.ids is None:
@@ -144,7 +149,7 @@ class Lists:
         return self._taken(items, offsets, self.ids[indices])
 
     def keep(self, items: np.ndarray) -> Lists:
-        """The same lists with only those items for which ``bool[N]`` is True; each must keep at least one."""
+        """Returns the lists without the items for which ``items``, ``bool[N]``, is False. No list may become empty."""
         if self.offsets is None:
             return self._taken(np.flatnonzero(items), None, None)
         counts = np.add.reduceat(items.astype(np.int64), self.offsets[:-1])
@@ -158,25 +163,28 @@ class Lists:
         )
 
     def with_column(self, name: str, values: np.ndarray) -> Lists:
-        """The same lists with one more column, or another one in its place."""
+        """Returns the lists with an additional column. If a column has this name, the new column replaces it."""
         return dataclasses.replace(self, columns={**self.columns, name: values})
 
     def fingerprint(self) -> str:
-        """A digest of the content for run cards, with the version of its definition: ``"2:..."``.
+        """Returns a digest of the content for run cards, with the version of its definition: ``"2:..."``.
 
-        It is the sum of digests of whole lists (:mod:`tfmtl2r.data.fingerprints`). The order of the lists, the types of
-        the columns and the ids of the lists, unless they are a column, do not change it. The order of the items in a
-        list does.
+        The fingerprint is the sum of the digests of the lists (:mod:`tfmtl2r.data.fingerprints`). It depends on the
+        order of the items in a list. It does not depend on the order of the lists, on the types of the columns, or on
+        ids of lists that are not a column.
         """
         return fingerprints.fingerprint(self.columns, self.offsets)
 
     def order(self) -> str:
-        """A digest that also depends on the order of the lists; values per list of two runs are paired by it."""
+        """Returns a digest that also depends on the order of the lists.
+
+        If two runs have the same digest, their values per list can be paired.
+        """
         return fingerprints.order(self.columns, self.offsets)
 
 
 def missing_column(name: str, columns: Iterable[str], where: str = "the table") -> str:
-    """The message for a column that is not there: the nearest names, then all of them."""
+    """Returns the message for a missing column, with the most similar names and all names."""
     columns = [str(column) for column in columns]
     hint = did_you_mean(name, columns, most=3) or "."
     return f"{where} has no column {name!r}{hint} Its columns: {', '.join(columns)}"

@@ -1,8 +1,8 @@
-"""Lists to batches: :func:`batches` is the ``tf.data`` pipeline.
+"""Converts lists to batches: :func:`batches` makes the ``tf.data`` pipeline.
 
-Categories are looked up once, up front; what the epochs do is shuffle list numbers and gather. Every random choice
-is a function of (seed, epoch), so that the same seed gives the same batches and a resumed training, which starts at
-its epoch, gets what it would have got.
+Categories are looked up once, before the first epoch. An epoch only shuffles the numbers of the lists and gathers their
+items. Every random choice is a function of (seed, epoch). The same seed therefore gives the same batches, and a resumed
+training receives the batches that it would have received without the interruption.
 """
 
 from __future__ import annotations
@@ -45,30 +45,33 @@ def batches(
     weights: Mapping[str, str] | None = None,
     drop_remainder: bool = False,
 ) -> Batches:
-    """A ``tf.data`` pipeline of batches as :mod:`tfmtl2r.batch` describes them.
+    """Makes a ``tf.data`` pipeline of batches; :mod:`tfmtl2r.batch` describes a batch.
 
-    A batch is as long as its longest list; padded places hold 0 in features and weights and NaN in labels. Without
-    ``shuffle`` and ``buckets`` lists come in their order.
+    A batch is as long as its longest list. Padded places contain 0 in features and weights, and NaN in labels. Without
+    ``shuffle`` and ``buckets``, the lists keep their order.
 
     Args:
         lists: lists or plain rows.
-        tasks: whose labels come along; none at all gives features only, for ``predict``.
+        tasks: the tasks whose labels the batches contain. Without tasks, batches contain only features, as ``predict``
+            needs them.
         schema: the fitted features.
         batch_size: B, lists (or plain rows) per batch.
-        list_limit: items that stay in a list, at most; what is cut is logged, see :func:`cut_report`. Each binary or
-            graded task keeps a relevant item (label > 0) of each list in which it has one.
-        truncate: ``"first"`` keeps the first items, ``"random"`` other ones in every epoch; both keep their order.
-        shuffle: a new order of the lists in every epoch.
-        seed: of all randomness, >= 0.
-        epoch: the number of the first pass over the data set; each pass, also one that only peeks, is the next epoch.
-            A function is called at the start of each pass instead.
-        buckets: batches of lists of similar length. ``(10, 20)``: lists of up to 10, up to 20, and more items;
-            ``"auto"``: quarters of the lists. Changes the order of the lists.
-        weights: task -> column of weights >= 0, per item, or per list if it is a context column.
-        drop_remainder: leave out batches with fewer than B lists.
+        list_limit: the largest number of items of a list; longer lists are cut. The log shows how much is cut, see
+            :func:`cut_report`. If a list has relevant items (label > 0) of a binary or graded task, one of them stays.
+        truncate: ``"first"`` keeps the first items of a cut list. ``"random"`` keeps random items, different in every
+            epoch. The items that stay keep their order.
+        shuffle: True for a new order of the lists in every epoch.
+        seed: seed of all random numbers, >= 0.
+        epoch: the number of the first pass over the data set. Each further pass, even over one batch only, has the next
+            number. If this is a function, it is called at the start of each pass and returns the number.
+        buckets: if given, a batch contains lists of similar length, and the order of the lists changes. ``(10, 20)``
+            makes buckets of lists with up to 10, up to 20, and more items. ``"auto"`` takes the
+            quartiles of the lengths as bounds.
+        weights: task -> column of weights >= 0. A context column contains weights of lists, another column of items.
+        drop_remainder: True to leave out batches with fewer than B lists.
 
     Raises:
-        ValueError: for an option out of range, or a column that is missing or holds what it may not.
+        ValueError: for an option out of range, a missing column, or a column with invalid values.
 
     >>> from tfmtl2r import Dense
     >>> lists = Lists({"price": np.array([3.0, 1.0, 2.0]), "click": np.array([0, 1, 0])}, offsets=np.array([0, 2, 3]))
@@ -106,9 +109,10 @@ def batches(
 
 
 class _Table:
-    """All columns as a few tensors, one more row for padded places, so that one gather serves many columns.
+    """All columns in a few tensors, so that one gather reads many columns.
 
-    Scalars of the items share one tensor ``[N + 1, ...]`` per type; labels and weights stand with the numbers.
+    All scalar columns of the same type, labels and weights included, are columns of one tensor ``[N + 1, ...]``. The
+    last row contains the values of padded places.
     """
 
     def __init__(
@@ -141,7 +145,7 @@ class _Table:
             self.relevant = _padded(relevance(lists, tasks), False)
 
     def gather(self, chosen: Tensor, keys: Tensor | None) -> Any:
-        """The batch of the lists (for plain rows: of the rows) with these numbers, ``int64[B]``."""
+        """Returns the batch of the lists (for plain rows: the rows) with the numbers ``chosen``, ``int64[B]``."""
         parts: dict[str, dict[str, Any]] = {"x": {}, "y": {}, "w": {}}
         items = chosen
         if not self.rows:
@@ -160,7 +164,7 @@ class _Table:
         return batch if parts["y"] else x
 
     def _items(self, chosen: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Item numbers ``int64[B, L]``, N at padded places, and list sizes ``int32[B]``."""
+        """Returns item numbers ``int64[B, L]``, which are N at padded places, and list sizes ``int32[B]``."""
         sizes = tf.gather(self.sizes, chosen)
         places = tf.range(tf.reduce_max(sizes))[None, :]
         items = tf.gather(self.starts, chosen)[:, None] + tf.cast(places, tf.int64)
@@ -173,7 +177,7 @@ class _Table:
 
 
 def _looked_up(lists: Lists, schema: Schema) -> dict[str, np.ndarray]:
-    """Runs the lookup over all items, and over all lists for context features, in chunks."""
+    """Looks up the features of all items, and the context features of all lists, in chunks."""
     found: dict[str, np.ndarray] = {}
     for context in (False, True):
         features = [f for f in schema.features if f.context == context]
@@ -202,10 +206,10 @@ def _padded(values: np.ndarray, fill: Any) -> Any:
 
 
 def _epochs(epoch: int | Callable[[], int] | None) -> Batches:
-    """A data set of one number: the epoch of this pass. None, where nothing is random, stays 0."""
+    """Makes a data set of one number, the epoch of the pass. None, for a pipeline without random choices, gives 0."""
     if epoch is None:
         return tf.data.Dataset.from_tensors(np.int64(0))
-    # Counted in Python: a tf.Variable would be mirrored in the scope of a strategy, which tf.data cannot capture.
+    # The counter is in Python: a strategy would mirror a tf.Variable, and tf.data cannot capture a mirrored variable.
     current = epoch if callable(epoch) else itertools.count(int(epoch)).__next__
 
     def number(_: Any) -> Tensor:
@@ -219,7 +223,7 @@ def _epochs(epoch: int | Callable[[], int] | None) -> Batches:
 def _in_batches(
     indices: Batches, sizes: np.ndarray, bounds: list[int], batch_size: int, drop_remainder: bool
 ) -> Batches:
-    """Batches of list numbers; with bounds, of lists of similar length."""
+    """Makes batches of list numbers. With bounds, the lists of a batch have similar lengths."""
     if not bounds:
         return indices.batch(batch_size, drop_remainder=drop_remainder)
     size_of = tf.constant(sizes, tf.int32)
@@ -232,7 +236,7 @@ def _in_batches(
 
 
 def _bounds(sizes: np.ndarray, buckets: tuple[int, ...] | str | None) -> list[int]:
-    """The longest list of each bucket but the last."""
+    """Returns the length of the longest list of each bucket except the last bucket."""
     if buckets is None:
         return []
     if buckets == "auto":
@@ -241,16 +245,17 @@ def _bounds(sizes: np.ndarray, buckets: tuple[int, ...] | str | None) -> list[in
 
 
 def _cardinality(sizes: np.ndarray, bounds: list[int], batch_size: int, drop_remainder: bool) -> int:
-    """Batches in an epoch; buckets end with a small batch each."""
+    """Returns the number of batches in an epoch. The last batch of each bucket may be smaller than the others."""
     counts = np.bincount(np.searchsorted(bounds, sizes))
     batches_ = counts // batch_size if drop_remainder else -(-counts // batch_size)
     if batches_.sum() == 0:
-        raise InputError(f"drop_remainder leaves no batch: {len(sizes)} lists, batch_size {batch_size}")
+        raise InputError(f"drop_remainder leaves no batch: {len(sizes)} lists, batch_size {batch_size}; make the "
+                         "batches smaller, or keep the remainder")
     return int(batches_.sum())
 
 
 def _cut(lists: Lists, tasks: tuple[Task, ...], limit: int, truncate: str) -> Lists:
-    """Reports what a limit cuts, and cuts it where the choice is the same in every epoch."""
+    """Logs how much a limit cuts. Cuts the lists if the same items stay in every epoch."""
     report = cut_report(lists, limit)
     log.info("list_limit=%d cuts %d of %d items, from %d of %d lists (%s)", limit, report["items_cut"],
              report["items"], report["lists_cut"], lists.num_lists, truncate)
@@ -283,5 +288,5 @@ def _check(
     names = [task.name for task in tasks]
     for task in weights:
         if task not in names:
-            raise InputError(f"weights are given for {task!r}, which is no task{did_you_mean(task, names)}; "
+            raise InputError(f"weights are given for {task!r}, which is not a task{did_you_mean(task, names)}; "
                              f"tasks: {', '.join(names)}")

@@ -1,8 +1,8 @@
-"""Long lists are cut, but never by accident all of their relevant items.
+"""Cuts long lists so that a relevant item of each task stays.
 
-Each item has a key, its place in the list (``"first"``) or a random number (``"random"``); for each binary or graded
-task that has a relevant item in a list, the relevant item with the smallest key is protected, that is, its key becomes
--1. The ``limit`` items with the smallest keys stay, in their order.
+Each item has a key: its place in the list (``"first"``) or a random number (``"random"``). For each binary or graded
+task, the relevant item with the smallest key in the list is protected: its key becomes -1. The ``limit`` items with the
+smallest keys stay, in their order.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from tfmtl2r.types import Tensor
 
 
 def cut_report(lists: Lists, list_limit: int) -> dict[str, int]:
-    """How much a limit of the list length cuts.
+    """Counts the lists and items that a limit of the list length cuts.
 
     Args:
         lists: the lists.
-        list_limit: items that stay in a list, at most.
+        list_limit: the largest number of items that stay in a list.
 
     Returns:
         ``lists_cut`` and ``items_cut``, and ``items``, the number of items before.
@@ -32,15 +32,15 @@ def cut_report(lists: Lists, list_limit: int) -> dict[str, int]:
 
 
 def keep_first(offsets: np.ndarray, relevant: np.ndarray, limit: int) -> np.ndarray:
-    """Which items stay when each list is cut after its first items.
+    """Chooses the items that stay if each list is cut to its first items.
 
     Args:
         offsets: ``int64[n_lists + 1]``.
-        relevant: ``bool[N, T]``, a column for each task that protects an item.
-        limit: items that stay in a list, at most.
+        relevant: ``bool[N, T]``, whether the item is relevant, for each task that protects an item.
+        limit: the largest number of items that stay in a list.
 
     Returns:
-        ``bool[N]``.
+        ``bool[N]``, True for the items that stay.
 
     >>> keep_first(np.array([0, 4]), np.array([[0], [0], [0], [1]], bool), limit=2).tolist()
     [True, False, False, True]
@@ -59,13 +59,13 @@ def keep_first(offsets: np.ndarray, relevant: np.ndarray, limit: int) -> np.ndar
 
 
 def choose(keys: Tensor, relevant: Tensor, sizes: Tensor, limit: int) -> tuple[Tensor, Tensor]:
-    """Which items of a batch stay, in the graph.
+    """Chooses the items of a batch that stay, in the graph.
 
     Args:
         keys: ``float32[B, L]`` in [0, 1); +inf at padded places.
         relevant: ``bool[B, L, T]``, False at padded places.
         sizes: ``int32[B]``.
-        limit: items that stay in a list, at most; at least T.
+        limit: the largest number of items that stay in a list; at least T.
 
     Returns:
         places ``int32[B, min(L, limit)]`` in ascending order, and the new sizes ``int32[B]``.

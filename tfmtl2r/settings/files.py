@@ -1,4 +1,4 @@
-"""Reads and writes experiment files. Errors contain the line of a key; paths are relative to the file."""
+"""Reads and writes experiment files. Errors contain the line of the key. Paths in a file are relative to its folder."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from tfmtl2r.settings.schema import Settings
 from tfmtl2r.settings.values import Section, SettingError, facts, hints, read, registry_of, section_of
 
 FILE = "experiment.toml"
-"""The file in a run's folder that repeats the run."""
+"""Name of the file in a run's folder with which the run can be repeated."""
 
 
 def load(path: str | Path) -> dict[str, Any]:
-    """The tree of an experiment file. Its paths become relative to the working folder."""
+    """Reads an experiment file as a tree. The paths in the tree are relative to the working folder."""
     path = Path(path)
     return relocated(raw(path), lambda place: os.path.normpath(path.parent / place))
 
 
 def raw(path: str | Path) -> dict[str, Any]:
-    """The tree of an experiment file, without conversion.
+    """Reads an experiment file as a tree. The paths in the tree stay relative to the file.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -35,7 +35,7 @@ def raw(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise MissingFileError(f"there is no experiment file {path}; tfmtl2r init writes one to begin with")
+        raise MissingFileError(f"there is no experiment file {path}; tfmtl2r init writes one that you can fill in")
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except tomllib.TOMLDecodeError as error:
@@ -52,7 +52,7 @@ def save(tree: Mapping[str, Any], path: Path) -> None:
 
 
 def dumps(tree: Mapping[str, Any]) -> str:
-    """A tree as TOML: plain keys first, then a table per section and entry. Nested mappings are inline tables.
+    """Converts a tree to TOML: plain keys, then a table per section and entry. Nested mappings become inline tables.
 
     >>> print(dumps({"method": {"name": "cagrad", "c": 0.5}, "tasks": [{"name": "like"}], "data": {"name": "mslr"}}))
     method = {name = "cagrad", c = 0.5}
@@ -90,17 +90,17 @@ def dumps(tree: Mapping[str, Any]) -> str:
 
 
 def located(error: SettingError, path: str | Path) -> InputError:
-    """Adds the file and the line of the key to an error."""
+    """Returns an error with the file and the line of the key in its message."""
     line = line_of(Path(path).read_text(encoding="utf-8"), error.path)
     return InputError(f"{path}, line {line}: {error}" if line else f"{path}: {error}")
 
 
 def line_of(text: str, path: Sequence[str]) -> int | None:
-    """The line of a key. For a key in an inline table, it is the first line of this table.
+    """Returns the line of a key. For a key in an inline table, this is the line on which the table begins.
 
     Args:
         text: text of the file.
-        path: keys from the root. An entry of a list of tables is given by its ``name`` or ``task``.
+        path: keys from the root. In a list of tables, the second key is the ``name`` or ``task`` of the entry.
 
     >>> line_of('[training]\\nepochs = 3\\n[[tasks]]\\nname = "a"\\nknd = 1', ["tasks", "a", "knd"])
     5
@@ -124,7 +124,11 @@ def line_of(text: str, path: Sequence[str]) -> int | None:
 
 
 def assign(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
-    """Sets the value of a dotted key. Entries of a list are found by name; a name becomes a table that contains it.
+    """Sets the value of a dotted key.
+
+    In a list of tables, the second key is the name of the entry. A table with this name replaces a value that is
+    only a name.
+
 
     >>> tree = {"architecture": "dml", "tasks": [{"name": "like"}]}
     >>> assign(tree, ["architecture", "base", "name"], "ple")
@@ -152,12 +156,12 @@ def assign(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
             here[name] = inner = {**(inner or {})}
         here = inner
     if isinstance(here, list):
-        raise SettingError(path, f"must name a key of {'.'.join(path)}, such as --set {'.'.join(path)}.KEY=VALUE")
+        raise SettingError(path, f"is not a single key: name one of its keys, such as --set {'.'.join(path)}.KEY=VALUE")
     here[path[-1]] = value
 
 
 def relocated(tree: Mapping[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
-    """A tree with moved paths. The schema, or the annotation of a data set's option, marks the paths."""
+    """Returns a tree in which ``move`` has changed every path. Keys whose type is :data:`FilePath` contain paths."""
     return _relocated(tree, Settings, move)
 
 
@@ -177,7 +181,7 @@ def _relocated(tree: Mapping[str, Any], section: type[Section], move: Callable[[
 
 
 def _option_types(tree: Mapping[str, Any], section: type[Section]) -> Mapping[str, Any]:
-    """Types of the options beside the name of a registered thing."""
+    """Returns the types of the options of the registered thing that the tree names."""
     named = {field.name: facts(field).registry for field in dataclasses.fields(section)}
     if "options" not in named or not isinstance(tree.get("name"), str):
         return {}
@@ -186,7 +190,7 @@ def _option_types(tree: Mapping[str, Any], section: type[Section]) -> Mapping[st
 
 
 def _notes(hint: Any) -> set[Any]:
-    """The annotations of ``Annotated`` in a type, at any depth."""
+    """Returns the annotations of ``Annotated`` in a type, at any depth."""
     if get_origin(hint) is Annotated:
         return set(hint.__metadata__)
     return set().union(*map(_notes, get_args(hint)))

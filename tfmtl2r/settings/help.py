@@ -10,7 +10,7 @@ from typing import Any
 
 
 def help_of(thing: Callable[..., Any]) -> dict[str, str]:
-    """Every option and its help, along the class hierarchy. The text of a class replaces the text of its bases.
+    """Returns the help of every option, including options of base classes. A class's own text replaces its bases' text.
 
     >>> from tfmtl2r.settings import Training
     >>> help_of(Training)["batch_size"]
@@ -25,7 +25,7 @@ def help_of(thing: Callable[..., Any]) -> dict[str, str]:
 
 @functools.cache
 def _arguments(docstring: str) -> dict[str, str]:
-    """The entries of the section ``Args``, each in one line. ``low, high: ...`` is the text of both names."""
+    """Returns the entries of the section ``Args``, each in one line. ``low, high: ...`` is the text of both names."""
     found: dict[str, str] = {}
     names: list[str] = []
     inside = False

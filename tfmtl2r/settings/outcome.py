@@ -1,4 +1,4 @@
-"""Fingerprints, and the settings in which runs differ, from the facts of the keys."""
+"""Selects the settings that enter fingerprints, and the settings in which runs differ, by the facts of their keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tfmtl2r.settings.values import facts as facts_of
 
 @functools.cache
 def keys() -> Mapping[str, Facts]:
-    """Every key of the schema with its facts. The name of a key in a section is ``section.key``.
+    """Returns the facts of every key of the schema. The name of a key in a section is ``section.key``.
 
     >>> keys()["training.seed"].axis, keys()["directory"].outcome
     (True, False)
@@ -35,7 +35,7 @@ def _keys(section: type[Section], prefix: str) -> dict[str, Facts]:
 
 
 def keys_where(**wanted: Any) -> tuple[str, ...]:
-    """The keys that have these facts.
+    """Returns the keys that have these facts.
 
     >>> "method" in keys_where(several=True), keys_where(several=True, axis=False)
     (True, ('gradients',))
@@ -45,7 +45,7 @@ def keys_where(**wanted: Any) -> tuple[str, ...]:
 
 
 def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any, Facts]]:
-    """Key, value and facts of every key in an experiment's tree. A name alone becomes ``{"name": ...}``."""
+    """Yields key, value and facts of every key in an experiment's tree. A name alone becomes ``{"name": ...}``."""
     known = keys()
     sections = {name.partition(".")[0] for name in known if "." in name}
     for name, value in tree.items():
@@ -57,7 +57,7 @@ def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any, Facts]]:
 
 
 def outcome(tree: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
-    """The settings on which a run's numbers depend, in one form for experiments and files.
+    """Returns the settings on which a run's numbers depend, in one form for an experiment and its file.
 
     Args:
         tree: tree of an experiment, see :meth:`Settings.tree`.

@@ -16,7 +16,7 @@ from tfmtl2r.settings.sections import Constraint, Data, Evaluation, Feature, Goa
 from tfmtl2r.settings.values import FilePath, Section, SettingError, key
 
 FORMAT = 2
-"""The version of experiment files, run cards and sweep stores that this version writes."""
+"""Version of the format in which experiment files, run cards and sweep stores are written."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,20 +83,22 @@ class Settings(Section):
         names = [goal.name for goal in self.tasks]
         for name in names:
             if names.count(name) > 1:
-                raise SettingError(["tasks", str(name)], "is there twice")
+                raise SettingError(["tasks", str(name)], "is given twice")
         weighted = [goal.name for goal in self.tasks if goal.weight is not None]
         if self.preference is not None and weighted:
-            raise SettingError(["preference"], f"is given, and task {weighted[0]!r} has a weight: give one of them")
+            raise SettingError(["preference"], f"and the weight of task {weighted[0]!r} set the same thing: leave "
+                               "one of them out")
         if self.data.name is not None and self.features:
-            raise SettingError(["features"], f"are for your own table; the data set {self.data.name!r} has its own")
+            raise SettingError(["features"], f"are only for a table of your own; the data set {self.data.name!r} "
+                               "defines its features")
         if self.data.name is None and not self.tasks:
             raise SettingError(["tasks"], "are missing: your own table needs at least one [[tasks]] entry, such as "
                                "{name = \"click\", kind = \"binary\"}")
 
     def _check_training(self) -> None:
         if self.evaluation.preferences is not None and self.conditioned is None:
-            raise SettingError(["evaluation", "preferences"], "is for a ranker that reads the preference: give "
-                               "conditioned too, or leave it out")
+            raise SettingError(["evaluation", "preferences"], "need a ranker with the preference as an "
+                               "input: set conditioned, or leave evaluation.preferences out")
         every = self.training.validate_every
         if every != 1 and (self.training.patience or self.staged or self.constraints):
             raise SettingError(["training", "validate_every"], f"must be 1, not {every}, with patience, stages or "
@@ -104,11 +106,11 @@ class Settings(Section):
 
     @property
     def task_names(self) -> tuple[str, ...]:
-        """Names of the tasks to train; empty for the data set's default tasks."""
+        """Names of the tasks to train. Empty means the data set's default tasks."""
         return self.data.tasks or tuple(str(goal.name) for goal in self.tasks)
 
     def but(self, **changes: Any) -> Self:
-        """A copy with other values. A mapping for a section changes only the keys that it contains.
+        """Returns a copy with other values. A mapping for a section changes only the keys that it contains.
 
         >>> settings = Settings(training={"epochs": 3, "seed": 1})
         >>> settings.but(training={"seed": 2}, method="mgda").training.tree()["epochs"]

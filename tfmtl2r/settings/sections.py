@@ -1,6 +1,6 @@
 """The sections of an experiment: every key with its type, default, help and facts.
 
-The help of a key is its entry under ``Args``.
+The help of a key on the command line is its entry under ``Args``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Split(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.by == "time":
-            raise SettingError(["by"], "is not built yet for 'time'; 'list' is")
+            raise SettingError(["by"], "is not built yet for 'time'; use 'list'")
         if not self.vali + self.test < 1:
             raise SettingError([], f"must leave lists to train on: vali {self.vali} + test {self.test} is not below 1")
 
@@ -66,7 +66,7 @@ class Data(Section):
         list_id: the column with the id of each row's list; without it, the table has plain rows without lists.
         context: columns with one value per list, such as features of the user.
         split: how the files are divided, such as {by = "list", vali = 0.1, test = 0.2}.
-        leave_out: columns that are not features, such as ids.
+        leave_out: columns that are not features, such as ids, the place in the list, and feedback that is not a label.
         max_list_size: longer training lists are cut to this number of items.
         truncate: the items that a cut list keeps: the first items or random items.
     """
@@ -97,17 +97,18 @@ class Data(Section):
         if self.name is None and not table:
             object.__setattr__(self, "name", "kuairand_excerpt")
         if self.name is not None and table:
-            raise SettingError([table[0]], f"is for files of your own, and the data set {self.name!r} is given too: "
-                               "leave one of them out")
+            raise SettingError([table[0]], f"is only for files of your own, but the data set {self.name!r} is given, "
+                               "too: leave one of them out")
         if self.name is None and self.options:
             raise SettingError([next(iter(self.options))], f"is not a key"
                                f"{did_you_mean(next(iter(self.options)), [f.name for f in dataclasses.fields(self)])}")
         if self.name is None and (self.files is None) == (self.train is None):
-            raise SettingError([], "must have a name (a registered data set), or either files or train, vali and test")
+            raise SettingError([], "must have exactly one of these: name (a registered data set), files, or train "
+                               "(with vali and test)")
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """Accepts a data set, too. All unknown keys beside a name are options of the data set."""
+        """Also accepts a data set. If a name is given, unknown keys are options of the data set."""
         if isinstance(value, cls) or not isinstance(value, Mapping):
             return value if isinstance(value, cls) else cls(name=value)
         if not value.get("name"):
@@ -117,7 +118,7 @@ class Data(Section):
         return cls(**{**mine, "options": {**value.get("options", {}), **rest}})
 
     def tree(self) -> dict[str, Any]:
-        """The section as plain data, with the data set's options beside its name."""
+        """Returns the section as plain data, with the data set's options beside its name."""
         found = super().tree()
         options = found.pop("options")
         named = found.pop("name", {})
@@ -154,16 +155,16 @@ class Feature(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.name:
-            raise SettingError(["name"], "is missing: a feature names a column, a list of columns, or \"*\"")
+            raise SettingError(["name"], "is missing: give a column, a list of columns, or \"*\"")
         if self.kind is not None:
             _check_feature_kind(self.kind)
         if self.transform in ("quantile_clip", "rank_gauss"):
-            raise SettingError(["transform"], f"is not built yet for {self.transform!r}; 'zscore' and 'log1p' and "
-                               "'signed_log1p' are")
+            raise SettingError(["transform"], f"is not built yet for {self.transform!r}; use 'zscore', 'log1p' or "
+                               "'signed_log1p'")
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """Also keys that only the entry's kind knows, which become ``options``."""
+        """Also accepts keys that only the entry's kind has. They become ``options``."""
         kind = value.get("kind") if isinstance(value, Mapping) else None
         if not isinstance(kind, str):
             return super().of(value)
@@ -174,7 +175,7 @@ class Feature(Section):
         return super().of({**rest, "options": {**value.get("options", {}), **own}} if own else rest)
 
     def tree(self) -> dict[str, Any]:
-        """The section as plain data, the kind's own options beside its name."""
+        """Returns the section as plain data, with the kind's own options beside its name."""
         found = super().tree()
         options = found.pop("options")
         return {**found, **options}
@@ -186,7 +187,7 @@ def _check_feature_kind(kind: str) -> None:
         return
     known = " and ".join(map(repr, names))
     if kind in ("bag", "sequence", "vector", "time", "text"):  # kinds of the format that no file implements
-        raise SettingError(["kind"], f"is not built yet for {kind!r}; {known} are")
+        raise SettingError(["kind"], f"is not built yet for {kind!r}; registered kinds are {known}")
     raise SettingError(["kind"], f"must be a registered kind of feature ({known}), not {kind!r}"
                        f"{did_you_mean(kind, names)}")
 
@@ -220,7 +221,7 @@ class Goal(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.name:
-            raise SettingError(["name"], "is missing: every task has one")
+            raise SettingError(["name"], "is missing: every task needs a name")
         try:
             self.task()
         except InputError as error:
@@ -228,14 +229,14 @@ class Goal(Section):
 
     @classmethod
     def of(cls, value: Any) -> Self:
-        """Accepts a :class:`tfmtl2r.Task`, too."""
+        """Also accepts a :class:`tfmtl2r.Task`."""
         if not isinstance(value, Task):
             return super().of(value)
         plain = {field.name: field.default for field in dataclasses.fields(Task)}
         return cls(**{name: entry for name, entry in vars(value).items() if name == "name" or entry != plain[name]})
 
     def task(self, own: Task | None = None) -> Task:
-        """The task. Keys that the entry does not contain come from ``own``, the data set's task of this name."""
+        """Returns the task. Keys that are not given come from ``own``, the data set's task of the same name."""
         given = {field.name: getattr(self, field.name) for field in dataclasses.fields(Task)}
         given = {name: entry for name, entry in given.items() if entry is not None}
         return dataclasses.replace(own, **given) if own else Task(**given)
@@ -263,15 +264,15 @@ class Constraint(Section):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.task:
-            raise SettingError(["task"], "is missing: a constraint is about a task")
+            raise SettingError(["task"], "is missing: give the name of the task that the constraint bounds")
         if (self.loses_at_most is None) == (self.at_most is None):
-            raise SettingError([], "must have either loses_at_most or at_most")
+            raise SettingError([], "must have exactly one of loses_at_most and at_most")
         loses = self.loses_at_most
         if loses is not None and not re.fullmatch(r"\+?\d*\.?\d+(e-?\d+)?%?", str(loses)):
             raise SettingError(["loses_at_most"], f"must be a share such as '1%' or a number >= 0, not {loses!r}")
 
     def bound(self) -> dict[str, float]:
-        """The constraint as fields of :class:`tfmtl2r.training.staged.Constraint`."""
+        """Returns the constraint as fields of :class:`tfmtl2r.training.staged.Constraint`."""
         if self.at_most is not None:
             return {"at_most": self.at_most}
         text = str(self.loses_at_most)

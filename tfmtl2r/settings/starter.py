@@ -17,8 +17,8 @@ HEAD = """\
 #
 # Fill in the three places marked FILL IN: your file, the column with the id of each list, and a [[tasks]] entry for
 # each label. A line such as "# epochs = 8" is a key with its default: remove the "# " and change the value. To set a
-# key that is "(not set)", write a line such as  loss = "softmax".  Flags of the command line win over this file. Paths
-# are relative to this file.
+# key that is "(not set)", write a line such as  loss = "softmax".  Flags of the command line override this file.
+# Paths are relative to the folder of this file.
 """
 _FILLED: dict[str, dict[str, tuple[Any, str]]] = {
     "": {"format": (FORMAT, ""), "name": ("mine", "")},
@@ -26,11 +26,11 @@ _FILLED: dict[str, dict[str, tuple[Any, str]]] = {
     "tasks": {"name": ("click", "FILL IN: one [[tasks]] entry for each label"), "label": ("is_click", ""),
               "kind": ("binary", "")},
 }
-"""What the file sets: section -> key -> value and mark."""
+"""Keys that are not comments in the file: section -> key -> value and mark."""
 
 
 def starter() -> str:
-    """The text of the file."""
+    """Returns the text of the file."""
     lines = [HEAD, *_keys(Settings, "")]
     for field in dataclasses.fields(Settings):
         hint = hints(Settings)[field.name]
@@ -47,7 +47,7 @@ def starter() -> str:
 
 
 def _keys(section: type[Section], name: str) -> list[str]:
-    """The keys of a section, those that the file sets first."""
+    """Returns the lines of a section's keys. Keys of ``_FILLED`` come first."""
     filled = _FILLED.get(name, {})
     lines = [f"{key} = {_toml(value)}" + (f"  # {mark}" if mark else "") for key, (value, mark) in filled.items()]
     texts = help_of(section)

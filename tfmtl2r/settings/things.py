@@ -1,4 +1,4 @@
-"""The registered things that an experiment names: their options are checked before anything is made."""
+"""Checks the options of the registered things that an experiment names, before any of them is created."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from tfmtl2r.settings.schema import Settings
 from tfmtl2r.settings.values import SettingError, converted, registry_of
 
 THINGS = {"data": "tfmtl2r.datasets", "architecture": "tfmtl2r.architectures", "method": "tfmtl2r.methods"}
-"""Keys that name a registered thing, whose options are keys beside its name, and its registry's package."""
+"""Key of an experiment -> package whose registry contains the named thing."""
 
 
 def check_options(settings: Settings) -> None:
     """Checks that the data set, the architecture and the method exist, and names and types of their options.
 
     Raises:
-        ValueError: for an unknown name or option, with the nearest one, or a value that an option cannot take.
+        ValueError: for an unknown name or option (the message contains the most similar), or a value of a wrong type.
     """
     described: dict[str, Any] = {
         "architecture": settings.architecture, "method": settings.method,

@@ -1,4 +1,4 @@
-"""Strict conversion of a value to the type of its key, and sections: dataclasses that convert their values."""
+"""Strict conversion of values to the types of their keys. A section is a dataclass that converts its values."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
 
 FilePath = Annotated[str, "path"]
-"""A file or a folder. In an experiment file it is relative to that file."""
+"""A file or a folder. In an experiment file it is relative to the folder of that file."""
 
 
 class Text(str):
@@ -41,7 +41,7 @@ class SettingError(InputError):
         super().__init__(f"{'.'.join(self.path)} {problem}" if self.path else problem)
 
     def within(self, *outer: str) -> SettingError:
-        """The same error, with outer keys before its path."""
+        """Returns the same error, with outer keys before its path."""
         return SettingError((*outer, *self.path), self.problem)
 
 
@@ -72,7 +72,7 @@ class Facts:
 
 
 def key(default: Any = None, **facts: Any) -> Any:
-    """A field of a section: its default, which is None if the key may be left out, and its :class:`Facts`."""
+    """Makes a field of a section from its default and its :class:`Facts`. None means that the key has no default."""
     metadata = {"facts": Facts(**facts)}
     if isinstance(default, type):
         return dataclasses.field(default_factory=default, metadata=metadata)
@@ -124,14 +124,14 @@ class Section:
         known = [field.name for field in dataclasses.fields(cls)]
         for name in value:
             if name in cls.not_built:
-                raise SettingError([name], "is not built yet: this version of tfmtl2r cannot do it; leave it out")
+                raise SettingError([name], "is not built yet: this version of tfmtl2r lacks it; leave it out")
             if name not in known:
                 near = did_you_mean(str(name), known) or f"; the keys here are {', '.join(known)}"
                 raise SettingError([str(name)], f"is not a key{near}")
         return cls(**value)
 
     def tree(self) -> dict[str, Any]:
-        """The section as plain data (text, numbers, lists, dicts), as :meth:`of` accepts it, without keys not given."""
+        """Returns plain data (text, numbers, lists, dicts) that :meth:`of` accepts, without keys that have no value."""
         found = {}
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -141,12 +141,12 @@ class Section:
 
 
 def facts(field: dataclasses.Field[Any]) -> Facts:
-    """The facts of a field of a section."""
+    """Returns the facts of a field of a section."""
     return field.metadata.get("facts", Facts())
 
 
 def hints(cls: type) -> dict[str, Any]:
-    """The types of a class's fields, including inherited fields."""
+    """Returns the types of a class's fields, including inherited fields."""
     return _hints(cls)
 
 
@@ -155,14 +155,14 @@ _hints: Callable[[type], dict[str, Any]] = functools.cache(
 
 
 def section_of(hint: Any) -> type[Section] | None:
-    """The section class in a type such as ``Training`` or ``tuple[Feature, ...] | None``; None if there is none."""
+    """Returns the section class in a type such as ``tuple[Feature, ...] | None``, or None without one."""
     if isinstance(hint, type) and issubclass(hint, Section):
         return hint
     return next(filter(None, map(section_of, typing.get_args(hint))), None)
 
 
 def converted(value: Any, hint: Any) -> Any:
-    """Converts a value to a type, without any loss: a text is not a number, a fraction is not a whole number.
+    """Converts a value to a type without loss. A text is never a number, and a fraction is never a whole number.
 
     Args:
         value: from Python, from a file, or :class:`Text` from the command line.
@@ -197,7 +197,7 @@ def converted(value: Any, hint: Any) -> Any:
 
 
 def _untyped(value: Any) -> Any:
-    """A value of unknown type, with texts from the command line parsed."""
+    """Returns a value of unknown type, after parsing the texts from the command line in it."""
     if isinstance(value, Text):
         return read(value)
     if isinstance(value, dict):
@@ -206,7 +206,7 @@ def _untyped(value: Any) -> Any:
 
 
 def expected(hint: Any) -> str:
-    """A type in words.
+    """Describes a type in words.
 
     >>> expected(int), expected(tuple[float, ...] | None), expected(Literal["a", "b"])
     ('a whole number', 'a list, each entry a number', "'a' or 'b'")
@@ -244,7 +244,7 @@ def read(text: str) -> Any:
 
 
 def default_of(field: dataclasses.Field[Any]) -> Any:
-    """The default of a key."""
+    """Returns the default of a key."""
     make: Any = field.default_factory
     return field.default if make is dataclasses.MISSING else make()
 
@@ -345,7 +345,7 @@ def _plain(value: Any, registry: str) -> Any:
 
 
 def registry_of(package: str) -> Any:
-    """The registry of a package. It is imported only here, so that the schema alone does not load TensorFlow."""
+    """Imports a package and returns its registry. The import is here so that the schema does not load TensorFlow."""
     import importlib
 
     return importlib.import_module(package).registry
