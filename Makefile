@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow test-long lint clean
+.PHONY: help setup quickstart test test-slow test-long test-browser lint clean
 
 BIN := .venv/bin
 SUPPORTED := import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))
@@ -19,6 +19,7 @@ help:
 	@echo "make test        fast tests and doctests"
 	@echo "make test-slow   long fits, and a third of the tests of over a minute, another third after each commit"
 	@echo "make test-long   all tests of over a minute"
+	@echo "make test-browser  tests of pages in chromium, which is installed where it is missing (Debian)"
 	@echo "make lint        style, import layers, types on Linux, Windows and macOS"
 	@echo "make clean       remove caches and builds; .venv, runs/ and saved_models/ stay"
 
@@ -32,11 +33,19 @@ test: .venv/.dev
 
 test-slow: .venv/.dev
 	@# pytest exits with 5 when no test is marked slow.
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m slow --share "$$(git rev-list --count HEAD 2>/dev/null || echo 0)/3" \
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not browser" --share "$$(git rev-list --count HEAD 2>/dev/null || echo 0)/3" \
 		|| [ $$? -eq 5 ]
 
 test-long: .venv/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m long
+
+test-browser: .venv/.dev
+	@command -v chromium google-chrome >/dev/null || { \
+		sudo=; [ "$$(id -u)" = 0 ] || sudo="sudo -n"; \
+		$$sudo apt-get install -y -qq chromium >/dev/null 2>&1 || { $$sudo apt-get update -qq && \
+			$$sudo apt-get install -y -qq chromium; } >/dev/null 2>&1 || \
+		echo "chromium cannot be installed on this machine: the tests that need it are skipped"; }
+	$(BIN)/python -m pytest -m browser
 
 lint: .venv/.dev
 	$(BIN)/ruff check .

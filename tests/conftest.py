@@ -75,6 +75,25 @@ def rng():
     return np.random.default_rng(0)
 
 
+@pytest.fixture(scope="session")
+def looked_at():
+    """Measures a PNG: it is large enough, shows marks in colour, and cuts nothing off at its frame."""
+    from PIL import Image
+
+    def check(path, width=400, height=250):
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB")).astype(int)
+        assert pixels.shape[0] >= height, (path, pixels.shape)
+        assert pixels.shape[1] >= width, (path, pixels.shape)
+        drawn = np.abs(pixels - pixels[0, 0]).max(-1) > 24
+        assert 0.005 < drawn.mean() < 0.6, (path, drawn.mean())
+        frame = {"top": drawn[:2], "bottom": drawn[-2:], "left": drawn[:, :2], "right": drawn[:, -2:]}
+        assert not [side for side, strip in frame.items() if strip.any()], f"{path}: something is cut off"
+        assert (np.ptp(pixels, axis=-1) > 60).mean() > 0.0005, f"{path}: nothing but grey"
+
+    return check
+
+
 @pytest.fixture
 def registered():
     """Registers a class under its own name in small letters, for one test."""

@@ -47,6 +47,7 @@ def test_train_evaluate_export(here, capsys):
     assert (here / "saved_models/one/1/saved_model.pb").is_file()
 
 
+@pytest.mark.slow
 def test_same_seed_same_run(here):
     for name in ("a", "b"):
         assert cli.main([*TRAIN, "--name", name]) == 0
@@ -55,6 +56,7 @@ def test_same_seed_same_run(here):
     assert first["data"] == second["data"]
 
 
+@pytest.mark.slow
 def test_a_run_is_not_overwritten_unless_asked(here, capsys):
     assert cli.main([*TRAIN, "--name", "one"]) == 0
     before = (here / "runs/one/run.json").read_text()

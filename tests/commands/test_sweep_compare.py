@@ -56,7 +56,7 @@ def here(tmp_path, monkeypatch):
     return tmp_path
 
 
-def test_pareto_shows_numbers_with_what_they_depend_on_and_pictures(here, capsys):
+def test_pareto_shows_numbers_with_what_they_depend_on_and_pictures(here, capsys, looked_at):
     fake_sweep(here / "runs/s")
     assert cli.main(["pareto", "s", "--pick", "knee"]) == 0
     out = capsys.readouterr().out
@@ -71,17 +71,20 @@ def test_pareto_shows_numbers_with_what_they_depend_on_and_pictures(here, capsys
     assert rows["epo"]["together"]["reference"] == saved["reference"]
     assert rows["epo"]["seeds"] == 2
     for name in ("front", "trajectories"):
-        assert (here / f"runs/s/pareto/test/{name}.png").read_bytes().startswith(b"\x89PNG")
+        looked_at(here / f"runs/s/pareto/test/{name}.png")
     assert list((here / "runs/s/pareto/test/pictures").glob("events*"))
     assert cli.main(["pareto", "s", "--on", "train_loss", "--reference", "4", "4"]) == 0
     saved = json.loads((here / "runs/s/pareto/train_loss/pareto.json").read_text())
     assert (saved["maximise"], saved["reference"], saved["reference_rule"]) == ([False, False], [4, 4], "given")
 
 
-def test_more_than_two_tasks_have_other_pictures(here):
+def test_more_than_two_tasks_have_other_pictures(here, looked_at):
     fake_sweep(here / "runs/s", tasks=4, seeds=(0,))
     assert cli.main(["pareto", "s", "--pick", "nearest", "--preference", "1", "2", "3", "4"]) == 0
-    assert {path.name for path in (here / "runs/s/pareto/test").glob("*.png")} == {"parallel.png", "pairs.png"}
+    pictures = sorted((here / "runs/s/pareto/test").glob("*.png"))
+    assert [path.name for path in pictures] == ["pairs.png", "parallel.png"]
+    for path in pictures:
+        looked_at(path)
 
 
 def test_choice_follows_the_preference(here):

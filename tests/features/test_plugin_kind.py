@@ -77,6 +77,7 @@ def _forgotten(monkeypatch):
     features.registry.unregister("test_hour")
 
 
+@pytest.mark.slow
 def test_train_on_a_file_that_names_the_kind(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)

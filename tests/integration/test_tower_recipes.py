@@ -55,11 +55,11 @@ def test_movielens(tmp_path):
 
 
 @pytest.mark.long
-def test_synthetic_conflict(tmp_path):
+def test_synthetic_conflict(tmp_path, looked_at):
     out = run(tmp_path, "synthetic_conflict.py", "--rows", "600", "--architectures", "mmoe", "drgrad", "--problems",
               "conflict", *SHORT)  # fmt: skip
     assert out.count("synthetic_conflict, cosine") == 5
-    assert (tmp_path / "runs/synthetic-conflict/auc.png").is_file()
+    looked_at(tmp_path / "runs/synthetic-conflict/auc.png")
 
 
 @pytest.mark.long

@@ -43,6 +43,7 @@ def trained(tmp_path_factory):
     return folder, model, experiment.dataset().lists("test")
 
 
+@pytest.mark.slow
 def test_a_curve_is_what_the_model_reaches_for_each_preference(trained):
     _, model, lists = trained
     one = pareto.curve(model, lists, PREFERENCES)
@@ -83,7 +84,7 @@ def test_front_tools_take_a_curve():
     assert set(plots.overview({"one": three})) == {"parallel", "pairs"}
 
 
-def test_the_command_line_shows_the_front_of_a_conditioned_run(trained, monkeypatch, capsys):
+def test_the_command_line_shows_the_front_of_a_conditioned_run(trained, monkeypatch, capsys, looked_at):
     folder, model, lists = trained
     monkeypatch.setenv("COLUMNS", "200")
     arguments = ["pareto", "c", "--directory", str(folder)]
@@ -95,7 +96,7 @@ def test_the_command_line_shows_the_front_of_a_conditioned_run(trained, monkeypa
     limit = pareto.reference_point(one.values, one.maximise)
     assert f"hypervolume {pareto.hypervolume(one.values, limit, one.maximise):.4g}," in out
     assert out.count("chosen") == 1
-    assert (folder / "c/pareto/test/front.png").is_file()
+    looked_at(folder / "c/pareto/test/front.png")
     for more, message in ((["--on", "train_loss"], "evaluated on a split: train, vali or test, not 'train_loss'"),
                           (["--tasks", "x"], "no task 'x'"), (["--preferences", "angel:2"], "expected angle:N")):
         assert cli.main([*arguments, *more]) == 1
@@ -157,6 +158,7 @@ def test_a_study_compares_the_run_as_a_whole_and_its_curve_as_a_front(trained, c
     assert (folder / "report.html").read_text().count("<circle") >= 12
 
 
+@pytest.mark.slow
 def test_what_is_exported_of_a_curve_asks_for_the_preference_that_was_picked(trained, tmp_path, capsys):
     folder, model, _ = trained
     arguments = ["pareto", "export", folder.name, "--directory", str(folder.parent), "--to", str(tmp_path / "e")]
@@ -187,6 +189,7 @@ SMALL = Experiment(
 )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_card_has_the_preferences_that_were_wanted_and_that_the_method_can_take(tmp_path):
     small = SMALL.but(directory=str(tmp_path), training={"epochs": 1})
     _, card = small.but(name="a", method="cosmos", evaluation={"preferences": "lattice:1"}).run(verbose=0)
@@ -210,6 +213,7 @@ def test_a_card_has_the_preferences_that_were_wanted_and_that_the_method_can_tak
         small.but(conditioned=None, evaluation={"preferences": "none"})
 
 
+@pytest.mark.slow
 def test_early_stopping_looks_along_the_preference(tmp_path):
     small = SMALL.but(directory=str(tmp_path), training={"patience": 1}, optimizer={"learning_rate": 0.05})
     model, card = small.run(verbose=0)

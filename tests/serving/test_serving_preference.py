@@ -27,6 +27,7 @@ def ask(loaded, request, preference):
     return loaded.run(signature, {**request, "blend_weights": weights, **extra})
 
 
+@pytest.mark.slow
 def test_every_preference_gets_its_own_scores(conditioned):
     ranker, _, loaded = conditioned
     request = requests(SCHEMA, seed=4)[1]

@@ -187,6 +187,7 @@ def test_every_flag_has_a_help_text():
                 assert [flag.names[0] for flag in flags if not flag.help] == [], name
 
 
+@pytest.mark.slow
 def test_a_run_is_repeated_by_its_file_from_where_it_lies(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng = np.random.default_rng(0)

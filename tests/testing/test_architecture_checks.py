@@ -179,6 +179,7 @@ def test_every_check_is_shown_to_fail():
     assert {name for _, name in CASES} == {check.name for check in SUITE.checks("shared_bottom")}
 
 
+@pytest.mark.slow
 def test_what_keeps_every_rule_passes(registered):
     class Mine(SharedBottom):
         """Another name for the same."""

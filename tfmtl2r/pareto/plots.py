@@ -280,4 +280,5 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
 
 
 def _legend(axes: Axes, above: float = 1.0) -> None:
-    axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, above))
+    # The star is higher than a line of text, by which the layout measures a legend: the pad leaves room for it.
+    axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, above), borderpad=0.8)
