@@ -134,6 +134,29 @@ def test_inputs_are_looked_at_before_they_are_sent(server):
         np.testing.assert_array_equal(client.predict(as_lists)["score"], client.predict(good)["score"])
 
 
+def test_nested_lists_of_several_lengths_are_padded(client):
+    """The sizes follow from the lists. What pads them is never read as an item."""
+    good = requests(SCHEMA)[0]  # lists of 2 and 3 places
+    sizes = good["list_size"].tolist()
+    nested = {name: [row[:size] for row, size in zip(value.tolist(), sizes, strict=True)]
+              if value.shape[1:2] == good["price"].shape[1:2] and name not in ("age", "profile") else value
+              for name, value in good.items() if name != "list_size"}  # fmt: skip
+    assert len(set(sizes)) > 1
+    expected = client.predict(good)
+    for given in (nested, {**nested, "list_size": sizes}):
+        found = client.predict(given)
+        for name, values in expected.items():
+            np.testing.assert_allclose(found[name], values[:, :max(sizes)] if values.ndim > 1 else values, atol=1e-6)
+    with pytest.raises(ValueError, match=rf"'list_size' is \[1, 1\], but the lists of '\w+' have \[{sizes[0]}, "):
+        client.predict({**nested, "list_size": [1, 1]})
+    with pytest.raises(ValueError, match=r"list 1 has 1 items in the input 'price', but 2 in '\w+'"):
+        client.predict({**nested, "price": [nested["price"][0], nested["price"][1][:-1]]})
+    with pytest.raises(TypeError, match="input 'brand' takes string: expected text, got None"):
+        client.predict({**nested, "brand": [[None] * size for size in sizes]})
+    with pytest.raises(ValueError, match="missing: list_size"):
+        client.predict({name: np.asarray(value) for name, value in good.items() if name != "list_size"})
+
+
 @pytest.mark.slow
 def test_plain_rows_and_names_that_tensorflow_cannot_carry(tmp_path):
     schema = Schema([Dense("BM25 body"), Dense("1"), Category("score", vocabulary=("a", "b"))])

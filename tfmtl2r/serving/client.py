@@ -107,8 +107,10 @@ class Client:
         """Returns the outputs of a signature.
 
         Args:
-            inputs: input name -> array or nested lists; text as ``str`` or ``bytes``. If no list has items, the client
-                sends one empty place per list, because a server that merges requests cannot pad empty tensors.
+            inputs: input name -> array or nested lists; text as ``str`` or ``bytes``. Nested lists may differ in
+                length: the client pads them, and derives ``list_size`` if it is not given. Arrays need ``list_size``.
+                If no list has items, the client sends one empty place per list, because a server that merges requests
+                cannot pad empty tensors.
             signature: name of the signature.
 
         Returns:
@@ -123,6 +125,7 @@ class Client:
             ServingError: when the server does not answer in time, or refuses the request.
         """
         served = self.signature(signature)
+        inputs = _padded(inputs, served)
         if wrong := misnamed(inputs, served.inputs, served.optional):
             raise InputError(f"signature {signature!r} {wrong}")
         arrays = _fitting({name: _array(name, value, served.inputs[name]) for name, value in inputs.items()}, served)
@@ -212,6 +215,36 @@ def _array(name: str, value: Any, spec: Any) -> np.ndarray:
     if not spec.shape.is_compatible_with(array.shape):
         raise InputError(f"input {name!r} takes the shape {spec.shape}, got {array.shape}")
     return array
+
+
+def _padded(inputs: Mapping[str, Any], served: RemoteSignature) -> Mapping[str, Any]:
+    """Inputs whose lists are equally long: nested lists of several lengths end with 0 or empty text."""
+    if LIST_SIZE not in served.inputs:
+        return inputs
+    nested = {name: value for name, value in inputs.items()
+              if name in served.inputs and _open(served.inputs[name], 1) and isinstance(value, (list, tuple))
+              and all(isinstance(items, (list, tuple, np.ndarray)) for items in value)}  # fmt: skip
+    lengths = {name: [len(items) for items in value] for name, value in nested.items()}
+    first = next(iter(lengths), "")
+    for name, found in lengths.items():
+        if len(found) == len(lengths[first]) and found != lengths[first]:
+            place = next(i for i, (one, two) in enumerate(zip(found, lengths[first], strict=True)) if one != two)
+            raise InputError(f"list {place} has {lengths[first][place]} items in the input {first!r}, but "
+                             f"{found[place]} in {name!r}")
+    if not nested or (LIST_SIZE in inputs and len({*lengths[first]}) <= 1):
+        return inputs
+    longest = max(lengths[first], default=0)
+    padded = {name: [[*items, *[_nothing(served.inputs[name])] * (longest - len(items))] for items in value]
+              for name, value in nested.items()}  # fmt: skip
+    if LIST_SIZE in inputs and list(inputs[LIST_SIZE]) != lengths[first]:
+        raise InputError(f"{LIST_SIZE!r} is {list(inputs[LIST_SIZE])}, but the lists of {first!r} have "
+                         f"{lengths[first]} items: leave {LIST_SIZE!r} out, or pad the lists yourself")
+    return {LIST_SIZE: lengths[first], **inputs, **padded}
+
+
+def _nothing(spec: Any) -> Any:
+    """The value of a place without an item."""
+    return np.full(spec.shape[2:], "" if spec.dtype == tf.string else 0, object).tolist()
 
 
 def _open(spec: Any, axis: int) -> bool:

@@ -58,9 +58,9 @@ def as_array(name: str, value: Any, dtype: Any) -> np.ndarray:
 def _texts(value: Any) -> np.ndarray:
     # An object array, because numpy's type for bytes would drop zeros at the end of a message.
     array = np.array(value, object)
-    odd = next((cell for cell in array.ravel() if not isinstance(cell, (str, bytes))), None)
-    if odd is not None:
-        raise InputTypeError(f"expected text, got {odd!r}")
+    odd = [cell for cell in array.ravel() if not isinstance(cell, (str, bytes))]
+    if odd:
+        raise InputTypeError(f"expected text, got {odd[0]!r}")
     return array
 
 
