@@ -12,7 +12,10 @@ A data set yields tuples ``(x, y)`` or ``(x, y, sample_weight)``, as in Keras:
 ``y``
     dict task -> ``float32[B, L]``. A missing label is NaN (or negative, for binary and graded tasks).
 ``sample_weight``
-    optional dict task -> ``float32[B]`` (a weight per list) or ``[B, L]`` (per item).
+    optional dict task -> ``float32[B]`` (a weight per list) or ``[B, L]`` (per item): how important they are within
+    the task, in losses and metrics. The value of a task may also be a dict with ``importance`` and ``propensity``.
+    Weights of ``propensity`` correct the bias of logged clicks: they multiply the terms of the loss, and do not enter
+    metrics.
 
 Plain rows without lists have no ``list_size``; features are then ``[B]`` or ``[B, D]`` and labels ``[B]``.
 
@@ -31,10 +34,12 @@ from tfmtl2r.preferences import per_list
 from tfmtl2r.schema import Schema
 from tfmtl2r.types import Count, Tensor
 
-__all__ = ["LIST_SIZE", "PREFERENCE", "Batch", "unpack"]
+__all__ = ["IMPORTANCE", "LIST_SIZE", "PREFERENCE", "PROPENSITY", "Batch", "unpack"]
 
 LIST_SIZE = "list_size"
 PREFERENCE = "preference"
+IMPORTANCE = "importance"
+PROPENSITY = "propensity"
 
 
 @dataclasses.dataclass(frozen=True, eq=False)  # tensors compare element by element
@@ -46,10 +51,11 @@ class Batch:
             categories are integer ids and numbers are raw float32; data sets and exports look up, the ranker
             normalises.
         labels: dict task -> labels; empty without labels.
-        weights: dict task -> weights; empty without weights.
+        weights: dict task -> importance weights; empty without weights.
         list_size: ``int32[B]``, or None for plain rows.
         valid: ``bool[B, L]``, True for real items; None for plain rows.
         preference: ``float32[B, T]``, each row of sum 1; None for a ranker that is not conditioned.
+        propensity_weights: dict task -> weights that enter losses only; empty without such weights.
 
     >>> batch = Batch({"price": tf.constant([[1, 0], [2, 3]])}, valid=tf.constant([[True, False], [True, True]]))
     >>> rows = batch.packed(batch.features["price"])
@@ -65,6 +71,7 @@ class Batch:
     list_size: Any = None
     valid: Any = None
     preference: Any = None
+    propensity_weights: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def of(cls, data: Any, schema: Schema, preference: Any = None) -> Batch:
@@ -80,14 +87,15 @@ class Batch:
             TypeError: if a part is not a dict.
             ValueError: for lists without a feature per item.
         """
-        features, labels, weights = unpack(data)
+        features, labels, given = unpack(data)
+        weights, propensity_weights = (_weights(given, kind) for kind in (IMPORTANCE, PROPENSITY))
         list_size, valid = features.pop(LIST_SIZE, None), None
         if list_size is not None:
             valid = tf.sequence_mask(list_size, _length(features, schema))
-        given = None if preference is None else features.pop(PREFERENCE, None)
-        batch = cls(features, labels, weights, list_size, valid)
+        leaning = None if preference is None else features.pop(PREFERENCE, None)
+        batch = cls(features, labels, weights, list_size, valid, propensity_weights=propensity_weights)
         if preference is not None:
-            rows = per_list(given, preference, batch.num_lists)
+            rows = per_list(leaning, preference, batch.num_lists)
             batch = dataclasses.replace(batch, preference=rows)
         return batch
 
@@ -169,6 +177,20 @@ def unpack(data: Any) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
             raise InputTypeError(f"the {part} of a batch must be a dict of tensors by name, not {type(value).__name__};"
                                  " a data set yields (features, labels) or (features, labels, weights)")
     return dict(x), dict(y or {}), dict(weights or {})
+
+
+def _weights(given: dict[str, Any], kind: str) -> dict[str, Any]:
+    """The weights of one kind in a batch's ``sample_weight``, by task."""
+    found = {}
+    for task, value in given.items():
+        by_kind = value if isinstance(value, Mapping) else {IMPORTANCE: value}
+        unknown = sorted(set(by_kind) - {IMPORTANCE, PROPENSITY})
+        if unknown:
+            raise InputError(f"task {task!r}: the weights of a task are a tensor, or a dict with {IMPORTANCE!r} and "
+                             f"{PROPENSITY!r}; got {', '.join(map(repr, unknown))}")
+        if by_kind.get(kind) is not None:
+            found[task] = by_kind[kind]
+    return found
 
 
 def _length(features: dict[str, Any], schema: Schema) -> Count:

@@ -18,10 +18,10 @@ import numpy as np
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.task import KINDS
-from tfmtl2r.types import Count, Mask, Seed, Tensor, TensorLike
+from tfmtl2r.types import Count, Mask, PerList, Seed, Tensor, TensorLike
 
 __all__ = [
-    "check_grades", "discounts", "expected_discount", "gains", "gumbel", "known", "ranks", "uniform",
+    "check_grades", "discounts", "expected_discount", "gains", "gumbel", "known", "ranks", "relative", "uniform",
 ]
 
 GAINS = ("exp2", "linear")
@@ -53,6 +53,30 @@ def known(labels: TensorLike, valid: TensorLike, kind: str = "graded") -> Mask:
     # A comparison with NaN is false, so >= excludes NaN as well as negative labels.
     there = ~tf.math.is_nan(labels) if kind == "regression" else tf.greater_equal(labels, 0)
     return tf.logical_and(valid, there)
+
+
+def relative(weights: TensorLike, known: TensorLike) -> tuple[Tensor, PerList]:
+    """Weights relative to their list, and what the list itself counts.
+
+    This is the one place that defines importance weights, for losses and metrics: a constant weight in a list changes
+    how much the list counts, and nothing inside the list.
+
+    Args:
+        weights: item weights ``[B, L]``, >= 0; weights of items that are not ``known`` do not matter.
+        known: ``bool[B, L]``.
+
+    Returns:
+        ``float32[B, L]``, the weights divided by their mean over the known items of the list, and ``float32[B]``, this
+        mean. Both are 0 in a list whose weights are all 0.
+
+    >>> inside, mean = relative([[3.0, 1.0, 9.0]], [[True, True, False]])
+    >>> inside.numpy().tolist(), mean.numpy().tolist()
+    ([[1.5, 0.5, 0.0]], [2.0])
+    """
+    weights = tf.where(known, tf.cast(weights, tf.float32), 0.0)
+    count = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)
+    mean = tf.math.divide_no_nan(tf.reduce_sum(weights, axis=1), count)
+    return tf.math.divide_no_nan(weights, mean[:, None]), mean
 
 
 def gains(labels: TensorLike, gain: str = "exp2") -> Tensor:

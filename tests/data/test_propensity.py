@@ -68,7 +68,7 @@ def test_the_loss_is_the_one_of_unbiased_clicks(logged):
     losses = TaskLosses([task], has_lists=True)
     ratios = {}
     for name, weights in (("weighted", {"click": "click_weight"}), ("plain", None)):
-        data = batches(weighted, [task], Schema([Dense("item")]), batch_size=SESSIONS, weights=weights)
+        data = batches(weighted, [task], Schema([Dense("item")]), batch_size=SESSIONS, propensity_weights=weights)
         batch = Batch.of(next(iter(data)), Schema([Dense("item")]))
         items = tf.cast(batch.features["item"], tf.int32)
         ratios[name] = []

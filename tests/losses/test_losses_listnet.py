@@ -29,7 +29,8 @@ def test_formula():
     assert value("listnet") == pytest.approx(-softmax(Y) @ np.log(softmax(S)), rel=1e-6)
     assert value("listnet", temperature=0.5) == pytest.approx(-softmax(Y) @ np.log(softmax(S / 0.5)), rel=1e-6)
     weights = np.array([1.0, 2.0, 0.5, 3.0])
-    assert value("listnet", weights=weights) == pytest.approx(-(weights * softmax(Y)) @ np.log(softmax(S)), rel=1e-5)
+    expected = -(weights / weights.mean() * softmax(Y)) @ np.log(softmax(S))
+    assert value("listnet", weights=weights) == pytest.approx(expected, rel=1e-5)
 
 
 def test_only_differences_of_labels_matter():

@@ -13,7 +13,7 @@ from tfmtl2r.losses.lambda_loss import WEIGHINGS
 
 Y = np.array([3.0, 0.0, 1.0, 2.0, 1.0, 0.0])
 S = np.array([0.4, 1.1, -0.6, 0.2, 1.9, -1.3])
-W = np.array([2.0, 1.0, 0.5, 3.0, 0.0, 1.0])
+W = np.array([2.0, 1.0, 0.5, 3.0, 0.0, 1.0]) / 1.25  # weights are relative: their mean is 1
 RANK = 1 + np.argsort(np.argsort(-S))
 RANDOM = np.random.default_rng(5)
 

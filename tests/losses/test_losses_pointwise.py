@@ -39,7 +39,7 @@ def test_ordinal():
     for levels, spacing in ((3, 2.0), (4, 0.7)):
         loss = losses.get("ordinal", levels=levels, spacing=spacing)
         agrees(loss, lambda s, n=levels, d=spacing: ordinal(s, n, d, np.ones(4)))
-        agrees(loss, lambda s, n=levels, d=spacing: ordinal(s, n, d, W), W)
+        agrees(loss, lambda s, n=levels, d=spacing: ordinal(s, n, d, W / W.mean()), W)
 
 
 def test_ordinal_with_one_level_is_binary_cross_entropy():
@@ -59,7 +59,7 @@ def test_pointwise_rmse():
     for levels in (1.0, 3.0):
         loss = losses.get("pointwise_rmse", levels=levels)
         agrees(loss, lambda s, n=levels: np.sqrt(np.mean((Y - n * s) ** 2)))
-        agrees(loss, lambda s, n=levels: np.sqrt(np.mean((W * (Y - n * s)) ** 2)), W)
+        agrees(loss, lambda s, n=levels: np.sqrt(np.average((Y - n * s) ** 2, weights=W)), W)
 
 
 def test_pointwise_rmse_is_the_root_of_mse_and_takes_negative_labels():

@@ -61,7 +61,7 @@ def test_softmax_with_lambda_weights():
 
 def test_softmax_with_item_weights():
     w = np.array([2.0, 1.0, 0.5, 3.0])
-    expected = -np.sum(w * Y * log_softmax(S)) / Y.sum()
+    expected = -np.sum(w * Y * log_softmax(S)) / Y.sum() / w.mean()
     assert value("softmax", weights=w) == pytest.approx(expected, rel=1e-5)
 
 
@@ -98,7 +98,7 @@ def test_pairwise_losses():
 
 def test_pairwise_item_weights_multiply_the_pairs_of_the_better_item():
     w = np.array([2.0, 1.0, 0.5, 3.0])
-    expected = np.mean([w[i] * np.log1p(np.exp(-(S[i] - S[j]))) for i, j in PAIRS])
+    expected = np.mean([w[i] * np.log1p(np.exp(-(S[i] - S[j]))) for i, j in PAIRS]) / w.mean()
     assert value("pairwise_logistic", weights=w) == pytest.approx(expected, rel=1e-5)
 
 
@@ -224,7 +224,7 @@ def test_bce_and_mse():
     y, w = np.array([1.0, 0.0, 0.25]), np.array([2.0, 1.0, 3.0])
     each = np.log1p(np.exp(S[:3])) - y * S[:3]
     assert value("bce", y=y, s=S[:3]) == pytest.approx(np.mean(each), rel=1e-5)
-    assert value("bce", y=y, s=S[:3], weights=w) == pytest.approx(np.mean(w * each), rel=1e-5)
+    assert value("bce", y=y, s=S[:3], weights=w) == pytest.approx(np.average(each, weights=w), rel=1e-5)
     assert value("bce", y=[4.0, 0.0], s=S[:2]) == pytest.approx(value("bce", y=[1.0, 0.0], s=S[:2]))
     assert value("mse", y=Y - 2) == pytest.approx(np.mean((S - Y + 2) ** 2), rel=1e-5)
 

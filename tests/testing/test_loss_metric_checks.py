@@ -68,6 +68,14 @@ class WithoutWeights(Absolute):
         return super().compute(labels, scores, known, None, seed)
 
 
+class SumOfWeights(Absolute):
+    """Divides by the sum of the weights a second time."""
+
+    def compute(self, labels, scores, known, weights, seed):
+        value = super().compute(labels, scores, known, weights, seed)
+        return value if weights is None else value / mean_over_items(weights, known, None)
+
+
 class Draws(Absolute):
     def compute(self, labels, scores, known, weights, seed):
         return next(COUNTER) * super().compute(labels, scores, known, weights, seed)
@@ -112,7 +120,8 @@ LOSSES = [
     (KeepsTheirPrecision(), "scores_of_any_float_type"),
     (Draws(), "graph_agrees_with_eager"),
     (Draws(), "seed_settles_randomness"),
-    (WithoutWeights(), "item_weights_multiply_terms"),
+    (WithoutWeights(), "weights_are_relative"),
+    (SumOfWeights(), "propensity_weights_multiply_terms"),
     (Backwards(), "better_scores_cost_less"),
     (FallingLink(), "link_keeps_the_order"),
     (AcceptsAnyLabel(), "labels_are_checked_before_training"),

@@ -151,9 +151,10 @@ def test_list_and_item_weights(problem):
     expected = engine.step(twice, CLOCK, [{}])
     np.testing.assert_allclose(weighted.losses.total, expected.losses.total, rtol=1e-6)
     plain = engine.step(batch, CLOCK, [{}]).losses.total
-    doubled = dataclasses.replace(batch, weights={"dwell": tf.fill([4, 7], 2.0)})
-    doubled = engine.step(doubled, CLOCK, [{}]).losses.total
-    np.testing.assert_allclose(doubled, plain * [1, 1, 2], rtol=1e-6)
+    for given, factor in (("weights", 1), ("propensity_weights", 2)):
+        doubled = dataclasses.replace(batch, **{given: {"dwell": tf.fill([4, 7], 2.0)}})
+        doubled = engine.step(doubled, CLOCK, [{}]).losses.total
+        np.testing.assert_allclose(doubled, plain * [1, 1, factor], rtol=1e-6)
 
 
 def test_a_scalarisation_weighs_by_its_derivative(problem):

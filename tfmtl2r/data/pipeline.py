@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.batch import LIST_SIZE
+from tfmtl2r.batch import IMPORTANCE, LIST_SIZE, PROPENSITY
 from tfmtl2r.data.columns import feature_values, label_values, relevance, weight_values
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.truncate import choose, cut_report, keep_first
@@ -43,6 +43,7 @@ def batches(
     epoch: int | Callable[[], int] = 0,
     buckets: tuple[int, ...] | str | None = None,
     weights: Mapping[str, str] | None = None,
+    propensity_weights: Mapping[str, str] | None = None,
     drop_remainder: bool = False,
 ) -> Batches:
     """Makes a ``tf.data`` pipeline of batches; :mod:`tfmtl2r.batch` describes a batch.
@@ -67,7 +68,10 @@ def batches(
         buckets: if given, a batch contains lists of similar length, and the order of the lists changes. ``(10, 20)``
             makes buckets of lists with up to 10, up to 20, and more items. ``"auto"`` takes the
             quartiles of the lengths as bounds.
-        weights: task -> column of weights >= 0. A context column contains weights of lists, another column of items.
+        weights: task -> column of weights >= 0, which are how much items count in the task, in losses and metrics. A
+            context column contains weights of lists, another column of items.
+        propensity_weights: task -> column of inverse propensities, see :mod:`tfmtl2r.data.propensity`. They multiply
+            the terms of the loss, and do not enter metrics.
         drop_remainder: True to leave out batches with fewer than B lists.
 
     Raises:
@@ -81,13 +85,14 @@ def batches(
     """
     tasks = tuple(tasks)
     tasks = validated(tasks) if tasks else ()
-    weights = dict(weights or {})
-    _check(lists, tasks, batch_size, list_limit, truncate, seed, buckets, weights)
+    kinds = {IMPORTANCE: dict(weights or {}), PROPENSITY: dict(propensity_weights or {})}
+    columns = {(task, kind): column for kind, given in kinds.items() for task, column in given.items()}
+    _check(lists, tasks, batch_size, list_limit, truncate, seed, buckets, columns)
     if list_limit is not None:
         lists = _cut(lists, tasks, list_limit, truncate)
     random = list_limit is not None and truncate == "random" and int(lists.sizes.max()) > list_limit
     limit = list_limit if random else None
-    table = _Table(lists, tasks, schema, weights, limit)
+    table = _Table(lists, tasks, schema, columns, limit)
     sizes = np.minimum(lists.sizes, list_limit or lists.sizes.max())
     bounds = _bounds(sizes, buckets)
 
@@ -116,20 +121,21 @@ class _Table:
     """
 
     def __init__(
-        self, lists: Lists, tasks: tuple[Task, ...], schema: Schema, weights: dict[str, str], limit: int | None
+        self, lists: Lists, tasks: tuple[Task, ...], schema: Schema, weights: dict[Any, str], limit: int | None
     ):
         values = _looked_up(lists, schema)
         per_list = {name for name, f in schema.inputs.items() if f.context and not lists.is_rows}
-        weigh = {task: weight_values(lists, task, column) for task, column in weights.items()}
-        listed = {task for task, column in weights.items() if column in lists.context}
+        weigh = {key: weight_values(lists, key[0], column) for key, column in weights.items()}
+        listed = {key for key, column in weights.items() if column in lists.context}
         self.rows = lists.is_rows
         self.limit = limit
         self.items = lists.num_items
         self.order = tuple(schema.inputs)
-        by_type: dict[np.dtype, dict[tuple[str, str], np.ndarray]] = {}
-        scalars = {("x", name): v for name, v in values.items() if name not in per_list and v.ndim == 1}
+        by_type: dict[np.dtype, dict[tuple[str, Any], np.ndarray]] = {}
+        scalars: dict[tuple[str, Any], np.ndarray] = {}
+        scalars |= {("x", name): v for name, v in values.items() if name not in per_list and v.ndim == 1}
         scalars |= {("y", task.name): label_values(lists, task) for task in tasks}
-        scalars |= {("w", task): value for task, value in weigh.items() if task not in listed}
+        scalars |= {("w", key): value for key, value in weigh.items() if key not in listed}
         for key, value in scalars.items():
             by_type.setdefault(value.dtype, {})[key] = value
         self.packs = [_packed(columns) for columns in by_type.values()]
@@ -137,7 +143,7 @@ class _Table:
             name: _padded(v, 0) for name, v in values.items() if name not in per_list and v.ndim > 1
         }
         self.per_list = {("x", name): tf.constant(values[name]) for name in self.order if name in per_list}
-        self.per_list |= {("w", task): tf.constant(value) for task, value in weigh.items() if task in listed}
+        self.per_list |= {("w", key): tf.constant(value) for key, value in weigh.items() if key in listed}
         if not self.rows:
             self.starts = tf.constant(lists.offsets[:-1], tf.int64)  # type: ignore[index]
             self.sizes = tf.constant(lists.sizes, tf.int32)
@@ -146,7 +152,7 @@ class _Table:
 
     def gather(self, chosen: Tensor, keys: Tensor | None) -> Any:
         """Returns the batch of the lists (for plain rows: the rows) with the numbers ``chosen``, ``int64[B]``."""
-        parts: dict[str, dict[str, Any]] = {"x": {}, "y": {}, "w": {}}
+        parts: dict[str, dict[Any, Any]] = {"x": {}, "y": {}, "w": {}}
         items = chosen
         if not self.rows:
             items, sizes = self._items(chosen, keys)
@@ -160,7 +166,7 @@ class _Table:
         x = {name: parts["x"][name] for name in self.order}
         if not self.rows:
             x[LIST_SIZE] = sizes
-        batch = (x, parts["y"], parts["w"]) if parts["w"] else (x, parts["y"])
+        batch = (x, parts["y"], _by_task(parts["w"])) if parts["w"] else (x, parts["y"])
         return batch if parts["y"] else x
 
     def _items(self, chosen: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -174,6 +180,14 @@ class _Table:
         keys = tf.gather(tf.concat([keys, [np.inf]], axis=0), items)
         places, sizes = choose(keys, tf.gather(self.relevant, items), sizes, self.limit)
         return tf.gather(items, places, batch_dims=1), sizes
+
+
+def _by_task(weights: dict[tuple[str, str], Any]) -> dict[str, Any]:
+    """Weights by (task, kind) as ``sample_weight`` of a batch: the importance alone, or a dict of kinds."""
+    kinds: dict[str, dict[str, Any]] = {}
+    for (task, kind), values in weights.items():
+        kinds.setdefault(task, {})[kind] = values
+    return {task: found[IMPORTANCE] if set(found) == {IMPORTANCE} else found for task, found in kinds.items()}
 
 
 def _looked_up(lists: Lists, schema: Schema) -> dict[str, np.ndarray]:
@@ -195,7 +209,7 @@ def _looked_up(lists: Lists, schema: Schema) -> dict[str, np.ndarray]:
     return found
 
 
-def _packed(columns: dict[tuple[str, str], np.ndarray]) -> tuple[tuple[tuple[str, str], ...], Any]:
+def _packed(columns: dict[tuple[str, Any], np.ndarray]) -> tuple[tuple[tuple[str, Any], ...], Any]:
     matrix = np.stack(list(columns.values()), axis=1)
     fill = [np.nan if part == "y" else 0 for part, _ in columns]
     return tuple(columns), tf.constant(np.concatenate([matrix, np.array([fill], matrix.dtype)]))
@@ -266,7 +280,7 @@ def _cut(lists: Lists, tasks: tuple[Task, ...], limit: int, truncate: str) -> Li
 
 def _check(
     lists: Lists, tasks: tuple[Task, ...], batch_size: int, list_limit: int | None, truncate: str, seed: int,
-    buckets: tuple[int, ...] | str | None, weights: dict[str, str],
+    buckets: tuple[int, ...] | str | None, weights: dict[Any, str],
 ) -> None:
     protecting = [task.name for task in tasks if task.kind != "regression"]
     if batch_size < 1:
@@ -286,7 +300,7 @@ def _check(
     if not isinstance(buckets, str) and any(bound < 1 for bound in buckets or ()):
         raise InputError(f"buckets must be list lengths of at least 1, not {buckets}")
     names = [task.name for task in tasks]
-    for task in weights:
+    for task, _ in weights:
         if task not in names:
             raise InputError(f"weights are given for {task!r}, which is not a task{did_you_mean(task, names)}; "
                              f"tasks: {', '.join(names)}")

@@ -4,10 +4,11 @@ Users only click items that they look at: ``P(click at place k) = p_k r``, where
 (the probability of a look) and r is the relevance of the item. If each click has the weight ``1 / p_k``, its
 expectation is r at every place (Joachims et al. 2017, https://arxiv.org/abs/1608.04468). Estimate the propensities
 from a power law (:func:`power_law`) or from randomised rankings (:func:`click_ratios`), add a column of weights
-(:func:`with_click_weights`), and name the column in ``batches``::
+(:func:`with_click_weights`), and name the column in ``batches``. These weights enter losses only. Weights that say how
+important items are enter metrics as well, and are another column::
 
     lists = with_click_weights(lists, "click", power_law(50, eta=0.8), position="position")
-    data = batches(lists, tasks, schema, weights={"click": "click_weight"})
+    data = batches(lists, tasks, schema, propensity_weights={"click": "click_weight"})
 
 Losses that are sums over clicked items become unbiased, up to clipping. An example is softmax on lists with one click;
 with more clicks, it is nearly unbiased. Pairwise losses weight a pair by its clicked item, which corrects the place of

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.data import Lists
-from tfmtl2r.data.columns import label_values
+from tfmtl2r.data.columns import label_values, weight_values
 from tfmtl2r.errors import InputError
 from tfmtl2r.metrics.base import Metric
 from tfmtl2r.task import Task
@@ -44,7 +44,7 @@ class Score:
 
 
 def evaluate(
-    scores: Mapping[str, np.ndarray], lists: Lists, tasks: Sequence[Task]
+    scores: Mapping[str, np.ndarray], lists: Lists, tasks: Sequence[Task], weights: Mapping[str, str] | None = None
 ) -> dict[str, dict[str, Score]]:
     """Evaluates scores of items against the labels of a split.
 
@@ -52,12 +52,14 @@ def evaluate(
         scores: task -> ``[N]``, one score per item in the order of ``lists``.
         lists: the split.
         tasks: the tasks to evaluate, each with its metrics; a task without scores is left out.
+        weights: task -> column of importance weights, as in :func:`tfmtl2r.data.batches`.
 
     Returns:
         task -> metric -> result.
 
     Raises:
-        ValueError: when the number of scores differs from the number of items, or a score is not finite.
+        ValueError: when the number of scores differs from the number of items, a score is not finite, or a column of
+            weights is missing or contains what it may not.
     """
     results: dict[str, dict[str, Score]] = {}
     for task in tasks:
@@ -69,16 +71,26 @@ def evaluate(
         if not np.isfinite(values).all():
             raise InputError(f"task {task.name!r}: item {int(np.argmin(np.isfinite(values)))} has no finite score")
         labels = label_values(lists, task)
+        each = _item_weights(lists, task.name, weights or {})
         results[task.name] = {
-            metric.label: _score(metric, labels, values, lists) for metric in metrics_of(task, not lists.is_rows)
+            metric.label: _score(metric, labels, values, each, lists) for metric in metrics_of(task, not lists.is_rows)
         }
     return results
 
 
-def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray, lists: Lists) -> Score:
+def _item_weights(lists: Lists, task: str, columns: Mapping[str, str]) -> np.ndarray:
+    """The weight of every item, ``float32[N]``; ones without a column."""
+    if task not in columns:
+        return np.ones(lists.num_items, np.float32)
+    values = weight_values(lists, task, columns[task])
+    return values if lists.is_rows or columns[task] not in lists.context else np.repeat(values, lists.sizes)
+
+
+def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, lists: Lists) -> Score:
     metric.validate(labels)
     if not metric.per_list_mean:
-        return Score(metric.exact(labels, scores), len(labels), None, None, metric.conventions(), metric.direction)
+        value = metric.exact(labels, scores, weights)
+        return Score(value, len(labels), None, None, metric.conventions(), metric.direction)
     sizes = np.ones(lists.num_items, np.int64) if lists.is_rows else lists.sizes
     starts = np.cumsum(sizes) - sizes
     parts, counts = [], []
@@ -86,7 +98,7 @@ def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray, lists: Lists)
         place = np.arange(sizes[chunk].max())
         valid = place < sizes[chunk][:, None]
         index = np.where(valid, starts[chunk][:, None] + place, 0)
-        value, count = metric.per_list(labels[index], scores[index], valid)
+        value, count = metric.per_list(labels[index], scores[index], valid, weights[index])
         parts.append(np.where(count.numpy() > 0, value.numpy(), np.nan))
         counts.append(count.numpy())
     values, weight = np.concatenate(parts), np.concatenate(counts)

@@ -40,7 +40,7 @@ class Loss:
     @tf.autograph.experimental.do_not_convert
     def per_list(
         self, labels: TensorLike, scores: TensorLike, valid: TensorLike, weights: TensorLike | None = None, *,
-        seed: Seed | None = None,
+        propensity_weights: TensorLike | None = None, seed: Seed | None = None,
     ) -> tuple[PerList, PerList]:
         """The loss of every list.
 
@@ -48,36 +48,50 @@ class Loss:
             labels: float ``[B, L]``; NaN is missing, and so is a negative label if ``relevance`` is True.
             scores: logits ``[B, L]`` of any float type; the loss is computed in float32.
             valid: ``bool[B, L]``, False for padding.
-            weights: item weights ``[B, L]``, or None. They multiply the terms of the sum and do not change its
-                normalisation: a constant weight c multiplies the loss by c.
+            weights: importance of the items, ``[B, L]``, or None. The weights are relative within a list: the loss of
+                a pointwise loss is ``sum(w l) / sum(w)``, and the list counts with the mean of w. A constant weight
+                does not change the loss.
+            propensity_weights: ``[B, L]``, or None. They multiply the terms of the sum, as inverse propensities have
+                to, and change neither its normalisation nor the weight of the list.
             seed: ``int32[2]`` for losses with ``needs_seed``; the others ignore it.
 
         Returns:
-            ``(loss, weight)``, both ``float32[B]``. The loss is >= 0. The weight is 1 for a list that counts. A list
-            that does not count has weight 0, loss 0 and a gradient of exactly 0.
+            ``(loss, weight)``, both ``float32[B]``. The loss is >= 0. The weight is the mean weight of the labelled
+            items for a list that counts, and 1 without weights. A list that does not count, or whose weights are all 0,
+            has weight 0, loss 0 and a gradient of exactly 0.
 
         Raises:
             ValueError: when a shape is not ``[B, L]``.
         """
-        tensors = _checked(type(self).__name__, labels, scores, valid, weights)
-        return self._per_list(*tensors, ranking.NO_SEED if seed is None else seed)
+        parts = {"labels": tf.cast(labels, tf.float32), "scores": tf.cast(scores, tf.float32),
+                 "valid": tf.cast(valid, tf.bool)}
+        given = {"weights": weights, "propensity_weights": propensity_weights}
+        parts |= {name: tf.cast(value, tf.float32) for name, value in given.items() if value is not None}
+        _check_shapes(type(self).__name__, parts)
+        return self._per_list(parts, ranking.NO_SEED if seed is None else seed)
 
-    def _per_list(
-        self, labels: Labels, scores: Scores, valid: Mask, weights: Weights | None, seed: Seed
-    ) -> tuple[PerList, PerList]:
-        known = ranking.known(labels, valid, "graded" if self.relevance else "regression")
-        labels = tf.where(known, labels, 0.0)
+    def _per_list(self, parts: dict[str, Tensor], seed: Seed) -> tuple[PerList, PerList]:
+        known = ranking.known(parts["labels"], parts["valid"], "graded" if self.relevance else "regression")
+        labels = tf.where(known, parts["labels"], 0.0)
         counts = self.counts(labels, known)
+        weights, weight = None, tf.ones_like(labels[:, 0])
+        if "weights" in parts:
+            weights, weight = ranking.relative(parts["weights"], known)
+            counts &= weight > 0
         known &= counts[:, None]
         labels = tf.where(known, labels, 0.0)
-        scores = tf.where(known, scores, 0.0)
-        if weights is not None:
-            weights = tf.where(known, weights, 0.0)
+        scores = tf.where(known, parts["scores"], 0.0)
+        if "propensity_weights" in parts:
+            multiplied = tf.where(known, parts["propensity_weights"], 0.0)
+            weights = multiplied if weights is None else weights * multiplied
         loss = tf.maximum(self.compute(labels, scores, known, weights, seed), 0.0)
-        return tf.where(counts, loss, 0.0), tf.cast(counts, tf.float32)
+        return tf.where(counts, loss, 0.0), tf.where(counts, weight, 0.0)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         """The loss ``float32[B]`` of cleaned input, which is 0 where not ``known``; ``weights`` may be None.
+
+        Weights multiply the terms of the loss. Importance weights arrive here with a mean of 1 in each list, so a loss
+        divides by the number of its terms, not by the sum of the weights.
 
         This method is traced without AutoGraph: use ``tf.where`` and ``tf.while_loop``, not ``if`` and ``for``, on
         tensors.
@@ -213,15 +227,10 @@ def positive(loss: Loss, *names: str) -> None:
             raise InputError(f"{type(loss).__name__}: {name} must be above 0, not {value!r}")
 
 
-def _checked(
-    name: str, labels: TensorLike, scores: TensorLike, valid: TensorLike, weights: TensorLike | None
-) -> tuple[Labels, Scores, Mask, Weights | None]:
-    parts = {"labels": tf.cast(labels, tf.float32), "scores": tf.cast(scores, tf.float32),
-             "valid": tf.cast(valid, tf.bool), "weights": None if weights is None else tf.cast(weights, tf.float32)}
+def _check_shapes(name: str, parts: dict[str, Tensor]) -> None:
     expected = parts["scores"].shape
     for part, value in parts.items():
-        if value is not None and (value.shape.rank != 2 or not value.shape.is_compatible_with(expected)):
-            hint = "; multiply the returned losses by list weights [B]" if part == "weights" else ""
+        if value.shape.rank != 2 or not value.shape.is_compatible_with(expected):
+            hint = "; give the items of a list its weight, weights[:, None] * ones [B, L]" if "weights" in part else ""
             shape = tuple(value.shape)
             raise InputError(f"{name}: {part} must be [B, L] like scores {tuple(expected)}, not {shape}{hint}")
-    return parts["labels"], parts["scores"], parts["valid"], parts["weights"]

@@ -7,7 +7,7 @@ import dataclasses
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
 from tfmtl2r.losses._plackett_luce import negative_log_likelihood
-from tfmtl2r.losses.base import Loss, has_order, mean_over_items, positive
+from tfmtl2r.losses.base import Loss, has_order, positive
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Weights
 
@@ -26,7 +26,7 @@ class CoupledRankDistil(Loss):
     """The negative log probability of the first k picks, over S orders from the teacher's Plackett-Luce model.
 
     ``loss[b] = mean over orders pi ~ PL(y) of sum_{i <= k} (log(sum_{j >= i} exp(s_pi(j) / t)) - s_pi(i) / t)``. A list
-    counts if its labels differ. Item weights multiply the list's loss by their mean.
+    counts if its labels differ. The weight of the picked item multiplies a pick.
 
     Args:
         sample_size: S.
@@ -62,8 +62,10 @@ class CoupledRankDistil(Loss):
         drawn = tf.reshape(labels[None] + ranking.gumbel(size[0], size[1], seed, self.sample_size), shape)
         present = tf.tile(known, [self.sample_size, 1])
         student = tf.tile(scores / self.temperature, [self.sample_size, 1])
-        terms = negative_log_likelihood(student, ranking.ranks(drawn, present, seed), present)
+        place = ranking.ranks(drawn, present, seed)
+        terms = negative_log_likelihood(student, place, present)
+        if weights is not None:
+            terms *= tf.gather(tf.tile(weights, [self.sample_size, 1]), tf.argsort(place), batch_dims=1)
         if self.top_k is not None:
             terms = tf.where(tf.range(size[1]) < self.top_k, terms, 0.0)
-        loss = tf.reduce_mean(tf.reshape(tf.reduce_sum(terms, axis=1), [self.sample_size, size[0]]), axis=0)
-        return loss if weights is None else loss * mean_over_items(weights, known, None)
+        return tf.reduce_mean(tf.reshape(tf.reduce_sum(terms, axis=1), [self.sample_size, size[0]]), axis=0)

@@ -22,7 +22,7 @@ __all__ = ["PointwiseRMSE"]
 class PointwiseRMSE(Loss):
     """``loss[b] = sqrt(1/n sum_i (y_i - levels s_i)^2)`` over n labelled items.
 
-    A list counts if it has a labelled item. The gradient of a perfect list is 0. Item weights multiply the residuals.
+    A list counts if it has a labelled item. The gradient of a perfect list is 0. Item weights multiply the squares.
 
     Args:
         levels: labels per unit of score. For scores between 0 and 1, set it to the number of grades.
@@ -52,10 +52,9 @@ class PointwiseRMSE(Loss):
         return tf.reduce_any(known, axis=1)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
-        residuals = labels - self.levels * scores
+        squared = mean_over_items(tf.math.squared_difference(labels, self.levels * scores), known, weights)
         if weights is not None:
-            residuals *= weights
-        squared = mean_over_items(tf.square(residuals), known, None)
+            squared *= mean_over_items(weights, known, None)  # a factor of all weights multiplies the root
         # The derivative of the root at 0 is infinite, and infinity times 0 is NaN.
         perfect = squared <= 0.0
         return tf.where(perfect, 0.0, tf.sqrt(tf.where(perfect, 1.0, squared)))

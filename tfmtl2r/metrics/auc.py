@@ -58,26 +58,25 @@ class AUC(Metric):
     def streaming(self, name: str | None = None) -> keras.metrics.Metric:
         return _StreamingAUC(self, name or self.label)
 
-    def exact(self, labels: Array, scores: Array) -> float:
+    def exact(self, labels: Array, scores: Array, weights: Array | None = None) -> float:
         """The AUC from exact ranks, on numpy arrays.
 
         Args:
             labels: any shape; NaN and negative values are missing.
             scores: the same shape as ``labels``.
+            weights: importance of the items, the same shape, or None. A pair weighs the product of its two weights.
 
         Returns:
             The AUC; NaN if there are no positives or no negatives.
         """
-        labels, scores = np.ravel(np.asarray(labels, float)), np.ravel(np.asarray(scores, float))
+        weights = np.ones_like(labels, float) if weights is None else weights
+        labels, scores, weights = (np.ravel(np.asarray(x, float)) for x in (labels, scores, weights))
         there = labels >= 0
-        positive, scores = labels[there] > self.above, scores[there]
-        _, where, count = np.unique(scores, return_inverse=True, return_counts=True)
-        mean_rank = np.cumsum(count) - (count - 1) / 2
-        positives, negatives = int(positive.sum()), int((~positive).sum())
-        if not positives or not negatives:
-            return float("nan")
-        above_lowest = mean_rank[where][positive].sum() - positives * (positives + 1) / 2
-        return float(above_lowest / positives / negatives)
+        positive, weights = labels[there] > self.above, weights[there]
+        values, where = np.unique(scores[there], return_inverse=True)
+        won, lost = (np.bincount(where, weights * side, len(values)) for side in (positive, ~positive))
+        pairs = won.sum() * lost.sum()
+        return float(won @ (np.cumsum(lost) - lost / 2) / pairs) if pairs else float("nan")
 
 
 class _StreamingAUC(keras.metrics.AUC):

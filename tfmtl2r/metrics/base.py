@@ -62,7 +62,10 @@ class Metric:
             labels: float ``[B, L]``; NaN is missing, and so is a negative label if ``relevance`` is True.
             scores: ``[B, L]`` of any float type.
             valid: ``bool[B, L]``, False for padding.
-            weights: item weights ``[B, L]``, or None.
+            weights: importance of the items, ``[B, L]``, or None. The weights are relative within a list, as in
+                :meth:`tfmtl2r.losses.Loss.per_list`: the list counts with the mean weight of its labelled items, and a
+                metric that is a mean over items or pairs weights these inside the list. A metric of an order, such as
+                NDCG, has no weights inside the list.
 
         Returns:
             ``(value, counts)``, both ``float32[B]``; value and counts are 0 for a list that does not count.
@@ -75,15 +78,26 @@ class Metric:
             raise InputTypeError(f"{self.label} is one number over all items, not a mean over lists: use streaming or "
                                  "exact")
         labels, scores, known, weights = _clean(self, labels, scores, valid, weights)
+        weights, mean = ranking.relative(weights, known)
         value, counts = self.compute(labels, scores, known, weights)
+        counts *= mean
         return tf.where(counts > 0, value, 0.0), counts
 
-    def exact(self, labels: Array, scores: Array) -> float:
-        """The metric over all items at once, on numpy arrays; for a metric that is not a mean over lists."""
+    def exact(self, labels: Array, scores: Array, weights: Array | None = None) -> float:
+        """The metric over all items at once, on numpy arrays; for a metric that is not a mean over lists.
+
+        Args:
+            labels: any shape; missing where NaN, and where negative if ``relevance`` is True.
+            scores: the same shape.
+            weights: importance of the items, the same shape, or None.
+        """
         raise NotImplementedError
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
         """``(value, counts)`` of cleaned input: labels, scores and weights are 0 where not ``known``.
+
+        Weights have a mean of 1 in each list, so the sum of the weights is the number of labelled items. The base class
+        multiplies the counts by the mean of the given weights.
 
         This method is traced without AutoGraph: use ``tf.where``, not ``if``, on tensors.
         """
@@ -93,7 +107,7 @@ class Metric:
         """A Keras metric that accumulates batches; its result is NaN until a list has counted.
 
         ``update_state(labels, scores, valid, weights=None)`` has the arguments of :meth:`per_list`. Weights are ``[B]``
-        (per list) or ``[B, L]`` (per item; the weight of a list is then the mean weight of its items).
+        (per list) or ``[B, L]`` (per item); see :meth:`per_list` for what they mean.
         """
         return _Streaming(self, name or self.label)
 
@@ -112,7 +126,7 @@ class Metric:
 
 @dataclasses.dataclass(frozen=True)
 class ItemMetric(Metric):
-    """A mean over items: a list counts by the sum of its item weights, so plain rows ``[B, 1]`` work as well."""
+    """A mean over items: a list counts by its number of items, so plain rows ``[B, 1]`` work as well."""
 
     direction = "min"
 
@@ -160,10 +174,11 @@ class SummedMetric(Metric):
     def streaming(self, name: str | None = None) -> keras.metrics.Metric:
         return _StreamingSums(self, name or self.label)
 
-    def exact(self, labels: Array, scores: Array) -> float:
-        rows = [np.ravel(np.asarray(x, np.float32))[:, None] for x in (labels, scores)]
+    def exact(self, labels: Array, scores: Array, weights: Array | None = None) -> float:
+        weights = np.ones_like(labels, np.float32) if weights is None else weights
+        labels, scores, weights = (np.ravel(np.asarray(x, np.float32))[:, None] for x in (labels, scores, weights))
         stream = self.streaming()
-        stream.update_state(*rows, np.ones(rows[0].shape, bool))
+        stream.update_state(labels, scores, np.ones(labels.shape, bool), weights)
         return float(stream.result())
 
 
@@ -267,6 +282,13 @@ def _clean(
     return clean["labels"], clean["scores"], known, clean["weights"]
 
 
+def _per_item(weights: Weights | None, scores: Scores) -> Weights | None:
+    """Weights per list, ``[B]``, as weights of their items, ``[B, L]``; returns other weights unchanged."""
+    if weights is None or len(weights.shape) == 2:
+        return weights
+    return tf.cast(weights, tf.float32)[:, None] * tf.ones_like(scores, tf.float32)
+
+
 class _Streaming(keras.metrics.Metric):
     """The mean of a per-list metric, kept as two sums.
 
@@ -281,13 +303,7 @@ class _Streaming(keras.metrics.Metric):
 
     def update_state(self, labels: Labels, scores: Scores, valid: Mask, weights: Weights | None = None) -> None:
         """Adds a batch; see :meth:`Metric.streaming`."""
-        weights = None if weights is None else tf.cast(weights, tf.float32)
-        per_item = weights is not None and weights.shape.rank == 2
-        value, counts = self.metric.per_list(labels, scores, valid, weights if per_item else None)
-        if weights is not None and per_item and not isinstance(self.metric, ItemMetric):
-            counts *= self._mean_weight(labels, scores, valid, weights)
-        elif weights is not None and not per_item:
-            counts *= weights
+        value, counts = self.metric.per_list(labels, scores, valid, _per_item(weights, scores))
         value, counts = tf.cast(value, tf.float64), tf.cast(counts, tf.float64)
         self.total.assign_add(tf.reduce_sum(value * counts))
         self.count.assign_add(tf.reduce_sum(counts))
@@ -297,11 +313,6 @@ class _Streaming(keras.metrics.Metric):
         count = tf.convert_to_tensor(self.count)
         mean = tf.math.divide_no_nan(tf.convert_to_tensor(self.total), count)
         return tf.cast(tf.where(count > 0, mean, np.nan), tf.float32)
-
-    def _mean_weight(self, labels: Labels, scores: Scores, valid: Mask, weights: Weights) -> PerList:
-        _, _, known, weights = _clean(self.metric, labels, scores, valid, weights)
-        items = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)
-        return tf.math.divide_no_nan(tf.reduce_sum(weights, axis=1), items)
 
 
 class _StreamingSums(keras.metrics.Metric):
@@ -317,10 +328,7 @@ class _StreamingSums(keras.metrics.Metric):
 
     def update_state(self, labels: Labels, scores: Scores, valid: Mask, weights: Weights | None = None) -> None:
         """Adds a batch; weights are ``[B]`` (per list) or ``[B, L]`` (per item)."""
-        if weights is not None:
-            weights = tf.cast(weights, tf.float32)
-            weights = weights if weights.shape.rank == 2 else weights[:, None] * tf.ones_like(scores, tf.float32)
-        labels, scores, _, weights = _clean(self.metric, labels, scores, valid, weights)
+        labels, scores, _, weights = _clean(self.metric, labels, scores, valid, _per_item(weights, scores))
         for key, value in self.metric.sums(*(tf.reshape(x, [-1]) for x in (labels, scores, weights))).items():
             self.sums[key].assign_add(tf.cast(value, tf.float64))
 

@@ -30,6 +30,8 @@ class GroupedAUC(Metric):
         above: an item is positive if its label is above this number.
         weighted: True counts a list as many times as it has labelled items, as in the paper; False counts it once.
 
+    With weights of items, a pair weighs the product of its two weights.
+
     >>> value, counts = GroupedAUC().per_list([[1.0, 0.0, 0.0]], [[0.3, 0.3, 0.1]], [[True, True, True]])
     >>> float(value[0]), float(counts[0])
     (0.75, 1.0)
@@ -48,12 +50,16 @@ class GroupedAUC(Metric):
         negative = known & ~positive
         # Infinity marks the items that are not negative, so the scores themselves must be finite.
         scores = tf.clip_by_value(scores, tf.float32.min, tf.float32.max)
-        opponents = tf.sort(tf.where(negative, scores, np.inf), axis=-1)
-        below = tf.searchsorted(opponents, scores, side="left")
-        upto = tf.searchsorted(opponents, scores, side="right")
-        won = tf.reduce_sum(tf.where(positive, tf.cast(below + upto, tf.float32) / 2.0, 0.0), axis=1)
-        positives = tf.reduce_sum(tf.cast(positive, tf.float32), axis=1)
-        negatives = tf.reduce_sum(tf.cast(negative, tf.float32), axis=1)
-        both = tf.cast((positives > 0) & (negatives > 0), tf.float32)
-        counts = both * (positives + negatives) if self.weighted else both
-        return tf.math.divide_no_nan(won, positives * negatives), counts
+        marked = tf.where(negative, scores, np.inf)
+        order = tf.argsort(marked, axis=-1)
+        opponents = tf.gather(marked, order, batch_dims=1)
+        each = tf.gather(tf.where(negative, weights, 0.0), order, batch_dims=1)
+        up_to = tf.pad(tf.cumsum(each, axis=1), [[0, 0], [1, 0]])  # weight of the opponents before each place
+        beaten = [tf.gather(up_to, tf.searchsorted(opponents, scores, side=side), batch_dims=1)
+                  for side in ("left", "right")]
+        positives = tf.where(positive, weights, 0.0)
+        won = tf.reduce_sum(positives * (beaten[0] + beaten[1]) / 2.0, axis=1)
+        pairs = tf.reduce_sum(positives, axis=1) * up_to[:, -1]
+        both = tf.cast(pairs > 0, tf.float32)
+        counts = both * tf.reduce_sum(weights, axis=1) if self.weighted else both
+        return tf.math.divide_no_nan(won, pairs), counts

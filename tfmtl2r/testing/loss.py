@@ -211,20 +211,36 @@ def seed_settles_randomness(loss: Loss) -> None:
 
 
 @SUITE.add()
-def item_weights_multiply_terms(loss: Loss) -> None:
-    """A constant weight multiplies value and gradient; uneven weights change the value; zeros leave nothing."""
-    value, weight, gradient = with_gradient(loss, LABELS, SCORES, VALID)
-    ones = with_gradient(loss, LABELS, SCORES, VALID, np.where(VALID, 1.0, np.nan))
-    close(ones[0], value, "weights of 1, NaN in padding", rtol=1e-5)
-    twice = with_gradient(loss, LABELS, SCORES, VALID, np.full_like(SCORES, 2.0))
-    close(twice[0], 2 * value, "weights of 2, the values", rtol=1e-5)
-    close(twice[2], 2 * gradient, "weights of 2, the gradient", rtol=1e-4, atol=1e-6)
-    close(twice[1], weight, "weights of 2, the weights of the lists")
-    uneven = with_gradient(loss, LABELS, SCORES, VALID, np.where(LABELS > 1, 3.0, 1.0))
+def weights_are_relative(loss: Loss) -> None:
+    """A constant weight changes only how much a list counts; uneven weights change the value; zeros leave nothing."""
+    value, _, gradient = with_gradient(loss, LABELS, SCORES, VALID)
+    for constant in (1.0, 10.0):
+        given = f"weights of {constant:g}, NaN in padding"
+        found = with_gradient(loss, LABELS, SCORES, VALID, np.where(VALID, constant, np.nan))
+        close(found[0], value, f"{given}, the values", rtol=1e-5)
+        close(found[1], constant, f"{given}, the weights of the lists")
+        close(found[2], gradient, f"{given}, the gradient", rtol=1e-4, atol=1e-6)
+    each = np.where(LABELS > 1, 3.0, 1.0)
+    uneven = with_gradient(loss, LABELS, SCORES, VALID, each)
     require(not np.allclose(uneven[0][:2], value[:2]), "weights of 3 above label 1", f"not {value[:2]}", uneven[0][:2])
+    means = (each * VALID).sum(axis=1) / VALID.sum(axis=1)
+    close(uneven[1], means, "weights of 3 above label 1, the weights of the lists", rtol=1e-6)
     none = with_gradient(loss, LABELS, SCORES, VALID, np.zeros_like(SCORES))
-    close(none[0], 0.0, "weights of 0, the values")
-    close(none[2], 0.0, "weights of 0, the gradient")
+    for part, zeros in zip(("values", "weights of the lists", "gradient"), none, strict=True):
+        close(zeros, 0.0, f"weights of 0, the {part}")
+
+
+@SUITE.add()
+def propensity_weights_multiply_terms(loss: Loss) -> None:
+    """Propensity weights multiply value and gradient, and do not change how much a list counts."""
+    value, weight, gradient = with_gradient(loss, LABELS, SCORES, VALID)
+    scores = tf.constant(SCORES)
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        twice = loss.per_list(LABELS, scores, VALID, propensity_weights=np.where(VALID, 2.0, np.nan), seed=SEED)
+    close(twice[0], 2 * value, "propensity weights of 2, the values", rtol=1e-5)
+    close(twice[1], weight, "propensity weights of 2, the weights of the lists")
+    close(tape.gradient(twice[0], scores), 2 * gradient, "propensity weights of 2, the gradient", rtol=1e-4, atol=1e-6)
 
 
 @SUITE.add()

@@ -13,6 +13,9 @@ from tfmtl2r._backend import tf
 from tfmtl2r.methods.base import Method, Signals, State
 from tfmtl2r.methods.deciding import merge, standing_still, weigh
 
+MOST_TRACES = 16
+"""Traces that a function keeps. A trace takes tens of megabytes, and checks of one method come one after another."""
+
 
 @functools.cache
 def _made(name: str, constructor: Any) -> Any:
@@ -25,7 +28,7 @@ def built(method: Method) -> Any:
 
 
 def cached_per_object(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Caches a function by the identity of its first argument and the values of the others.
+    """Caches the last ``MOST_TRACES`` results of a function by the identity of its first argument and the other values.
 
     Equality of methods is not sufficient: a subclass that is not a dataclass inherits an equality that ignores the
     attributes of its own constructor. Two different methods could then share a trace.
@@ -37,6 +40,9 @@ def cached_per_object(function: Callable[..., Any]) -> Callable[..., Any]:
         key = (id(thing), *others)
         if key not in kept:
             kept[key] = thing, function(thing, *others)  # keeps the thing, so that no other object gets its id
+            if len(kept) > MOST_TRACES:
+                del kept[next(iter(kept))]
+        kept[key] = kept.pop(key)  # the last used comes last
         return kept[key][1]
 
     return call

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -112,7 +112,7 @@ class TaskLosses:
                 group_values += beside - tf.stop_gradient(beside)
             for row, index in enumerate(group):
                 values[index] = group_values[row]
-                weights[index] = group_weights[row] * self._list_weight(batch, self.tasks[index])
+                weights[index] = group_weights[row]
         return tf.stack(values), tf.stack(weights)
 
     def reduce(self, values: Any, weights: Tensor, replicas: Replicas) -> LossValues:
@@ -134,13 +134,10 @@ class TaskLosses:
         loss = self.losses[group[0]]
         stacked_labels = _in_range(stacked_labels, mask, loss, tasks)
         options = {"seed": randomness.next_seed()} if loss.needs_seed else {}
-        item_weights = [batch.weights.get(task.name) for task in tasks]
-        if any(w is not None and w.shape.rank == 2 for w in item_weights):
-            ones = tf.ones_like(per_task[0])
-            options["weights"] = tf.concat(
-                [tiled(tf.cast(w, tf.float32), copies[0]) if w is not None and w.shape.rank == 2 else ones
-                 for w in item_weights], 0
-            )
+        for kind, given in (("weights", batch.weights), ("propensity_weights", batch.propensity_weights)):
+            each = [item_weights(batch, given, task, per_task[0], copies[0]) for task in tasks]
+            if any(w is not None for w in each):
+                options[kind] = tf.concat([tf.ones_like(per_task[0]) if w is None else w for w in each], 0)
         values, weights = loss.per_list(stacked_labels, stacked_scores, mask, **options)
         return self._mean(values, len(tasks), copies[0]), self._mean(weights, len(tasks), copies[0])
 
@@ -150,10 +147,6 @@ class TaskLosses:
             return tf.reshape(values, [tasks, -1])
         num_lists = tf.size(values) // (tasks * copies)
         return tf.reduce_mean(tf.reshape(values, [tasks, copies, num_lists]), axis=1)
-
-    def _list_weight(self, batch: Batch, task: Task) -> Tensor | float:
-        weight = batch.weights.get(task.name)
-        return tf.cast(weight, tf.float32) if weight is not None and weight.shape.rank == 1 else 1.0
 
 
 def as_lists(batch: Batch, values: Any) -> Tensor:
@@ -181,6 +174,24 @@ def flat_lists(batch: Batch, scores: Any) -> tuple[Any, Any]:
 def tiled(values: Any, copies: Tensor | None) -> Tensor:
     """Repeats values of items, ``[B, L]``, for M copies of the batch, ``[M B, L]``; unchanged if M is None."""
     return values if copies is None else tf.tile(values, [copies, 1])
+
+
+def item_weights(batch: Batch, given: Mapping[str, Any], task: Task, like: Any, copies: Tensor | None) -> Any:
+    """A task's weights as weights of items, ``float32[M B, L]`` like its flat scores; None without weights.
+
+    Args:
+        batch: the batch.
+        given: weights by task, per list ``[B]`` or per item ``[B, L]``.
+        task: the task.
+        like: the flat scores, see :func:`flat_lists`.
+        copies: M, or None.
+    """
+    weights = given.get(task.name)
+    if weights is None:
+        return None
+    weights = tf.cast(weights, tf.float32)
+    weights = weights[:, None] if weights.shape.rank == 1 else weights
+    return tiled(weights, copies) * tf.ones_like(like, tf.float32)
 
 
 def _in_range(labels: Any, valid: Any, loss: Loss, tasks: Sequence[Task]) -> Any:

@@ -11,7 +11,7 @@ from tfmtl2r.batch import Batch
 from tfmtl2r.metrics.base import default_names
 from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous
 from tfmtl2r.task import Task
-from tfmtl2r.training.objectives import LossValues, as_lists, flat_lists, labels_of, tiled
+from tfmtl2r.training.objectives import LossValues, as_lists, flat_lists, item_weights, labels_of, tiled
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.types import TaskScores
 
@@ -77,8 +77,9 @@ class Trackers:
             predicted, copies = flat_lists(batch, scores[task.name])
             labels = tiled(as_lists(batch, labels_of(batch, task)), copies)
             mask = tf.ones_like(predicted, tf.bool) if batch.is_rows else tiled(batch.valid, copies)
+            weights = item_weights(batch, batch.weights, task, predicted, copies)
             for tracked in row:
-                tracked.stream.update_state(labels, predicted, mask)
+                tracked.stream.update_state(labels, predicted, mask, weights)
 
     def logs(self, preference: Any, replicas: Replicas, metrics: bool = True) -> dict[str, Any]:
         """The current values by name, the same on every replica.
