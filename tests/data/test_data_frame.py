@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import datetime
 import gzip
 
 import numpy as np
@@ -92,16 +93,31 @@ def test_column_types(cells, kind, expected):
         ({"q": [7, 7, 8], "age": [1, 2, 3]}, {"list_id": "q", "context": ["age"]},
          r"'age' is a context column.*varies.*2.*row 1 \(counted from 0\), list 7"),
         ({"q": [1], "x": [1]}, {"context": ["x"]}, "plain rows have no context"),
-        ({"x": [1, 0, "oops"]}, {}, r"'x' mixes types: 1 \(int\) and 'oops' \(str\) in row 2"),
-        ({"x": [[1, 2], [3]]}, {}, "different lengths: 2 in row 0, 1 in row 1"),
-        ({"x": [[1, 2], None]}, {}, "different lengths: 2 in row 0, -1 in row 1"),
-        ({"x": [["a"], ["b"]]}, {}, "sequences must hold numbers"),
-        ({"x": np.array([2**64 - 1], np.uint64)}, {}, "more than a 64-bit integer"),
     ],
 )
 def test_frame_errors(frame, arguments, message):
     with pytest.raises(ValueError, match=message):
         from_frame(pd.DataFrame(frame), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        ([1, 0, "oops"], r"'x' mixes types: 1 \(int\) and 'oops' \(str\) in row 2"),
+        ([[1, 2], [3]], r"different lengths: 2 in row 0 \(counted from 0\), 1 in row 1"),
+        ([[1, 2], None], r"different lengths: 2 in row 0 \(counted from 0\), -1 in row 1"),
+        ([["a"], ["b"]], "sequences must hold numbers"),
+        ([None, {"a": 1}], r"'x' holds dict cells, such as \{'a': 1\} in row 1 .*leave the column out"),
+        ([datetime.time(1)], "'x' holds time cells"),
+    ],
+)
+def test_a_column_that_cannot_be_read_is_an_error_only_for_its_readers(cells, message):
+    lists = from_frame(pd.DataFrame({"x": pd.Series(cells, dtype=object), "y": range(len(cells))}))
+    assert lists.columns["y"].tolist() == [*range(len(cells))]
+    assert lists.select([0]).fingerprint() == from_frame(pd.DataFrame({"y": [0]})).fingerprint()
+    for part in (lists, lists.select([0])):
+        with pytest.raises(ValueError, match=message):
+            part.column("x")
 
 
 def test_two_columns_of_one_name():

@@ -299,7 +299,9 @@ def test_table_takes_several_files_patterns_and_shares(table_folder):
         part.to_csv(parts / f"{number}.csv", index=False)
     one = datasets.get("table", files=str(table_folder / "train.parquet"), **options).lists("test")
     for files in (str(parts), str(parts / "*.csv"), [str(parts / "0.csv"), str(parts / "1.csv")]):
-        assert datasets.get("table", files=files, **options).lists("test").ids.tolist() == one.ids.tolist()
+        found = datasets.get("table", files=files, **options).lists("test")
+        assert found.ids.tolist() == [str(name) for name in one.ids.tolist()]  # in a text file, an id is text
+        assert found.fingerprint() == one.fingerprint()
     with pytest.raises(FileNotFoundError, match="no file matches this pattern"):
         datasets.get("table", files=str(parts / "*.parquet"), **options).lists("test")
     shares = {"vali": 0.5, "test": 0.0}

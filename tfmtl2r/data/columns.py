@@ -7,6 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.data.text_cells import MISSING
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Feature, Values
 from tfmtl2r.task import Task
@@ -46,18 +47,33 @@ class Columns:
 
     def stored(self, name: str) -> np.ndarray:
         """A column as it is."""
-        return self.lists.first_of_lists(name) if self.context else self.lists.column(name)
+        return self._of_lists(name, self.lists.column(name))
+
+    def identities(self, name: str) -> np.ndarray:
+        """A column as ids, which are exact."""
+        return self._of_lists(name, self.lists.identities(name))
+
+    def numbers(self, name: str) -> np.ndarray:
+        """A column of numbers in the type that it has; text of a text file is parsed."""
+        return self._of_lists(name, _numbers(self.lists, name, f"feature {name!r}"))
 
     def values(self, name: str, wanted: Values) -> np.ndarray:
         """A column in the type and shape that is wanted."""
-        where, values = f"feature {name!r}", self.stored(name)
+        where = f"feature {name!r}"
+        values = self.numbers(name) if wanted.dtype == "float32" else self.identities(name)
         if values.shape[1:] != wanted.shape:
             raise InputError(f"{where}: shape is {wanted.shape}, but the column has {values.shape[1:]} values per item")
         if wanted.dtype == "string":
             return self._texts(values, where)
         if wanted.dtype == "int64":
-            return self._integers(values, where, wanted.missing)
-        return _as_float32(_numeric(values, where, self), where, self)
+            return self._integers(name, where, wanted.missing)
+        values = _as_float32(values, where, self)
+        advice = "mark a missing value with NaN or an empty cell"
+        _refuse(np.isinf(values), values, f"{where} is infinite", advice, self)
+        return values
+
+    def _of_lists(self, name: str, values: np.ndarray) -> np.ndarray:
+        return self.lists.first_of_lists(name, values) if self.context else values
 
     def refuse(self, wrong: np.ndarray, values: np.ndarray, what: str, advice: str) -> None:
         """Raises for the first wrong value."""
@@ -69,14 +85,20 @@ class Columns:
         return self.lists.place(int(self.lists.offsets[row]) if per_list else row)  # type: ignore[index]
 
     def _texts(self, values: np.ndarray, where: str) -> np.ndarray:
+        if values.dtype.kind in "uMm":  # ids that do not fit into int64, and times
+            return np.where(values == values, values.astype(str), "").astype(object)
         if values.dtype.kind not in "OU":
             raise InputError(f"{where}: expected text, got {values.dtype} numbers; declare it with dtype='int64'")
         return values.astype(object)
 
-    def _integers(self, values: np.ndarray, where: str, missing: int) -> np.ndarray:
+    def _integers(self, name: str, where: str, missing: int) -> np.ndarray:
+        values = self._of_lists(name, self.lists.kept(name).spelled.identities)
         if values.dtype.kind in "iu":
+            _refuse(values > np.iinfo(np.int64).max, values, f"{where} is too large for int64", "make it text", self)
             return values.astype(np.int64)
-        values = _numeric(values, where, self).astype(np.float64)
+        if values.dtype.kind in "OU":
+            values = self.numbers(name)
+        values = values.astype(np.float64)
         known = ~np.isnan(values)
         # From 2**53 on a float64 no longer tells neighbouring integers apart.
         exact = (np.abs(values) < 2**53) & (values == np.floor(values))
@@ -97,7 +119,7 @@ def label_values(lists: Lists, task: Task) -> np.ndarray:
     where = f"task {task.name!r}: label column {task.label!r}"
     if task.label not in lists.columns:
         raise InputError(f"task {task.name!r}: {missing_column(task.label, lists.columns)}")
-    values = _as_float32(_numeric(lists.columns[task.label], where, lists), where, lists)
+    values = _as_float32(_numbers(lists, task.label, where), where, lists)
     _refuse(np.isinf(values), values, f"{where} is infinite", "mark a missing label with NaN", lists)
     if task.kind == "binary":
         wrong = (values >= 0) & (values != 0) & (values != 1)
@@ -119,7 +141,7 @@ def weight_values(lists: Lists, task: str, name: str) -> np.ndarray:
     where = f"task {task!r}: weight column {name!r}"
     if name not in lists.columns:
         raise InputError(f"task {task!r}: {missing_column(name, lists.columns)}")
-    values = _as_float32(_numeric(lists.columns[name], where, lists), where, lists)
+    values = _as_float32(_numbers(lists, name, where), where, lists)
     _refuse(~(np.isfinite(values) & (values >= 0)), values, where, "expected a finite number >= 0", lists)
     return values[lists.offsets[:-1]] if lists.offsets is not None and name in lists.context else values
 
@@ -130,12 +152,18 @@ def relevance(lists: Lists, tasks: Iterable[Task]) -> np.ndarray:
     return np.stack(columns, axis=1) if columns else np.zeros((lists.num_items, 0), bool)
 
 
-def _numeric(values: np.ndarray, where: str, lists: Lists | Columns) -> np.ndarray:
+def _numbers(lists: Lists, name: str, where: str) -> np.ndarray:
+    """A column of numbers. In a text file, text that spells numbers counts as numbers."""
+    values = lists.column(name)
     if values.dtype.kind in "iufb":
         return values
     if values.dtype.kind not in "OU":
         raise InputError(f"{where}: expected numbers, got {values.dtype}; convert it to a number or leave it out")
-    item = next((i for i, value in enumerate(values) if not _is_number(value)), 0)
+    missing = np.isin(values.astype(str), MISSING)
+    wrong = ~missing & ~np.array([_is_number(value) for value in values])
+    if lists.kept(name).spells_numbers and not wrong.any():
+        return np.where(missing, "nan", values).astype(np.float64)
+    item = int(wrong.argmax())
     raise InputError(
         f"{where}: expected numbers, got text, such as {values[item]!r} in {lists.place(item)}; "
         "convert it (pandas.to_numeric) and mark missing values with an empty cell or NaN"
@@ -147,7 +175,7 @@ def _is_number(text: object) -> bool:
         float(str(text))
     except ValueError:
         return False
-    return True
+    return "_" not in str(text)
 
 
 def _as_float32(values: np.ndarray, where: str, lists: Lists | Columns) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -9,9 +10,11 @@ from tfmtl2r import features as kinds
 from tfmtl2r.data.columns import Columns
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.errors import InputError
-from tfmtl2r.features.base import Feature
+from tfmtl2r.features.base import Feature, content
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
+
+log = logging.getLogger("tfmtl2r")
 
 
 def fit_schema(
@@ -25,10 +28,11 @@ def fit_schema(
     """Infers a schema from the training split, or completes the one that was given.
 
     Each kind of feature (:mod:`tfmtl2r.features`) decides which undeclared columns become one of it, and what it fits.
-    Fractional numbers and vectors become :class:`tfmtl2r.Dense`, text becomes a :class:`tfmtl2r.Category`. Integers
-    become a category if there are at most 64 different ones, else dense. A column that is a context column of the
-    lists becomes a context feature. Dense features get mean and variance, categories their vocabulary. Missing values
-    (``""``, -1) are the unknown value, id 0, and never part of a vocabulary.
+    Text, pandas' and Arrow's own category type, and at most 64 different integers become a
+    :class:`tfmtl2r.Category`, with or without missing values. All other columns become :class:`tfmtl2r.Dense`
+    (:func:`tfmtl2r.features.base.names_things`). The log contains what each column became, and why. A column that is a
+    context column of the lists becomes a context feature. Dense features get mean and variance, categories their
+    vocabulary. Missing values (``""``, -1) are the unknown value, id 0, and never part of a vocabulary.
 
     Args:
         lists: the **training** split.
@@ -96,11 +100,12 @@ def declared(lists: Lists, name: str, context: bool, kind: str | None, options: 
     if other := sorted(set(options) - set(cls.file_keys)):
         raise InputError(f"feature {name!r}: {', '.join(other)} is not for a feature of kind {kind!r}, which reads "
                          f"{', '.join(cls.file_keys) or 'no other key'}")
-    return cls.of_entry(name, lists.columns[name], context, options)
+    values = lists.identities(name) if cls.reads_names else lists.columns[name]
+    return cls.of_entry(name, values, context, options)
 
 
 def _infer(lists: Lists, name: str) -> Feature:
-    values, context = lists.columns[name], name in lists.context
+    values, context = lists.kept(name).typed, name in lists.context
     claims = {kind: kinds.registry.constructor(kind).inferred(name, values, context) for kind in kinds.names()}
     found = {kind: feature for kind, feature in claims.items() if feature is not None}
     if len(found) > 1:
@@ -108,4 +113,6 @@ def _infer(lists: Lists, name: str) -> Feature:
     if not found:
         raise InputError(f"column {name!r} holds {values.dtype}, which can be no feature: convert it to a number, such "
                          "as an age in days, or exclude it")
-    return next(iter(found.values()))
+    [(kind, feature)] = found.items()
+    log.info("column %r becomes a feature of the kind %r: %s", name, kind, content(values))
+    return feature

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterable, Sequence
+import logging
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +15,28 @@ import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 
+from tfmtl2r.data import text_cells
+from tfmtl2r.data.cells import Cells, TextCells, series_of
+from tfmtl2r.data.encoding import not_utf8
 from tfmtl2r.data.lists import Lists, missing_column
-from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.data.stored import Column, Source
+from tfmtl2r.errors import InputError, InputTypeError, MissingFileError
 
 SUFFIXES = (".parquet", ".csv", ".csv.gz")
+_UNNAMED = re.compile(r"(Unnamed: \d+|__index_level_\d+__)?")
+"""The names that pandas gives to a column without name, such as an index that was written into the file."""
+log = logging.getLogger("tfmtl2r")
 
 
 def from_frame(frame: pd.DataFrame, list_id: str | None = None, context: Sequence[str] = ()) -> Lists:
     """Groups the rows of a table into lists.
 
     Lists are in the order in which their ids first appear. The rows of a list keep their order and need not be
-    adjacent. Missing numbers become NaN, missing text becomes ``""``, and booleans become 0 and 1. A column whose cells
-    are sequences of numbers with the same length becomes ``[N, D]``.
+    adjacent. Columns are converted when they are read. Missing numbers become NaN, missing text becomes ``""``, and
+    booleans become 0 and 1. A column whose cells are sequences of numbers with the same length becomes ``[N, D]``.
+
+    List ids are exact: integers of 64 bits, integral decimals, text, bytes, UUIDs, dates. Floats from 2**53 on are no
+    ids, and are refused.
 
     Args:
         frame: a table of N rows.
@@ -42,31 +54,78 @@ def from_frame(frame: pd.DataFrame, list_id: str | None = None, context: Sequenc
     if len(frame) == 0:
         raise InputError(f"the table is empty: it has {len(frame.columns)} columns and no rows")
     _check_names(frame.columns)
-    for name in [*([list_id] if list_id else []), *context]:
-        if name not in frame.columns:
-            hint = "; it is the index of the frame: call reset_index() first" if name in frame.index.names else ""
-            raise InputError(missing_column(name, frame.columns) + hint)
-    columns = {str(name): _values(frame[name]) for name in frame.columns}
+    names = [str(name) for name in frame.columns]
+    columns = {name: Cells(name, frame.iloc[:, place], Source()) for place, name in enumerate(names)}
+    return grouped(columns, list_id, context, frame.index.names)
+
+
+def grouped(
+    columns: Mapping[str, Cells], list_id: str | None = None, context: Sequence[str] = (), index: Iterable[Any] = (),
+    source: Source | None = None,
+) -> Lists:
+    """Groups rows into lists; see :func:`from_frame`.
+
+    Args:
+        columns: the columns by name.
+        list_id, context: as for :func:`from_frame`.
+        index: names that are the index of a frame, for messages.
+        source: where the rows came from, for messages.
+    """
+    source = source or Source()
+    columns = {name: column for name, column in columns.items() if not _left_out(name, source)}
+    list_id, context = _one_name(list_id), _names(context)
+    for name in [*([] if list_id is None else [list_id]), *context]:
+        if name not in columns:
+            hint = "; it is the index of the frame: call reset_index() first" if name in map(str, index) else ""
+            raise InputError(missing_column(name, columns) + hint)
     if list_id is None:
-        return Lists(columns, context=tuple(context))
-    missing = frame[list_id].isna().to_numpy()
-    if columns[list_id].dtype.kind == "O":
-        missing = missing | (columns[list_id] == "")
+        return Lists(columns, context=context, source=source)
+    ids = columns[list_id]
+    identities, missing = ids.identities, ids.missing
     if missing.any():
         raise InputError(
-            f"the list id {list_id!r} is missing in {int(missing.sum())} of {len(frame)} rows, first in row "
-            f"{int(missing.argmax())} (counted from 0): each row must belong to a list; fill or drop these rows"
+            f"the list id {list_id!r} is missing in {int(missing.sum())} of {len(missing)} rows, first in "
+            f"{source.row(int(missing.argmax()))}: each row must belong to a list; fill or drop these rows"
         )
-    codes, ids = pd.factorize(columns[list_id])
+    if identities.ndim > 1:
+        raise InputError(f"the list id {list_id!r} holds sequences, which are no ids: make one number or text of each")
+    codes, found = pd.factorize(identities)
     order = np.argsort(codes, kind="stable")
     return Lists(
-        {name: values[order] for name, values in columns.items()},
+        {name: Column(identities[order]) if name == list_id else column.take(order)
+         for name, column in columns.items()},
         offsets=np.concatenate([[0], np.cumsum(np.bincount(codes))]),
-        ids=np.asarray(ids),
-        context=tuple(context),
+        ids=np.asarray(found),
+        context=context,
         list_id=list_id,
         source_rows=order,
+        source=source,
     )
+
+
+def _one_name(name: Any) -> str | None:
+    """The name of a column, which pandas allows to be a number."""
+    if name is None:
+        return None
+    if isinstance(name, (list, tuple, set, pd.Index, np.ndarray)):
+        raise InputTypeError(
+            f"list_id names one column, not {list(name)}: make one column of them first, such as "
+            "frame['list'] = frame['user'].astype(str) + '|' + frame['day'].astype(str)")
+    return str(name)
+
+
+def _names(names: Any) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
+
+
+def _left_out(name: str, source: Source) -> bool:
+    """Whether a column has no name; such a column is an index, which is no feature."""
+    if not _UNNAMED.fullmatch(name):
+        return False
+    where = "".join(f"{path}: " for path, _ in source.files[:1])
+    log.warning("%sthe column %r has no name and is left out: it looks like an index; write tables with index=False, "
+                "or name the column", where, name)
+    return True
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -89,33 +148,80 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.Dat
     >>> read_table(path).values.tolist()
     [[1, 2.5, 'NA'], [1, nan, 'FR']]
     """
+    table = read_arrow(path)
+    for name in columns or ():
+        if name not in table.column_names:
+            raise InputError(missing_column(name, table.column_names, str(path)))
+    found = table if columns is None else table.select(list(columns))
+    is_text = is_text_file(path)
+    return pd.DataFrame({name: series_of(text_cells.typed(column) if is_text else column, name)
+                         for name, column in zip(found.column_names, found.columns, strict=True)})
+
+
+def read_columns(paths: Sequence[str | Path]) -> tuple[dict[str, Cells], Source]:
+    """The columns of several files with the same columns, one after the other, which convert when they are read.
+
+    Raises:
+        ValueError: see :func:`read_table`; or when a file lacks a column of the first file.
+    """
+    tables = [read_arrow(path) for path in paths]
+    source = Source(tuple((str(path), table.num_rows) for path, table in zip(paths, tables, strict=True)))
+    texts = [is_text_file(path) for path in paths]
+    if any(texts) and not all(texts):
+        raise InputError(f"{paths[0]} and {paths[texts.index(not texts[0])]}: one is a text file and the other is not; "
+                         "convert all files to Parquet or all to CSV")
+    for path, table in zip(paths, tables, strict=True):
+        if lacking := sorted(set(tables[0].column_names) ^ set(table.column_names)):
+            raise InputError(f"{path} and {paths[0]} have different columns: {', '.join(lacking)} is in one of them")
+    kind = TextCells if texts[0] else Cells
+    found = {}
+    for name in tables[0].column_names:
+        found[name] = kind(name, _joined([table[name] for table in tables], name), source)
+    return found, source
+
+
+def _joined(parts: list[pyarrow.ChunkedArray], name: str) -> pyarrow.ChunkedArray | pd.Series:
+    types = {part.type for part in parts}
+    if len(types) > 1:  # such as int32 and int64; pandas finds a common type, or the column mixes types
+        return pd.concat([series_of(part, name).astype(object) for part in parts], ignore_index=True)
+    return pyarrow.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+
+
+def is_text_file(path: str | Path) -> bool:
+    """Whether a file holds text, in which types are spelled."""
+    return not str(path).endswith(".parquet")
+
+
+def read_arrow(path: str | Path) -> pyarrow.Table:
+    """The table of a file, in which all columns of a text file are text. See :func:`read_table` for errors."""
     path = Path(path)
     if not path.name.endswith(SUFFIXES):
         raise InputError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file")
     try:
-        table = pyarrow.parquet.read_table(path) if path.suffix == ".parquet" else _read_csv(path)
+        table = _read_csv(path) if is_text_file(path) else pyarrow.parquet.read_table(path)
     except (pyarrow.ArrowInvalid, gzip.BadGzipFile, EOFError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     _check_names(table.column_names, f"{path}: ")
-    for name in columns or ():
-        if name not in table.column_names:
-            raise InputError(missing_column(name, table.column_names, str(path)))
     if table.num_rows == 0:
         raise InputError(f"{path}: the table is empty: it has {table.num_columns} columns and no rows")
-    return (table if columns is None else table.select(list(columns))).to_pandas()
+    return table
 
 
 def _read_csv(path: Path) -> pyarrow.Table:
     content = gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
-    # One block for the whole file: Arrow infers a column's type from the first block, and a later "1.5" or "a" would
-    # be an error. The limit of a block is an int32.
+    if wrong := not_utf8(content):
+        raise InputError(f"{path}: {wrong}")
+    # One block for the whole file, since a column may hold long texts. The limit of a block is an int32.
     block = min(max(len(content), 1) + 1, 2**31 - 1)
+    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
+    read = pyarrow.csv.ReadOptions(block_size=block)
+    with pyarrow.csv.open_csv(pyarrow.BufferReader(content), read_options=read, parse_options=parse) as reader:
+        names = reader.schema.names
     return pyarrow.csv.read_csv(
-        pyarrow.BufferReader(content),
-        read_options=pyarrow.csv.ReadOptions(block_size=block),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        pyarrow.BufferReader(content), read_options=read, parse_options=parse,
+        convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string())),
     )
 
 
@@ -124,71 +230,3 @@ def _check_names(names: Iterable[Any], where: str = "") -> None:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"{where}two columns are called {twice[0]!r}; rename or drop one")
-
-
-def _values(series: pd.Series) -> np.ndarray:
-    """A column as numbers with NaN, as text with ``""``, or as ``[N, D]``; datetimes stay datetimes."""
-    kind = pd.api.types.infer_dtype(series, skipna=True)
-    if kind in ("string", "bytes", "categorical", "empty"):
-        return _texts_or_numbers(series, kind)
-    if kind in ("boolean", "integer", "floating", "decimal", "integer-na", "mixed-integer-float"):
-        return _numbers(series)
-    if kind.startswith(("datetime", "date")):
-        return pd.to_datetime(series).to_numpy()
-    if kind.startswith("timedelta"):
-        return series.to_numpy()
-    present = series.dropna()
-    if all(isinstance(cell, (list, tuple, np.ndarray)) for cell in present):
-        return _vectors(series)
-    first = type(present.iloc[0])
-    odd = next((cell for cell in present if type(cell) is not first), present.iloc[0])
-    row = next(i for i, cell in enumerate(series) if cell is odd)
-    raise InputError(
-        f"column {series.name!r} mixes types: {present.iloc[0]!r} ({first.__name__}) and {odd!r} "
-        f"({type(odd).__name__}) in row {row} (counted from 0); make it all numbers or all text"
-    )
-
-
-def _texts_or_numbers(series: pd.Series, kind: str) -> np.ndarray:
-    if kind == "empty":
-        return np.full(len(series), np.nan)
-    if kind == "categorical":
-        return _values(series.astype(object))
-    texts = series.to_numpy(dtype=object)
-    present = series.notna().to_numpy()
-    decoded = (t.decode() if isinstance(t, bytes) else str(t) for t in texts[present])
-    values = np.full(len(texts), "", dtype=object)
-    values[present] = list(decoded)
-    return values
-
-
-def _numbers(series: pd.Series) -> np.ndarray:
-    missing = series.isna().to_numpy()
-    if missing.any() or series.dtype == object:
-        numbers = np.full(len(series), np.nan)
-        numbers[~missing] = series[~missing].astype("float64").to_numpy()
-        whole = not missing.any() and pd.api.types.infer_dtype(series) in ("integer", "boolean")
-        return series.astype("int64").to_numpy() if whole else numbers
-    values = series.to_numpy()
-    if values.dtype == object:  # pandas' nullable types without a missing value
-        values = series.astype("int64" if pd.api.types.infer_dtype(series) == "integer" else "float64").to_numpy()
-    if values.dtype == bool:
-        return values.astype(np.int8)
-    if values.dtype.kind == "u" and values.max() > np.iinfo(np.int64).max:
-        raise InputError(f"column {series.name!r} holds {values.max()}, more than a 64-bit integer; make it text")
-    return values
-
-
-def _vectors(series: pd.Series) -> np.ndarray:
-    """Cells that are sequences of numbers, stacked to ``float32[N, D]``."""
-    lengths = np.array([-1 if cell is None or np.isscalar(cell) else len(cell) for cell in series])
-    if (lengths != lengths[0]).any() or lengths[0] < 1:
-        row = int((lengths != lengths[0]).argmax())
-        raise InputError(
-            f"column {series.name!r} holds sequences of different lengths: {lengths[0]} in row 0, {lengths[row]} in "
-            f"row {row} (counted from 0; -1 is a missing one); each must have the same number of components"
-        )
-    try:
-        return np.stack([np.asarray(cell, np.float32) for cell in series])
-    except (TypeError, ValueError) as error:
-        raise InputError(f"column {series.name!r}: sequences must hold numbers: {error}") from error

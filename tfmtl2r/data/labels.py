@@ -184,7 +184,7 @@ def labels_from_features(
         if not 1 <= index <= width:
             raise InputError(f"column {features!r} has features 1 to {width}, but a label or leave names feature "
                              f"{index}; features are counted from 1")
-    columns: dict[str, Any] = dict(lists.columns)
+    columns: dict[str, Any] = dict(lists.stored.columns)
     for name, (index, transform) in labels.items():
         if name in columns:
             raise InputError(f"there is already a column {name!r}: rename the label of feature {index}")

@@ -15,6 +15,7 @@ from tfmtl2r.data.letor_cache import Parsed
 from tfmtl2r.data.letor_stream import LetorOptions, Tally, pieces
 from tfmtl2r.data.letor_text import LetorError, key_values
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.data.stored import Source
 from tfmtl2r.errors import MissingFileError
 
 __all__ = ["LetorError", "LetorOptions", "LetorReport", "prepare_letor", "read_letor", "read_letor_with_report"]
@@ -111,7 +112,7 @@ def read_letor_with_report(
     if cache_dir is None:
         tally = Tally()
         parsed = _collected(path, options, tally)
-        return _lists(parsed, options), _report(path, options, tally, False, None)
+        return _lists(parsed, options, path), _report(path, options, tally, False, None)
     target = letor_cache.cache_file(cache_dir, path, options)
     found = letor_cache.read(target)
     cached = found is not None
@@ -121,7 +122,7 @@ def read_letor_with_report(
         if found is None:
             raise OSError(f"{target}: cannot be read back although it has just been written; check the disk")
     parsed, tally = found
-    return _lists(parsed, options), _report(path, options, tally, cached, target)
+    return _lists(parsed, options, path), _report(path, options, tally, cached, target)
 
 
 def prepare_letor(path: str | Path, cache_dir: str | Path, options: LetorOptions | None = None) -> Path:
@@ -167,7 +168,7 @@ def _collected(path: Path, options: LetorOptions, tally: Tally) -> Parsed:
     )
 
 
-def _lists(parsed: Parsed, options: LetorOptions) -> Lists:
+def _lists(parsed: Parsed, options: LetorOptions, path: Path) -> Lists:
     order: np.ndarray | slice = slice(None)
     if options.sort:
         _, first, number = np.unique(parsed.qids, return_index=True, return_inverse=True)
@@ -179,7 +180,7 @@ def _lists(parsed: Parsed, options: LetorOptions) -> Lists:
     for name, values in (key_values(parsed.comments) if options.comments else {}).items():
         columns[f"comment_{name}" if name in COLUMNS else name] = values[order]
     return Lists(columns, np.concatenate([starts, [len(qids)]]), qids[starts], list_id="qid",
-                 source_rows=parsed.ordinals[order])
+                 source_rows=parsed.ordinals[order], source=Source(((str(path), int(parsed.ordinals.max()) + 1),)))
 
 
 def _report(path: Path, options: LetorOptions, tally: Tally, cached: bool, target: Path | None) -> LetorReport:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmtl2r.data.encoding import BOM, UTF16, is_utf16
 from tfmtl2r.data.letor_fast import read_block
 from tfmtl2r.data.letor_text import FLOAT32_LIMIT, MAX_FEATURES, Block, Grammar, LetorError, check_adjacent, read_lines
 from tfmtl2r.errors import InputError, MissingFileError
@@ -133,7 +134,7 @@ def group_ends(path: Path) -> np.ndarray:
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such group file")
     sizes = []
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), start=1):
+    for number, line in enumerate(path.read_text("utf-8-sig", errors="replace").splitlines(), start=1):
         if line.strip():
             if not (line.strip().isascii() and line.strip().isdigit() and 0 < int(line.strip()[:18]) < 10**15):
                 raise LetorError(f"{path}:{number}: expected the number of rows of a list, such as 12, "
@@ -148,13 +149,16 @@ def _chunks(path: Path) -> Iterator[tuple[int, bytes]]:
     """Yields chunks of whole lines, each with the number of its first line, counted from 1."""
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file")
-    line, kept = 1, b""
+    line, kept, is_first = 1, b"", True
     with _opened(path) as file:
         while True:
             read = _read(file, path, line + kept.count(b"\n"))
             if not read:
                 break
-            kept += read
+            if is_first and is_utf16(read):
+                raise LetorError(f"{path}:1: {UTF16}")
+            kept += read.removeprefix(BOM) if is_first else read
+            is_first = False
             cut = kept.rfind(b"\n") + 1
             if cut:
                 yield line, kept[:cut]

@@ -21,6 +21,7 @@ MAX_FEATURES = 100_000
 FLOAT32_LIMIT = (2 - 2**-24) * 2.0**127
 """Numbers of at least this magnitude become infinite as float32."""
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_CODE = re.compile(r"[+-]?(0\d.*|\d{16,})")
 _INTEGER = re.compile(rb"[+-]?\d+")
 _QUOTED = 40
 
@@ -174,7 +175,8 @@ def check_adjacent(block: Block, seen: dict[int, int], last: int | None, path: s
 def key_values(texts: Iterable[str]) -> dict[str, np.ndarray]:
     """Converts comments like ``docid = GX008 prob = 0.08`` to columns.
 
-    A column has numbers (with NaN for missing values) if all values are numbers, and text otherwise.
+    A column has numbers (with NaN for missing values) if all values are numbers, and text otherwise. Numbers with
+    leading zeros, and integers that a float64 cannot hold, are codes: their column is text.
 
     >>> columns = key_values(["docid = a prob = 0.5", "docid = b"])
     >>> {name: values.tolist() for name, values in columns.items()}
@@ -187,7 +189,7 @@ def key_values(texts: Iterable[str]) -> dict[str, np.ndarray]:
 
 
 def _column(texts: list[str]) -> np.ndarray:
-    if all(not text or _NUMBER.fullmatch(text.encode()) for text in texts):
+    if all(not text or (_NUMBER.fullmatch(text.encode()) and not _CODE.fullmatch(text)) for text in texts):
         return np.array([float(text) if text else math.nan for text in texts])
     return np.array(texts, object)
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
 
 import numpy as np
 
 from tfmtl2r.data import fingerprints
+from tfmtl2r.data.stored import NO_FILE, Column, Source, Stored
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.types import Array
@@ -25,6 +27,7 @@ class Lists:
         list_id: the column with the ids of the lists; it is not a feature.
         source_rows: ``int64[N]``, the row of each item in the source table, so that scores can be returned in the order
             of this table; by default 0, 1, 2, ...
+        source: the files of the source table, for error messages.
 
     Raises:
         ValueError: for columns of different lengths, a list without items, or a context column that varies in a list.
@@ -36,16 +39,17 @@ class Lists:
     [2.0]
     """
 
-    columns: dict[str, np.ndarray]
+    columns: Mapping[str, Any]
     offsets: np.ndarray | None = None
     ids: np.ndarray | None = None
     context: tuple[str, ...] = ()
     list_id: str | None = None
     source_rows: np.ndarray | None = None
+    source: Source = NO_FILE
 
     def __post_init__(self) -> None:
-        columns = {name: np.asarray(values) for name, values in self.columns.items()}
-        lengths = {name: len(values) for name, values in columns.items()}
+        columns = Stored(self.columns)
+        lengths = {name: len(column) for name, column in columns.columns.items()}
         if not lengths or 0 in lengths.values():
             raise InputError(f"expected at least one column with at least one row, got {lengths or 'no column'}")
         if len(set(lengths.values())) > 1:
@@ -75,6 +79,11 @@ class Lists:
         object.__setattr__(self, "ids", ids)
 
     @property
+    def stored(self) -> Stored:
+        """The columns, which convert when they are read."""
+        return cast(Stored, self.columns)
+
+    @property
     def is_rows(self) -> bool:
         """True for plain rows without lists."""
         return self.offsets is None
@@ -82,7 +91,7 @@ class Lists:
     @property
     def num_items(self) -> int:
         """N, the number of items (rows)."""
-        return len(next(iter(self.columns.values())))
+        return len(next(iter(self.stored.columns.values())))
 
     @property
     def num_lists(self) -> int:
@@ -100,17 +109,29 @@ class Lists:
         Raises:
             ValueError: for an unknown name; the message contains the most similar names.
         """
+        return self.kept(name).values
+
+    def identities(self, name: str) -> np.ndarray:
+        """Returns a column as ids, which are exact (:mod:`tfmtl2r.data.stored`)."""
+        return self.kept(name).identities
+
+    def kept(self, name: str) -> Column:
+        """Returns a column that may not be converted yet; an unknown name is an error as for :meth:`column`."""
         if name not in self.columns:
             raise InputError(missing_column(name, self.columns))
-        return self.columns[name]
+        return self.stored.columns[name]
 
-    def first_of_lists(self, name: str) -> np.ndarray:
+    def first_of_lists(self, name: str, values: np.ndarray | None = None) -> np.ndarray:
         """Returns the values of a context column, one per list: ``[n_lists]`` or ``[n_lists, D]``.
+
+        Args:
+            name: the column.
+            values: its values in another reading, ``[N, ...]``.
 
         Raises:
             ValueError: if the column varies within a list; the message contains the first such list.
         """
-        values = self.column(name)
+        values = self.column(name) if values is None else values
         if self.offsets is None:
             return values
         first = values[self.offsets[:-1]]
@@ -131,7 +152,7 @@ class Lists:
     def place(self, item: int) -> str:
         """Describes the row and the list of an item, for error messages."""
         assert self.source_rows is not None
-        row = f"row {int(self.source_rows[item])} (counted from 0)"
+        row = self.source.row(int(self.source_rows[item]))
         if self.offsets is None or self.ids is None:
             return row
         found = self.ids[np.searchsorted(self.offsets, item, side="right") - 1]
@@ -157,14 +178,13 @@ class Lists:
 
     def _taken(self, items: np.ndarray, offsets: np.ndarray | None, ids: np.ndarray | None) -> Lists:
         assert self.source_rows is not None
-        columns = {name: values[items] for name, values in self.columns.items()}
         return dataclasses.replace(
-            self, columns=columns, offsets=offsets, ids=ids, source_rows=self.source_rows[items]
+            self, columns=self.stored.take(items), offsets=offsets, ids=ids, source_rows=self.source_rows[items]
         )
 
     def with_column(self, name: str, values: np.ndarray) -> Lists:
         """Returns the lists with an additional column. If a column has this name, the new column replaces it."""
-        return dataclasses.replace(self, columns={**self.columns, name: values})
+        return dataclasses.replace(self, columns=self.stored.having(name, values))
 
     def fingerprint(self) -> str:
         """Returns a digest of the content for run cards, with the version of its definition: ``"2:..."``.
@@ -173,14 +193,14 @@ class Lists:
         order of the items in a list. It does not depend on the order of the lists, on the types of the columns, or on
         ids of lists that are not a column.
         """
-        return fingerprints.fingerprint(self.columns, self.offsets)
+        return fingerprints.fingerprint(self.stored.readable(), self.offsets)
 
     def order(self) -> str:
         """Returns a digest that also depends on the order of the lists.
 
         If two runs have the same digest, their values per list can be paired.
         """
-        return fingerprints.order(self.columns, self.offsets)
+        return fingerprints.order(self.stored.readable(), self.offsets)
 
 
 def missing_column(name: str, columns: Iterable[str], where: str = "the table") -> str:

@@ -76,7 +76,7 @@ def data_report(
     """
     targets = {name: lists.column(name).astype(np.float64) for name in labels}
     if features is None:
-        features = [name for name, values in lists.columns.items()
+        features = [name for name, values in lists.stored.readable().items()
                     if name not in (*labels, lists.list_id) and values.dtype.kind in "iufb"]
     constant, leaks = [], []
     for name, values in _components(lists, features):
@@ -121,12 +121,12 @@ def _components(lists: Lists, features: Sequence[str]) -> Iterator[tuple[str, np
 
 
 def _width(lists: Lists) -> int:
-    return sum(1 if values.ndim == 1 else values.shape[1] for values in lists.columns.values())
+    return sum(1 if values.ndim == 1 else values.shape[1] for values in lists.stored.readable().values())
 
 
 def _bit_columns(lists: Lists) -> Iterator[np.ndarray]:
     """Yields each component of each column as ``uint64[N]``; equal values have equal bits."""
-    for values in lists.columns.values():
+    for values in lists.stored.readable().values():
         for column in [values] if values.ndim == 1 else values.T:
             if column.dtype.kind in "OU":
                 yield np.unique(column.astype(str), return_inverse=True)[1].astype(np.uint64)

@@ -45,6 +45,6 @@ def sample_lists(lists: Lists, num_lists: int, list_length: int, seed: int = 0) 
     items = np.concatenate([row["movie_title"] for row in drawn.as_numpy_iterator()])
     ids = np.array([f"{lists.ids[i]}#{n}" for i in np.flatnonzero(enough) for n in range(num_lists)], object)
     return dataclasses.replace(
-        lists, columns={name: values[items] for name, values in lists.columns.items()}, ids=ids,
+        lists, columns=lists.stored.take(items), ids=ids,
         offsets=np.arange(len(ids) + 1) * list_length, source_rows=np.asarray(lists.source_rows)[items],
     )

@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from tfmtl2r.data.fit import declared
-from tfmtl2r.data.frame import SUFFIXES, from_frame, read_table
+from tfmtl2r.data.frame import SUFFIXES, grouped, read_columns
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
@@ -134,13 +133,12 @@ class Table(DataSet):
 
     def _lists(self, files: Files) -> Lists:
         paths = [path for one in ([files] if isinstance(files, str) else files) for path in _expanded(one)]
-        frames = [read_table(path) for path in paths]
+        columns, source = read_columns(paths)
         try:
-            frame = frames[0] if len(frames) == 1 else pd.concat(frames, ignore_index=True)
-            return from_frame(frame, self.list_id or None, self.context)
+            return grouped(columns, self.list_id or None, self.context, source=source)
         except ValueError as error:
             where = ", ".join(map(str, paths))
-            raise InputError(f"{where}: {str(error).removeprefix(f'{where}: ')}") from error
+            raise InputError(str(error) if str(paths[0]) in str(error) else f"{where}: {error}") from error
 
     def _split_of(self, ids: np.ndarray) -> np.ndarray:
         """The split of each id, which the MD5 of the id decides."""

@@ -55,6 +55,22 @@ class Columns(Protocol):
             ValueError: for a column that does not exist, or a feature of the list that varies within a list.
         """
 
+    def identities(self, name: str) -> np.ndarray:
+        """A column whose values are only compared, ``[N]``: exact integers, text, or whole floats below 2**53.
+
+        In a text file, all values are text, also where they spell numbers.
+
+        Raises:
+            ValueError: for a column that does not exist, or values that are not exact.
+        """
+
+    def numbers(self, name: str) -> np.ndarray:
+        """A column of numbers in the type that it has, ``[N, ...]``; NaN is missing.
+
+        Raises:
+            ValueError: for a column that does not exist, or is not numeric.
+        """
+
     def values(self, name: str, wanted: Values) -> np.ndarray:
         """A column, checked and converted. Text is an object array of ``str``.
 
@@ -91,12 +107,15 @@ class Feature:
     Class attributes:
         embedded: whether the encoded feature is a learnt vector that can be multiplied with other such vectors.
             Encoded features are in the order of the schema, but embedded features come after all others.
+        reads_names: whether values are names, which are only compared. They are then read as
+            :meth:`Columns.identities`.
         file_keys: the keys of an entry ``[[features]]`` of an experiment file that this kind reads.
     """
 
     name: str
     context: bool
     embedded: ClassVar[bool] = False
+    reads_names: ClassVar[bool] = False
     file_keys: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -127,7 +146,7 @@ class Feature:
 
         Args:
             name: name of the column.
-            values: ``[N, ...]``, without conversion.
+            values: ``[N, ...]``; a missing integer is -1, and the values of a category type are objects.
             context: whether the column belongs to the list.
         """
         return None
@@ -268,7 +287,38 @@ def safe_name(name: str) -> str:
 
 
 def names_things(values: np.ndarray) -> bool:
-    """Whether a column contains names, not measurements: text, or at most 64 different integers."""
+    """Whether a column that nobody declared contains names, not measurements: text, or at most 64 different integers.
+
+    Only the type decides whether numbers are integers, so that a missing value changes nothing: it is -1 in a column of
+    integers, and does not count. Floats are measurements, also where all of them are whole.
+
+    >>> names_things(np.array([3, 1, -1])), names_things(np.array([3.0, 1.0]))
+    (True, False)
+    """
     if values.dtype.kind in "OU":
         return True
-    return values.dtype.kind in "iub" and values.ndim == 1 and len(np.unique(values)) <= FEW_INTEGERS
+    return values.dtype.kind in "iub" and values.ndim == 1 and _different(values) <= FEW_INTEGERS
+
+
+def content(values: np.ndarray) -> str:
+    """What a column contains, as :func:`names_things` sees it.
+
+    >>> content(np.array([3, -1]))
+    'at most 64 different integers (1)'
+    """
+    if values.dtype.kind in "OU":
+        return "text, or of a category type"
+    if values.ndim > 1:
+        return f"vectors of {values.shape[1]} numbers"
+    if values.dtype.kind in "iub":
+        count = _different(values)
+        return f"{'at most' if count <= FEW_INTEGERS else 'more than'} {FEW_INTEGERS} different integers ({count})"
+    known = values[~np.isnan(values)]
+    if len(known) < len(values) and _different(known) <= FEW_INTEGERS and (known == np.rint(known)).all():
+        return "floats, although all that are not missing are whole; if they are codes, declare a category"
+    return "floats"
+
+
+def _different(values: np.ndarray) -> int:
+    found = np.unique(values)
+    return len(found) - int(-1 in found[:1])

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,6 +48,7 @@ class Category(Feature):
     dtype: str = "string"
 
     embedded: ClassVar[bool] = True
+    reads_names: ClassVar[bool] = True
     file_keys: ClassVar[tuple[str, ...]] = ("width", "vocabulary", "hash_buckets")
 
     def __post_init__(self) -> None:
@@ -86,20 +87,19 @@ class Category(Feature):
 
     @classmethod
     def inferred(cls, name: str, values: np.ndarray, context: bool) -> Category | None:
-        """A category for a column of text, or of at most 64 different integers."""
-        if not names_things(values):
-            return None
-        return cls(name, context=context, dtype="string" if values.dtype.kind in "OU" else "int64")
+        """A category for a column of names (:func:`tfmtl2r.features.base.names_things`)."""
+        return cls(name, context=context, dtype=_dtype(values)) if names_things(values) else None
 
     @classmethod
     def of_entry(cls, name: str, values: np.ndarray, context: bool, options: Mapping[str, Any]) -> Category:
-        """The key ``width`` is the width of the embedding. The column decides between text and integers."""
-        dtype = "string" if values.dtype.kind in "OU" else "int64"
-        return cls(name, options.get("vocabulary"), options.get("hash_buckets"), options.get("width"), context, dtype)
+        """The key ``width`` is the width of the embedding. Vocabulary and column decide between text and integers."""
+        vocabulary = options.get("vocabulary")
+        return cls(name, vocabulary, options.get("hash_buckets"), options.get("width"), context,
+                   _dtype(values, vocabulary))
 
     def fit(self, columns: Columns, min_count: int) -> Category:
         """Fits the vocabulary: most frequent values first, equally frequent values in ascending order."""
-        if self.dtype == "string" and columns.stored(self.name).dtype.kind not in "OU":
+        if self.dtype == "string" and _dtype(columns.identities(self.name), self.vocabulary) == "int64":
             # "string" is only the default: the serving input will have the type of the column.
             if any(isinstance(value, str) for value in self.vocabulary or ()):
                 raise InputError(f"feature {self.name!r}: the vocabulary is text, but the column contains numbers")
@@ -161,3 +161,12 @@ class Category(Feature):
         known = set(self.vocabulary or ())
         values = itertools.count() if self.dtype == "int64" else (f"<unknown {i}>" for i in itertools.count())
         return {self.name: next(value for value in values if value not in known)}
+
+
+def _dtype(values: np.ndarray, vocabulary: Sequence[Any] | None = None) -> str:
+    """The type of raw values: integers where column or vocabulary hold some that fit into int64, otherwise text."""
+    if values.dtype.kind in "OU":
+        integers = vocabulary and not any(isinstance(value, str) for value in vocabulary)
+        return "int64" if integers else "string"
+    fits = values.dtype.kind in "ibf" or (values.dtype.kind == "u" and values.max() <= np.iinfo(np.int64).max)
+    return "int64" if fits else "string"

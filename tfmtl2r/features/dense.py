@@ -138,7 +138,7 @@ class Dense(Feature):
 
     @classmethod
     def inferred(cls, name: str, values: np.ndarray, context: bool) -> Dense | None:
-        """A feature for a column of fractional numbers, vectors, or more than 64 different integers."""
+        """A feature for a column of numbers that are no names (:func:`tfmtl2r.features.base.names_things`)."""
         if values.dtype.kind not in "iufb" or names_things(values):
             return None
         return cls(name, shape=values.shape[1:], context=context)
@@ -165,7 +165,7 @@ class Dense(Feature):
             return self
         values = self.read(columns)[self.name]
         # Statistics use the original column in float64: float64 or integer values lose digits as float32.
-        exact = columns.stored(self.name)
+        exact = columns.numbers(self.name)
         bounds, moments = [], []
         for component, column in enumerate(np.asarray(exact).reshape(len(values), -1).T):
             known = column.astype(np.float64)  # one component at a time: a copy of all would double the memory

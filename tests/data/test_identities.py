@@ -1,0 +1,143 @@
+"""An identity is not a quantity: list ids and categories of every type are told apart exactly, or refused in words.
+
+The kind is infinite, so the tests draw ids: whatever holds them, a table has as many lists as there are different ids.
+"""
+
+from __future__ import annotations
+
+import datetime
+import uuid
+from decimal import Decimal
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfmtl2r import Category, Task
+from tfmtl2r.data import feature_values, fit_schema, from_frame, read_letor, read_table
+from tfmtl2r.datasets.table import Table
+
+NEXT = 72048431380967004
+"""An integer that equals its successors as a float64."""
+WIDE = 9304843138096700412345
+"""An integer of more than 64 bits."""
+WHOLE = st.integers(-(2**63), 2**63 - 1)
+
+
+def holders():
+    """Ways to hold integers of 64 bits in a column."""
+    return {
+        "int64": lambda ids: np.array(ids, np.int64),
+        "Int64": lambda ids: pd.array(ids, "Int64"),
+        "objects": lambda ids: pd.Series(ids, dtype=object),
+        "Decimal": lambda ids: [Decimal(i) for i in ids],
+        "category": lambda ids: pd.Categorical(ids),
+        "category of Decimal": lambda ids: pd.Categorical([Decimal(i) for i in ids]),
+        "text": lambda ids: [f"0{i}" for i in ids],
+        "bytes": lambda ids: [i.to_bytes(9, signed=True) for i in ids],
+        "UUID": lambda ids: [uuid.UUID(int=i + 2**63) for i in ids],
+        "times": lambda ids: np.array(ids, np.int64).view("datetime64[ns]"),
+        "arrow": lambda ids: pd.array(ids, dtype=pd.ArrowDtype(pyarrow.int64())),
+        "arrow decimal": lambda ids: pd.array([Decimal(i) for i in ids], pd.ArrowDtype(pyarrow.decimal128(38, 0))),
+    }
+
+
+@pytest.mark.parametrize("holder", holders())
+@settings(max_examples=10, deadline=None)
+@given(st.lists(st.one_of(WHOLE, st.integers(NEXT, NEXT + 3)), min_size=1, max_size=8))
+def test_a_table_has_as_many_lists_as_different_ids(holder, ids):
+    ids = [NEXT, NEXT + 1, *(i if i > -(2**63) else 0 for i in ids)]  # -2**63 is numpy's NaT
+    frame = pd.DataFrame({"q": holders()[holder](ids), "y": range(len(ids))})
+    lists = from_frame(frame, "q")
+    groups = {i: [row for row, other in enumerate(ids) if other == i] for i in dict.fromkeys(ids)}
+    assert [rows.tolist() for rows in np.split(lists.columns["y"], lists.offsets[1:-1])] == list(groups.values())
+
+
+@pytest.mark.parametrize("cells", [
+    np.array([2**64 - 1, 2**64 - 2], np.uint64), pd.array([2**64 - 1, 2**64 - 2], "UInt64"),
+    pd.Series([WIDE, WIDE + 1], dtype=object), [Decimal(WIDE), Decimal(WIDE + 1)],
+    [Decimal("0.1"), Decimal("0.1000000000000000000000000000000001")], [b"\xff", b"\xfe"],
+    [datetime.date(1, 1, 1), datetime.date(9999, 1, 1)], [datetime.time(1), datetime.time(2)],
+    pd.period_range("2024-01", periods=2, freq="M"), pd.to_timedelta([1, 2]), [True, False], ["a", "a "],
+])
+def test_other_ids_are_exact_too(cells):
+    assert from_frame(pd.DataFrame({"q": cells}), "q").num_lists == 2
+    category = fit_schema(from_frame(pd.DataFrame({"c": cells, "y": [0, 1]})), [Task("y")], [Category("c")]).features[0]
+    assert len(set(category.vocabulary)) == 2
+
+
+def test_equal_decimals_are_one_id():
+    ids = [Decimal("1.50"), Decimal("1.5"), Decimal("1E+1"), Decimal(10)]
+    assert from_frame(pd.DataFrame({"q": ids}), "q").num_lists == 2
+
+
+@pytest.mark.parametrize(("cells", "message"), [
+    ([1.0, 2.0**53], r"'q' holds 9007199254740992.0 in row 1 .*store the ids as integers or as text"),
+    (pd.array([1.0, -(2.0**60)], "Float64"), "in row 1"),
+    (np.array([1, 2**24], np.float32), r"holds 16777216.0 in row 1 .* a float32 no longer"),
+    (pd.Series([NEXT, 1.5], dtype=object), "in row 0"),
+    ([1.0, np.inf], "holds inf in row 1"),
+    ([Decimal(1), Decimal("Infinity")], "'Infinity'.*in row 1"),
+    ([[1], [2]], "holds sequences, which are no ids"),
+    ([{"a": 1}, {"a": 2}], "holds dict cells"),
+    ([1, "1"], r"mixes types: 1 \(int\) and '1' \(str\) in row 1"),
+])
+def test_ids_that_are_not_exact_are_refused(cells, message):
+    with pytest.raises(ValueError, match=message):
+        from_frame(pd.DataFrame({"q": cells}), "q")
+
+
+def test_decimals_of_a_parquet_file_are_ids(tmp_path):
+    ids = [Decimal(10**18 + i // 3) for i in range(600)]
+    column = pyarrow.array(ids, pyarrow.decimal128(38, 0))
+    pyarrow.parquet.write_table(pyarrow.table({"q": column, "x": np.arange(600.0), "y": np.arange(600) % 2}),
+                                tmp_path / "t.parquet")
+    data = Table(str(tmp_path / "t.parquet"), list_id="q", goals=[Task("y")])
+    assert sum(data.lists(split).num_lists for split in data.splits) == 200
+
+
+def test_ids_and_declared_categories_of_a_text_file_are_text(tmp_path):
+    cells = ["007", "7", "08", "8", f"{WIDE}", f"{WIDE + 1}", "NA", "1.0"]
+    digits = ["01234", "1234", "5", "6", "7", "8", "9", "10"]
+    rows = "\n".join(f"{one},{two},{i},0" for i, (one, two) in enumerate(zip(cells, digits, strict=True)))
+    (tmp_path / "train.csv").write_text(f"q,zip,code,y\n{rows}\n")
+    for split in ("vali", "test"):
+        (tmp_path / f"{split}.csv").write_text("q,zip,code,y\n1,A0,2,1\n")
+    entries = [{"name": "zip", "kind": "category"}, {"name": "code", "kind": "category"}]
+    data = Table(str(tmp_path), list_id="q", goals=[Task("y")], columns=entries)
+    train, schema = data.lists("train"), data.schema()
+    assert train.ids.tolist() == cells
+    assert set(schema.features[0].vocabulary) == set(digits)
+    assert set(schema.features[1].vocabulary) == {str(i) for i in range(8)}
+    assert feature_values(data.lists("test"), schema.features[1])["code"].tolist() == ["2"]
+    # Without a declaration too: leading zeros and long integers are no quantities.
+    undeclared = read_table(tmp_path / "train.csv", columns=["q", "zip"])
+    assert (undeclared["zip"].tolist(), undeclared["q"].tolist()[:6]) == (digits, cells[:6])
+
+
+def test_codes_in_the_comments_of_letor_are_text(tmp_path):
+    (tmp_path / "a.txt").write_text(
+        f"1 qid:1 1:1 # docid = 007 url = {WIDE} p = 1\n1 qid:1 1:1 # docid = 7 url = 1 p = .5\n")
+    columns = read_letor(tmp_path / "a.txt", comments=True, zero_based=False).columns
+    assert columns["docid"].tolist() == ["007", "7"]
+    assert columns["url"].tolist() == [str(WIDE), "1"]
+    assert columns["p"].tolist() == [1, 0.5]
+
+
+def test_integer_categories_with_a_missing_value_are_exact():
+    lists = from_frame(pd.DataFrame({"c": pd.array([NEXT, NEXT + 1, None], "Int64"), "y": [0, 1, 0]}))
+    category = fit_schema(lists, [Task("y")]).features[0]
+    assert category == Category("c", vocabulary=(NEXT, NEXT + 1), dtype="int64")
+    assert feature_values(lists, category)["c"].tolist() == [NEXT, NEXT + 1, -1]
+
+
+def test_an_integer_that_does_not_fit_is_refused():
+    small = from_frame(pd.DataFrame({"c": np.array([1, 2], np.uint64), "y": [0, 1]}))
+    category = fit_schema(small, [Task("y")]).features[0]
+    large = from_frame(pd.DataFrame({"c": np.array([1, 2**63], np.uint64)}))
+    with pytest.raises(ValueError, match=r"too large for int64: 9223372036854775808 in row 1"):
+        feature_values(large, category)
