@@ -63,7 +63,7 @@ def lambda_weight(weighing, i, j, k, mu):
     }[weighing]
 
 
-def lambda_loss(s, weighing, k=None, sigma=1.0, mu=10.0, reduction="mean", weights=None):
+def lambda_loss(s, weighing, k=None, sigma=1.0, mu=10.0, reduction="sum", weights=None):
     size = len(Y)
     pairs = [
         (i, j)
@@ -82,7 +82,7 @@ def lambda_loss(s, weighing, k=None, sigma=1.0, mu=10.0, reduction="mean", weigh
 @pytest.mark.parametrize("weighing", WEIGHINGS)
 def test_lambda_loss(weighing):
     agrees(losses.get("lambda_loss", weighing=weighing), lambda s: lambda_loss(s, weighing))
-    options = {"weighing": weighing, "k": 4, "sigma": 2.5, "mu": 3.0, "reduction": "sum"}
+    options = {"weighing": weighing, "k": 4, "sigma": 2.5, "mu": 3.0, "reduction": "mean"}
     agrees(losses.get("lambda_loss", **options), lambda s: lambda_loss(s, **options, weights=W), weights=W)
 
 
@@ -91,7 +91,7 @@ def test_lambda_loss_of_two_items_by_hand():
     cost = np.log2(1 + np.exp(2.0))
     expected = {"ranknet": cost, "label_diff": 2 * cost, "squared_label_diff": 4 * cost}
     expected |= {"lambda_rank": (1 - 1 / np.log2(3)) * cost, "ndcg_loss2": (1 - 1 / np.log2(3)) * cost}
-    expected |= {"ndcg_loss2pp": 11 * (1 - 1 / np.log2(3)) * cost, "ndcg_loss1": cost / np.log2(3) / 2}
+    expected |= {"ndcg_loss2pp": 11 * (1 - 1 / np.log2(3)) * cost, "ndcg_loss1": cost / np.log2(3)}
     for weighing in WEIGHINGS:
         found, _ = value_and_gradient(losses.get("lambda_loss", weighing=weighing), [2.0, 0.0], [-1.0, 1.0])
         assert found == pytest.approx(expected[weighing], rel=1e-5), weighing
@@ -127,7 +127,7 @@ def test_plain_ranknet_is_tf_rankings_pairwise_logistic_and_lambda_loss_in_nats(
         wanted = value_and_gradient(losses.get("pairwise_logistic", **options), weights=W)
         assert found[0] == pytest.approx(wanted[0], rel=1e-5)
         np.testing.assert_allclose(found[1], wanted[1], rtol=1e-4, atol=1e-6)
-    in_bits, _ = value_and_gradient(losses.get("lambda_loss", weighing="label_diff"))
+    in_bits, _ = value_and_gradient(losses.get("lambda_loss", weighing="label_diff", reduction="mean"))
     nats, _ = value_and_gradient(losses.get("ranknet", weighing="label_diff"))
     assert nats == pytest.approx(np.log(2) * in_bits, rel=1e-5)
 

@@ -250,7 +250,7 @@ OTHER = {
     "k": 2,
     "sigma": 0.4,
     "mu": 1.0,
-    "reduction": "sum",
+    "reduction": "mean",
     "gain": "linear",
     "iterations": 1,
     "levels": 2,

@@ -61,6 +61,11 @@ def hinge(margin: float) -> Link:
     return lambda d: (tf.nn.relu(margin - d), -tf.cast(d < margin, tf.float32))
 
 
+def soft_zero_one() -> Link:
+    """The link ``f(d) = sigmoid(-d)``."""
+    return lambda d: (tf.sigmoid(-d), -tf.sigmoid(-d) * tf.sigmoid(d))
+
+
 def ordered(i: Features, j: Features) -> Tensor:
     """Which pairs have an order: both items known, and the label of i above that of j."""
     return (i["labels"] > j["labels"]) & i["known"] & j["known"]

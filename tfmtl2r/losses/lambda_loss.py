@@ -52,8 +52,8 @@ class LambdaLoss(Loss):
         k: the cutoff; None for whole lists. The loss of a list without a pair in its first k is 0.
         sigma: steepness.
         mu: factor of ``ndcg_loss2pp``.
-        reduction: over the pairs of a list: ``"mean"`` (divides by the number of pairs, not by the sum of their
-            weights) or ``"sum"``.
+        reduction: over the pairs of a list: ``"sum"``, or ``"mean"``, which divides by the number of pairs and trains
+            far worse, since the weights of most pairs are small.
 
     Raises:
         ValueError: for an unknown weighing or reduction, or a number that is not above 0.
@@ -75,7 +75,7 @@ class LambdaLoss(Loss):
     k: int | None = None
     sigma: float = 1.0
     mu: float = 10.0
-    reduction: str = "mean"
+    reduction: str = "sum"
 
     def __post_init__(self) -> None:
         positive(self, "k", "sigma", "mu")

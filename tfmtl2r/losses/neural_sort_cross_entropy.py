@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfmtl2r.losses._tf_ranking import Bridged
+from tfmtl2r._backend import tf
+from tfmtl2r.losses.base import Loss, list_weight, positive
 from tfmtl2r.registry import Card
+from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Tensor, Weights
 
 CARD = Card(
     title="NeuralSort cross-entropy",
@@ -18,7 +20,7 @@ __all__ = ["NeuralSortCrossEntropy"]
 
 
 @dataclasses.dataclass(frozen=True)
-class NeuralSortCrossEntropy(Bridged):
+class NeuralSortCrossEntropy(Loss):
     """Mean over ranks of the cross-entropy between NeuralSort's matrices of the labels and of the scores.
 
     ``P(s)[r, i] = softmax_i((n + 1 - 2 r) s_i - sum_j |s_i - s_j|)`` for n labelled items, and ``loss[b] =
@@ -34,8 +36,33 @@ class NeuralSortCrossEntropy(Bridged):
     >>> round(float(loss[0]), 4)  # log 2
     0.6931
 
-    Source: see ``CARD``.
+    Source: see ``CARD``. TF-Ranking's version adds 1e-20 to the probabilities, which stops the gradient of
+    wrong orders.
     """
 
-    impl = "NeuralSortCrossEntropyLoss"
     temperature: float = 1.0
+
+    def __post_init__(self) -> None:
+        positive(self, "temperature")
+
+    def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
+        target = tf.nn.softmax(_logits(labels, known))
+        reached = tf.nn.log_softmax(_logits(scores / self.temperature, known))
+        size = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)
+        there = known[:, None, :] & (_ranks(known) <= size[:, None, None])
+        losses = tf.where(there, target * reached, 0.0)
+        return tf.math.divide_no_nan(-tf.reduce_sum(losses, axis=[1, 2]), size) * list_weight(labels, weights)
+
+
+def _logits(values: Tensor, known: Mask) -> Tensor:
+    """The logits of NeuralSort's matrix, ``float32[B, L, L]``: rank, item."""
+    both = known[:, :, None] & known[:, None, :]
+    apart = tf.reduce_sum(tf.where(both, tf.abs(values[:, :, None] - values[:, None, :]), 0.0), axis=1)
+    size = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)[:, None, None]
+    logits = (size + 1.0 - 2.0 * _ranks(known)) * values[:, None, :] - apart[:, None, :]
+    return tf.where(known[:, None, :], logits, tf.float32.min)
+
+
+def _ranks(known: Mask) -> Tensor:
+    """The ranks 1 to L as rows of a matrix, ``float32[1, L, 1]``."""
+    return tf.cast(tf.range(1, tf.shape(known)[1] + 1), tf.float32)[None, :, None]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfmtl2r.losses._tf_ranking import Pairwise
+from tfmtl2r.losses import _pairs
+from tfmtl2r.losses._pairwise import Pairwise
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -23,7 +24,7 @@ class PairwiseHinge(Pairwise):
     ``loss[b] = sum_{y_i > y_j} w_ij max(0, 1 - (s_i - s_j) / t) / sum_{y_i > y_j} w_ij``, with lambda weights
     ``w_ij``, 1 by default. A list counts if its labels differ.
 
-    Args: ``temperature``, ``lambda_weight`` and ``lambda_top_n``, see :class:`~tfmtl2r.losses._tf_ranking.Pairwise`.
+    Args: ``temperature``, ``lambda_weight`` and ``lambda_top_n``, see :class:`~tfmtl2r.losses._pairwise.Pairwise`.
 
     >>> loss, weight = PairwiseHinge().per_list([[1.0, 0.0]], [[0.25, 0.0]], [[True, True]])
     >>> float(loss[0])
@@ -32,4 +33,5 @@ class PairwiseHinge(Pairwise):
     Source: see ``CARD``.
     """
 
-    impl = "PairwiseHingeLoss"
+    def link(self) -> _pairs.Link:
+        return _pairs.hinge(1.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfmtl2r.losses._tf_ranking import Pairwise
+from tfmtl2r.losses import _pairs
+from tfmtl2r.losses._pairwise import Pairwise
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -23,7 +24,7 @@ class PairwiseLogistic(Pairwise):
     ``loss[b] = sum_{y_i > y_j} w_ij log(1 + exp(-(s_i - s_j) / t)) / sum_{y_i > y_j} w_ij``, with lambda weights
     ``w_ij``, 1 by default. A list counts if its labels differ.
 
-    Args: ``temperature``, ``lambda_weight`` and ``lambda_top_n``, see :class:`~tfmtl2r.losses._tf_ranking.Pairwise`.
+    Args: ``temperature``, ``lambda_weight`` and ``lambda_top_n``, see :class:`~tfmtl2r.losses._pairwise.Pairwise`.
 
     >>> loss, weight = PairwiseLogistic().per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
     >>> round(float(loss[0]), 4)  # log 2
@@ -33,4 +34,5 @@ class PairwiseLogistic(Pairwise):
     https://doi.org/10.1145/3269206.3271784
     """
 
-    impl = "PairwiseLogisticLoss"
+    def link(self) -> _pairs.Link:
+        return _pairs.logistic()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from tfmtl2r.losses._tf_ranking import Pairwise
+from tfmtl2r.losses import _pairs
+from tfmtl2r.losses._pairwise import Pairwise
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -24,7 +25,7 @@ class PairwiseSoftZeroOne(Pairwise):
     ``loss[b] = sum_{y_i > y_j} w_ij sigmoid(-(s_i - s_j) / t) / sum_{y_i > y_j} w_ij``, with lambda weights ``w_ij``, 1
     by default. A list counts if its labels differ.
 
-    Args: ``temperature``, ``lambda_weight`` and ``lambda_top_n``, see :class:`~tfmtl2r.losses._tf_ranking.Pairwise`.
+    Args: ``temperature``, ``lambda_weight`` and ``lambda_top_n``, see :class:`~tfmtl2r.losses._pairwise.Pairwise`.
 
     >>> loss, weight = PairwiseSoftZeroOne().per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
     >>> float(loss[0])
@@ -33,4 +34,5 @@ class PairwiseSoftZeroOne(Pairwise):
     Source: see ``CARD``.
     """
 
-    impl = "PairwiseSoftZeroOneLoss"
+    def link(self) -> _pairs.Link:
+        return _pairs.soft_zero_one()

@@ -8,7 +8,6 @@ from typing import Any
 from tfmtl2r.errors import InputError
 from tfmtl2r.losses._tf_ranking import Bridged
 from tfmtl2r.registry import Card
-from tfmtl2r.types import Mask, Scores, Seed
 
 CARD = Card(
     title="Poly-1 softmax cross-entropy",
@@ -50,5 +49,5 @@ class PolyOneSoftmax(Bridged):
         if not self.epsilon >= 0:
             raise InputError(f"PolyOneSoftmax: epsilon must be >= 0, or the loss could be negative; got {self.epsilon}")
 
-    def arguments(self, scores: Scores, known: Mask, seed: Seed) -> dict[str, Any]:
+    def arguments(self) -> dict[str, Any]:
         return {"epsilon": self.epsilon}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 
+from tfmtl2r import ranking
+from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
-from tfmtl2r.losses._tf_ranking import Bridged, dcg_labels
+from tfmtl2r.losses._tf_ranking import Bridged
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Weights
 
@@ -52,5 +54,6 @@ class Softmax(Bridged):
 
     def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         if self.lambda_weight:
-            labels = dcg_labels(labels, scores, known, seed)
+            rank = tf.cast(ranking.ranks(scores, known, seed), tf.float32)
+            labels = tf.where(known, ranking.gains(labels) * ranking.discounts(rank), 0.0)
         return super().bridge(labels, scores, known, weights, seed)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
 
-from tfmtl2r import ranking
-from tfmtl2r.losses._tf_ranking import Sampled, WithRanks, lambda_weights
+from tfmtl2r._backend import tf
+from tfmtl2r.losses import _pairs
+from tfmtl2r.losses._pairwise import mean_of_pairs, rank_gain, ranked
+from tfmtl2r.losses._tf_ranking import Sampled
 from tfmtl2r.losses.base import has_order
 from tfmtl2r.registry import Card
-from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed
+from tfmtl2r.types import Features, Labels, Mask, PerList, Scores, Seed, Tensor, Weights
 
 CARD = Card(
     title="YetiLoss (logistic)",
@@ -39,11 +40,14 @@ class YetiLogistic(Sampled):
     Source: see ``CARD``.
     """
 
-    impl = "PairwiseLogisticLoss"
     grades = True
 
     def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
 
-    def arguments(self, scores: Scores, known: Mask, seed: Seed) -> dict[str, Any]:
-        return {"lambda_weight": WithRanks(lambda_weights("yeti"), ranking.ranks(scores, known, seed))}
+    def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
+        def weigh(i: Features, j: Features) -> Tensor:
+            return tf.where(tf.abs(i["rank"] - j["rank"]) <= 1.0, rank_gain(i, j), 0.0)
+
+        items = _pairs.items_of(labels, known, weights) | ranked(labels, scores, known, seed)
+        return mean_of_pairs(scores, items, weigh, _pairs.logistic())

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+import numpy as np
+
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
-from tfmtl2r.linalg import spectrum
+from tfmtl2r.linalg import correlation, spectrum
 from tfmtl2r.methods.base import GramMethod, Signals, State, importance
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Vector
@@ -29,8 +31,9 @@ class AlignedMTL(GramMethod):
     """Replaces the task gradients by the nearest orthogonal gradients of equal length, and sums them.
 
     The Gram matrix of the gradients J has eigenvalues ``lam`` and eigenvectors V. With
-    ``B = sqrt(scale) V lam^-1/2 V'`` over the eigenvalues above the rounding error, the rows of ``B J`` are orthogonal
-    and have squared length ``scale``. The weights are ``B p`` with the preference p scaled to sum T.
+    ``B = sqrt(scale) V lam^-1/2 V'`` over the largest r eigenvalues, the rows of ``B J`` are orthogonal and have squared
+    length ``scale``. The weights are ``B p`` with the preference p scaled to sum T. The rank r is the rank of the
+    matrix of cosines, so that a short gradient counts like a long one, down to a ratio of lengths of about 1e-7.
 
     Args:
         scale: the squared length of the aligned gradients: the ``"min"`` (as in the paper), ``"median"`` or ``"mean"``
@@ -54,8 +57,12 @@ class AlignedMTL(GramMethod):
         present = tf.cast(signals.present, tf.float64)
         preference = tf.cast(importance(signals), tf.float64)
         gram = tf.cast(signals.gram, tf.float64) * present[:, None] * present[None, :]
-        values, vectors, _, kept = spectrum(gram)
-        rank = tf.math.count_nonzero(kept)
+        values, vectors = tf.linalg.eigh(gram)
+        cosines, _, usable = correlation(gram, signals.present)
+        # A task without a gradient has an eigenvalue of 1 among the cosines.
+        rank = tf.math.count_nonzero(spectrum(cosines).kept) - tf.math.count_nonzero(~usable)
+        kept = tf.range(values.shape[0], dtype=tf.int64) >= values.shape[0] - rank
+        values = tf.maximum(values, np.finfo(np.float64).eps * values.shape[0] * tf.maximum(values[-1], 0.0))
         safe = tf.where(kept, values, 1.0)
         # Eigenvalues are in ascending order, so the kept ones come last.
         first = tf.maximum(values.shape[0] - tf.cast(rank, tf.int32), 0)

@@ -17,7 +17,7 @@ CARD = Card(
     title="ConFIG (conflict-free inverse gradients)",
     paper="Liu et al. 2024, https://arxiv.org/abs/2408.11104",
     aliases=("config",),
-    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting", "ends_on_the_pareto_set"),
+    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting_if_independent", "ends_on_the_pareto_set"),
     note="Cosines with all task gradients are equal (proportional to the preference).",
 )
 

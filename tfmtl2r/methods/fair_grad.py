@@ -16,7 +16,7 @@ __all__ = ["FairGrad"]
 CARD = Card(
     title="FairGrad (alpha-fair resource allocation)",
     paper="Ban and Ji 2024, https://arxiv.org/abs/2402.15638",
-    promises=("permutation_equivariant", "non_conflicting", "ends_on_the_pareto_set"),
+    promises=("permutation_equivariant", "non_conflicting_if_independent", "ends_on_the_pareto_set"),
     note="alpha 0 is the plain sum, 1 Nash-MTL; larger values favour the task that improves least.",
 )
 

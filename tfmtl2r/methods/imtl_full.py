@@ -18,7 +18,7 @@ __all__ = ["IMTL"]
 CARD = Card(
     title="IMTL (impartial losses and gradients)",
     paper="Liu et al. 2021, https://openreview.net/forum?id=IMPnRXEWpvr",
-    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting"),
+    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting_if_independent"),
     note="imtl_g on losses that are scaled as in imtl_l.",
 )
 

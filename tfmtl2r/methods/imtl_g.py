@@ -16,7 +16,7 @@ CARD = Card(
     title="IMTL-G (impartial gradients)",
     paper="Liu et al. 2021, https://openreview.net/forum?id=IMPnRXEWpvr",
     aliases=("imtl",),
-    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting", "ends_on_the_pareto_set"),
+    promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting_if_independent", "ends_on_the_pareto_set"),
     note="Task weights may be negative.",
 )
 
