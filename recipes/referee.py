@@ -166,6 +166,7 @@ def main() -> int:
               "pip install 'tfmtl2r[peers]'")
         return 0
     warnings.filterwarnings("ignore", module="torch|cvxpy")  # about degenerate gradients
+    tf.get_logger().setLevel("ERROR")  # each peer is traced once, which TensorFlow takes for retracing
     referee({name: torchjd_peer(name) for name in chosen.names or AGGREGATORS}, chosen.slow)
     return 0
 
