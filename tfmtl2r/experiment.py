@@ -23,6 +23,7 @@ from tfmtl2r.report import hparams
 from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.runs.card import FILE, PER_LIST, RunCard, peak_memory_mb
 from tfmtl2r.schema import Schema
+from tfmtl2r.serving.signatures import check_names
 from tfmtl2r.settings import Settings, files
 from tfmtl2r.settings.things import check_options
 from tfmtl2r.task import Task
@@ -138,9 +139,13 @@ class Experiment(Settings):
         dataset = dataset or self.dataset()
         model = self.model(dataset, before)
         asked = self._asked(model)
-        card = self._trained(model, dataset, callbacks, verbose)
+        schema = dataset.schema(self._labels(model.tasks))
+        check_names(schema, not dataset.lists("train").is_rows)
+        dataset.check(model.tasks, schema)
+        card = RunCard(name=self.folder.name, config=self.config())
+        card.data = {split: _describe(dataset.lists(split)) for split in ("train", "vali", "test")}
         self.folder.mkdir(parents=True, exist_ok=True)
-        model.save(self.folder / "model.keras")
+        self._train(model, dataset, callbacks, verbose, card)
         test = dataset.lists("test")
         record(card, "test", score(model, test, self.training.batch_size), test, self.folder)
         if len(asked):
@@ -151,10 +156,10 @@ class Experiment(Settings):
             hparams.write(self.folder / "logs", card.config, card.results["test"])
         return model, card
 
-    def _trained(
-        self, model: MultiTaskRanker, dataset: Any, callbacks: Sequence[Any], verbose: int | str
-    ) -> RunCard:
-        """Trains the ranker; the card of what was done, without results."""
+    def _train(
+        self, model: MultiTaskRanker, dataset: Any, callbacks: Sequence[Any], verbose: int | str, card: RunCard
+    ) -> None:
+        """Trains the ranker, saves it, and adds to the card what was done."""
         train, vali = (dataset.lists(split) for split in ("train", "vali"))
         _validate_labels(model.tasks, train)
         schema = dataset.schema(self._labels(model.tasks))
@@ -165,17 +170,15 @@ class Experiment(Settings):
         watchers: list[Any] = [clock, *callbacks]
         if self.training.telemetry_every:
             watchers.append(self._tensorboard(schema, vali))
-        history = self._fit(
+        card.history = self._fit(
             model,
             batches(train, model.tasks, schema, shuffle=True, seed=self.training.seed, **options, **cut),
             batches(vali, model.tasks, schema, **options), watchers, verbose,
         )
-        card = RunCard(name=self.folder.name, config=self.config(), history=history)
-        card.data = {split: _describe(dataset.lists(split)) for split in ("train", "vali", "test")}
+        model.save(self.folder / "model.keras")  # before anything else that could fail
         if limit:
             card.data["train"]["cut"] = cut_report(train, limit)
         card.step_ms, card.peak_memory_mb = clock.median_ms(self.training.steps_per_execution), peak_memory_mb()
-        return card
 
     def _labels(self, tasks: Sequence[Task]) -> list[Task]:
         """All tasks whose labels must not be inputs, including tasks that are not trained."""

@@ -208,6 +208,7 @@ ragged = st.lists(st.lists(item_labels, min_size=1, max_size=9), min_size=1, max
 @settings(max_examples=15, deadline=None)
 @given(ragged, st.integers(2, 6), st.sampled_from(["first", "random"]))
 def test_truncation_invariants(content, limit, truncate):
+    content = [*content, [(0, 0)]]  # binary labels -1 and 1 without a 0 are refused
     rows = [item for items in content for item in items]
     lists = Lists({
         "row": np.arange(len(rows)), "is_click": np.array([r[0] for r in rows]), "grade": np.array([r[1] for r in rows])

@@ -77,7 +77,9 @@ def describe(report: QualityReport) -> list[str]:
     if report.lengths:
         lines.append(f"items per list: {_pairs(report.lengths)}")
     for label, histogram in report.labels.items():
-        lines.append(f"{label}: {_pairs(histogram)}; missing: {report.missing_labels[label]}")
+        negative = report.negative_labels[label]
+        more = f", and {negative} negative, which is missing for binary and graded tasks" if negative else ""
+        lines.append(f"{label}: {_pairs(histogram)}; missing: {report.missing_labels[label]}{more}")
         if report.empty_lists.get(label):
             lines.append(f"{label}: {report.empty_lists[label]} of {report.num_lists} lists have no label above 0")
     lines.append(f"constant features: {', '.join(report.constant) or 'none'}")

@@ -12,7 +12,7 @@ import pandas as pd
 import pyarrow
 
 from tfmtl2r.data import text_cells
-from tfmtl2r.data.stored import Column, Source, refuse_inexact
+from tfmtl2r.data.stored import Column, Source, Taken, refuse_inexact
 from tfmtl2r.errors import InputError
 
 _INT64, _UINT64 = np.iinfo(np.int64), np.iinfo(np.uint64)
@@ -100,6 +100,13 @@ class Cells(Column):
         if len(found := present.drop_duplicates()) != found.map(str).nunique():
             return self._refused(present)
         return self._texts(str)
+
+    @property
+    def whole(self) -> np.ndarray:
+        return self.values
+
+    def take(self, items: np.ndarray) -> Column:
+        return Taken(self, items)
 
     @property
     def typed(self) -> np.ndarray:

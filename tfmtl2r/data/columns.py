@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,6 +13,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Feature, Values
 from tfmtl2r.task import Task
 
+log = logging.getLogger("tfmtl2r")
 HIGHEST_GRADE = 30
 """Gains are ``2**grade - 1``: beyond this a float32 sum of gains says nothing about the lower grades."""
 
@@ -110,8 +112,8 @@ def label_values(lists: Lists, task: Task) -> np.ndarray:
     """The labels of a task as ``float32[N]``; a missing one is NaN.
 
     Raises:
-        ValueError: for a missing column, text, an infinite label, a binary label other than 0 and 1, or a grade
-            above 30; each names the row and the list.
+        ValueError: for a missing column, text, an infinite label, a binary label other than 0 and 1, binary labels with
+            1 and negative values but no 0, or a grade above 30; each names the row and the list.
 
     >>> label_values(Lists({"click": np.array([1, 0, -1])}), Task("click", kind="binary")).tolist()
     [1.0, 0.0, -1.0]
@@ -124,12 +126,30 @@ def label_values(lists: Lists, task: Task) -> np.ndarray:
     if task.kind == "binary":
         wrong = (values >= 0) & (values != 0) & (values != 1)
         _refuse(wrong, values, f"{where} must be 0 or 1", "use kind='graded' or kind='regression'", lists)
+        if (values == 1).any() and not (values == 0).any() and not (lists.kept(task.label).whole == 0).any():
+            advice = "a negative label means missing, so no negative example would be left: write 0 for a negative " \
+                     f"example, such as ({task.label} > 0), and NaN for a missing label"
+            _refuse(values < 0, values, f"{where} has negative values and no 0", advice, lists)
     if task.kind == "graded":
         wrong = values > HIGHEST_GRADE
         advice = f"grades go up to {HIGHEST_GRADE}, since gains are 2**grade - 1: grade counts first, " \
                  "for example with numpy.digitize, or use kind='regression'"
         _refuse(wrong, values, f"{where} is too large", advice, lists)
     return values
+
+
+def warn_of_negative(values: np.ndarray, task: Task, where: str) -> None:
+    """Logs how many labels are missing because they are negative.
+
+    Args:
+        values: labels, as from :func:`label_values`.
+        task: the task.
+        where: which labels, such as the split.
+    """
+    negative = int((values < 0).sum())
+    if negative and task.kind != "regression":
+        log.warning("task %r: %d of %d labels of %s are negative, which means missing", task.name, negative,
+                    len(values), where)
 
 
 def weight_values(lists: Lists, task: str, name: str) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import gzip
 import logging
 import re
@@ -13,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow
 import pyarrow.csv
+import pyarrow.ipc
 import pyarrow.parquet
 
 from tfmtl2r.data import text_cells
@@ -200,12 +202,23 @@ def read_arrow(path: str | Path) -> pyarrow.Table:
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file")
     try:
-        table = _read_csv(path) if is_text_file(path) else pyarrow.parquet.read_table(path)
+        table = _read_csv(path) if is_text_file(path) else _read_parquet(path)
     except (pyarrow.ArrowInvalid, gzip.BadGzipFile, EOFError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
     _check_names(table.column_names, f"{path}: ")
     if table.num_rows == 0:
         raise InputError(f"{path}: the table is empty: it has {table.num_columns} columns and no rows")
+    return table
+
+
+def _read_parquet(path: Path) -> pyarrow.Table:
+    """The table with the dictionary types that it was written with; Parquet keeps them for text only."""
+    table = pyarrow.parquet.read_table(path)
+    written = (pyarrow.parquet.read_metadata(path).metadata or {}).get(b"ARROW:schema")
+    for field in pyarrow.ipc.read_schema(pyarrow.py_buffer(base64.b64decode(written))) if written else ():
+        place = table.schema.get_field_index(field.name)
+        if pyarrow.types.is_dictionary(field.type) and not pyarrow.types.is_dictionary(table.schema.types[place]):
+            table = table.set_column(place, field.name, table[place].dictionary_encode())
     return table
 
 

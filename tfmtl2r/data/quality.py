@@ -34,6 +34,7 @@ class QualityReport:
         lengths: items per list: minimum, quartiles, 90 % and 99 % quantiles, and maximum.
         labels: label -> (value -> number of items) for at most 20 values, else its quantiles by name.
         missing_labels: label -> number of items whose label is NaN.
+        negative_labels: label -> number of items whose label is negative; for binary and graded tasks, it is missing.
         empty_lists: label -> number of lists without a label above 0, from which a ranking loss learns nothing.
         constant: features with a single value.
         duplicates: number of items that equal an earlier item of their list in all columns.
@@ -45,6 +46,7 @@ class QualityReport:
     lengths: dict[str, float]
     labels: dict[str, dict[str, float]]
     missing_labels: dict[str, int]
+    negative_labels: dict[str, int]
     empty_lists: dict[str, int]
     constant: tuple[str, ...]
     duplicates: int
@@ -90,6 +92,7 @@ def data_report(
         lengths=_quantiles(lists.sizes) if not lists.is_rows else {},
         labels={name: _histogram(values) for name, values in targets.items()},
         missing_labels={name: int(np.isnan(values).sum()) for name, values in targets.items()},
+        negative_labels={name: int((values < 0).sum()) for name, values in targets.items()},
         empty_lists={} if lists.is_rows else {name: _empty(lists, values) for name, values in targets.items()},
         constant=tuple(constant), duplicates=count_duplicates(lists), leaks=tuple(leaks),
     )

@@ -50,8 +50,9 @@ class Column:
 
     spells_numbers = False
 
-    def __init__(self, array: np.ndarray):
+    def __init__(self, array: np.ndarray, whole: np.ndarray | None = None):
         self.array = array
+        self._whole = whole
 
     def __len__(self) -> int:
         return len(self.array)
@@ -64,6 +65,11 @@ class Column:
             ValueError: for cells that are neither; the message contains column, row, value and remedy.
         """
         return self.array
+
+    @property
+    def whole(self) -> np.ndarray:
+        """The values of the table from which these rows were taken; of vectors, only these rows."""
+        return self.array if self._whole is None else self._whole
 
     @property
     def typed(self) -> np.ndarray:
@@ -87,7 +93,7 @@ class Column:
 
     def take(self, items: np.ndarray) -> Column:
         """The column of these rows."""
-        return Column(self.array[items]) if hasattr(self, "array") else Taken(self, items)
+        return Column(self.array[items], self.whole if self.array.ndim == 1 else None)
 
 
 class Taken(Column):
@@ -103,6 +109,10 @@ class Taken(Column):
     @functools.cached_property
     def values(self) -> np.ndarray:
         return self.column.values[self.items]
+
+    @property
+    def whole(self) -> np.ndarray:
+        return self.column.whole
 
     @property
     def typed(self) -> np.ndarray:

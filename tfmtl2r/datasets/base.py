@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tfmtl2r.data.columns import feature_values, label_values, warn_of_negative
 from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.pipeline import batches
@@ -79,6 +80,32 @@ class DataSet:
         if key not in self._cache:
             self._cache[key] = fit_schema(self.lists("train"), [*offered, *own], self.features(), self.exclude())
         return self._cache[key]
+
+    def check(self, tasks: Iterable[Task], schema: Schema) -> None:
+        """Reads all splits, and converts their features and labels as training and evaluation will do.
+
+        Args:
+            tasks: the tasks to train.
+            schema: the schema, which was fitted on the training split. The types of the other splits must fit it.
+
+        Raises:
+            ValueError: for a split that cannot be read, an infinite feature, or values of another type than in the
+                training split; the message contains split, row, column and value.
+        """
+        tasks = tuple(tasks)
+        key = ("checked", schema.names, tuple((task.label, task.kind) for task in tasks))
+        if key in self._cache:
+            return
+        for split in self.splits:
+            try:
+                lists = self.lists(split)
+                for feature in schema.features:
+                    feature_values(lists, feature)
+                for task in tasks:
+                    warn_of_negative(label_values(lists, task), task, f"the {split} split")
+            except InputError as error:
+                raise InputError(f"{split} split: {error}") from error
+        self._cache[key] = True
 
     def select(self, tasks: Iterable[str | Task] | None = None) -> tuple[Task, ...]:
         """Returns the tasks with the given names.
