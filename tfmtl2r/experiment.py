@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 import shutil
 import time
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,7 @@ from tfmtl2r.data import Lists, batches, cut_report
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.scoring import record, score, score_along
+from tfmtl2r.evaluation.split_metrics import evaluate
 from tfmtl2r.names import STOP_ON, STOP_ON_ALONG, LogName
 from tfmtl2r.preferences import grid, normalised, suited
 from tfmtl2r.report import hparams
@@ -34,6 +36,8 @@ from tfmtl2r.training.optimizers import LazyAdam
 from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.reset import start_as
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
+
+log = logging.getLogger("tfmtl2r")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,6 +166,7 @@ class Experiment(Settings):
         """Trains the ranker, saves it, and adds to the card what was done."""
         train, vali = (dataset.lists(split) for split in ("train", "vali"))
         _validate_labels(model.tasks, train)
+        self._validate_stop_on(model, vali)
         schema = dataset.schema(self._labels(model.tasks))
         options: dict[str, Any] = {"batch_size": self.training.batch_size}
         limit = self.data.max_list_size
@@ -179,6 +184,23 @@ class Experiment(Settings):
         if limit:
             card.data["train"]["cut"] = cut_report(train, limit)
         card.step_ms, card.peak_memory_mb = clock.median_ms(self.training.steps_per_execution), peak_memory_mb()
+
+    def _validate_stop_on(self, model: MultiTaskRanker, vali: Lists) -> None:
+        """Says once which tasks leave the number that early stopping looks at, and refuses it without any task.
+
+        Whether a metric has a value depends on the labels alone, so that any scores show it.
+        """
+        scores = {task.name: np.zeros(vali.num_items) for task in model.tasks}
+        first = {task: next(iter(row.items())) for task, row in evaluate(scores, vali, model.tasks).items() if row}
+        lost = {task: label for task, (label, score) in first.items() if np.isnan(score.value)}
+        shares = zip((task.name for task in model.tasks), np.asarray(model.preference), strict=True)
+        counted = [name for name, share in shares if share > 0 and name in first]
+        if self.training.patience and counted and set(counted) <= set(lost):
+            raise InputError(f"no metric of {', '.join(counted)} has a value on vali, whose labels are missing or all "
+                             "the same: early stopping has nothing to look at; set patience to 0, or use another vali "
+                             "split")
+        for task, label in lost.items():
+            log.warning("task %s: %s has no value on vali; the task does not count in stop_on", task, label)
 
     def _labels(self, tasks: Sequence[Task]) -> list[Task]:
         """All tasks whose labels must not be inputs, including tasks that are not trained."""
@@ -215,11 +237,7 @@ class Experiment(Settings):
                 bounds = {str(bound.task): Constraint(**bound.bound()) for bound in self.constraints}
                 return fit_constrained(model, train, vali, constraints=bounds, **staged).history
             return fit_prioritised(model, train, vali, **staged).history
-        needed = model.method.epochs_needed(len(model.tasks))
-        if epochs < needed:
-            raise InputError(f"{self.name}: {type(model.method).__name__} takes {needed} epochs to come to the last of "
-                             f"{len(model.tasks)} tasks, but epochs is {epochs}: some would never be trained; "
-                             "give more epochs, a smaller stage_epochs, or train in stages (staged, --staged)")
+        needed = self.check_epochs(model.method, len(model.tasks))
         best = keras.callbacks.EarlyStopping(
             monitor=str(LogName(STOP_ON_ALONG if self.conditioned else STOP_ON, validation=True)), mode="max",
             patience=patience, restore_best_weights=True, start_from_epoch=needed - 1,
@@ -235,6 +253,19 @@ class Experiment(Settings):
         if patience:
             history["kept"] = [float(epoch == best.best_epoch) for epoch in range(len(history["loss"]))]
         return history
+
+    def check_epochs(self, method: Any, num_tasks: int) -> int:
+        """The number of epochs after which a method trains all tasks.
+
+        Raises:
+            InputError: if ``epochs`` is smaller, and the tasks are not trained in stages.
+        """
+        needed: int = method.epochs_needed(num_tasks)
+        if self.training.epochs < needed and not (self.staged or self.constraints):
+            raise InputError(f"{self.name}: {type(method).__name__} takes {needed} epochs to come to the last of "
+                             f"{num_tasks} tasks, but epochs is {self.training.epochs}: some would never be trained; "
+                             "give more epochs, a smaller stage_epochs, or train in stages (staged, --staged)")
+        return needed
 
     def _make_room(self, overwrite: bool) -> None:
         """Removes the files of an earlier run of this name, and no other files."""
@@ -291,6 +322,19 @@ def _validate_labels(tasks: Sequence[Task], lists: Lists) -> None:
             loss.validate(label_values(lists, task))
         except ValueError as error:
             raise InputError(f"task {task.name!r}, column {task.label!r}: {error}") from error
+        _validate_presence(task, label_values(lists, task))
+
+
+def _validate_presence(task: Task, labels: np.ndarray) -> None:
+    """Refuses a task from which nothing can be learnt."""
+    known = ~np.isnan(labels) if task.kind == "regression" else labels >= 0
+    kind = "label" if not known.any() else ""
+    if not kind and task.kind != "regression" and not (labels[known] > 0).any():
+        kind = "label above 0"
+    if kind:
+        raise InputError(f"task {task.name!r}, column {task.label!r}: none of the {len(labels)} items of train has a "
+                         f"{kind} ({int(known.sum())} have a label), so that the task cannot be learnt; correct the "
+                         "column, or leave the task out")
 
 
 def _describe(lists: Lists) -> dict[str, Any]:

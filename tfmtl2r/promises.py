@@ -18,8 +18,8 @@ PROMISES: dict[str, str] = {
     "ignores_loss_scale": "Scaling a loss does not change d: c_t l_t with c_t g_t gives the same d for every c_t > 0.",
     "has_a_main_task": "One task, by default the first, is trained first; d = 0 in a batch without a label of it.",
     "non_conflicting": "The update increases no loss: <d, g_t> >= 0 for every t, with equal preferences.",
-    "non_conflicting_if_independent": "The update increases no loss, with equal preferences, if no gradient is a linear "
-                                      "combination of the others.",
+    "non_conflicting_if_independent": "The update increases no loss, with equal preferences, if no gradient is a "
+                                      "linear combination of the others.",
     "stationary": "d = 0 where the gradients are Pareto stationary: sum_t a_t g_t = 0 for some a_t > 0.",
     "identity_without_conflict": "d = sum_t g_t where <g_s, g_t> >= 0 for every two tasks.",
     "identity_without_sign_conflict": "d = sum_t g_t where no coordinate has two signs among the tasks.",

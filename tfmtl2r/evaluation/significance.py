@@ -32,7 +32,8 @@ def delta_m(results: Results, single: Results) -> float:
         single: results of the single-task runs, in the same form.
 
     Raises:
-        ValueError: when the single-task results lack a metric, a single-task value is 0, or a value is not finite.
+        ValueError: when the single-task results lack a metric, a single-task value is 0, or a value is not finite. A
+            metric that is NaN in both results is left out.
 
     Source: Maninis, Radosavovic and Kokkinos, Attentive Single-Tasking of Multiple Tasks, 2019,
     https://arxiv.org/abs/1904.08918, with the sign of Liu et al., CAGrad, 2021, https://arxiv.org/abs/2110.14048.
@@ -46,6 +47,8 @@ def delta_m(results: Results, single: Results) -> float:
         of_task = []
         for metric, score in row.items():
             base = single.get(task, {}).get(metric, {}).get("value")
+            if base is not None and math.isnan(base) and math.isnan(score["value"]):
+                continue  # the labels of the split leave the metric without a value
             if not base or not math.isfinite(base):
                 raise InputError(f"delta-m needs a single-task value other than 0 of {task} {metric}, got {base}")
             if not math.isfinite(score["value"]):

@@ -31,9 +31,9 @@ class AlignedMTL(GramMethod):
     """Replaces the task gradients by the nearest orthogonal gradients of equal length, and sums them.
 
     The Gram matrix of the gradients J has eigenvalues ``lam`` and eigenvectors V. With
-    ``B = sqrt(scale) V lam^-1/2 V'`` over the largest r eigenvalues, the rows of ``B J`` are orthogonal and have squared
-    length ``scale``. The weights are ``B p`` with the preference p scaled to sum T. The rank r is the rank of the
-    matrix of cosines, so that a short gradient counts like a long one, down to a ratio of lengths of about 1e-7.
+    ``B = sqrt(scale) V lam^-1/2 V'`` over the largest r eigenvalues, the rows of ``B J`` are orthogonal and have
+    squared length ``scale``. The weights are ``B p`` with the preference p scaled to sum T. The rank r is the rank of
+    the matrix of cosines, so that a short gradient counts like a long one, down to a ratio of lengths of about 1e-7.
 
     Args:
         scale: the squared length of the aligned gradients: the ``"min"`` (as in the paper), ``"median"`` or ``"mean"``

@@ -16,7 +16,8 @@ CARD = Card(
     "https://arxiv.org/abs/2602.14519",
     aliases=("log_imtl",),
     promises=(
-        "sums_to_tasks", "permutation_equivariant", "non_conflicting_if_independent", "ignores_loss_scale", "ends_on_the_pareto_set",
+        "sums_to_tasks", "permutation_equivariant", "non_conflicting_if_independent", "ignores_loss_scale",
+        "ends_on_the_pareto_set",
     ),
     note="Needs losses above 0. Task weights may be negative.",
 )

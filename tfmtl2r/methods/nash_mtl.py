@@ -17,7 +17,9 @@ CARD = Card(
     title="Nash-MTL (bargaining solution)",
     paper="Navon et al. 2022, https://arxiv.org/abs/2202.01017",
     aliases=("nashmtl",),
-    promises=("permutation_equivariant", "non_conflicting_if_independent", "ignores_row_scale", "ends_on_the_pareto_set"),
+    promises=(
+        "permutation_equivariant", "non_conflicting_if_independent", "ignores_row_scale", "ends_on_the_pareto_set",
+    ),
     note="The step does not depend on the scale of any loss; its length is at most max_norm.",
 )
 

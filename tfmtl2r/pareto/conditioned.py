@@ -65,6 +65,9 @@ def curve(
         raise InputError("a curve needs at least one preference")
     chosen = _chosen(model.tasks, not lists.is_rows, tasks, metrics or {})
     results = tuple(score_along(model, lists, preferences, batch_size))
+    valued = {task: metric for task, metric in chosen.items()
+              if not all(np.isnan(row[task][metric].value) for row in results)}
+    chosen = valued or chosen  # as in tfmtl2r.runs.finished.objectives
     first = [results[0][task][metric] for task, metric in chosen.items()]
     return Curve(
         scaled(preferences),

@@ -100,6 +100,7 @@ def summarise(
     if not kept:
         raise InputError(left_out[0])
     points = objectives(kept, source, tasks, metrics)
+    tasks = points.tasks
     alone, lost = finite([run for run in runs if len(run.tasks) == 1 and run.tasks[0] in tasks], source,
                          metrics=metrics)
     single = {architecture: tuple(_mean_of([run for run in alone if run.architecture == architecture

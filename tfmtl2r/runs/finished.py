@@ -101,7 +101,7 @@ class Run:
             return int(kept[-1])
         watched = str(LogName(STOP_ON, validation=True))
         if self.card.config["training"]["patience"] and watched in history:
-            return int(np.argmax(history[watched]))
+            return int(np.argmax(np.nan_to_num(history[watched], nan=-np.inf)))
         return len(next(iter(history.values()))) - 1
 
     def objective(self, task: str, source: str, metric: str | None = None) -> tuple[float, bool, str]:
@@ -159,12 +159,14 @@ class Objectives:
         values: ``[N, T]``.
         maximise: for each of the T objectives, whether it is maximised.
         labels: label of each objective.
+        tasks: the T tasks that have a value.
     """
 
     runs: tuple[Run, ...]
     values: np.ndarray
     maximise: tuple[bool, ...]
     labels: tuple[str, ...]
+    tasks: tuple[str, ...] = ()
 
     @property
     def seeds(self) -> np.ndarray:
@@ -182,6 +184,9 @@ def objectives(
 ) -> Objectives:
     """Places runs in objective space.
 
+    A task whose objective is NaN in every run of several has no value on this data and is left out, unless no task
+    remains.
+
     Args:
         runs: at least one, all on the same data.
         source: see :meth:`Run.objective`.
@@ -195,12 +200,19 @@ def objectives(
         raise InputError("there is no finished run")
     same_data(runs)
     tasks = tuple(tasks) or runs[0].tasks
-    rows = [[run.objective(task, source, (metrics or {}).get(task)) for task in tasks] for run in runs]
+    missing = _without_value(runs, source, tasks, metrics or {})
+    return _placed(runs, source, [task for task in tasks if task not in missing], metrics or {})
+
+
+def _placed(runs: Sequence[Run], source: str, tasks: Sequence[str], metrics: Mapping[str, str]) -> Objectives:
+    """The objectives of exactly these tasks; a number that is not finite is an error."""
+    rows = [[run.objective(task, source, metrics.get(task)) for task in tasks] for run in runs]
     values = np.array([[value for value, _, _ in row] for row in rows])
     if not np.isfinite(values).all():
         row, column = map(int, np.argwhere(~np.isfinite(values))[0])
         raise InputError(f"run {runs[row].card.name!r}: {rows[row][column][2]} is {values[row, column]}")
-    return Objectives(tuple(runs), values, tuple(up for _, up, _ in rows[0]), tuple(label for _, _, label in rows[0]))
+    return Objectives(tuple(runs), values, tuple(up for _, up, _ in rows[0]), tuple(label for _, _, label in rows[0]),
+                      tuple(tasks))
 
 
 def finite(
@@ -213,16 +225,38 @@ def finite(
         source, tasks, metrics: see :func:`objectives`.
 
     Returns:
-        The runs with finite objectives, and a message for each other run.
+        The runs with finite objectives, a message for each task that has no value in any run and does not count, and a
+        message for each other run.
     """
-    kept, lost = [], []
+    missing = _without_value(runs, source, tasks, metrics or {})
+    kept, lost = [], list(missing.values())
     for run in runs:
         try:
-            objectives([run], source, tasks, metrics)
-            kept.append(run)
+            counted = [task for task in tasks or run.tasks if task not in missing]
+            _placed([run], source, counted, metrics or {})
+            kept += [run] if counted else []
         except ValueError as error:
             lost.append(str(error))
     return kept, lost
+
+
+def _without_value(
+    runs: Sequence[Run], source: str, tasks: Sequence[str], metrics: Mapping[str, str]
+) -> dict[str, str]:
+    """The tasks whose objective is NaN in every run of several, each with a message; empty if no task would remain."""
+    values: dict[str, list[float]] = {}
+    for run in runs:
+        for task in tasks or run.tasks:
+            try:
+                values.setdefault(task, []).append(run.objective(task, source, metrics.get(task))[0])
+            except ValueError:  # the run is left out with its own message
+                continue
+    # One run alone may have lost its numbers in training.
+    lost = [task for task, found in values.items() if len(found) > 1 and np.isnan(found).all()]
+    if len(lost) == len(values):
+        return {}
+    return {task: f"task {task!r}: its {source} objective has no value in any run; the other tasks count"
+            for task in lost}
 
 
 def same_data(runs: Sequence[Run]) -> None:

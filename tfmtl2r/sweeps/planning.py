@@ -43,8 +43,8 @@ def plan(
         architectures: names or ``{"name": ..., option: value}``; the architecture of ``base`` if empty.
 
     Raises:
-        ValueError: when preferences have another number of tasks, a combination appears twice, or a ranker is
-            conditioned although its method has no preference.
+        ValueError: when preferences have another number of tasks, a combination appears twice, a ranker is conditioned
+            although its method has no preference, or a method needs more epochs than the runs have.
     """
     preferences = np.asarray(preferences, np.float64)
     tasks = base.select(base.dataset())
@@ -54,6 +54,7 @@ def plan(
     experiments = []
     for architecture, method in itertools.product([*architectures] or [base.architecture], methods):
         balancing = method_registry.get(method)
+        base.check_epochs(balancing, len(tasks))
         if base.conditioned:
             checked_preference([task.weight for task in tasks], tasks, balancing, conditioned=True)
         rows = [()] if base.conditioned else _preferences_for(balancing, preferences)

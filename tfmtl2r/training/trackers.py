@@ -42,7 +42,8 @@ class Trackers:
 
     The logs contain ``loss`` (weighted by the preference), ``<task>_loss``, ``<task>_<metric>`` and ``stop_on``.
     ``stop_on`` is one number for callbacks such as early stopping: the preference-weighted mean of each task's first
-    metric, with a minus sign if small values of the metric are better.
+    metric, with a minus sign if small values of the metric are better. A task whose metric has no value (NaN) leaves
+    the mean, and the other tasks share its preference. ``stop_on`` is NaN only if no task has a value.
 
     Args:
         tasks: the tasks.
@@ -101,12 +102,20 @@ class Trackers:
                 sign = 1.0 if row and row[0].metric.direction == "max" else -1.0
                 first.append(sign * values[id(row[0].stream)] if row else 0.0)
             if any(self.metrics):
-                logs[STOP_ON] = tf.reduce_sum(preference * tf.stack(first))
+                logs[STOP_ON] = _mean_of_known(tf.stack(first), preference)
         return logs
 
     def conventions(self) -> dict[str, dict[str, Any]]:
         """Log name of each metric -> the metric's conventions, which are stored beside its values."""
         return {tracked.name: tracked.metric.conventions() for row in self.metrics for tracked in row}
+
+
+def _mean_of_known(values: Any, preference: Any) -> Any:
+    """The sum of preference times value, where tasks without a value hand their preference to the others."""
+    known = ~tf.math.is_nan(values)
+    share = tf.reduce_sum(tf.where(known, preference, 0.0)) / tf.reduce_sum(preference)
+    total = tf.reduce_sum(preference * tf.where(known, values, 0.0))
+    return tf.where(share > 0, tf.math.divide_no_nan(total, share), float("nan"))
 
 
 def _results(streams: list[Any], replicas: Replicas) -> list[Any]:

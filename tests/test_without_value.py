@@ -1,0 +1,130 @@
+"""A task whose metric has no value does not decide for all tasks, and a task that cannot be learnt is refused.
+
+This holds in training (the number that early stopping looks at), and for the runs of a sweep, their front and their
+comparison.
+"""
+
+import logging
+
+import numpy as np
+import pytest
+
+from tfmtl2r import Task, datasets
+from tfmtl2r.data import Lists
+from tfmtl2r.evaluation import delta_m
+from tfmtl2r.experiment import Experiment
+from tfmtl2r.names import STOP_ON
+from tfmtl2r.pareto.summary import summarise
+from tfmtl2r.sweeps.planning import plan
+from tfmtl2r.sweeps.study import tuned
+from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.training.trackers import Trackers
+
+RNG = np.random.default_rng(1)
+
+
+class Clicks(datasets.DataSet):
+    """Two binary tasks on plain rows; a split may lack all positives, or all labels, of the second one."""
+
+    def __init__(self, **second):
+        self.second = second
+
+    def tasks(self):
+        return (Task("click", kind="binary"), Task("buy", kind="binary"))
+
+    def read(self, split):
+        x = RNG.normal(size=64).astype(np.float32)
+        click = (x > 0).astype(float)
+        return Lists({"x": x, "click": click, "buy": self.second.get(split, click)})
+
+
+def experiment(**training):
+    training = {"epochs": 4, "patience": 1, "batch_size": 32, "telemetry_every": 0, **training}
+    return Experiment("a", architecture={"name": "shared_bottom", "units": [2]}, training=training,
+                      optimizer={"learning_rate": 0.05})
+
+
+def prepared(data, **training):
+    chosen = experiment(**training)
+    return chosen, chosen.model(data)
+
+
+def test_training_goes_on_by_the_other_tasks_and_says_so_once(caplog):
+    data = Clicks(vali=np.zeros(64))
+    chosen, model = prepared(data)
+    with caplog.at_level(logging.WARNING, "tfmtl2r"):
+        card = chosen._trained(model, data, (), 0)
+    watched = card.history[f"val_{STOP_ON}"]
+    assert np.isfinite(watched).all()
+    np.testing.assert_allclose(watched, card.history["val_click_auc"], rtol=1e-6)
+    assert np.isnan(card.history["val_buy_auc"]).all()
+    said = [record.getMessage() for record in caplog.records if "no value" in record.getMessage()]
+    assert said == ["task buy: auc has no value on vali; the task does not count in stop_on"]
+
+
+@pytest.mark.parametrize(("split", "labels", "message"), [
+    ("train", np.zeros(64), "task 'buy', column 'buy': none of the 64 items of train has a label above 0"),
+    ("train", np.full(64, np.nan), r"none of the 64 items of train has a label \(0 have a label\)"),
+])
+def test_a_task_that_cannot_be_learnt_is_refused(split, labels, message):
+    data = Clicks(**{split: labels})
+    chosen, model = prepared(data)
+    with pytest.raises(ValueError, match=message):
+        chosen._trained(model, data, (), 0)
+
+
+def test_early_stopping_without_any_value_is_refused():
+    data = Clicks(vali=np.zeros(64))
+    chosen = experiment().but(preference={"click": 0.0, "buy": 1.0})
+    with pytest.raises(ValueError, match="no metric of buy has a value on vali"):
+        chosen._trained(chosen.model(data), data, (), 0)
+
+
+def test_a_preference_is_shared_among_the_tasks_that_have_a_value():
+    tasks = [Task(name, kind="regression", metrics=("mse",)) for name in "abc"]
+    trackers = Trackers(tasks, has_lists=False)
+    for row, value in zip(trackers.metrics, (1.0, np.nan, 3.0), strict=True):
+        row[0].stream.update_state([[0.0]], [[np.sqrt(value)]], [[not np.isnan(value)]])
+    logs = trackers.logs(np.float32([0.2, 0.5, 0.3]), Replicas())
+    assert float(logs[STOP_ON]) == pytest.approx(-(0.2 * 1 + 0.3 * 3) / 0.5)
+    assert np.isnan(float(trackers.logs(np.float32([0.0, 1.0, 0.0]), Replicas())[STOP_ON]))
+
+
+def test_a_sweep_with_a_method_that_needs_more_epochs_is_refused_at_planning():
+    base = Experiment("a", data={"name": "synthetic_conflict"}, training={"epochs": 2})
+    assert len(plan(base, ["mgda"], [[0.5, 0.5]])) == 1
+    with pytest.raises(ValueError, match="NMT takes 3 epochs to come to the last of 2 tasks, but epochs is 2"):
+        plan(base, ["mgda", "nmt"], [[0.5, 0.5]])
+
+
+def test_delta_m_leaves_out_a_metric_without_a_value():
+    def results(a, b):
+        return {task: {"auc": {"value": value, "direction": "max"}} for task, value in (("a", a), ("b", b))}
+
+    assert delta_m(results(0.55, np.nan), results(0.5, np.nan)) == pytest.approx(-10)
+    with pytest.raises(ValueError, match="single-task value"):
+        delta_m(results(0.55, 0.5), results(0.5, np.nan))
+
+
+def test_fronts_and_tuned_weights_do_without_a_task_that_has_no_value(runs):
+    found = summarise(runs, "test")
+    assert found.points.tasks == ("click",)
+    assert len(found.points.runs) == 3
+    assert found.left_out == ("task 'buy': its test objective has no value in any run; the other tasks count",)
+    assert [run.card.name for run in tuned(runs)] == ["r2"]
+
+
+@pytest.fixture
+def runs(tmp_path):
+    from tfmtl2r.runs.card import RunCard
+    from tfmtl2r.runs.finished import Run
+
+    def run(index):
+        row = {task: {"auc": {"value": value, "direction": "max", "num_lists": 1, "conventions": {}}}
+               for task, value in (("click", 0.5 + 0.1 * index), ("buy", np.nan))}
+        history = {f"val_{task}_auc": [row[task]["auc"]["value"]] for task in row}
+        config = experiment(patience=0).config() | {"tasks": [{"name": "click"}, {"name": "buy"}]}
+        card = RunCard(f"r{index}", config, {"test": {"fingerprint": "f"}}, {"test": row}, history)
+        return Run(tmp_path, card)
+
+    return [run(index) for index in range(3)]
