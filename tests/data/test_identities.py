@@ -18,7 +18,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tfmtl2r import Category, Task
-from tfmtl2r.data import feature_values, fit_schema, from_frame, read_letor, read_table
+from tfmtl2r.data import (
+    feature_values,
+    fit_schema,
+    from_frame,
+    out_of_fold_rates,
+    read_elwc,
+    read_letor,
+    read_table,
+    write_elwc,
+)
 from tfmtl2r.datasets.table import Table
 
 NEXT = 72048431380967004
@@ -141,3 +150,20 @@ def test_an_integer_that_does_not_fit_is_refused():
     large = from_frame(pd.DataFrame({"c": np.array([1, 2**63], np.uint64)}))
     with pytest.raises(ValueError, match=r"too large for int64: 9223372036854775808 in row 1"):
         feature_values(large, category)
+
+
+def test_keys_of_rates_are_exact():
+    train = pd.DataFrame({"user": [NEXT, NEXT + 1], "day": [1, 2], "click": [1, 0]})
+    rows = pd.DataFrame({"user": np.array([NEXT, NEXT + 1], np.uint64), "day": [3, 3]})
+    rates, _ = out_of_fold_rates(train, rows, "user", ["click"], fold="day", prior=1.0)
+    assert rates[:, 0].tolist() == [0.75, 0.25]
+    floats = pd.DataFrame({"user": [float(NEXT)], "day": [3]})
+    with pytest.raises(ValueError, match="no longer tells neighbouring ids apart"):
+        out_of_fold_rates(train, floats, "user", ["click"], fold="day", prior=1.0)
+
+
+def test_ids_of_records_that_would_become_equal_are_refused(tmp_path):
+    write_elwc(from_frame(pd.DataFrame({"q": ["7", "007"], "x": [0.5, 1.5]}), "q"), tmp_path / "a.tfrecord")
+    assert read_elwc(tmp_path / "a.tfrecord", ["x"], list_id="list_id").ids.tolist() == ["7", "007"]
+    with pytest.raises(ValueError, match="'007' would become 7; leave out integer_ids"):
+        read_elwc(tmp_path / "a.tfrecord", ["x"], list_id="list_id", integer_ids=True)

@@ -45,16 +45,15 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(Client, args=arguments, prog="tfmtl2r client")
     if options.to and not options.to.endswith((".csv", ".parquet")):
         raise InputError(f"--to must be a file that ends in .csv or .parquet, not {options.to!r}")
-    from tfmtl2r.data.frame import read_table
+    from tfmtl2r.data.frame import read_lists
     from tfmtl2r.serving import client
 
     version = int(options.version) if options.version.isdigit() else options.version or None
-    frame = read_table(options.table)
-    list_id = options.list_id or None
+    lists = read_lists([options.table], options.list_id or None)
     with client.Client(options.target, options.model, version=version, timeout=options.timeout) as served:
-        answer = served.predict_frame(frame, list_id, signature=options.signature, batch_size=options.batch_size)
-    if list_id:
-        answer.insert(0, list_id, frame[list_id])
+        answer = served.predict_frame(lists, signature=options.signature, batch_size=options.batch_size)
+    if options.list_id:
+        answer.insert(0, options.list_id, lists.in_order_of_rows(lists.identities(options.list_id)))
     if options.to.endswith(".parquet"):
         answer.to_parquet(options.to, index=False)
     else:

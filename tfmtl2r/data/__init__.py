@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tfmtl2r.data.columns import feature_values, label_values
     from tfmtl2r.data.elwc import read_elwc, write_elwc
     from tfmtl2r.data.fit import fit_schema
-    from tfmtl2r.data.frame import from_frame, read_table
+    from tfmtl2r.data.frame import from_frame, read_lists, read_table
     from tfmtl2r.data.labels import labels_from_features
     from tfmtl2r.data.letor import prepare_letor, read_letor
     from tfmtl2r.data.lists import Lists
@@ -31,5 +31,5 @@ else:
 __all__ = [
     "Lists", "batches", "click_ratios", "cut_report", "data_report", "feature_values", "fit_schema", "from_frame",
     "label_values", "labels_from_features", "normalised", "out_of_fold_rates", "power_law", "prepare_letor",
-    "read_elwc", "read_letor", "read_table", "sample_lists", "with_click_weights", "write_elwc",
+    "read_elwc", "read_letor", "read_lists", "read_table", "sample_lists", "with_click_weights", "write_elwc",
 ]

@@ -300,8 +300,11 @@ def _ids(columns: dict[str, np.ndarray], name: str, integers: bool, sizes: np.nd
     """The ids of the lists. With ``integers``, the column is also converted to integers."""
     if integers and columns[name].dtype.kind == "O":
         try:
-            columns[name] = columns[name].astype(np.int64)
-        except ValueError as error:
+            texts = columns[name]
+            columns[name] = texts.astype(np.int64)
+            if (odd := columns[name].astype(str) != texts.astype(str)).any():
+                raise ValueError(f"{texts[odd][0]!r} would become {columns[name][odd][0]}")
+        except (ValueError, OverflowError) as error:
             raise ElwcError(f"{files[0]} and on: list id {name!r} is no integer: {error}; leave out integer_ids"
                             ) from error
     return columns[name][np.cumsum(sizes) - sizes]

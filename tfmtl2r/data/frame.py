@@ -58,10 +58,10 @@ def from_frame(frame: pd.DataFrame, list_id: str | None = None, context: Sequenc
     _check_names(frame.columns)
     names = [str(name) for name in frame.columns]
     columns = {name: Cells(name, frame.iloc[:, place], Source()) for place, name in enumerate(names)}
-    return grouped(columns, list_id, context, frame.index.names)
+    return _grouped(columns, list_id, context, frame.index.names)
 
 
-def grouped(
+def _grouped(
     columns: Mapping[str, Cells], list_id: str | None = None, context: Sequence[str] = (), index: Iterable[Any] = (),
     source: Source | None = None,
 ) -> Lists:
@@ -160,7 +160,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.Dat
                          for name, column in zip(found.column_names, found.columns, strict=True)})
 
 
-def read_columns(paths: Sequence[str | Path]) -> tuple[dict[str, Cells], Source]:
+def _read_columns(paths: Sequence[str | Path]) -> tuple[dict[str, Cells], Source]:
     """The columns of several files with the same columns, one after the other, which convert when they are read.
 
     Raises:
@@ -180,6 +180,28 @@ def read_columns(paths: Sequence[str | Path]) -> tuple[dict[str, Cells], Source]
     for name in tables[0].column_names:
         found[name] = kind(name, _joined([table[name] for table in tables], name), source)
     return found, source
+
+
+def read_lists(
+    paths: Sequence[str | Path], list_id: str | None = None, context: Sequence[str] = ()
+) -> Lists:
+    """Reads the rows of several files, and groups them into lists.
+
+    In a text file, a list id is text, and so is every column that is read as text, whatever it spells.
+
+    Args:
+        paths: files with the same columns; see :func:`read_table`.
+        list_id, context: as for :func:`from_frame`.
+
+    Raises:
+        ValueError: see :func:`read_table` and :func:`from_frame`; or when files have different columns.
+    """
+    columns, source = _read_columns(paths)
+    try:
+        return _grouped(columns, list_id, context, source=source)
+    except ValueError as error:
+        where = ", ".join(map(str, paths))
+        raise InputError(str(error) if str(paths[0]) in str(error) else f"{where}: {error}") from error
 
 
 def _joined(parts: list[pyarrow.ChunkedArray], name: str) -> pyarrow.ChunkedArray | pd.Series:

@@ -149,6 +149,13 @@ class Lists:
             )
         return first
 
+    def in_order_of_rows(self, values: np.ndarray) -> np.ndarray:
+        """Returns values per item, ``[N, ...]``, in the order of the rows of the source table."""
+        assert self.source_rows is not None
+        ordered = np.empty_like(values)
+        ordered[self.source_rows] = values
+        return ordered
+
     def place(self, item: int) -> str:
         """Describes the row and the list of an item, for error messages."""
         assert self.source_rows is not None

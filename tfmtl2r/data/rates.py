@@ -12,7 +12,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from tfmtl2r.data.cells import Cells
 from tfmtl2r.data.lists import missing_column
+from tfmtl2r.data.stored import NO_FILE
 from tfmtl2r.errors import InputError
 
 LEAST = 1e-6
@@ -95,7 +97,10 @@ def _codes(train: pd.DataFrame, rows: pd.DataFrame, name: str) -> np.ndarray:
     if len({pd.api.types.is_numeric_dtype(part) for part in parts}) > 1:
         raise InputError(f"column {name!r} holds {parts[0].dtype} in the training rows and {parts[1].dtype} in the "
                          "rows: numbers and text are never equal; convert one")
-    return pd.factorize(pd.concat(parts, ignore_index=True), use_na_sentinel=False)[0]
+    ids = [Cells(name, part, NO_FILE).identities for part in parts]
+    if ids[0].dtype != ids[1].dtype:  # a common type, such as float64, would make different integers equal
+        ids = [part.astype(object) for part in ids]
+    return pd.factorize(np.concatenate(ids), use_na_sentinel=False)[0]
 
 
 def _sums(numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:

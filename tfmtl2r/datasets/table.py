@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.data.fit import declared
-from tfmtl2r.data.frame import SUFFIXES, grouped, read_columns
+from tfmtl2r.data.frame import SUFFIXES, read_lists
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
@@ -133,12 +133,7 @@ class Table(DataSet):
 
     def _lists(self, files: Files) -> Lists:
         paths = [path for one in ([files] if isinstance(files, str) else files) for path in _expanded(one)]
-        columns, source = read_columns(paths)
-        try:
-            return grouped(columns, self.list_id or None, self.context, source=source)
-        except ValueError as error:
-            where = ", ".join(map(str, paths))
-            raise InputError(str(error) if str(paths[0]) in str(error) else f"{where}: {error}") from error
+        return read_lists(paths, self.list_id or None, self.context)
 
     def _split_of(self, ids: np.ndarray) -> np.ndarray:
         """The split of each id, which the MD5 of the id decides."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -140,7 +140,7 @@ class Client:
 
     def predict_frame(
         self,
-        frame: pd.DataFrame,
+        frame: pd.DataFrame | Lists,
         list_id: str | None = None,
         *,
         signature: str = "serving_default",
@@ -154,7 +154,8 @@ class Client:
         exported under this name (``"BM25 body"`` for the input ``BM25_body``).
 
         Args:
-            frame: one row per item, with one column per input: vectors as sequences, missing numbers as NaN.
+            frame: one row per item, with one column per input: vectors as sequences, missing numbers as NaN. Or lists
+                (:func:`tfmtl2r.data.read_lists`), whose text may spell what an input takes; leave out ``list_id`` then.
             list_id: column with the id of a row's list; None for a model of plain rows.
             signature: a signature with named raw tensors as inputs and one value per item as outputs.
             batch_size: lists (or rows) per request.
@@ -171,10 +172,16 @@ class Client:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
         served = self.signature(signature)
-        has_lists = _scores_lists(signature, served, list_id)
-        constants, frame = dict(constants or {}), frame.rename(columns=str)
-        features = _features(served, frame, constants)
-        lists = from_frame(frame[[name for name in frame if name in (list_id, *features.values())]], list_id)
+        has_lists = _scores_lists(signature, served, frame.list_id if isinstance(frame, Lists) else list_id)
+        constants = dict(constants or {})
+        if isinstance(frame, Lists):
+            lists, index = frame, pd.Index(np.arange(frame.num_items))
+            features = _features(served, list(lists.columns), constants)
+        else:
+            frame, index = frame.rename(columns=str), frame.index
+            list_id = None if list_id is None else str(list_id)
+            features = _features(served, list(frame.columns), constants)
+            lists = from_frame(frame[[name for name in frame if name in (list_id, *features.values())]], list_id)
         values = {name: _values(lists, column, name, served.inputs[name]) for name, column in features.items()}
         columns: dict[str, np.ndarray] = {}
         assert lists.source_rows is not None
@@ -187,7 +194,7 @@ class Client:
                 columns[name][lists.source_rows[items]] = _at_items(name, answer, lists.sizes[batch], has_lists)
         columns.pop(VALID, None)
         cells = {name: list(value) if value.ndim > 1 else value for name, value in columns.items()}
-        return pd.DataFrame(cells, index=frame.index)
+        return pd.DataFrame(cells, index=index)
 
 
 def _described(definition: Any) -> RemoteSignature:
@@ -296,21 +303,21 @@ def _as_spec(value: np.ndarray, spec: Any) -> np.ndarray:
     return value.astype(spec.dtype.as_numpy_dtype, copy=False)
 
 
-def _features(served: RemoteSignature, frame: pd.DataFrame, constants: Mapping[str, Any]) -> dict[str, str]:
+def _features(served: RemoteSignature, given: Sequence[str], constants: Mapping[str, Any]) -> dict[str, str]:
     """The column of each input that comes from the table."""
     columns = {}
     for name in served.inputs:
         if name == LIST_SIZE or name in constants:
             continue
         exported_as = name.removeprefix("feature_")
-        found = [name] if name in frame.columns else \
-            [c for c in frame.columns if re.sub(r"[^A-Za-z0-9_]", "_", c) in (name, exported_as)]
+        found = [name] if name in given else \
+            [c for c in given if re.sub(r"[^A-Za-z0-9_]", "_", c) in (name, exported_as)]
         if len(found) == 1:
             columns[name] = found[0]
         elif found or name not in served.optional:
             what = f"columns that could be the input {name!r}: {found}; rename one" if found else \
-                f"no column for the input {name!r}{did_you_mean(name, frame.columns)}; its columns: " \
-                f"{', '.join(frame.columns)}"
+                f"no column for the input {name!r}{did_you_mean(name, given)}; its columns: " \
+                f"{', '.join(given)}"
             raise InputError(f"the table has {what}")
     return columns
 
