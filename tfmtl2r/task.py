@@ -53,7 +53,7 @@ class Task:
             raise InputError(f"task {self.name!r}: weight must be a finite number >= 0, not {self.weight!r}")
         if self.priority is not None and self.priority < 1:
             raise InputError(f"task {self.name!r}: priority must be 1 (most important) or more, not {self.priority!r}")
-        object.__setattr__(self, "label", self.label or self.name)
+        object.__setattr__(self, "label", self.name if self.label == "" else str(self.label))
         if self.metrics is not None:
             object.__setattr__(self, "metrics", tuple(self.metrics))
 

@@ -137,6 +137,18 @@ def test_codes_in_the_comments_of_letor_are_text(tmp_path):
     assert columns["p"].tolist() == [1, 0.5]
 
 
+def test_times_are_the_same_category_in_every_unit():
+    days = pd.to_datetime(["2024-01-01T00:00:00.0", None, "2024-01-02T10:30:00.5"])
+    for unit in ("ms", "us", "ns"):
+        lists = from_frame(pd.DataFrame({"c": days.as_unit(unit), "y": range(3)}))
+        assert feature_values(lists, Category("c"))["c"].tolist() == ["2024-01-01", "", "2024-01-02T10:30:00.5"]
+
+
+def test_comments_of_letor_that_are_not_utf8_stay_different(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"1 qid:1 1:1 # docid = \xe9\n1 qid:1 1:1 # docid = \xe8\n")
+    assert len(set(read_letor(tmp_path / "a.txt", comments=True, zero_based=False).columns["docid"])) == 2
+
+
 def test_integer_categories_with_a_missing_value_are_exact():
     lists = from_frame(pd.DataFrame({"c": pd.array([NEXT, NEXT + 1, None], "Int64"), "y": [0, 1, 0]}))
     category = fit_schema(lists, [Task("y")]).features[0]

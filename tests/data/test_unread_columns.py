@@ -16,7 +16,7 @@ import pyarrow.parquet
 import pytest
 
 from tfmtl2r import MultiTaskRanker, Task
-from tfmtl2r.data import feature_values, from_frame, read_letor, read_table
+from tfmtl2r.data import feature_values, from_frame, read_letor, read_lists, read_table
 from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.datasets.table import Table
 
@@ -99,11 +99,24 @@ def test_predict_ignores_all_other_columns():
     pd.testing.assert_frame_equal(ranker.predict(numbered, list_id=0), expected)
 
 
+def test_a_column_of_one_file_only(tmp_path):
+    for name, extra in (("a", ""), ("b", ",more")):
+        (tmp_path / f"{name}.csv").write_text(f"q,x,y{extra}\n1,0.5,1{extra}\n")
+    lists = read_lists([tmp_path / "a.csv", tmp_path / "b.csv"], "q")
+    assert fit_schema(lists, [TASK], exclude=["more"]).names == ("x",)
+    with pytest.raises(ValueError, match=r"a\.csv has no column 'more', but other files have it"):
+        fit_schema(lists, [TASK])
+    with pytest.raises(ValueError, match=r"a\.csv has no column 'more'"):
+        read_lists([tmp_path / "a.csv", tmp_path / "b.csv"], "more")
+
+
 def test_names_of_columns():
     frame = pd.DataFrame([[1, 0.5, 0], [1, 1.5, 1]])
     lists = from_frame(frame, 0, context=[0])
     assert list(lists.columns) == ["0", "1", "2"]
-    assert fit_schema(lists, [Task("y", label="2")]).names == ("1",)
+    for schema in (fit_schema(lists, [Task("y", label="2")]), fit_schema(lists, [Task("y", label=2)], [1]),
+                   fit_schema(from_frame(frame), [Task("y", label=0)], exclude=[2])):
+        assert schema.names == ("1",)
     with pytest.raises(ValueError, match=r"no column '7'\. Its columns: 0, 1, 2"):
         from_frame(frame, 7)
     with pytest.raises(TypeError, match=r"names one column, not \['u', 'd'\]: make one column of them"):

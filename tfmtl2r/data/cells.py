@@ -228,6 +228,30 @@ class TextCells(Cells):
         return self.spelled.typed
 
 
+class Lacking(Column):
+    """A column that one of several files does not have; reading it is an error.
+
+    Args:
+        message: the error.
+        rows: number of rows of all files.
+    """
+
+    def __init__(self, message: str, rows: int):
+        self.message, self.rows = message, rows
+
+    def __len__(self) -> int:
+        return self.rows
+
+    @property
+    def values(self) -> np.ndarray:
+        raise InputError(self.message)
+
+    identities = typed = whole = missing = values
+
+    def take(self, items: np.ndarray) -> Column:
+        return Lacking(self.message, len(items))
+
+
 def _text_of_bytes(cell: bytes) -> str:
     """UTF-8 where the bytes are that, else hexadecimal digits."""
     try:

@@ -88,7 +88,8 @@ class Columns:
 
     def _texts(self, values: np.ndarray, where: str) -> np.ndarray:
         if values.dtype.kind in "uMm":  # ids that do not fit into int64, and times
-            return np.where(values == values, values.astype(str), "").astype(object)
+            texts = np.array([_shortest(text) for text in values.astype(str)], object)
+            return np.where(values == values, texts, "")
         if values.dtype.kind not in "OU":
             raise InputError(f"{where}: expected text, got {values.dtype} numbers; declare it with dtype='int64'")
         return values.astype(object)
@@ -170,6 +171,13 @@ def relevance(lists: Lists, tasks: Iterable[Task]) -> np.ndarray:
     """``bool[N, T']``: which items are relevant (label > 0), for the binary and graded ones among the tasks."""
     columns = [label_values(lists, task) > 0 for task in tasks if task.kind != "regression"]
     return np.stack(columns, axis=1) if columns else np.zeros((lists.num_items, 0), bool)
+
+
+def _shortest(time: str) -> str:
+    """A time without zeros at its end, which depend on the unit of the column."""
+    whole, _, fraction = time.partition(".")
+    fraction = fraction.rstrip("0")
+    return f"{whole}.{fraction}" if fraction else whole.removesuffix("T00:00:00")
 
 
 def _numbers(lists: Lists, name: str, where: str) -> np.ndarray:

@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import numpy as np
+
 from tfmtl2r import features as kinds
 from tfmtl2r.data.columns import Columns
 from tfmtl2r.data.lists import Lists, missing_column
@@ -53,10 +55,11 @@ def fit_schema(
     (('price', 'brand'), (2.0,), ('a', 'b'))
     """
     labels = {task.label: task.name for task in tasks}
-    _check_exists(exclude := set(exclude), lists)
+    _check_exists(exclude := {str(name) for name in exclude}, lists)
     if min_count < 1:
         raise InputError(f"min_count must be at least 1, not {min_count}")
-    given = list(features.features if isinstance(features, Schema) else ["*"] if features is None else features)
+    given = features.features if isinstance(features, Schema) else ["*"] if features is None else features
+    given = [str(one) if isinstance(one, (int, np.integer)) else one for one in given]  # pandas' names of columns
     named = {column for feature in given for column in _inputs(feature)}
     for name in named & labels.keys():
         raise InputError(f"feature {name!r} is the label of task {labels[name]!r}: a feature used as a label leaves "

@@ -18,7 +18,7 @@ import pyarrow.ipc
 import pyarrow.parquet
 
 from tfmtl2r.data import text_cells
-from tfmtl2r.data.cells import Cells, TextCells, series_of
+from tfmtl2r.data.cells import Cells, Lacking, TextCells, series_of
 from tfmtl2r.data.encoding import not_utf8
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.data.stored import Column, Source
@@ -62,7 +62,7 @@ def from_frame(frame: pd.DataFrame, list_id: str | None = None, context: Sequenc
 
 
 def _grouped(
-    columns: Mapping[str, Cells], list_id: str | None = None, context: Sequence[str] = (), index: Iterable[Any] = (),
+    columns: Mapping[str, Any], list_id: str | None = None, context: Sequence[str] = (), index: Iterable[Any] = (),
     source: Source | None = None,
 ) -> Lists:
     """Groups rows into lists; see :func:`from_frame`.
@@ -160,25 +160,23 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.Dat
                          for name, column in zip(found.column_names, found.columns, strict=True)})
 
 
-def _read_columns(paths: Sequence[str | Path]) -> tuple[dict[str, Cells], Source]:
-    """The columns of several files with the same columns, one after the other, which convert when they are read.
-
-    Raises:
-        ValueError: see :func:`read_table`; or when a file lacks a column of the first file.
-    """
+def _read_columns(paths: Sequence[str | Path]) -> tuple[dict[str, Any], Source]:
+    """The columns of several files, one after the other, which convert when they are read; see :func:`read_table`."""
     tables = [read_arrow(path) for path in paths]
     source = Source(tuple((str(path), table.num_rows) for path, table in zip(paths, tables, strict=True)))
     texts = [is_text_file(path) for path in paths]
     if any(texts) and not all(texts):
         raise InputError(f"{paths[0]} and {paths[texts.index(not texts[0])]}: one is a text file and the other is not; "
                          "convert all files to Parquet or all to CSV")
-    for path, table in zip(paths, tables, strict=True):
-        if lacking := sorted(set(tables[0].column_names) ^ set(table.column_names)):
-            raise InputError(f"{path} and {paths[0]} have different columns: {', '.join(lacking)} is in one of them")
     kind = TextCells if texts[0] else Cells
-    found = {}
-    for name in tables[0].column_names:
-        found[name] = kind(name, _joined([table[name] for table in tables], name), source)
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(name for table in tables for name in table.column_names):
+        without = [path for path, table in zip(paths, tables, strict=True) if name not in table.column_names]
+        if without:
+            message = f"{without[0]} has no column {name!r}, but other files have it: add it, or leave it out"
+            found[name] = Lacking(message, sum(table.num_rows for table in tables))
+        else:
+            found[name] = kind(name, _joined([table[name] for table in tables], name), source)
     return found, source
 
 
@@ -190,11 +188,11 @@ def read_lists(
     In a text file, a list id is text, and so is every column that is read as text, whatever it spells.
 
     Args:
-        paths: files with the same columns; see :func:`read_table`.
+        paths: the files; see :func:`read_table`. Reading a column that one of them lacks is an error.
         list_id, context: as for :func:`from_frame`.
 
     Raises:
-        ValueError: see :func:`read_table` and :func:`from_frame`; or when files have different columns.
+        ValueError: see :func:`read_table` and :func:`from_frame`.
     """
     columns, source = _read_columns(paths)
     try:

@@ -139,8 +139,8 @@ def _numbered(text: bytes, line: int) -> list[tuple[int, list[bytes], bytes]]:
 
 
 def comment_text(raw: bytes) -> str:
-    """The text after ``#`` without surrounding blanks; bytes that are not UTF-8 become U+FFFD."""
-    return raw.strip().decode(errors="replace")
+    """The text after ``#`` without surrounding blanks. Bytes that are not UTF-8 stay different, as ``\\xNN``."""
+    return raw.strip().decode(errors="backslashreplace")
 
 
 def check_adjacent(block: Block, seen: dict[int, int], last: int | None, path: str) -> int | None:
