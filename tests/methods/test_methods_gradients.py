@@ -139,14 +139,38 @@ def test_imtl_full_brings_scaled_losses_to_one():
     np.testing.assert_allclose(updates[-1], methods.combine("imtl_g", scaled), rtol=1e-3)
 
 
-def test_epo_balances_first_and_then_descends():
-    rows = np.array([[1.0, 0.2, 0.0], [-0.3, 1.0, 0.5]])
-    far = methods.combine("epo", rows, losses=[1.0, 5.0])
-    assert rows[1] @ far > rows[0] @ far  # the loss that is too high falls faster
-    level = methods.combine("epo", rows, losses=[2.0, 2.0])
-    np.testing.assert_allclose(rows[0] @ level, rows[1] @ level, rtol=1e-6)  # along the ray of equal preferences
-    skewed = methods.combine("epo", rows, losses=[1.0, 4.0], preference=[0.8, 0.2])
-    np.testing.assert_allclose(4 * (rows[0] @ skewed), rows[1] @ skewed, rtol=1e-6)
+G2 = np.array([[18.0, -22.0], [-22.0, 38.0]])
+J3 = np.linalg.cholesky([[2.0, 1.0], [1.0, 3.0]])
+
+
+@pytest.mark.parametrize(
+    ("gram", "losses", "preference", "alpha"),
+    [
+        (G2, (1, 3), (0.5, 0.5), (0.289080, 0.710920)),
+        (G2, (3, 1), (0.5, 0.5), (0.944607, 0.055393)),
+        (G2, (1, 1), (0.8, 0.2), (0.855140, 0.144860)),
+        (G2, (2, 2), (0.5, 0.5), (0.55, 0.45)),
+        (J3 @ J3.T, (0.5, 2), (0.8, 0.2), (0.0, 1.0)),
+    ],
+)
+def test_epo_solves_the_linear_program_of_its_authors(gram, losses, preference, alpha):
+    """Off the ray, losses move towards it; on the ray, no loss rises, and the sum of the losses falls most."""
+    rows = np.linalg.cholesky(gram)
+    found = methods.combine("epo", rows, losses=np.float64(losses), preference=preference)
+    np.testing.assert_allclose(found, 2 * np.array(alpha) @ rows, atol=1e-4)
+
+
+def test_epo_of_five_tasks():
+    rows = np.array([[1, 0, 0, 1, 0, 0], [-1, 2, 0, 0.5, 0, 1], [0.5, -1, 3, 0, 0, 0], [0, -1, 0, 2, 1, 0],
+                     [-0.5, 0, -1, 0, 1, 2]])
+    losses = np.array([0.2, 1, 0.7, 0.4, 1.5])
+    for given, preference, alpha in (
+        (losses, np.full(5, 0.2), (0, 0.900766, 0.099234, 0, 0)),
+        (losses, [0.4, 0.15, 0.15, 0.15, 0.15], (0, 0.876400, 0.123600, 0, 0)),
+        (np.ones(5), np.full(5, 0.2), (0, 0.137931, 0, 0.862069, 0)),
+    ):
+        found = methods.combine("epo", rows, losses=given, preference=preference)
+        np.testing.assert_allclose(found, 5 * np.array(alpha) @ rows, atol=2e-5)
 
 
 @pytest.mark.parametrize("name", ["epo", "wc_mgda"])

@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+import numpy as np
+
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
-from tfmtl2r.linalg import nnls, spread
+from tfmtl2r.linalg import linear_program, spread
 from tfmtl2r.methods.base import GramMethod, Signals, State
-from tfmtl2r.methods.positive import ray
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Vector
 
@@ -28,17 +29,21 @@ CARD = Card(
 class EPO(GramMethod):
     """Moves the losses towards the ray where ``p_t loss_t`` is equal for all tasks, and then down along this ray.
 
-    Let ``r = (1/p) / ||1/p||`` be the ray and ``l = loss / ||loss||``. The anchor a is the desired change of the
-    losses: the part of l orthogonal to r while this part is longer than ``tolerance``, otherwise r. A step along
-    ``sum_t b_t g_t`` lowers the losses by ``G b``, so the weights are ``argmin_{b >= 0} ||G b - a||``, scaled to sum T.
-    If this b is 0, all weight goes to the task with the largest ``p_t loss_t``.
+    Let ``z_t = p_t l_t / sum_s p_s l_s``, ``mu = sum_t z_t log(T z_t)``, which is 0 on the ray, and the adjustment
+    ``a_t = p_t (log(T z_t) - mu)``. A step along ``sum_t b_t g_t`` lowers the losses by ``G b``. The weights are T
+    times the solution b of a linear program over the probability simplex:
 
-    Differs from the authors' code and from DeepMTL2R's: the length of b is free, and b is scaled afterwards. If b is
-    restricted to the simplex, the result depends on the scale of the losses and misses the ray. The descent may leave
-    the ray by ``tolerance``; the next steps then balance the losses again.
+    - off the ray, ``mu > tolerance^2``: the largest ``a' G b``, where no task with ``(G a)_t <= 0`` rises faster
+      than along a itself, and the task with the largest ``p_t l_t`` does not rise. If ``G a <= 0``, no task may rise.
+    - on the ray: the largest ``sum_t (G b)_t``, where no task rises, and the losses do not leave the ray.
+
+    The update is a convex combination of the gradients times T, so that it does not vanish on the Pareto front away
+    from the ray. Steps of constant length oscillate around the ray; lower the learning rate towards the end.
+
+    Differs from the authors' code: if no point satisfies all constraints, the point of least violation is taken, not p.
 
     Args:
-        tolerance: sine of the angle to the ray above which the losses are balanced, in (0, 1).
+        tolerance: root of the distance mu above which the losses are balanced, in (0, 1).
 
     >>> from tfmtl2r import methods
     >>> methods.combine("epo", [[1., 0.], [0., 1.]], losses=[1., 3.]).round(4).tolist()
@@ -55,15 +60,25 @@ class EPO(GramMethod):
             raise InputError(f"epo: tolerance must lie between 0 and 1, not {self.tolerance}")
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
-        """The non-negative weights whose step comes closest to the desired change of the losses."""
+        """The weights of the linear program, times the number of present tasks."""
         present = tf.cast(signals.present, tf.float64)
-        along = ray(signals, tf.float64)
-        losses = tf.cast(signals.losses, tf.float64) * present
-        losses = tf.math.divide_no_nan(losses, tf.norm(losses))
-        off = losses - tf.reduce_sum(losses * along) * along
-        sine = tf.norm(off)
-        anchor = tf.where(sine > self.tolerance, tf.math.divide_no_nan(off, sine), along)
-        weights = nnls(tf.cast(signals.gram, tf.float64) * present[:, None] * present[None, :], anchor).solution
-        highest = tf.argmax(tf.where(signals.present, tf.cast(signals.preference, tf.float64) * losses, -1.0))
-        only = tf.one_hot(highest, weights.shape[0], dtype=tf.float64)
-        return spread(tf.where(tf.reduce_sum(weights) > 0, weights, only), signals.present), state
+        gram = tf.cast(signals.gram, tf.float64) * present[:, None] * present[None, :]
+        preference = tf.math.divide_no_nan(tf.cast(signals.preference, tf.float64) * present, tf.reduce_sum(
+            tf.cast(signals.preference, tf.float64) * present))
+        weighted = preference * tf.maximum(tf.cast(signals.losses, tf.float64), 0.0)
+        shares = tf.maximum(tf.math.divide_no_nan(weighted, tf.reduce_sum(weighted)), 1e-12)
+        logs = tf.where(signals.present, tf.math.log(shares * tf.reduce_sum(present)), 0.0)
+        distance = tf.reduce_sum(shares * logs)
+        off = distance > self.tolerance**2
+        along = tf.linalg.matvec(gram, preference * (logs - distance))  # change of the losses along a
+        wins = off & tf.reduce_any(along > 0)
+        free = -2.0 * tf.reduce_sum(tf.abs(gram))  # below any change of a loss
+        highest = weighted >= tf.reduce_max(weighted)
+        balanced = tf.where(highest, tf.zeros_like(along), tf.where(along > 0, free, along))
+        least = tf.where(wins & signals.present, balanced, tf.zeros_like(along))
+        rise = tf.reduce_max(tf.where(signals.present, along, -np.inf))
+        stays = tf.where(off, -tf.reduce_sum(tf.abs(along)), -tf.nn.relu(-rise))
+        gain = tf.where(off, along, tf.reduce_sum(gram, axis=0))
+        rows = tf.concat([gram, along[None]], axis=0)
+        found = linear_program(gain, rows, tf.concat([least, [stays]], axis=0), signals.present)
+        return spread(found.solution, signals.present), state

@@ -90,29 +90,60 @@ def distance_to_stationarity(problem: Problem, x: Any) -> float:
     return float(np.linalg.norm(share * a + (1 - share) * b) / max(np.linalg.norm(a), np.linalg.norm(b)))
 
 
+def unit(update: Any, moments: Any, k: Any) -> tuple[Any, Any]:
+    """A step of length 1 along the update, whatever its length."""
+    return tf.math.divide_no_nan(update, tf.norm(update)), moments
+
+
+def sgd(update: Any, moments: Any, k: Any) -> tuple[Any, Any]:
+    """Plain gradient descent: the update itself."""
+    return update, moments
+
+
+def adam(update: Any, moments: Any, k: Any) -> tuple[Any, Any]:
+    """Adam with its usual beta of .9 and .999, and with Keras' epsilon."""
+    first, second = 0.9 * moments[0] + 0.1 * update, 0.999 * moments[1] + 0.001 * update**2
+    count = tf.cast(k + 1, tf.float64)
+    step = first / (1.0 - 0.9**count) / (tf.sqrt(second / (1.0 - 0.999**count)) + 1e-7)
+    return step, tf.stack([first, second])
+
+
 @cached_per_object
-def descent(method: Method, name: str, steps: int = 400, length: float = 0.15) -> Any:
-    """Traced ``(start[P], preference[2], scales[2]) -> x[P]``: steps of length ``length / (1 + 0.05 k)`` along -d."""
+def descent(
+    method: Method, name: str, steps: int = 400, rate: float = 0.15, optimizer: Callable[..., Any] = unit,
+    decay: float = 0.05,
+) -> Any:
+    """Traced ``(start[P], preference[2], scales[2]) -> x[P]``: steps of an optimizer, ``rate / (1 + decay k)`` long.
+
+    Args:
+        method: the method.
+        name: a name in ``PROBLEMS``.
+        steps: number of steps.
+        rate: learning rate of the first step.
+        optimizer: :func:`unit`, :func:`sgd` or :func:`adam`.
+        decay: the learning rate falls as ``1 / (1 + decay k)``.
+    """
     problem = PROBLEMS[name]
     initial = {key: tf.constant(value) for key, value in method.initial_state(2, SIZE).items()}
     vector, pair = tf.TensorSpec([SIZE], tf.float64), tf.TensorSpec([2], tf.float64)
 
     @tf.function(autograph=False, input_signature=[vector, pair, pair])
     def run(start: Any, preference: Any, scales: Any) -> Any:
-        def step(k: Any, x: Any, state: Any) -> Any:
+        def step(k: Any, x: Any, moments: Any, state: Any) -> Any:
             rows, losses = rows_and_losses(problem, x, scales)
             signals = {
                 "losses": losses, "preference": preference, "present": tf.ones([2], tf.bool), "step": k,
                 "epoch": tf.cast(k > 0, tf.int64), "seed": tf.stack([0, tf.cast(k, tf.int32)]),
             }
             update, _, state = decide(method, rows, None, signals, state)
-            size = length / (1.0 + 0.05 * tf.cast(k, tf.float64))
-            moved = x - size * tf.math.divide_no_nan(update, tf.norm(update))
+            along, moments = optimizer(update, moments, k)
+            moved = x - rate / (1.0 + decay * tf.cast(k, tf.float64)) * along
             if "losses_after" in method.needs:
                 state = method.learn(problem.losses(moved) * scales, Signals(**signals), state)
-            return k + 1, moved, state
+            return k + 1, moved, moments, state
 
-        return tf.while_loop(lambda k, x, state: k < steps, step, (tf.zeros([], tf.int64), start, initial))[1]
+        begin = (tf.zeros([], tf.int64), start, tf.zeros([2, SIZE], tf.float64), initial)
+        return tf.while_loop(lambda k, *_: k < steps, step, begin)[1]
 
     return run
 

@@ -15,7 +15,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Method
 from tfmtl2r.registry import Card
 from tfmtl2r.testing.checks import Check, Suite, close, finite, require
-from tfmtl2r.testing.fronts import PROBLEMS, descent, distance_to_stationarity, on_the_ray
+from tfmtl2r.testing.fronts import PROBLEMS, adam, descent, distance_to_stationarity, on_the_ray, sgd, unit
 from tfmtl2r.testing.steps import Run, built, first_step
 
 TASKS, WIDTH = 4, 30
@@ -348,11 +348,17 @@ def identity_without_sign_conflict(method: Method) -> None:
     close(first_step(method, rows), rows.sum(0), "gradients of equal signs", rtol=1e-9)
 
 
-def _ends_on_the_pareto_set(method: Method, name: str) -> None:
+OPTIMIZERS = ((sgd, 0.02), (adam, 0.05))
+"""Optimizers as in training, which do not normalise the update, with the learning rates of the first step."""
+
+
+def _ends_on_the_pareto_set(
+    method: Method, name: str, steps: int = 400, rate: float = 0.15, optimizer: Any = unit, decay: float = 0.05
+) -> None:
     problem = PROBLEMS[name]
     for start in problem.starts:
-        x = descent(method, name)(np.array(start), np.full(2, 0.5), np.ones(2)).numpy()
-        given = f"the losses {name!r} from {start}"
+        x = descent(method, name, steps, rate, optimizer, decay)(np.array(start), np.full(2, 0.5), np.ones(2)).numpy()
+        given = f"the losses {name!r} from {start} with {optimizer.__name__}"
         require(problem.inside(x), given, "an end on the Pareto set", x)
         distance = distance_to_stationarity(problem, x)
         require(distance < 0.05, given, "a distance to stationarity below 0.05", distance)
@@ -362,6 +368,8 @@ def _ends_on_the_pareto_set(method: Method, name: str) -> None:
 def ends_on_the_pareto_set(method: Method) -> None:
     """Descent ends on the Pareto set of two bowls, one steeper than the other."""
     _ends_on_the_pareto_set(method, "quadratic")
+    for optimizer, rate in OPTIMIZERS:
+        _ends_on_the_pareto_set(method, "quadratic", 500, rate, optimizer, 0.02)
 
 
 @SUITE.add("ends_on_the_pareto_set", slow=lambda method: True)
@@ -386,6 +394,11 @@ def _ends_on_the_ray(method: Method, relative: bool) -> None:
             end = run(start, np.array(preference), np.array(scales)).numpy()
             expected = on_the_ray(preference, 1 / first if relative else scales)
             close(end, expected, f"the preference {preference} and losses times {scales}", atol=0.03)
+        expected = on_the_ray(preference, 1 / first if relative else (1.0, 1.0))
+        for optimizer, rate in OPTIMIZERS:
+            with_it = descent(method, "bowls", 1000, rate, optimizer, 0.02)
+            end = with_it(start, np.array(preference), np.ones(2)).numpy()
+            close(end, expected, f"the preference {preference} with {optimizer.__name__}", atol=0.03)
 
 
 @SUITE.add("ends_on_the_ray", when=lambda method, promises: "ignores_loss_scale" not in promises)
