@@ -22,6 +22,7 @@ class Model(Layer):
     optimizer: optimizers.Optimizer
     compiled: bool
     stop_training: bool
+    stop_predicting: bool
     distribute_strategy: Any
     train_function: Any
     test_function: Any

@@ -30,7 +30,6 @@ class CompileOptions(TypedDict, total=False):
     run_eagerly: bool
     steps_per_execution: int
     jit_compile: bool | str
-    auto_scale_loss: bool
 
 
 @dataclasses.dataclass(frozen=True)

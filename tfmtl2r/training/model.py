@@ -20,18 +20,19 @@ from tfmtl2r.task import Task, validated
 from tfmtl2r.training import optimizers
 from tfmtl2r.training.engine import Engine, state_shapes
 from tfmtl2r.training.inputs import described, plain_schema, specs
+from tfmtl2r.training.keras_arguments import COMPILE, refuse
+from tfmtl2r.training.keras_methods import KerasMethods
 from tfmtl2r.training.life import Compiled, CompileOptions, Connected, Described, ModelOptions, SetUp
-from tfmtl2r.training.method_state import CountEpochs, MethodState, new_preference
+from tfmtl2r.training.method_state import MethodState, new_preference
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
-from tfmtl2r.training.saving import SavedRanker
 from tfmtl2r.training.telemetry import Telemetry
 from tfmtl2r.training.trackers import Trackers
 from tfmtl2r.types import TaskScores
 
 
 @keras.saving.register_keras_serializable("tfmtl2r")
-class MultiTaskRanker(SavedRanker):
+class MultiTaskRanker(KerasMethods):
     """A Keras model that scores every item of a list once per task.
 
     ``fit``, ``evaluate``, ``save`` and callbacks work as in Keras. :mod:`tfmtl2r.batch` describes the batches.
@@ -151,8 +152,14 @@ class MultiTaskRanker(SavedRanker):
             **keras_options: ``run_eagerly``, ``steps_per_execution``, ``jit_compile``.
 
         Raises:
-            ValueError: if the method does not support the gradients, or if a preference is given that it cannot use.
+            ValueError: if the method does not support the gradients, if a preference is given that it cannot use, or
+                for arguments of Keras and its optimizers that would have no effect on a ranker.
         """
+        refuse("compile", keras_options, COMPILE)
+        optimizer = optimizers.get(optimizer)
+        if self.dtype_policy.name == "mixed_float16" or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            raise InputError("mixed_float16 scales the loss, and balancing methods would receive scaled gradients; use "
+                             "mixed_bfloat16")
         chosen = methods.get(method).for_tasks(self.tasks)
         methods.registry.describe(chosen)  # raises for a method that could not be saved
         check_mode(chosen, gradients)
@@ -161,14 +168,12 @@ class MultiTaskRanker(SavedRanker):
         if replicas > 1 and keras_options.get("steps_per_execution", 1) != 1:
             raise InputError(f"steps_per_execution must be 1 with {replicas} replicas: Keras 3 cannot run several "
                              "steps at once under a distribution strategy")
-        super().compile(optimizer=optimizers.get(optimizer), loss=None, **keras_options)
-        if isinstance(self.optimizer, keras.optimizers.LossScaleOptimizer):
-            raise InputError("mixed_float16 scales the loss, and balancing methods would receive scaled gradients; use "
-                             "mixed_bfloat16")
         weights = [task.weight for task in self.tasks] if preference is None else preference
         values = checked_preference(weights, self.tasks, chosen, self.conditioned is not None)
+        options = {name: value for name, value in keras_options.items() if name not in COMPILE}
+        super().compile(optimizer=optimizer, **options)
         self.preference.assign(values)
-        self._compiled = Compiled(chosen, gradients, train_metrics, seed, dict(keras_options))
+        self._compiled = Compiled(chosen, gradients, train_metrics, seed, options)
         self._set_up = None
         self._make_method_state()
         self._retrace()
@@ -276,36 +281,24 @@ class MultiTaskRanker(SavedRanker):
                 if not self.optimizer.built:
                     self.optimizer.build(self.trainable_variables)
 
-    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
-        """Does nothing: :meth:`prepare` has built the model. Keras' version averages a batch over replicas, and fails
-        for some batches."""
-
-    def fit(
-        self, x: Any = None, y: Any = None, *args: Any, callbacks: Any = None, **kwargs: Any
-    ) -> keras.callbacks.History:
-        """Trains as Keras does."""
-        self.prepare(x)
-        if not isinstance(callbacks, keras.callbacks.CallbackList):
-            callbacks = [CountEpochs(), *(callbacks or [])]
-        if isinstance(x, tf.data.Dataset):
-            kwargs.setdefault("shuffle", False)  # a data set has its own order, and Keras warns about shuffle=True
-        return super().fit(x, y, *args, callbacks=callbacks, **kwargs)
-
-    def evaluate(self, x: Any = None, y: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluates as Keras does."""
-        self.prepare(x)
-        return super().evaluate(x, y, *args, **kwargs)
-
     def predict(
-        self, x: Any, layout: str = "padded", list_id: str | None = None, batch_size: int = 64, preference: Any = None
+        self, x: Any, batch_size: int | None = None, verbose: int | str = 0, steps: int | None = None,
+        callbacks: Any = None, *, layout: str = "padded", list_id: str | None = None, preference: Any = None,
     ) -> Any:
         """Scores of every item in input order; see :func:`tfmtl2r.training.prediction.predict`."""
-        from tfmtl2r.training.prediction import predict  # loads pandas, which training does not need
+        from tfmtl2r.training.prediction import Run, predict  # loads pandas, which training does not need
 
-        return predict(self, x, layout, list_id, batch_size, preference)
+        return predict(self, x, Run(batch_size, verbose, steps, callbacks), layout, list_id, preference)
+
+    def predict_on_batch(self, x: Mapping[str, Any]) -> Any:
+        """Scores of one batch, as :meth:`predict` returns them."""
+        return self.predict(x, batch_size=len(next(iter(x.values()))))
 
     def scores(self, features: dict[str, Any]) -> TaskScores:
-        """Returns the same scores as ``ranker(features)``, from one compiled graph for all batch shapes."""
+        """Returns the same scores as ``ranker(features)``, from one compiled graph for all batch shapes.
+
+        With ``run_eagerly=True`` there is no graph.
+        """
         asked = len(self.tasks) if self.conditioned is not None and PREFERENCE in features else None
         layout = specs(self._schema(), has_lists=LIST_SIZE in features, preference=asked)
         graphs, key = self._connected_with().graphs, tuple(layout)
@@ -314,7 +307,8 @@ class MultiTaskRanker(SavedRanker):
         missing = sorted(set(layout) - set(features))
         if missing:
             raise InputKeyError(f"feature {missing[0]!r} is missing; got {sorted(features)}")
-        return graphs[key]({name: tf.cast(features[name], spec.dtype) for name, spec in layout.items()})
+        given = {name: tf.cast(features[name], spec.dtype) for name, spec in layout.items()}
+        return self(given, training=False) if self.run_eagerly else graphs[key](given)
 
     @property
     def metrics(self) -> list[Any]:

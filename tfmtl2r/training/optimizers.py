@@ -2,45 +2,54 @@
 
 Keras 3's Adam and Adagrad turn a sparse gradient into a dense one. At ten million rows, a step then takes seconds and
 gigabytes. The optimizers of this module do the same arithmetic on the rows of the batch only. On every other variable
-they do what the Keras optimizer does.
+they do what the Keras optimizer does. Weight decay and moving averages of weights, if given, read whole tables.
 """
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from collections.abc import Mapping
+from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.types import Tensor
 
-WHOLE_TABLE = {
-    "amsgrad": "updates a further moment of every row",
-    "weight_decay": "would shrink the rows that no batch reads, and read whole tables in every step",
-    "use_ema": "would average whole tables in every step",
-    "gradient_accumulation_steps": "would store gradients of whole tables; a larger batch has the same effect",
-    "loss_scale_factor": "undoes a scaling of the loss, and a ranker does not scale the loss",
+REFUSED = {
+    "gradient_accumulation_steps": "it would store gradients of whole embedding tables: use larger batches",
+    "loss_scale_factor": "it undoes a scaling of the loss, and a ranker does not scale the loss: leave it out",
 }
-"""Options of Keras' optimizers that would make gradients of tables dense or be wrong -> the reason."""
+"""Options of every Keras optimizer that a ranker refuses -> the reason and the remedy."""
+
+
+def refuse(name: str, options: Mapping[str, Any]) -> None:
+    """Refuses options of an optimizer that have another effect than their names promise when a ranker uses them.
+
+    Args:
+        name: name of the optimizer.
+        options: its options.
+
+    Raises:
+        ValueError: for an option of :data:`REFUSED`.
+    """
+    for option, reason in REFUSED.items():
+        if options.get(option):
+            raise InputError(f"{name}: a ranker takes no {option}, since {reason}")
 
 
 class RowWise(keras.optimizers.Optimizer):
     """Base class of the optimizers of this module.
 
-    The class refuses options that update whole tables, and clips the gradient of the whole batch.
-
-    Class attributes:
-        dense: name of the Keras optimizer with the same formula, which updates every row.
+    The class clips the gradient of the whole batch. ``weight_decay`` and ``use_ema`` work as in Keras: they read and
+    change every row of a table in each step.
     """
-
-    dense: ClassVar[str]
 
     def __init__(self, *args: Any, **kwargs: Any):
         name = type(self).__name__
-        for option, reason in WHOLE_TABLE.items():
-            if kwargs.get(option):
-                raise InputError(f"{name} has no {option}: it {reason}. Leave it out, or, where all embedding tables "
-                                 f"are small, use keras.optimizers.{self.dense}, which updates every row in each step")
+        refuse(name, kwargs)
+        if kwargs.get("amsgrad"):
+            raise InputError(f"{name} has no amsgrad, which updates a further moment of every row: leave it out, or "
+                             "use keras.optimizers.Adam(amsgrad=True), which updates every row in each step")
         super().__init__(*args, **kwargs)
 
     def _clip_gradients(self, grads: Any) -> Any:
@@ -77,11 +86,11 @@ class LazyAdam(RowWise, keras.optimizers.Adam):
         beta_2: decay of the second moment.
         epsilon: added to the denominator.
         **kwargs: other arguments of ``keras.optimizers.Adam``. ``clipnorm``, ``global_clipnorm`` and ``clipvalue``
-            clip the gradient of the whole batch, after repeated rows and replicas are summed.
+            clip the gradient of the whole batch, after repeated rows and replicas are summed. ``weight_decay`` and
+            ``use_ema`` work as in Keras, on all rows of a table. A step then takes time and memory for whole tables.
 
     Raises:
-        ValueError: for options that update whole tables (``amsgrad``, ``weight_decay``, ``use_ema``,
-            ``gradient_accumulation_steps``), and for ``loss_scale_factor``, since the loss is not scaled.
+        ValueError: for ``amsgrad``, ``gradient_accumulation_steps`` and ``loss_scale_factor``.
 
     Kingma and Ba 2015, https://arxiv.org/abs/1412.6980
 
@@ -91,8 +100,6 @@ class LazyAdam(RowWise, keras.optimizers.Adam):
     >>> [round(float(w), 4) for w in table[:, 0]]
     [1.0, 0.9, 1.0, 1.0]
     """
-
-    dense = "Adam"
 
     def __init__(
         self,
@@ -144,8 +151,6 @@ class Adagrad(RowWise, keras.optimizers.Adagrad):
     https://doi.org/10.1145/2661829.2662071
     """
 
-    dense = "Adagrad"
-
     def __init__(
         self, learning_rate: Any = 0.001, initial_accumulator_value: float = 0.1, epsilon: float = 1e-7, **kwargs: Any
     ):
@@ -185,10 +190,15 @@ def get(optimizer: Any) -> Any:
 
     Args:
         optimizer: a name that Keras knows, its configuration, or an optimizer, which is returned unchanged.
+
+    Raises:
+        ValueError: for an optimizer with an option that a ranker refuses (:data:`REFUSED`).
     """
     ours = {"adam": LazyAdam, "lazy_adam": LazyAdam, "adagrad": Adagrad}
     name = optimizer.lower() if isinstance(optimizer, str) else None
-    return ours[name]() if name in ours else keras.optimizers.get(optimizer)
+    made = ours[name]() if name in ours else keras.optimizers.get(optimizer)
+    refuse(type(made).__name__, {option: getattr(made, option, None) for option in REFUSED})
+    return made
 
 
 def is_table(variable: Any) -> bool:

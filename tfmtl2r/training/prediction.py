@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+import itertools
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from tfmtl2r import data
-from tfmtl2r._backend import tf
+from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE, unpack
 from tfmtl2r.errors import InputError
 from tfmtl2r.preferences import normalised
@@ -21,27 +23,50 @@ if TYPE_CHECKING:
 LAYOUTS = ("padded", "ragged", "items")
 
 
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """How batches are run, as in Keras' ``predict``.
+
+    Args:
+        batch_size: lists (or rows) per batch, for DataFrames and dicts; 64 if None.
+        verbose: 0 silent, 1 a progress bar, 2 one line.
+        steps: number of batches to score; all if None.
+        callbacks: Keras callbacks.
+    """
+
+    batch_size: int | None = None
+    verbose: int | str = 0
+    steps: int | None = None
+    callbacks: Any = None
+
+    @property
+    def size(self) -> int:
+        """Lists (or rows) per batch."""
+        return 64 if self.batch_size is None else self.batch_size
+
+
 def predict(
-    model: MultiTaskRanker, x: Any, layout: str, list_id: str | None, batch_size: int, preference: Any = None
+    model: MultiTaskRanker, x: Any, run: Run, layout: str = "padded", list_id: str | None = None, preference: Any = None
 ) -> Any:
     """Scores of every item.
 
     Args:
         model: a ranker.
-        x: batches (``tf.data.Dataset``), one dict of looked-up features, or a DataFrame of raw rows.
+        x: batches (``tf.data.Dataset``, ``PyDataset`` or a generator), one dict of looked-up features, or a DataFrame
+            of raw rows.
+        run: batch size, number of batches and callbacks.
         layout: shape of the result for batches and dicts. ``"padded"``: per task ``[lists, longest]`` with NaN after
             the last item. ``"ragged"``: per task a list of arrays. ``"items"``: per task one array over all real items.
             For plain rows every layout is ``[rows]``.
         list_id: for a DataFrame of lists, the column of the list id. The rows of a list need not be adjacent.
-        batch_size: lists (or rows) per batch, for DataFrames and dicts.
         preference: importance of each task, for a conditioned ranker; the preference of ``compile`` if None.
 
     Returns:
         dict task -> scores; for a DataFrame, a DataFrame on the same index with a column ``score_<task>`` per task.
 
     Raises:
-        ValueError: for an unknown layout, ``list_id`` without a DataFrame, an invalid preference, or a preference for
-            a ranker that is not conditioned.
+        ValueError: for an unknown layout, ``list_id`` without a DataFrame, an invalid preference, a preference for a
+            ranker that is not conditioned, ``steps`` with a DataFrame, or ``batch_size`` with batches.
     """
     if layout not in LAYOUTS:
         raise InputError(f"layout must be one of {', '.join(map(repr, LAYOUTS))}, not {layout!r}")
@@ -50,19 +75,25 @@ def predict(
             raise InputError("this ranker reads no preference: make it with conditioned=1.0, or leave out preference")
         preference = normalised(preference, model.tasks).astype(np.float32)
     if isinstance(x, pd.DataFrame):
-        return _predict_frame(model, x, list_id, batch_size, preference)
+        if run.steps is not None:
+            raise InputError("predict(frame) scores every row: leave out steps, or pass a part of the frame")
+        return _predict_frame(model, x, list_id, run, preference)
     if list_id is not None:
         raise InputError("list_id names a column of a DataFrame; batches contain list_size instead")
     if isinstance(x, Mapping):
-        x = tf.data.Dataset.from_tensor_slices(dict(x)).batch(batch_size)
-    return _arrange(*_run(model, x, preference), layout)
+        x = tf.data.Dataset.from_tensor_slices(dict(x)).batch(run.size)
+    elif run.batch_size is not None:
+        raise InputError("predict has no argument batch_size for data that are batches already: change the size of "
+                         "these batches")
+    return _arrange(*_run(model, x, run, preference), layout)
 
 
 def _predict_frame(
-    model: MultiTaskRanker, frame: pd.DataFrame, list_id: str | None, batch_size: int, preference: Any
+    model: MultiTaskRanker, frame: pd.DataFrame, list_id: str | None, run: Run, preference: Any
 ) -> pd.DataFrame:
     lists = data.from_frame(frame, list_id)
-    scores, sizes = _run(model, data.batches(lists, (), model.architecture.schema, batch_size=batch_size), preference)
+    batches = data.batches(lists, (), model.architecture.schema, batch_size=run.size)
+    scores, sizes = _run(model, batches, run, preference)
     items = _arrange(scores, sizes, "items")
     columns = {}
     for task, values in items.items():
@@ -72,23 +103,51 @@ def _predict_frame(
 
 
 def _run(
-    model: MultiTaskRanker, batches: Batches, preference: Any = None
+    model: MultiTaskRanker, batches: Batches, run: Run, preference: Any = None
 ) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray] | None]:
     """The scores of each batch, and its list sizes (None for plain rows)."""
     scores: dict[str, list[np.ndarray]] = {task.name: [] for task in model.tasks}
     sizes: list[np.ndarray] = []
-    for element in batches:
+    callbacks = _callbacks(model, batches, run)
+    model.stop_predicting = False
+    callbacks.on_predict_begin()
+    for number, element in enumerate(itertools.islice(_elements(batches), run.steps)):
+        callbacks.on_predict_batch_begin(number)
         features, *_ = unpack(element)
         if preference is not None:
             num_lists = len(next(iter(features.values())))
             features[PREFERENCE] = np.tile(preference, (num_lists, 1))
-        for task, values in model.scores(features).items():
+        found = model.scores(features)
+        for task, values in found.items():
             scores[task].append(values.numpy())
         if LIST_SIZE in features:
             sizes.append(np.asarray(features[LIST_SIZE]))
+        callbacks.on_predict_batch_end(number, {"outputs": found})
+        if model.stop_predicting:
+            break
+    callbacks.on_predict_end()
     if not next(iter(scores.values())):
         raise InputError("there is nothing to predict: the data are empty")
     return scores, sizes or None
+
+
+def _elements(batches: Any) -> Iterable[Any]:
+    """The batches; a ``PyDataset`` has positions instead of an iterator."""
+    if not isinstance(batches, keras.utils.PyDataset):
+        return batches
+    return map(batches.__getitem__, itertools.count() if batches.num_batches is None else range(batches.num_batches))
+
+
+def _callbacks(model: MultiTaskRanker, batches: Any, run: Run) -> keras.callbacks.CallbackList:
+    if isinstance(run.callbacks, keras.callbacks.CallbackList):
+        return run.callbacks
+    steps = run.steps
+    if steps is None and isinstance(batches, tf.data.Dataset):
+        count = int(batches.cardinality())
+        steps = None if count < 0 else count
+    return keras.callbacks.CallbackList(
+        run.callbacks, add_progbar=run.verbose != 0, verbose=run.verbose, epochs=1, steps=steps, model=model,
+    )
 
 
 def _arrange(scores: dict[str, list[np.ndarray]], sizes: list[np.ndarray] | None, layout: str) -> dict[str, Any]:

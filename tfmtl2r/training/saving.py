@@ -6,6 +6,7 @@ Format 1 had no such key. It called the schema ``features`` and the flag ``has_l
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -20,6 +21,8 @@ from tfmtl2r.training.inputs import described
 from tfmtl2r.training.life import Compiled
 
 FORMAT = 2
+_SERVED = ("a SavedModel of the ranker alone could not look up raw features: use tfmtl2r.export(ranker, folder) for "
+           "serving, or ranker.save('model.keras') to load the ranker again")
 _RENAMED = {"features": "schema", "lists": "has_lists"}
 
 
@@ -84,6 +87,31 @@ class SavedRanker(keras.Model):
         if config["schema"] is not None:
             config["schema"] = Schema.from_config(config["schema"])
         return cls(**config, dtype=policy)
+
+    def save(self, filepath: str | Path, overwrite: bool = True, **kwargs: Any) -> None:
+        """Saves everything to a ``.keras`` file, from which :func:`tfmtl2r.load` makes an equal ranker.
+
+        Raises:
+            ValueError: for an ``.h5`` file, which could not be loaded.
+        """
+        if str(filepath).lower().endswith((".h5", ".hdf5")):
+            raise InputError(f"a ranker cannot be loaded from an HDF5 file such as {str(filepath)!r}: save it to a "
+                             ".keras file, or serve it from the folder of tfmtl2r.export(ranker, folder)")
+        super().save(filepath, overwrite=overwrite, **kwargs)
+
+    def export(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
+        """Refuses: a served ranker also needs the lookup of its features.
+
+        Raises:
+            ValueError: always; the message contains what to use.
+        """
+        raise InputError(_SERVED)
+
+    def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
+        """Refuses ``tf.saved_model.save``, which would write scores of ids in place of raw features."""
+        if save_type == "savedmodel":
+            raise InputError(_SERVED)
+        return super()._trackable_children(save_type, **kwargs)  # type: ignore[misc]
 
     def save_own_variables(self, store: Any) -> None:
         """Writes the names of the features. Their order determines which weights of the first layer belong to which

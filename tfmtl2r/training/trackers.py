@@ -22,6 +22,20 @@ def metrics_of(task: Task, has_lists: bool) -> list[Any]:
     return [metric_registry.get(name) for name in names]
 
 
+def log_names(tasks: Sequence[Task], has_lists: bool | None) -> list[str]:
+    """The names of all logged values, in the order of the logs.
+
+    Args:
+        tasks: the tasks.
+        has_lists: whether batches contain lists; if None, the names of metrics are left out.
+    """
+    names = [LogName("loss"), *(LogName("loss", task.name) for task in tasks)]
+    if has_lists is not None:
+        found = [LogName(metric.label, task.name) for task in tasks for metric in metrics_of(task, has_lists)]
+        names += [*found, LogName(STOP_ON)] if found else []
+    return [str(name) for name in names]
+
+
 class Tracked:
     """A metric of one task and its running value.
 

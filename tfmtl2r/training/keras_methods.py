@@ -1,0 +1,68 @@
+"""The methods of Keras' model that train, evaluate and predict, on a ranker."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.training.keras_arguments import batched, bound, streamed
+from tfmtl2r.training.method_state import CountEpochs
+from tfmtl2r.training.saving import SavedRanker
+from tfmtl2r.training.trackers import log_names
+
+
+class KerasMethods(SavedRanker):
+    """The part of a ranker that takes the arguments of Keras' methods, and refuses those that it cannot honour."""
+
+    def prepare(self, x: Any) -> None:
+        """Creates all variables that training needs, from the structure of the data."""
+        raise NotImplementedError
+
+    def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
+        """Creates the variables from the structure of the batches that Keras has made of the data. Keras' version
+        averages a batch over replicas, and fails for some batches."""
+        if data_batch is None:
+            spec = iterator._get_iterator().element_spec  # reads no further batch of a generator
+            # Each replica has its share of a batch, which has the same structure.
+            data_batch = tf.nest.map_structure(lambda part: getattr(part, "_value_specs", (part,))[0], spec)
+        self.prepare(data_batch)
+
+    def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
+        """Trains as Keras does, with Keras' arguments. ``class_weight`` and arguments without effect are refused."""
+        given = bound("fit", args, kwargs)
+        self._prepare_early(given.get("x"))
+        callbacks = given.get("callbacks")
+        if isinstance(callbacks, keras.callbacks.CallbackList):
+            if not any(isinstance(one, CountEpochs) for one in callbacks.callbacks):
+                callbacks.callbacks.append(CountEpochs())
+                callbacks.set_model(self)
+        else:
+            given["callbacks"] = [CountEpochs(), callbacks or []]  # Keras takes nested lists
+        if batched(given.get("x")) and not isinstance(given["x"], keras.utils.PyDataset):
+            given.setdefault("shuffle", False)  # the data have their own order, and Keras warns about shuffle=True
+        return super().fit(**given)
+
+    def evaluate(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates as Keras does, with Keras' arguments. A list of values has the order of ``metrics_names``."""
+        given = bound("evaluate", args, kwargs)
+        self._prepare_early(given.get("x"))
+        return super().evaluate(**given)
+
+    def _prepare_early(self, x: Any) -> None:
+        """Creates the variables before Keras reads the data, except for a stream, whose structure is not known yet."""
+        if not streamed(x):
+            self.prepare(x)
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of the values that :meth:`evaluate` returns, in their order: the losses, the metrics, ``stop_on``.
+
+        Default metrics of tasks differ between lists and plain rows. While a ranker has seen neither, the names end
+        before the first metric.
+        """
+        return log_names(self.tasks, self.has_lists)
+
+    def _flatten_metrics_in_order(self, logs: Mapping[str, Any]) -> list[Any]:
+        """Keras' list of the values in logs, in the order of :attr:`metrics_names`."""
+        return [logs[name] for name in self.metrics_names if name in logs]
