@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfmtl2r import _lazy
+from tfmtl2r import _keras_hook, _lazy
 
 if TYPE_CHECKING:
     from tfmtl2r import (
@@ -53,6 +53,8 @@ if TYPE_CHECKING:
     from tfmtl2r.training.optimizers import Adagrad, LazyAdam
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
+
+_keras_hook.install()
 
 __version__ = "0.1.0"
 __all__ = [

@@ -126,7 +126,7 @@ class Watching(keras.callbacks.Callback):
         self.stop_at, self.seen = stop_at, []
 
     def on_predict_batch_end(self, batch, logs=None):
-        self.seen.append(logs["click"].shape  # Keras flattens the outputs)
+        self.seen.append(logs["click"].shape)  # Keras flattens the outputs
         if batch == self.stop_at:
             self.model.stop_predicting = True
 

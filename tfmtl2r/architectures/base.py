@@ -196,11 +196,17 @@ class Architecture(keras.layers.Layer):
         raise NotImplementedError
 
     def groups(self) -> list[Group]:
-        """All groups: :meth:`variable_groups`, the small heads, and the modulation of scores by the preference."""
+        """All groups: :meth:`variable_groups`, the small heads, and the modulation of scores by the preference.
+
+        Frozen variables are in no group.
+        """
         beside: list[keras.layers.Layer] = [self.small] if self.small_heads else []
         beside += [self.modulation] if self.conditioned else []
         tasks = tuple(range(len(self.tasks)))
-        return [*self.variable_groups(), *(Group(tasks, layer.trainable_variables, stacked=True) for layer in beside)]
+        made = [*self.variable_groups(), *(Group(tasks, layer.variables, stacked=True) for layer in beside)]
+        trainable = {id(v) for v in self.trainable_variables}
+        kept = [dataclasses.replace(g, variables=[v for v in g.variables if id(v) in trainable]) for g in made]
+        return [group for group in kept if group.variables]
 
     def make_small_heads(self, width: int, trains: bool = True) -> None:
         """Creates the small heads, if the option is above 0. Subclasses call this method at the end of ``connect``.

@@ -54,7 +54,7 @@ def load(path: str | Path) -> MultiTaskRanker | dict[str, ServedSignature]:
     """
     path = Path(path)
     if path.is_file():
-        return keras.saving.load_model(path)  # the class is registered, since this file imports it
+        return keras.saving.load_model(path)
     if not (path / SAVED_MODEL).is_file():
         path = newest(path)
     loaded = tf.saved_model.load(str(path))

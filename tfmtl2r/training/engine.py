@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -106,6 +107,10 @@ class Engine:
             return dataclasses.replace(
                 step, gradients=self._with_penalties(gradients), unsettled=solvers.unsettled(), routing=routing
             )
+
+    def trains(self, variables: Sequence[Any]) -> bool:
+        """Whether these are the variables that the engine trains."""
+        return {id(v) for v in variables} == {id(v) for v in self.shared_variables + self.private_variables}
 
     @property
     def balances_gradients(self) -> bool:
@@ -297,6 +302,9 @@ class Engine:
             return gradients, {}
         replicas = Replicas()
         place = {id(variable): i for i, (_, variable) in enumerate(gradients)}
+        if missing := [variable.path for variable in routed if id(variable) not in place]:
+            raise InputError(f"{type(self.architecture).__name__} routes the gradients of {missing[0]!r}, which is "
+                             "frozen: unfreeze it")
         places = [place[id(variable)] for variable in routed]
         # Routing is not linear, so it requires the gradients of the whole batch.
         whole = replicas.sum([tf.convert_to_tensor(gradients[i][0]) for i in places])
@@ -333,7 +341,7 @@ def state_shapes(architecture: Architecture, method: Method, mode: str) -> list[
         if method.per_parameter:
             for table in filter(is_table, (v for group in groups for v in group.variables)):
                 per_task_rows.refuse_huge(table.path, tf.TensorShape(table.shape), len(architecture.tasks))
-        return [sum(v.shape.num_elements() for v in map(tf.convert_to_tensor, group.variables)) for group in groups]
+        return [sum(math.prod(v.shape) for v in group.variables) for group in groups]
     return [None]
 
 

@@ -41,7 +41,11 @@ class KerasMethods(SavedRanker):
             given["callbacks"] = [CountEpochs(), callbacks or []]  # Keras takes nested lists
         if batched(given.get("x")) and not isinstance(given["x"], keras.utils.PyDataset):
             given.setdefault("shuffle", False)  # the data have their own order, and Keras warns about shuffle=True
-        return super().fit(**given)
+        self._fitting = True
+        try:
+            return super().fit(**given)
+        finally:
+            self._fitting = False
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates as Keras does, with Keras' arguments. A list of values has the order of ``metrics_names``."""

@@ -61,6 +61,7 @@ class MethodState(keras.layers.Layer):
         self.seed = tf.Variable(seed, dtype=tf.int64, trainable=False, name="seed",
                                 aggregation=tf.VariableAggregation.ONLY_FIRST_REPLICA)
         self.preference = preference
+        self.shapes = list(shapes)
         self.epoch = self._weight("epoch", np.asarray(0, np.int64))
         self.unsettled = self._weight("unsettled", np.asarray(0, np.int64))
         self.states: list[dict[str, Any]] = []

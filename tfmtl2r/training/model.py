@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
 
@@ -17,7 +18,7 @@ from tfmtl2r.methods.base import Method, check_mode
 from tfmtl2r.preferences import checked_preference, normalised
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
-from tfmtl2r.training import optimizers
+from tfmtl2r.training import freezing, optimizers
 from tfmtl2r.training.engine import Engine, state_shapes
 from tfmtl2r.training.inputs import described, plain_schema, specs
 from tfmtl2r.training.keras_arguments import COMPILE, refuse
@@ -29,6 +30,8 @@ from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.training.telemetry import Telemetry
 from tfmtl2r.training.trackers import Trackers
 from tfmtl2r.types import TaskScores
+
+log = logging.getLogger(__name__)
 
 
 @keras.saving.register_keras_serializable("tfmtl2r")
@@ -220,6 +223,7 @@ class MultiTaskRanker(KerasMethods):
 
     def train_step(self, data: Any) -> dict[str, Any]:
         """Makes one update and returns the running losses and metrics."""
+        freezing.check(self)
         replicas, state = Replicas(), self.method_state
         clock = state.clock(self.optimizer.iterations.value, self.conditioned)
         if self.conditioned is not None and PREFERENCE in unpack(data)[0]:
@@ -277,9 +281,26 @@ class MultiTaskRanker(KerasMethods):
             if self._connected is None:
                 self._connect(plain_schema(features))
             if self.compiled:
+                self._follow_freezing()
                 self._set_up_for(LIST_SIZE in features)
-                if not self.optimizer.built:
+                if not self.optimizer.built and self.trainable_variables:
                     self.optimizer.build(self.trainable_variables)
+
+    def _follow_freezing(self) -> None:
+        """Makes engine and traces anew if other variables are trainable than before, and the method's state if it has a
+        number per trainable parameter."""
+        if self._set_up is not None and not self._set_up.engine.trains(self.trainable_variables):
+            self._set_up = None
+            self._retrace()
+        shapes = state_shapes(self.architecture, self.method, self._choices().gradients)
+        if shapes != self.method_state.shapes:
+            epoch = int(self.method_state.epoch.numpy())
+            if epoch:
+                log.warning("%s starts with a new state, since other variables are trainable than before",
+                            type(self.method).__name__)
+            self._make_method_state()
+            self.method_state.epoch.assign(epoch)
+            self._retrace()
 
     def predict(
         self, x: Any, batch_size: int | None = None, verbose: int | str = 0, steps: int | None = None,

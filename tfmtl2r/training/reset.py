@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.training.freezing import OPTIMIZED
 from tfmtl2r.training.model import MultiTaskRanker
 
 __all__ = ["start_as"]
@@ -55,7 +56,7 @@ def _compiled(ranker: MultiTaskRanker) -> tuple[Any, ...]:
     optimizer = options.pop("optimizer")
     return (
         {key: value for key, value in config.items() if key not in ("name", "has_lists")},
-        {key: value for key, value in options.items() if key not in ("seed", "preference")},
+        {key: value for key, value in options.items() if key not in ("seed", "preference", OPTIMIZED)},
         optimizer["class_name"],
         {key: value for key, value in optimizer["config"].items() if key != "name"},
     )

@@ -5,7 +5,7 @@ Format 1 had no such key. It called the schema ``features`` and the flag ``has_l
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -17,6 +17,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.plugins import expect
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
+from tfmtl2r.training import freezing
 from tfmtl2r.training.inputs import described
 from tfmtl2r.training.life import Compiled
 
@@ -54,6 +55,7 @@ class SavedRanker(keras.Model):
     has_lists: bool | None
     conditioned: float | None
     _compiled: Compiled | None = None
+    _fitting = False
 
     @property
     def schema(self) -> Schema | None:
@@ -75,6 +77,7 @@ class SavedRanker(keras.Model):
             "schema": None if self.schema is None else self.schema.get_config(),
             "has_lists": self.has_lists,
             "conditioned": self.conditioned,
+            **freezing.described(self),
         }
 
     @classmethod
@@ -82,11 +85,14 @@ class SavedRanker(keras.Model):
         """Builds the ranker that :meth:`get_config` described, and creates its variables."""
         config = current(config)
         expect(config.pop("extensions", []))
+        frozen = config.pop(freezing.FROZEN, None)
         policy = keras.saving.deserialize_keras_object(config.pop("dtype"))
         config["tasks"] = [Task(**task) for task in config["tasks"]]
         if config["schema"] is not None:
             config["schema"] = Schema.from_config(config["schema"])
-        return cls(**config, dtype=policy)
+        ranker = cls(**config, dtype=policy)
+        freezing.apply(ranker, frozen)
+        return ranker
 
     def save(self, filepath: str | Path, overwrite: bool = True, **kwargs: Any) -> None:
         """Saves everything to a ``.keras`` file, from which :func:`tfmtl2r.load` makes an equal ranker.
@@ -131,6 +137,48 @@ class SavedRanker(keras.Model):
             raise InputError(f"the weights were written for the features {', '.join(saved)}, but the schema of this "
                              f"ranker has {', '.join(known or ['none'])}: give it the same features in the same order")
 
+    def get_weights(self) -> list[np.ndarray]:
+        """The weights of the architecture, without the preference, the epoch counter and the method's state."""
+        return self.architecture.get_weights()
+
+    def set_weights(self, weights: Sequence[np.ndarray]) -> None:
+        """Sets the weights that :meth:`get_weights` returns, and nothing else.
+
+        Raises:
+            ValueError: for another number of weights or another shape; then no weight is changed.
+        """
+        mine, given = ([tuple(w.shape) for w in side] for side in (self.architecture.weights, weights))
+        if mine != given:
+            different = next((f"weight {i} has the shape {theirs}, not {ours}"
+                              for i, (ours, theirs) in enumerate(zip(mine, given, strict=False)) if ours != theirs),
+                             f"there are {len(given)} weights, not {len(mine)}")
+            raise InputError(f"set_weights takes what get_weights of an equal ranker returns, but {different}")
+        self.architecture.set_weights(weights)
+
+    def load_weights(self, filepath: str | Path, skip_mismatch: bool = False, **kwargs: Any) -> None:
+        """Loads the weights of the architecture, and nothing else.
+
+        Preference, epoch counter, the state of the method and the optimizer stay as they are.
+
+        During ``fit``, callbacks such as ``BackupAndRestore`` load everything, since they continue a training.
+
+        Args:
+            filepath: a file of ``save_weights`` or ``save``.
+            skip_mismatch: True to skip layers whose weights do not fit.
+
+        Raises:
+            ValueError: if the weights do not fit; then no weight is changed.
+        """
+        if self._fitting:
+            super().load_weights(filepath, skip_mismatch=skip_mismatch, **kwargs)
+            return
+        before = self.get_weights()
+        try:
+            keras.saving.load_weights(_Weights(self), filepath, skip_mismatch=skip_mismatch, **kwargs)
+        except Exception:
+            self.set_weights(before)
+            raise
+
     def get_build_config(self) -> dict[str, Any]:
         """Returns a truthy value, since Keras skips the weights of a model whose build config is empty."""
         return {"built": True}
@@ -152,6 +200,7 @@ class SavedRanker(keras.Model):
             "preference": np.asarray(self.preference, np.float64).tolist(),
             "train_metrics": chosen.train_metrics,
             "seed": chosen.seed,
+            freezing.OPTIMIZED: freezing.optimized(self),
             **chosen.options,
         }
 
@@ -160,5 +209,21 @@ class SavedRanker(keras.Model):
         config = dict(config)
         expect(config.pop("extensions", []))
         optimizer = keras.saving.deserialize_keras_object(config["optimizer"])
+        variables = freezing.to_optimize(self, config)
         self.compile(**{**config, "optimizer": optimizer})
-        self.optimizer.build(self.trainable_variables)
+        if variables is not None:
+            self.optimizer.build(variables)
+
+
+class _Weights(keras.layers.Layer):
+    """The part of a ranker that ``load_weights`` changes, under its names in files."""
+
+    def __init__(self, ranker: SavedRanker):
+        super().__init__()
+        self.architecture = ranker.architecture
+        self._check = ranker.load_own_variables
+        self.built = ranker.built
+
+    def load_own_variables(self, store: Any) -> None:
+        """Checks the features, as the ranker does."""
+        self._check(store)
