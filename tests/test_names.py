@@ -5,7 +5,7 @@ import itertools
 import pytest
 
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
-from tfmtl2r.names import STAGED, LogName, checked, did_you_mean, refuse_ambiguous
+from tfmtl2r.names import STAGED, LogName, checked, checked_folder, did_you_mean, refuse_ambiguous
 
 
 def test_every_log_name_of_a_ranker_is_told_apart_or_refused():
@@ -53,8 +53,15 @@ def test_near_names_are_proposed_nearest_first():
     assert did_you_mean("x", []) == ""
 
 
-@pytest.mark.parametrize("name", ["", None, 3, "a\x00b", "a\x9fb", "a\n"])
+@pytest.mark.parametrize("name", ["", None, 3, "a\x00b", "a\x9fb", "a\n", "\udc80"])
 def test_names_that_cannot_be_used_are_refused(name):
     with pytest.raises(ValueError, match="feature name"):
         checked(name, "feature")
     assert checked("prix é", "feature") == "prix é"
+
+
+@pytest.mark.parametrize("name", [".", "..", "a/b", "/a", "a\\b", " a", "a ", "", "a\n"])
+def test_a_model_has_the_name_of_one_folder(name):
+    with pytest.raises(ValueError, match="model name"):
+        checked_folder(name, "model")
+    assert checked_folder("shop é 2", "model") == "shop é 2"

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import hashlib
+import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 
 from tfmtl2r.errors import InputError
@@ -50,6 +53,41 @@ def did_you_mean(name: object, known: Iterable[object], most: int = 1) -> str:
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def safe_name(name: str) -> str:
+    """A name that is valid for variables, layers, files and signatures, from any text.
+
+    The name keeps letters, digits and underscores. A name with other characters gets a digest, so that different names
+    stay different.
+
+    >>> safe_name("brand"), safe_name("Product Type"), safe_name("a/b")
+    ('brand', 'Product_Type_f123dc0e', 'a_b_c14cddc0')
+    """
+    clean = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return clean if clean == name else f"{clean}_{digest(name)}"
+
+
+def digest(name: str) -> str:
+    """Eight characters that differ between names.
+
+    >>> digest("a/b")
+    'c14cddc0'
+    """
+    return hashlib.sha256(name.encode()).hexdigest()[:8]
+
+
+def served_as(name: str, reserved: Iterable[str] = ()) -> str:
+    """The name of a feature's input in signatures, if no other feature has this name.
+
+    In names that TensorFlow does not allow, each character that is no letter, digit or underscore becomes ``_``. A name
+    that does not start with a letter, or is reserved, gets the prefix ``feature_``.
+
+    >>> served_as("price"), served_as("BM25 body"), served_as("1"), served_as("k", ["k"])
+    ('price', 'BM25_body', 'feature_1', 'feature_k')
+    """
+    clean = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    return clean if clean[:1].isalpha() and clean not in {*reserved, "self"} else f"feature_{clean}"
+
+
 def checked(name: object, kind: str, reserved: Mapping[str, str] | None = None) -> str:
     """Returns a name that a user gave, or refuses the name.
 
@@ -66,11 +104,32 @@ def checked(name: object, kind: str, reserved: Mapping[str, str] | None = None) 
     """
     if not isinstance(name, str) or not name:
         raise InputError(f"{kind} name {name!r}: expected text with at least one character")
-    if bad := next((letter for letter in name if ord(letter) < 32 or 127 <= ord(letter) < 160), ""):
-        raise InputError(f"{kind} name {name!r}: the control character {bad!r} is not allowed")
+    if bad := next((letter for letter in name if unicodedata.category(letter) in ("Cc", "Cs")), ""):
+        what = "control character" if unicodedata.category(bad) == "Cc" else "half of a character"
+        raise InputError(f"{kind} name {name!r}: the {what} {bad!r} is not allowed")
     if reserved and name in reserved:
         raise InputError(f"a {kind} may not be called {name!r}: {reserved[name]}. Choose another name")
     return name
+
+
+def checked_folder(name: object, kind: str) -> str:
+    """Returns a name that is a plain name of one folder, or refuses the name.
+
+    Args:
+        name: the name.
+        kind: what has the name, such as ``"model"``.
+
+    Raises:
+        ValueError: for a path, surrounding spaces, and the names that :func:`checked` refuses.
+
+    >>> checked_folder("../shop", "model")
+    Traceback (most recent call last):
+    tfmtl2r.errors.InputError: model name '../shop': expected the plain name of one folder, without / and \\
+    """
+    text = checked(name, kind)
+    if text in (".", "..") or text != text.strip() or "/" in text or "\\" in text:
+        raise InputError(f"{kind} name {name!r}: expected the plain name of one folder, without / and \\")
+    return text
 
 
 def checked_task(name: object) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from typing import Any
 
 from tfmtl2r.errors import InputError
@@ -29,7 +28,7 @@ class Task:
         priority: priority in prioritised training; 1 is the most important.
 
     Raises:
-        ValueError: for a name that is invalid as an output or reserved for logs and exports
+        ValueError: for an empty name, a control character in it, or a name that is reserved for logs and exports
             (:func:`tfmtl2r.names.checked_task`), an unknown kind, or a weight that is not a finite number >= 0.
 
     >>> Task("click", label="is_click", kind="binary").label
@@ -45,8 +44,7 @@ class Task:
     priority: int | None = None
 
     def __post_init__(self) -> None:
-        if not re.fullmatch(r"[A-Za-z]\w*", checked_task(self.name)):
-            raise InputError(f"task name {self.name!r}: expected a letter, then letters, digits or underscores")
+        checked_task(self.name)
         if self.kind not in KINDS:
             raise InputError(f"task {self.name!r}: kind must be one of {', '.join(KINDS)}, not {self.kind!r}")
         if not (math.isfinite(self.weight) and self.weight >= 0):

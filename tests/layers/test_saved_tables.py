@@ -9,7 +9,7 @@ import pytest
 import tfmtl2r
 from tfmtl2r import Category, Dense, Schema, Task
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.features.base import safe_name
+from tfmtl2r.names import safe_name
 
 FORMAT_1 = Path(__file__).parent / "format_1"
 ODD = ("Product Type", "a/b", "price (EUR)", "1", "émile", "a b", "a_b", "A_B", "weights", "name", "x" * 99, "#", "日")

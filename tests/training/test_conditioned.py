@@ -62,7 +62,7 @@ def test_a_method_without_preference_cannot_teach_one():
         ranker(method="mgda")
 
 
-def test_the_preference_is_that_of_the_last_compile_and_of_the_weights(batch, tmp_path):
+def test_the_preference_is_that_of_the_last_compile_whatever_weights_are_loaded(batch, tmp_path):
     x, y = batch
     model = ranker(preference=[0.2, 0.8])
     model.fit(tf.data.Dataset.from_tensors((x, y)).repeat(10), epochs=1, verbose=0)
@@ -74,6 +74,9 @@ def test_the_preference_is_that_of_the_last_compile_and_of_the_weights(batch, tm
     other = ranker(preference=[0.9, 0.1])
     other.prepare((x, y))
     other.load_weights(tmp_path / "first.weights.h5")
+    np.testing.assert_allclose(other.get_compile_config()["preference"], [0.9, 0.1], rtol=1e-6)
+    np.testing.assert_allclose(other.scores(x)["a"], model.scores(x)["a"], atol=1e-6)
+    other.set_preference([0.2, 0.8])
     np.testing.assert_allclose(other.scores(x)["a"], before, atol=1e-6)
     np.testing.assert_allclose(other.get_compile_config()["preference"], [0.2, 0.8], rtol=1e-6)
     predicted = other.predict(x)["a"][0]

@@ -12,6 +12,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
+from tfmtl2r.names import safe_name
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
 from tfmtl2r.types import PerList, TaskScores, Tensor
@@ -86,7 +87,8 @@ class AITM(Architecture):
         self.early = MLP(self.units, **self.hidden, stacked=num - 1, dtype=dtype, name="early_towers")
         self.last = MLP(self.units, **self.hidden, stacked=1, dtype=dtype, name="last_tower")
         self.transfers = [
-            Transfer(self.units[-1], **self.hidden, dtype=dtype, name=f"transfer_to_{task}") for task in tasks[1:]
+            Transfer(self.units[-1], **self.hidden, dtype=dtype, name=f"transfer_to_{safe_name(task)}")
+            for task in tasks[1:]
         ]
         self.scorers = Scorers(num, name="scorers")
         self.early.build((num - 1, None, self.encoder.width))

@@ -59,7 +59,7 @@ def refuse_idle(name: str, parts: Mapping[str, bool], **options: tuple[Any, Any]
 
 def small_head_of(task: str) -> str:
     """The key of a task's auxiliary scores among the scores of a training step; no task can have this name."""
-    return f"{task}/small_head"
+    return f"{task}\0small_head"  # names contain no control characters
 
 
 class Architecture(keras.layers.Layer):

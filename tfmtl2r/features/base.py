@@ -6,13 +6,13 @@ A kind is declared without TensorFlow. Methods that make tensors or layers impor
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import math
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
+
+from tfmtl2r.names import safe_name
 
 FEW_INTEGERS = 64
 """Largest number of different integers for which a column counts as names rather than numbers."""
@@ -135,7 +135,7 @@ class Feature:
 
     @property
     def key(self) -> str:
-        """The name in variables and files: :func:`safe_name` of the feature's name."""
+        """The name in variables and files: :func:`tfmtl2r.names.safe_name` of the feature's name."""
         return safe_name(self.name)
 
     # A table
@@ -271,19 +271,6 @@ class Feature:
             else:
                 cells = [value] if isinstance(value, (str, bytes)) else np.ravel(value).tolist()
                 field.bytes_list.value.extend(cell if isinstance(cell, bytes) else str(cell).encode() for cell in cells)
-
-
-def safe_name(name: str) -> str:
-    """A name that is valid for variables, layers and files.
-
-    The name keeps letters, digits and underscores. A name with other characters gets a digest, so that different names
-    stay different.
-
-    >>> safe_name("brand"), safe_name("Product Type"), safe_name("a/b")
-    ('brand', 'Product_Type_f123dc0e', 'a_b_c14cddc0')
-    """
-    clean = re.sub(r"[^A-Za-z0-9_]", "_", name)
-    return clean if clean == name else f"{clean}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def names_things(values: np.ndarray) -> bool:

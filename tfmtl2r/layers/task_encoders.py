@@ -8,6 +8,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers.features import Encoder
+from tfmtl2r.names import safe_name
 from tfmtl2r.schema import Schema
 from tfmtl2r.types import Tensor
 
@@ -30,8 +31,9 @@ class TaskEncoders(keras.layers.Layer):
         self.autocast = False  # the encoders normalise features before they round them
         self.encoders = []
         for task in tasks:
-            with keras.name_scope(task):  # gives tables of different tasks different paths
-                self.encoders.append(Encoder(schema, interaction, dtype=self.dtype_policy, name=f"encoder_{task}"))
+            key = safe_name(task)
+            with keras.name_scope(key):  # gives tables of different tasks different paths
+                self.encoders.append(Encoder(schema, interaction, dtype=self.dtype_policy, name=f"encoder_{key}"))
             if not self.encoders[0].trainable_variables:
                 break
         self.width = self.encoders[0].width

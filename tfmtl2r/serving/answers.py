@@ -13,7 +13,8 @@ from typing import Any
 
 from tfmtl2r._backend import tf
 from tfmtl2r.losses.base import Loss, reads_logits
-from tfmtl2r.names import BLEND
+from tfmtl2r.names import BLEND, safe_name
+from tfmtl2r.schema import Schema
 from tfmtl2r.serving.blend import Blend, blended
 from tfmtl2r.task import Task
 from tfmtl2r.training.objectives import loss_of
@@ -22,6 +23,30 @@ from tfmtl2r.types import Mask, Scores
 PADDED = -1e9
 """The score of a padded place. It is lower than any item's score, and finite because JSON has no infinity."""
 BLEND_WEIGHTS, ITEM_IDS, TOP = "blend_weights", "item_ids", "k"
+
+
+def score_key(task: str) -> str:
+    """The name of the output with a task's scores.
+
+    >>> score_key("click"), score_key("add to cart")
+    ('score_click', 'score_add_to_cart_31900a39')
+    """
+    return f"score_{safe_name(task)}"
+
+
+def probability_key(task: str) -> str:
+    """The name of the output with a task's probabilities."""
+    return f"probability_{safe_name(task)}"
+
+
+def request_key(name: str, schema: Schema) -> str:
+    """The key of a further input in a request. It differs from the names of all features.
+
+    >>> from tfmtl2r import Dense
+    >>> request_key("k", Schema([Dense("price")])), request_key("k", Schema([Dense("k")]))
+    ('k', '\\x00k')
+    """
+    return f"\0{name}" if name in schema.inputs else name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +71,9 @@ class Answers:
             valid: ``bool[B, L]``; None for plain rows.
             extras: further inputs of the request: ``blend_weights``, ``float32[B, T]``, or nothing.
         """
-        served = {f"score_{task}": score for task, score in scores.items()}
+        served = {score_key(task): score for task, score in scores.items()}
         served["score"] = self._blended(scores, valid, extras)
-        served |= {f"probability_{task}": loss.value(scores[task]) for task, loss in self.probabilities.items()}
+        served |= {probability_key(task): loss.value(scores[task]) for task, loss in self.probabilities.items()}
         if valid is None:
             return served
         filled = {name: tf.where(valid, value, 0.0 if name.startswith("probability_") else PADDED)
@@ -57,8 +82,8 @@ class Answers:
 
     def score_specs(self) -> dict[str, Any]:
         """Types and shapes of :meth:`scores`."""
-        names = [*(f"score_{task.name}" for task in self.tasks), "score",
-                 *(f"probability_{task}" for task in self.probabilities)]
+        names = [*(score_key(task.name) for task in self.tasks), "score",
+                 *map(probability_key, self.probabilities)]
         shape = [None, None] if self.lists else [None]
         specs = {name: tf.TensorSpec(shape, tf.float32) for name in names}
         return {**specs, "valid": tf.TensorSpec(shape, tf.bool)} if self.lists else specs
@@ -80,7 +105,7 @@ class Answers:
         width = tf.reduce_max(tf.concat([[0], tf.minimum(extras[TOP], tf.shape(valid)[1])], axis=0))
         order = tf.math.top_k(tf.where(valid, blend, -float("inf")), k=width).indices
         there = tf.range(width) < wanted[:, None]
-        served = {"score": blend, **{f"score_{task}": score for task, score in scores.items()}}
+        served = {"score": blend, **{score_key(task): score for task, score in scores.items()}}
         served = {name: tf.where(there, tf.gather(value, order, batch_dims=1), PADDED)
                   for name, value in served.items()}
         ids = tf.where(there, tf.gather(extras[ITEM_IDS], order, batch_dims=1), "")
@@ -89,7 +114,7 @@ class Answers:
     def best_specs(self) -> dict[str, Any]:
         """Types and shapes of :meth:`best`."""
         types = {"indices": tf.int32, "ids": tf.string, "score": tf.float32}
-        types |= {f"score_{task.name}": tf.float32 for task in self.tasks} | {"valid": tf.bool}
+        types |= {score_key(task.name): tf.float32 for task in self.tasks} | {"valid": tf.bool}
         return {name: tf.TensorSpec([None, None], dtype) for name, dtype in types.items()}
 
     def regressed(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ neither the export nor the schema.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,7 +20,7 @@ from tfmtl2r.data.frame import from_frame
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Values
-from tfmtl2r.names import did_you_mean
+from tfmtl2r.names import checked_folder, did_you_mean, digest, served_as
 from tfmtl2r.serving.transport import Grpc, Rest, ServingError, Transport
 from tfmtl2r.serving.values import as_array, misnamed
 
@@ -66,6 +65,7 @@ class Client:
         if not target or not model:
             raise InputError(f"a client needs the address of a server and the name of a model, got {target!r} and "
                              f"{model!r}")
+        checked_folder(model, "model")
         if not timeout > 0:
             raise InputError(f"timeout must be above 0 seconds, not {timeout}")
         rest = target.startswith(("http://", "https://"))
@@ -309,9 +309,7 @@ def _features(served: RemoteSignature, given: Sequence[str], constants: Mapping[
     for name in served.inputs:
         if name == LIST_SIZE or name in constants:
             continue
-        exported_as = name.removeprefix("feature_")
-        found = [name] if name in given else \
-            [c for c in given if re.sub(r"[^A-Za-z0-9_]", "_", c) in (name, exported_as)]
+        found = [name] if name in given else [c for c in given if name in _inputs_of(c)]
         if len(found) == 1:
             columns[name] = found[0]
         elif found or name not in served.optional:
@@ -320,6 +318,12 @@ def _features(served: RemoteSignature, given: Sequence[str], constants: Mapping[
                 f"{', '.join(given)}"
             raise InputError(f"the table has {what}")
     return columns
+
+
+def _inputs_of(column: str) -> set[str]:
+    """The names that the input of an exported column can have: a name may be reserved or need a digest."""
+    names = {served_as(column), served_as(column, [column])}
+    return names | {f"{name}_{digest(column)}" for name in names}
 
 
 def _values(lists: Lists, column: str, name: str, spec: Any) -> np.ndarray:

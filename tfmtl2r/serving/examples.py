@@ -11,7 +11,7 @@ from tfmtl2r.data.columns import feature_values
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.schema import Schema
-from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP
+from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP, request_key
 from tfmtl2r.serving.parsing import Request
 
 _SIZES = ((3, 2), (11, 4, 0), (1,))  # sizes of the lists of each request; L is the first; 0 is an empty list
@@ -116,7 +116,7 @@ def with_extras(request: Request, schema: Schema, tasks: int) -> Request:
         ids = [[f"item {number} of list {row}" for number in range(length)] for row in range(count)]
         extras[ITEM_IDS] = np.array(ids, object).reshape(count, length)
         extras[TOP] = np.array([length + 3, 2, 0], np.int32)[np.arange(count) % 3]
-    return {**request, **extras}
+    return {**request, **{request_key(name, schema): values for name, values in extras.items()}}
 
 
 def merged(requests: Sequence[Request]) -> Request:

@@ -15,7 +15,9 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
+from tfmtl2r.schema import Schema
 from tfmtl2r.serving import readme, warmup
+from tfmtl2r.serving.answers import request_key, score_key
 from tfmtl2r.serving.blend import KINDS, Blend, resolved
 from tfmtl2r.serving.check import METADATA, ExportError, problems, said
 from tfmtl2r.serving.configs import write_configs
@@ -190,7 +192,7 @@ def _records(model: MultiTaskRanker, plan: Plan, asked: list[Request]) -> list[t
             if key not in predicted:
                 predicted[key] = _predicted(model, plan, request, preferred)
             scores, valid = predicted[key]
-            answer = _answer(signature, scores, valid, request)
+            answer = _answer(signature, scores, valid, request, model.architecture.schema)
             records.append((signature.method, warmup.Record(name, signature.feed(request), answer)))
     return records
 
@@ -216,9 +218,9 @@ def _predicted(
 
 
 def _answer(
-    signature: Signature, scores: Mapping[str, Any], valid: Mask | None, request: Request
+    signature: Signature, scores: Mapping[str, Any], valid: Mask | None, request: Request, schema: Schema
 ) -> dict[str, np.ndarray]:
-    extras = {name: tf.convert_to_tensor(request[name]) for name in signature.extras}
+    extras = {name: tf.convert_to_tensor(request[request_key(name, schema)]) for name in signature.extras}
     return {name: value.numpy() for name, value in signature.answer(scores, valid, extras).items()}
 
 
@@ -231,7 +233,7 @@ def _metadata(model: MultiTaskRanker, plan: Plan, blend: Blend, lists: bool) -> 
     half = tf.as_dtype(model.dtype_policy.compute_dtype).size < 4
     asked = {} if model.conditioned is None else {"preference": np.asarray(model.preference, np.float64).tolist()}
     return {
-        "tasks": [{"name": task.name, "kind": task.kind} for task in model.tasks],
+        "tasks": [{"name": task.name, "kind": task.kind, "score": score_key(task.name)} for task in model.tasks],
         "lists": lists,
         "score": KINDS[blend.kind],
         "blend": dict(blend.weights or {}),

@@ -15,7 +15,7 @@ import numpy as np
 
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.schema import Schema
-from tfmtl2r.serving.answers import ITEM_IDS, TOP
+from tfmtl2r.serving.answers import ITEM_IDS, TOP, request_key
 from tfmtl2r.serving.blend import KINDS, MOST
 from tfmtl2r.serving.configs import BATCHING, CANARY, MODELS, STABLE, replace
 from tfmtl2r.serving.examples import Request
@@ -136,12 +136,12 @@ def _examples(request: Request, schema: Schema) -> dict[str, Any]:
 def _cut(request: Request, schema: Schema) -> Request:
     """Cuts a request to one list of two items (or two rows), and replaces values that JSON cannot represent."""
     lists = LIST_SIZE in request
-    per_item = {name for name, f in schema.inputs.items() if not f.context} | {ITEM_IDS}
+    per_item = {name for name, f in schema.inputs.items() if not f.context} | {request_key(ITEM_IDS, schema)}
     cut = {name: value[: 1 if lists else _ITEMS] for name, value in request.items()}
     if lists:
         cut = {name: value[:, :_ITEMS] if name in per_item else value for name, value in cut.items()}
         length = min(_ITEMS, max(int(request[LIST_SIZE][0]), 1))
-        cut[LIST_SIZE] = cut[TOP] = np.array([length], np.int32)
+        cut[LIST_SIZE] = cut[request_key(TOP, schema)] = np.array([length], np.int32)
     for feature in schema.features:
         cut |= feature.written({name: cut[name] for name in feature.raw})
     return cut

@@ -29,8 +29,8 @@ If a row of ``preference`` is invalid (negative, non-finite or all zero), the pr
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -40,8 +40,9 @@ from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.features import Lookup
+from tfmtl2r.names import digest, served_as
 from tfmtl2r.schema import Schema
-from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP, Answers
+from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP, Answers, request_key
 from tfmtl2r.serving.blend import Blend
 from tfmtl2r.serving.parsing import Request, item_messages, list_messages, one_item_lists, parse_items, parse_lists
 from tfmtl2r.serving.shapes import checked
@@ -103,7 +104,7 @@ def planned(model: MultiTaskRanker, blend: Blend, lists: bool) -> Plan:
         lists: whether requests contain lists.
 
     Raises:
-        ValueError: when a blend of kind ``"rank"`` has plain rows, or inputs of features would share a name.
+        ValueError: when a blend of kind ``"rank"`` has plain rows.
     """
     if blend.kind == "rank" and not lists:
         raise InputError("a blend of the kind 'rank' needs lists, but this ranker scores plain rows: choose "
@@ -158,14 +159,14 @@ class _Graphs:
 
     def raw(self, extras: Mapping[str, Any], finish: Any, outputs: dict[str, Any]) -> Signature:
         """A signature with named tensors as inputs: features and further inputs."""
-        names = {**self.names, **{name: name for name in extras}}
-        specs = {names[name]: spec for name, spec in {**self.features, **extras}.items()}
+        specs = {**{self.names[name]: spec for name, spec in self.features.items()}, **extras}
+        names = {**self.names, **{request_key(name, self.schema): name for name in extras}}
         per_item = [f.name for f in self.schema.features if not f.context]
         items = self.names[per_item[0]] if self.lists and per_item else None
 
         def serve(tensors: dict[str, Any]) -> dict[str, Any]:
             tensors = checked(tensors, specs, items)
-            scores, valid = self._scored({name: tensors[names[name]] for name in self.features}, tensors)
+            scores, valid = self._scored({name: tensors[self.names[name]] for name in self.features}, tensors)
             return finish(scores, valid, {name: tensors[name] for name in extras})
 
         def feed(request: Request) -> dict[str, Any]:
@@ -174,7 +175,11 @@ class _Graphs:
         return self._signature(serve, specs, outputs, tuple(extras), PREDICT, _same, feed, finish)
 
     def elwc(self, extras: Mapping[str, Any]) -> Signature:
-        """The signature with serialized lists as input; further inputs are features of the context."""
+        """The signature with serialized lists as input; further inputs are features of the context.
+
+        A feature with the name of a further input is read in its place.
+        """
+        extras = {name: spec for name, spec in extras.items() if name not in self.schema.inputs}
         context = {name: spec.shape[1] for name, spec in extras.items()}
 
         def serve(tensors: dict[str, Any]) -> dict[str, Any]:
@@ -255,37 +260,26 @@ def check_names(schema: Schema, lists: bool) -> None:
 def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, str]:
     """Names of inputs in signatures: the name of the feature's raw input, if TensorFlow allows it.
 
-    In other names (``"BM25 body"``, ``"1"``), each character that is no letter, digit or underscore becomes ``_``. A
-    name that does not start with a letter, or is the name of an output or a further input, gets the prefix
-    ``feature_``.
+    Other names change as in :func:`tfmtl2r.names.served_as`. If several features would have the same input name, each
+    of them gets a digest of its own name.
 
     Args:
         schema: the features.
         taken: names of outputs and of further inputs. Converters fail if an input has the name of an output.
         lists: whether there is a ``list_size``.
 
-    Raises:
-        ValueError: when two features would have the same input name.
-
     >>> from tfmtl2r import Dense
     >>> input_names(Schema([Dense("price"), Dense("BM25 body"), Dense("1")]), [], lists=False)
     {'price': 'price', 'BM25 body': 'BM25_body', '1': 'feature_1'}
+    >>> input_names(Schema([Dense("a b"), Dense("a/b")]), [], lists=False)
+    {'a b': 'a_b_c8687a08', 'a/b': 'a_b_c14cddc0'}
     """
-    reserved = {*taken, "self"}
-    names: dict[str, str] = {}
-    used: dict[str, str] = {}
-    for feature in [*schema.inputs, *([LIST_SIZE] if lists else [])]:
-        name = re.sub(r"[^A-Za-z0-9_]", "_", feature)
-        if not name[:1].isalpha() or name in reserved:
-            name = f"feature_{name}"
-        # In TensorFlow, names must differ in more than their case.
-        if name.lower() in used:
-            raise InputError(f"the features {used[name.lower()]!r} and {feature!r} would both be served as the input "
-                             f"{name!r} (input names ignore case and replace signs by _): rename one of them in the "
-                             "schema")
-        names[feature] = name
-        used[name.lower()] = feature
-    return names
+    taken = set(taken)
+    names = {feature: served_as(feature, taken) for feature in [*schema.inputs, *([LIST_SIZE] if lists else [])]}
+    # In TensorFlow, names must differ in more than their case.
+    count = collections.Counter(name.lower() for name in [*names.values(), *taken])
+    return {feature: name if count[name.lower()] == 1 else f"{name}_{digest(feature)}"
+            for feature, name in names.items()}
 
 
 def _same(request: Request) -> Request:

@@ -9,7 +9,7 @@ from tfmtl2r import metrics as metric_registry
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.metrics.base import default_names
-from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous
+from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous, safe_name
 from tfmtl2r.task import Task
 from tfmtl2r.training.objectives import LossValues, as_lists, flat_lists, item_weights, labels_of, tiled
 from tfmtl2r.training.replicas import Replicas
@@ -47,8 +47,7 @@ class Tracked:
     def __init__(self, task: str, metric: Any):
         self.name = str(LogName(metric.label, task))
         self.metric = metric
-        # TensorFlow allows no @ in the names of variables.
-        self.stream = metric.streaming(self.name.replace("@", "_at_"))
+        self.stream = metric.streaming(safe_name(self.name))
 
 
 class Trackers:
@@ -69,7 +68,7 @@ class Trackers:
 
     def __init__(self, tasks: Sequence[Task], has_lists: bool):
         self.tasks = tuple(tasks)
-        self.losses = [keras.metrics.Mean(name=str(LogName("loss", task.name))) for task in self.tasks]
+        self.losses = [keras.metrics.Mean(name=safe_name(str(LogName("loss", task.name)))) for task in self.tasks]
         self.metrics = [[Tracked(task.name, metric) for metric in metrics_of(task, has_lists)] for task in self.tasks]
         refuse_ambiguous({task.name: [tracked.metric.label for tracked in row]
                           for task, row in zip(self.tasks, self.metrics, strict=True)})
@@ -108,7 +107,7 @@ class Trackers:
         values = dict(zip(map(id, streams), _results(streams, replicas), strict=True))
         losses = [values[id(mean)] for mean in self.losses]
         logs = {"loss": len(losses) * tf.reduce_sum(preference * tf.stack(losses))}
-        logs.update({mean.name: value for mean, value in zip(self.losses, losses, strict=True)})
+        logs.update({str(LogName("loss", t.name)): value for t, value in zip(self.tasks, losses, strict=True)})
         if metrics:
             first = []
             for row in self.metrics:
