@@ -25,7 +25,6 @@ from tfmtl2r.report import hparams
 from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.runs.card import FILE, PER_LIST, RunCard, peak_memory_mb
 from tfmtl2r.schema import Schema
-from tfmtl2r.serving.signatures import check_names
 from tfmtl2r.settings import Settings, files
 from tfmtl2r.settings.things import check_options
 from tfmtl2r.task import Task
@@ -144,7 +143,6 @@ class Experiment(Settings):
         model = self.model(dataset, before)
         asked = self._asked(model)
         schema = dataset.schema(self._labels(model.tasks))
-        check_names(schema, not dataset.lists("train").is_rows)
         dataset.check(model.tasks, schema)
         card = RunCard(name=self.folder.name, config=self.config())
         card.data = {split: _describe(dataset.lists(split)) for split in ("train", "vali", "test")}

@@ -147,7 +147,6 @@ class _Graphs:
         taken = {*self.answers.score_specs(), *self.answers.best_specs(), BLEND_WEIGHTS, ITEM_IDS, TOP}
         if model.conditioned is not None:
             taken.add(PREFERENCE)
-        check_names(self.schema, lists)
         self.names = input_names(self.schema, taken, lists)
         self.features = {name: f.raw[name].spec([None, None] if lists and not f.context else [None])
                          for name, f in self.schema.inputs.items()}
@@ -235,26 +234,6 @@ class _Graphs:
             looked_up[PREFERENCE] = raw[PREFERENCE]
         scores = self.model(looked_up, training=False)
         return {task: tf.cast(score, tf.float32) for task, score in scores.items()}, self.model.batch(looked_up).valid
-
-
-def check_names(schema: Schema, lists: bool) -> None:
-    """Refuses names of features that an export could not serve, so that they can be changed before the training.
-
-    Args:
-        schema: the features.
-        lists: whether the ranker ranks lists.
-
-    Raises:
-        ValueError: for a name of a further input of requests, or two features with the same input name.
-    """
-    further = {BLEND_WEIGHTS: "the weights of the blend"}
-    if lists:
-        further |= {ITEM_IDS: "the ids of the items", TOP: "the number of items to return"}
-    for name, what in further.items():
-        if name in schema.inputs:
-            raise InputError(f"a feature may not be called {name!r}: this name is reserved for {what} in requests; "
-                             "rename the feature in the schema (the column of the table)")
-    input_names(schema, (), lists)
 
 
 def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, str]:
