@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -28,12 +29,14 @@ __all__ = ["AUC"]
 class AUC(Metric):
     """The probability that a positive item scores higher than a negative item, over all items; a tie counts half.
 
-    ``streaming`` puts scores into fixed bins, which are narrow around 0 and wide far from 0. Two scores in the same bin
-    are a tie. ``exact`` uses no bins.
+    ``exact`` compares all items. ``streaming`` keeps ``bins`` points, each of which stands for items with neighbouring
+    ranks and about the same total weight. It is exact up to ``bins`` different scores. Beyond that, items of the same
+    point count as ties, which changes the value by about ``1 / bins`` at most. Level and scale of the scores do not
+    matter.
 
     Args:
         above: an item is positive if its label is above this number.
-        bins: number of bins of the streaming form.
+        bins: number of points of the streaming form.
 
     Raises:
         ValueError: for fewer than 2 bins.
@@ -46,7 +49,7 @@ class AUC(Metric):
 
     per_list_mean = False
     above: float = 0.0
-    bins: int = 10_000
+    bins: int = 2_000
 
     def __post_init__(self) -> None:
         if self.bins < 2:
@@ -79,16 +82,13 @@ class AUC(Metric):
         return float(won @ (np.cumsum(lost) - lost / 2) / pairs) if pairs else float("nan")
 
 
-class _StreamingAUC(keras.metrics.AUC):
-    """Keras's AUC on scores squashed to (0, 1).
-
-    AUC depends only on the order of the scores. Keras uses bins of equal width. A sigmoid would put the small
-    probabilities of rare clicks into a few bins; ``s / (1 + |s|)`` keeps these scores apart.
-    """
+class _StreamingAUC(keras.metrics.Metric):
+    """A summary of the scores seen so far: the score, and the weights of positives and negatives, of each point."""
 
     def __init__(self, metric: AUC, name: str):
-        super().__init__(num_thresholds=metric.bins, name=name)
+        super().__init__(name=name)
         self.metric = metric
+        self.points = self.add_weight(name="points", shape=(metric.bins, 3), initializer="zeros", dtype="float64")
 
     def update_state(self, labels: Labels, scores: Scores, valid: Mask, weights: Weights | None = None) -> None:
         """Adds a batch; weights are ``[B]`` (per list) or ``[B, L]`` (per item)."""
@@ -98,12 +98,52 @@ class _StreamingAUC(keras.metrics.AUC):
         if weights is not None:
             weights = tf.cast(weights, tf.float32)
             weight *= tf.where(known, weights[:, None] if weights.shape.rank == 1 else weights, 0.0)
-        positive = tf.cast(known & (labels > self.metric.above), tf.float32)
-        squashed = 0.5 + 0.5 * tf.math.softsign(tf.where(known, scores, 0.0))
-        super().update_state(tf.reshape(positive, [-1]), tf.reshape(squashed, [-1]), tf.reshape(weight, [-1]))
+        positive = labels > self.metric.above
+        scores = tf.where(known & ~tf.math.is_nan(scores), scores, tf.float32.min)
+        scores = tf.clip_by_value(scores, tf.float32.min, tf.float32.max)
+        parts = scores, tf.where(positive, weight, 0.0), tf.where(positive, 0.0, weight)
+        new = tf.stack([tf.cast(tf.reshape(part, [-1]), tf.float64) for part in parts], axis=1)
+        self.points.assign(_summarised(tf.concat([self.points, new], axis=0), self.metric.bins))
 
     def result(self) -> Tensor:
         """The AUC so far, NaN without a positive or without a negative item."""
-        # The first threshold is below every score, so all items are predicted positive there.
-        positives, negatives = self.true_positives[0], self.false_positives[0]
-        return tf.where((positives > 0) & (negatives > 0), super().result(), np.nan)
+        return _area(tf.convert_to_tensor(self.points))
+
+    def merged(self, gather: Callable[[Tensor], Tensor]) -> Tensor:
+        """The AUC of all replicas; ``gather`` concatenates their tensors along the first axis."""
+        return _area(gather(tf.convert_to_tensor(self.points)))
+
+
+def _distinct(points: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores ``[N]`` in ascending order, each once, and their weights ``[N, 2]``; the last ones may have no weight."""
+    there = tf.reduce_sum(points[:, 1:], axis=1) > 0
+    keys = tf.where(there, points[:, 0], np.inf)
+    order = tf.argsort(keys)
+    keys, weights = tf.gather(keys, order), tf.gather(points[:, 1:], order)
+    place = tf.cumsum(tf.cast(tf.concat([[False], keys[1:] != keys[:-1]], axis=0), tf.int32))
+    size = tf.shape(keys)[0]
+    weights = tf.math.unsorted_segment_sum(weights, place, size)
+    return tf.where(tf.reduce_any(weights > 0, axis=1), tf.math.unsorted_segment_max(keys, place, size), 0.0), weights
+
+
+def _summarised(points: Tensor, bins: int) -> Tensor:
+    """At most ``bins`` points in place of any number of points."""
+    scores, weights = _distinct(points)
+    each = tf.reduce_sum(weights, axis=1)
+    share = tf.math.divide_no_nan(tf.cumsum(each) - each / 2.0, tf.reduce_sum(each))
+    place = tf.range(tf.shape(each)[0])
+    place = tf.where(tf.math.count_nonzero(each, dtype=tf.int32) <= bins, place, tf.cast(share * bins, tf.int32))
+    place = tf.minimum(place, bins - 1)
+    weights = tf.math.unsorted_segment_sum(weights, place, bins)
+    mean = tf.math.divide_no_nan(tf.math.unsorted_segment_sum(scores * each, place, bins),
+                                 tf.reduce_sum(weights, axis=1))
+    # Rounded to float32, the mean of equal scores is this score, so that ties stay ties.
+    return tf.concat([tf.cast(tf.cast(mean, tf.float32), tf.float64)[:, None], weights], axis=1)
+
+
+def _area(points: Tensor) -> Tensor:
+    """The share of pairs, by weight, in which the positive has the higher score."""
+    _, weights = _distinct(points)
+    positives, negatives = weights[:, 0], weights[:, 1]
+    won = tf.reduce_sum(positives * (tf.cumsum(negatives) - negatives / 2.0))
+    return tf.cast(won / (tf.reduce_sum(positives) * tf.reduce_sum(negatives)), tf.float32)  # 0 / 0 is NaN

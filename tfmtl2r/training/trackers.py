@@ -132,9 +132,14 @@ def _mean_of_known(values: Any, preference: Any) -> Any:
 
 
 def _results(streams: list[Any], replicas: Replicas) -> list[Any]:
-    """The value of every Keras metric over all replicas: a replica has only its own sums, which are added here."""
+    """The value of every Keras metric over all replicas: a replica has only its own sums, which are added here.
+
+    A stream that is no sum has a method ``merged``, which takes the function that gathers tensors of all replicas.
+    """
     if replicas.count == 1:
         return [stream.result() for stream in streams]
     # One collective operation for all sums, in float64; Keras casts the results back.
-    sums = iter(replicas.sum([tf.cast(v.value, tf.float64) for stream in streams for v in stream.variables]))
-    return [stream.stateless_result([next(sums) for _ in stream.variables]) for stream in streams]
+    added = [stream for stream in streams if not hasattr(stream, "merged")]
+    sums = iter(replicas.sum([tf.cast(v.value, tf.float64) for stream in added for v in stream.variables]))
+    return [stream.merged(replicas.gather) if hasattr(stream, "merged")
+            else stream.stateless_result([next(sums) for _ in stream.variables]) for stream in streams]
