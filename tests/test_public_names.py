@@ -77,7 +77,7 @@ def test_only_public_names(where, code):
 @pytest.mark.parametrize(("code", "wrong"), [
     ("from tfmtl2r._backend import keras", ["tfmtl2r._backend.keras"]),
     ("from tfmtl2r.methods.base import Method", ["tfmtl2r.methods.base.Method"]),
-    ("from tfmtl2r.methods import _positive", ["tfmtl2r.methods.positive"]),
+    ("from tfmtl2r.methods import _positive", ["tfmtl2r.methods._positive"]),
     ("import tfmtl2r\ntfmtl2r.expotr", ["tfmtl2r.expotr"]),
     ("import tfmtl2r as t\nt.pareto.front.costs([])", ["tfmtl2r.pareto.front", "tfmtl2r.pareto.front.costs"]),
     ("from tfmtl2r import methods\nmethods.Methd", ["tfmtl2r.methods.Methd"]),
