@@ -246,3 +246,13 @@ def test_names_of_tasks_and_shapes_are_checked():
         MultiTaskRanker("shared_bottom", ["a", "a"])
     with pytest.raises(ValueError, match="does not know its features yet"):
         MultiTaskRanker("shared_bottom", ["a"])({"x": tf.ones([2, 3]), "list_size": tf.constant([3, 2])})
+
+
+def test_a_task_that_never_occurs_has_no_loss(problem):
+    problem.y["grade"] = np.full_like(problem.y["grade"], np.nan)
+    model = ranker(problem)
+    logs = model.fit(problem.batches(), epochs=1, verbose=0, validation_data=problem.batches()).history
+    for prefix in ("", "val_"):
+        assert np.isnan(logs[f"{prefix}grade_loss"]).all()
+        np.testing.assert_allclose(
+            logs[f"{prefix}loss"], logs[f"{prefix}click_loss"][0] + logs[f"{prefix}dwell_loss"][0], rtol=1e-5)

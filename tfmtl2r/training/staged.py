@@ -245,6 +245,9 @@ class _Keeper(keras.callbacks.Callback):
         self.epochs = 0
         losses = self._losses(self.x)
         watched = losses if self.validation is None else self._losses(self.validation)
+        # A task without any label has no loss, and decides nothing.
+        self.silent = {task for task, loss in watched.items() if np.isnan(loss)}
+        watched = {task: 0.0 if task in self.silent else loss for task, loss in watched.items()}
         self._keep(losses, self._goal(watched))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -253,7 +256,8 @@ class _Keeper(keras.callbacks.Callback):
         self.epochs += 1
         losses = self._losses(self.x)
         watched = self._goal(losses) if self.validation is None else self._goal(
-            {task: logs[str(LogName("loss", task, validation=True))] for task in self.goals}
+            {task: 0.0 if task in self.silent else logs[str(LogName("loss", task, validation=True))]
+             for task in self.goals}
         )
         better = self._rank(losses, watched) < self.rank
         if better:

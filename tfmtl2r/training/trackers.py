@@ -96,7 +96,7 @@ class Trackers:
                 tracked.stream.update_state(labels, predicted, mask, weights)
 
     def logs(self, preference: Any, replicas: Replicas, metrics: bool = True) -> dict[str, Any]:
-        """The current values by name, the same on every replica.
+        """The current values by name, the same on every replica. The loss of a task without any label is NaN.
 
         Args:
             preference: ``float32[T]``, sum 1.
@@ -104,10 +104,13 @@ class Trackers:
             metrics: whether metrics were updated. If False, the logs contain losses only.
         """
         streams = self.all() if metrics else self.losses
-        values = dict(zip(map(id, streams), _results(streams, replicas), strict=True))
+        found = dict(zip(map(id, streams), _results(streams, replicas), strict=True))
+        values = {key: value for key, (value, _) in found.items()}
         losses = [values[id(mean)] for mean in self.losses]
         logs = {"loss": len(losses) * tf.reduce_sum(preference * tf.stack(losses))}
-        logs.update({str(LogName("loss", t.name)): value for t, value in zip(self.tasks, losses, strict=True)})
+        for task, mean, value in zip(self.tasks, self.losses, losses, strict=True):
+            _, (_, count) = found[id(mean)]  # a mean's variables
+            logs[str(LogName("loss", task.name))] = tf.where(count > 0, value, float("nan"))
         if metrics:
             first = []
             for row in self.metrics:
@@ -131,15 +134,17 @@ def _mean_of_known(values: Any, preference: Any) -> Any:
     return tf.where(share > 0, tf.math.divide_no_nan(total, share), float("nan"))
 
 
-def _results(streams: list[Any], replicas: Replicas) -> list[Any]:
-    """The value of every Keras metric over all replicas: a replica has only its own sums, which are added here.
+def _results(streams: list[Any], replicas: Replicas) -> list[tuple[Any, list[Any]]]:
+    """Value and variables of every Keras metric over all replicas: each has only its own sums, which are added here.
 
-    A stream that is no sum has a method ``merged``, which takes the function that gathers tensors of all replicas.
+    A stream that is no sum has a method ``merged``, which takes the function that gathers tensors of all replicas; its
+    variables are left out.
     """
     if replicas.count == 1:
-        return [stream.result() for stream in streams]
+        return [(stream.result(), [v.value for v in stream.variables]) for stream in streams]
     # One collective operation for all sums, in float64; Keras casts the results back.
     added = [stream for stream in streams if not hasattr(stream, "merged")]
     sums = iter(replicas.sum([tf.cast(v.value, tf.float64) for stream in added for v in stream.variables]))
-    return [stream.merged(replicas.gather) if hasattr(stream, "merged")
-            else stream.stateless_result([next(sums) for _ in stream.variables]) for stream in streams]
+    own = {id(stream): [next(sums) for _ in stream.variables] for stream in added}
+    return [(stream.stateless_result(own[id(stream)]), own[id(stream)]) if id(stream) in own
+            else (stream.merged(replicas.gather), []) for stream in streams]
