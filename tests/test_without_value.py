@@ -44,16 +44,14 @@ def experiment(**training):
                       optimizer={"learning_rate": 0.05})
 
 
-def prepared(data, **training):
-    chosen = experiment(**training)
-    return chosen, chosen.model(data)
+@pytest.fixture(autouse=True)
+def _elsewhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
 
 
 def test_training_goes_on_by_the_other_tasks_and_says_so_once(caplog):
-    data = Clicks(vali=np.zeros(64))
-    chosen, model = prepared(data)
     with caplog.at_level(logging.WARNING, "tfmtl2r"):
-        card = chosen._trained(model, data, (), 0)
+        _, card = experiment().run(dataset=Clicks(vali=np.zeros(64)), verbose=0)
     watched = card.history[f"val_{STOP_ON}"]
     assert np.isfinite(watched).all()
     np.testing.assert_allclose(watched, card.history["val_click_auc"], rtol=1e-6)
@@ -67,17 +65,14 @@ def test_training_goes_on_by_the_other_tasks_and_says_so_once(caplog):
     ("train", np.full(64, np.nan), r"none of the 64 items of train has a label \(0 have a label\)"),
 ])
 def test_a_task_that_cannot_be_learnt_is_refused(split, labels, message):
-    data = Clicks(**{split: labels})
-    chosen, model = prepared(data)
     with pytest.raises(ValueError, match=message):
-        chosen._trained(model, data, (), 0)
+        experiment().run(dataset=Clicks(**{split: labels}), verbose=0)
 
 
 def test_early_stopping_without_any_value_is_refused():
-    data = Clicks(vali=np.zeros(64))
     chosen = experiment().but(preference={"click": 0.0, "buy": 1.0})
     with pytest.raises(ValueError, match="no metric of buy has a value on vali"):
-        chosen._trained(chosen.model(data), data, (), 0)
+        chosen.run(dataset=Clicks(vali=np.zeros(64)), verbose=0)
 
 
 def test_a_preference_is_shared_among_the_tasks_that_have_a_value():

@@ -112,6 +112,7 @@ CASES = [
     (Ascends(), "one_task", ()),
     (Ascends(), "non_conflicting", ("non_conflicting",)),
     (Wrong(), "non_conflicting", ("non_conflicting",)),
+    (Wrong(), "non_conflicting_if_independent", ("non_conflicting_if_independent",)),
     (Overflows(), "finite_updates", ()),
     (Overflows(), "twenty_tasks", ()),
     (Wrong(), "ignores_row_scale", ("ignores_row_scale",)),
