@@ -202,6 +202,7 @@ def test_kuairand_errors(tmp_path):
         datasets.get("kuairand", **options).lists("vali")
 
 
+@pytest.mark.slow
 def test_kuairand_on_the_real_files():
     data = public("kuairand", "kuairand_pure")
     parts = [data.lists(split) for split in SPLITS]

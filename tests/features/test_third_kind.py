@@ -133,6 +133,7 @@ def make(schema):
     return ranker
 
 
+@pytest.mark.slow
 def test_the_whole_way(table, tmp_path):
     """Fits, trains, saves, loads, exports, serves, writes and reads examples."""
     schema = fitted(table)

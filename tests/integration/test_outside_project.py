@@ -20,6 +20,8 @@ import tomlkit
 
 import tfmtl2r
 
+pytestmark = pytest.mark.slow
+
 PARTS = Path(__file__).parent / "outside_parts.py"
 CHOICE = ["--data", "tiny_shop", "--data.shelves", "20", "--epochs", "2", "--patience", "0", "--batch-size", "5",
           "--telemetry-every", "0"]
@@ -119,7 +121,6 @@ def test_by_plugins(plugged):
     assert card["plugins"] == [{"name": "own.py", "sha256": card["plugins"][0]["sha256"]}]
 
 
-@pytest.mark.slow
 def test_an_experiment_file_names_the_plug_in(plugged):
     """The file lies elsewhere: its paths are relative to itself. It repeats the run to the last digit."""
     folder = plugged / "elsewhere"
@@ -136,7 +137,6 @@ def test_an_experiment_file_names_the_plug_in(plugged):
     assert card["results"]["test"] == same["results"]["test"]
 
 
-@pytest.mark.slow
 def test_the_checks_of_tfmtl2r_run_in_the_project_itself(tmp_path):
     shutil.copy(PARTS, tmp_path)
     (tmp_path / "test_parts.py").write_text(textwrap.dedent(CHECKS))
@@ -173,7 +173,6 @@ def test_a_ranker_names_the_file_that_is_missing(plugged):
     assert "ThinTrunk 6 0.5" in told
 
 
-@pytest.mark.slow
 def test_by_register_in_a_script(plugged, tmp_path):
     shutil.copy(PARTS, tmp_path)
     python("""
@@ -203,7 +202,6 @@ def test_by_register_in_a_script(plugged, tmp_path):
     assert "half_squared" in told
 
 
-@pytest.mark.slow
 def test_by_entry_point(plugged, tmp_path):
     site = installed(tmp_path)
     told = commands(TRAIN, SWEEP, ["list", "methods"], folder=tmp_path, path=site)

@@ -23,6 +23,7 @@ def tensors(arrays, part):
 
 
 @pytest.mark.parametrize("name", ["plain", "conditioned", "position"])
+@pytest.mark.slow
 def test_files_of_format_1_load_and_go_on(name, tmp_path):
     """Scores and the next update, which reads the optimizer's state of every table, are those of the old version."""
     arrays = dict(np.load(FORMAT_1 / f"{name}.npz"))

@@ -21,6 +21,8 @@ from tfmtl2r.sweeps.planning import plan
 from tfmtl2r.sweeps.study import EQUAL, SINGLE, study
 from tfmtl2r.sweeps.table import rows
 
+pytestmark = pytest.mark.slow
+
 PREFERENCES = [[8, 2], [1, 1], [1, 4]]
 
 
@@ -43,7 +45,6 @@ def trained(tmp_path_factory):
     return folder, model, experiment.dataset().lists("test")
 
 
-@pytest.mark.slow
 def test_a_curve_is_what_the_model_reaches_for_each_preference(trained):
     _, model, lists = trained
     one = pareto.curve(model, lists, PREFERENCES)
@@ -158,7 +159,6 @@ def test_a_study_compares_the_run_as_a_whole_and_its_curve_as_a_front(trained, c
     assert (folder / "report.html").read_text().count("<circle") >= 12
 
 
-@pytest.mark.slow
 def test_what_is_exported_of_a_curve_asks_for_the_preference_that_was_picked(trained, tmp_path, capsys):
     folder, model, _ = trained
     arguments = ["pareto", "export", folder.name, "--directory", str(folder.parent), "--to", str(tmp_path / "e")]
@@ -189,7 +189,6 @@ SMALL = Experiment(
 )  # fmt: skip
 
 
-@pytest.mark.slow
 def test_a_card_has_the_preferences_that_were_wanted_and_that_the_method_can_take(tmp_path):
     small = SMALL.but(directory=str(tmp_path), training={"epochs": 1})
     _, card = small.but(name="a", method="cosmos", evaluation={"preferences": "lattice:1"}).run(verbose=0)
@@ -213,7 +212,6 @@ def test_a_card_has_the_preferences_that_were_wanted_and_that_the_method_can_tak
         small.but(conditioned=None, evaluation={"preferences": "none"})
 
 
-@pytest.mark.slow
 def test_early_stopping_looks_along_the_preference(tmp_path):
     small = SMALL.but(directory=str(tmp_path), training={"patience": 1}, optimizer={"learning_rate": 0.05})
     model, card = small.run(verbose=0)

@@ -47,6 +47,7 @@ def test_every_preference_gets_its_own_scores(conditioned):
         np.testing.assert_allclose(same["score_click"], plain["score_click"], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_each_list_of_a_request_has_its_own(conditioned):
     _, _, loaded = conditioned
     request = requests(SCHEMA, seed=4)[0]

@@ -35,6 +35,7 @@ def representatives():
 
 @pytest.mark.parametrize("method", representatives())
 @pytest.mark.parametrize("mode", ["parameters", "features"])
+@pytest.mark.slow
 def test_training_lowers_the_losses(problem, method, mode):
     built = methods.get(method)
     if built.needs & {"gram", "rows"} and mode not in built.modes:
@@ -134,6 +135,7 @@ def test_save_and_load_in_a_new_process(problem, tmp_path, policy):
 
 
 @pytest.mark.parametrize("method", representatives())
+@pytest.mark.slow
 def test_resuming_gives_the_same_next_steps(problem, tmp_path, method):
     """Dropout, the method's randomness and state, the optimizer: all as if training had not stopped."""
     options = {"architecture": {"dropout": 0.3}}
@@ -161,6 +163,7 @@ def test_mixed_precision_trains_with_float32_variables_and_scores(problem):
         ranker(problem)
 
 
+@pytest.mark.slow
 def test_steps_per_execution_changes_nothing_but_speed(problem):
     results = []
     for steps in (1, 4):

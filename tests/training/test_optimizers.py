@@ -241,6 +241,7 @@ def fit(model, epochs):
 
 
 @pytest.mark.parametrize(("name", "mode"), [("adam", "parameters"), ("adam", "features"), ("adagrad", "parameters")])
+@pytest.mark.slow
 def test_rows_that_no_batch_reads_keep_their_start(name, mode):
     model = trained(name, mode=mode)
     keras.utils.set_random_seed(2)

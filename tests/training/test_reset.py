@@ -37,6 +37,7 @@ def assert_same(one, two):
     pytest.param("pcgrad", None, marks=pytest.mark.slow),  # draws an order of tasks
     pytest.param("linear_scalarization", 1.0, marks=pytest.mark.slow),  # draws a preference
 ])  # fmt: skip
+@pytest.mark.slow
 def test_it_trains_as_a_new_one_and_traces_nothing(problem, method, conditioned):
     # Normalised twice, it would round twice.
     weights = {} if method == "famo" else {"preference": [0.87, 0.04, 0.74]}
@@ -64,6 +65,7 @@ def test_what_a_compiled_step_holds_on_to_must_be_the_same(problem):
         start_as(old, MultiTaskRanker(TOWERS, problem.tasks, problem.schema))
 
 
+@pytest.mark.slow
 def test_the_seed_may_change_between_steps(problem):
     """As a variable: the compiled step draws anew."""
     model, same = ranker(problem, 3), ranker(problem, 3)

@@ -96,6 +96,7 @@ def run(tmp_path_factory):
 
 
 class TestPriorities:
+    @pytest.mark.slow
     def test_levels_in_order_with_ties(self, run):
         first, second = run[3].stages
         assert first.goals == ("one",)
