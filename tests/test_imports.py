@@ -48,8 +48,14 @@ def test_no_heavy_library_is_loaded(what):
         assert not printed
 
 
-def test_tensorflow_comes_quietly():
-    done = run("from tfmtl2r._backend import tf, keras; import tfmtl2r; tfmtl2r.MultiTaskRanker; print(tf.__version__)")
+@pytest.mark.parametrize("code", [
+    "from tfmtl2r._backend import tf, keras; import tfmtl2r; tfmtl2r.MultiTaskRanker; print(tf.__version__)",
+    "import tfmtl2r, keras; import tensorflow as tf; print(tf.__version__)",
+    "import tfmtl2r; import tensorflow as tf; tfmtl2r.MultiTaskRanker; print(tf.__version__)",
+])
+def test_tensorflow_comes_quietly(code):
+    """Whoever imports it after tfmtl2r, in whichever order."""
+    done = run(code)
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert len(done.stdout.split()) == 1

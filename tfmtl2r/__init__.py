@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tfmtl2r import _keras_hook, _lazy
+from tfmtl2r import _import_hook, _lazy
 
 if TYPE_CHECKING:
     from tfmtl2r import (
@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
-_keras_hook.install()
+_import_hook.install()
 
 __version__ = "0.1.0"
 __all__ = [

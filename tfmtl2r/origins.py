@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import importlib
 import sys
 from pathlib import Path
-from types import ModuleType
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,10 +32,3 @@ def origin_of(cls: type) -> Origin:
     if path is None or not Path(path).is_file():
         return Origin("session")
     return Origin("file", str(Path(path).resolve()), hashlib.sha256(Path(path).read_bytes()).hexdigest())
-
-
-def imported(module: str) -> ModuleType:
-    """Imports a module. One from outside follows our import of TensorFlow, which prints no start-up notices."""
-    if module.split(".")[0] != __package__:
-        importlib.import_module(f"{__package__}._backend")
-    return importlib.import_module(module)

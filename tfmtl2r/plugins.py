@@ -204,7 +204,6 @@ def _load(given: str | Path, path: Path) -> Plugin:
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
         raise InputError(f"plug-in {given}: expected a Python file, whose name ends in .py")
-    importlib.import_module("tfmtl2r._backend")  # the plug-in's own import of TensorFlow would print notices
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # dataclasses look their module up
     try:

@@ -35,7 +35,7 @@ from typing import Any, Generic, TypeVar
 from tfmtl2r import constructors
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.names import did_you_mean
-from tfmtl2r.origins import Origin, imported, origin_of
+from tfmtl2r.origins import Origin, origin_of
 from tfmtl2r.promises import check_known
 from tfmtl2r.types import Described
 
@@ -80,7 +80,7 @@ class _Entry:
     def load(self) -> Any:
         if self.registered is not None:
             return self.registered
-        module = imported(self.module)
+        module = importlib.import_module(self.module)
         return functools.reduce(getattr, (self.member or module.__all__[0]).split("."), module)
 
     def stands_for(self, cls: type) -> bool:

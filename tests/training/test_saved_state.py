@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import tfmtl2r
-from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, Task, _keras_hook
+from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, Task, _import_hook
 from tfmtl2r._backend import keras
 
 TASKS = (Task("click", kind="binary", loss="bce", metrics=()), Task("buy", kind="binary", loss="bce", metrics=()))
@@ -208,4 +208,4 @@ def test_keras_loads_a_ranker_whichever_was_imported_first(order, tmp_path):
 
 def test_every_class_that_keras_can_load_is_known_before_its_import():
     registered = {name for name in keras.saving.get_custom_objects() if name.startswith("tfmtl2r>")}
-    assert registered == {f"tfmtl2r>{name}" for name in _keras_hook.CLASSES}
+    assert registered == {f"tfmtl2r>{name}" for name in _import_hook.CLASSES}
