@@ -208,7 +208,7 @@ def test_a_card_has_the_preferences_that_were_wanted_and_that_the_method_can_tak
     with pytest.raises(ValueError, match="expected angle:N"):
         wrong.run(verbose=0)
     assert not (tmp_path / "e").exists()  # it is said before anything is trained
-    with pytest.raises(ValueError, match="preferences is for a ranker that reads the preference"):
+    with pytest.raises(ValueError, match="preferences need a ranker with the preference as an input"):
         small.but(conditioned=None, evaluation={"preferences": "none"})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,8 +139,7 @@ def pairwise(groups: Groups, chosen: Array | None = None) -> Figure:
         axes.set_ylabel(_axis(first, y), fontsize=8)
         axes.tick_params(labelsize=7)
         axes.spines[["top", "right"]].set_visible(False)
-    handles, names = figure.axes[0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside upper center", ncols=min(len(names), 5), frameon=False, fontsize=8)
+    figure.legend(**_fitted(figure.axes[0], figure), loc="outside upper center")
     return figure
 
 
@@ -280,5 +280,20 @@ def _figure(width: float, height: float) -> tuple[Figure, Any]:
 
 
 def _legend(axes: Axes, above: float = 1.0) -> None:
+    figure = axes.get_figure(root=True)
+    assert figure is not None
+    axes.legend(**_fitted(axes, figure), loc="lower center", bbox_to_anchor=(0.5, above))
+
+
+def _fitted(axes: Axes, figure: Figure) -> dict[str, Any]:
+    """A legend's entries, in as many columns as the longest label leaves room for."""
+    handles, labels = axes.get_legend_handles_labels()
+    size = 8
+    letters = int(figure.get_figwidth() * 72 / (0.6 * size))  # in a line as wide as the figure
+    marker = 7  # the width of a handle and its gap, in letters
+    labels = [textwrap.fill(label, letters - 2 * marker) for label in labels]
+    longest = max((len(line) for label in labels for line in label.splitlines()), default=1)
+    columns = max(1, min(4, letters // (longest + marker)))
     # The star is higher than a line of text, by which the layout measures a legend: the pad leaves room for it.
-    axes.legend(frameon=False, fontsize=8, ncols=4, loc="lower center", bbox_to_anchor=(0.5, above), borderpad=0.8)
+    look = {"frameon": False, "fontsize": size, "borderpad": 0.8}
+    return {"handles": handles, "labels": labels, "ncols": columns, **look}
