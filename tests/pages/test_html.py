@@ -1,4 +1,4 @@
-"""The HTML report: self-contained, true to the run cards, deaf to markup, and it works in a browser."""
+"""The HTML report: self-contained, true to the run cards, and deaf to markup."""
 
 import dataclasses
 import html.parser
@@ -6,18 +6,16 @@ import importlib.resources
 import json
 import re
 import shutil
-import subprocess
 
 import numpy as np
 import pytest
+from made_up_runs import fake_sweep, write
 
 from tfmtl2r import cli
 from tfmtl2r.evaluation.significance import Comparison, delta_m
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.pages.html import Cell, Column, Front, Point, Section, Table, page, write_html
-from tfmtl2r.runs.card import PER_LIST, RunCard
 from tfmtl2r.runs.finished import load_all
-from tfmtl2r.sweeps import planning
 from tfmtl2r.sweeps.study import EQUAL, SINGLE, TUNED, conclusions, merged, resolution, study, tuned, verdict
 
 VOID = {"meta", "circle", "rect", "path", "line", "polyline"}
@@ -53,43 +51,6 @@ class Parser(html.parser.HTMLParser):
 
     def handle_data(self, data):
         self.text.append(data)
-
-
-def fake_sweep(folder, tasks=2, lists=40, worse="epo", vali=None, architectures=()):
-    """Made-up runs: weighted sums and ``worse`` with three preferences, mgda, single-task training; two seeds."""
-    data = {"name": "synthetic_mslr", "num_lists": lists, "num_tasks": tasks, "num_features": 8}
-    base = Experiment("base", data=data, training={"epochs": 2, "patience": 0})
-    grid = np.vstack([np.full((1, tasks), 1 / tasks), np.eye(tasks) * 0.6 + 0.4 / tasks])
-    planned = [*planning.single_tasks(base, (0, 1), architectures),
-               *planning.plan(base, ["linear_scalarization", worse, "mgda"], grid, (0, 1), architectures)]
-    rng = np.random.default_rng(0)
-    easy = rng.random((lists, tasks))
-    for experiment in planned:
-        names = experiment.task_names or [f"task_{t + 1}" for t in range(tasks)]
-        shares = [*experiment.preference.values()] if experiment.preference else [0.5]
-        gain = 0.2 * np.sqrt(np.array(shares)) - 0.1 * (experiment.method == worse)
-        values = easy[:, [int(n[-1]) - 1 for n in names]] + gain + 0.01 * rng.normal(size=(lists, len(names)))
-        write(folder / experiment.name, experiment, dict(zip(names, values.T, strict=True)), vali)
-    return planned
-
-
-def write(folder, experiment, values, vali=None):
-    results, history = {}, {}
-    for task, value in values.items():
-        results[task] = {"ndcg@10": {"value": float(value.mean()), "direction": "max", "num_lists": len(value)}}
-        shown = value.mean() if vali is None else vali(experiment, task)
-        history |= {f"{task}_loss": [3.0, 2.0], f"val_{task}_loss": [3.0, 2.0], f"val_{task}_ndcg@10": [0.1, shown]}
-    card = RunCard(experiment.name, experiment.config(), {"test": {"fingerprint": "f"}}, {"test": results}, history,
-                   step_ms=2.0 + experiment.training.seed, peak_memory_mb=500.0)
-    card.save(folder)
-    np.savez(folder / PER_LIST, **{f"test/{task}/ndcg@10": v for task, v in values.items()})
-
-
-@pytest.fixture(scope="module")
-def sweep(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("study") / "first"
-    fake_sweep(folder)
-    return folder
 
 
 def assert_nothing_from_outside(text):
@@ -296,109 +257,3 @@ def test_rankers_that_are_the_same_rule_are_one_row(sweep):
     found = merged([twin, ranker, other, plain])
     assert [r.name for r in found] == [f"twin = {ranker.name}", "other", "plain"]
     assert found[0].volume == ranker.volume
-
-
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
-CLICKS = """
-<script>
-  const heads = [...document.querySelectorAll("table")].at(-1).querySelectorAll("th button");
-  const order = () => [...document.querySelectorAll("table")].at(-1).tBodies[0].rows;
-  const said = [];
-  for (const column of [4, 4, 0]) {
-    heads[column].click();
-    said.push([...order()].map((row) => row.cells[column].dataset.v).join(";"));
-  }
-  const point = document.querySelector("circle[data-key]");
-  point.dispatchEvent(new MouseEvent("mouseover", {bubbles: true, clientX: 50, clientY: 60}));
-  said.push(document.getElementById("tip").textContent, document.querySelectorAll("tr.lit").length);
-  document.getElementById("theme").click();
-  said.push(document.documentElement.dataset.theme);
-  document.querySelector(".legend button").click();
-  said.push(document.querySelectorAll(".dim").length > 0);
-  document.title = JSON.stringify(said);
-</script>
-"""
-
-
-MEASURED = """
-<script>
-  const box = (element) => { const r = element.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]; };
-  const charts = [...document.querySelectorAll("svg")].map((svg) => ({
-    small: svg.closest(".legend") !== null, box: box(svg), label: svg.getAttribute("aria-label"),
-    marks: [...svg.querySelectorAll("circle, path, polyline, polygon, rect")].map(box),
-    texts: [...svg.querySelectorAll("text")].map((text) => [text.textContent, box(text)]),
-  }));
-  document.title = JSON.stringify({page: document.documentElement.scrollWidth, window: innerWidth, charts: charts});
-</script>
-"""
-
-
-def dom(path, profile, width=1280):
-    done = subprocess.run(
-        [BROWSER, "--headless", f"--window-size={width},900", "--no-sandbox", "--disable-gpu",
-         "--disable-dev-shm-usage", "--enable-logging=stderr", f"--user-data-dir={profile}",
-         "--virtual-time-budget=3000", "--dump-dom", path.as_uri()],
-        capture_output=True, text=True, check=True, timeout=80,
-    )
-    assert "CONSOLE" not in done.stderr, [line for line in done.stderr.splitlines() if "CONSOLE" in line]
-    return done.stdout
-
-
-def titled(path, script, profile, width=1280):
-    """What a script leaves as the page's title. The page's policy would stop the script, as it should."""
-    free = re.sub(r"<meta http-equiv[^>]*>", "", path.read_text(encoding="utf-8"))
-    changed = path.with_name("changed.html")
-    changed.write_text(free.replace("</body>", f"{script}</body>"), encoding="utf-8")
-    shown = dom(changed, profile, width)
-    return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", shown, re.DOTALL).group(1)))
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH")
-@pytest.mark.parametrize("width", [1280, 600])
-def test_charts_have_a_size_and_hold_their_marks_and_labels(sweep, tmp_path, width):
-    """A chart that a stylesheet makes 14 pixels wide still has all its elements: only a measurement sees it."""
-    path = tmp_path / "page.html"
-    assert cli.main(["report", str(sweep), "--to", str(path)]) == 0
-    seen = titled(path, MEASURED, tmp_path / "profile", width)
-    assert seen["page"] <= seen["window"]  # nothing is reached by sideways scrolling of the page
-    large = [chart for chart in seen["charts"] if not chart["small"]]
-    assert large
-    for chart in large:
-        left, top, right, bottom = chart["box"]
-        assert right - left > 0.5 * seen["window"], chart["label"]
-        assert bottom - top > 0.25 * (right - left), chart["label"]
-        assert len(chart["marks"]) >= 16, chart["label"]
-        assert len(chart["texts"]) >= 6, chart["label"]
-        for what, place in [*(("mark", place) for place in chart["marks"]), *chart["texts"]]:
-            inside = left - 1 <= place[0] and top - 1 <= place[1] and place[2] <= right + 1 and place[3] <= bottom + 1
-            assert inside, (chart["label"], what, place, chart["box"])
-    for chart in seen["charts"]:
-        if chart["small"]:
-            assert 8 < chart["box"][2] - chart["box"][0] < 30, chart
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH")
-def test_in_a_browser(sweep, tmp_path):
-    assert cli.main(["report", str(sweep), "--to", str(tmp_path / "page.html")]) == 0
-    text = (tmp_path / "page.html").read_text(encoding="utf-8")
-    shown = dom(tmp_path / "page.html", tmp_path / "profile")
-    assert 'data-ready="yes"' in shown  # its policy lets its own script run
-    assert shown.count("<tr") == text.count("<tr")
-    down, up, by_method, tip, lit, theme, dimmed = titled(tmp_path / "page.html", CLICKS, tmp_path / "profile")
-    values = [float(v) for v in down.split(";") if v]
-    assert values == sorted(values, reverse=True)
-    assert len(values) == 16
-    assert [float(v) for v in up.split(";") if v] == values[::-1]
-    assert up.endswith(";;")  # runs without this task stay below
-    assert by_method.split(";") == sorted(by_method.split(";"))
-    assert "ndcg@10" in tip
-    assert (lit, dimmed) == (1, True)
-    assert theme in ("light", "dark")
-    blocked = text.replace("</body>", "<script>document.title = 'broken in'</script></body>")
-    (tmp_path / "blocked.html").write_text(blocked, encoding="utf-8")
-    with pytest.raises(AssertionError, match="Content Security Policy"):
-        dom(tmp_path / "blocked.html", tmp_path / "profile")

@@ -7,7 +7,7 @@ parameters for pytest.
 from __future__ import annotations
 
 from tfmtl2r.promises import PROMISES
-from tfmtl2r.testing import architecture, loss, method, metric
+from tfmtl2r.testing import architecture, loss, method, method_promises, metric  # noqa: F401  adds its checks
 from tfmtl2r.testing.architecture import architecture_checks, check_architecture
 from tfmtl2r.testing.checks import Check, Suite
 from tfmtl2r.testing.loss import check_loss, loss_checks
