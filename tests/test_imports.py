@@ -3,8 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import tfmtl2r
 
 HEAVY = ("tensorflow", "keras", "tf_keras", "pandas", "matplotlib", "tyro")
 CODE = """
@@ -59,6 +62,33 @@ def test_tensorflow_comes_quietly(code):
     assert done.returncode == 0, done.stderr
     assert done.stderr == ""
     assert len(done.stdout.split()) == 1
+
+
+FAKE = """
+import importlib.util, sys, types, zipfile
+saving = "types.SimpleNamespace(get_custom_objects=lambda: known)"
+with zipfile.ZipFile("fake.zip", "w") as file:
+    file.writestr("keras.py", f"import sys, types; known = {{}}; saving = {saving}; print('loud', file=sys.stderr)")
+    file.writestr("other.py", "there = True")
+sys.path.insert(0, "fake.zip")
+"""
+
+
+@pytest.mark.parametrize("code", [
+    "import tfmtl2r; assert importlib.util.find_spec('keras').loader; import keras; assert len(keras.known) == 3",
+    "import tfmtl2r, keras, other; assert other.there and 'zipimporter' in repr(keras.__loader__)",
+    "import tfmtl2r, keras, importlib; importlib.reload(keras); assert len(keras.known) == 3",
+    "import keras, tfmtl2r; assert len(keras.known) == 3",
+    "sys.modules['keras'] = None; import tfmtl2r",
+    "sys.stderr = None; import tfmtl2r, keras; assert len(keras.known) == 3",
+])
+def test_the_hook_on_imports_disturbs_no_other(code, tmp_path):
+    """Keras from an archive whose loader other modules share; asked for before it is imported; blocked; reloaded."""
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", FAKE + code], cwd=tmp_path, capture_output=True, text=True,
+                          env={**environment, "PYTHONPATH": str(Path(tfmtl2r.__file__).parents[1])})
+    assert done.returncode == 0, done.stderr
+    assert ("loud" in done.stderr) == code.startswith("import keras")
 
 
 def test_another_keras_backend_is_a_clear_error(monkeypatch):

@@ -13,7 +13,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import importlib.abc
-import importlib.util
 import os
 import sys
 import tempfile
@@ -29,22 +28,30 @@ CLASSES = {
 
 
 def install() -> None:
-    """Makes the first import of either library quiet, and registers the stand-ins now or after Keras' import."""
-    if "keras" in sys.modules:
-        _register(sys.modules["keras"])
-    sys.meta_path.insert(0, _FirstImport())
+    """Makes imports of either library quiet, and registers the stand-ins now or after Keras' import."""
+    keras = sys.modules.get("keras")
+    if keras is not None and not getattr(keras.__spec__, "_initializing", False):
+        _register(keras)
+    sys.meta_path.insert(0, _Finder())
 
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Collects the output of C++ code to standard error, and shows it only after an exception."""
-    if "TF_CPP_MIN_LOG_LEVEL" in os.environ:
-        yield
-        return
-    sys.stderr.flush()
-    os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-    with tempfile.TemporaryFile() as held:
-        saved = os.dup(2)
+    """Collects what is written to standard error, and shows it only after an exception.
+
+    Nothing is collected if the user chose a level, or if there is no standard error or no temporary folder.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            if "TF_CPP_MIN_LOG_LEVEL" in os.environ or sys.stderr is None:
+                raise OSError("nothing to hold back")
+            sys.stderr.flush()
+            held = stack.enter_context(tempfile.TemporaryFile())
+            saved = os.dup(2)
+        except (OSError, ValueError):
+            yield
+            return
+        os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
         os.dup2(held.fileno(), 2)
         try:
             yield
@@ -55,32 +62,45 @@ def _quiet() -> Iterator[None]:
         finally:
             os.dup2(saved, 2)
             os.close(saved)
-            del os.environ["TF_CPP_MIN_LOG_LEVEL"]  # TensorFlow has read it; child processes must not inherit it
+            os.environ.pop("TF_CPP_MIN_LOG_LEVEL", None)  # TensorFlow has read it; child processes must not inherit it
 
 
-class _FirstImport(importlib.abc.MetaPathFinder):
-    """Finds TensorFlow and Keras as usual, and runs them quietly."""
-
-    def __init__(self) -> None:
-        self.waiting = {"keras", "tensorflow"} - sys.modules.keys()
+class _Finder(importlib.abc.MetaPathFinder):
+    """Finds TensorFlow and Keras through the other finders."""
 
     def find_spec(self, fullname: str, path: Any = None, target: Any = None) -> Any:
-        """The spec of TensorFlow or Keras; None for every other module."""
-        if fullname not in self.waiting:
+        """The spec of TensorFlow or Keras, with a quiet loader; None for every other module."""
+        if fullname not in ("keras", "tensorflow"):
             return None
-        self.waiting.remove(fullname)
-        spec = importlib.util.find_spec(fullname)
-        if spec is not None and spec.loader is not None:
-            run = spec.loader.exec_module
+        for finder in list(sys.meta_path):
+            if finder is self or not hasattr(finder, "find_spec"):
+                continue
+            spec = finder.find_spec(fullname, path, target)
+            if spec is not None:
+                if hasattr(spec.loader, "exec_module"):
+                    spec.loader = _Loader(spec.loader)
+                return spec
+        return None
 
-            def run_quietly(module: Any) -> None:
-                with _quiet():
-                    run(module)
-                if fullname == "keras":
-                    _register(module)
 
-            spec.loader.exec_module = run_quietly  # type: ignore[method-assign]
-        return spec
+class _Loader(importlib.abc.Loader):
+    """Runs a module quietly by its own loader, to which the module belongs afterwards."""
+
+    def __init__(self, inner: Any):
+        self.inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def create_module(self, spec: Any) -> Any:
+        return self.inner.create_module(spec)
+
+    def exec_module(self, module: Any) -> None:
+        module.__spec__.loader = module.__loader__ = self.inner
+        with _quiet():
+            self.inner.exec_module(module)
+        if module.__name__ == "keras":
+            _register(module)
 
 
 def _register(keras: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import decimal
 import functools
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -62,8 +63,8 @@ class Cells(Column):
 
     @functools.cached_property
     def kind(self) -> str:
-        """What pandas finds in the cells."""
-        return pd.api.types.infer_dtype(self.series, skipna=True)
+        """What pandas finds in the cells; "empty" where all are missing, whatever the type of the column."""
+        return pd.api.types.infer_dtype(self.series, skipna=True) if self.series.notna().any() else "empty"
 
     @functools.cached_property
     def values(self) -> np.ndarray:
@@ -182,7 +183,9 @@ class Cells(Column):
 
     def _vectors(self) -> np.ndarray:
         """Cells that are sequences of numbers, stacked to ``float32[N, D]``."""
-        sizes = np.array([-1 if cell is None or np.isscalar(cell) else len(cell) for cell in self.series])
+        gone = self.series.isna().to_numpy()
+        sizes = np.array([-1 if missing or np.ndim(cell) == 0 else len(cell)
+                          for cell, missing in zip(self.series, gone, strict=True)])  # fmt: skip
         if (sizes != sizes[0]).any() or sizes[0] < 1:
             row = int((sizes != sizes[0]).argmax())
             raise InputError(
@@ -261,14 +264,11 @@ def _text_of_bytes(cell: bytes) -> str:
 
 
 def _is_uuid(present: pd.Series) -> bool:
-    import uuid
-
     return all(isinstance(cell, uuid.UUID) for cell in present)
 
 
 def _all_written_whole(series: pd.Series) -> bool:
-    return all(int(cell.as_tuple().exponent) >= 0 for cell in series if cell.is_finite()) and all(
-        cell.is_finite() for cell in series)
+    return all(cell.is_finite() and int(cell.as_tuple().exponent) >= 0 for cell in series)
 
 
 def _exact(cell: Any) -> int | str | None:

@@ -47,10 +47,6 @@ class Columns:
         self.lists = lists
         self.context = context
 
-    def stored(self, name: str) -> np.ndarray:
-        """A column as it is."""
-        return self._of_lists(name, self.lists.column(name))
-
     def identities(self, name: str) -> np.ndarray:
         """A column as ids, which are exact."""
         return self._of_lists(name, self.lists.identities(name))
@@ -99,7 +95,7 @@ class Columns:
         if values.dtype.kind in "iu":
             _refuse(values > np.iinfo(np.int64).max, values, f"{where} is too large for int64", "make it text", self)
             return values.astype(np.int64)
-        if values.dtype.kind in "OU":
+        if values.dtype.kind not in "fb":  # text that may spell numbers; dates raise
             values = self.numbers(name)
         values = values.astype(np.float64)
         known = ~np.isnan(values)
@@ -191,7 +187,7 @@ def _numbers(lists: Lists, name: str, where: str) -> np.ndarray:
     wrong = ~missing & ~np.array([_is_number(value) for value in values])
     if lists.kept(name).spells_numbers and not wrong.any():
         return np.where(missing, "nan", values).astype(np.float64)
-    item = int(wrong.argmax())
+    item = int((wrong if wrong.any() else ~missing).argmax())
     raise InputError(
         f"{where}: expected numbers, got text, such as {values[item]!r} in {lists.place(item)}; "
         "convert it (pandas.to_numeric) and mark missing values with an empty cell or NaN"

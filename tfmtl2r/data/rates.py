@@ -97,10 +97,15 @@ def _codes(train: pd.DataFrame, rows: pd.DataFrame, name: str) -> np.ndarray:
     if len({pd.api.types.is_numeric_dtype(part) for part in parts}) > 1:
         raise InputError(f"column {name!r} holds {parts[0].dtype} in the training rows and {parts[1].dtype} in the "
                          "rows: numbers and text are never equal; convert one")
-    ids = [Cells(name, part, NO_FILE).identities for part in parts]
+    cells = [Cells(name, part, NO_FILE) for part in parts]
+    ids = [part.identities for part in cells]
+    if {part.dtype.kind for part in ids} <= {"M"}:
+        ids = [part.astype(np.result_type(*ids)) for part in ids]  # the same dates in another unit
     if ids[0].dtype != ids[1].dtype:  # a common type, such as float64, would make different integers equal
         ids = [part.astype(object) for part in ids]
-    return pd.factorize(np.concatenate(ids), use_na_sentinel=False)[0]
+    missing = np.concatenate([part.missing for part in cells])
+    codes = pd.factorize(np.concatenate(ids), use_na_sentinel=False)[0]
+    return np.where(missing, codes.max() + 1, codes)  # one key, however each table marks what is missing
 
 
 def _sums(numbers: np.ndarray, codes: np.ndarray) -> np.ndarray:

@@ -32,8 +32,8 @@ def bars(results: Mapping[str, Mapping[str, Mapping[str, Any]]], metrics: Mappin
         axes.bar_label(drawn, [f"{h:.3f}" if np.isfinite(h) else "" for h in heights], fontsize=7, padding=1)
         values += [h for h in heights if np.isfinite(h)]
     axes.set_xticks(np.arange(len(tasks)), [f"{task}\n{metrics[task]}" for task in tasks])
-    low, high = min(values), max(values)
-    axes.set_ylim(max(0.0, low - 0.35 * (high - low)), high + 0.15 * (high - low))
+    low, high = min(0.0, *values), max(0.0, *values)  # a bar is as long as its value
+    axes.set_ylim(low, high + 0.08 * (high - low))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, ncols=len(results), loc="lower center", bbox_to_anchor=(0.5, 1.0))
     path = Path(path)
