@@ -35,8 +35,8 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-    """Prints once, whatever the number of processes, which of the long tests this run contained."""
-    if node.workerinput["workerid"] == "gw0" and (long := node.workeroutput.get("long")):
+    """Prints once which of the long tests a run of several processes contained."""
+    if node.workerinput["workerid"] == "gw0" and (long := getattr(node, "workeroutput", {}).get("long")):
         print(f"\nThe share {node.config.getoption('--share')} of the long tests:", *long, sep="\n  ")
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tfmtl2r import Task, datasets
-from tfmtl2r.data import Lists
+from tfmtl2r._backend import keras
+from tfmtl2r.data import Lists, batches
 from tfmtl2r.evaluation import delta_m
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.names import STOP_ON
@@ -18,9 +19,8 @@ from tfmtl2r.pareto.summary import summarise
 from tfmtl2r.sweeps.planning import plan
 from tfmtl2r.sweeps.study import tuned
 from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.training.staged import fit_prioritised
 from tfmtl2r.training.trackers import Trackers
-
-RNG = np.random.default_rng(1)
 
 
 class Clicks(datasets.DataSet):
@@ -33,7 +33,7 @@ class Clicks(datasets.DataSet):
         return (Task("click", kind="binary"), Task("buy", kind="binary"))
 
     def read(self, split):
-        x = RNG.normal(size=64).astype(np.float32)
+        x = np.random.default_rng(self.splits.index(split)).normal(size=64).astype(np.float32)
         click = (x > 0).astype(float)
         return Lists({"x": x, "click": click, "buy": self.second.get(split, click)})
 
@@ -123,3 +123,23 @@ def runs(tmp_path):
         return Run(tmp_path, card)
 
     return [run(index) for index in range(3)]
+
+
+def test_one_run_that_survives_has_the_tasks_that_count_for_all(runs):
+    lost = dict(runs[2].card.results["test"], click={"auc": {**runs[2].card.results["test"]["click"]["auc"],
+                                                            "value": np.nan}})
+    runs[2].card.results["test"] = lost
+    found = summarise([runs[0], runs[2]], "test")
+    assert found.points.tasks == ("click",)
+    assert [run.card.name for run in found.points.runs] == ["r0"]
+
+
+def test_a_stage_goes_on_without_validation_data_and_without_a_label_of_one_task():
+    data = Clicks(train=np.full(64, np.nan))
+    tasks = data.tasks()
+    model = experiment().model(data)
+    model.compile(keras.optimizers.Adam(0.05), method={"name": "nmt", "priorities": (1, 1)})
+    train = batches(data.lists("train"), tasks, data.schema(tasks), batch_size=32)
+    (stage,) = fit_prioritised(model, train, epochs=3, verbose=0).stages
+    assert np.isfinite(stage.watched)
+    assert stage.kept > 0

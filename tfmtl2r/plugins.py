@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.names import digest
 
 
 class PluginError(InputError):
@@ -200,7 +201,7 @@ def _load(given: str | Path, path: Path) -> Plugin:
     if path in _LOADED and _LOADED[path].sha256 == plugin.sha256:
         return _LOADED[path]
     # The name must shadow no other module, and be the same in each process.
-    name = f"tfmtl2r_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
+    name = f"tfmtl2r_plugin_{path.stem}_{digest(str(path))}"
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None:
         raise InputError(f"plug-in {given}: expected a Python file, whose name ends in .py")

@@ -28,7 +28,9 @@ from tfmtl2r.data import (
     read_table,
     write_elwc,
 )
+from tfmtl2r.data.columns import Columns
 from tfmtl2r.datasets.table import Table
+from tfmtl2r.features.base import Values
 
 NEXT = 72048431380967004
 """An integer that equals its successors as a float64."""
@@ -179,3 +181,26 @@ def test_ids_of_records_that_would_become_equal_are_refused(tmp_path):
     assert read_elwc(tmp_path / "a.tfrecord", ["x"], list_id="list_id").ids.tolist() == ["7", "007"]
     with pytest.raises(ValueError, match="'007' would become 7; leave out integer_ids"):
         read_elwc(tmp_path / "a.tfrecord", ["x"], list_id="list_id", integer_ids=True)
+
+
+def test_equal_dates_of_several_units_are_one_key_of_a_rate_and_missing_keys_are_one():
+    """A fold that is not recognised would let a row's own label into its rate."""
+    days = pd.to_datetime(["2024-01-01", "2024-01-02", "2024-01-03", "2024-01-03"])
+    keys = pd.array([7, 7, 7, None], dtype="Int64")
+    train = pd.DataFrame({"key": keys, "day": days.astype("datetime64[ns]"), "y": [1.0, 0.0, 0.0, 1.0]})
+    alike = out_of_fold_rates(train, train, key="key", fold="day", labels=["y"])
+    for unit in ("s", "us"):
+        for other in (keys, np.array([7, 7, 7, np.nan])):
+            rows = train.assign(day=days.astype(f"datetime64[{unit}]"), key=other)
+            found = out_of_fold_rates(train, rows, key="key", fold="day", labels=["y"])
+            np.testing.assert_array_equal(found, alike)
+    assert alike[1][:, 0].tolist() == [2, 2, 2, 0]  # the missing key is no key of its own number
+
+
+@pytest.mark.parametrize("cells", [
+    pd.to_datetime(["2024-01-01", "2024-01-02"]), pd.to_timedelta(["1D", "2D"]), [datetime.date(2024, 1, 1)] * 2,
+])
+def test_dates_are_no_integers(cells):
+    lists = from_frame(pd.DataFrame({"c": cells}))
+    with pytest.raises(ValueError, match="feature 'c'"):
+        Columns(lists, False).values("c", Values("int64", ()))

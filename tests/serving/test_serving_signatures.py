@@ -160,6 +160,7 @@ def test_names_of_further_inputs_are_kept_free():
     names = input_names(Schema([Dense(name) for name in hard]), ["k", "score"], lists=True)
     assert len({name.lower() for name in [*names.values(), "k", "score"]}) == len(hard) + 3
     assert all(re.fullmatch("[A-Za-z][A-Za-z0-9_]*", name) for name in names.values())
+    assert names["list_size"] == "list_size"  # clients know the model of lists by this name
 
 
 def test_only_binary_tasks_with_a_sigmoid_link_have_probabilities():

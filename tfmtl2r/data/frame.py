@@ -74,8 +74,9 @@ def _grouped(
         source: where the rows came from, for messages.
     """
     source = source or Source()
-    columns = {name: column for name, column in columns.items() if not _left_out(name, source)}
     list_id, context = _one_name(list_id), _names(context)
+    columns = {name: column for name, column in columns.items()
+               if name in (list_id, *context) or not _left_out(name, source)}
     for name in [*([] if list_id is None else [list_id]), *context]:
         if name not in columns:
             hint = "; it is the index of the frame: call reset_index() first" if name in map(str, index) else ""

@@ -48,13 +48,6 @@ class Values:
 class Columns(Protocol):
     """A table from which features read: one row per item, or per list for a feature of the list."""
 
-    def stored(self, name: str) -> np.ndarray:
-        """A column without conversion, ``[N, ...]``.
-
-        Raises:
-            ValueError: for a column that does not exist, or a feature of the list that varies within a list.
-        """
-
     def identities(self, name: str) -> np.ndarray:
         """A column whose values are only compared, ``[N]``: exact integers, text, or whole floats below 2**53.
 
@@ -300,6 +293,8 @@ def content(values: np.ndarray) -> str:
     if values.dtype.kind in "iub":
         count = _different(values)
         return f"{'at most' if count <= FEW_INTEGERS else 'more than'} {FEW_INTEGERS} different integers ({count})"
+    if values.dtype.kind != "f":
+        return str(values.dtype)
     known = values[~np.isnan(values)]
     if len(known) < len(values) and _different(known) <= FEW_INTEGERS and (known == np.rint(known)).all():
         return "floats, although all that are not missing are whole; if they are codes, declare a category"

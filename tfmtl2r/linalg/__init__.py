@@ -7,11 +7,10 @@ from tfmtl2r.linalg.linear_program import linear_program
 from tfmtl2r.linalg.max_min import max_min
 from tfmtl2r.linalg.min_norm import min_norm
 from tfmtl2r.linalg.nash import nash
-from tfmtl2r.linalg.nnls import nnls
 from tfmtl2r.linalg.simplex import project, spread
 from tfmtl2r.linalg.spectrum import spectrum
 
 __all__ = [
-    "correlation", "dual_cone", "fair", "linear_program", "max_min", "min_norm", "nash", "nnls", "project", "spectrum",
+    "correlation", "dual_cone", "fair", "linear_program", "max_min", "min_norm", "nash", "project", "spectrum",
     "spread",
 ]

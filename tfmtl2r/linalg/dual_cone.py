@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tfmtl2r._backend import tf
 from tfmtl2r.linalg.correlation import correlation
-from tfmtl2r.linalg.nnls import non_negative
+from tfmtl2r.linalg.non_negative import non_negative
 from tfmtl2r.types import Gram, Tensor, Weights
 
 _RIDGE = 1e-7

@@ -76,11 +76,14 @@ def linear_program(gain: Tensor, rows: Tensor, least: Tensor, present: Tensor) -
         return count + 1, _pivoted(table, leaving, entering), tf.tensor_scatter_nd_update(
             basis, leaving[None, None], entering[None])
 
+    # Bland's rule ends by itself, unless rounding makes it cycle.
+    most = 20 * (tasks + 1)
+
     def goes_on(count: Tensor, table: Tensor, basis: Tensor) -> Tensor:
-        return (count < 20 * (tasks + 1)) & tf.reduce_any(gains(table, basis) > _LEAST_GAIN)
+        return (count < most) & tf.reduce_any(gains(table, basis) > _LEAST_GAIN)
 
     count, table, basis = tf.while_loop(goes_on, step, (tf.constant(0), table, basis))
-    settled = count < 20 * (tasks + 1)
+    settled = count < most
     settling.report(settled)
     solution = tf.scatter_nd(basis[:, None], tf.maximum(table[:, -1], 0.0), [tasks + 1 + limits])[:tasks]
     return LinearProgram(tf.math.divide_no_nan(solution, tf.reduce_sum(solution)), settled)

@@ -13,7 +13,7 @@ from tfmtl2r.types import Features, Labels, Mask, PerList, Scores, Seed, Tensor,
 CARD = Card(
     title="RankNet",
     paper="Burges et al., Learning to Rank using Gradient Descent, ICML 2005, https://doi.org/10.1145/1102351.1102363",
-    note="pairwise_logistic with bounded memory; weights by label differences are not normalised",
+    note="as pairwise_logistic, but weights by label differences are not normalised",
 )
 __all__ = ["RankNet"]
 

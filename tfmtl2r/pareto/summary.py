@@ -96,12 +96,11 @@ def summarise(
     complete = [run for run in runs if len(run.tasks) > 1 and set(tasks) <= set(run.tasks)]
     if not complete:
         raise InputError(f"no finished run learns all of {', '.join(tasks) or 'the tasks'}: there is no front to show")
-    kept, left_out = finite([point for run in complete for point in run.points(source)], source, tasks, metrics)
+    kept, tasks, left_out = finite([point for run in complete for point in run.points(source)], source, tasks, metrics)
     if not kept:
         raise InputError(left_out[0])
     points = objectives(kept, source, tasks, metrics)
-    tasks = points.tasks
-    alone, lost = finite([run for run in runs if len(run.tasks) == 1 and run.tasks[0] in tasks], source,
+    alone, _, lost = finite([run for run in runs if len(run.tasks) == 1 and run.tasks[0] in tasks], source,
                          metrics=metrics)
     single = {architecture: tuple(_mean_of([run for run in alone if run.architecture == architecture
                                             and run.tasks == (task,)], source, metrics) for task in tasks)

@@ -217,7 +217,7 @@ def _placed(runs: Sequence[Run], source: str, tasks: Sequence[str], metrics: Map
 
 def finite(
     runs: Sequence[Run], source: str, tasks: Sequence[str] = (), metrics: Mapping[str, str] | None = None
-) -> tuple[list[Run], list[str]]:
+) -> tuple[list[Run], list[str], list[str]]:
     """Separates the runs whose objectives are finite numbers from the other runs.
 
     Args:
@@ -225,8 +225,8 @@ def finite(
         source, tasks, metrics: see :func:`objectives`.
 
     Returns:
-        The runs with finite objectives, a message for each task that has no value in any run and does not count, and a
-        message for each other run.
+        The runs with finite objectives; the tasks that count, by which :func:`objectives` places these runs; a message
+        for each task that has no value in any run and does not count, and for each other run.
     """
     missing = _without_value(runs, source, tasks, metrics or {})
     kept, lost = [], list(missing.values())
@@ -237,7 +237,8 @@ def finite(
             kept += [run] if counted else []
         except ValueError as error:
             lost.append(str(error))
-    return kept, lost
+    every = dict.fromkeys(task for run in runs for task in tasks or run.tasks)
+    return kept, [task for task in every if task not in missing], lost
 
 
 def _without_value(

@@ -172,9 +172,11 @@ class Client:
         if batch_size < 1:
             raise InputError(f"batch_size must be at least 1, not {batch_size}")
         served = self.signature(signature)
-        has_lists = _scores_lists(signature, served, frame.list_id if isinstance(frame, Lists) else list_id)
+        has_lists = _scores_lists(signature, served, list_id or getattr(frame, "list_id", None))
         constants = dict(constants or {})
         if isinstance(frame, Lists):
+            if list_id is not None:
+                raise InputError("lists have their ids already: leave list_id out")
             lists, index = frame, pd.Index(np.arange(frame.num_items))
             features = _features(served, list(lists.columns), constants)
         else:
@@ -322,7 +324,8 @@ def _features(served: RemoteSignature, given: Sequence[str], constants: Mapping[
 
 def _inputs_of(column: str) -> set[str]:
     """The names that the input of an exported column can have: a name may be reserved or need a digest."""
-    names = {served_as(column), served_as(column, [column])}
+    plain = served_as(column)
+    names = {plain, served_as(column, [plain])}
     return names | {f"{name}_{digest(column)}" for name in names}
 
 

@@ -253,12 +253,13 @@ def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, 
     >>> input_names(Schema([Dense("a b"), Dense("a/b")]), [], lists=False)
     {'a b': 'a_b_c8687a08', 'a/b': 'a_b_c14cddc0'}
     """
-    taken = set(taken)
-    names = {feature: served_as(feature, taken) for feature in [*schema.inputs, *([LIST_SIZE] if lists else [])]}
+    protocol = {LIST_SIZE: LIST_SIZE} if lists else {}
+    taken = {*taken, *protocol}
+    names = {feature: served_as(feature, taken) for feature in schema.inputs}
     # In TensorFlow, names must differ in more than their case.
     count = collections.Counter(name.lower() for name in [*names.values(), *taken])
     return {feature: name if count[name.lower()] == 1 else f"{name}_{digest(feature)}"
-            for feature, name in names.items()}
+            for feature, name in names.items()} | protocol
 
 
 def _same(request: Request) -> Request:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import hashlib
 import itertools
 import json
 import re
@@ -16,6 +15,7 @@ import numpy as np
 from tfmtl2r import methods as method_registry
 from tfmtl2r.errors import InputError
 from tfmtl2r.experiment import Experiment
+from tfmtl2r.names import digest
 from tfmtl2r.preferences import checked_preference, suited
 from tfmtl2r.runs.finished import Run
 from tfmtl2r.settings.outcome import keys_where, outcome
@@ -134,8 +134,7 @@ def named(experiment: Experiment) -> Experiment:
 
 def fingerprint(experiment: Experiment) -> str:
     """Eight hex digits of a hash of the settings that decide a run's numbers."""
-    settings = json.dumps(outcome(experiment.config()), sort_keys=True)
-    return hashlib.sha256(settings.encode()).hexdigest()[:8]
+    return digest(json.dumps(outcome(experiment.config()), sort_keys=True))
 
 
 def parsed(text: str) -> Any:

@@ -151,10 +151,10 @@ def tuned(candidates: Sequence[Any]) -> list[Any]:
     Args:
         candidates: runs with several preferences and seeds.
     """
-    candidates, _ = finite(candidates, "vali")
+    candidates, tasks, _ = finite(candidates, "vali")
     if not candidates:
         return []
-    found = objectives(candidates, "vali")
+    found = objectives(candidates, "vali", tasks)
     scale = np.abs(found.values.mean(axis=0))
     gain = (np.where(found.maximise, 1, -1) * found.values / np.where(scale > 0, scale, 1)).mean(axis=1)
     best: dict[int, int] = {}

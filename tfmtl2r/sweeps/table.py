@@ -30,9 +30,9 @@ def rows(runs: Sequence[Run], sources: Sequence[str] = SOURCES) -> list[dict[str
     tasks = list(dict.fromkeys(task for run in runs for task in run.tasks))
     complete = [run for run in runs if len(run.tasks) == len(tasks)]
     front: set[str] = set()
-    kept, _ = finite([point for run in complete for point in run.points("test")], "test")
+    kept, counted, _ = finite([point for run in complete for point in run.points("test")], "test")
     if kept:
-        points = objectives(kept, "test")
+        points = objectives(kept, "test", counted)
         front = {run.card.name for run, on in zip(kept, non_dominated(points.values, points.maximise), strict=True)
                  if on}
     table: list[dict[str, str | float]] = []
@@ -66,7 +66,7 @@ def write_tables(runs: Sequence[Run], folder: Path) -> list[str]:
     writer.writerows(table)
     _replace(folder / CSV, text.getvalue())
     _replace(folder / MARKDOWN, markdown([{k: v for k, v in row.items() if k != "run"} for row in table]))
-    return finite(runs, "test")[1]
+    return finite(runs, "test")[-1]
 
 
 def markdown(table: Sequence[dict[str, str | float]]) -> str:

@@ -35,7 +35,7 @@ class KerasMethods(SavedRanker):
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
             if not any(isinstance(one, CountEpochs) for one in callbacks.callbacks):
-                callbacks.callbacks.append(CountEpochs())
+                callbacks.callbacks.insert(0, CountEpochs())  # others save the counter at the end of an epoch
                 callbacks.set_model(self)
         else:
             given["callbacks"] = [CountEpochs(), callbacks or []]  # Keras takes nested lists

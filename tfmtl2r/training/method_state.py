@@ -72,6 +72,14 @@ class MethodState(keras.layers.Layer):
             })
         self.built = True
 
+    def fits(self, method: Method, shapes: Sequence[int | None]) -> bool:
+        """Whether the states are those of a method for these numbers of parameters. Most do not depend on them."""
+        if list(shapes) == self.shapes:
+            return True
+        wanted = [method.initial_state(self.preference.shape[0], parameters) for parameters in shapes]
+        return [{key: np.shape(value) for key, value in state.items()} for state in wanted] == [
+            {key: tuple(variable.shape) for key, variable in state.items()} for state in self.states]
+
     def _weight(self, name: str, value: np.ndarray) -> keras.Variable:
         return self.add_weight(
             name=name,

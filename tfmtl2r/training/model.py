@@ -293,7 +293,7 @@ class MultiTaskRanker(KerasMethods):
             self._set_up = None
             self._retrace()
         shapes = state_shapes(self.architecture, self.method, self._choices().gradients)
-        if shapes != self.method_state.shapes:
+        if not self.method_state.fits(self.method, shapes):
             epoch = int(self.method_state.epoch.numpy())
             if epoch:
                 log.warning("%s starts with a new state, since other variables are trainable than before",

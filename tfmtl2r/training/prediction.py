@@ -95,10 +95,7 @@ def _predict_frame(
     batches = data.batches(lists, (), model.architecture.schema, batch_size=run.size)
     scores, sizes = _run(model, batches, run, preference)
     items = _arrange(scores, sizes, "items")
-    columns = {}
-    for task, values in items.items():
-        columns[f"score_{task}"] = np.empty_like(values)
-        columns[f"score_{task}"][lists.source_rows] = values  # from_frame makes the rows of a list adjacent
+    columns = {f"score_{task}": lists.in_order_of_rows(values) for task, values in items.items()}
     return pd.DataFrame(columns, index=frame.index)
 
 

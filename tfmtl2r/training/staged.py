@@ -247,7 +247,6 @@ class _Keeper(keras.callbacks.Callback):
         watched = losses if self.validation is None else self._losses(self.validation)
         # A task without any label has no loss, and decides nothing.
         self.silent = {task for task, loss in watched.items() if np.isnan(loss)}
-        watched = {task: 0.0 if task in self.silent else loss for task, loss in watched.items()}
         self._keep(losses, self._goal(watched))
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -256,8 +255,7 @@ class _Keeper(keras.callbacks.Callback):
         self.epochs += 1
         losses = self._losses(self.x)
         watched = self._goal(losses) if self.validation is None else self._goal(
-            {task: 0.0 if task in self.silent else logs[str(LogName("loss", task, validation=True))]
-             for task in self.goals}
+            {task: logs[str(LogName("loss", task, validation=True))] for task in self.goals}
         )
         better = self._rank(losses, watched) < self.rank
         if better:
@@ -296,7 +294,7 @@ class _Keeper(keras.callbacks.Callback):
         return tuple(math.inf if math.isnan(n) else n for n in numbers)  # type: ignore[return-value]
 
     def _goal(self, losses: Mapping[str, float]) -> float:
-        return float(np.mean([losses[task] for task in self.goals]))
+        return float(np.mean([0.0 if task in self.silent else losses[task] for task in self.goals]))
 
     def _losses(self, data: Any) -> dict[str, float]:
         """Every task's mean loss over a data set, without dropout."""

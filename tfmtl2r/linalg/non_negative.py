@@ -1,4 +1,4 @@
-"""Non-negative least squares and the quadratic programs behind it."""
+"""Quadratic programs with non-negative unknowns."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from tfmtl2r._backend import tf
 from tfmtl2r.linalg import settling
 from tfmtl2r.types import Tensor
 
-_RIDGE = 1e-12
 _TOLERANCE = 1e-11
 _PATIENCE = 3
 _SWEEPS = 75
 
 
 class NonNegative(NamedTuple):
-    """Result of :func:`nnls` and :func:`non_negative`.
+    """Result of :func:`non_negative`.
 
     Args:
         solution: ``float64``, >= 0, one per problem.
@@ -26,33 +25,6 @@ class NonNegative(NamedTuple):
     solution: Tensor
     settled: Tensor
     fallbacks: Tensor
-
-
-def nnls(matrix: Tensor, target: Tensor) -> NonNegative:
-    """Solves ``argmin_{b >= 0} ||M b - a||``.
-
-    Columns are first scaled to length 1. A ridge of 1e-12 selects one solution where columns are linearly dependent.
-
-    Shapes: ``matrix`` ``[N, T]``, ``target`` ``[N]``; the solution is ``[T]``, 0 where a column is 0.
-
-    >>> nnls([[1., 0.], [0., 2.]], [-1., 4.]).solution.numpy().round(6).tolist()
-    [0.0, 2.0]
-    """
-    matrix, target = tf.cast(matrix, tf.float64), tf.cast(target, tf.float64)
-    largest = tf.reduce_max(tf.abs(matrix))
-    largest = tf.where(largest > 0, largest, 1.0)
-    matrix = matrix / largest  # squares of the largest and smallest numbers stay representable
-    length = tf.norm(matrix, axis=0)
-    some = length > 0
-    length = tf.where(some, length, 1.0)
-    columns = matrix / length
-    scale = tf.reduce_max(tf.abs(target))
-    scale = tf.where(scale > 0, scale, 1.0)
-    quadratic = tf.matmul(columns, columns, transpose_a=True)
-    quadratic = tf.linalg.set_diag(quadratic, tf.where(some, tf.linalg.diag_part(quadratic), 1.0))
-    linear = -tf.linalg.matvec(columns, target / scale, transpose_a=True)
-    result = non_negative(quadratic, linear[None], _RIDGE)
-    return result._replace(solution=result.solution[0] * (scale / (length * largest)))
 
 
 def non_negative(quadratic: Tensor, linear: Tensor, ridge: float) -> NonNegative:
