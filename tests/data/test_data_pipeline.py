@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import count
 
 import numpy as np
 import pandas as pd
@@ -135,22 +136,26 @@ def test_without_shuffle_lists_keep_their_order(lists, schema):
 
 
 def test_shuffle_is_seeded_and_different_in_each_epoch(lists, schema):
-    one = batches(lists, TASKS, schema, batch_size=7, shuffle=True, seed=3)
+    one = batches(lists, TASKS, schema, batch_size=7, shuffle=True, seed=3, epoch=count().__next__)
     first, second = order_of(one), order_of(one)
     assert sorted(first) == sorted(second) == sorted(lists.columns["row"][lists.offsets[:-1]].astype(int).tolist())
     assert first != second
-    again = batches(lists, TASKS, schema, batch_size=7, shuffle=True, seed=3)
+    again = batches(lists, TASKS, schema, batch_size=7, shuffle=True, seed=3, epoch=count().__next__)
     assert [order_of(again), order_of(again)] == [first, second]
     assert order_of(batches(lists, TASKS, schema, batch_size=7, shuffle=True, seed=4)) != first
 
 
 @pytest.mark.parametrize("options", [{"shuffle": True}, {"list_limit": 3, "truncate": "random", "buckets": (4,)}])
 def test_resumption(lists, schema, options):
-    straight = batches(lists, TASKS, schema, batch_size=7, **options)
+    straight = batches(lists, TASKS, schema, batch_size=7, epoch=count().__next__, **options)
     epochs = [by_list(straight) for _ in range(3)]
     assert epochs[1] != epochs[2]
     assert by_list(batches(lists, TASKS, schema, batch_size=7, epoch=2, **options)) == epochs[2]
-    assert by_list(batches(lists, TASKS, schema, batch_size=7, epoch=lambda: 1, **options)) == epochs[1]
+    fixed = batches(lists, TASKS, schema, batch_size=7, epoch=1, **options)
+    assert by_list(fixed) == by_list(fixed) == epochs[1]
+    rest = by_list(fixed.from_step(4))
+    assert rest == by_list(fixed.skip(4)) == epochs[1][-len(rest):]
+    assert len(fixed.from_step(4)) == len(fixed) - 4
 
 
 def test_the_global_seed_does_not_matter(lists, schema):
@@ -242,7 +247,8 @@ def test_the_first_relevant_item_takes_the_last_place():
 
 def test_random_truncation_is_uniform_over_items_and_epochs():
     lists = Lists({"row": np.arange(400) % 8, "is_click": np.zeros(400)}, offsets=np.arange(0, 401, 8))
-    dataset = batches(lists, TASKS[:1], Schema([Dense("row")]), list_limit=4, truncate="random", batch_size=50)
+    dataset = batches(lists, TASKS[:1], Schema([Dense("row")]), list_limit=4, truncate="random", batch_size=50,
+                      epoch=count().__next__)
     counts = np.zeros(8)
     epochs = [by_list(dataset) for _ in range(8)]
     for epoch in epochs:
@@ -328,7 +334,7 @@ def test_feature_errors_of_another_split(lists):
 
 def test_lookup_in_chunks(lists, schema, monkeypatch):
     whole = next(iter(batches(lists, TASKS, schema)))[0]
-    monkeypatch.setattr("tfmtl2r.data.pipeline.LOOKUP_ROWS", 7)
+    monkeypatch.setattr("tfmtl2r.data.sources.LOOKUP_ROWS", 7)
     chunked = next(iter(batches(lists, TASKS, schema)))[0]
     for name, values in whole.items():
         np.testing.assert_array_equal(values, chunked[name])

@@ -120,7 +120,10 @@ def test_kuairand_missing_file_and_shuffle(kuairand, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"vali.parquet: there is no such file.*https://kuairand.com"):
         datasets.get("kuairand_excerpt", path=str(tmp_path)).lists("vali")
     train = kuairand.load("train")
-    assert not np.array_equal(next(iter(train))[0]["duration_s"][:, 0], next(iter(train))[0]["duration_s"][:, 0])
+    first = next(iter(train))[0]["duration_s"][:, 0]
+    assert np.array_equal(first, next(iter(train))[0]["duration_s"][:, 0])  # a second look is the same epoch
+    second = kuairand.load("train", epoch=1)
+    assert not np.array_equal(first, next(iter(second))[0]["duration_s"][:, 0])
     vali = kuairand.load("vali")
     np.testing.assert_array_equal(next(iter(vali))[0]["hour"], next(iter(vali))[0]["hour"])
 

@@ -1,13 +1,13 @@
 """Converts lists to batches: :func:`batches` makes the ``tf.data`` pipeline.
 
-Categories are looked up once, before the first epoch. An epoch only shuffles the numbers of the lists and gathers their
-items. Every random choice is a function of (seed, epoch). The same seed therefore gives the same batches, and a resumed
-training receives the batches that it would have received without the interruption.
+Categories are looked up once, before the first epoch. An epoch only orders the numbers of the lists
+(:mod:`tfmtl2r.data.order`) and takes them from their source (:mod:`tfmtl2r.data.sources`). Every random choice is a
+function of (seed, epoch). The same seed therefore gives the same batches, and a resumed training receives the batches
+that it would have received without the interruption.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -15,18 +15,19 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.batch import IMPORTANCE, LIST_SIZE, PROPENSITY
-from tfmtl2r.data.columns import feature_values, label_values, relevance, weight_values
+from tfmtl2r.batch import IMPORTANCE, PROPENSITY
+from tfmtl2r.data.columns import relevance
 from tfmtl2r.data.lists import Lists
-from tfmtl2r.data.truncate import choose, cut_report, keep_first
+from tfmtl2r.data.order import Order, bounds_of
+from tfmtl2r.data.passes import Passes
+from tfmtl2r.data.sources import MemorySource, Source
+from tfmtl2r.data.truncate import cut_report, keep_first
 from tfmtl2r.errors import InputError
-from tfmtl2r.layers.features import Lookup
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
 from tfmtl2r.types import Batches, Tensor
 
-LOOKUP_ROWS = 1 << 18
 log = logging.getLogger("tfmtl2r")
 
 
@@ -40,7 +41,7 @@ def batches(
     truncate: str = "first",
     shuffle: bool = False,
     seed: int = 0,
-    epoch: int | Callable[[], int] = 0,
+    epoch: int | Callable[[], int] | None = None,
     buckets: tuple[int, ...] | str | None = None,
     weights: Mapping[str, str] | None = None,
     propensity_weights: Mapping[str, str] | None = None,
@@ -61,10 +62,12 @@ def batches(
             :func:`cut_report`. If a list has relevant items (label > 0) of a binary or graded task, one of them stays.
         truncate: ``"first"`` keeps the first items of a cut list. ``"random"`` keeps random items, different in every
             epoch. The items that stay keep their order.
-        shuffle: True for a new order of the lists in every epoch.
+        shuffle: True for a new order of the lists in every epoch, see :class:`tfmtl2r.data.order.Order`.
         seed: seed of all random numbers, >= 0.
-        epoch: the number of the first pass over the data set. Each further pass, even over one batch only, has the next
-            number. If this is a function, it is called at the start of each pass and returns the number.
+        epoch: the number of the epoch that every pass over the data set reads, or a function that is called at the
+            start of each pass and returns the number. By default, ``fit`` of a ranker sets the number: it is the
+            ranker's own count of epochs, which files and checkpoints contain. Passes outside of ``fit`` have the number
+            0, so that a look at the first batch changes nothing.
         buckets: if given, a batch contains lists of similar length, and the order of the lists changes. ``(10, 20)``
             makes buckets of lists with up to 10, up to 20, and more items. ``"auto"`` takes the
             quartiles of the lengths as bounds.
@@ -92,180 +95,43 @@ def batches(
         lists = _cut(lists, tasks, list_limit, truncate)
     random = list_limit is not None and truncate == "random" and int(lists.sizes.max()) > list_limit
     limit = list_limit if random else None
-    table = _Table(lists, tasks, schema, columns, limit)
+    source = MemorySource(lists, tasks, schema, columns, limit)
     sizes = np.minimum(lists.sizes, list_limit or lists.sizes.max())
-    bounds = _bounds(sizes, buckets)
-
-    def one_epoch(number: Tensor) -> Batches:
-        order_seed, key_seed = tf.unstack(tf.random.split(tf.stack([np.int64(seed), number]), 2))
-        order = tf.range(lists.num_lists, dtype=tf.int64)
-        if shuffle:
-            order = tf.random.experimental.stateless_shuffle(order, seed=order_seed)
-        indices = _in_batches(tf.data.Dataset.from_tensor_slices(order), sizes, bounds, batch_size, drop_remainder)
-        keys = tf.random.stateless_uniform([lists.num_items], key_seed) if random else None
-        return indices.map(lambda chosen: table.gather(chosen, keys), tf.data.AUTOTUNE)
-
-    count = _cardinality(sizes, bounds, batch_size, drop_remainder)
-    dataset = _epochs(epoch if shuffle or random else None).flat_map(one_epoch)
-    options = tf.data.Options()
-    options.deterministic = True
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count)).with_options(options)
-    return dataset.prefetch(tf.data.AUTOTUNE)
+    order = Order(sizes, batch_size, shuffle=shuffle, seed=seed, bounds=bounds_of(sizes, buckets),
+                  drop_remainder=drop_remainder)
+    return _pipeline(source, order, Passes(epoch))
 
 
-class _Table:
-    """All columns in a few tensors, so that one gather reads many columns.
+def _pipeline(source: Source, order: Order, passes: Passes, first: int = 0) -> Batches:
+    """Makes a data set whose passes read an epoch of an order from a source.
 
-    All scalar columns of the same type, labels and weights included, are columns of one tensor ``[N + 1, ...]``. The
-    last row contains the values of padded places.
+    Its attribute ``from_step`` is a function that makes a data set of the same passes without their first steps. It
+    reads none of the lists that it skips, unlike ``skip``.
     """
 
-    def __init__(
-        self, lists: Lists, tasks: tuple[Task, ...], schema: Schema, weights: dict[Any, str], limit: int | None
-    ):
-        values = _looked_up(lists, schema)
-        per_list = {name for name, f in schema.inputs.items() if f.context and not lists.is_rows}
-        weigh = {key: weight_values(lists, key[0], column) for key, column in weights.items()}
-        listed = {key for key, column in weights.items() if column in lists.context}
-        self.rows = lists.is_rows
-        self.limit = limit
-        self.items = lists.num_items
-        self.order = tuple(schema.inputs)
-        by_type: dict[np.dtype, dict[tuple[str, Any], np.ndarray]] = {}
-        scalars: dict[tuple[str, Any], np.ndarray] = {}
-        scalars |= {("x", name): v for name, v in values.items() if name not in per_list and v.ndim == 1}
-        scalars |= {("y", task.name): label_values(lists, task) for task in tasks}
-        scalars |= {("w", key): value for key, value in weigh.items() if key not in listed}
-        for key, value in scalars.items():
-            by_type.setdefault(value.dtype, {})[key] = value
-        self.packs = [_packed(columns) for columns in by_type.values()]
-        self.vectors = {
-            name: _padded(v, 0) for name, v in values.items() if name not in per_list and v.ndim > 1
-        }
-        self.per_list = {("x", name): tf.constant(values[name]) for name in self.order if name in per_list}
-        self.per_list |= {("w", key): tf.constant(value) for key, value in weigh.items() if key in listed}
-        if not self.rows:
-            self.starts = tf.constant(lists.offsets[:-1], tf.int64)  # type: ignore[index]
-            self.sizes = tf.constant(lists.sizes, tf.int32)
-        if limit is not None:
-            self.relevant = _padded(relevance(lists, tasks), False)
+    def read(_: Any) -> tuple[Tensor, Tensor, Tensor]:
+        def now() -> tuple[np.ndarray, ...]:
+            epoch = passes()
+            return np.asarray(epoch, np.int64), *order.epoch(epoch)
 
-    def gather(self, chosen: Tensor, keys: Tensor | None) -> Any:
-        """Returns the batch of the lists (for plain rows: the rows) with the numbers ``chosen``, ``int64[B]``."""
-        parts: dict[str, dict[Any, Any]] = {"x": {}, "y": {}, "w": {}}
-        items = chosen
-        if not self.rows:
-            items, sizes = self._items(chosen, keys)
-        for names, matrix in self.packs:
-            for (part, name), column in zip(names, tf.unstack(tf.gather(matrix, items), axis=-1), strict=True):
-                parts[part][name] = column
-        for name, matrix in self.vectors.items():
-            parts["x"][name] = tf.gather(matrix, items)
-        for (part, name), values in self.per_list.items():
-            parts[part][name] = tf.gather(values, chosen)
-        x = {name: parts["x"][name] for name in self.order}
-        if not self.rows:
-            x[LIST_SIZE] = sizes
-        batch = (x, parts["y"], _by_task(parts["w"])) if parts["w"] else (x, parts["y"])
-        return batch if parts["y"] else x
+        epoch, numbers, starts = tf.numpy_function(now, [], (tf.int64, tf.int64, tf.int64))
+        for value, shape in ((epoch, []), (numbers, [None]), (starts, [None])):
+            value.set_shape(shape)
+        return epoch, numbers, starts
 
-    def _items(self, chosen: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Returns item numbers ``int64[B, L]``, which are N at padded places, and list sizes ``int32[B]``."""
-        sizes = tf.gather(self.sizes, chosen)
-        places = tf.range(tf.reduce_max(sizes))[None, :]
-        items = tf.gather(self.starts, chosen)[:, None] + tf.cast(places, tf.int64)
-        items = tf.where(places < sizes[:, None], items, self.items)
-        if self.limit is None:
-            return items, sizes
-        keys = tf.gather(tf.concat([keys, [np.inf]], axis=0), items)
-        places, sizes = choose(keys, tf.gather(self.relevant, items), sizes, self.limit)
-        return tf.gather(items, places, batch_dims=1), sizes
+    def one_epoch(epoch: Tensor, numbers: Tensor, starts: Tensor) -> Batches:
+        keys = source.keys(order.seed, epoch)
+        steps = tf.data.Dataset.range(first, order.num_batches)
+        chosen = steps.map(lambda step: numbers[starts[step] : starts[step + 1]])
+        return chosen.map(lambda lists: source.take(lists, keys), tf.data.AUTOTUNE)
 
-
-def _by_task(weights: dict[tuple[str, str], Any]) -> dict[str, Any]:
-    """Weights by (task, kind) as ``sample_weight`` of a batch: the importance alone, or a dict of kinds."""
-    kinds: dict[str, dict[str, Any]] = {}
-    for (task, kind), values in weights.items():
-        kinds.setdefault(task, {})[kind] = values
-    return {task: found[IMPORTANCE] if set(found) == {IMPORTANCE} else found for task, found in kinds.items()}
-
-
-def _looked_up(lists: Lists, schema: Schema) -> dict[str, np.ndarray]:
-    """Looks up the features of all items, and the context features of all lists, in chunks."""
-    found: dict[str, np.ndarray] = {}
-    for context in (False, True):
-        features = [f for f in schema.features if f.context == context]
-        if not features:
-            continue
-        raw = {name: values for f in features for name, values in feature_values(lists, f).items()}
-        lookup = Lookup(Schema(features))
-        rows = len(next(iter(raw.values())))
-        chunks = [
-            lookup({name: tf.convert_to_tensor(values[i : i + LOOKUP_ROWS]) for name, values in raw.items()})
-            for i in range(0, rows, LOOKUP_ROWS)
-        ]
-        for name in raw:
-            found[name] = np.concatenate([chunk[name].numpy() for chunk in chunks])
-    return found
-
-
-def _packed(columns: dict[tuple[str, Any], np.ndarray]) -> tuple[tuple[tuple[str, Any], ...], Any]:
-    matrix = np.stack(list(columns.values()), axis=1)
-    fill = [np.nan if part == "y" else 0 for part, _ in columns]
-    return tuple(columns), tf.constant(np.concatenate([matrix, np.array([fill], matrix.dtype)]))
-
-
-def _padded(values: np.ndarray, fill: Any) -> Any:
-    return tf.constant(np.concatenate([values, np.full((1, *values.shape[1:]), fill, values.dtype)]))
-
-
-def _epochs(epoch: int | Callable[[], int] | None) -> Batches:
-    """Makes a data set of one number, the epoch of the pass. None, for a pipeline without random choices, gives 0."""
-    if epoch is None:
-        return tf.data.Dataset.from_tensors(np.int64(0))
-    # The counter is in Python: a strategy would mirror a tf.Variable, and tf.data cannot capture a mirrored variable.
-    current = epoch if callable(epoch) else itertools.count(int(epoch)).__next__
-
-    def number(_: Any) -> Tensor:
-        value = tf.numpy_function(lambda: np.int64(current()), [], tf.int64)
-        value.set_shape(())
-        return value
-
-    return tf.data.Dataset.range(1).map(number)
-
-
-def _in_batches(
-    indices: Batches, sizes: np.ndarray, bounds: list[int], batch_size: int, drop_remainder: bool
-) -> Batches:
-    """Makes batches of list numbers. With bounds, the lists of a batch have similar lengths."""
-    if not bounds:
-        return indices.batch(batch_size, drop_remainder=drop_remainder)
-    size_of = tf.constant(sizes, tf.int32)
-    return indices.bucket_by_sequence_length(
-        lambda chosen: tf.gather(size_of, chosen),
-        bucket_boundaries=[bound + 1 for bound in bounds],  # TensorFlow's boundaries belong to the bucket above
-        bucket_batch_sizes=[batch_size] * (len(bounds) + 1),
-        drop_remainder=drop_remainder,
-    )
-
-
-def _bounds(sizes: np.ndarray, buckets: tuple[int, ...] | str | None) -> list[int]:
-    """Returns the length of the longest list of each bucket except the last bucket."""
-    if buckets is None:
-        return []
-    if buckets == "auto":
-        buckets = tuple(np.quantile(sizes, [0.25, 0.5, 0.75], method="higher"))
-    return sorted({int(bound) for bound in buckets if bound < sizes.max()})
-
-
-def _cardinality(sizes: np.ndarray, bounds: list[int], batch_size: int, drop_remainder: bool) -> int:
-    """Returns the number of batches in an epoch. The last batch of each bucket may be smaller than the others."""
-    counts = np.bincount(np.searchsorted(bounds, sizes))
-    batches_ = counts // batch_size if drop_remainder else -(-counts // batch_size)
-    if batches_.sum() == 0:
-        raise InputError(f"drop_remainder leaves no batch: {len(sizes)} lists, batch_size {batch_size}; make the "
-                         "batches smaller, or keep the remainder")
-    return int(batches_.sum())
+    start = passes.mark(tf.data.Dataset.range(1).map(read))
+    options = tf.data.Options()
+    options.deterministic = True
+    count = tf.data.experimental.assert_cardinality(order.num_batches - first)
+    dataset = start.flat_map(one_epoch).apply(count).with_options(options).prefetch(tf.data.AUTOTUNE)
+    dataset.from_step = lambda step: _pipeline(source, order, passes, step)
+    return dataset
 
 
 def _cut(lists: Lists, tasks: tuple[Task, ...], limit: int, truncate: str) -> Lists:

@@ -6,14 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.data.passes import following
 from tfmtl2r.training.keras_arguments import batched, bound, streamed
-from tfmtl2r.training.method_state import CountEpochs
+from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.saving import SavedRanker
 from tfmtl2r.training.trackers import log_names
 
 
 class KerasMethods(SavedRanker):
     """The part of a ranker that takes the arguments of Keras' methods, and refuses those that it cannot honour."""
+
+    method_state: MethodState
 
     def prepare(self, x: Any) -> None:
         """Creates all variables that training needs, from the structure of the data."""
@@ -29,7 +32,11 @@ class KerasMethods(SavedRanker):
         self.prepare(data_batch)
 
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
-        """Trains as Keras does, with Keras' arguments. ``class_weight`` and arguments without effect are refused."""
+        """Trains as Keras does, with Keras' arguments. ``class_weight`` and arguments without effect are refused.
+
+        Data of :func:`tfmtl2r.data.batches` are read in the order of the ranker's own count of epochs. A loaded or
+        restored ranker therefore continues with the batches of its next epoch.
+        """
         given = bound("fit", args, kwargs)
         self._prepare_early(given.get("x"))
         callbacks = given.get("callbacks")
@@ -43,7 +50,8 @@ class KerasMethods(SavedRanker):
             given.setdefault("shuffle", False)  # the data have their own order, and Keras warns about shuffle=True
         self._fitting = True
         try:
-            return super().fit(**given)
+            with following(given.get("x"), lambda: self.method_state.epoch.numpy()):
+                return super().fit(**given)
         finally:
             self._fitting = False
 
