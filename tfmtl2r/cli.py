@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,6 +13,7 @@ import tfmtl2r
 from tfmtl2r import plugins
 from tfmtl2r.errors import UserError
 from tfmtl2r.names import did_you_mean
+from tfmtl2r.writing import fault_of
 
 _FOLDER = Path(__file__).parent / "commands"
 
@@ -40,20 +42,40 @@ def usage() -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns the exit code.
 
-    An error that the user can mend is printed as one line, unless ``--traceback`` is given. Every other exception is a
-    fault of the program, and Python shows its traceback.
+    An error that the user can mend is printed as one line, unless ``--traceback`` is given. So are errors of the
+    operating system, such as a full disk, and Ctrl-C. Every other exception is a fault of the program, and Python shows
+    its traceback.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     traceback = "--traceback" in arguments
     arguments = [argument for argument in arguments if argument != "--traceback"]
     try:
         return _run(arguments)
-    except UserError as error:
+    except KeyboardInterrupt as stop:
         if traceback:
             raise
-        chosen = [argument for argument in arguments if argument in commands()][:1]
-        print(f"{' '.join(['tfmtl2r', *chosen])}: {error}", file=sys.stderr)
+        _say(arguments, str(stop) or "stopped; files that were complete are kept, and no file is half written")
+        return 130
+    except Exception as error:
+        if traceback or not (line := _line(error)):
+            raise
+        _say(arguments, line)
         return 1
+
+
+def _line(error: Exception) -> str:
+    """The line for an error that the user can mend; empty for a fault of the program."""
+    if isinstance(error, UserError):
+        return str(error)
+    if fault := fault_of(error):
+        place = getattr(error, "filename2", None) or getattr(error, "filename", None)
+        return f"{place or str(error).splitlines()[0]}: {os.strerror(fault)}"
+    return ""
+
+
+def _say(arguments: list[str], line: str) -> None:
+    chosen = [argument for argument in arguments if argument in commands()][:1]
+    print(f"{' '.join(['tfmtl2r', *chosen])}: {line}", file=sys.stderr)
 
 
 def _run(arguments: list[str]) -> int:

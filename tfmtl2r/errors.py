@@ -6,7 +6,8 @@ that Python programs expect, so that ``except ValueError`` works as usual.
 
 from __future__ import annotations
 
-__all__ = ["InputError", "InputKeyError", "InputTypeError", "MissingFileError", "MissingPackageError", "UserError"]
+__all__ = ["InputError", "InputKeyError", "InputTypeError", "MissingFileError", "MissingPackageError", "Stopped",
+           "UserError"]
 
 
 class UserError(Exception):
@@ -39,3 +40,7 @@ class MissingFileError(UserError, FileNotFoundError):
 
 class MissingPackageError(UserError, ImportError):
     """A package that must be installed first, or is installed in a version that does not work."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C, with a message that contains what is kept and how to go on."""

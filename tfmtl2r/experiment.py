@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r import datasets, plugins
+from tfmtl2r import datasets
 from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches, cut_report
 from tfmtl2r.data.columns import label_values
@@ -23,9 +22,11 @@ from tfmtl2r.names import STOP_ON, STOP_ON_ALONG, LogName
 from tfmtl2r.preferences import grid, normalised, suited
 from tfmtl2r.report import hparams
 from tfmtl2r.report.tensorboard import TensorBoard
-from tfmtl2r.runs.card import FILE, PER_LIST, RunCard, peak_memory_mb
+from tfmtl2r.runs.attempt import Attempt
+from tfmtl2r.runs.card import RunCard, peak_memory_mb
+from tfmtl2r.runs.places import LOGS
 from tfmtl2r.schema import Schema
-from tfmtl2r.settings import Settings, files
+from tfmtl2r.settings import Settings
 from tfmtl2r.settings.things import check_options
 from tfmtl2r.task import Task
 from tfmtl2r.training.conditioned_validation import StopOnAlong
@@ -36,6 +37,9 @@ from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.reset import start_as
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 
+_STORED = 6
+"""How often a training stores its weights at least: the model and a checkpoint, each with two moments of the optimizer.
+"""
 log = logging.getLogger("tfmtl2r")
 
 
@@ -120,51 +124,61 @@ class Experiment(Settings):
 
     def run(
         self, verbose: int | str = "auto", dataset: Any = None, callbacks: Sequence[Any] = (),
-        before: MultiTaskRanker | None = None, overwrite: bool = False,
+        before: MultiTaskRanker | None = None, overwrite: bool = False, resume: bool = False,
     ) -> tuple[MultiTaskRanker, RunCard]:
         """Trains, evaluates on the test split and writes the run's folder.
+
+        The folder is one whole run, or an unfinished training, at any time (:class:`tfmtl2r.runs.attempt.Attempt`).
 
         Args:
             verbose: ``verbose`` of Keras' ``fit``: 0 silent, 1 a progress bar, 2 a line per epoch.
             dataset: the data set, if a caller has already loaded it.
             callbacks: Keras callbacks of your own.
             before: see :meth:`model`.
-            overwrite: replace an earlier run of the same name; otherwise it is an error.
+            overwrite: replace an earlier run of the same name; otherwise it is an error. The earlier run stays until
+                the new one is whole.
+            resume: go on with the unfinished training of this name.
 
         Returns:
             The trained ranker (its best epoch, with ``patience``) and the run card.
 
         Raises:
             ValueError: if a run of this name exists and ``overwrite`` is off, or labels do not suit their loss.
+            OSError: if the folder cannot be written.
         """
-        self._make_room(overwrite)
         check_options(self)
-        dataset = dataset or self.dataset()
+        with Attempt(self.folder, self.config(), overwrite, resume) as attempt:
+            return self._run(attempt, dataset or self.dataset(), verbose, callbacks, before)
+
+    def _run(
+        self, attempt: Attempt, dataset: Any, verbose: int | str, callbacks: Sequence[Any],
+        before: MultiTaskRanker | None,
+    ) -> tuple[MultiTaskRanker, RunCard]:
         model = self.model(dataset, before)
         asked = self._asked(model)
         schema = dataset.schema(self._labels(model.tasks))
         dataset.check(model.tasks, schema)
-        card = RunCard(name=self.folder.name, config=self.config())
+        _validate_labels(model.tasks, dataset.lists("train"))
+        self._validate_stop_on(model, dataset.lists("vali"))
+        card = RunCard(name=self.folder.name, config=self.config(), identity=attempt.identity)
         card.data = {split: _describe(dataset.lists(split)) for split in ("train", "vali", "test")}
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._train(model, dataset, callbacks, verbose, card)
+        attempt.begin(_STORED * sum(weight.nbytes for weight in model.architecture.get_weights()))
+        self._train(model, dataset, callbacks, verbose, card, attempt)
         test = dataset.lists("test")
-        record(card, "test", score(model, test, self.training.batch_size), test, self.folder)
+        record(card, "test", score(model, test, self.training.batch_size), test, attempt.folder)
         if len(asked):
             card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
-        files.save({**card.config, "plugins": plugins.paths()}, self.folder / files.FILE)
-        card.save(self.folder)
         if self.training.telemetry_every:
-            hparams.write(self.folder / "logs", card.config, card.results["test"])
+            hparams.write(attempt.folder / LOGS, card.config, card.results["test"])
+        attempt.finish(card)
         return model, card
 
     def _train(
-        self, model: MultiTaskRanker, dataset: Any, callbacks: Sequence[Any], verbose: int | str, card: RunCard
+        self, model: MultiTaskRanker, dataset: Any, callbacks: Sequence[Any], verbose: int | str, card: RunCard,
+        attempt: Attempt,
     ) -> None:
         """Trains the ranker, saves it, and adds to the card what was done."""
         train, vali = (dataset.lists(split) for split in ("train", "vali"))
-        _validate_labels(model.tasks, train)
-        self._validate_stop_on(model, vali)
         schema = dataset.schema(self._labels(model.tasks))
         options: dict[str, Any] = {"batch_size": self.training.batch_size}
         limit = self.data.max_list_size
@@ -172,13 +186,13 @@ class Experiment(Settings):
         clock = _StepClock()
         watchers: list[Any] = [clock, *callbacks]
         if self.training.telemetry_every:
-            watchers.append(self._tensorboard(schema, vali))
+            watchers.append(self._tensorboard(schema, vali, attempt.folder / LOGS))
         card.history = self._fit(
             model,
             batches(train, model.tasks, schema, shuffle=True, seed=self.training.seed, **options, **cut),
             batches(vali, model.tasks, schema, **options), watchers, verbose,
         )
-        model.save(self.folder / "model.keras")  # before anything else that could fail
+        attempt.keep(model)  # before anything else that could fail
         if limit:
             card.data["train"]["cut"] = cut_report(train, limit)
         card.step_ms, card.peak_memory_mb = clock.median_ms(self.training.steps_per_execution), peak_memory_mb()
@@ -216,11 +230,10 @@ class Experiment(Settings):
             rows = np.array([normalised(row, model.tasks) for row in wanted])
         return suited(rows, model.method)
 
-    def _tensorboard(self, schema: Schema, vali: Lists) -> TensorBoard:
+    def _tensorboard(self, schema: Schema, vali: Lists, folder: Path) -> TensorBoard:
         size = self.training.batch_size
         first = next(iter(batches(vali.select(np.arange(min(size, vali.num_lists))), (), schema, batch_size=size)))
-        return TensorBoard(self.folder / "logs", self.training.telemetry_every,
-                           first[0] if isinstance(first, tuple) else first)
+        return TensorBoard(folder, self.training.telemetry_every, first[0] if isinstance(first, tuple) else first)
 
     def _fit(
         self, model: MultiTaskRanker, train: Any, vali: Any, callbacks: list[Any], verbose: int | str
@@ -264,16 +277,6 @@ class Experiment(Settings):
                              f"{num_tasks} tasks, but epochs is {self.training.epochs}: some would never be trained; "
                              "give more epochs, a smaller stage_epochs, or train in stages (staged, --staged)")
         return needed
-
-    def _make_room(self, overwrite: bool) -> None:
-        """Removes the files of an earlier run of this name, and no other files."""
-        if not (self.folder / FILE).exists():
-            return
-        if not overwrite:
-            raise InputError(f"{self.folder} holds a run already: choose another name, or overwrite it")
-        for file in (FILE, PER_LIST, files.FILE, "model.keras"):
-            (self.folder / file).unlink(missing_ok=True)
-        shutil.rmtree(self.folder / "logs", ignore_errors=True)
 
     def config(self) -> dict[str, Any]:
         """This experiment as plain data, without its sweep; ``Experiment.of(config)`` is an equal experiment."""

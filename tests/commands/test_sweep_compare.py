@@ -8,8 +8,10 @@ import pytest
 from tfmtl2r import cli
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto.summary import pick, summarise
-from tfmtl2r.runs.card import FILE, PER_LIST, RunCard
+from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.finished import load_all
+from tfmtl2r.runs.identity import PER_LIST
+from tfmtl2r.runs.places import CARD
 from tfmtl2r.serving.check import ExportError
 from tfmtl2r.sweeps import planning
 
@@ -112,7 +114,7 @@ def test_compare_marks_what_is_significant_and_names_who_lost(here, capsys):
     assert "better" in capsys.readouterr().out
     for experiment in planned:
         if len(experiment.task_names) == 1:
-            (here / "runs/s" / experiment.name / FILE).unlink()
+            (here / "runs/s" / experiment.name / CARD).unlink()
     assert cli.main(["compare", "s"]) == 0
     assert "no single-task runs with the same settings were found" in capsys.readouterr().out
 

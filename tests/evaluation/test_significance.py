@@ -11,8 +11,9 @@ import pytest
 from tfmtl2r import evaluation
 from tfmtl2r.evaluation import significance
 from tfmtl2r.evaluation.significance import grouped, mean_results, single_runs
-from tfmtl2r.runs.card import PER_LIST, RunCard
+from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.finished import Run
+from tfmtl2r.runs.identity import PER_LIST
 
 
 def test_permutations_are_exact_for_few_lists(rng):

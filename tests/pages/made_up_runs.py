@@ -3,7 +3,8 @@
 import numpy as np
 
 from tfmtl2r.experiment import Experiment
-from tfmtl2r.runs.card import PER_LIST, RunCard
+from tfmtl2r.runs.card import RunCard
+from tfmtl2r.runs.identity import PER_LIST
 from tfmtl2r.sweeps import planning
 
 

@@ -5,7 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from tfmtl2r.runs.card import FILE, RunCard, peak_memory_mb
+from tfmtl2r.runs.card import RunCard, peak_memory_mb
+from tfmtl2r.runs.places import CARD
 from tfmtl2r.settings import checked_name
 
 
@@ -16,7 +17,7 @@ def test_round_trip(tmp_path):
     assert loaded.config == {"seed": 3}
     assert loaded.results == {"test": {"click": {"ndcg@5": {"value": 0.5}}}}
     assert {"python", "tensorflow", "keras", "tfmtl2r"} <= set(loaded.versions)
-    assert [path.name for path in (tmp_path / "a").iterdir()] == [FILE]
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [CARD]
 
 
 def test_a_value_that_is_no_data_leaves_the_old_card(tmp_path):
@@ -29,10 +30,10 @@ def test_a_value_that_is_no_data_leaves_the_old_card(tmp_path):
 def test_what_is_not_a_run_card(tmp_path):
     with pytest.raises(FileNotFoundError, match="is not a run of tfmtl2r train"):
         RunCard.load(tmp_path)
-    (tmp_path / FILE).write_text("{")
+    (tmp_path / CARD).write_text("{")
     with pytest.raises(ValueError, match="is not a run card"):
         RunCard.load(tmp_path)
-    (tmp_path / FILE).write_text(json.dumps({"surprise": 1, "format": 2}))
+    (tmp_path / CARD).write_text(json.dumps({"surprise": 1, "format": 2}))
     with pytest.raises(ValueError, match="surprise"):
         RunCard.load(tmp_path)
 
@@ -40,7 +41,7 @@ def test_what_is_not_a_run_card(tmp_path):
 def test_old_names_in_a_history_are_read_as_todays(tmp_path):
     old = {"name": "a", "config": {}, "history": {"val_blend": [0.1], "blend": [0.2], "val_blend_along": [0.3],
                                                   "val_blend_loss": [0.4]}}  # the last is the loss of a task
-    (tmp_path / FILE).write_text(json.dumps(old))
+    (tmp_path / CARD).write_text(json.dumps(old))
     assert RunCard.load(tmp_path).history == {"val_stop_on": [0.1], "stop_on": [0.2], "val_stop_on_along": [0.3],
                                               "val_blend_loss": [0.4]}
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 
 import numpy as np
 import pytest
@@ -14,8 +15,10 @@ import pytest
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.preferences import das_dennis
 from tfmtl2r.report.hparams import flatten
-from tfmtl2r.runs.card import FILE, PER_LIST, RunCard
+from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.finished import load
+from tfmtl2r.runs.identity import PER_LIST
+from tfmtl2r.runs.places import CARD
 from tfmtl2r.sweeps import planning as plans
 from tfmtl2r.sweeps import sweep as sweeps
 from tfmtl2r.sweeps.sweep import Sweep
@@ -119,7 +122,7 @@ def pretend(monkeypatch):
         results = {t: {"ndcg@5": {"value": v, "direction": "max", "num_lists": 4}} for t, v in zip(tasks, values)}  # noqa: B905
         history = {f"{p}{t}_loss": [1.0, v] for p in ("", "val_") for t, v in zip(tasks, values)}  # noqa: B905
         history |= {f"val_{t}_ndcg@5": [0.1, v] for t, v in zip(tasks, values)}  # noqa: B905
-        (folder / "model.keras").touch()
+        zipfile.ZipFile(folder / "model.keras", "w").close()
         np.savez(folder / PER_LIST)
         RunCard(job["name"], job, {}, {"test": results}, history).save(folder)
         return None
@@ -137,12 +140,12 @@ def test_finished_runs_are_not_run_again_and_untrusted_ones_are(tmp_path, preten
     assert len(asked) == len(runs) == 4
     asked.clear()
     no_card, other_settings, no_model, no_json = (run.folder for run in runs)
-    (no_card / FILE).unlink()
+    (no_card / CARD).unlink()
     card = RunCard.load(other_settings)
     card.config["optimizer"]["learning_rate"] = 5.0
     card.save(other_settings)
     (no_model / "model.keras").unlink()
-    (no_json / FILE).write_text("{")
+    (no_json / CARD).write_text("{")
     with Sweep(tmp_path / "s", jobs=1, report=print) as sweep:
         assert len(sweep.run(small_plan())) == 4
     assert sorted(asked) == sorted(run.card.name for run in runs)
@@ -201,7 +204,8 @@ def test_a_sweep_keeps_to_its_folder_and_settings(tmp_path, pretend):
         pass  # as after a mistake in what to run
     with Sweep(tmp_path / "s", report=print) as sweep:
         sweep.run(small_plan())
-        with pytest.raises(ValueError, match="another process is running the sweep"), Sweep(tmp_path / "s"):
+        busy = rf"another process \({os.getpid()}\) runs the sweep in"
+        with pytest.raises(ValueError, match=busy), Sweep(tmp_path / "s"):
             pass
         other = [experiment.but(training={"epochs": 9}) for experiment in small_plan()]
         with pytest.raises(ValueError, match=r"has training\.epochs=2, not 9"):
@@ -250,7 +254,7 @@ def test_killed_half_way_and_continued_gives_the_same_table(tmp_path):
     assert first.stdout.readline().startswith("done")
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").glob(f"*/{FILE}")}
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "a").glob(f"*/{CARD}")}
     assert 1 <= len(before) < 4
     again = subprocess.run(command("a", 2), capture_output=True, text=True, check=True)
     assert again.stdout.count("done") == 4 - len(before)

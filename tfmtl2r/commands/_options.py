@@ -30,6 +30,7 @@ class Command:
         named: whether the first argument may be the name of the result.
         bare: sections whose keys are flags without the section's name.
         defaults: values of keys that neither file nor flags give.
+        resumes: whether ``--resume NAME`` goes on with an unfinished training.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Command:
     named: bool = False
     bare: tuple[str, ...] = ("training",)
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    resumes: bool = False
 
 
 @dataclasses.dataclass
@@ -84,6 +86,9 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], a
                     tree[flag.path[0]] = {"name": flag.thing, **_described(tree.get(flag.path[0]))}
                 files.assign(tree, flag.path, _typed(flag, value))
         _assign_all(tree, sets)
+        if _resumed(early) and Settings.of(tree) != Settings.of(_begin(command, file, early)):
+            raise InputError(f"{_resumed(early)} goes on with the settings of that training: leave out all flags that "
+                             "change them, or begin a training of another name with --like")
         check_options(Settings.of(tree))
     except SettingError as error:
         if file and error.path[:1] and files.line_of(Path(file).read_text(encoding="utf-8"), error.path):
@@ -110,7 +115,7 @@ class _Parser(argparse.ArgumentParser):
 def _early(command: Command) -> _Parser:
     """Parses the flags that are needed before the flags of the chosen things are known."""
     parser = _Parser(add_help=False, allow_abbrev=False)
-    for flag in ("like", "directory", *THINGS):
+    for flag in ("like", "directory", *(["resume"] if command.resumes else []), *THINGS):
         parser.add_argument(f"--{flag}")
     parser.add_argument("--set", action="append")
     return parser
@@ -118,8 +123,11 @@ def _early(command: Command) -> _Parser:
 
 def _begin(command: Command, file: str | None, early: argparse.Namespace) -> dict[str, Any]:
     """The tree without flags."""
-    if file and early.like:
-        raise InputError(f"give either the file {file} or --like {early.like}, not both")
+    given = [file and f"the file {file}", early.like and f"--like {early.like}", _resumed(early)]
+    if len(sources := [source for source in given if source]) > 1:
+        raise InputError(f"give only one of {' and '.join(sources)}")
+    if _resumed(early):
+        return _unfinished(early)
     if file:
         named = converted(files.raw(file).get("plugins", []), tuple[str, ...])
         plugins.load(*named, folder=Path(file).parent)
@@ -129,10 +137,24 @@ def _begin(command: Command, file: str | None, early: argparse.Namespace) -> dic
     return _merged(command.defaults, {})
 
 
+def _resumed(early: argparse.Namespace) -> str:
+    return f"--resume {early.resume}" if getattr(early, "resume", None) else ""
+
+
+def _unfinished(early: argparse.Namespace) -> dict[str, Any]:
+    """The settings of the unfinished training that ``--resume`` names."""
+    from tfmtl2r.runs import attempt
+    from tfmtl2r.runs.places import find
+
+    run = find(early.directory or Settings().directory, early.resume)
+    return {**attempt.settings_of(run), "name": run.name, "directory": str(run.parent)}
+
+
 def _of_run(early: argparse.Namespace) -> dict[str, Any]:
     from tfmtl2r.runs.card import RunCard
+    from tfmtl2r.runs.places import find
 
-    folder = Path(early.directory or Settings().directory) / early.like
+    folder = find(early.directory or Settings().directory, early.like)
     if (folder / files.FILE).is_file():
         return files.load(folder / files.FILE)
     return RunCard.load(folder).config  # a run of an earlier version
@@ -191,6 +213,8 @@ def _parser(command: Command, tree: Mapping[str, Any]) -> tuple[_Parser, list[Fl
     )
     where = parser.add_argument_group("where settings come from")
     where.add_argument("--like", metavar="RUN", help="start from the settings of an earlier run")
+    if command.resumes:
+        where.add_argument("--resume", metavar="RUN", help="go on with a training that was stopped, with its settings")
     where.add_argument("--set", metavar="KEY=VALUE", action="append",
                        help="any key of an experiment file, such as tasks.dwell.loss=mse; an entry by its name")
     for name, text in command.switches.items():

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.split_metrics import ORDER, Score, evaluate, per_list_arrays
-from tfmtl2r.runs.card import PER_LIST, RunCard
+from tfmtl2r.runs.card import RunCard
+from tfmtl2r.runs.identity import KEY, PER_LIST
 from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.writing import written
 
 
 def score(
@@ -52,7 +55,7 @@ def score_along(
 def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], lists: Lists, folder: Path) -> None:
     """Adds results to a run card, and writes the values per list to ``per_list.npz`` for paired comparisons.
 
-    The file also contains a digest of the order of the lists.
+    The file also contains a digest of the order of the lists, and the identity of the run card.
 
     Args:
         card: the run card, changed in place but not written to disk.
@@ -70,5 +73,11 @@ def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], list
     }
     arrays = {**per_list_arrays(split, results), ORDER + split: np.array(lists.order())}
     path = folder / PER_LIST
-    before = dict(np.load(path)) if path.is_file() else {}
-    np.savez_compressed(path, **{**before, **arrays})
+    before: dict[str, Any] = {}
+    if path.is_file():
+        with np.load(path) as stored:
+            before = dict(stored)
+    if card.identity:
+        arrays[KEY] = np.array(card.identity)
+    with written(path) as temporary:
+        np.savez_compressed(temporary, **{**before, **arrays})

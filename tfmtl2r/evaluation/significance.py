@@ -12,8 +12,8 @@ import numpy as np
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.paired_tests import DRAWS, bootstrap, holm, permutation_test
 from tfmtl2r.evaluation.split_metrics import COUNTS, ORDER
-from tfmtl2r.runs.card import PER_LIST
 from tfmtl2r.runs.finished import SEED, Run, other_split, same_data, told_apart
+from tfmtl2r.runs.identity import PER_LIST
 from tfmtl2r.settings.outcome import keys_where, outcome
 
 LEVEL = 0.05

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import json
-import os
 import platform
 import sys
 from pathlib import Path
@@ -17,11 +16,10 @@ import tfmtl2r
 from tfmtl2r import plugins
 from tfmtl2r.data.fingerprints import comparable
 from tfmtl2r.errors import InputError, InputTypeError, MissingFileError
-from tfmtl2r.runs import format1
+from tfmtl2r.runs import format1, identity, places
 from tfmtl2r.settings import FORMAT
+from tfmtl2r.writing import number, write_json
 
-FILE = "run.json"
-PER_LIST = "per_list.npz"
 _PACKAGES = ("tensorflow", "keras", "tensorflow-ranking", "numpy", "pandas")
 
 
@@ -42,6 +40,8 @@ class RunCard:
         peak_memory_mb: highest resident memory of the process.
         versions: versions of Python, this library and its dependencies.
         plugins: name and hash of the plug-in files that were imported for the run.
+        identity: random text that the model and the values per list also contain (:mod:`tfmtl2r.runs.identity`);
+            empty for a card without a training.
         format: format of the run card.
     """
 
@@ -55,17 +55,15 @@ class RunCard:
     peak_memory_mb: float | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=lambda: versions())
     plugins: list[dict[str, str]] = dataclasses.field(default_factory=plugins.remembered)
+    identity: str = ""
     format: int = FORMAT
 
     def save(self, folder: str | Path) -> Path:
-        """Writes the run card atomically: a reader sees the old card or the new card, never a part."""
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / FILE
-        temporary = folder / f".{FILE}.{os.getpid()}"
-        temporary.write_text(json.dumps(dataclasses.asdict(self), indent=2, default=_plain) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
-        return path
+        """Writes the run card as strict JSON: a reader sees the old card or the new card, never a part.
+
+        Results and histories that are not finite become null, ``"inf"`` or ``"-inf"``, and :meth:`load` reads them.
+        """
+        return write_json(Path(folder) / places.CARD, dataclasses.asdict(self), default=_plain)
 
     def expect(self, split: str, fingerprint: str) -> None:
         """Raises an error when the current data differ from the data of the run.
@@ -88,22 +86,42 @@ class RunCard:
 
     @classmethod
     def load(cls, folder: str | Path) -> RunCard:
-        """Reads the run card of a folder.
+        """Reads the run card of a folder, and checks that the folder is one whole run.
 
         Raises:
             FileNotFoundError: when the folder contains no run card.
-            ValueError: when the file is not a run card; the message names the problem.
+            ValueError: when the file is not a run card, or the model or the values per list beside it belong to another
+                training; the message names the problem.
         """
-        path = Path(folder) / FILE
+        folder = Path(folder)
+        path = folder / places.CARD
+        if places.is_attempt(folder):
+            raise MissingFileError(f"{folder} is a training that has not finished; tfmtl2r train --resume "
+                                   f"{folder.name} goes on with it")
         if not path.is_file():
-            raise MissingFileError(f"{path} does not exist: {Path(folder).name!r} is not a run of tfmtl2r train")
+            raise MissingFileError(f"{path} does not exist: {folder.name!r} is not a run of tfmtl2r train")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
             card = cls(**{"plugins": [], **format1.read(content, str(path))})
-        except (json.JSONDecodeError, TypeError, AttributeError, KeyError) as error:
+            card._restore_numbers()
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            if isinstance(error, InputError):
+                raise
             raise InputError(f"{path} is not a run card: {error}") from error
         plugins.require(card.plugins, f"the run {card.name!r}")
+        if content.get("format", 1) != 1:  # format 1 had no identity
+            identity.check(folder, card.identity, card.name)
         return card
+
+    def _restore_numbers(self) -> None:
+        """Converts null and text to the numbers that they stand for."""
+        self.history = {name: [*map(number, values)] for name, values in self.history.items()}
+        for results in self.results.values():
+            for score in (score for row in results.values() for score in row.values()):
+                score["value"] = number(score["value"])
+        for results in (part for point in self.curve for part in point.values() if isinstance(part, dict)):
+            for row in results.values():
+                row.update({metric: number(value) for metric, value in row.items()})
 
 
 def versions() -> dict[str, str]:

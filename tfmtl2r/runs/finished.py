@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import json
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.data.fingerprints import comparable
-from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.errors import InputError, MissingFileError, UserError
 from tfmtl2r.names import STOP_ON, LogName
-from tfmtl2r.runs.card import FILE, RunCard
+from tfmtl2r.plugins import PluginError
+from tfmtl2r.runs.card import RunCard
+from tfmtl2r.runs.places import CARD, is_attempt, settled, subfolders
 from tfmtl2r.settings.outcome import leaves, outcome
 
 SOURCES = ("test", "vali", "train_loss", "vali_loss")
 SEED = "training.seed"
+log = logging.getLogger("tfmtl2r")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -306,21 +310,33 @@ def load(folder: str | Path) -> Run:
     Raises:
         FileNotFoundError: when the folder contains no run.
     """
-    return Run(Path(folder), RunCard.load(folder))
+    folder = settled(Path(folder))
+    return Run(folder, RunCard.load(folder))
 
 
 def load_all(folder: str | Path) -> list[Run]:
     """Reads the run of a folder or, if the folder is no run, all finished runs in its subfolders, sorted by name.
 
+    A subfolder that cannot be read, or whose training has not finished, is left out with a warning.
+
     Raises:
         FileNotFoundError: when there is no finished run.
+        PluginError: when a run used a plug-in that is not imported.
     """
-    if (Path(folder) / FILE).is_file():
+    folder = settled(Path(folder))
+    if (folder / CARD).is_file() or is_attempt(folder):
         return [load(folder)]
-    cards = sorted(Path(folder).glob(f"*/{FILE}"))
-    if not cards:
+    found = []
+    for path in subfolders(folder):
+        try:
+            found.append(load(path))
+        except PluginError:
+            raise
+        except (UserError, OSError) as error:
+            log.warning("left out: %s", error)
+    if not found:
         raise MissingFileError(f"{folder} contains no finished run; tfmtl2r train and tfmtl2r sweep write runs")
-    return [load(card.parent) for card in cards]
+    return found
 
 
 def described(thing: Any) -> str:

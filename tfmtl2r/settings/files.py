@@ -15,6 +15,7 @@ import tomlkit
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.settings.schema import Settings
 from tfmtl2r.settings.values import Section, SettingError, facts, hints, read, registry_of, section_of
+from tfmtl2r.writing import write_text
 
 FILE = "experiment.toml"
 """Name of the file in a run's folder with which the run can be repeated."""
@@ -48,7 +49,7 @@ def save(tree: Mapping[str, Any], path: Path) -> None:
         return place if os.path.isabs(place) else os.path.relpath(place, path.parent)
 
     first = {"format": tree["format"]} if "format" in tree else {}
-    path.write_text(dumps({**first, **relocated(tree, move)}), encoding="utf-8")
+    write_text(path, dumps({**first, **relocated(tree, move)}))
 
 
 def dumps(tree: Mapping[str, Any]) -> str:

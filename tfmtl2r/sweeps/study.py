@@ -23,8 +23,8 @@ from tfmtl2r.evaluation.significance import (
     single_runs,
 )
 from tfmtl2r.pareto.summary import summarise
-from tfmtl2r.runs.card import FILE
 from tfmtl2r.runs.finished import described, finite, load_all, objectives, same_data, told_apart
+from tfmtl2r.runs.places import CARD, settled, subfolders
 from tfmtl2r.settings import Settings
 from tfmtl2r.settings.outcome import keys_where
 
@@ -110,12 +110,17 @@ def sweeps(folder: Path) -> list[Path]:
     Raises:
         FileNotFoundError: when there is no run.
     """
-    if (folder / FILE).is_file() or list(folder.glob(f"*/{FILE}")):
+    folder = settled(folder)
+    if (folder / CARD).is_file() or _has_runs(folder):
         return [folder]
-    found = sorted({card.parent.parent for card in folder.glob(f"*/*/{FILE}")})
+    found = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".") and _has_runs(path)]
     if not found:
         raise MissingFileError(f"{folder} contains no finished run, nor do its subfolders; tfmtl2r sweep writes runs")
     return found
+
+
+def _has_runs(folder: Path) -> bool:
+    return any((path / CARD).is_file() for path in subfolders(folder))
 
 
 def study(folder: Path) -> Study:

@@ -13,31 +13,34 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from tfmtl2r import architectures, datasets, losses, methods, metrics, plugins
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, Stopped
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.runs import finished as finished_runs
-from tfmtl2r.runs.card import PER_LIST, RunCard, versions
+from tfmtl2r.runs.card import RunCard, versions
 from tfmtl2r.runs.finished import Run
 from tfmtl2r.runs.format1 import check_format
+from tfmtl2r.runs.identity import MODEL, PER_LIST
+from tfmtl2r.runs.lock import locked
+from tfmtl2r.runs.places import settled
 from tfmtl2r.settings import FORMAT
 from tfmtl2r.settings.outcome import keys_where, outcome
 from tfmtl2r.sweeps.table import write_tables
 from tfmtl2r.sweeps.worker import LOG
+from tfmtl2r.writing import write_json
 
 MANIFEST = "sweep.json"
-LOCK = ".lock"
+LOCK = ".sweep.lock"
 
 
 class Sweep:
     """A folder of runs, and the processes that train them.
 
     A run is finished when its folder contains a run card with exactly the planned settings. The run card is written
-    last and atomically. The folder of an unfinished run is emptied before the run is trained again. The result of a run
+    last and atomically. An unfinished run goes on from its last checkpoint. The result of a run
     depends only on its settings: every run starts from its own seed, with the same number of threads, in any order. A
     run that fails is reported with its log file, and the other runs continue.
 
@@ -66,24 +69,23 @@ class Sweep:
         self._report = report
         self._workers: list[_Worker] = []
         self._stopped = False
+        self._held = contextlib.ExitStack()
 
     def __enter__(self) -> Sweep:
-        others = [path for path in self.folder.glob("*") if path.name != LOCK]
+        others = [path for path in self.folder.glob("*") if not path.name.startswith(LOCK.removesuffix("lock"))]
         if others and not (self.folder / MANIFEST).is_file():
             raise InputError(f"{self.folder} is not empty and contains no sweep ({MANIFEST}): choose another name")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.folder / LOCK)
-        try:
-            self._lock.acquire(timeout=0)
-        except Timeout:
-            raise InputError(f"another process is running the sweep in {self.folder}") from None
+        self._held.enter_context(locked(self.folder / LOCK, f"runs the sweep in {self.folder}"))
         return self
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, kind: Any = None, error: BaseException | None = None, trace: Any = None) -> None:
         self._stopped = True  # after Ctrl-C, interrupted runs are no failures, and no further run starts
         for worker in self._workers:
             worker.stop()
-        self._lock.release()
+        self._held.close()
+        if isinstance(error, KeyboardInterrupt):
+            raise Stopped(f"stopped; {self.folder} keeps its finished runs and all checkpoints, and the same command "
+                          "goes on with the other runs") from error
 
     def run(self, experiments: Sequence[Experiment]) -> list[Run]:
         """Trains the runs that are not finished, and writes ``table.csv`` and ``table.md`` of the whole sweep.
@@ -110,8 +112,8 @@ class Sweep:
         return [run for job in jobs if (run := self._finished(job))]
 
     def _finished(self, job: dict[str, Any]) -> Run | None:
-        folder = self.folder / job["name"]
-        if not all((folder / file).is_file() for file in ("model.keras", PER_LIST)):
+        folder = settled(self.folder / job["name"])
+        if not all((folder / file).is_file() for file in (MODEL, PER_LIST)):
             return None
         try:
             run = finished_runs.load(folder)
@@ -142,10 +144,8 @@ class Sweep:
                 raise InputError(f"the sweep in {self.folder} has {differ[0]}={common[0].get(differ[0])!r}, not "
                                  f"{other[differ[0]]!r}: give it another name to compare such settings")
         known.update({job["name"]: job for job in jobs})
-        temporary = path.with_suffix(".tmp")
         content = {"format": FORMAT, "versions": versions(), "threads": self.threads, "runs": [*known.values()]}
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, path)
+        write_json(path, content, indent=1)
         return [*known.values()]
 
     def _train(self, missing: list[dict[str, Any]], total: int) -> None:

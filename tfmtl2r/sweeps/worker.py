@@ -10,7 +10,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import shutil
 import sys
 import threading
 import traceback
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from tfmtl2r import plugins
+from tfmtl2r.errors import UserError
+from tfmtl2r.runs.places import MARK
 
 LOG = "log.txt"
 
@@ -60,12 +61,11 @@ def _read(lines: queue.Queue[str]) -> None:
 
 
 class _log:
-    """Creates an empty folder for a run and redirects all output to its log file, including TensorFlow's messages."""
+    """Marks the folder of a run and redirects all output to its log file, including TensorFlow's messages."""
 
     def __init__(self, folder: Path):
-        shutil.rmtree(folder, ignore_errors=True)  # files of an interrupted run
-        folder.mkdir(parents=True)
-        self.file = open(folder / LOG, "wb")  # noqa: SIM115
+        (folder / MARK).mkdir(parents=True, exist_ok=True)
+        self.file = open(folder / LOG, "ab")  # noqa: SIM115
 
     def __enter__(self) -> None:
         for descriptor in (1, 2):
@@ -116,7 +116,19 @@ class Trainings:
         self.key = key
         self.data = self.data or experiment.dataset()
         before, self.ranker = self.ranker, None  # a run that fails leaves no ranker behind
-        self.ranker = experiment.run(verbose=2, dataset=self.data, before=before)[0]
+        go_on = _can_go_on(experiment)
+        self.ranker = experiment.run(verbose=2, dataset=self.data, before=before, resume=go_on, overwrite=not go_on)[0]
+
+
+def _can_go_on(experiment: Any) -> bool:
+    """Whether the folder contains an unfinished training with the same settings."""
+    from tfmtl2r.runs import attempt
+    from tfmtl2r.settings.outcome import outcome
+
+    try:
+        return outcome(attempt.settings_of(experiment.folder)) == outcome(experiment.config())
+    except UserError:
+        return False
 
 
 if __name__ == "__main__":

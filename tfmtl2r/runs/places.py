@@ -1,0 +1,143 @@
+"""Where a run lies: ``runs/NAME/``, and while ``--overwrite`` replaces it, ``runs/.NAME.new/`` and ``runs/.NAME.old/``.
+
+The folder ``.attempt/`` inside marks a folder as one of this package. A folder with it and without a run card is a
+training that has not finished.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path, PurePath
+
+from tfmtl2r.errors import InputError
+from tfmtl2r.runs.identity import MODEL, PER_LIST
+from tfmtl2r.runs.lock import BusyError, locked
+from tfmtl2r.settings import files
+
+CARD = "run.json"
+MARK = ".attempt"
+CHECKPOINTS = "checkpoints"
+LOGS = "logs"
+_OWN = (CARD, PER_LIST, MODEL, files.FILE, LOGS, MARK, "pareto")
+
+
+def find(directory: str | Path, name: str) -> Path:
+    """Returns the folder of a run or a sweep that a command names. Every command finds its runs here.
+
+    A replacement of the run that was interrupted between its two renames is finished first.
+
+    Args:
+        directory: the folder of all runs.
+        name: ``NAME`` or ``SWEEP/NAME``.
+
+    Raises:
+        InputError: for a name that leaves the folder of all runs.
+    """
+    parts = re.split(r"[/\\]", name.rstrip("/"))
+    if PurePath(name).is_absolute() or any(part in ("", "..") or part.startswith(".") or ":" in part for part in parts):
+        raise InputError(f"{name!r} is not the name of a run or a sweep: expected NAME or SWEEP/NAME below "
+                         f"{directory}; --directory names another folder")
+    return settled(Path(directory, *parts))
+
+
+def beside(run: Path, ending: str) -> Path:
+    """Returns a hidden path beside a run: its lock, or its folders ``new`` and ``old`` during a replacement."""
+    return run.with_name(f".{run.name}.{ending}")
+
+
+def training(run: Path) -> contextlib.AbstractContextManager[None]:
+    """Returns the lock of a run: see :func:`tfmtl2r.runs.lock.locked`."""
+    return locked(beside(run, "lock"), f"works on the run {run}")
+
+
+def is_attempt(folder: Path) -> bool:
+    """Whether a folder contains a training that has not finished."""
+    return (folder / MARK).is_dir() and not (folder / CARD).is_file()
+
+
+def can_go_on(folder: Path) -> bool:
+    """Whether a folder contains an unfinished training with at least one checkpoint, so that work would be lost."""
+    return is_attempt(folder) and any((folder / MARK / CHECKPOINTS).glob("*"))
+
+
+def is_ours(folder: Path) -> bool:
+    """Whether a folder is empty, absent, or written by this package, so that it may be replaced."""
+    if not os.path.lexists(folder):
+        return True
+    if not folder.is_dir():
+        return False
+    if (folder / MARK).is_dir() or not any(folder.iterdir()):
+        return True
+    card = folder / CARD
+    if not card.is_file():
+        return False
+    try:
+        content = json.loads(card.read_text(encoding="utf-8"))
+    except ValueError:  # damaged
+        return (folder / PER_LIST).is_file() or (folder / MODEL).is_file()
+    return isinstance(content, dict) and "config" in content
+
+
+def clear(folder: Path) -> None:
+    """Removes the files of a run, and no other files."""
+    for name in _OWN:
+        _remove(folder / name)
+
+
+def replace(run: Path) -> None:
+    """Puts the folder ``new`` in the place of a run, with two renames. The caller holds the run's lock.
+
+    Whatever a kill left of an earlier call is finished. Files in the old folder that this package did not write move
+    to the new folder.
+    """
+    new, old = beside(run, "new"), beside(run, "old")
+    if (new / CARD).is_file():
+        if os.path.lexists(run):
+            _remove(old)
+            os.rename(run, old)
+        os.rename(new, run)
+    if os.path.lexists(old):
+        if not os.path.lexists(run):
+            os.rename(old, run)
+            return
+        for path in sorted(old.iterdir()):
+            if path.name not in _OWN and not os.path.lexists(run / path.name):
+                os.rename(path, run / path.name)
+        _remove(old)
+
+
+def settled(run: Path) -> Path:
+    """Finishes a replacement that was interrupted, and returns the folder from which to read the run.
+
+    Without permission to write, or while another process works on the run, nothing is changed. If the run's own place
+    is then empty, the new folder is returned.
+    """
+    new, old = beside(run, "new"), beside(run, "old")
+    if (new / CARD).is_file() or os.path.lexists(old):
+        with contextlib.suppress(BusyError, OSError), training(run):
+            replace(run)
+    return new if not run.exists() and (new / CARD).is_file() else run
+
+
+def subfolders(folder: Path) -> Iterator[Path]:
+    """Gives the subfolders of a folder that are runs or unfinished trainings, sorted by name."""
+    names = {path.name for path in folder.iterdir() if path.is_dir()} if folder.is_dir() else set()
+    for name in [*names]:
+        if hidden := re.fullmatch(r"\.(.+)\.(new|old)", name):
+            names.add(hidden[1])
+    for name in sorted(name for name in names if not name.startswith(".")):
+        path = settled(folder / name)
+        if (path / CARD).is_file() or is_attempt(path):
+            yield path
+
+
+def _remove(path: Path) -> None:
+    if path.is_symlink() or path.is_file():
+        path.unlink()
+    elif path.is_dir():
+        shutil.rmtree(path)
