@@ -40,15 +40,20 @@ def train(run, value=0.5, epochs=3, **options):
     return attempt
 
 
-def stop(run, checkpoint=True, error=KeyboardInterrupt, **options):
+def stop(run, checkpoint=True, error=KeyboardInterrupt, settings=None, **options):
     """A training that is stopped before it has a model."""
-    with pytest.raises(error), Attempt(run, {"format": 2, "name": run.name}, **options) as attempt:
+    with Attempt(run, settings or {"format": 2, "name": run.name}, **options) as attempt:
         attempt.begin()
         if checkpoint:
             attempt.checkpoints.mkdir(parents=True)
             (attempt.checkpoints / "1").write_text("weights")
         raise error
-    return attempt
+
+
+def stopped(run, **options):
+    with pytest.raises(options.get("error", KeyboardInterrupt)):
+        stop(run, **options)
+    return unfinished(run) / places.MARK / places.CHECKPOINTS / "1"
 
 
 def value(run):
@@ -99,7 +104,7 @@ def test_wrong_arguments_and_failures_leave_the_old_run(tmp_path):
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     with pytest.raises(ValueError, match="labels"), Attempt(run, {}, overwrite=True):
         raise ValueError("labels")
-    stop(run, error=RuntimeError, overwrite=True)
+    stopped(run, error=RuntimeError, overwrite=True)
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert unfinished(run) == tmp_path / ".a.new"
     train(run, value=0.9, resume=True)
@@ -109,28 +114,29 @@ def test_wrong_arguments_and_failures_leave_the_old_run(tmp_path):
 
 def test_what_was_trained_is_not_thrown_away_unasked(tmp_path):
     run = tmp_path / "a"
-    first = stop(run)
+    first = stopped(run)
+    name = json.loads((run / places.MARK / "identity").read_text())["identity"]
     with pytest.raises(InputError, match="has not finished: go on with --resume a, or begin again with --overwrite"):
         train(run)
-    assert (first.checkpoints / "1").is_file()
-    assert train(run, resume=True).identity == first.identity
-    assert not first.checkpoints.exists()
+    assert first.is_file()
+    assert train(run, resume=True).identity == name
+    assert not first.parent.exists()
     with pytest.raises(InputError, match="holds a run already: choose another name, or overwrite it"):
         train(run)
     with pytest.raises(InputError, match="is a finished run, with nothing to resume"):
         train(run, resume=True)
     with pytest.raises(MissingFileError, match="holds no unfinished training that could be resumed"):
         train(tmp_path / "b", resume=True)
-    stop(tmp_path / "b", checkpoint=False)
+    stopped(tmp_path / "b", checkpoint=False)
     train(tmp_path / "b", value=0.3)  # there was nothing to lose
     assert value(tmp_path / "b") == 0.3
 
 
 def test_a_training_that_is_begun_again_stays_until_the_new_one_is_whole(tmp_path):
     run = tmp_path / "a"
-    first = stop(run)
-    stop(run, overwrite=True)
-    assert (first.checkpoints / "1").is_file()
+    first = stopped(run)
+    assert stopped(run, overwrite=True) != first
+    assert first.is_file()
     train(run, value=0.7, overwrite=True)
     assert value(run) == 0.7
     assert [path.name for path in tmp_path.iterdir() if path.is_dir()] == ["a"]
@@ -173,7 +179,7 @@ def test_files_of_two_trainings_are_no_run(tmp_path, name):
     (tmp_path / "b" / name).replace(tmp_path / "a" / name)
     for run in ("a", "b"):
         with pytest.raises((InputError, MissingFileError),
-                           match="is of another training|is missing|has not finished"):
+                           match=r"is of another training|is missing|has not finished"):
             RunCard.load(tmp_path / run)
 
 
@@ -207,17 +213,11 @@ def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_step(tmp_pa
 
 def test_ctrl_c_says_what_is_kept_and_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = Path("runs/a")
-    with pytest.raises(Stopped, match="stopped; runs/a keeps the log and the checkpoints; go on with: "
-                                      "tfmtl2r train --resume a$"), Attempt(run, {}) as attempt:
-        attempt.begin()
-        attempt.checkpoints.mkdir(parents=True)
-        (attempt.checkpoints / "1").touch()
-        raise KeyboardInterrupt
-    with pytest.raises(Stopped, match="no checkpoint yet, so that the same command begins elsewhere/a again"), \
-            Attempt(Path("elsewhere/a"), {}) as attempt:
-        attempt.begin()
-        raise KeyboardInterrupt
+    with pytest.raises(Stopped, match=r"^stopped; runs/a keeps the log and the checkpoints; go on with: tfmtl2r train "
+                                      r"--resume a$"):
+        stop(Path("runs/a"))
+    with pytest.raises(Stopped, match="no checkpoint yet, so that the same command begins elsewhere/a again"):
+        stop(Path("elsewhere/a"), checkpoint=False)
 
 
 def test_an_unfinished_training_keeps_its_settings_and_plugins(tmp_path, monkeypatch, capsys):
@@ -227,9 +227,7 @@ def test_an_unfinished_training_keeps_its_settings_and_plugins(tmp_path, monkeyp
     monkeypatch.setattr(plugins, "_LOADED", {})
     plugins.load(plugin)
     settings = Experiment("a", method="mgda", training={"epochs": 7}, data={"name": "synthetic_mslr"}).config()
-    with pytest.raises(Stopped), Attempt(Path("runs/a"), settings) as attempt:
-        attempt.begin()
-        raise KeyboardInterrupt
+    stopped(Path("runs/a"), settings=settings)
     assert Settings.of(settings_of(Path("runs/a"))) == Settings.of(settings)
     monkeypatch.setattr(plugins, "_LOADED", {})
     assert cli.main(["train", "--resume", "a"]) == 1
@@ -275,7 +273,11 @@ def test_names_never_leave_the_folder(tmp_path, name):
 def test_experiment_files_are_whole(tmp_path, monkeypatch):
     path = tmp_path / files.FILE
     files.save({"format": 2, "name": "a"}, path)
-    monkeypatch.setattr(Path, "write_text", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
     with pytest.raises(OSError, match=str(path)):
         files.save({"format": 2, "name": "b"}, path)
     assert files.raw(path)["name"] == "a"
