@@ -7,6 +7,7 @@ Both the training pipeline and the exported graph are built from it, so that the
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -71,8 +72,7 @@ class Schema:
             ValueError: for a feature whose kind is not registered.
         """
         return {"features": [
-            {"kind": KINDS.name_of(type(feature)),
-             **{key: list(value) if isinstance(value, tuple) else value for key, value in vars(feature).items()}}
+            {"kind": KINDS.name_of(type(feature)), **{key: _plain(value) for key, value in vars(feature).items()}}
             for feature in self.features
         ]}
 
@@ -93,3 +93,10 @@ class Schema:
             options = {key: value for key, value in entry.items() if key not in ("kind", "type")}
             features.append(KINDS.constructor(entry.get("kind") or entry["type"].lower())(**options))
         return cls(features)
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON can hold it: a tuple as a list, and a number that is not finite as text."""
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

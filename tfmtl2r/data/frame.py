@@ -204,10 +204,16 @@ def read_lists(
 
 
 def _joined(parts: list[pyarrow.ChunkedArray], name: str) -> pyarrow.ChunkedArray | pd.Series:
-    types = {part.type for part in parts}
-    if len(types) > 1:  # such as int32 and int64; pandas finds a common type, or the column mixes types
-        return pd.concat([series_of(part, name).astype(object) for part in parts], ignore_index=True)
-    return pyarrow.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+    """The parts of a column, one after the other. It is a category if one of the parts is."""
+    category = any(pyarrow.types.is_dictionary(part.type) for part in parts)
+    if category:
+        parts = [part.cast(part.type.value_type) if pyarrow.types.is_dictionary(part.type) else part for part in parts]
+    if len({part.type for part in parts}) > 1:
+        # Such as int32 and int64. pandas finds a common type, or the column mixes types.
+        cells = pd.concat([series_of(part, name).astype(object) for part in parts], ignore_index=True)
+        return cells.astype("category") if category else cells
+    joined = pyarrow.chunked_array([chunk for part in parts for chunk in part.chunks], parts[0].type)
+    return joined.dictionary_encode() if category else joined
 
 
 def is_text_file(path: str | Path) -> bool:

@@ -81,6 +81,7 @@ class Dense(Feature):
         object.__setattr__(self, "shape", tuple(int(d) for d in self.shape))
         if len(self.shape) > 1:
             raise InputError(f"feature {self.name!r}: shape must be () or (D,), not {self.shape}")
+        object.__setattr__(self, "clip", float(self.clip))
         self._check_transform()
         for field in ("mean", "variance", "low", "high"):
             values = getattr(self, field)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from keras.src.backend.common import global_state  # has no public name
 
 from tfmtl2r import methods
 from tfmtl2r._backend import keras
@@ -24,6 +25,8 @@ from tfmtl2r.training.life import Compiled
 FORMAT = 2
 _SERVED = ("a SavedModel of the ranker alone could not look up raw features: use tfmtl2r.export(ranker, folder) for "
            "serving, or ranker.save('model.keras') to load the ranker again")
+_HDF5 = ("a ranker cannot be loaded from an HDF5 file: save it to a .keras file, or serve it from the folder of "
+         "tfmtl2r.export(ranker, folder)")
 _RENAMED = {"features": "schema", "lists": "has_lists"}
 
 
@@ -68,7 +71,13 @@ class SavedRanker(keras.Model):
         raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
-        """Everything but the weights, as plain data."""
+        """Everything but the weights, as plain data.
+
+        Raises:
+            ValueError: inside of Keras' functions for HDF5 files, which could not be loaded.
+        """
+        if global_state.get_global_attribute("use_legacy_config", False):
+            raise InputError(_HDF5)
         return {
             "format": FORMAT,
             "name": self.name,
@@ -101,8 +110,7 @@ class SavedRanker(keras.Model):
             ValueError: for an ``.h5`` file, which could not be loaded.
         """
         if str(filepath).lower().endswith((".h5", ".hdf5")):
-            raise InputError(f"a ranker cannot be loaded from an HDF5 file such as {str(filepath)!r}: save it to a "
-                             ".keras file, or serve it from the folder of tfmtl2r.export(ranker, folder)")
+            raise InputError(f"{filepath}: {_HDF5}")
         super().save(filepath, overwrite=overwrite, **kwargs)
 
     def export(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
