@@ -33,6 +33,7 @@ from tfmtl2r.runs import load_all
 from tfmtl2r.settings import outcome
 from tfmtl2r.sweeps import Sweep, markdown, plan, single_tasks
 from tfmtl2r.sweeps.study import BASELINES, RANDOM, TUNED, conclusions, study, sweeps
+from tfmtl2r.writing import write_text, written
 
 WEIGHTS = "linear_scalarization"
 LEFT_OUT = {  # they train one task of several as they come
@@ -265,12 +266,13 @@ def write(folder: Path) -> None:
         lines = [*budget(found), *conclusions(found)]
         text += ["", f"## {found.name}", "", markdown(shown), *(f"- {line}" for line in lines)]
         print(f"\n{found.name}\n" + "\n".join(lines))
-    (folder / "compare.md").write_text("\n".join(text) + "\n", encoding="utf-8")
-    with (folder / "compare.csv").open("w", newline="", encoding="utf-8") as file:
+    write_text(folder / "compare.md", "\n".join(text) + "\n")
+    with written(folder / "compare.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), restval="")
         writer.writeheader()
         writer.writerows(rows)
-    picture(studies).savefig(folder / "compare.png", dpi=130)
+    with written(folder / "compare.png") as path:
+        picture(studies).savefig(path, dpi=130)
     print(f"\n{folder / 'compare.md'}\n{folder / 'compare.csv'}\n{folder / 'compare.png'}\n"
           f"{write_report(folder, studies)}")
 

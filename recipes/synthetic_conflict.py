@@ -23,6 +23,7 @@ from tfmtl2r import Experiment
 from tfmtl2r.evaluation import by_seed, seeds_table, write_csv
 from tfmtl2r.report import show
 from tfmtl2r.sweeps import over_seeds
+from tfmtl2r.writing import written
 
 TOWERS = {"head_units": [16]}
 EXPERTS = {"expert_units": [32], **TOWERS}
@@ -104,7 +105,8 @@ def curves(runs, metrics, option, path) -> Path:
         axes.spines[["top", "right"]].set_visible(False)
         if place == 1:
             axes.legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=130)
+    with written(path) as temporary:
+        figure.savefig(temporary, dpi=130)
     return path
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ import tfmtl2r
 from tfmtl2r import plugins
 from tfmtl2r.errors import UserError
 from tfmtl2r.names import did_you_mean
-from tfmtl2r.writing import fault_of
+from tfmtl2r.writing import fault_of, one_line
 
 _FOLDER = Path(__file__).parent / "commands"
 
@@ -67,10 +66,7 @@ def _line(error: Exception) -> str:
     """The line for an error that the user can mend; empty for a fault of the program."""
     if isinstance(error, UserError):
         return str(error)
-    if fault := fault_of(error):
-        place = getattr(error, "filename2", None) or getattr(error, "filename", None)
-        return f"{place or str(error).splitlines()[0]}: {os.strerror(fault)}"
-    return ""
+    return one_line(error) if fault_of(error) else ""
 
 
 def _say(arguments: list[str], line: str) -> None:

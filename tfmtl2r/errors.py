@@ -6,8 +6,8 @@ that Python programs expect, so that ``except ValueError`` works as usual.
 
 from __future__ import annotations
 
-__all__ = ["InputError", "InputKeyError", "InputTypeError", "MissingFileError", "MissingPackageError", "Stopped",
-           "UserError"]
+__all__ = ["InputError", "InputKeyError", "InputTypeError", "MissingFileError", "MissingPackageError",
+           "NotAFolderError", "Stopped", "UserError"]
 
 
 class UserError(Exception):
@@ -36,6 +36,10 @@ class InputKeyError(UserError, KeyError):
 
 class MissingFileError(UserError, FileNotFoundError):
     """A file that does not exist, or a folder without the expected file."""
+
+
+class NotAFolderError(UserError, NotADirectoryError):
+    """A file where a folder is needed."""
 
 
 class MissingPackageError(UserError, ImportError):

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
+_PART = ".part"
 
 
 @contextlib.contextmanager
@@ -32,13 +33,13 @@ def written(path: str | Path) -> Iterator[Path]:
         OSError: of the operating system, always with a path.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{_PART}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
-        _to_disk(temporary)
+        to_disk(temporary)
         os.replace(temporary, path)
-        _to_disk(path.parent)
+        to_disk(path.parent)
     except Exception as error:
         if fault := fault_of(error):
             raise OSError(fault, os.strerror(fault), str(path)) from error
@@ -46,6 +47,12 @@ def written(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def remove_parts(folder: Path) -> None:
+    """Removes the temporary files that killed processes left in a folder in which no other process writes."""
+    for path in folder.glob(f".*{_PART}*"):
+        path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> Path:
@@ -106,7 +113,13 @@ def fault_of(error: BaseException) -> int | None:
     return None
 
 
-def _to_disk(path: Path) -> None:
+def one_line(error: BaseException) -> str:
+    """Describes an error of the operating system by its path and the system's words."""
+    fault, path = fault_of(error), getattr(error, "filename2", None) or getattr(error, "filename", None)
+    return f"{path or str(error).splitlines()[0]}: {os.strerror(fault)}" if fault else str(error)
+
+
+def to_disk(path: Path) -> None:
     """Waits until a file, or the names in a folder, are on the disk."""
     try:
         descriptor = os.open(path, os.O_RDONLY)

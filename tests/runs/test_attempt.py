@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from tfmtl2r import Experiment, cli, plugins
-from tfmtl2r.errors import InputError, MissingFileError, Stopped
+from tfmtl2r.errors import InputError, MissingFileError, NotAFolderError, Stopped
 from tfmtl2r.runs import identity, places
 from tfmtl2r.runs.attempt import Attempt, settings_of, unfinished
 from tfmtl2r.runs.card import RunCard
@@ -205,7 +205,7 @@ def test_a_disk_that_is_too_small_is_noticed_before_the_first_step(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_noticed_before_the_first_step(tmp_path):
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="file is a file, not a folder for runs"):
+    with pytest.raises(NotAFolderError, match="file is a file, not a folder for runs"):
         train(tmp_path / "file/a")
     with pytest.raises(OSError, match="/proc"):
         train(Path("/proc/runs/a"))
@@ -240,7 +240,7 @@ def test_an_unfinished_training_keeps_its_settings_and_plugins(tmp_path, monkeyp
     assert "--resume a goes on with the settings of that training: leave out all flags" in capsys.readouterr().err
     for arguments, message in ((["train", "--resume", "b"], "holds no unfinished training"),
                                (["train", "--resume", "a", "--like", "b"], "give only one of"),
-                               (["train", "--resume", "../a"], "is not the name of a run")):
+                               (["train", "--resume", "../a"], "is not a name: expected NAME or SWEEP/NAME")):
         assert cli.main(arguments) == 1
         assert message in capsys.readouterr().err
 
@@ -263,10 +263,12 @@ def test_run_cards_are_strict_json(tmp_path):
     assert np.isnan(RunCard.load(tmp_path).history["loss"][1])
 
 
-@pytest.mark.parametrize("name", ["../a", "/a", "s/../../a", "", ".a", "s//a", ".a.new", "..", "s\\..\\a", "C:a"])
+@pytest.mark.parametrize("name", [
+    "../a", "/a", "s/../../a", "", ".a", "s//a", ".a.new", "..", "s\\..\\a", "C:a", "a\nb",
+])  # fmt: skip
 def test_names_never_leave_the_folder(tmp_path, name):
     train(tmp_path / "a")
-    with pytest.raises(InputError, match="is not the name of a run or a sweep: expected NAME or SWEEP/NAME below"):
+    with pytest.raises(InputError, match="is not a name: expected NAME or SWEEP/NAME, a folder in"):
         places.find(tmp_path / "runs", name)
 
 

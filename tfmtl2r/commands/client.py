@@ -11,6 +11,7 @@ from typing import Annotated
 import tyro
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.writing import written
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,10 +55,10 @@ def main(arguments: Sequence[str]) -> int:
         answer = served.predict_frame(lists, signature=options.signature, batch_size=options.batch_size)
     if options.list_id:
         answer.insert(0, options.list_id, lists.in_order_of_rows(lists.identities(options.list_id)))
-    if options.to.endswith(".parquet"):
-        answer.to_parquet(options.to, index=False)
-    else:
-        answer.to_csv(options.to or sys.stdout, index=False)
-    if options.to:
-        print(f"{len(answer)} rows scored: {Path(options.to)}")
+    if not options.to:
+        answer.to_csv(sys.stdout, index=False)
+        return 0
+    with written(options.to) as path:
+        answer.to_parquet(path, index=False) if path.suffix == ".parquet" else answer.to_csv(path, index=False)
+    print(f"{len(answer)} rows scored: {Path(options.to)}")
     return 0

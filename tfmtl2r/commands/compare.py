@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -139,11 +138,10 @@ def transfer_lines(report: Sequence[Any]) -> list[str]:
 def _resolve(directory: str, name: str) -> list[Any]:
     """A run, or all runs of a sweep."""
     from tfmtl2r.runs.finished import load, load_all
+    from tfmtl2r.runs.places import find, holds_runs
 
-    folder = Path(directory) / name
-    if list(folder.glob("*/run.json")) and not (folder / "run.json").is_file():
-        return load_all(folder)
-    return [load(folder)]
+    folder = find(directory, name)
+    return load_all(folder) if holds_runs(folder) else [load(folder)]
 
 
 def _beside(runs: Sequence[Any]) -> list[Any]:

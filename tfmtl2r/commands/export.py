@@ -6,7 +6,6 @@ import dataclasses
 import json
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -48,21 +47,23 @@ def main(arguments: Sequence[str]) -> int:
     options = tyro.cli(Export, args=arguments, prog="tfmtl2r export")
     from tfmtl2r.preferences import suited
     from tfmtl2r.runs.card import RunCard
+    from tfmtl2r.runs.identity import MODEL
+    from tfmtl2r.runs.places import below, find
     from tfmtl2r.serving.blend import Blend
     from tfmtl2r.serving.check import METADATA
     from tfmtl2r.serving.export import export
     from tfmtl2r.serving.load import load
 
-    folder = Path(options.directory) / options.run
+    folder = find(options.directory, options.run)
     card = RunCard.load(folder)  # raises an error if this is not a run
-    ranker: Any = load(folder / "model.keras")
+    ranker: Any = load(folder / MODEL)
     if options.preference:
         if ranker.conditioned is None:
             raise InputError(f"{options.run} reads no preference, so its export cannot have a default preference: "
                              "leave out --preference, or train with --conditioned")
         ranker.set_preference(suited([options.preference], ranker.method)[0])
     blend = Blend(_weights(options.blend), options.blend_kind)
-    version = export(ranker, options.to or f"saved_models/{options.run}", blend=blend,
+    version = export(ranker, options.to or below("saved_models", options.run), blend=blend,
                      rows=None if options.rows == "none" else _rows(card, options.rows))
     print(f"exported and checked: {version}")
     for name, reason in json.loads((version / METADATA).read_text(encoding="utf-8"))["left_out"].items():

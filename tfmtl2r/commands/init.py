@@ -10,6 +10,7 @@ from typing import Annotated
 import tyro
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.writing import write_text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +33,5 @@ def main(arguments: Sequence[str]) -> None:
     path = Path(options.directory) / FILE
     if path.exists():
         raise InputError(f"{path} already exists and is not overwritten: remove it, or name another folder")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(starter(), encoding="utf-8")
+    write_text(path, starter())
     print(f"wrote {path}: fill in data.files, data.list_id and [[tasks]], then\n\n    tfmtl2r train {path}")

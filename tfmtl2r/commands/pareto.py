@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -83,7 +82,9 @@ def main(arguments: Sequence[str]) -> int:
     if arguments and arguments[0] == "export":
         return export_pick(tyro.cli(Export, args=list(arguments[1:]), prog="tfmtl2r pareto export"))
     options = tyro.cli(Pareto, args=list(arguments), prog="tfmtl2r pareto")
-    if (Path(options.directory) / options.sweep / "run.json").is_file():
+    from tfmtl2r.runs.places import CARD, find
+
+    if (find(options.directory, options.sweep) / CARD).is_file():
         show_curve(options)
     else:
         show_front(options)
@@ -92,15 +93,17 @@ def main(arguments: Sequence[str]) -> int:
 
 def show_front(options: Pareto) -> None:
     """Prints the tables of indicators and of the front, and writes plots and ``pareto.json``."""
+    from tfmtl2r.commands._keeping import kept
     from tfmtl2r.pareto import plots
     from tfmtl2r.pareto.summary import pick, summarise
     from tfmtl2r.report.tables import show
     from tfmtl2r.runs.finished import load_all
+    from tfmtl2r.runs.places import find
 
     if options.preferences:
         raise InputError(f"--preferences is for a conditioned run, but {options.sweep} is a sweep: leave it out, or "
                          f"name a conditioned run of the sweep as {options.sweep}/RUN")
-    folder = Path(options.directory) / options.sweep
+    folder = find(options.directory, options.sweep)
     found = summarise(load_all(folder), options.on, options.tasks, reference=options.reference)
     chosen = None
     if options.pick or options.preference:
@@ -113,12 +116,14 @@ def show_front(options: Pareto) -> None:
     values = None if chosen is None else found.points.values[chosen]
     pictures = plots.overview(found.groups, found.single, values, found.reference, _rays(found.points))
     to = folder / "pareto" / options.on
-    paths = plots.save(pictures, to)
-    print(f"numbers: {found.save(to)}   pictures: {', '.join(map(str, paths))}")
+    with kept("the front"):
+        paths = plots.save(pictures, to)
+        print(f"numbers: {found.save(to)}   pictures: {', '.join(map(str, paths))}")
 
 
 def show_curve(options: Pareto) -> None:
     """Evaluates the model of a conditioned run at each preference, and shows the front."""
+    from tfmtl2r.commands._keeping import kept
     from tfmtl2r.experiment import Experiment
     from tfmtl2r.pareto import plots
     from tfmtl2r.pareto.conditioned import curve
@@ -127,13 +132,15 @@ def show_curve(options: Pareto) -> None:
     from tfmtl2r.preferences import grid, suited
     from tfmtl2r.report.tables import show
     from tfmtl2r.runs.finished import load as load_run
+    from tfmtl2r.runs.identity import MODEL
+    from tfmtl2r.runs.places import find
     from tfmtl2r.serving.load import load
 
-    folder = Path(options.directory) / options.sweep
+    folder = find(options.directory, options.sweep)
     run = load_run(folder)
     if options.on not in ("train", "vali", "test"):
         raise InputError(f"a conditioned run is evaluated on a split: train, vali or test, not {options.on!r}")
-    model: Any = load(folder / "model.keras")
+    model: Any = load(folder / MODEL)
     if model.conditioned is None:
         raise InputError(f"{options.sweep} is one ordinary run, a single point: name a sweep, or a run trained with "
                          "--conditioned")
@@ -148,13 +155,14 @@ def show_curve(options: Pareto) -> None:
     print(f"hypervolume {found['hypervolume']:.4g}, share of box {found['share']:.4g}, R2 {found['r2']:.4g}")
     print(_depends_on(limit, found["ideal"]))
     to = folder / "pareto" / options.on
-    paths = plots.save(plots.overview({options.sweep: one}, chosen=None if row is None else one.values[row],
-                                      reference=limit), to)
-    numbers_at = write(to, {
-        "objectives": one.labels, "maximise": one.maximise, "preferences": one.preferences.tolist(),
-        "values": one.values.tolist(), "reference_rule": limit.rule, **found,
-    })
-    print(f"numbers: {numbers_at}   pictures: {', '.join(map(str, paths))}")
+    pictures = plots.overview({options.sweep: one}, chosen=None if row is None else one.values[row], reference=limit)
+    with kept("the front"):
+        paths = plots.save(pictures, to)
+        numbers_at = write(to, {
+            "objectives": one.labels, "maximise": one.maximise, "preferences": one.preferences.tolist(),
+            "values": one.values.tolist(), "reference_rule": limit.rule, **found,
+        })
+        print(f"numbers: {numbers_at}   pictures: {', '.join(map(str, paths))}")
 
 
 def export_pick(options: Export) -> int:
@@ -162,8 +170,9 @@ def export_pick(options: Export) -> int:
     from tfmtl2r.commands import export
     from tfmtl2r.pareto.summary import pick, summarise
     from tfmtl2r.runs.finished import load_all
+    from tfmtl2r.runs.places import below, find
 
-    folder = Path(options.directory) / options.sweep
+    folder = find(options.directory, options.sweep)
     points = summarise(load_all(folder), options.on, options.tasks).points
     row = pick(points, options.pick, options.preference)
     run = points.runs[row]
@@ -173,7 +182,7 @@ def export_pick(options: Export) -> int:
     further = ["--preference", *map(str, run.asked)] if run.asked else []
     further += ["--blend", *options.blend] if options.blend else []
     return export.main([run.folder.name, "--directory", str(run.folder.parent),
-                        "--to", options.to or f"saved_models/{options.sweep}", *further])
+                        "--to", options.to or str(below("saved_models", options.sweep)), *further])
 
 
 def front_table(found: Summary, chosen: int | None = None) -> Table:

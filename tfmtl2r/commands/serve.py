@@ -6,7 +6,6 @@ import dataclasses
 import os
 import shlex
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Annotated
 
 import tyro
@@ -36,9 +35,10 @@ class Serve:
 def main(arguments: Sequence[str]) -> None:
     """Replaces this process by the server."""
     options = tyro.cli(Serve, args=arguments, prog="tfmtl2r serve")
+    from tfmtl2r.runs.places import below
     from tfmtl2r.serving.server import Serving
 
-    base = Path(options.directory) / options.name
+    base = below(options.directory, options.name)
     command = Serving(base, base.name, options.port, options.rest_port, options.image).command()
     print(shlex.join(command), flush=True)
     os.execvp(command[0], command)  # signals go straight to the server, and its exit code is ours

@@ -12,7 +12,6 @@
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.features.base import Feature
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
+from tfmtl2r.writing import written
 
 BATCH = 128
 """Number of records that are parsed together, padded to the longest list among them."""
@@ -62,16 +62,10 @@ def write_elwc(lists: Lists, path: str | Path, *, list_id: str = "list_id") -> N
     columns = {name: values for name, values in lists.columns.items() if name != lists.list_id}
     kinds = {name: _kind_of_column(name, values) for name, values in columns.items()}
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}-{uuid.uuid4().hex}.tmp")
-    try:
-        with tf.io.TFRecordWriter(str(temporary), options=_compression(path)) as writer:
-            for number, name in enumerate(lists.ids.tolist()):
-                start, end = lists.offsets[number : number + 2]
-                writer.write(_record(columns, kinds, lists.context, (start, end), (list_id, str(name))))
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with written(path) as temporary, tf.io.TFRecordWriter(str(temporary), options=_compression(path)) as writer:
+        for number, name in enumerate(lists.ids.tolist()):
+            start, end = lists.offsets[number : number + 2]
+            writer.write(_record(columns, kinds, lists.context, (start, end), (list_id, str(name))))
 
 
 def read_elwc(

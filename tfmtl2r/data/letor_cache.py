@@ -11,8 +11,6 @@ import dataclasses
 import hashlib
 import json
 import logging
-import os
-import uuid
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ import pyarrow.parquet
 
 from tfmtl2r.data.letor_stream import LetorOptions, Piece, Tally
 from tfmtl2r.errors import MissingFileError
+from tfmtl2r.writing import write_text, written
 
 VERSION = 1
 ROW_GROUP = 1 << 22
@@ -75,25 +74,15 @@ def write(target: Path, parts: Iterable[Piece], tally: Tally) -> None:
         parts: the rows; ``tally`` is complete when the stream has ended.
         tally: statistics, stored in the footer of the file.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    unique = uuid.uuid4().hex
-    temporary, checksum = (target.with_name(f".{target.stem}-{unique}.{kind}.tmp") for kind in ("rows", "checksum"))
-    try:
+    with written(target) as temporary:
         with pyarrow.parquet.ParquetWriter(
             temporary, SCHEMA, use_dictionary=False, compression="lz4", write_statistics=False
         ) as writer:
             for table in _row_groups(parts):
                 writer.write_table(table)
             writer.add_key_value_metadata({_KEY: json.dumps(dataclasses.asdict(tally))})
-        with temporary.open("rb+") as file:
-            os.fsync(file.fileno())
-        checksum.write_text(content_hash(temporary))
         # The rows are renamed last: a checksum without rows is ignored, but rows without a checksum count as damaged.
-        checksum.replace(checksum_file(target))
-        temporary.replace(target)
-    finally:
-        temporary.unlink(missing_ok=True)
-        checksum.unlink(missing_ok=True)
+        write_text(checksum_file(target), content_hash(temporary))
 
 
 def checksum_file(path: Path) -> Path:

@@ -52,6 +52,17 @@ def score_along(
         yield evaluate(model.predict(data, layout="items", preference=preference), lists, model.tasks)
 
 
+def described(results: dict[str, dict[str, Score]]) -> dict[str, dict[str, dict[str, Any]]]:
+    """Returns results in the form of a run card."""
+    return {
+        task: {
+            metric: {"value": s.value, "num_lists": s.num_lists, "direction": s.direction, "conventions": s.conventions}
+            for metric, s in row.items()
+        }
+        for task, row in results.items()
+    }
+
+
 def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], lists: Lists, folder: Path) -> None:
     """Adds results to a run card, and writes the values per list to ``per_list.npz`` for paired comparisons.
 
@@ -64,13 +75,7 @@ def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], list
         lists: the data of the split.
         folder: folder of the run.
     """
-    card.results[split] = {
-        task: {
-            metric: {"value": s.value, "num_lists": s.num_lists, "direction": s.direction, "conventions": s.conventions}
-            for metric, s in row.items()
-        }
-        for task, row in results.items()
-    }
+    card.results[split] = described(results)
     arrays = {**per_list_arrays(split, results), ORDER + split: np.array(lists.order())}
     path = folder / PER_LIST
     before: dict[str, Any] = {}

@@ -11,6 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from tfmtl2r.runs.card import RunCard
+from tfmtl2r.writing import written
 
 
 def by_seed(cards: Iterable[RunCard], task: str, metric: str, split: str = "test") -> dict[int, float]:
@@ -105,13 +106,11 @@ def write_csv(runs: Mapping[str, Sequence[RunCard]], metrics: Mapping[str, str],
         metrics: task -> metric.
         path: the file to write; its folder is created.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with written(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(["variant", "seed", *(f"{task} {metric}" for task, metric in metrics.items()), "step_ms"])
         for name, cards in runs.items():
             for card in cards:
                 values = [card.results["test"][task][metric]["value"] for task, metric in metrics.items()]
                 writer.writerow([name, card.config["training"]["seed"], *values, card.step_ms])
-    return path
+    return Path(path)

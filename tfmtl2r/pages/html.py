@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import importlib.resources
 import math
-import os
 from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.writing import write_text
 
 _COLOURS = 10
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 860, 480, 78, 24, 26, 52
@@ -144,12 +144,7 @@ def write_html(path: str | Path, title: str, sections: Sequence[Section], note: 
         ValueError: when a row has another number of cells than there are columns, or a point does not have one finite
             value per objective.
     """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(page(title, sections, note), encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return write_text(path, page(title, sections, note))
 
 
 def page(title: str, sections: Sequence[Section], note: str = "") -> str:

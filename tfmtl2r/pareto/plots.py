@@ -17,6 +17,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.pareto.front import Reference, bands, costs, non_dominated
 from tfmtl2r.runs.finished import Objectives
 from tfmtl2r.types import Array
+from tfmtl2r.writing import written
 
 __all__ = ["front", "overview", "pairwise", "parallel_coordinates", "save", "trajectories"]
 
@@ -205,7 +206,8 @@ def save(figures: Mapping[str, Figure], folder: str | Path, dpi: int = 130) -> l
     paths = []
     for name, figure in figures.items():
         figure.set_dpi(dpi)
-        figure.savefig(folder / f"{name}.png", dpi=dpi)
+        with written(folder / f"{name}.png") as path:
+            figure.savefig(path, dpi=dpi)
         with writer.as_default(step=0):
             tf.summary.image(f"pareto/{name}", np.asarray(figure.canvas.buffer_rgba())[None])  # type: ignore[attr-defined]
         paths.append(folder / f"{name}.png")

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ from tfmtl2r.pareto.front import Reference, ideal_point, indicators, knee, max_w
 from tfmtl2r.pareto.front import reference_point as worst_point
 from tfmtl2r.preferences import has_ray
 from tfmtl2r.runs.finished import Objectives, Run, finite, objectives, told_apart
+from tfmtl2r.writing import write_json
 
 if TYPE_CHECKING:
     from tfmtl2r.pareto.conditioned import Curve
@@ -59,12 +58,7 @@ class Summary:
 
 def write(folder: str | Path, content: Mapping[str, Any]) -> Path:
     """Writes ``pareto.json`` into a folder, atomically."""
-    path = Path(folder) / FILE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
-    return path
+    return write_json(Path(folder) / FILE, content)
 
 
 def summarise(

@@ -26,6 +26,7 @@ from tfmtl2r.methods.deciding import weigh
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.writing import written
 
 __all__ = ["Overhead", "overheads", "read_csv", "write_csv"]
 
@@ -166,13 +167,11 @@ def interleaved(runs: Mapping[Any, Callable[[], Any]], rounds: int, repeats: int
 
 def write_csv(rows: Sequence[Overhead], path: str | Path) -> Path:
     """Writes one line per measurement."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
+    with written(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in dataclasses.fields(Overhead)])
         writer.writeheader()
         writer.writerows(map(dataclasses.asdict, rows))
-    return path
+    return Path(path)
 
 
 def read_csv(path: str | Path) -> list[Overhead]:
@@ -212,7 +211,6 @@ def picture(rows: Sequence[Overhead], path: str | Path) -> Path:
         axes.yaxis.set_minor_formatter("{x:g}")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=6, ncols=2)
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    return path
+    with written(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+    return Path(path)

@@ -10,6 +10,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from tfmtl2r.writing import written
+
 
 def bars(results: Mapping[str, Mapping[str, Mapping[str, Any]]], metrics: Mapping[str, str], path: str | Path) -> Path:
     """Grouped bars: one group per task, one bar per run or baseline.
@@ -36,7 +38,6 @@ def bars(results: Mapping[str, Mapping[str, Mapping[str, Any]]], metrics: Mappin
     axes.set_ylim(low, high + 0.08 * (high - low))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, ncols=len(results), loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=130)
-    return path
+    with written(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+    return Path(path)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tfmtl2r import plugins
-from tfmtl2r.errors import InputError, MissingFileError, Stopped
+from tfmtl2r.errors import InputError, MissingFileError, NotAFolderError, Stopped
 from tfmtl2r.runs import identity, places
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.settings import files
@@ -55,7 +55,7 @@ class Attempt:
 
     def __enter__(self) -> Self:
         if self.run.parent.exists() and not self.run.parent.is_dir():
-            raise InputError(f"{self.run.parent} is a file, not a folder for runs: give another --directory")
+            raise NotAFolderError(f"{self.run.parent} is a file, not a folder for runs: give another --directory")
         with contextlib.ExitStack() as held:
             held.enter_context(places.training(self.run))
             places.replace(self.run)

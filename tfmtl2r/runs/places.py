@@ -12,12 +12,14 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from pathlib import Path, PurePath
+from pathlib import Path
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.names import checked_folder
 from tfmtl2r.runs.identity import MODEL, PER_LIST
 from tfmtl2r.runs.lock import BusyError, locked
 from tfmtl2r.settings import files
+from tfmtl2r.writing import remove_parts
 
 CARD = "run.json"
 MARK = ".attempt"
@@ -38,11 +40,25 @@ def find(directory: str | Path, name: str) -> Path:
     Raises:
         InputError: for a name that leaves the folder of all runs.
     """
-    parts = re.split(r"[/\\]", name.rstrip("/"))
-    if PurePath(name).is_absolute() or any(part in ("", "..") or part.startswith(".") or ":" in part for part in parts):
-        raise InputError(f"{name!r} is not the name of a run or a sweep: expected NAME or SWEEP/NAME below "
-                         f"{directory}; --directory names another folder")
-    return settled(Path(directory, *parts))
+    return settled(below(directory, name))
+
+
+def below(directory: str | Path, name: str) -> Path:
+    """Returns the folder of a name in a folder.
+
+    Raises:
+        InputError: for a name that leaves the folder, or is hidden.
+    """
+    parts = name.rstrip("/").split("/")
+    try:
+        for part in parts:
+            checked_folder(part, "run")
+    except InputError:
+        parts = []
+    if not parts or any(part.startswith(".") or ":" in part for part in parts):
+        raise InputError(f"{name!r} is not a name: expected NAME or SWEEP/NAME, a folder in {directory}; --directory "
+                         "names another folder")
+    return Path(directory, *parts)
 
 
 def beside(run: Path, ending: str) -> Path:
@@ -50,9 +66,13 @@ def beside(run: Path, ending: str) -> Path:
     return run.with_name(f".{run.name}.{ending}")
 
 
-def training(run: Path) -> contextlib.AbstractContextManager[None]:
-    """Returns the lock of a run: see :func:`tfmtl2r.runs.lock.locked`."""
-    return locked(beside(run, "lock"), f"works on the run {run}")
+@contextlib.contextmanager
+def training(run: Path) -> Iterator[None]:
+    """Holds the lock of a run (:func:`tfmtl2r.runs.lock.locked`), and removes what killed processes wrote in part."""
+    with locked(beside(run, "lock"), f"works on the run {run}"):
+        for folder in (run, beside(run, "new")):
+            remove_parts(folder)
+        yield
 
 
 def is_attempt(folder: Path) -> bool:
@@ -134,6 +154,11 @@ def subfolders(folder: Path) -> Iterator[Path]:
         path = settled(folder / name)
         if (path / CARD).is_file() or is_attempt(path):
             yield path
+
+
+def holds_runs(folder: Path) -> bool:
+    """Whether a folder contains finished runs, and is no run itself."""
+    return not (folder / CARD).is_file() and any((path / CARD).is_file() for path in subfolders(folder))
 
 
 def _remove(path: Path) -> None:

@@ -14,8 +14,6 @@ deleted.
 from __future__ import annotations
 
 import logging
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +21,7 @@ from filelock import FileLock
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.serving.versions import numbers
+from tfmtl2r.writing import write_text
 
 BATCHING = "batching.config"
 MODELS = "models.config"
@@ -52,7 +51,7 @@ def write_configs(base: Path) -> None:
     # No other export may write a label between reading the version numbers and writing the label.
     with FileLock(base / LOCK):
         if not (base / BATCHING).exists():
-            replace(base / BATCHING, _BATCHING)
+            write_text(base / BATCHING, _BATCHING)
         path = base / MODELS
         try:
             config = _read(path)
@@ -62,7 +61,7 @@ def write_configs(base: Path) -> None:
         _label(config, base)
         from google.protobuf import text_format
 
-        replace(path, text_format.MessageToString(config))
+        write_text(path, text_format.MessageToString(config))
 
 
 def labels(path: Path) -> dict[str, int]:
@@ -88,16 +87,6 @@ def entry(path: Path, name: str) -> Any:
         ValueError: when the file is not a ``ModelServerConfig``.
     """
     return next((model for model in _read(path).model_config_list.config if model.name == name), None)
-
-
-def replace(path: Path, text: str) -> None:
-    """Writes a file atomically, since the server may read it at any time."""
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Any:

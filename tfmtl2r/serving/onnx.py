@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import re
-import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tfmtl2r.serving.differences import differences
 from tfmtl2r.serving.onnx_operations import Tables, handlers
 from tfmtl2r.serving.session import LoadedExport, quiet
 from tfmtl2r.serving.versions import SAVED_MODEL, newest
+from tfmtl2r.writing import written
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -61,13 +61,8 @@ def export_onnx(export: str | Path, path: str | Path, *, signature: str = "predi
         model, tables = _converted(folder, signature)
         content = model.SerializeToString()
         _compare(content, loaded, signature, tables)
-    temporary = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
+    with written(path) as temporary:
         temporary.write_bytes(content)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return path
 
 

@@ -17,10 +17,11 @@ from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving.answers import ITEM_IDS, TOP, request_key
 from tfmtl2r.serving.blend import KINDS, MOST
-from tfmtl2r.serving.configs import BATCHING, CANARY, MODELS, STABLE, replace
+from tfmtl2r.serving.configs import BATCHING, CANARY, MODELS, STABLE
 from tfmtl2r.serving.examples import Request
 from tfmtl2r.serving.server import POLL_SECONDS
 from tfmtl2r.serving.signatures import CLASSIFY, DEFAULT, PREDICT, REGRESS, Plan
+from tfmtl2r.writing import write_text
 
 README = "README.md"
 _ITEMS = 2
@@ -106,7 +107,7 @@ def _paragraph(line: str) -> str:
 
 def write(path: Path, *arguments: Any) -> None:
     """Writes :func:`text` of these arguments."""
-    replace(path, text(*arguments))
+    write_text(path, text(*arguments))
 
 
 def _curl(name: str, signature: str, plan: Plan, schema: Schema, request: Request) -> str:

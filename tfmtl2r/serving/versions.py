@@ -16,7 +16,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.errors import InputError, MissingFileError, NotAFolderError
+from tfmtl2r.writing import to_disk
 
 SAVED_MODEL = "saved_model.pb"
 TEMPORARY = ".tmp-"
@@ -100,7 +101,7 @@ def publish(base: str | Path, write: Callable[[Path], None]) -> Path:
         raise InputError(f"{base} is a version of an export itself; use the folder that contains the versions: "
                          f"{base.parent}")
     if base.exists() and not base.is_dir():
-        raise NotADirectoryError(f"{base} is a file; an export needs a folder for its numbered versions")
+        raise NotAFolderError(f"{base} is a file; an export needs a folder for its numbered versions")
     base.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(base)
     # tempfile.mkdtemp would deny access to other users, but the server may run as another user.
@@ -108,6 +109,8 @@ def publish(base: str | Path, write: Callable[[Path], None]) -> Path:
     temporary.mkdir()
     try:
         write(temporary)
+        for path in temporary.rglob("*"):
+            to_disk(path)
         return _renamed(temporary, base)
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)

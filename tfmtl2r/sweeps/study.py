@@ -24,7 +24,7 @@ from tfmtl2r.evaluation.significance import (
 )
 from tfmtl2r.pareto.summary import summarise
 from tfmtl2r.runs.finished import described, finite, load_all, objectives, same_data, told_apart
-from tfmtl2r.runs.places import CARD, settled, subfolders
+from tfmtl2r.runs.places import CARD, holds_runs, settled
 from tfmtl2r.settings import Settings
 from tfmtl2r.settings.outcome import keys_where
 
@@ -111,16 +111,12 @@ def sweeps(folder: Path) -> list[Path]:
         FileNotFoundError: when there is no run.
     """
     folder = settled(folder)
-    if (folder / CARD).is_file() or _has_runs(folder):
+    if (folder / CARD).is_file() or holds_runs(folder):
         return [folder]
-    found = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".") and _has_runs(path)]
+    found = [path for path in sorted(folder.glob("*")) if not path.name.startswith(".") and holds_runs(path)]
     if not found:
         raise MissingFileError(f"{folder} contains no finished run, nor do its subfolders; tfmtl2r sweep writes runs")
     return found
-
-
-def _has_runs(folder: Path) -> bool:
-    return any((path / CARD).is_file() for path in subfolders(folder))
 
 
 def study(folder: Path) -> Study:

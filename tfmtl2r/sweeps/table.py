@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import numpy as np
 
 from tfmtl2r.pareto.front import non_dominated
 from tfmtl2r.runs.finished import SOURCES, Run, finite, objectives
+from tfmtl2r.writing import write_text
 
 CSV, MARKDOWN = "table.csv", "table.md"
 
@@ -64,8 +64,8 @@ def write_tables(runs: Sequence[Run], folder: Path) -> list[str]:
     writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
     writer.writeheader()
     writer.writerows(table)
-    _replace(folder / CSV, text.getvalue())
-    _replace(folder / MARKDOWN, markdown([{k: v for k, v in row.items() if k != "run"} for row in table]))
+    write_text(folder / CSV, text.getvalue())
+    write_text(folder / MARKDOWN, markdown([{k: v for k, v in row.items() if k != "run"} for row in table]))
     return finite(runs, "test")[-1]
 
 
@@ -83,9 +83,3 @@ def markdown(table: Sequence[dict[str, str | float]]) -> str:
 
 def _cell(value: str | float) -> str:
     return f"{value:.4f}" if isinstance(value, (float, np.floating)) else str(value)
-
-
-def _replace(path: Path, text: str) -> None:
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)

@@ -21,6 +21,7 @@ from tfmtl2r.task import Task
 from tfmtl2r.training import freezing
 from tfmtl2r.training.inputs import described
 from tfmtl2r.training.life import Compiled
+from tfmtl2r.writing import written
 
 FORMAT = 2
 _SERVED = ("a SavedModel of the ranker alone could not look up raw features: use tfmtl2r.export(ranker, folder) for "
@@ -106,12 +107,19 @@ class SavedRanker(keras.Model):
     def save(self, filepath: str | Path, overwrite: bool = True, **kwargs: Any) -> None:
         """Saves everything to a ``.keras`` file, from which :func:`tfmtl2r.load` makes an equal ranker.
 
+        The file appears whole: if saving fails or is killed, a file of this name stays as it was.
+
         Raises:
             ValueError: for an ``.h5`` file, which could not be loaded.
         """
         if str(filepath).lower().endswith((".h5", ".hdf5")):
             raise InputError(f"{filepath}: {_HDF5}")
-        super().save(filepath, overwrite=overwrite, **kwargs)
+        local = isinstance(filepath, (str, Path)) and "://" not in str(filepath) and str(filepath).endswith(".keras")
+        if not local or not overwrite or kwargs.get("zipped") is False:  # a folder, or what Keras asks or refuses
+            super().save(filepath, overwrite=overwrite, **kwargs)
+            return
+        with written(filepath) as temporary:
+            super().save(temporary, **kwargs)
 
     def export(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
         """Refuses: a served ranker also needs the lookup of its features.
