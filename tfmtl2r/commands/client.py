@@ -50,8 +50,8 @@ def main(arguments: Sequence[str]) -> int:
     from tfmtl2r.serving import client
 
     version = int(options.version) if options.version.isdigit() else options.version or None
-    lists = read_lists([options.table], options.list_id or None)
     with client.Client(options.target, options.model, version=version, timeout=options.timeout) as served:
+        lists = read_lists([options.table], options.list_id or None)
         answer = served.predict_frame(lists, signature=options.signature, batch_size=options.batch_size)
     if options.list_id:
         answer.insert(0, options.list_id, lists.in_order_of_rows(lists.identities(options.list_id)))

@@ -10,7 +10,6 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from tfmtl2r.errors import InputError
-from tfmtl2r.writing import write_text
 
 
 class BusyError(InputError):
@@ -40,7 +39,7 @@ def locked(path: Path, doing: str) -> Iterator[None]:
         number = holder.read_text(encoding="utf-8") if holder.is_file() else "of an unknown number"
         raise BusyError(f"another process ({number}) {doing}: wait until it has ended, or stop it") from None
     try:
-        write_text(holder, str(os.getpid()))
+        holder.write_text(str(os.getpid()), encoding="utf-8")
         yield
     finally:
         with contextlib.suppress(OSError):

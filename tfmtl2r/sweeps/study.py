@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,6 +26,7 @@ from tfmtl2r.runs.finished import described, finite, load_all, objectives, same_
 from tfmtl2r.runs.places import CARD, holds_runs, settled
 from tfmtl2r.settings import Settings
 from tfmtl2r.settings.outcome import keys_where
+from tfmtl2r.sweeps import manifest
 
 __all__ = ["BASELINES", "RANDOM", "TUNED", "Study", "conclusions", "study", "sweeps"]
 
@@ -124,8 +124,7 @@ def study(folder: Path) -> Study:
     runs = load_all(folder)
     beside = load_all(folder / BASELINES) if (folder / BASELINES).is_dir() else []
     same_data([*runs, *beside])
-    manifest = folder / "sweep.json"
-    planned = json.loads(manifest.read_text(encoding="utf-8"))["runs"] if manifest.is_file() else []
+    planned = manifest.read(folder)["runs"]
     unfinished = sorted({job["name"] for job in planned} - {run.card.name for run in runs})
     tasks = {task for run in runs for task in run.tasks}
     if not any(len(run.tasks) > 1 and set(run.tasks) == tasks for run in runs):

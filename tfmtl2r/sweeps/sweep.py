@@ -20,19 +20,17 @@ from tfmtl2r import architectures, datasets, losses, methods, metrics, plugins
 from tfmtl2r.errors import InputError, Stopped
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.runs import finished as finished_runs
-from tfmtl2r.runs.card import RunCard, versions
+from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.finished import Run
-from tfmtl2r.runs.format1 import check_format
 from tfmtl2r.runs.identity import MODEL, PER_LIST
 from tfmtl2r.runs.lock import locked
 from tfmtl2r.runs.places import settled
 from tfmtl2r.settings import FORMAT
 from tfmtl2r.settings.outcome import keys_where, outcome
+from tfmtl2r.sweeps import manifest
 from tfmtl2r.sweeps.table import write_tables
 from tfmtl2r.sweeps.worker import LOG
-from tfmtl2r.writing import write_json
 
-MANIFEST = "sweep.json"
 LOCK = ".sweep.lock"
 
 
@@ -73,8 +71,8 @@ class Sweep:
 
     def __enter__(self) -> Sweep:
         others = [path for path in self.folder.glob("*") if not path.name.startswith(LOCK.removesuffix("lock"))]
-        if others and not (self.folder / MANIFEST).is_file():
-            raise InputError(f"{self.folder} is not empty and contains no sweep ({MANIFEST}): choose another name")
+        if others and not (self.folder / manifest.FILE).is_file():
+            raise InputError(f"{self.folder} is not empty and contains no sweep ({manifest.FILE}): choose another name")
         self._held.enter_context(locked(self.folder / LOCK, f"runs the sweep in {self.folder}"))
         return self
 
@@ -126,10 +124,7 @@ class Sweep:
 
     def _join_manifest(self, jobs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         """Adds runs to ``sweep.json``, which lists all runs of the sweep in order, and returns all of them."""
-        path = self.folder / MANIFEST
-        empty: dict[str, Any] = {"runs": [], "format": FORMAT}
-        before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else empty
-        check_format(before, str(path))
+        before = manifest.read(self.folder)
         if before.get("format", 1) != FORMAT:
             raise InputError(f"an earlier version of tfmtl2r began the sweep in {self.folder} (format 1): its runs can "
                              "be read, but none can be added; give the new sweep another name")
@@ -144,8 +139,7 @@ class Sweep:
                 raise InputError(f"the sweep in {self.folder} has {differ[0]}={common[0].get(differ[0])!r}, not "
                                  f"{other[differ[0]]!r}: give it another name to compare such settings")
         known.update({job["name"]: job for job in jobs})
-        content = {"format": FORMAT, "versions": versions(), "threads": self.threads, "runs": [*known.values()]}
-        write_json(path, content, indent=1)
+        manifest.write(self.folder, [*known.values()], self.threads)
         return [*known.values()]
 
     def _train(self, missing: list[dict[str, Any]], total: int) -> None:
