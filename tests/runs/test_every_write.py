@@ -12,11 +12,12 @@ from tfmtl2r.errors import UserError
 from tfmtl2r.runs import identity, places
 from tfmtl2r.runs.card import RunCard
 
+
 def seed_of(copy):
     """The seed of the whole run of a copy, or None for a folder without one."""
     folder = places.find(copy / "runs", "a")
     if not (folder / places.CARD).is_file():
-        with pytest.raises(UserError, match=r"^[^\n]*(a is a training that has not finished|not a run of tfmtl2r train)"):
+        with pytest.raises(UserError, match=r"^[^\n]*(a is a training that has not|not a run of tfmtl2r train)"):
             RunCard.load(folder)
         return None
     card = RunCard.load(folder)
