@@ -128,7 +128,12 @@ class Batch:
             return values
         places = self._places()
         in_batch = places[:, 0] * tf.shape(self.valid, out_type=tf.int64)[1] + places[:, 1]
-        return tf.gather(tf.reshape(values, [-1, *values.shape[2:]]), in_batch)
+        if None in values.shape[2:]:
+            flat = tf.reshape(values, tf.concat([[-1], tf.shape(values)[2:]], 0))
+            flat.set_shape([None, *values.shape[2:]])
+        else:
+            flat = tf.reshape(values, [-1, *values.shape[2:]])
+        return tf.gather(flat, in_batch)
 
     def repeated(self, values: Tensor) -> Tensor:
         """Repeats values of lists, ``[B, ...]``, for every real item of each list: ``[n, ...]``."""

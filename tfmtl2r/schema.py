@@ -32,7 +32,8 @@ class Schema:
         features: features, for example :class:`tfmtl2r.Dense` and :class:`tfmtl2r.Category`, with distinct names.
 
     Raises:
-        ValueError: for no feature, a reserved name, or two features with the same name or the same name of an input.
+        ValueError: for no feature, a reserved name, two features with the same name or the same name of an input, or a
+            feature that shares the table of a feature without one.
 
     >>> from tfmtl2r import Category, Dense
     >>> Schema([Dense("price"), Category("brand", vocabulary=("a", "b"))]).names
@@ -42,7 +43,7 @@ class Schema:
     features: tuple[Any, ...]
 
     def __init__(self, features: Iterable[Any]):
-        object.__setattr__(self, "features", tuple(features))
+        object.__setattr__(self, "features", _joined(tuple(features)))
         names = self.names
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
@@ -100,3 +101,13 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _joined(features: tuple[Any, ...]) -> tuple[Any, ...]:
+    """The features; those that share a table take over what they need from the owner of the table."""
+    owners = {feature.name: feature for feature in features if feature.reads_names and not feature.shares}
+    for feature in features:
+        if feature.shares and feature.shares not in owners:
+            raise InputError(f"feature {feature.name!r} shares the table of {feature.shares!r}, which is no feature "
+                             f"with a table of its own; such features are: {', '.join(owners) or 'none'}")
+    return tuple(feature.joined(owners[feature.shares]) if feature.shares else feature for feature in features)

@@ -90,7 +90,8 @@ def test_train_on_a_file_that_names_the_kind(tmp_path, monkeypatch, capsys):
 
     assert cli.main(["train", "hours.toml"]) == 1
     error = capsys.readouterr().err
-    assert "features.when.kind must be a registered kind of feature ('category' and 'dense'), not 'test_hour'" in error
+    assert "features.when.kind must be a registered kind of feature ('bag', 'category', 'dense'" in error
+    assert "), not 'test_hour'" in error
     assert cli.main(["train", "hours.toml", "--plugins", "kind.py"]) == 0
     card = json.loads((tmp_path / "runs/hours/run.json").read_text())
     assert [plugin["name"] for plugin in card["plugins"]] == ["kind.py"]

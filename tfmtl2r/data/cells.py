@@ -13,6 +13,7 @@ import pandas as pd
 import pyarrow
 
 from tfmtl2r.data import text_cells
+from tfmtl2r.data.ragged import Ragged, is_list_type, of_array, of_cells
 from tfmtl2r.data.stored import Column, Source, Taken, refuse_inexact
 from tfmtl2r.errors import InputError
 
@@ -48,6 +49,7 @@ class Cells(Column):
         kind = cells.dtype if isinstance(cells, pd.Series) else cells.type
         kind = kind.pyarrow_dtype if isinstance(kind, pd.ArrowDtype) else kind
         self.is_category = isinstance(kind, (pd.CategoricalDtype, pyarrow.DictionaryType))
+        self._elements: dict[str, Ragged] = {}
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -81,7 +83,7 @@ class Cells(Column):
             return series.to_numpy()
         present = series.dropna()
         if all(isinstance(cell, (list, tuple, np.ndarray)) for cell in present):
-            return self._vectors()
+            return self.elements().values
         return self._texts(str) if _is_uuid(present) else self._refused(present)
 
     @functools.cached_property
@@ -105,6 +107,22 @@ class Cells(Column):
     @property
     def whole(self) -> np.ndarray:
         return self.values
+
+    @functools.cached_property
+    def holds_lists(self) -> bool:  # type: ignore[override]
+        if isinstance(self.cells, pyarrow.ChunkedArray):
+            return is_list_type(self.cells.type)
+        if isinstance(self.cells.dtype, pd.ArrowDtype):
+            return is_list_type(self.cells.dtype.pyarrow_dtype)
+        present = self.cells.dropna()
+        return present.dtype == object and len(present) > 0 and isinstance(present.iloc[0], (list, tuple, np.ndarray))
+
+    def elements(self, separator: str = "") -> Ragged:
+        if separator not in self._elements:
+            found = of_cells(self.cells, self.name, self.source, separator)
+            found = found or of_cells(self.series, self.name, self.source, separator)  # other types of Arrow
+            self._elements[separator] = found or of_array(self.identities, self.name, self.source)
+        return self._elements[separator]
 
     def take(self, items: np.ndarray) -> Column:
         return Taken(self, items)
@@ -181,23 +199,6 @@ class Cells(Column):
         except (ValueError, TypeError, OverflowError) as error:
             raise InputError(f"column {self.name!r}: cannot read all dates: {error}; leave it out") from error
 
-    def _vectors(self) -> np.ndarray:
-        """Cells that are sequences of numbers, stacked to ``float32[N, D]``."""
-        gone = self.series.isna().to_numpy()
-        sizes = np.array([-1 if missing or np.ndim(cell) == 0 else len(cell)
-                          for cell, missing in zip(self.series, gone, strict=True)])  # fmt: skip
-        if (sizes != sizes[0]).any() or sizes[0] < 1:
-            row = int((sizes != sizes[0]).argmax())
-            raise InputError(
-                f"column {self.name!r} holds sequences of different lengths: {sizes[0]} in {self.source.row(0)}, "
-                f"{sizes[row]} in {self.source.row(row)} (-1 is a missing one); each must have the same number of "
-                "components; or leave the column out"
-            )
-        try:
-            return np.stack([np.asarray(cell, np.float32) for cell in self.series])
-        except (TypeError, ValueError) as error:
-            raise InputError(f"column {self.name!r}: sequences must hold numbers: {error}; or leave it out") from error
-
     def _refused(self, present: pd.Series) -> np.ndarray:
         """Raises for cells that are neither numbers nor text, or a mixture."""
         first = present.iloc[0]
@@ -250,6 +251,9 @@ class Lacking(Column):
         raise InputError(self.message)
 
     identities = typed = whole = missing = values
+
+    def elements(self, separator: str = "") -> Ragged:
+        raise InputError(self.message)
 
     def take(self, items: np.ndarray) -> Column:
         return Lacking(self.message, len(items))

@@ -73,6 +73,20 @@ class Columns:
         _refuse(np.isinf(values), values, f"{where} is infinite", advice, self)
         return values
 
+    def elements(self, name: str, separator: str = "") -> tuple[Columns, np.ndarray]:
+        """A column of lists as a table with one row per element, and the lengths of the lists."""
+        rows = np.arange(self.lists.num_items)
+        if self.context and self.lists.offsets is not None:
+            rows, cells = self.lists.offsets[:-1], self.lists.elements_of_lists(name, separator)
+        else:
+            cells = self.lists.kept(name).elements(separator)
+        assert self.lists.source_rows is not None
+        if not cells.sizes.any():  # a table needs a row
+            return Columns(Lists({name: np.array([""], object)}), False), cells.sizes
+        places = np.repeat(self.lists.source_rows[rows], cells.sizes)
+        flat = Lists({name: cells.flat}, source_rows=places, source=self.lists.source)
+        return Columns(flat, False), cells.sizes
+
     def _of_lists(self, name: str, values: np.ndarray) -> np.ndarray:
         return self.lists.first_of_lists(name, values) if self.context else values
 

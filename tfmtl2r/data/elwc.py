@@ -12,6 +12,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,8 @@ import numpy as np
 from tfmtl2r._backend import tf
 from tfmtl2r._keras2 import ranking
 from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.data.ragged import Ragged
+from tfmtl2r.data.stored import Column, Source
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.features.base import Feature
 from tfmtl2r.schema import Schema
@@ -59,7 +62,7 @@ def write_elwc(lists: Lists, path: str | Path, *, list_id: str = "list_id") -> N
         raise InputError("plain rows have no lists and cannot become ExampleListWithContext: give a list id")
     if list_id in lists.columns and list_id != lists.list_id:
         raise InputError(f"list_id={list_id!r} is a column that is not the list id: choose another name for the ids")
-    columns = {name: values for name, values in lists.columns.items() if name != lists.list_id}
+    columns = {name: _written(column) for name, column in lists.stored.columns.items() if name != lists.list_id}
     kinds = {name: _kind_of_column(name, values) for name, values in columns.items()}
     path = Path(path)
     with written(path) as temporary, tf.io.TFRecordWriter(str(temporary), options=_compression(path)) as writer:
@@ -103,7 +106,7 @@ def read_elwc(
     named = features.features if isinstance(features, Schema) else None if features is None else tuple(features)
     wanted: dict[str, Feature | None] = {}
     for one in named or ():
-        wanted |= {one: None} if isinstance(one, str) else dict.fromkeys(one.raw, one)
+        wanted |= {one: None} if isinstance(one, str) else dict.fromkeys(one.columns, one)
     wanted |= dict.fromkeys(task.label if isinstance(task, Task) else task for task in labels)
     wanted |= {list_id: None} if list_id is not None else {}
     search = _Search(files, dict(wanted), everything=named is None)
@@ -114,7 +117,7 @@ def read_elwc(
         sizes.append(parsed.pop(SIZE))
         parts.append(parsed)
     lengths = np.concatenate(sizes).astype(np.int64)
-    columns = {f.name: _column(f, np.concatenate([part[f.name] for part in parts]), lengths, files) for f in fields}
+    columns = {f.name: _column(f, [part[f.name] for part in parts], lengths, files) for f in fields}
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = None if list_id is None else _ids(columns, list_id, integer_ids, lengths, files)
     context = tuple(f.name for f in fields if f.context)
@@ -132,18 +135,25 @@ class _Field:
 
     name: str
     kind: str
-    shape: tuple[int, ...]
+    shape: tuple[int | None, ...]
     context: bool
     missing: int | None
+
+    @property
+    def is_list(self) -> bool:
+        """Whether the input is a list of values of any number."""
+        return self.shape == (None,)
 
     @property
     def spec(self) -> Any:
         dtype, missing = {"float": (tf.float32, np.nan), "int64": (tf.int64, ABSENT), "bytes": (tf.string, "")}[
             self.kind
         ]
+        if self.is_list:
+            return tf.io.VarLenFeature(dtype)
         # A single number is parsed as a vector of length 1, because TF-Ranking requires a known width.
-        width = self.shape or (1,)
-        return tf.io.FixedLenFeature(width, dtype, default_value=[missing] * width[0])
+        width = math.prod(size or 1 for size in self.shape)
+        return tf.io.FixedLenFeature([width], dtype, default_value=[missing] * width)
 
 
 class _Search:
@@ -152,6 +162,7 @@ class _Search:
     def __init__(self, files: list[Path], wanted: dict[str, Any], everything: bool):
         self.files, self.wanted, self.everything = files, wanted, everything
         self.found: dict[str, tuple[str, int, bool]] = {}
+        self.widths: dict[str, set[int]] = {}
 
     def fields(self) -> list[_Field]:
         """One field per feature: requested features in order, then the others in alphabetical order."""
@@ -168,6 +179,7 @@ class _Search:
             for name, feature in place.features.feature.items():
                 kind = feature.WhichOneof("kind")
                 width = len(getattr(feature, kind).value) if kind else 0
+                self.widths.setdefault(name, set()).add(width)
                 if width and name not in self.found:
                     self.found[name] = (kind.removesuffix("_list"), width, context)
             if not self.everything and self.wanted.keys() <= self.found.keys():
@@ -187,9 +199,8 @@ class _Search:
             raise ElwcError(f"{where}: feature {name!r} is text, expected numbers; declare it as text")
         if kind != "bytes" and values and values.dtype == "string":
             raise ElwcError(f"{where}: feature {name!r} has numbers, expected text; declare it with dtype='int64'")
-        if kind == "bytes" and width > 1:
-            raise ElwcError(f"{where}: feature {name!r} has {width} texts per example; only one is supported")
-        shape = values.shape if values else () if width == 1 else (width,)
+        varies = (kind == "bytes" and width > 1) or len(self.widths[name] - {0}) > 1
+        shape = values.shape if values else (None,) if varies else () if width == 1 else (width,)
         return _Field(name, kind, shape, context, values.missing if values and values.dtype == "int64" else None)
 
 
@@ -245,7 +256,7 @@ def _batches(files: list[Path]) -> Iterator[list[tuple[Path, int, bytes]]]:
         yield batch
 
 
-def _parse(batch: list[tuple[Path, int, bytes]], fields: list[_Field]) -> dict[str, np.ndarray]:
+def _parse(batch: list[tuple[Path, int, bytes]], fields: list[_Field]) -> dict[str, Any]:
     """Values of the items of some records, one list after the other, and the sizes of the lists."""
     context = {f.name: f.spec for f in fields if f.context}
     examples = {f.name: f.spec for f in fields if not f.context}
@@ -259,12 +270,15 @@ def _parse(batch: list[tuple[Path, int, bytes]], fields: list[_Field]) -> dict[s
             for one in batch:
                 _parse([one], fields)
         path, number, _ = batch[0]
-        expected = ", ".join(f"{f.name}: {f.shape[0] if f.shape else 1} x {f.kind}" for f in fields)
+        expected = ", ".join(f"{f.name}: {(f.shape[0] or 'any number') if f.shape else 1} x {f.kind}" for f in fields)
         raise ElwcError(f"{path}: record {number} (counted from 0) differs from what was expected ({expected}): "
                         f"{_first_line(error)}") from error
     sizes = parsed[SIZE].numpy()
     out = {SIZE: sizes}
     for field in fields:
+        if field.is_list:
+            out[field.name] = _lists(parsed[field.name], sizes, field.context)
+            continue
         values = parsed[field.name].numpy()
         if not field.context:
             values = values[np.arange(values.shape[1]) < sizes[:, None]]
@@ -272,22 +286,36 @@ def _parse(batch: list[tuple[Path, int, bytes]], fields: list[_Field]) -> dict[s
     return out
 
 
+def _lists(parsed: Any, sizes: np.ndarray, context: bool) -> tuple[np.ndarray, np.ndarray]:
+    """The elements of the lists of all items (or of all contexts), and the lengths of the lists."""
+    shape = parsed.dense_shape.numpy()[:-1]
+    places = np.ravel_multi_index(tuple(parsed.indices.numpy()[:, :-1].T), tuple(shape))
+    lengths = np.bincount(places, minlength=int(np.prod(shape))).reshape(shape)
+    return parsed.values.numpy(), lengths if context else lengths[np.arange(shape[1]) < sizes[:, None]]
+
+
 def _first_line(error: Exception) -> str:
     return str(getattr(error, "message", error)).split("\n")[0]
 
 
-def _column(field: _Field, values: np.ndarray, sizes: np.ndarray, files: list[Path]) -> np.ndarray:
-    """Converts values to a column with one value per item, and replaces missing values."""
+def _column(field: _Field, parts: list[Any], sizes: np.ndarray, files: list[Path]) -> Any:
+    """Converts the values of all records to a column with one value per item, and replaces missing values."""
+    if field.is_list:
+        elements, lengths = (np.concatenate(found) for found in zip(*parts, strict=True))
+        cells = Ragged(Column(_values(field, elements, files)), lengths, field.name, Source())
+        return cells.take(np.repeat(np.arange(len(sizes)), sizes)) if field.context else cells
+    values = _values(field, np.concatenate(parts), files)
+    return np.repeat(values, sizes, axis=0) if field.context else values
+
+
+def _values(field: _Field, values: np.ndarray, files: list[Path]) -> np.ndarray:
     if field.kind == "bytes":
         try:
-            values = np.array([value.decode() for value in values.tolist()], object)
+            return np.array([value.decode() for value in values.tolist()], object)
         except UnicodeDecodeError as error:
             raise ElwcError(f"{files[0]} and on: feature {field.name!r} is no UTF-8 text: {error}") from error
-    if field.kind == "int64":
-        absent = values == ABSENT
-        if absent.any():
-            values = np.where(absent, np.nan if field.missing is None else field.missing, values)
-    return np.repeat(values, sizes, axis=0) if field.context else values
+    absent = (values == ABSENT) & (field.kind == "int64")
+    return np.where(absent, np.nan if field.missing is None else field.missing, values) if absent.any() else values
 
 
 def _ids(columns: dict[str, np.ndarray], name: str, integers: bool, sizes: np.ndarray, files: list[Path]) -> np.ndarray:
@@ -304,7 +332,25 @@ def _ids(columns: dict[str, np.ndarray], name: str, integers: bool, sizes: np.nd
     return columns[name][np.cumsum(sizes) - sizes]
 
 
-def _kind_of_column(name: str, values: np.ndarray) -> str:
+def _written(column: Column) -> Any:
+    """The values of a column; of a column of lists, the list of each row."""
+    if not column.holds_lists:
+        return column.values
+    cells = column.elements()
+    values = cells.flat.identities if cells.flat.values.dtype.kind in "OU" else cells.flat.values
+    return _Cells(values, np.split(values, np.cumsum(cells.sizes)[:-1]))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Cells:
+    """Lists of values, one per row: ``elements`` of all rows, and the ``rows``."""
+
+    elements: np.ndarray
+    rows: list[np.ndarray]
+
+
+def _kind_of_column(name: str, values: Any) -> str:
+    values = values.elements if isinstance(values, _Cells) else values
     kinds = {"f": "float_list", "i": "int64_list", "u": "int64_list", "b": "int64_list"}
     kinds |= {"O": "bytes_list", "U": "bytes_list"} if values.ndim == 1 else {}
     if values.dtype.kind not in kinds or values.ndim > 2:
@@ -314,7 +360,7 @@ def _kind_of_column(name: str, values: np.ndarray) -> str:
 
 
 def _record(
-    columns: dict[str, np.ndarray], kinds: dict[str, str], context: tuple[str, ...], span: tuple[int, int],
+    columns: dict[str, Any], kinds: dict[str, str], context: tuple[str, ...], span: tuple[int, int],
     named: tuple[str, str],
 ) -> bytes:
     from tensorflow_serving.apis import input_pb2
@@ -323,9 +369,11 @@ def _record(
     message.context.features.feature[named[0]].bytes_list.value.append(named[1].encode())
     examples = [message.examples.add() for _ in range(*span)]
     for name, kind in kinds.items():
-        values = columns[name][slice(*span)]
-        cells = [str(v).encode() for v in values] if kind == "bytes_list" else values.tolist()
+        column = columns[name]
+        rows = (column.rows if isinstance(column, _Cells) else column)[slice(*span)]
         targets = [message.context] if name in context else examples
-        for target, cell in zip(targets, cells, strict=False):
-            getattr(target.features.feature[name], kind).value.extend(cell if values.ndim == 2 else [cell])
+        for target, row in zip(targets, rows, strict=False):
+            cells = np.ravel(row).tolist()
+            cells = [str(cell).encode() for cell in cells] if kind == "bytes_list" else cells
+            getattr(target.features.feature[name], kind).value.extend(cells)
     return message.SerializeToString()

@@ -31,7 +31,8 @@ def fit_schema(
 
     Each kind of feature (:mod:`tfmtl2r.features`) decides which undeclared columns become one of it, and what it fits.
     Text, pandas' and Arrow's own category type, and at most 64 different integers become a
-    :class:`tfmtl2r.Category`, with or without missing values. All other columns become :class:`tfmtl2r.Dense`
+    :class:`tfmtl2r.Category`, with or without missing values. Lists of text or integers become a
+    :class:`tfmtl2r.features.Bag`. All other columns, and lists of floats of one length, become :class:`tfmtl2r.Dense`
     (:func:`tfmtl2r.features.base.names_things`). The log contains what each column became, and why. A column that is a
     context column of the lists becomes a context feature. Dense features get mean and variance, categories their
     vocabulary. Missing values (``""``, -1) are the unknown value, id 0, and never part of a vocabulary.
@@ -72,7 +73,7 @@ def fit_schema(
 
 
 def _inputs(feature: str | Feature) -> tuple[str, ...]:
-    return (feature,) if isinstance(feature, str) else tuple(feature.raw)
+    return (feature,) if isinstance(feature, str) else feature.columns
 
 
 def _check_exists(names: Iterable[str], lists: Lists) -> None:
@@ -88,8 +89,8 @@ def declared(lists: Lists, name: str, context: bool, kind: str | None, options: 
         lists: the training split.
         name: of the column.
         context: whether the column belongs to the list.
-        kind: of feature; None for the kind that the column would become by itself, or else for the one that reads all
-            the options.
+        kind: of feature; None for the kind that the column would become by itself, or else for the first one that reads
+            all the options.
         options: the other keys of the entry.
 
     Raises:
@@ -97,25 +98,34 @@ def declared(lists: Lists, name: str, context: bool, kind: str | None, options: 
     """
     if kind is None:
         by_itself = kinds.registry.name_of(type(_infer(lists, name)))
-        able = [one for one in kinds.names() if set(options) <= set(kinds.registry.constructor(one).file_keys)]
-        kind = by_itself if by_itself in able or len(able) != 1 else able[0]
+        classes = {one: kinds.registry.constructor(one) for one in kinds.names()}
+        able = [one for one, cls in classes.items()
+                if set(options) <= set(cls.file_keys) and cls.reads_lists == lists.kept(name).holds_lists]
+        kind = by_itself if by_itself in able or not able else able[0]
     cls = kinds.registry.constructor(kind)
     if other := sorted(set(options) - set(cls.file_keys)):
         raise InputError(f"feature {name!r}: {', '.join(other)} is not for a feature of kind {kind!r}, which reads "
                          f"{', '.join(cls.file_keys) or 'no other key'}")
-    values = lists.identities(name) if cls.reads_names else lists.columns[name]
+    column = lists.kept(name)
+    if cls.reads_lists:
+        column = column.elements(options.get("separator", "")).flat
+    values = column.identities if cls.reads_names else column.values
     return cls.of_entry(name, values, context, options)
 
 
 def _infer(lists: Lists, name: str) -> Feature:
-    values, context = lists.kept(name).typed, name in lists.context
-    claims = {kind: kinds.registry.constructor(kind).inferred(name, values, context) for kind in kinds.names()}
+    column, context = lists.kept(name), name in lists.context
+    sizes = column.elements().sizes if column.holds_lists else None
+    values = (column.elements().flat if column.holds_lists else column).typed
+    claims = {kind: kinds.registry.constructor(kind).inferred(name, values, context, sizes) for kind in kinds.names()}
     found = {kind: feature for kind, feature in claims.items() if feature is not None}
     if len(found) > 1:
         raise InputError(f"column {name!r} could be a feature of the kinds {' and '.join(found)}: declare it")
     if not found:
-        raise InputError(f"column {name!r} holds {values.dtype}, which can be no feature: convert it to a number, such "
-                         "as an age in days, or exclude it")
+        advice = "convert it to a number, such as an age in days" if sizes is None else \
+            "declare its kind, such as the weights of a bag"
+        raise InputError(f"column {name!r} holds {content(values, sizes)}, which can be no feature: {advice}, or "
+                         "exclude it")
     [(kind, feature)] = found.items()
-    log.info("column %r becomes a feature of the kind %r: %s", name, kind, content(values))
+    log.info("column %r becomes a feature of the kind %r: %s", name, kind, content(values, sizes))
     return feature

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from tfmtl2r.data.stored import NO_FILE, Column, Source, Stored
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.types import Array
+
+if TYPE_CHECKING:
+    from tfmtl2r.data.ragged import Ragged
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -63,7 +66,10 @@ class Lists:
         elif self.context:
             raise InputError(f"plain rows have no context columns, got {self.context}: give a list id, or no context")
         for name in self.context:
-            self.first_of_lists(name)
+            if self.kept(name).holds_lists:
+                self.elements_of_lists(name)
+            else:
+                self.first_of_lists(name)
 
     def _check_offsets(self) -> None:
         offsets = np.asarray(self.offsets, np.int64)
@@ -142,12 +148,38 @@ class Lists:
         differs = differs.reshape(len(values), -1).any(axis=1)
         if differs.any():
             item = int(differs.argmax())
-            raise InputError(
-                f"column {name!r} is a context column, but its value varies within a list: {values[item]!r} in "
-                f"{self.place(item)}, {spread[item]!r} at the start of this list; make it a feature of the item "
-                "(context=False)"
-            )
+            raise self._varies(name, item, repr(values[item]), repr(spread[item]))
         return first
+
+    def elements_of_lists(self, name: str, separator: str = "") -> Ragged:
+        """Returns a context column whose cells are lists, one cell per list of items.
+
+        Args:
+            name: the column.
+            separator: as for :meth:`tfmtl2r.data.stored.Column.elements`.
+
+        Raises:
+            ValueError: if the column varies within a list of items; the message contains the first such list.
+        """
+        cells = self.kept(name).elements(separator)
+        if self.offsets is None:
+            return cells
+        first = np.repeat(self.offsets[:-1], self.sizes)
+        differs = cells.sizes != cells.sizes[first]
+        if not differs.any() and cells.sizes.any():
+            flat = cells.flat.identities
+            other = flat[cells.places(first)]
+            unequal = (flat != other) & ((flat == flat) | (other == other))
+            differs[np.repeat(np.arange(len(cells)), cells.sizes)[unequal]] = True
+        if differs.any():
+            item = int(differs.argmax())
+            raise self._varies(name, item, f"a list of {cells.sizes[item]}", f"another, of {cells.sizes[first[item]]},")
+        return cells.take(self.offsets[:-1])
+
+    def _varies(self, name: str, item: int, found: str, start: str) -> InputError:
+        return InputError(f"column {name!r} is a context column, but its value varies within a list: {found} in "
+                          f"{self.place(item)}, {start} at the start of this list; make it a feature of the item "
+                          "(context=False)")
 
     def in_order_of_rows(self, values: np.ndarray) -> np.ndarray:
         """Returns values per item, ``[N, ...]``, in the order of the rows of the source table."""

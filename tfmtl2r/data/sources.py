@@ -126,19 +126,12 @@ def _by_task(weights: dict[tuple[str, str], Any]) -> dict[str, Any]:
 def _looked_up(lists: Lists, schema: Schema) -> dict[str, np.ndarray]:
     """Looks up the features of all items, and the context features of all lists, in chunks."""
     found: dict[str, np.ndarray] = {}
-    for context in (False, True):
-        features = [f for f in schema.features if f.context == context]
-        if not features:
-            continue
-        raw = {name: values for f in features for name, values in feature_values(lists, f).items()}
-        lookup = Lookup(Schema(features))
-        rows = len(next(iter(raw.values())))
-        chunks = [
-            lookup({name: tf.convert_to_tensor(values[i : i + LOOKUP_ROWS]) for name, values in raw.items()})
-            for i in range(0, rows, LOOKUP_ROWS)
-        ]
-        for name in raw:
-            found[name] = np.concatenate([chunk[name].numpy() for chunk in chunks])
+    lookup = Lookup(schema)
+    for feature in schema.features:
+        for name, values in feature_values(lists, feature).items():
+            chunks = [lookup.input(feature, name, tf.convert_to_tensor(values[i : i + LOOKUP_ROWS])).numpy()
+                      for i in range(0, len(values), LOOKUP_ROWS)]
+            found[name] = np.concatenate(chunks)
     return found
 
 

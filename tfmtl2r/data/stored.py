@@ -9,10 +9,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from tfmtl2r.errors import InputError
+
+if TYPE_CHECKING:
+    from tfmtl2r.data.ragged import Ragged
 
 
 @dataclasses.dataclass(frozen=True)
@@ -46,9 +50,11 @@ class Column:
 
     Attributes:
         spells_numbers: whether text in the column may spell numbers, as in a text file.
+        holds_lists: whether the cells are lists. A matrix of numbers is a column of vectors instead.
     """
 
     spells_numbers = False
+    holds_lists = False
 
     def __init__(self, array: np.ndarray, whole: np.ndarray | None = None):
         self.array = array
@@ -91,6 +97,21 @@ class Column:
         """
         return self.array
 
+    def elements(self, separator: str = "") -> Ragged:
+        """The column read as lists (:mod:`tfmtl2r.data.ragged`).
+
+        Args:
+            separator: splits a cell of text; empty to choose it from the cells.
+        """
+        from tfmtl2r.data.ragged import of_array, of_cells
+
+        if self.array.ndim == 1 and self.array.dtype.kind in "OU":
+            import pandas as pd
+
+            if found := of_cells(pd.Series(self.array), "", NO_FILE, separator):
+                return found
+        return of_array(self.array, "", NO_FILE)
+
     def take(self, items: np.ndarray) -> Column:
         """The column of these rows."""
         return Column(self.array[items], self.whole if self.array.ndim == 1 else None)
@@ -101,7 +122,7 @@ class Taken(Column):
 
     def __init__(self, column: Column, items: np.ndarray):
         self.column, self.items = column, items
-        self.spells_numbers = column.spells_numbers
+        self.spells_numbers, self.holds_lists = column.spells_numbers, column.holds_lists
 
     def __len__(self) -> int:
         return len(self.items)
@@ -126,6 +147,9 @@ class Taken(Column):
     def identities(self) -> np.ndarray:
         return self.column.identities[self.items]
 
+    def elements(self, separator: str = "") -> Ragged:
+        return self.column.elements(separator).take(self.items)
+
     def take(self, items: np.ndarray) -> Column:
         return Taken(self.column, self.items[items])
 
@@ -135,9 +159,7 @@ class Stored(Mapping[str, np.ndarray]):
 
     def __init__(self, columns: Mapping[str, np.ndarray | Column]):
         found = columns.columns if isinstance(columns, Stored) else columns
-        self.columns: dict[str, Column] = {
-            name: values if isinstance(values, Column) else Column(np.asarray(values)) for name, values in found.items()
-        }
+        self.columns: dict[str, Column] = {name: _column(name, values) for name, values in found.items()}
 
     def __getitem__(self, name: str) -> np.ndarray:
         return self.columns[name].values
@@ -166,8 +188,24 @@ class Stored(Mapping[str, np.ndarray]):
             try:
                 found[name] = self[name]
             except InputError:
-                continue
+                if self.columns[name].holds_lists:
+                    found[name] = self.columns[name].elements().texts()
         return found
+
+
+def _column(name: str, values: np.ndarray | Column) -> Column:
+    """An array as a column. An array of lists converts its cells when they are read."""
+    if isinstance(values, Column):
+        return values
+    array = np.asarray(values)
+    first = next((cell for cell in array if cell is not None), None) if array.dtype == object else None
+    if array.ndim == 1 and isinstance(first, (list, tuple, np.ndarray)):
+        import pandas as pd
+
+        from tfmtl2r.data.cells import Cells
+
+        return Cells(name, pd.Series(array), NO_FILE)
+    return Column(array)
 
 
 def refuse_inexact(values: np.ndarray, what: str, source: Source) -> None:

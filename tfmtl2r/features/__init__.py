@@ -9,6 +9,7 @@ from tfmtl2r.registry import Registry
 from tfmtl2r.schema import KINDS
 
 if TYPE_CHECKING:
+    from tfmtl2r.features.bag import Bag
     from tfmtl2r.features.base import Columns, Feature, Values
     from tfmtl2r.features.category import Category
     from tfmtl2r.features.dense import Dense
@@ -19,5 +20,5 @@ registry: Registry[Feature] = KINDS
 names, get, card, register = registry.names, registry.get, registry.card, registry.register
 
 __all__ = [
-    "Category", "Columns", "Dense", "Feature", "Values", "card", "get", "names", "register", "registry",
+    "Bag", "Category", "Columns", "Dense", "Feature", "Values", "card", "get", "names", "register", "registry",
 ]

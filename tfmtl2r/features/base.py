@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
@@ -18,7 +18,7 @@ FEW_INTEGERS = 64
 """Largest number of different integers for which a column counts as names rather than numbers."""
 
 
-_MISSING = {"float32": float("nan"), "int64": -1, "string": ""}
+_MISSING = {"float32": float("nan"), "int64": -1, "string": "", "int32": 0}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,22 +27,37 @@ class Values:
 
     Args:
         dtype: ``"float32"``, ``"int32"``, ``"int64"`` or ``"string"``.
-        shape: the axes after the axes of lists and items.
+        shape: the axes after the axes of lists and items; ``(None,)`` for values of any number, as in a bag. The input
+            ``<name>_size``, :func:`size_of`, then contains their number.
     """
 
     dtype: str
-    shape: tuple[int, ...] = ()
+    shape: tuple[int | None, ...] = ()
 
     @property
     def missing(self) -> Any:
-        """The value that represents a missing value in tables, files and requests: NaN, -1 or ``""``."""
+        """The value that represents a missing value in tables, files and requests: NaN, -1, ``""``, or the size 0."""
         return _MISSING[self.dtype]
+
+    @property
+    def array_type(self) -> Any:
+        """The type of a numpy array of such values."""
+        return object if self.dtype == "string" else np.dtype(self.dtype)
 
     def spec(self, axes: Sequence[int | None]) -> Any:
         """The ``tf.TensorSpec`` with these axes of lists and items."""
         from tfmtl2r._backend import tf
 
         return tf.TensorSpec([*axes, *self.shape], tf.as_dtype(self.dtype))
+
+
+def size_of(name: str) -> str:
+    """The name of the input with the lengths of the input ``name``, whose last axis is padded.
+
+    >>> size_of("tags")
+    'tags_size'
+    """
+    return f"{name}_size"
 
 
 class Columns(Protocol):
@@ -69,6 +84,16 @@ class Columns(Protocol):
 
         Raises:
             ValueError: for values of another kind or shape; the message contains the row of the first such value.
+        """
+
+    def elements(self, name: str, separator: str = "") -> tuple[Columns, np.ndarray]:
+        """A column whose cells are lists, as a table with one row per element, and the lengths of the lists ``[N]``.
+
+        A cell of text is a JSON list or is split, as in :mod:`tfmtl2r.data.ragged`. Another cell is a list of one.
+
+        Args:
+            name: the column.
+            separator: splits a cell of text; empty to choose it from the cells.
         """
 
     def refuse(self, wrong: np.ndarray, values: np.ndarray, what: str, advice: str) -> None:
@@ -102,19 +127,28 @@ class Feature:
             Encoded features are in the order of the schema, but embedded features come after all others.
         reads_names: whether values are names, which are only compared. They are then read as
             :meth:`Columns.identities`.
+        reads_lists: whether the cells of the column are lists of values.
         file_keys: the keys of an entry ``[[features]]`` of an experiment file that this kind reads.
     """
 
     name: str
     context: bool
+    shares: str = ""
+    """The name of another feature with the same ids. Its lookup and its embedding table serve this feature, too."""
     embedded: ClassVar[bool] = False
     reads_names: ClassVar[bool] = False
+    reads_lists: ClassVar[bool] = False
     file_keys: ClassVar[tuple[str, ...]] = ()
 
     @property
     def raw(self) -> dict[str, Values]:
-        """The inputs in a request, by name. A table has a column for each input."""
+        """The inputs in a request, by name."""
         raise NotImplementedError
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a table that the feature reads; by default a column for each input."""
+        return tuple(self.raw)
 
     @property
     def looked_up(self) -> dict[str, Values]:
@@ -127,20 +161,38 @@ class Feature:
         raise NotImplementedError
 
     @property
+    def target(self) -> str:
+        """The name of a feature of the items with which this feature is compared; empty (the default) for none.
+
+        The feature then has a value for each item, also if it belongs to the list. It is encoded by :meth:`compare`.
+        """
+        return ""
+
+    @property
     def key(self) -> str:
         """The name in variables and files: :func:`tfmtl2r.names.safe_name` of the feature's name."""
         return safe_name(self.name)
 
+    def joined(self, owner: Feature) -> Self:
+        """The feature with everything that it takes over from the feature that :attr:`shares` names.
+
+        :class:`tfmtl2r.schema.Schema` calls this when it is made.
+        """
+        return self
+
     # A table
 
     @classmethod
-    def inferred(cls, name: str, values: np.ndarray, context: bool) -> Self | None:
+    def inferred(
+        cls, name: str, values: np.ndarray, context: bool, sizes: np.ndarray | None = None
+    ) -> Self | None:
         """The feature for a column that is not declared; None (the default) if this kind does not suit the column.
 
         Args:
             name: name of the column.
             values: ``[N, ...]``; a missing integer is -1, and the values of a category type are objects.
             context: whether the column belongs to the list.
+            sizes: for a column of lists, the lengths of the lists; ``values`` are then the elements of all lists.
         """
         return None
 
@@ -199,6 +251,19 @@ class Feature:
         """
         raise NotImplementedError
 
+    def compare(
+        self, tensors: Mapping[str, Any], target: Any, layers: Mapping[str, Any], repeated: Callable[[Any], Any]
+    ) -> Any:
+        """The encoded feature of every item, ``[n, width]``, in comparison with the feature :attr:`target`.
+
+        Args:
+            tensors: looked-up inputs by name: ``[B, ...]`` for a feature of the list, otherwise ``[n, ...]``.
+            target: the encoded target of every item, ``[n, width of the target]``.
+            layers: all layers of features, by name of the feature.
+            repeated: turns ``[B, ...]`` into ``[n, ...]``; for a feature of the items it changes nothing.
+        """
+        raise NotImplementedError
+
     @classmethod
     def encode_all(
         cls, features: Sequence[Self], tensors: Mapping[str, Any], layers: Mapping[str, Any]
@@ -238,7 +303,7 @@ class Feature:
         """How TensorFlow parses the inputs from ``tf.Example``. A single number is parsed as a vector of length one."""
         from tfmtl2r._backend import tf
 
-        sizes = {name: math.prod(values.shape) for name, values in self.raw.items()}
+        sizes = {name: math.prod(size or 1 for size in values.shape) for name, values in self.raw.items()}
         return {name: tf.io.FixedLenFeature([sizes[name]], tf.as_dtype(values.dtype), [values.missing] * sizes[name])
                 for name, values in self.raw.items()}
 
@@ -250,9 +315,13 @@ class Feature:
                 if len(values.shape) > 1 else tensors[name] if values.shape else tf.squeeze(tensors[name], axis=-1)
                 for name, values in self.raw.items()}
 
+    def in_example(self, values: Mapping[str, Any]) -> dict[str, Any]:
+        """One value of each input in the form of a ``tf.Example``, which contains lists without padding."""
+        return dict(values)
+
     def fill(self, example: Any, values: Mapping[str, Any]) -> None:
         """Writes one value of each input into a ``tf.Example``; missing numbers are left out."""
-        for name, value in values.items():
+        for name, value in self.in_example(values).items():
             field = example.features.feature[name]
             if np.asarray(value).dtype.kind == "f":
                 if np.isnan(value).all():
@@ -280,12 +349,22 @@ def names_things(values: np.ndarray) -> bool:
     return values.dtype.kind in "iub" and values.ndim == 1 and _different(values) <= FEW_INTEGERS
 
 
-def content(values: np.ndarray) -> str:
-    """What a column contains, as :func:`names_things` sees it.
+def content(values: np.ndarray, sizes: np.ndarray | None = None) -> str:
+    """What a column contains, as the kinds of features see it.
+
+    Args:
+        values: the values; of a column of lists, the elements of all lists.
+        sizes: lengths of the lists, if the column contains lists.
 
     >>> content(np.array([3, -1]))
     'at most 64 different integers (1)'
+    >>> content(np.array([3.0, 4.0]), np.array([2]))
+    'lists of 2 numbers'
     """
+    if sizes is not None:
+        what = "text" if values.dtype.kind in "OU" else "numbers" if values.dtype.kind == "f" else "integers"
+        shortest, longest = (int(sizes.min()), int(sizes.max())) if len(sizes) else (0, 0)
+        return f"lists of {longest if shortest == longest else f'{shortest} to {longest}'} {what}"
     if values.dtype.kind in "OU":
         return "text, or of a category type"
     if values.ndim > 1:

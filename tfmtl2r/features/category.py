@@ -7,7 +7,7 @@ import itertools
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -35,6 +35,8 @@ class Category(Feature):
         dim: width of the embedding; by default ``min(32, ceil(1.6 * size ** 0.56))``.
         context: True for a feature of the whole list.
         dtype: ``"string"`` or ``"int64"``, of the raw values.
+        shares: name of another category with the same ids, whose table this feature reads, too.
+        min_count: values that occur less often count as unknown; by default the schema's number.
 
     >>> Category("brand", vocabulary=("acme", "zenith")).size  # with the unknown value
     3
@@ -46,16 +48,22 @@ class Category(Feature):
     dim: int | None = None
     context: bool = False
     dtype: str = "string"
+    shares: str = ""
+    min_count: int | None = None
 
     embedded: ClassVar[bool] = True
     reads_names: ClassVar[bool] = True
-    file_keys: ClassVar[tuple[str, ...]] = ("width", "vocabulary", "hash_buckets")
+    file_keys: ClassVar[tuple[str, ...]] = ("width", "vocabulary", "hash_buckets", "shares", "min_count")
 
     def __post_init__(self) -> None:
         if self.dtype not in ("string", "int64"):
             raise InputError(f"feature {self.name!r}: dtype must be 'string' or 'int64', not {self.dtype!r}")
         if self.vocabulary is not None and self.buckets is not None:
             raise InputError(f"feature {self.name!r}: give a vocabulary or a number of hash buckets, not both")
+        own = [field for field in ("vocabulary", "buckets", "min_count") if getattr(self, field) is not None]
+        if self.shares and own:
+            raise InputError(f"feature {self.name!r} shares the table of {self.shares!r}, which has its own "
+                             f"{' and '.join(own)}: leave {'it' if len(own) == 1 else 'them'} out")
         if self.buckets is not None and self.buckets < 1:
             raise InputError(f"feature {self.name!r}: buckets must be at least 1, not {self.buckets}")
         if self.vocabulary is not None:
@@ -73,7 +81,18 @@ class Category(Feature):
     @property
     def width(self) -> int:
         """Width of the embedding."""
+        return self.table_width
+
+    @property
+    def table_width(self) -> int:
+        """Width of the rows of the embedding table."""
         return self.dim or min(32, math.ceil(1.6 * self.size**0.56))
+
+    def joined(self, owner: Feature) -> Self:
+        """The feature with the type of the owner's values and the width of its table."""
+        assert isinstance(owner, Category)
+        fitted = owner.dim or owner.vocabulary is not None or owner.buckets is not None
+        return dataclasses.replace(self, dtype=owner.dtype, dim=owner.table_width if fitted else None)
 
     @property
     def raw(self) -> dict[str, Values]:
@@ -86,25 +105,32 @@ class Category(Feature):
         return {self.name: Values("int32")}
 
     @classmethod
-    def inferred(cls, name: str, values: np.ndarray, context: bool) -> Category | None:
+    def inferred(
+        cls, name: str, values: np.ndarray, context: bool, sizes: np.ndarray | None = None
+    ) -> Self | None:
         """A category for a column of names (:func:`tfmtl2r.features.base.names_things`)."""
-        return cls(name, context=context, dtype=_dtype(values)) if names_things(values) else None
+        if sizes is not None or not names_things(values):
+            return None
+        return cls(name, context=context, dtype=_dtype(values))
 
     @classmethod
-    def of_entry(cls, name: str, values: np.ndarray, context: bool, options: Mapping[str, Any]) -> Category:
+    def of_entry(cls, name: str, values: np.ndarray, context: bool, options: Mapping[str, Any]) -> Self:
         """The key ``width`` is the width of the embedding. Vocabulary and column decide between text and integers."""
-        vocabulary = options.get("vocabulary")
-        return cls(name, vocabulary, options.get("hash_buckets"), options.get("width"), context,
-                   _dtype(values, vocabulary))
+        names = {"hash_buckets": "buckets", "width": "dim"}
+        found = {names.get(key, key): value for key, value in options.items()}
+        return cls(name, context=context, dtype=_dtype(values, found.get("vocabulary")), **found)
 
-    def fit(self, columns: Columns, min_count: int) -> Category:
+    def fit(self, columns: Columns, min_count: int) -> Self:
         """Fits the vocabulary: most frequent values first, equally frequent values in ascending order."""
+        if self.shares:
+            return self
+        min_count = self.min_count or min_count
         if self.dtype == "string" and _dtype(columns.identities(self.name), self.vocabulary) == "int64":
             # "string" is only the default: the serving input will have the type of the column.
             if any(isinstance(value, str) for value in self.vocabulary or ()):
                 raise InputError(f"feature {self.name!r}: the vocabulary is text, but the column contains numbers")
             return dataclasses.replace(self, dtype="int64").fit(columns, min_count)
-        column = self.read(columns)[self.name]
+        column = columns.values(self.name, Values(self.dtype))
         if self.vocabulary is not None or self.buckets is not None:
             return self
         values, counts = np.unique(column, return_counts=True)
@@ -127,6 +153,8 @@ class Category(Feature):
         from tfmtl2r._backend import keras
 
         name = f"lookup_{self.key}"
+        if self.shares:
+            return {}
         if self.buckets is not None:
             return {self.name: keras.layers.Hashing(self.buckets, name=name)}
         if self.vocabulary is None:
@@ -135,16 +163,18 @@ class Category(Feature):
         return {self.name: kind(vocabulary=list(self.vocabulary), name=name)}
 
     def layer(self, dtype: Any, others: Mapping[str, Any]) -> Any:
-        """The embedding table."""
+        """The embedding table; None for a feature that shares the table of another one."""
         from tfmtl2r.layers.tables import Table
 
-        table = Table(self.size, self.width, dtype=dtype, name=f"embedding_{self.key}")
+        if self.shares:
+            return None
+        table = Table(self.size, self.table_width, dtype=dtype, name=f"embedding_{self.key}")
         table.build()
         return table
 
     def encode(self, tensors: Mapping[str, Any], layers: Mapping[str, Any]) -> Any:
         """Rows of the table, in the compute dtype."""
-        return layers[self.name](tensors[self.name])
+        return layers[self.shares or self.name](tensors[self.name])
 
     def example(self, shape: tuple[int, ...], random: np.random.Generator) -> dict[str, np.ndarray]:
         """Known values; with hash buckets, any values."""

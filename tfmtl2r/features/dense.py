@@ -138,9 +138,14 @@ class Dense(Feature):
         return {self.name: Values("float32", self.shape)}
 
     @classmethod
-    def inferred(cls, name: str, values: np.ndarray, context: bool) -> Dense | None:
-        """A feature for a column of numbers that are no names (:func:`tfmtl2r.features.base.names_things`)."""
-        if values.dtype.kind not in "iufb" or names_things(values):
+    def inferred(
+        cls, name: str, values: np.ndarray, context: bool, sizes: np.ndarray | None = None
+    ) -> Dense | None:
+        """A feature for numbers that are no names (:func:`tfmtl2r.features.base.names_things`), or for lists of floats
+        of one length."""
+        if sizes is not None and values.dtype.kind == "f" and sizes[0] > 0 and (sizes == sizes[0]).all():
+            return cls(name, shape=(int(sizes[0]),), context=context)
+        if sizes is not None or values.dtype.kind not in "iufb" or names_things(values):
             return None
         return cls(name, shape=values.shape[1:], context=context)
 

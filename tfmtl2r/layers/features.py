@@ -36,6 +36,7 @@ class Lookup(keras.layers.Layer):
         super().__init__(dtype="float32", **kwargs)
         self.schema = schema
         self._tables = {name: table for f in schema.features for name, table in f.lookups().items()}
+        self._tables |= {f.name: self._tables[f.shares] for f in schema.features if f.shares}
 
     def call(self, raw: dict[str, Any]) -> Features:
         """Looks up every input of the schema; ``list_size`` stays unchanged.
@@ -47,11 +48,15 @@ class Lookup(keras.layers.Layer):
         for name, feature in self.schema.inputs.items():
             if name not in raw:
                 raise InputKeyError(f"feature {name!r} is missing; got {sorted(raw)}")
-            value = self._tables[name](raw[name]) if name in self._tables else raw[name]
-            features[name] = tf.cast(value, feature.looked_up[name].dtype)
+            features[name] = self.input(feature, name, raw[name])
         if LIST_SIZE in raw:
             features[LIST_SIZE] = tf.cast(raw[LIST_SIZE], tf.int32)
         return features
+
+    def input(self, feature: Any, name: str, value: Any) -> Tensor:
+        """Looks up one input of a feature."""
+        value = self._tables[name](value) if name in self._tables else value
+        return tf.cast(value, feature.looked_up[name].dtype)
 
 
 class FeatureLayers(keras.layers.Layer):
@@ -69,7 +74,7 @@ class FeatureLayers(keras.layers.Layer):
     def __init__(self, schema: Schema, **kwargs: Any):
         super().__init__(**kwargs)
         made: dict[str, Any] = {}
-        for feature in schema.features:
+        for feature in sorted(schema.features, key=lambda f: bool(f.shares)):
             layer = feature.layer(self.dtype_policy, made)
             if layer is not None:
                 made[feature.name] = layer
@@ -126,19 +131,34 @@ class Encoder(keras.layers.Layer):
         pieces: dict[str, Any] = {}
         for group in self._groups():
             per_list = group[0].context
-            tensors = {name: self._checked(f, name, batch) for f in group for name in f.looked_up}
-            if not per_list:
-                tensors = {name: batch.packed(value) for name, value in tensors.items()}
+            tensors = self._rows(group, batch)
             encoded = [tf.cast(value, self.compute_dtype)
                        for value in type(group[0]).encode_all(group, tensors, self.by_feature.by_name)]
             pieces |= self._in_runs(group, [batch.repeated(value) for value in encoded] if per_list else encoded)
+        for feature in self.order:
+            if feature.target:
+                pieces[feature.name] = tf.cast(self._compared(feature, batch), self.compute_dtype)
         encoded = tf.concat([pieces[f.name] for f in self.order if f.name in pieces], axis=-1)
         return encoded if self.interaction is None else self.interaction(encoded)
+
+    def _rows(self, features: list[Any], batch: Batch) -> dict[str, Any]:
+        """Looked-up inputs by name: a row per list for features of the list, otherwise a row per real item."""
+        values = {name: (f, self._checked(f, name, batch)) for f in features for name in f.looked_up}
+        return {name: value if f.context else batch.packed(value) for name, (f, value) in values.items()}
+
+    def _compared(self, feature: Any, batch: Batch) -> Tensor:
+        """Encodes a feature in comparison with its target, for every real item."""
+        layers = self.by_feature.by_name
+        goal = next(f for f in self.schema.features if f.name == feature.target)
+        target = goal.encode(self._rows([goal], batch), layers)
+        target = batch.repeated(target) if goal.context else target
+        repeated = batch.repeated if feature.context else lambda value: value
+        return feature.compare(self._rows([feature], batch), target, layers, repeated)
 
     def _groups(self) -> list[list[Any]]:
         """Groups of features that are encoded together: of one kind, and all per list or all per item."""
         groups: dict[Any, list[Any]] = {}
-        for feature in self.order:
+        for feature in (f for f in self.order if not f.target):
             groups.setdefault((type(feature), feature.context), []).append(feature)
         return list(groups.values())
 

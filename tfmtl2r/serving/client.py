@@ -19,8 +19,9 @@ from tfmtl2r.data.columns import Columns
 from tfmtl2r.data.frame import from_frame
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
-from tfmtl2r.features.base import Values
+from tfmtl2r.features.base import Values, size_of
 from tfmtl2r.names import checked_folder, did_you_mean, digest, served_as
+from tfmtl2r.serving.listed import has_items, is_list, of_table, padded
 from tfmtl2r.serving.transport import Grpc, Rest, ServingError, Transport
 from tfmtl2r.serving.values import as_array, misnamed
 
@@ -125,7 +126,7 @@ class Client:
             ServingError: when the server does not answer in time, or refuses the request.
         """
         served = self.signature(signature)
-        inputs = _padded(inputs, served)
+        inputs = _padded(padded(inputs, served.inputs), served)
         if wrong := misnamed(inputs, served.inputs, served.optional):
             raise InputError(f"signature {signature!r} {wrong}")
         arrays = _fitting({name: _array(name, value, served.inputs[name]) for name, value in inputs.items()}, served)
@@ -184,7 +185,8 @@ class Client:
             list_id = None if list_id is None else str(list_id)
             features = _features(served, list(frame.columns), constants)
             lists = from_frame(frame[[name for name in frame if name in (list_id, *features.values())]], list_id)
-        values = {name: _values(lists, column, name, served.inputs[name]) for name, column in features.items()}
+        values = {input_name: array for name, column in features.items()
+                  for input_name, array in _values(lists, column, name, served).items()}
         columns: dict[str, np.ndarray] = {}
         assert lists.source_rows is not None
         for batch in _batches(lists, batch_size):
@@ -231,7 +233,7 @@ def _padded(inputs: Mapping[str, Any], served: RemoteSignature) -> Mapping[str, 
     if LIST_SIZE not in served.inputs:
         return inputs
     nested = {name: value for name, value in inputs.items()
-              if name in served.inputs and _open(served.inputs[name], 1) and isinstance(value, (list, tuple))
+              if name in served.inputs and has_items(served.inputs, name) and isinstance(value, (list, tuple))
               and all(isinstance(items, (list, tuple, np.ndarray)) for items in value)}  # fmt: skip
     lengths = {name: [len(items) for items in value] for name, value in nested.items()}
     first = next(iter(lengths), "")
@@ -243,30 +245,28 @@ def _padded(inputs: Mapping[str, Any], served: RemoteSignature) -> Mapping[str, 
     if not nested or (LIST_SIZE in inputs and len({*lengths[first]}) <= 1):
         return inputs
     longest = max(lengths[first], default=0)
-    padded = {name: [[*items, *[_nothing(served.inputs[name])] * (longest - len(items))] for items in value]
+    filled = {name: [[*items, *[_nothing(served.inputs[name], value)] * (longest - len(items))] for items in value]
               for name, value in nested.items()}  # fmt: skip
     if LIST_SIZE in inputs and list(inputs[LIST_SIZE]) != lengths[first]:
         raise InputError(f"{LIST_SIZE!r} is {list(inputs[LIST_SIZE])}, but the lists of {first!r} have "
                          f"{lengths[first]} items: leave {LIST_SIZE!r} out, or pad the lists yourself")
-    return {LIST_SIZE: lengths[first], **inputs, **padded}
+    return {LIST_SIZE: lengths[first], **inputs, **filled}
 
 
-def _nothing(spec: Any) -> Any:
-    """The value of a place without an item."""
-    return np.full(spec.shape[2:], "" if spec.dtype == tf.string else 0, object).tolist()
-
-
-def _open(spec: Any, axis: int) -> bool:
-    """Whether an axis exists and its size is free. Axis 0 is for lists (or rows), axis 1 for items."""
-    return spec.shape.rank is not None and spec.shape.rank > axis and spec.shape[axis] is None
+def _nothing(spec: Any, value: Any) -> Any:
+    """The value of a place without an item, of the length of the other items."""
+    width = next((len(item) for items in value for item in items if np.ndim(item)), 0)
+    shape = [width if size is None else size for size in spec.shape[2:]]
+    return np.full(shape, "" if spec.dtype == tf.string else 0, object).tolist()
 
 
 def _fitting(arrays: dict[str, np.ndarray], served: RemoteSignature) -> dict[str, np.ndarray]:
     """Returns inputs that agree on the number of lists and of items. There is at least one place for items."""
-    _same_size({name: array for name, array in arrays.items() if _open(served.inputs[name], 0)}, 0)
+    _same_size({name: array for name, array in arrays.items()
+                if served.inputs[name].shape.rank and served.inputs[name].shape[0] is None}, 0)
     if LIST_SIZE not in served.inputs:
         return arrays
-    items = {name: array for name, array in arrays.items() if _open(served.inputs[name], 1)}
+    items = {name: array for name, array in arrays.items() if has_items(served.inputs, name)}
     _same_size(items, 1)
     length = max((array.shape[1] for array in items.values()), default=None)
     sizes = arrays.get(LIST_SIZE)
@@ -308,8 +308,9 @@ def _as_spec(value: np.ndarray, spec: Any) -> np.ndarray:
 def _features(served: RemoteSignature, given: Sequence[str], constants: Mapping[str, Any]) -> dict[str, str]:
     """The column of each input that comes from the table."""
     columns = {}
+    lengths = {size_of(name) for name in served.inputs if is_list(served.inputs, name)}
     for name in served.inputs:
-        if name == LIST_SIZE or name in constants:
+        if name in (LIST_SIZE, *constants, *lengths):
             continue
         found = [name] if name in given else [c for c in given if name in _inputs_of(c)]
         if len(found) == 1:
@@ -329,14 +330,16 @@ def _inputs_of(column: str) -> set[str]:
     return names | {f"{name}_{digest(column)}" for name in names}
 
 
-def _values(lists: Lists, column: str, name: str, spec: Any) -> np.ndarray:
-    """The values of an input: ``[N, ...]``, or ``[lists, ...]`` if the input has no axis of items."""
-    shape = spec.shape.as_list()
-    per_item = not lists.is_rows and _open(spec, 1)
-    context = not lists.is_rows and not per_item
-    width = tuple(shape[1 + per_item:])
+def _values(lists: Lists, column: str, name: str, served: RemoteSignature) -> dict[str, np.ndarray]:
+    """The values of an input: ``[N, ...]``, or ``[lists, ...]`` without an axis of items; lists with lengths."""
+    spec = served.inputs[name]
+    per_item = not lists.is_rows and has_items(served.inputs, name)
+    columns = Columns(lists, not lists.is_rows and not per_item)
+    if is_list(served.inputs, name):
+        return dict(zip((name, size_of(name)), of_table(columns, column, spec.dtype), strict=True))
+    width = tuple(spec.shape.as_list()[1 + per_item:])
     if spec.dtype in (tf.string, tf.int64, tf.float32) and None not in width:
-        return Columns(lists, context).values(column, Values(spec.dtype.name, width))
+        return {name: columns.values(column, Values(spec.dtype.name, width))}
     raise InputError(f"input {name!r} takes {spec.dtype.name} of shape {spec.shape}, which a column of a table cannot "
                      "contain: call predict with arrays")
 
@@ -364,10 +367,9 @@ def _request(
     real = np.arange(sizes.max()) < sizes[:, None]
     request: dict[str, np.ndarray] = {LIST_SIZE: sizes.astype(np.int32)}
     for name, value in values.items():
-        if _open(served.inputs[name], 1):
-            padded = np.full((*real.shape, *value.shape[1:]), "" if value.dtype == object else 0, value.dtype)
-            padded[real] = value[items]
-            request[name] = padded
+        if has_items(served.inputs, name):
+            request[name] = np.full((*real.shape, *value.shape[1:]), "" if value.dtype == object else 0, value.dtype)
+            request[name][real] = value[items]
         else:
             request[name] = value[batch]
     return request

@@ -166,11 +166,11 @@ def _requests(definition: Any, tables: Tables) -> Iterator[dict[str, np.ndarray]
         request = {}
         for name, info in sorted(definition.inputs.items()):  # the order of a protobuf map varies between processes
             sizes = [dim.size for dim in info.tensor_shape.dim]
-            free = iter((lists, length))
+            free = iter((lists, length, length))
             shape = [next(free) if size < 0 else size for size in sizes]
             dtype = tf.as_dtype(info.dtype)
-            if name == LIST_SIZE:
-                values = random.integers(0, length, lists, endpoint=True).astype(np.int32)
+            if dtype == tf.int32:  # lengths
+                values = random.integers(0, length, shape, endpoint=True).astype(np.int32)
             elif dtype.name in keys:
                 chosen = [keys[dtype.name][i] for i in random.integers(len(keys[dtype.name]), size=np.prod(shape))]
                 texts = [key.decode() if isinstance(key, bytes) else key for key in chosen]

@@ -126,11 +126,17 @@ def _curl(name: str, signature: str, plan: Plan, schema: Schema, request: Reques
 def _examples(request: Request, schema: Schema) -> dict[str, Any]:
     """Items of one list (or rows) as the server's JSON for examples. The context of the list is written once."""
     lists = LIST_SIZE in request
-    context = {name: _plain(request[name][0]) for name, f in schema.inputs.items() if f.context}
-    values = {name: request[name][0] if lists else request[name]
-              for name, f in schema.inputs.items() if not f.context}
-    count = len(next(iter(values.values())))
-    examples = [{name: _plain(value[item]) for name, value in values.items()} for item in range(count)]
+
+    def example(context: bool, place: tuple[int, ...]) -> dict[str, Any]:
+        values: dict[str, Any] = {}
+        for feature in schema.features:
+            if not lists or feature.context == context:
+                values |= feature.in_example({name: request[name][place] for name in feature.raw})
+        return {name: _plain(value) for name, value in values.items() if np.size(value)}
+
+    count = max(int(request[LIST_SIZE][0]), 1) if lists else len(request[schema.names[0]])
+    context = example(True, (0,)) if lists else {}
+    examples = [example(False, (0, item) if lists else (item,)) for item in range(count)]
     return {"context": context, "examples": examples} if context else {"examples": examples}
 
 

@@ -39,6 +39,7 @@ import numpy as np
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.errors import InputError
+from tfmtl2r.features.base import size_of
 from tfmtl2r.layers.features import Lookup
 from tfmtl2r.names import digest, served_as
 from tfmtl2r.schema import Schema
@@ -160,11 +161,12 @@ class _Graphs:
         """A signature with named tensors as inputs: features and further inputs."""
         specs = {**{self.names[name]: spec for name, spec in self.features.items()}, **extras}
         names = {**self.names, **{request_key(name, self.schema): name for name in extras}}
-        per_item = [f.name for f in self.schema.features if not f.context]
-        items = self.names[per_item[0]] if self.lists and per_item else None
+        per_item = [self.names[name] for name, f in self.schema.inputs.items() if self.lists and not f.context]
+        items = next(iter(per_item), None)
+        per_item += [ITEM_IDS] if ITEM_IDS in extras else []
 
         def serve(tensors: dict[str, Any]) -> dict[str, Any]:
-            tensors = checked(tensors, specs, items)
+            tensors = checked(tensors, specs, items, per_item)
             scores, valid = self._scored({name: tensors[self.names[name]] for name in self.features}, tensors)
             return finish(scores, valid, {name: tensors[name] for name in extras})
 
@@ -255,11 +257,14 @@ def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, 
     """
     protocol = {LIST_SIZE: LIST_SIZE} if lists else {}
     taken = {*taken, *protocol}
-    names = {feature: served_as(feature, taken) for feature in schema.inputs}
+    sizes = {size_of(name): name for f in schema.features for name, values in f.raw.items() if None in values.shape}
+    names = {name: served_as(name, taken) for name in schema.inputs if name not in sizes}
+    names |= {size: size_of(names[name]) for size, name in sizes.items()}
     # In TensorFlow, names must differ in more than their case.
     count = collections.Counter(name.lower() for name in [*names.values(), *taken])
-    return {feature: name if count[name.lower()] == 1 else f"{name}_{digest(feature)}"
-            for feature, name in names.items()} | protocol
+    names |= {feature: f"{name}_{digest(feature)}" for feature, name in names.items()
+              if feature not in sizes and (count[name.lower()] > 1 or count[size_of(name).lower()] > 1)}
+    return {name: size_of(names[sizes[name]]) if name in sizes else names[name] for name in schema.inputs} | protocol
 
 
 def _same(request: Request) -> Request:

@@ -131,24 +131,36 @@ class Feature(Section):
 
     Args:
         name: a column, a list of columns, or "*" for all columns that no other entry names.
-        kind: "dense" (a number or a vector), "category", or a kind of your own (tfmtl2r list features), whose options
-            are keys beside the kind; by default the column decides.
-        width: width of a category's embedding; by default the size of the vocabulary decides.
-        vocabulary: the known values of a category; by default fitted on the training split.
-        hash_buckets: number of hash buckets of a category, in place of a vocabulary.
+        kind: "dense" (a number or a vector), "category", another kind (tfmtl2r list features), or a kind of your own,
+            whose options are keys beside the kind; by default the column decides.
+        shares: name of another feature with the same ids, whose embedding table this feature uses.
+        width: width of an embedding; by default the size of the vocabulary decides.
+        vocabulary: the known ids; by default fitted on the training split.
+        min_count: ids that occur less often count as unknown.
+        hash_buckets: number of hash buckets of ids, in place of a vocabulary.
+        max_length: the number of ids of a bag or a sequence that count.
+        pooling: how a bag or a sequence becomes one vector, such as "mean"; a name, or {name = "...", option = value}.
+        weights: the column with the weights of a bag.
+        missing: add an input that is 1 where the value is missing.
         transform: transform of a number before it is standardised: "zscore" (no transform), "log1p" or "signed_log1p".
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
-        "shares", "min_count", "hash", "max_length", "pooling", "weights", "side", "projection", "frozen", "normalise",
-        "unit", "zone", "reference", "within_list", "steps", "noise", "missing"
+        "hash", "side", "projection", "frozen", "normalise", "unit", "zone", "reference", "within_list", "steps",
+        "noise"
     )
 
     name: str | tuple[str, ...] | None = key()
     kind: str | None = key()
+    shares: str | None = key()
     width: int | None = key(least=1)
     vocabulary: tuple[Any, ...] | None = key()
+    min_count: int | None = key(least=1)
     hash_buckets: int | None = key(least=1)
+    max_length: int | None = key(least=1)
+    pooling: Any = key()
+    weights: str | None = key()
+    missing: bool | None = key()
     transform: Literal["zscore", "log1p", "signed_log1p", "quantile_clip", "rank_gauss"] | None = key()
     options: Mapping[str, Any] = key(dict, shown="own", flag=False)
 
@@ -185,8 +197,8 @@ def _check_feature_kind(kind: str) -> None:
     names = KINDS.names()
     if kind in names or kind in KINDS.aliases():
         return
-    known = " and ".join(map(repr, names))
-    if kind in ("bag", "sequence", "vector", "time", "text"):  # kinds of the format that no file implements
+    known = ", ".join(map(repr, names))
+    if kind in ("sequence", "vector", "time", "text"):  # kinds of the format that no file implements
         raise SettingError(["kind"], f"is not built yet for {kind!r}; registered kinds are {known}")
     raise SettingError(["kind"], f"must be a registered kind of feature ({known}), not {kind!r}"
                        f"{did_you_mean(kind, names)}")

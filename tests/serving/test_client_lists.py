@@ -1,0 +1,47 @@
+"""Inputs that are lists of any length: nested lists and tables become padded tensors with their lengths."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from servicer import Server
+
+import tfmtl2r
+from tfmtl2r import Category, Schema, Task
+from tfmtl2r._backend import keras
+from tfmtl2r.features import Bag
+from tfmtl2r.serving.client import Client
+
+SCHEMA = Schema([
+    Category("video", vocabulary=(1, 2, 3), dtype="int64", dim=2), Bag("tags", vocabulary=("a", "b"), weights="w"),
+    Bag("watched", shares="video", context=True),
+])
+FRAME = pd.DataFrame({
+    "q": [7, 5, 7], "video": [1, 2, 3], "tags": [["a"], [], ["b", "a", "?"]], "w": [[0.5], [], [1.0, 2.0, 0.0]],
+    "watched": [[3, 1], None, [3, 1]],
+})
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory):
+    keras.utils.set_random_seed(0)
+    ranker = tfmtl2r.MultiTaskRanker("shared_bottom", [Task("click", kind="binary")], SCHEMA)
+    folder = tmp_path_factory.mktemp("lists") / "ranker"
+    tfmtl2r.export(ranker, folder)
+    with Server(folder) as server:
+        server.wait_for(1)
+        with Client(server.target, "ranker", timeout=30) as client:
+            yield ranker, client
+
+
+@pytest.mark.slow
+def test_tables_and_nested_lists(served):
+    ranker, client = served
+    expected = ranker.predict(FRAME, list_id="q")["score_click"].to_numpy()
+    found = client.predict_frame(FRAME, "q")["score_click"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+    nested = {"video": [[1, 3], [2]], "tags": [[["a"], ["b", "a", "?"]], [[]]], "w": [[[0.5], [1.0, 2.0, 0.0]], [[]]],
+              "watched": [[3, 1], []]}
+    scores = client.predict(nested)["score_click"]
+    np.testing.assert_allclose([scores[0, 0], scores[1, 0], scores[0, 1]], expected, atol=1e-5)
+    with pytest.raises(ValueError, match="tags_size"):
+        client.predict({**nested, "tags": np.zeros((2, 2, 1), object)})

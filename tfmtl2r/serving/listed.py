@@ -1,0 +1,69 @@
+"""Inputs of a signature that are lists of any length, such as bags. The input ``<name>_size`` contains the lengths."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r.data.columns import Columns
+from tfmtl2r.features.base import Values, size_of
+
+
+def is_list(specs: Mapping[str, Any], name: str) -> bool:
+    """Whether the last axis of an input has any length, ``[..., M]``.
+
+    Args:
+        specs: input name -> spec.
+        name: the input.
+    """
+    size = specs.get(size_of(name))
+    return size is not None and specs[name].shape.rank == size.shape.rank + 1
+
+
+def has_items(specs: Mapping[str, Any], name: str) -> bool:
+    """Whether an input has an axis of items, ``[B, L, ...]``; arguments as for :func:`is_list`."""
+    shape = specs[name].shape
+    return shape.rank is not None and shape.rank > 1 + is_list(specs, name) and shape[1] is None
+
+
+def padded(inputs: Mapping[str, Any], specs: Mapping[str, Any]) -> dict[str, Any]:
+    """Inputs whose nested lists of different lengths end with 0 or empty text, and their lengths if they are not given.
+
+    >>> specs = {"tags": tf.TensorSpec([None, None], tf.string), "tags_size": tf.TensorSpec([None], tf.int32)}
+    >>> padded({"tags": [["a"], ["b", "c"], []]}, specs)
+    {'tags': [['a', ''], ['b', 'c'], ['', '']], 'tags_size': [1, 2, 0]}
+    """
+    found = dict(inputs)
+    for name, value in inputs.items():
+        if name in specs and is_list(specs, name) and size_of(name) not in inputs and isinstance(value, (list, tuple)):
+            depth, fill = specs[name].shape.rank - 1, "" if specs[name].dtype == tf.string else 0
+            found[size_of(name)] = sizes = _map(len, value, depth)
+            longest = max((int(size) for size in _flat(sizes)), default=0)
+            found[name] = _map(functools.partial(_filled, fill=fill, length=longest), value, depth)
+    return found
+
+
+def of_table(columns: Columns, column: str, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
+    """A column of lists as a padded array ``[N, M]``, and the lengths ``int32[N]``."""
+    wanted = Values(dtype.name)
+    cells, sizes = columns.elements(column)
+    array = np.full((len(sizes), max(int(sizes.max()), 1)), "" if wanted.dtype == "string" else 0, wanted.array_type)
+    if sizes.any():
+        array[np.arange(array.shape[1]) < sizes[:, None]] = cells.values(column, wanted)
+    return array, sizes.astype(np.int32)
+
+
+def _filled(cell: Sequence[Any], fill: Any, length: int) -> list[Any]:
+    return [*cell, *[fill] * (length - len(cell))]
+
+
+def _map(function: Any, value: Any, depth: int) -> list[Any]:
+    return [function(cell) if depth == 1 else _map(function, cell, depth - 1) for cell in value]
+
+
+def _flat(value: Any) -> list[Any]:
+    return [one for cell in value for one in (_flat(cell) if isinstance(cell, list) else [cell])]
