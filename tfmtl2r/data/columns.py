@@ -60,8 +60,7 @@ class Columns:
         where = f"feature {name!r}"
         values = self.numbers(name) if wanted.dtype == "float32" else self.identities(name)
         if values.dtype.kind == "f" and np.isnan(values).all():  # no cell has a value, and so the column has no type
-            kind = object if wanted.dtype == "string" else wanted.dtype
-            return np.full((len(values), *wanted.shape), wanted.missing, kind)
+            return np.full((len(values), *(size or 0 for size in wanted.shape)), wanted.missing, wanted.array_type)
         if values.shape[1:] != wanted.shape:
             raise InputError(f"{where}: shape is {wanted.shape}, but the column has {values.shape[1:]} values per item")
         if wanted.dtype == "string":
