@@ -20,6 +20,13 @@ def test_validation_comes_as_often_as_asked_and_at_the_end(tmp_path, every, look
     assert len(card.history["val_task_1_loss"]) == looks
 
 
+def test_an_entry_that_changes_no_task_is_refused():
+    data = {"name": "kuairand_excerpt", "tasks": ["click"]}
+    experiment = Experiment("x", data=data, tasks=[{"name": "clik", "loss": "bce"}])
+    with pytest.raises(ValueError, match="the entry 'clik' of tasks changes no task; did you mean 'click'"):
+        experiment.select(experiment.dataset())
+
+
 def test_it_decides_no_number_and_not_where_validation_decides():
     often, rarely = (Experiment("a", training={"patience": 0, "validate_every": every}) for every in (1, 0))
     assert named(often).name == named(rarely).name

@@ -10,8 +10,10 @@ import textwrap
 
 import pytest
 
-from tfmtl2r import cli, methods, plugins
+from tfmtl2r import Experiment, cli, methods, plugins
+from tfmtl2r.commands import _options, train
 from tfmtl2r.runs.card import RunCard
+from tfmtl2r.settings import files
 
 LOUD = """
     import dataclasses
@@ -173,6 +175,18 @@ class TestRunCard:
             RunCard.load(tmp_path / "one")
         assert plugins.loaded() == []
 
+    def test_settings_of_such_a_run_are_not_used_either(self, tmp_path, monkeypatch):
+        plugins.load(plugin(tmp_path / "own.py"))
+        RunCard("one", {}).save(tmp_path / "one")
+        files.save(Experiment("one", method="loudest").tree(), tmp_path / "one" / files.FILE)
+        for loaded, message in (({}, "is not imported: add --plugins own.py"), (None, "but the file now has the hash")):
+            if loaded is None:
+                plugins.load(plugin(tmp_path / "own.py", before="x = 1"))
+            else:
+                monkeypatch.setattr(plugins, "_LOADED", loaded)
+            with pytest.raises(plugins.PluginError, match=message):
+                _options.parse(train.COMMAND, ["--like", "one", "--directory", str(tmp_path)])
+
     def test_a_file_that_has_changed_is_refused_with_both_hashes(self, tmp_path):
         before, = plugins.load(plugin(tmp_path / "own.py"))
         RunCard("one", {}).save(tmp_path / "one")
@@ -194,7 +208,7 @@ def test_what_the_main_program_registered_is_no_file_for_other_processes(tmp_pat
         from tfmtl2r import plugins
 
         @tfmtl2r.methods.register("loudest")
-        class Loudest:
+        class Loudest(tfmtl2r.methods.Scalarisation):
             pass
 
         try:

@@ -32,7 +32,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.preferences import per_list
 from tfmtl2r.schema import Schema
-from tfmtl2r.types import Count, Tensor
+from tfmtl2r.types import Count, Mask, Preference, Tensor
 
 __all__ = ["IMPORTANCE", "LIST_SIZE", "PREFERENCE", "PROPENSITY", "Batch", "unpack"]
 
@@ -68,9 +68,9 @@ class Batch:
     features: dict[str, Any]
     labels: dict[str, Any] = dataclasses.field(default_factory=dict)
     weights: dict[str, Any] = dataclasses.field(default_factory=dict)
-    list_size: Any = None
-    valid: Any = None
-    preference: Any = None
+    list_size: Tensor | None = None
+    valid: Mask | None = None
+    preference: Preference | None = None
     propensity_weights: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     @classmethod

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 
@@ -34,6 +34,18 @@ def options(constructor: Callable[..., Any], package: str) -> list[Option]:
     return list(found.values())
 
 
+def required(constructor: Callable[..., Any], given: Collection[str]) -> list[str]:
+    """The arguments that a constructor cannot do without and that are not given."""
+    return [p.name for p in inspect.signature(constructor).parameters.values() if p.name not in given
+            and p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+
+
+def unnamed(constructor: Callable[..., Any], package: str) -> bool:
+    """Whether a constructor takes values without a name (``*args``), which no description can repeat."""
+    return any(p.kind is p.VAR_POSITIONAL for source in _sources(constructor, package)
+               for p in inspect.signature(source).parameters.values())
+
+
 def given(init: Callable[..., Any], args: Sequence[Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """The given arguments of a call of ``__init__`` by name, without defaults; empty for an invalid call."""
     signature = inspect.signature(init)
@@ -50,20 +62,28 @@ def _sources(constructor: Callable[..., Any], package: str) -> list[Callable[...
     """The functions that accept the arguments: a function, or the ``__init__`` of a class and, for ``**kwargs``, its
     bases.
 
-    The last of these is the package's own base class. The arguments that it passes to Keras are not options.
+    The last of these is the package's own base class. The arguments that it passes to Keras are not options. A
+    dataclass whose ``__init__`` was made from its fields stands for this ``__init__``: its annotations are resolved.
     """
-    if not inspect.isclass(constructor) or dataclasses.is_dataclass(constructor):
+    if not inspect.isclass(constructor):
         return [constructor]
     classes = inspect.getmro(constructor)
     ours = [i for i, base in enumerate(classes) if base.__module__.startswith(f"{package}.")]
     sources: list[Callable[..., Any]] = []
     for base in classes[: ours[-1] + 1 if ours else -1]:
         if "__init__" in vars(base):
+            if _made_from_fields(base):
+                return [*sources, base]
             sources.append(vars(base)["__init__"])
             kinds = {p.kind for p in inspect.signature(sources[-1]).parameters.values()}
             if inspect.Parameter.VAR_KEYWORD not in kinds:
                 break
     return sources or [constructor]
+
+
+def _made_from_fields(cls: type) -> bool:
+    fields = [field.name for field in vars(cls).get("__dataclass_fields__", {}).values() if field.init]
+    return "__dataclass_fields__" in vars(cls) and fields == [*inspect.signature(cls).parameters]
 
 
 def _hints(source: Callable[..., Any]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.scoring import record, score, score_along
 from tfmtl2r.evaluation.split_metrics import evaluate
-from tfmtl2r.names import STOP_ON, STOP_ON_ALONG, LogName
+from tfmtl2r.names import STOP_ON, STOP_ON_ALONG, LogName, did_you_mean
 from tfmtl2r.preferences import grid, normalised, suited
 from tfmtl2r.report import hparams
 from tfmtl2r.report.tensorboard import TensorBoard
@@ -75,6 +75,10 @@ class Experiment(Settings):
         """The tasks to train. An entry of ``tasks`` changes the data set's task of the same name."""
         goals = {goal.name: goal for goal in self.tasks}
         own = {task.name: task for task in dataset.tasks()}
+        for name in goals:
+            if name not in own and name not in self.task_names:
+                raise InputError(f"the entry {name!r} of tasks changes no task{did_you_mean(str(name), own)}; tasks of "
+                                 f"the data set: {', '.join(own)}")
         chosen = []
         for name in self.task_names or dataset.default_tasks:
             goal = goals.get(name)

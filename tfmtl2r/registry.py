@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from tfmtl2r import constructors
+from tfmtl2r.descriptions import listed, plain
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.origins import Origin, origin_of
@@ -80,7 +81,12 @@ class _Entry:
     def load(self) -> Any:
         if self.registered is not None:
             return self.registered
-        module = importlib.import_module(self.module)
+        try:
+            module = importlib.import_module(self.module)
+        except ImportError as error:
+            if self.origin.kind == "package":
+                raise InputError(f"{self.module} of {self.origin} cannot be imported: {error}; reinstall") from error
+            raise
         return functools.reduce(getattr, (self.member or module.__all__[0]).split("."), module)
 
     def stands_for(self, cls: type) -> bool:
@@ -97,6 +103,7 @@ class Registry(Generic[_Thing]):
         package: dotted name of the folder, for example ``"tfmtl2r.methods"``; also the entry-point group.
         kind: singular noun for error messages.
         formerly: names in files of earlier versions -> current names.
+        base: name of the base class in the package's ``base.py``; by default the kind, such as ``DataSet``.
 
     >>> methods = Registry("tfmtl2r.methods", "method")
     >>> "mgda" in methods.names()
@@ -105,9 +112,10 @@ class Registry(Generic[_Thing]):
     'linear_scalarization'
     """
 
-    def __init__(self, package: str, kind: str, formerly: Mapping[str, str] | None = None):
+    def __init__(self, package: str, kind: str, formerly: Mapping[str, str] | None = None, base: str = ""):
         self.package = package
         self.kind = kind
+        self._base_name = base or kind.title().replace(" ", "")
         self._formerly = dict(formerly or {})
         self._registered: dict[str, _Entry] = {}
         self._classes: dict[type, str] = {}
@@ -177,9 +185,14 @@ class Registry(Generic[_Thing]):
         """
         if not (isinstance(name, str) and re.fullmatch(r"[A-Za-z]\w*", name)):
             raise InputError(f"register expects a name of letters, digits and underscores, such as "
-                             f"@{self._public}.register(\"my_{self.package.rpartition('.')[2]}\"), not {name!r}")
+                             f"@{self._public}.register(\"my_{self.kind.replace(' ', '_')}\"), not {name!r}")
 
         def decorated(cls: _Class) -> _Class:
+            if not (inspect.isclass(cls) and issubclass(cls, self._base)):
+                raise InputTypeError(f"{getattr(cls, '__name__', cls)} is no {self.kind}: it is not a subclass of "
+                                     f"{self._base.__name__}")
+            if constructors.unnamed(cls, self.package):
+                raise InputTypeError(f"{cls.__name__} takes *args, whose values no file could repeat: name each option")
             known = self.find(cls)
             if known is not None and known != name:
                 raise InputError(f"{cls.__name__} is called {known!r} already; give it another name by "
@@ -228,6 +241,9 @@ class Registry(Generic[_Thing]):
             if options:
                 raise InputTypeError(f"options {sorted(options)} were given with a ready {self.kind}; pass its name "
                                      "instead")
+            if not isinstance(name, self._base):
+                raise InputTypeError(f"expected a {self.kind}, its name or {{'name': ..., option: value}}, not "
+                                     f"{name!r}")
             return name
         canonical = self.resolve(name)
         known = [option.name for option in self.options(canonical)]
@@ -236,6 +252,9 @@ class Registry(Generic[_Thing]):
             accepted = ", ".join(known) or "none"
             raise InputTypeError(f"{self.kind} {canonical!r} has no option {', '.join(unknown)}; it accepts: "
                                  f"{accepted}")
+        for lacking in constructors.required(self.constructor(canonical), options):
+            raise InputTypeError(f"{self.kind} {canonical!r} needs the option {lacking}: write it as "
+                                 f"{{name = \"{canonical}\", {lacking} = ...}}")
         return self.constructor(canonical)(**options)
 
     def find(self, cls: type) -> str | None:
@@ -278,9 +297,9 @@ class Registry(Generic[_Thing]):
                                  "so its value cannot be saved: make the class a frozen dataclass") from None
             if value is option.default:  # a default of any type needs no entry
                 continue
-            plain = self._plain(thing, option.name, value)
-            if plain not in (_listed(option.default), {"name": option.default}):
-                described[option.name] = plain
+            written = plain(value, f"{type(thing).__name__} has the option {option.name}", self.describe)
+            if written not in (listed(option.default), {"name": option.default}):
+                described[option.name] = written
         return described
 
     def extensions(self, described: Any) -> list[dict[str, str]]:
@@ -299,27 +318,15 @@ class Registry(Generic[_Thing]):
         where = Path(origin.where).name if origin.kind == "file" else origin.where
         return [{"registry": self.package, "name": self.resolve(name), "kind": origin.kind, "where": where}, *inner]
 
+    @functools.cached_property
+    def _base(self) -> type:
+        if importlib.util.find_spec(f"{self.package}.base") is None:
+            return object
+        return getattr(importlib.import_module(f"{self.package}.base"), self._base_name)
+
     @property
     def _public(self) -> str:
         return f"tfmtl2r.{self.package.rpartition('.')[2]}"
-
-    def _plain(self, thing: Any, option: str, value: Any) -> Any:
-        """Converts things to descriptions, and tuples and arrays to lists, for storage as JSON."""
-        if isinstance(value, (tuple, list)):
-            return [self._plain(thing, option, v) for v in value]
-        if isinstance(value, Mapping):
-            return {key: self._plain(thing, option, v) for key, v in value.items()}
-        if hasattr(value, "tolist"):
-            return value.tolist()
-        if value is None or isinstance(value, (bool, int, float, str)):
-            return value
-        if isinstance(value, Path):
-            return str(value)
-        if dataclasses.is_dataclass(value) or hasattr(value, "given_options"):
-            return self.describe(value)
-        raise InputError(f"{type(thing).__name__} has the option {option}={value!r}, which cannot be saved: an option "
-                         "is a number, a text, a list or a mapping of those, or a registered thing. What is a function "
-                         "belongs into the class, as a method")
 
     def _twice(self, name: str, first: _Entry, second: _Entry) -> str:
         return f"the {self.kind} {name!r} exists twice: {first.origin} and {second.origin}; rename one of them"
@@ -370,10 +377,6 @@ def _same_source(first: _Entry, second: _Entry) -> bool:
         second.origin.kind, second.origin.where, second.member)
 
 
-def _listed(value: Any) -> Any:
-    return [*map(_listed, value)] if isinstance(value, (tuple, list)) else value
-
-
 @functools.cache
 def _read_card(path: Path) -> Card:
     """Finds ``CARD = Card(...)`` in a file's text; its arguments must be literals."""
@@ -388,13 +391,10 @@ def _read_card(path: Path) -> Card:
 
 
 def _card_of_module(name: str, module: str) -> Card:
-    """The card in an installed module's text; a card with the name as its title if there is none."""
+    """The card in an installed module's text. A broken package has a card too, since it must not block others."""
     try:
         spec = importlib.util.find_spec(module)
-    except ModuleNotFoundError:
-        spec = None
-    if spec is None or not spec.origin:
-        raise InputError(f"{name!r} is announced by an installed package, but its module {module!r} does not exist: "
-                         "reinstall the package")
-    path = Path(spec.origin)
-    return _read_card(path) if _HAS_CARD.search(path.read_text(encoding="utf-8")) else Card(name)
+        path = Path((spec and spec.origin) or module)
+        return _read_card(path) if _HAS_CARD.search(path.read_text(encoding="utf-8")) else Card(name)
+    except (ImportError, OSError, ValueError, SyntaxError) as error:
+        return Card(name, note=f"broken: {error}")

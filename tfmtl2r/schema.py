@@ -20,7 +20,7 @@ RESERVED = {
     "preference": "the importance of the tasks has this name",
     "*": "it stands for all other columns",
 }
-KINDS: Registry[Any] = Registry("tfmtl2r.features", "kind of feature")
+KINDS: Registry[Any] = Registry("tfmtl2r.features", "kind of feature", base="Feature")
 """The kinds of features, by name; also :mod:`tfmtl2r.features`."""
 
 

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import checked_task
+from tfmtl2r.types import Described
+
+if TYPE_CHECKING:
+    from tfmtl2r.losses.base import Loss
+    from tfmtl2r.metrics.base import Metric
 
 KINDS = ("binary", "graded", "regression")
 
@@ -38,8 +43,8 @@ class Task:
     name: str
     label: str = ""
     kind: str = "graded"
-    loss: Any = None
-    metrics: tuple[Any, ...] | None = None
+    loss: Described | Loss | None = None
+    metrics: tuple[Described | Metric, ...] | None = None
     weight: float = 1.0
     priority: int | None = None
 

@@ -11,10 +11,7 @@ from tfmtl2r.testing.fronts import PROBLEMS, distance_to_stationarity
 from tfmtl2r.testing.method import CONFLICTING, SUITE, card_of, several_steps
 from tfmtl2r.testing.steps import Run, built
 
-DRAWS = {"float32_agrees_with_float64": "it draws random numbers in the precision of the gradients"}
 EXPECTED_FAILURES = {
-    "graddrop": DRAWS,
-    "random_loss_weighting": DRAWS,
     "soft_weighted_chebyshev": {"ends_on_the_ray": "its default smoothing rounds off the kink along the ray"},
     "stch": {"ends_on_the_relative_ray": "its default smoothing rounds off the kink along the ray"},
 }

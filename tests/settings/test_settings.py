@@ -50,6 +50,10 @@ def tree(*arguments, command=train.COMMAND):
     ({"constraints": [{"task": "a"}]}, r"constraints\.a must have exactly one of loses_at_most and at_most"),
     ({"constraints": [{"task": "a", "loses_at_most": "much"}]}, r"constraints\.a\.loses_at_most must be a share"),
     ({"name": "mine.toml"}, "must not end in .toml"),
+    ({"method": 5}, "method must be a name or a table such as"), ({"architecture": [8]}, "architecture must be a na"),
+    ({"tasks": [{"name": "a", "loss": {"gain": "exp2"}}]}, r"tasks\.a\.loss must be a name or a table such as"),
+    ({"optimizer": "adam"}, "optimizer must be a table of keys, not 'adam'"),
+    ({"evaluation": 3}, "evaluation must be a table of keys, not 3"), ({"sweep": "x"}, "sweep must be a table of keys"),
     ({"format": 3}, "format is 3: this version of tfmtl2r reads experiments of format 2; a newer version wrote"),
 ])  # fmt: skip
 def test_bad_values_are_refused_by_key_before_anything_is_made(given, message):
@@ -67,6 +71,12 @@ def test_what_comes_later_is_refused_by_name(given):
     with pytest.raises(SettingError, match="is not built yet") as found:
         Settings.of(given)
     assert found.value.path[0] == next(iter(given))
+
+
+def test_options_without_a_name_are_those_of_the_default():
+    found = Settings.of({"method": {"stochastic": True}, "architecture": {"units": [8]}})
+    assert found.method == {"name": "linear_scalarization", "stochastic": True}
+    assert found.architecture == {"name": "shared_bottom", "units": [8]}
 
 
 def test_a_tree_is_the_same_experiment():
@@ -140,6 +150,11 @@ def test_the_schema_types_what_is_typed(arguments, path, value):
     ("[training\n", r"bad\.toml is not TOML"),
     ('method = {name = "cagrad", c = "half"}', r"bad\.toml, line 1: method\.c must be a number, not 'half'"),
     ('[data]\nname = "mslr"\nfoldd = 2', r"line 3: data\.foldd is not an option of mslr; did you mean 'fold'"),
+    ('[[tasks]]\nname = "a"\n[[tasks]]\nname = "b"\nloss = "sofmax"',
+     r"line 5: tasks\.b\.loss is unknown: no loss is called 'sofmax'; did you mean 'softmax'"),
+    ('[[tasks]]\nname = "a"\nloss = {name = "bce", gian = 2}', r"tasks\.a\.loss\.gian is not an option of bce"),
+    ('[[tasks]]\nname = "a"\nmetrics = ["ndgc@5"]', r"no metric is called 'ndgc'; did you mean 'ndcg'"),
+    ('[[tasks]]\nname = "a"\n[training]\nepochs = 0', r"line 4: training\.epochs must be at least 1"),
     ('architecture = "mmo"', "no architecture is called 'mmo'; did you mean 'mmoe'"),
 ])  # fmt: skip
 def test_mistakes_in_a_file_come_with_their_line(tmp_path, monkeypatch, text, message):
@@ -155,6 +170,13 @@ def test_mistakes_in_a_file_come_with_their_line(tmp_path, monkeypatch, text, me
     (["none.toml"], r"there is no experiment file none\.toml; tfmtl2r init writes one"),
     (["--set", "epochs"], "--set takes KEY=VALUE"),
     (["--method", "cagrad", "--method.c", "half"], r"method\.c must be a number, not 'half'"),
+    (["--method", "every"], "method needs the option method of every"),
+    (["--set", "tasks.like.loss=sofmax"], r"tasks\.like\.loss is unknown: no loss"),
+    (["--set", "plugins=own.py"], "plug-ins are imported before other settings are read: use --plugins"),
+    (["--set", "method=[5]"], r"expected a name or \{name = ..., option = value\}, not \[5\]"),
+    (["--set", "training=3"], "training must be a table of keys, not '3'"),
+    (["--preset", "letor"], "--preset is not built yet"), (["--teacher.from", "x"], "--teacher.from is not built yet"),
+    (["--name", "mine.toml"], "must not end in .toml"),
     (["a.toml", "--like", "b"], "give either the file a.toml or --like b"),
 ])  # fmt: skip
 def test_mistakes_in_flags(tmp_path, monkeypatch, arguments, message):

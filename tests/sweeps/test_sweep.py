@@ -49,6 +49,8 @@ def test_plan_is_every_combination_once():
     assert all(min(e.preference.values()) > 0 for e in planned if e.method == "epo")
     with pytest.raises(ValueError, match="two runs of this sweep are the same: mgda-shared_bottom-s1"):
         plans.plan(BASE, ["mgda", "mgda"], GRID, (1,))
+    with pytest.raises(ValueError, match="no architecture is called 'mmo'; did you mean 'mmoe'"):
+        plans.plan(BASE, ["mgda"], GRID, (1,), ["shared_bottom", "mmo"])
     with pytest.raises(ValueError, match=r"preferences must be \[N, 2\]"):
         plans.plan(BASE, ["mgda"], das_dennis(3, 2))
 

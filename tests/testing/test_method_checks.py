@@ -202,6 +202,8 @@ def test_names_that_are_no_checks_are_explained():
         check_method("pcgrad", only="stationary")
     with pytest.raises(ValueError, match="'sums' is no check of the method pcgrad"):
         method_checks("pcgrad", {"sums": "since"})
+    with pytest.raises(ValueError, match="no promise is called 'statoinary'"):
+        check_method("pcgrad", promises=("statoinary",))
 
 
 def test_expected_failures_have_reasons_and_are_strict():

@@ -100,7 +100,7 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], a
 def _taken(arguments: list[str], wanted: Any) -> str | None:
     """Removes the first argument that is not a flag and satisfies a condition, and returns it."""
     for position, argument in enumerate(arguments):
-        if not argument.startswith("-") and wanted(argument):
+        if not argument.startswith("-") and wanted(argument) and arguments[position - 1 : position] != ["--name"]:
             return arguments.pop(position)
     return None
 
@@ -155,9 +155,8 @@ def _of_run(early: argparse.Namespace) -> dict[str, Any]:
     from tfmtl2r.runs.places import find
 
     folder = find(early.directory or Settings().directory, early.like)
-    if (folder / files.FILE).is_file():
-        return files.load(folder / files.FILE)
-    return RunCard.load(folder).config  # a run of an earlier version
+    config = RunCard.load(folder).config  # names a plug-in that is missing or has changed
+    return files.load(folder / files.FILE) if (folder / files.FILE).is_file() else config
 
 
 def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
@@ -178,6 +177,8 @@ def _assignment(text: str) -> tuple[list[str], Any]:
 
 def _assign_all(tree: dict[str, Any], sets: Sequence[tuple[list[str], Any]]) -> None:
     for path, value in sets:
+        if path[0] == "plugins":
+            raise InputError("plug-ins are imported before other settings are read: use --plugins FILE.py")
         if path[0] == "tasks" and len(path) > 1:
             _keep_default_tasks(tree)
         files.assign(tree, path, value)
@@ -193,6 +194,8 @@ def _keep_default_tasks(tree: dict[str, Any]) -> None:
 
 
 def _described(thing: Any) -> dict[str, Any]:
+    if not isinstance(thing, (str, Mapping, type(None))):
+        raise InputError(f"expected a name or {{name = ..., option = value}}, not {thing!r}")
     return {"name": thing} if isinstance(thing, str) else dict(thing or {})
 
 
@@ -335,4 +338,15 @@ def _unknown(argument: str, known: Sequence[str], command: Command) -> str:
         return f"unexpected argument {argument!r}: {hint}"
     flag = argument.partition("=")[0]
     where = f"tfmtl2r {command.name}"
+    if {flag, flag.partition(".")[0]} & _later(Settings, ""):
+        return f"{flag} is not built yet: this version of tfmtl2r lacks it; leave it out"
     return f"{flag} is not a flag of {where}{did_you_mean(flag, known)}; see {where} --help"
+
+
+def _later(section: type[Section], prefix: str) -> set[str]:
+    """The flags of keys of the format that this version does not support yet."""
+    found = {f"--{prefix}{name}".replace("_", "-") for name in section.not_built}
+    for name, hint in hints(section).items():
+        if isinstance(hint, type) and issubclass(hint, Section):
+            found |= _later(hint, "" if name == "training" else f"{name}.")
+    return found

@@ -47,9 +47,9 @@ class GradDrop(JacobianMethod):
         """Drops elements by sign."""
         total = tf.reduce_sum(rows, axis=0)
         purity = 0.5 * (1.0 + tf.math.divide_no_nan(total, tf.reduce_sum(tf.abs(rows), axis=0)))
-        draw = tf.random.stateless_uniform(tf.shape(total), signals.seed, dtype=rows.dtype)
+        draw = tf.random.stateless_uniform(tf.shape(total), signals.seed)  # the same in any precision
         kept = tf.where(
-            purity > draw,
+            purity > tf.cast(draw, rows.dtype),
             tf.reduce_sum(tf.maximum(rows, 0.0), axis=0),
             tf.reduce_sum(tf.minimum(rows, 0.0), axis=0),
         )

@@ -34,6 +34,6 @@ class RandomLossWeighting(Scalarisation):
 
     def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The losses with a random weight each, among the present tasks."""
-        draw = tf.random.stateless_normal(losses.shape, signals.seed, dtype=losses.dtype)
+        draw = tf.cast(tf.random.stateless_normal(losses.shape, signals.seed), losses.dtype)
         weights = tf.nn.softmax(tf.where(signals.present, draw, draw.dtype.min))
         return count_present(signals, losses.dtype) * tf.reduce_sum(weights * losses), state

@@ -100,6 +100,8 @@ class Section:
         known = facts(field)
         try:
             value = converted(value, hints(type(self))[field.name])
+            if known.registry and not isinstance(value, tuple):
+                value = _thing(value, default_of(field))
         except SettingError as error:
             raise error.within(field.name) from None
         if known.least is not None and not value >= known.least:
@@ -117,11 +119,11 @@ class Section:
         """
         if isinstance(value, cls):
             return value
-        if isinstance(value, str):
+        known = [field.name for field in dataclasses.fields(cls)]
+        if isinstance(value, str) and cls.identity in known:
             return cls(**{cls.identity: value})
         if not isinstance(value, Mapping):
             raise SettingError([], f"must be a table of keys, not {value!r}")
-        known = [field.name for field in dataclasses.fields(cls)]
         for name in value:
             if name in cls.not_built:
                 raise SettingError([name], "is not built yet: this version of tfmtl2r lacks it; leave it out")
@@ -194,6 +196,16 @@ def converted(value: Any, hint: Any) -> Any:
     if hint in (bool, int, float, str):
         return _scalar(value, hint)
     return _untyped(value)
+
+
+def _thing(value: Any, default: Any) -> Any:
+    """Returns the description of a registered thing. Options without a name are those of the default."""
+    if isinstance(value, Mapping) and "name" not in value and default is not None:
+        return {"name": default, **value}
+    named = value.get("name") if isinstance(value, Mapping) else value
+    if named is None or isinstance(named, (bool, int, float, list)):
+        raise SettingError([], f"must be a name or a table such as {{name = ..., option = ...}}, not {_shown(value)}")
+    return value
 
 
 def _untyped(value: Any) -> Any:

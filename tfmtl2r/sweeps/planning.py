@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmtl2r import architectures as architecture_registry
 from tfmtl2r import methods as method_registry
 from tfmtl2r.errors import InputError
 from tfmtl2r.experiment import Experiment
@@ -46,13 +47,15 @@ def plan(
         ValueError: when preferences have another number of tasks, a combination appears twice, a ranker is conditioned
             although its method has no preference, or a method needs more epochs than the runs have.
     """
-    preferences = np.asarray(preferences, np.float64)
+    preferences, architectures = np.asarray(preferences, np.float64), [*architectures]
+    for architecture in architectures:
+        architecture_registry.get(architecture)  # raises for an unknown name or option
     tasks = base.select(base.dataset())
     if preferences.ndim != 2 or preferences.shape[1] != len(tasks):
         raise InputError(f"preferences must be [N, {len(tasks)}], one number for each of "
                          f"{', '.join(task.name for task in tasks)}; got shape {preferences.shape}")
     experiments = []
-    for architecture, method in itertools.product([*architectures] or [base.architecture], methods):
+    for architecture, method in itertools.product(architectures or [base.architecture], methods):
         balancing = method_registry.get(method)
         base.check_epochs(balancing, len(tasks))
         if base.conditioned:

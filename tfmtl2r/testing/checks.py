@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.promises import check_known
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -119,6 +120,7 @@ class Suite:
         """
         built = self.build(thing)
         made = self.promises(built) if promises is None else promises
+        check_known(set(made) - self.promises_checked)
         found = {
             name: Check(name, _label(thing), built, entry.function, entry.promise, entry.slow(built))
             for name, entry in self._entries.items()

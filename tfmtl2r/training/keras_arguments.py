@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import inspect
 import types
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar, cast
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
@@ -22,6 +22,7 @@ COMPILE = {
 }
 """Argument of Keras' ``compile`` that a ranker does not have -> what to use."""
 
+_Method = TypeVar("_Method", bound=Callable[..., Any])
 _VALIDATION = ("validation_steps", "validation_batch_size", "validation_freq")
 
 
@@ -54,6 +55,16 @@ def refuse(where: str, given: Mapping[str, Any], instead: Mapping[str, str]) -> 
     for name, remedy in instead.items():
         if given.get(name) is not None:
             raise InputError(f"{where} has no argument {name}: {remedy}")
+
+
+def signature_of(method: _Method) -> Callable[[Callable[..., Any]], _Method]:
+    """Gives a method the signature of Keras' method, for readers, editors and type checkers."""
+
+    def decorated(function: Callable[..., Any]) -> _Method:
+        vars(function)["__signature__"] = inspect.signature(method)
+        return cast(_Method, function)
+
+    return decorated
 
 
 def bound(method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.data.passes import following
-from tfmtl2r.training.keras_arguments import batched, bound, streamed
+from tfmtl2r.training.keras_arguments import batched, bound, signature_of, streamed
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.saving import SavedRanker
 from tfmtl2r.training.trackers import log_names
@@ -31,6 +31,7 @@ class KerasMethods(SavedRanker):
             data_batch = tf.nest.map_structure(lambda part: getattr(part, "_value_specs", (part,))[0], spec)
         self.prepare(data_batch)
 
+    @signature_of(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
         """Trains as Keras does, with Keras' arguments. ``class_weight`` and arguments without effect are refused.
 
@@ -55,6 +56,7 @@ class KerasMethods(SavedRanker):
         finally:
             self._fitting = False
 
+    @signature_of(keras.Model.evaluate)
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates as Keras does, with Keras' arguments. A list of values has the order of ``metrics_names``."""
         given = bound("evaluate", args, kwargs)

@@ -104,7 +104,7 @@ class SavedRanker(keras.Model):
         freezing.apply(ranker, frozen)
         return ranker
 
-    def save(self, filepath: str | Path, overwrite: bool = True, **kwargs: Any) -> None:
+    def save(self, filepath: str | Path, overwrite: bool = True, zipped: bool | None = None) -> None:
         """Saves everything to a ``.keras`` file, from which :func:`tfmtl2r.load` makes an equal ranker.
 
         The file appears whole: if saving fails or is killed, a file of this name stays as it was.
@@ -115,11 +115,11 @@ class SavedRanker(keras.Model):
         if str(filepath).lower().endswith((".h5", ".hdf5")):
             raise InputError(f"{filepath}: {_HDF5}")
         local = isinstance(filepath, (str, Path)) and "://" not in str(filepath) and str(filepath).endswith(".keras")
-        if not local or not overwrite or kwargs.get("zipped") is False:  # a folder, or what Keras asks or refuses
-            super().save(filepath, overwrite=overwrite, **kwargs)
+        if not local or not overwrite or zipped is False:  # a folder, or what Keras asks or refuses
+            super().save(filepath, overwrite=overwrite, zipped=zipped)
             return
         with written(filepath) as temporary:
-            super().save(temporary, **kwargs)
+            super().save(temporary, zipped=zipped)
 
     def export(self, filepath: str | Path, *args: Any, **kwargs: Any) -> None:
         """Refuses: a served ranker also needs the lookup of its features.

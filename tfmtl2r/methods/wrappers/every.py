@@ -16,7 +16,8 @@ from tfmtl2r.types import Tensor, Vector
 
 __all__ = ["Every"]
 
-CARD = Card(title="Weights of another method, every n steps")
+CARD = Card(title="Weights of another method, every n steps",
+            note="between these steps the weights stay as they are")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,8 @@ from tfmtl2r.types import Losses, Tensor, Vector
 
 __all__ = ["Log"]
 
-CARD = Card(title="Log losses around another method")
+CARD = Card(title="Log losses around another method",
+            note="gradients of log losses, which do not depend on the losses' scales")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -14,7 +14,8 @@ from tfmtl2r.types import Vector
 
 __all__ = ["Normalised"]
 
-CARD = Card(title="Normalised gradients around another method")
+CARD = Card(title="Normalised gradients around another method",
+            note="each task's gradient has the same length before the method sees it")
 
 
 @dataclasses.dataclass(frozen=True)

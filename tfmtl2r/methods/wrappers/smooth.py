@@ -14,7 +14,8 @@ from tfmtl2r.types import Vector
 
 __all__ = ["Smooth"]
 
-CARD = Card(title="Averaged weights of another method")
+CARD = Card(title="Averaged weights of another method",
+            note="the weights are an exponential average over the steps")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,7 +15,8 @@ from tfmtl2r.types import Vector
 
 __all__ = ["SmoothGram"]
 
-CARD = Card(title="Averaged Gram matrix for another method")
+CARD = Card(title="Averaged Gram matrix for another method",
+            note="the Gram matrix is an exponential average over the steps")
 
 
 @dataclasses.dataclass(frozen=True)
