@@ -177,7 +177,7 @@ def test_mistakes_in_a_file_come_with_their_line(tmp_path, monkeypatch, text, me
     (["--set", "training=3"], "training must be a table of keys, not '3'"),
     (["--preset", "letor"], "--preset is not built yet"), (["--teacher.from", "x"], "--teacher.from is not built yet"),
     (["--name", "mine.toml"], "must not end in .toml"),
-    (["a.toml", "--like", "b"], "give either the file a.toml or --like b"),
+    (["a.toml", "--like", "b"], "give only one of the file a.toml and --like b"),
 ])  # fmt: skip
 def test_mistakes_in_flags(tmp_path, monkeypatch, arguments, message):
     monkeypatch.chdir(tmp_path)
