@@ -57,12 +57,13 @@ def test_training_goes_on_by_the_other_tasks_and_says_so_once(caplog):
     np.testing.assert_allclose(watched, card.history["val_click_auc"], rtol=1e-6)
     assert np.isnan(card.history["val_buy_auc"]).all()
     said = [record.getMessage() for record in caplog.records if "no value" in record.getMessage()]
-    assert said == ["task buy: auc has no value on vali; the task does not count in stop_on"]
+    assert said == ["task buy: auc has no value on the validation data, whose labels are missing or all the same; the "
+                    "task does not count in stop_on"]
 
 
 @pytest.mark.parametrize(("split", "labels", "message"), [
-    ("train", np.zeros(64), "task 'buy', column 'buy': none of the 64 items of train has a label above 0"),
-    ("train", np.full(64, np.nan), r"none of the 64 items of train has a label \(0 have a label\)"),
+    ("train", np.zeros(64), r"task 'buy', column 'buy': none of the 64 items of train has a label above 0 \(64 have"),
+    ("train", np.full(64, np.nan), "none of the 64 items of train has a label, so that the task cannot be learnt"),
 ])
 def test_a_task_that_cannot_be_learnt_is_refused(split, labels, message):
     with pytest.raises(ValueError, match=message):

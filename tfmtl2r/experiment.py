@@ -202,21 +202,19 @@ class Experiment(Settings):
         card.step_ms, card.peak_memory_mb = clock.median_ms(self.training.steps_per_execution), peak_memory_mb()
 
     def _validate_stop_on(self, model: MultiTaskRanker, vali: Lists) -> None:
-        """Says once which tasks leave the number that early stopping looks at, and refuses it without any task.
+        """Refuses early stopping if no task has the number that it looks at.
 
         Whether a metric has a value depends on the labels alone, so that any scores show it.
         """
         scores = {task.name: np.zeros(vali.num_items) for task in model.tasks}
-        first = {task: next(iter(row.items())) for task, row in evaluate(scores, vali, model.tasks).items() if row}
-        lost = {task: label for task, (label, score) in first.items() if np.isnan(score.value)}
+        first = {task: next(iter(row.values())) for task, row in evaluate(scores, vali, model.tasks).items() if row}
+        lost = {task for task, score in first.items() if np.isnan(score.value)}
         shares = zip((task.name for task in model.tasks), np.asarray(model.preference), strict=True)
         counted = [name for name, share in shares if share > 0 and name in first]
-        if self.training.patience and counted and set(counted) <= set(lost):
+        if self.training.patience and counted and set(counted) <= lost:
             raise InputError(f"no metric of {', '.join(counted)} has a value on vali, whose labels are missing or all "
                              "the same: early stopping has nothing to look at; set patience to 0, or use another vali "
                              "split")
-        for task, label in lost.items():
-            log.warning("task %s: %s has no value on vali; the task does not count in stop_on", task, label)
 
     def _labels(self, tasks: Sequence[Task]) -> list[Task]:
         """All tasks whose labels must not be inputs, including tasks that are not trained."""
@@ -322,24 +320,23 @@ class _StepClock(keras.callbacks.Callback):
 def _validate_labels(tasks: Sequence[Task], lists: Lists) -> None:
     """Checks the labels of each task with its loss before training. Errors contain the name of the task."""
     for task in tasks:
-        loss = loss_of(task, not lists.is_rows)
+        loss, labels = loss_of(task, not lists.is_rows), label_values(lists, task)
         try:
-            loss.validate(label_values(lists, task))
+            loss.validate(labels)
         except ValueError as error:
             raise InputError(f"task {task.name!r}, column {task.label!r}: {error}") from error
-        _validate_presence(task, label_values(lists, task))
+        _validate_presence(task, labels)
 
 
 def _validate_presence(task: Task, labels: np.ndarray) -> None:
     """Refuses a task from which nothing can be learnt."""
     known = ~np.isnan(labels) if task.kind == "regression" else labels >= 0
-    kind = "label" if not known.any() else ""
-    if not kind and task.kind != "regression" and not (labels[known] > 0).any():
-        kind = "label above 0"
-    if kind:
+    lacking = "label" if not known.any() else ""
+    if not lacking and task.kind != "regression" and not (labels[known] > 0).any():
+        lacking = f"label above 0 ({int(known.sum())} have the label 0)"
+    if lacking:
         raise InputError(f"task {task.name!r}, column {task.label!r}: none of the {len(labels)} items of train has a "
-                         f"{kind} ({int(known.sum())} have a label), so that the task cannot be learnt; correct the "
-                         "column, or leave the task out")
+                         f"{lacking}, so that the task cannot be learnt; correct the column, or leave the task out")
 
 
 def _describe(lists: Lists) -> dict[str, Any]:

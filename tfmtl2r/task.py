@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping
+from types import NoneType
 from typing import TYPE_CHECKING, Any
 
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.names import checked_task
 from tfmtl2r.types import Described
 
@@ -35,6 +37,7 @@ class Task:
     Raises:
         ValueError: for an empty name, a control character in it, or a name that is reserved for logs and exports
             (:func:`tfmtl2r.names.checked_task`), an unknown kind, or a weight that is not a finite number >= 0.
+        TypeError: for metrics that are not several.
 
     >>> Task("click", label="is_click", kind="binary").label
     'is_click'
@@ -57,6 +60,9 @@ class Task:
         if self.priority is not None and self.priority < 1:
             raise InputError(f"task {self.name!r}: priority must be 1 (most important) or more, not {self.priority!r}")
         object.__setattr__(self, "label", self.name if self.label == "" else str(self.label))
+        if isinstance(self.metrics, (str, Mapping)) or not isinstance(self.metrics, (Iterable, NoneType)):
+            raise InputTypeError(f"task {self.name!r}: metrics must be several, such as ('ndcg@5', 'auc'), not "
+                                 f"{self.metrics!r}")
         if self.metrics is not None:
             object.__setattr__(self, "metrics", tuple(self.metrics))
 

@@ -52,8 +52,7 @@ def poly_one(s):
 
 
 FORMULAS = {
-    "pairwise_logistic": pairs(lambda d: np.logaddexp(0, -d)),
-    "ranknet": pairs(lambda d: np.logaddexp(0, -d)),
+    **dict.fromkeys(("pairwise_logistic", "ranknet"), pairs(lambda d: np.logaddexp(0, -d))),
     "pairwise_hinge": pairs(lambda d: np.maximum(0, 1 - d)),
     "pairwise_soft_zero_one": pairs(lambda d: expit(-d)),
     "pairwise_mse": lambda s: np.mean(((s[:, None] - s) - (Y[:, None] - Y))[~np.eye(4, dtype=bool)] ** 2),

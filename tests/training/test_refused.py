@@ -106,3 +106,22 @@ def test_architectures_are_described_alike_however_they_were_built():
     assert describe(architectures.get("dml", base=mmoe())) == {"name": "dml"}
     with pytest.raises(ValueError, match=r"head_units=.* was given to it and .* to its base"):
         architectures.get("dml", base=mmoe(head_units=(64,)), head_units=(5,))
+
+
+@pytest.mark.parametrize(("task", "message"), [
+    ({"loss": "sofmax"}, "task 'click': no loss is called 'sofmax'; did you mean 'softmax'"),
+    ({"loss": {"name": "softmax", "temperatur": 2.0}}, "task 'click': loss 'softmax' has no option temperatur"),
+    ({"loss": {"temperature": 2.0}}, "task 'click': a loss is described by"),
+    ({"loss": keras.losses.MeanSquaredError()}, "task 'click': expected a loss: .* or a Loss of tfmtl2r"),
+    ({"loss": tf.reduce_mean}, "task 'click': expected a loss"),
+    ({"metrics": ("ndcg@5", "aucc")}, "task 'click': no metric is called 'aucc'; did you mean .*'auc'"),
+    ({"metrics": ("ndcg@five",)}, "task 'click': metric 'ndcg@five': the cutoff after @ must be a whole number"),
+    ({"metrics": ("auc@5",)}, "task 'click': metric 'auc' has no option k"),
+    ({"metrics": (keras.metrics.AUC(),)}, "task 'click': expected a metric: .* a Metric of tfmtl2r"),
+    ({"metrics": "auc"}, r"task 'click': metrics must be several, such as \('ndcg@5', 'auc'\), not 'auc'"),
+    ({"metrics": {"name": "auc"}}, "task 'click': metrics must be several"),
+    ({"metrics": 5}, "task 'click': metrics must be several"),
+])
+def test_misspelt_losses_and_metrics_before_any_training(task, message):
+    with pytest.raises((ValueError, TypeError), match=message):
+        MultiTaskRanker("shared_bottom", [Task("click", kind="binary", **task)])

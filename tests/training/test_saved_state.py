@@ -1,8 +1,10 @@
 """What is loaded is what was saved: frozen parts, the optimizer, the state of training; weights are weights only."""
 
 import copy
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -114,6 +116,20 @@ def test_freezing_after_compile_and_between_epochs_holds(method, freeze):
         assert int(ranker.method_state.epoch) == epoch + 1
 
 
+@pytest.mark.parametrize("method", ["db_mtl", "moco", "famo"])
+def test_an_evaluation_between_freezing_and_unfreezing_changes_nothing(method):
+    """Before and after the first step: method's state and optimizer are those of the next training, not of now."""
+    for ranker in (made(method), fit(made(method))):
+        before = everything(ranker)
+        trunk(ranker)
+        ranker.evaluate(X, Y, verbose=0)
+        ranker.test_on_batch(X, Y)
+        ranker.architecture.trunk.trainable = True
+        for ours, theirs in zip(everything(ranker), before, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+        fit(ranker)
+
+
 def test_what_cannot_be_trained_is_refused_in_words():
     ranker = made()
     ranker.trainable = False
@@ -207,5 +223,10 @@ def test_keras_loads_a_ranker_whichever_was_imported_first(order, tmp_path):
 
 
 def test_every_class_that_keras_can_load_is_known_before_its_import():
-    registered = {name for name in keras.saving.get_custom_objects() if name.startswith("tfmtl2r>")}
-    assert registered == {f"tfmtl2r>{name}" for name in _import_hook.CLASSES}
+    sources = {file: file.read_text() for file in Path(tfmtl2r.__file__).parent.rglob("*.py")}
+    registered = {
+        name: ".".join(file.relative_to(Path(tfmtl2r.__file__).parents[1]).with_suffix("").parts)
+        for file, text in sources.items()
+        for name in re.findall(r"^@keras.saving.register_keras_serializable\(.*\)\nclass (\w+)", text, re.MULTILINE)
+    }
+    assert registered == _import_hook.CLASSES

@@ -88,13 +88,18 @@ def ranked(labels: Labels, scores: Scores, known: Mask, seed: Seed) -> Features:
     return {"rank": tf.cast(ranking.ranks(scores, known, seed), tf.float32), "gain": ranking.gains(labels)}
 
 
+def rank_share(i: Features, j: Features) -> Tensor:
+    """``1 / log2(1 + d) - 1 / log2(2 + d)`` with ``d = |r_i - r_j|``."""
+    apart = tf.maximum(tf.abs(i["rank"] - j["rank"]), 1.0)
+    return ranking.discounts(apart) - ranking.discounts(apart + 1.0)
+
+
 def rank_gain(i: Features, j: Features, top_n: int | None = None) -> Tensor:
-    """``|G_i - G_j| (1 / log2(1 + d) - 1 / log2(2 + d))`` with ``d = |r_i - r_j|``.
+    """``|G_i - G_j|`` times :func:`rank_share`.
 
     With a cutoff, a pair whose higher rank number r is above it is divided by ``1 - 1 / log2(1 + r)``.
     """
-    apart = tf.maximum(tf.abs(i["rank"] - j["rank"]), 1.0)
-    weight = (ranking.discounts(apart) - ranking.discounts(apart + 1.0)) * tf.abs(i["gain"] - j["gain"])
+    weight = rank_share(i, j) * tf.abs(i["gain"] - j["gain"])
     if top_n is None:
         return weight
     worse = tf.maximum(i["rank"], j["rank"])

@@ -9,6 +9,7 @@ from tfmtl2r import ranking
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.losses import _pairs
+from tfmtl2r.losses._pairwise import rank_share
 from tfmtl2r.losses.base import Loss, has_order, ndcg_gains, positive
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Features, Labels, Mask, PerList, Scores, Seed, Tensor, Weights
@@ -120,7 +121,6 @@ class LambdaLoss(Loss):
         if self.weighing != "ndcg_loss2":
             worth = tf.abs(discount - ranking.discounts(j["rank"]))
         if self.weighing != "lambda_rank":
-            apart = tf.maximum(tf.abs(i["rank"] - j["rank"]), 1.0)
-            share = ranking.discounts(apart) - ranking.discounts(apart + 1.0)
+            share = rank_share(i, j)
             worth += share if self.weighing == "ndcg_loss2" else self.mu * share
         return worth * tf.abs(i["gain"] - j["gain"])

@@ -9,6 +9,7 @@ from typing import Any
 from tfmtl2r import architectures, losses, metrics
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
+from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.features.dense import Dense
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
@@ -54,6 +55,24 @@ def task_config(task: Task) -> dict[str, Any]:
     if task.metrics is not None:
         config["metrics"] = [m if isinstance(m, (str, Mapping)) else metrics.registry.describe(m) for m in task.metrics]
     return config
+
+
+def check_parts(tasks: Sequence[Task]) -> None:
+    """Builds the losses and metrics of all tasks.
+
+    Raises:
+        ValueError: for an unknown name (the message contains the most similar) or an invalid option.
+        TypeError: for an option that does not exist, or an object that is no loss or no metric.
+    """
+    for task in tasks:
+        parts = [(losses, losses.Loss, task.loss)] if task.loss is not None else []
+        for package, base, given in [*parts, *((metrics, metrics.Metric, metric) for metric in task.metrics or ())]:
+            try:
+                if not isinstance(part := package.get(given), base):
+                    raise InputTypeError(f"expected a {package.registry.kind}: a name, a mapping or a {base.__name__} "
+                                         f"of tfmtl2r, not {part!r}")
+            except (InputError, InputTypeError) as error:
+                raise type(error)(f"task {task.name!r}: {error}") from error
 
 
 def described(architecture: Any, tasks: Sequence[Task], schema: Schema | None = None) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from tfmtl2r.data.passes import following
 from tfmtl2r.training.keras_arguments import batched, bound, signature_of, streamed
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.saving import SavedRanker
-from tfmtl2r.training.trackers import log_names
+from tfmtl2r.training.trackers import SayWithoutValue, log_names
 
 
 class KerasMethods(SavedRanker):
@@ -18,9 +18,18 @@ class KerasMethods(SavedRanker):
 
     method_state: MethodState
 
-    def prepare(self, x: Any) -> None:
-        """Creates all variables that training needs, from the structure of the data."""
+    def _prepare(self, x: Any) -> None:
+        """Creates the variables of the network and of the running means, from the structure of the data."""
         raise NotImplementedError
+
+    def _prepare_training(self) -> None:
+        """Creates what only training needs. It depends on which variables are trainable now."""
+        raise NotImplementedError
+
+    def make_train_function(self, force: bool = False) -> Any:
+        """Keras' training step, which ``fit`` and ``train_on_batch`` make."""
+        self._prepare_training()
+        return super().make_train_function(force)
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Creates the variables from the structure of the batches that Keras has made of the data. Keras' version
@@ -29,7 +38,7 @@ class KerasMethods(SavedRanker):
             spec = iterator._get_iterator().element_spec  # reads no further batch of a generator
             # Each replica has its share of a batch, which has the same structure.
             data_batch = tf.nest.map_structure(lambda part: getattr(part, "_value_specs", (part,))[0], spec)
-        self.prepare(data_batch)
+        self._prepare(data_batch)
 
     @signature_of(keras.Model.fit)
     def fit(self, *args: Any, **kwargs: Any) -> keras.callbacks.History:
@@ -43,10 +52,10 @@ class KerasMethods(SavedRanker):
         callbacks = given.get("callbacks")
         if isinstance(callbacks, keras.callbacks.CallbackList):
             if not any(isinstance(one, CountEpochs) for one in callbacks.callbacks):
-                callbacks.callbacks.insert(0, CountEpochs())  # others save the counter at the end of an epoch
+                callbacks.callbacks[:0] = [CountEpochs(), SayWithoutValue()]  # others save the counter after an epoch
                 callbacks.set_model(self)
         else:
-            given["callbacks"] = [CountEpochs(), callbacks or []]  # Keras takes nested lists
+            given["callbacks"] = [CountEpochs(), SayWithoutValue(), callbacks or []]  # Keras takes nested lists
         if batched(given.get("x")) and not isinstance(given["x"], keras.utils.PyDataset):
             given.setdefault("shuffle", False)  # the data have their own order, and Keras warns about shuffle=True
         self._fitting = True
@@ -66,7 +75,7 @@ class KerasMethods(SavedRanker):
     def _prepare_early(self, x: Any) -> None:
         """Creates the variables before Keras reads the data, except for a stream, whose structure is not known yet."""
         if not streamed(x):
-            self.prepare(x)
+            self._prepare(x)
 
     @property
     def metrics_names(self) -> list[str]:

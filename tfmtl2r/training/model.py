@@ -20,7 +20,7 @@ from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
 from tfmtl2r.training import freezing, optimizers
 from tfmtl2r.training.engine import Engine, state_shapes
-from tfmtl2r.training.inputs import described, plain_schema, specs
+from tfmtl2r.training.inputs import check_parts, described, plain_schema, specs
 from tfmtl2r.training.keras_arguments import COMPILE, refuse
 from tfmtl2r.training.keras_methods import KerasMethods
 from tfmtl2r.training.life import Compiled, CompileOptions, Connected, Described, ModelOptions, SetUp
@@ -82,6 +82,7 @@ class MultiTaskRanker(KerasMethods):
         self.autocast = False
         self.tasks = validated(tasks)
         self.architecture: Architecture = architectures.get(architecture)
+        check_parts(self.tasks)
         described(self.architecture, self.tasks, schema)  # raises for parts that could not be saved
         self._described = Described(new_preference(normalised([task.weight for task in self.tasks], self.tasks)))
         if schema is not None:
@@ -264,7 +265,7 @@ class MultiTaskRanker(KerasMethods):
     def prepare(self, x: Any) -> None:
         """Creates all variables that training needs, from the structure of the data.
 
-        ``fit`` and ``evaluate`` call this method. A custom loop around ``strategy.run(model.train_step, ...)`` must
+        ``fit`` does the same. A custom loop around ``strategy.run(model.train_step, ...)`` must
         call it once before the first step, since a traced step must not create variables.
 
         Args:
@@ -273,6 +274,10 @@ class MultiTaskRanker(KerasMethods):
         Raises:
             TypeError: if the features are not a dict.
         """
+        self._prepare(x)
+        self._prepare_training()
+
+    def _prepare(self, x: Any) -> None:
         spec = getattr(x, "element_spec", x)
         features = spec[0] if isinstance(spec, tuple) else spec
         if not isinstance(features, Mapping):
@@ -281,16 +286,22 @@ class MultiTaskRanker(KerasMethods):
             if self._connected is None:
                 self._connect(plain_schema(features))
             if self.compiled:
-                self._follow_freezing()
                 self._set_up_for(LIST_SIZE in features)
-                if not self.optimizer.built and self.trainable_variables:
-                    self.optimizer.build(self.trainable_variables)
+
+    def _prepare_training(self) -> None:
+        if not self.compiled:
+            return
+        with self.distribute_strategy.scope() if self.distribute_strategy else contextlib.nullcontext():
+            self._follow_freezing()
+            if not self.optimizer.built and self.trainable_variables:
+                self.optimizer.build(self.trainable_variables)
 
     def _follow_freezing(self) -> None:
         """Makes engine and traces anew if other variables are trainable than before, and the method's state if it has a
         number per trainable parameter."""
         if self._set_up is not None and not self._set_up.engine.trains(self.trainable_variables):
-            self._set_up = None
+            has_lists, self._set_up = self._set_up.has_lists, None
+            self._set_up_for(has_lists)
             self._retrace()
         shapes = state_shapes(self.architecture, self.method, self._choices().gradients)
         if not self.method_state.fits(self.method, shapes):

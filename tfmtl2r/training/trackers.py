@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from tfmtl2r import metrics as metric_registry
 from tfmtl2r._backend import keras, tf
@@ -14,6 +17,8 @@ from tfmtl2r.task import Task
 from tfmtl2r.training.objectives import LossValues, as_lists, flat_lists, item_weights, labels_of, tiled
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.types import TaskScores
+
+log = logging.getLogger("tfmtl2r")
 
 
 def metrics_of(task: Task, has_lists: bool) -> list[Any]:
@@ -70,6 +75,7 @@ class Trackers:
         self.tasks = tuple(tasks)
         self.losses = [keras.metrics.Mean(name=safe_name(str(LogName("loss", task.name)))) for task in self.tasks]
         self.metrics = [[Tracked(task.name, metric) for metric in metrics_of(task, has_lists)] for task in self.tasks]
+        self._said: set[str] = set()
         refuse_ambiguous({task.name: [tracked.metric.label for tracked in row]
                           for task, row in zip(self.tasks, self.metrics, strict=True)})
 
@@ -121,6 +127,25 @@ class Trackers:
                 logs[STOP_ON] = _mean_of_known(tf.stack(first), preference)
         return logs
 
+    def say_without_value(self, logs: Mapping[str, Any]) -> None:
+        """Warns once of each metric that has no value on the validation data.
+
+        Nothing is said if the loss is not finite either, since this has other causes.
+
+        Args:
+            logs: the logs of an epoch.
+        """
+        if not np.isfinite(logs.get(str(LogName("loss", validation=True)), np.nan)):
+            return
+        for task, row in zip(self.tasks, self.metrics, strict=True):
+            for tracked in row:
+                if tracked.name in self._said or not np.isnan(logs.get(f"val_{tracked.name}", 0.0)):
+                    continue
+                self._said.add(tracked.name)
+                leaves = "; the task does not count in stop_on" if tracked is row[0] else ""
+                log.warning("task %s: %s has no value on the validation data, whose labels are missing or all the "
+                            "same%s", task.name, tracked.metric.label, leaves)
+
     def conventions(self) -> dict[str, dict[str, Any]]:
         """Log name of each metric -> the metric's conventions, which are stored beside its values."""
         return {tracked.name: tracked.metric.conventions() for row in self.metrics for tracked in row}
@@ -148,3 +173,11 @@ def _results(streams: list[Any], replicas: Replicas) -> list[tuple[Any, list[Any
     own = {id(stream): [next(sums) for _ in stream.variables] for stream in added}
     return [(stream.stateless_result(own[id(stream)]), own[id(stream)]) if id(stream) in own
             else (stream.merged(replicas.gather), []) for stream in streams]
+
+
+class SayWithoutValue(keras.callbacks.Callback):
+    """Warns of metrics that have no value on the validation data; see :meth:`Trackers.say_without_value`."""
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Looks at the logs of the epoch."""
+        self.model._set_up.trackers.say_without_value(logs or {})
