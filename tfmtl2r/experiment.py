@@ -18,7 +18,7 @@ from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.scoring import record, score, score_along
 from tfmtl2r.evaluation.split_metrics import evaluate
-from tfmtl2r.names import STOP_ON, STOP_ON_ALONG, LogName, did_you_mean
+from tfmtl2r.names import did_you_mean
 from tfmtl2r.preferences import grid, normalised, suited
 from tfmtl2r.report import hparams
 from tfmtl2r.report.tensorboard import TensorBoard
@@ -29,13 +29,14 @@ from tfmtl2r.schema import Schema
 from tfmtl2r.settings import Settings
 from tfmtl2r.settings.things import check_options
 from tfmtl2r.task import Task
-from tfmtl2r.training.conditioned_validation import StopOnAlong
+from tfmtl2r.training.loop import Limits, Loop, Saving
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.objectives import loss_of
 from tfmtl2r.training.optimizers import LazyAdam
 from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.reset import start_as
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
+from tfmtl2r.training.stages import OneStage
 
 _STORED = 6
 """How often a training stores its weights at least: the model and a checkpoint, each with two moments of the optimizer.
@@ -194,7 +195,7 @@ class Experiment(Settings):
         card.history = self._fit(
             model,
             batches(train, model.tasks, schema, shuffle=True, seed=self.training.seed, **options, **cut),
-            batches(vali, model.tasks, schema, **options), watchers, verbose,
+            batches(vali, model.tasks, schema, **options), watchers, verbose, attempt.checkpoints,
         )
         attempt.keep(model)  # before anything else that could fail
         if limit:
@@ -238,34 +239,26 @@ class Experiment(Settings):
         return TensorBoard(folder, self.training.telemetry_every, first[0] if isinstance(first, tuple) else first)
 
     def _fit(
-        self, model: MultiTaskRanker, train: Any, vali: Any, callbacks: list[Any], verbose: int | str
+        self, model: MultiTaskRanker, train: Any, vali: Any, callbacks: list[Any], verbose: int | str,
+        checkpoints: Path,
     ) -> dict[str, list[float]]:
-        """Trains at once or in stages, and returns the history."""
-        epochs, patience = self.training.epochs, self.training.patience
+        """Trains at once or in stages, from the newest checkpoint if there is one, and returns the history."""
+        training = self.training
+        epochs, patience = training.epochs, training.patience
+        saving = Saving(checkpoints, training.checkpoint_steps, training.checkpoint_minutes)
         if self.staged or self.constraints:
             staged: dict[str, Any] = {
-                "epochs": epochs, "patience": patience, "callbacks": callbacks, "verbose": verbose
+                "epochs": epochs, "patience": patience, "callbacks": callbacks, "verbose": verbose, "saving": saving
             }
             if self.constraints:
                 bounds = {str(bound.task): Constraint(**bound.bound()) for bound in self.constraints}
                 return fit_constrained(model, train, vali, constraints=bounds, **staged).history
             return fit_prioritised(model, train, vali, **staged).history
         needed = self.check_epochs(model.method, len(model.tasks))
-        best = keras.callbacks.EarlyStopping(
-            monitor=str(LogName(STOP_ON_ALONG if self.conditioned else STOP_ON, validation=True)), mode="max",
-            patience=patience, restore_best_weights=True, start_from_epoch=needed - 1,
-        )
-        every = self.training.validate_every or epochs
-        looks = sorted({*range(every, epochs + 1, every), epochs})
-        if patience:
-            callbacks = [*callbacks, *([StopOnAlong(vali)] if self.conditioned else []), best]
-        history = model.fit(
-            train, validation_data=vali, validation_freq=looks, epochs=epochs, verbose=verbose,
-            callbacks=callbacks,
-        ).history
-        if patience:
-            history["kept"] = [float(epoch == best.best_epoch) for epoch in range(len(history["loss"]))]
-        return history
+        every = training.validate_every or epochs
+        looks = {*range(every, epochs + 1, every), epochs}
+        stage = OneStage(model, patience, needed, vali if self.conditioned else None)
+        return Loop(model, train, vali, stage, Limits(epochs, looks, callbacks, verbose, saving)).run().history
 
     def check_epochs(self, method: Any, num_tasks: int) -> int:
         """The number of epochs after which a method trains all tasks.

@@ -321,10 +321,12 @@ class Training(Section):
         train_metrics: compute metrics on training batches, too.
         steps_per_execution: training steps per call of the graph.
         telemetry_every: steps between samples of the gradients for TensorBoard; 0 for no samples.
+        checkpoint_minutes: minutes between checkpoints, from which a stopped run continues; 0 for none by time.
+        checkpoint_steps: steps between checkpoints; 0 for none by steps.
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
-        "accumulate", "stop_on", "deterministic", "on_nan", "checkpoint_minutes", "checkpoint_steps", "buckets",
+        "accumulate", "stop_on", "deterministic", "on_nan", "buckets",
         "workers", "on", "bias_features", "feature_dropout", "augment"
     )
 
@@ -336,6 +338,8 @@ class Training(Section):
     train_metrics: bool = key(False, shown="never")
     steps_per_execution: int = key(1, least=1, shown="never")
     telemetry_every: int = key(100, least=0, outcome=False)
+    checkpoint_minutes: float = key(10.0, least=0, outcome=False)
+    checkpoint_steps: int = key(0, least=0, outcome=False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -28,12 +28,13 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r import methods
-from tfmtl2r._backend import keras
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import StagedMethod
 from tfmtl2r.names import STAGED, LogName, refuse_ambiguous
+from tfmtl2r.training.loop import Limits, Loop, Saving
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.priorities import Constraint, Plan, constrained, prioritised
+from tfmtl2r.training.state import Best, Training
 from tfmtl2r.types import Batches
 
 __all__ = ["Constraint", "Stage", "StagedTraining", "fit_constrained", "fit_prioritised"]
@@ -79,7 +80,7 @@ class StagedTraining:
 
     Args:
         stages: the result of each stage.
-        history: the logs of ``fit``, one value per epoch over all stages. They also contain ``stage`` (1, 2, ...),
+        history: losses and metrics, one value per epoch over all stages. They also contain ``stage`` (1, 2, ...),
             ``kept`` (1 if the weights are the best so far in the stage), and for each task ``<task>_full_loss``
             (training loss after the epoch, without dropout), ``<task>_violation`` (loss minus bound, negative if the
             bound holds; 0 without a bound) and ``<task>_multiplier``.
@@ -91,7 +92,7 @@ class StagedTraining:
 
 def fit_prioritised(
     model: MultiTaskRanker, x: Any, validation_data: Batches | None = None, *, epochs: int = 10, patience: int = 0,
-    warm_start: bool = True, callbacks: Sequence[Any] = (), verbose: int | str = 0,
+    warm_start: bool = True, callbacks: Sequence[Any] = (), verbose: int | str = 0, saving: Saving | None = None,
 ) -> StagedTraining:
     """Trains the tasks of priority 1 first, then each next level with bounds on the losses of the levels before it.
 
@@ -113,18 +114,20 @@ def fit_prioritised(
             violated.
         callbacks: Keras callbacks. The numbers of epochs continue from stage to stage.
         verbose: ``verbose`` of Keras' ``fit``.
+        saving: when checkpoints are written, from which the same call continues; None for never.
 
     Raises:
         ValueError: if the method of the ranker has no goals and bounds, or an option is out of range.
     """
     method = _staged(model)
     return _run(model, prioritised(method.levels(len(model.tasks)), method.tolerance), x, validation_data,
-                _Options(epochs, patience, warm_start, tuple(callbacks), verbose))
+                _Options(epochs, patience, warm_start, tuple(callbacks), verbose, saving))
 
 
 def fit_constrained(
     model: MultiTaskRanker, x: Any, validation_data: Batches | None = None, *, constraints: Mapping[str, Any],
     epochs: int = 10, patience: int = 0, warm_start: bool = True, callbacks: Sequence[Any] = (), verbose: int | str = 0,
+    saving: Saving | None = None,
 ) -> StagedTraining:
     """Minimises the losses of the tasks without a constraint, subject to bounds on the others.
 
@@ -143,6 +146,7 @@ def fit_constrained(
         warm_start: True to start a stage with the weights of the stage before.
         callbacks: Keras callbacks.
         verbose: ``verbose`` of Keras' ``fit``.
+        saving: when checkpoints are written, from which the same call continues; None for never.
 
     Raises:
         ValueError: as :func:`fit_prioritised`; also for an unknown task, an unreadable constraint, or if all tasks
@@ -150,7 +154,7 @@ def fit_constrained(
     """
     _staged(model)
     return _run(model, constrained([task.name for task in model.tasks], constraints), x, validation_data,
-                _Options(epochs, patience, warm_start, tuple(callbacks), verbose))
+                _Options(epochs, patience, warm_start, tuple(callbacks), verbose, saving))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,6 +164,7 @@ class _Options:
     warm_start: bool
     callbacks: tuple[Any, ...]
     verbose: int | str
+    saving: Saving | None
 
     def __post_init__(self) -> None:
         for option, least in (("epochs", 1), ("patience", 0)):
@@ -186,32 +191,119 @@ def _run(
     model.prepare(x)
     with model.distribute_strategy.scope() if model.distribute_strategy else contextlib.nullcontext():
         model.compile_from_config({**model.get_compile_config(), "method": method})
-    names = [task.name for task in model.tasks]
-    refuse_ambiguous(dict.fromkeys(names, STAGED))
-    blank = [np.array(v) for v in model.optimizer.variables]
-    begin = _weights(model)
-    bounds = {names[task]: c.at_most for task, c in plan.constraints.items() if c.at_most is not None}
-    stages: list[Stage] = []
-    history: dict[str, list[float]] = {}
-    for number, goals in enumerate(plan.levels, start=1):
-        if stages and not options.warm_start:
-            _assign(model.architecture.variables, begin)
-        _assign(model.optimizer.variables, blank)
-        chosen = tuple(names[task] for task in goals)
-        _set_stage(model, chosen, bounds)
-        keeper = _Keeper(x, validation_data, number, chosen, dict(bounds), options.patience)
-        start = len(history.get("stage", ()))
-        epoch_by_epoch = model.fit(
-            x, validation_data=validation_data, initial_epoch=start, epochs=start + options.epochs,
-            callbacks=[keeper, *options.callbacks], verbose=options.verbose,
-        ).history
-        for key, values in epoch_by_epoch.items():
-            history.setdefault(key, []).extend(float(value) for value in values)
-        stages.append(keeper.finish())
-        for task in goals:
-            if task in plan.constraints and names[task] not in bounds:
-                bounds[names[task]] = plan.constraints[task].bound(stages[-1].losses[names[task]])
-    return StagedTraining(tuple(stages), history)
+    refuse_ambiguous(dict.fromkeys((task.name for task in model.tasks), STAGED))
+    stages = _PlannedStages(model, plan, x, validation_data, options)
+    limits = Limits(options.epochs, None, options.callbacks, options.verbose, options.saving)
+    training = Loop(model, x, validation_data, stages, limits).run()
+    return StagedTraining(stages.results(training), training.history)
+
+
+class _PlannedStages:
+    """Measures the losses after every epoch of a stage, and keeps the best weights that satisfy the bounds.
+
+    ``training.notes`` contains the bounds, the tasks without a label in the validation data, and the results of the
+    finished stages; ``training.best`` the candidate to keep, with its losses.
+    """
+
+    def __init__(self, model: MultiTaskRanker, plan: Plan, x: Any, validation: Any, options: _Options):
+        self.model = model
+        self.plan = plan
+        self.x = x
+        self.validation = validation
+        self.options = options
+        self.names = [task.name for task in model.tasks]
+        self.first = model.get_weights()
+        self.blank = [np.array(v) for v in model.optimizer.variables]
+
+    def begin(self, training: Training, resumed: bool) -> bool:
+        """Sets goals and bounds. The weights at the start are the first candidate: no stage makes them worse."""
+        notes = training.notes
+        if training.stage == 0 and not resumed:
+            given = {self.names[task]: c.at_most for task, c in self.plan.constraints.items()}
+            notes |= {"stages": [], "bounds": {name: bound for name, bound in given.items() if bound is not None}}
+        if training.stage >= len(self.plan.levels):
+            return False
+        self.goals = tuple(self.names[task] for task in self.plan.levels[training.stage])
+        self.bounds: dict[str, float] = notes["bounds"]
+        if resumed:
+            return True
+        if training.stage and not self.options.warm_start:
+            self.model.set_weights(self.first)
+        for variable, value in zip(self.model.optimizer.variables, self.blank, strict=True):
+            variable.assign(value)
+        _set_stage(self.model, self.goals, self.bounds)
+        losses = self._losses(self.x)
+        watched = losses if self.validation is None else self._losses(self.validation)
+        # A task without any label has no loss, and decides nothing.
+        notes["silent"] = [task for task, loss in watched.items() if np.isnan(loss)]
+        self._keep(training, 0, losses, self._goal(training, watched))
+        return True
+
+    def after_epoch(self, training: Training, logs: dict[str, float]) -> bool:
+        """Adds a candidate, and its numbers to the epoch's logs."""
+        losses = self._losses(self.x)
+        watched = self._goal(training, losses if self.validation is None else {
+            task: logs[str(LogName("loss", task, validation=True))] for task in self.goals})
+        assert training.best is not None
+        epoch = training.stage_epochs + 1
+        better = self._rank(losses, watched) < training.best.rank
+        if better:
+            self._keep(training, epoch, losses, watched)
+        logs["stage"], logs["kept"] = training.stage + 1.0, float(better)
+        for task, multiplier in self._multipliers().items():
+            values = (losses[task], losses[task] - self.bounds.get(task, losses[task]), multiplier)
+            logs.update({str(LogName(quantity, task)): value for quantity, value in zip(STAGED, values, strict=True)})
+        return not better and bool(self.options.patience) and epoch - training.best.epoch >= self.options.patience
+
+    def finish(self, training: Training) -> None:
+        """Assigns the kept weights, and bounds the goals' losses in the next stages."""
+        best = training.best
+        assert best is not None
+        self.model.set_weights(best.weights)
+        losses = best.notes["losses"]
+        training.notes["stages"].append({
+            "goals": self.goals, "bounds": dict(self.bounds), "losses": losses, "watched": best.notes["watched"],
+            "violation": best.rank[0], "kept": best.epoch, "epochs": training.stage_epochs,
+            "multipliers": self._multipliers(),
+        })
+        if best.rank[0]:
+            worst = max(self.bounds, key=lambda task: losses[task] - self.bounds[task])
+            log.warning(
+                "stage %d (%s): no epoch satisfies all bounds. The epoch with the smallest violation was kept: the "
+                "training loss of task %r is %.6g, its bound %.6g. Raise the bound, or train for more epochs.",
+                training.stage + 1, ", ".join(self.goals), worst, losses[worst], self.bounds[worst],
+            )
+        for task in self.plan.levels[training.stage]:
+            name = self.names[task]
+            if task in self.plan.constraints and name not in self.bounds:
+                self.bounds[name] = self.plan.constraints[task].bound(losses[name])
+
+    def results(self, training: Training) -> tuple[Stage, ...]:
+        """The results of all stages."""
+        return tuple(Stage(**{**stage, "goals": tuple(stage["goals"])}) for stage in training.notes["stages"])
+
+    def _keep(self, training: Training, epoch: int, losses: dict[str, float], watched: float) -> None:
+        training.best = Best(epoch, self._rank(losses, watched), self.model.get_weights(),
+                             {"losses": losses, "watched": watched})
+
+    def _rank(self, losses: Mapping[str, float], watched: float) -> list[float]:
+        """Two numbers to compare candidates, smaller is better: the largest violation (0 for none), and the goals'
+        loss."""
+        excess = [losses[task] - bound for task, bound in self.bounds.items()
+                  if not losses[task] <= bound + _ROUNDING * abs(bound)]
+        return [math.inf if math.isnan(number) else number for number in (max(excess, default=0.0), watched)]
+
+    def _goal(self, training: Training, losses: Mapping[str, float]) -> float:
+        return float(np.mean([0.0 if task in training.notes["silent"] else losses[task] for task in self.goals]))
+
+    def _losses(self, data: Any) -> dict[str, float]:
+        """Every task's mean loss over a data set, without dropout."""
+        values = self.model.evaluate(data, verbose=0, return_dict=True)
+        return {task: float(values[str(LogName("loss", task))]) for task in self.names}
+
+    def _multipliers(self) -> dict[str, float]:
+        values = np.array(_staged(self.model).multipliers(self.model.method_state.states[0]))
+        return {task: float(value) for task, value in zip(self.names, values, strict=True)}
 
 
 def _set_stage(model: MultiTaskRanker, goals: Sequence[str], bounds: Mapping[str, float]) -> None:
@@ -224,92 +316,3 @@ def _set_stage(model: MultiTaskRanker, goals: Sequence[str], bounds: Mapping[str
     )
     for key, value in replaced.items():
         state[key].assign(value)
-
-
-class _Keeper(keras.callbacks.Callback):
-    """Measures the losses after every epoch of a stage, and keeps the best weights that satisfy the bounds."""
-
-    def __init__(
-        self, x: Any, validation: Any, number: int, goals: tuple[str, ...], bounds: dict[str, float], patience: int
-    ):
-        super().__init__()
-        self.x = x
-        self.validation = validation
-        self.number = number
-        self.goals = goals
-        self.bounds = bounds
-        self.patience = patience
-
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Adds the weights at the start of the stage as its first candidate, so that no stage makes them worse."""
-        self.epochs = 0
-        losses = self._losses(self.x)
-        watched = losses if self.validation is None else self._losses(self.validation)
-        # A task without any label has no loss, and decides nothing.
-        self.silent = {task for task, loss in watched.items() if np.isnan(loss)}
-        self._keep(losses, self._goal(watched))
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds a candidate, and its numbers to the epoch's logs for later callbacks and the history."""
-        logs = {} if logs is None else logs
-        self.epochs += 1
-        losses = self._losses(self.x)
-        watched = self._goal(losses) if self.validation is None else self._goal(
-            {task: logs[str(LogName("loss", task, validation=True))] for task in self.goals}
-        )
-        better = self._rank(losses, watched) < self.rank
-        if better:
-            self._keep(losses, watched)
-        elif self.patience and self.epochs - self.kept >= self.patience:
-            self.model.stop_training = True
-        logs["stage"], logs["kept"] = float(self.number), float(better)
-        for task, multiplier in self._multipliers().items():
-            values = (losses[task], losses[task] - self.bounds.get(task, losses[task]), multiplier)
-            logs.update({str(LogName(quantity, task)): value for quantity, value in zip(STAGED, values, strict=True)})
-
-    def finish(self) -> Stage:
-        """Restores the kept weights and returns the result of the stage."""
-        _assign(self.model.architecture.variables, self.weights)
-        stage = Stage(self.goals, self.bounds, self.losses, self.watched, self.rank[0], self.kept, self.epochs,
-                      self._multipliers())
-        if not stage.feasible:
-            worst = max(self.bounds, key=lambda task: self.losses[task] - self.bounds[task])
-            log.warning(
-                "stage %d (%s): no epoch satisfies all bounds. The epoch with the smallest violation was kept: the "
-                "training loss of task %r is %.6g, its bound %.6g. Raise the bound, or train for more epochs.",
-                self.number, ", ".join(self.goals), worst, self.losses[worst], self.bounds[worst],
-            )
-        return stage
-
-    def _keep(self, losses: dict[str, float], watched: float) -> None:
-        self.rank = self._rank(losses, watched)
-        self.losses, self.watched, self.kept = losses, watched, self.epochs
-        self.weights = _weights(self.model)
-
-    def _rank(self, losses: Mapping[str, float], watched: float) -> tuple[float, float]:
-        """A pair to compare candidates, smaller is better: the largest violation (0 for none), and the goals' loss."""
-        excess = [losses[task] - bound for task, bound in self.bounds.items()
-                  if not losses[task] <= bound + _ROUNDING * abs(bound)]
-        numbers = max(excess, default=0.0), watched
-        return tuple(math.inf if math.isnan(n) else n for n in numbers)  # type: ignore[return-value]
-
-    def _goal(self, losses: Mapping[str, float]) -> float:
-        return float(np.mean([0.0 if task in self.silent else losses[task] for task in self.goals]))
-
-    def _losses(self, data: Any) -> dict[str, float]:
-        """Every task's mean loss over a data set, without dropout."""
-        values = self.model.evaluate(data, verbose=0, return_dict=True)
-        return {task.name: float(values[str(LogName("loss", task.name))]) for task in self.model.tasks}
-
-    def _multipliers(self) -> dict[str, float]:
-        values = np.array(self.model.method.multipliers(self.model.method_state.states[0]))
-        return {task.name: float(value) for task, value in zip(self.model.tasks, values, strict=True)}
-
-
-def _weights(model: MultiTaskRanker) -> list[np.ndarray]:
-    return [np.array(v) for v in model.architecture.variables]
-
-
-def _assign(variables: Sequence[Any], values: Sequence[np.ndarray]) -> None:
-    for variable, value in zip(variables, values, strict=True):
-        variable.assign(value)

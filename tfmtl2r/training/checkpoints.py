@@ -1,0 +1,109 @@
+"""Checkpoints of a training: all variables and the :class:`tfmtl2r.training.state.Training`, from which it continues.
+
+TensorFlow's ``CheckpointManager`` writes the files and names the newest one last, so that a checkpoint is whole or does
+not count. The variables are given to it as an explicit list: ``tf.train.Checkpoint(model=...)`` leaves out variables
+that a layer keeps in a dict, and reports no error. A digest of all values shows that a checkpoint restores everything.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
+from tfmtl2r.training.state import Training
+
+KEPT = 2
+"""Number of checkpoints in a folder; the last but one serves if the newest is damaged."""
+_PREFIX = "step"
+log = logging.getLogger("tfmtl2r")
+
+
+class Checkpoints:
+    """Saves and restores one training in a folder.
+
+    Args:
+        folder: the folder. It may hold checkpoints of the same training.
+        model: a compiled ranker whose variables all exist.
+        training: the state of the training, which :meth:`restore` changes.
+    """
+
+    def __init__(self, folder: Path, model: Any, training: Training):
+        self.folder = Path(folder)
+        self.model = model
+        self._host = _Host(training)
+        found = {id(v): v for v in (*model.variables, *model.optimizer.variables)}
+        found |= {id(v): v for metric in model.metrics for v in metric.variables}
+        self._variables = [getattr(v, "value", v) for v in found.values()]
+        self._checkpoint = tf.train.Checkpoint(variables=self._variables, host=self._host)
+        self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), KEPT, checkpoint_name=_PREFIX)
+
+    def save(self) -> None:
+        """Writes a checkpoint. Older checkpoints are removed afterwards."""
+        self._host.digest = self._digest()
+        self._manager.save()
+
+    def restore(self) -> bool:
+        """Restores the newest checkpoint that is whole.
+
+        Returns:
+            False if the folder has no checkpoint; then nothing is changed.
+
+        Raises:
+            InputError: if there are checkpoints, and none can be read.
+        """
+        paths = [path.with_suffix("") for path in self.folder.glob(f"{_PREFIX}-*.index")]
+        paths.sort(key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
+        for path in paths:
+            try:
+                self._checkpoint.restore(str(path)).assert_consumed()
+                if self._host.digest != self._digest():
+                    raise ValueError("its values differ from those that were saved")
+            except Exception as error:  # TensorFlow has many errors for damaged files, IndexError among them
+                reason = str(error).strip().split("\n")[0]
+                log.warning("the checkpoint %s cannot be read and is left out: %s", path, reason)
+                continue
+            return True
+        if paths:
+            raise InputError(f"no checkpoint in {self.folder} can be read, so that the training cannot be continued: "
+                             "start it again")
+        return False
+
+    def _digest(self) -> str:
+        found = hashlib.sha256()
+        for variable in self._variables:
+            value = np.asarray(variable)
+            found.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
+        return found.hexdigest()
+
+
+class _Host(tf.train.experimental.PythonState):
+    """The state outside of variables, as one text in the checkpoint. Arrays keep their bits, whatever their type."""
+
+    def __init__(self, training: Training):
+        self.training = training
+        self.digest = ""
+
+    def serialize(self) -> bytes:
+        text, arrays = self.training.described()
+        layout = [(array.dtype.name, array.shape) for array in arrays]
+        head = json.dumps({"training": text, "digest": self.digest, "arrays": layout}).encode()
+        return b"".join([len(head).to_bytes(8, "little"), head, *(array.tobytes() for array in arrays)])
+
+    def deserialize(self, content: bytes) -> None:
+        stream = io.BytesIO(content)
+        head = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
+        arrays = []
+        for name, shape in head["arrays"]:
+            dtype = np.dtype(tf.as_dtype(name).as_numpy_dtype)
+            count = int(np.prod(shape, dtype=np.int64))
+            arrays.append(np.frombuffer(stream.read(count * dtype.itemsize), dtype).reshape(shape))
+        self.digest = head["digest"]
+        self.training.become(head["training"], arrays)

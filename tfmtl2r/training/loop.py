@@ -1,0 +1,208 @@
+"""The training loop: epochs and steps of all stages, validation, callbacks, checkpoints.
+
+It runs the same compiled step as Keras' ``fit`` (``model.train_function``, which calls ``strategy.run(train_step)``).
+Unlike ``fit``, it owns the state of the training, and continues a stopped training inside an epoch.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.data.passes import following
+from tfmtl2r.errors import InputError
+from tfmtl2r.training.checkpoints import Checkpoints
+from tfmtl2r.training.stages import Stages
+from tfmtl2r.training.state import Training
+
+
+@dataclasses.dataclass(frozen=True)
+class Saving:
+    """When a training writes checkpoints.
+
+    Args:
+        folder: the folder of the checkpoints. If it holds a checkpoint, the training continues from it.
+        steps: steps between checkpoints; 0 for none by steps.
+        minutes: minutes between checkpoints; 0 for none by time.
+    """
+
+    folder: Path
+    steps: int = 0
+    minutes: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """The length of a training, and what happens beside its steps.
+
+    Args:
+        epochs: the largest number of epochs of each stage.
+        validate: numbers of the epochs of a stage, from 1, after which the validation data are evaluated; None for all.
+        callbacks: Keras callbacks. Every stage is a training to them, in which the numbers of epochs continue.
+        verbose: ``verbose`` of Keras' ``fit``.
+        saving: when checkpoints are written; None for never.
+    """
+
+    epochs: int
+    validate: Collection[int] | None = None
+    callbacks: Sequence[Any] = ()
+    verbose: int | str = 0
+    saving: Saving | None = None
+
+
+class Loop:
+    """Trains a ranker.
+
+    A training that writes checkpoints also writes one after SIGTERM and after Ctrl-C: the running step ends first.
+
+    Args:
+        model: a compiled ranker.
+        x: training data, a ``tf.data.Dataset``.
+        validation: validation data, or None.
+        stages: the plan of the training.
+        limits: the length of the training.
+
+    Raises:
+        InputError: for a callback that would restore a training by itself.
+    """
+
+    def __init__(self, model: Any, x: Any, validation: Any, stages: Stages, limits: Limits):
+        for callback in limits.callbacks:
+            if isinstance(callback, keras.callbacks.BackupAndRestore):
+                raise InputError("BackupAndRestore restores a training of Keras' fit only: leave it out, and continue "
+                                 "a stopped run with resume=True or --resume, which also continue inside an epoch")
+        self.model = model
+        self.x = x
+        self.validation = validation
+        self.stages = stages
+        self.limits = limits
+        self.training = Training()
+        self._checkpoints: Checkpoints | None = None
+        self._signalled = False
+        self._saved_at, self._steps_since = time.monotonic(), 0
+
+    def run(self) -> Training:
+        """Trains all stages, from the newest checkpoint if there is one, and returns the state at the end.
+
+        Raises:
+            KeyboardInterrupt: after Ctrl-C, and after SIGTERM if the training writes checkpoints.
+        """
+        self.model.prepare(self.x)
+        resumed = False
+        if self.limits.saving is not None:
+            self._checkpoints = Checkpoints(self.limits.saving.folder, self.model, self.training)
+            resumed = self._checkpoints.restore()
+        with following(self.x, lambda: self.model.method_state.epoch.numpy()), self._signals():
+            while self.stages.begin(self.training, resumed):
+                self._stage()
+                resumed = False
+        return self.training
+
+    def _stage(self) -> None:
+        training, model = self.training, self.model
+        steps = int(self.x.cardinality()) if hasattr(self.x, "cardinality") else -1
+        last = training.epoch - training.stage_epochs + self.limits.epochs
+        callbacks = keras.callbacks.CallbackList(
+            list(self.limits.callbacks), add_history=True, add_progbar=self.limits.verbose != 0, model=model,
+            verbose=self.limits.verbose, epochs=last, steps=steps if steps >= 0 else None,
+        )
+        model.make_train_function()
+        model.stop_training = False
+        callbacks.on_train_begin()
+        logs: dict[str, float] = {}
+        while training.stage_epochs < self.limits.epochs and not training.ended:
+            logs = self._epoch(callbacks, steps)
+        callbacks.on_train_end(logs)
+        self.stages.finish(training)
+        training.next_stage()
+
+    def _epoch(self, callbacks: Any, steps: int) -> dict[str, float]:
+        training, model = self.training, self.model
+        if not training.step:
+            model.reset_metrics()
+        callbacks.on_epoch_begin(training.epoch)
+        self._steps(callbacks, steps)
+        logs = dict(training.logs)
+        due = self.limits.validate is None or training.stage_epochs + 1 in self.limits.validate
+        if self.validation is not None and due:
+            found = model.evaluate(self.validation, verbose=0, callbacks=callbacks, return_dict=True)
+            logs |= {f"val_{name}": float(value) for name, value in found.items()}
+        training.ended = self.stages.after_epoch(training, logs)
+        model.method_state.epoch.assign_add(1)
+        callbacks.on_epoch_end(training.epoch, logs)
+        for key, value in logs.items():
+            training.history.setdefault(key, []).append(float(value))
+        training.ended = training.ended or bool(model.stop_training)
+        training.epoch, training.stage_epochs, training.step = training.epoch + 1, training.stage_epochs + 1, 0
+        self._save_if_due(0)
+        return logs
+
+    def _steps(self, callbacks: Any, steps: int) -> None:
+        """Runs the steps of an epoch that are not finished yet."""
+        training, model = self.training, self.model
+        at_once = model.steps_per_execution
+        data = self.x if not training.step else _from_step(self.x, training.step)
+        iterator = iter(model.distribute_strategy.experimental_distribute_dataset(data))
+        logs: Any = None
+        while steps < 0 or training.step < steps:
+            callbacks.on_train_batch_begin(training.step)
+            try:
+                logs = model.train_function(iterator)
+            except (StopIteration, tf.errors.OutOfRangeError):  # the data did not tell their number of batches
+                break
+            training.step += at_once if steps < 0 else min(at_once, steps - training.step)
+            callbacks.on_train_batch_end(training.step - 1, logs)
+            self._save_if_due(at_once, logs)
+            if model.stop_training:
+                break
+        if logs is not None:
+            training.logs = _numbers(logs)
+
+    def _save_if_due(self, steps: int, logs: Any = None) -> None:
+        """Writes a checkpoint if one is due, and ends the training if a signal has come."""
+        saving, checkpoints = self.limits.saving, self._checkpoints
+        self._steps_since += steps
+        if saving is not None and checkpoints is not None:
+            minutes = (time.monotonic() - self._saved_at) / 60
+            if self._signalled or 0 < saving.steps <= self._steps_since or 0 < saving.minutes <= minutes:
+                if logs is not None:
+                    self.training.logs = _numbers(logs)
+                checkpoints.save()
+                self._saved_at, self._steps_since = time.monotonic(), 0
+        if self._signalled:
+            raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Lets a step end before SIGTERM or Ctrl-C ends the training. The second signal ends it at once."""
+        if self._checkpoints is None or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: Any) -> None:
+            if self._signalled:
+                raise KeyboardInterrupt
+            self._signalled = True
+
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def _from_step(data: Any, step: int) -> Any:
+    """The data without their first batches."""
+    return data.from_step(step) if hasattr(data, "from_step") else data.skip(step)
+
+
+def _numbers(logs: Any) -> dict[str, float]:
+    return {name: float(value) for name, value in logs.items()}
