@@ -65,13 +65,14 @@ def story(tmp_path_factory):
                 assert not act() or models
             copies.take("end")
             parts.append(copies.found)
+        shutil.copytree(parts[0][-1], here / "whole")
         yield parts
 
 
 @pytest.fixture
 def trained(story, tmp_path, monkeypatch):
     """A working folder with the whole run ``runs/a``."""
-    shutil.copytree(story[0][-1] / "runs", tmp_path / "runs")
+    shutil.copytree(story[0][-1].parents[1] / "whole/runs", tmp_path / "runs")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
     return tmp_path
