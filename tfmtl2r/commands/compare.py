@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from tfmtl2r.plugins import PluginError
-
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -148,16 +146,10 @@ def _resolve(directory: str, name: str) -> list[Any]:
 
 def _beside(runs: Sequence[Any]) -> list[Any]:
     """All runs in the folders of the given runs, without those whose plug-ins are not imported."""
-    from tfmtl2r.runs.finished import load
+    from tfmtl2r.runs.finished import load_all
 
-    found = []
-    for folder in dict.fromkeys(run.folder.parent for run in runs):
-        for card in sorted(folder.glob("*/run.json")):
-            try:
-                found.append(load(card.parent))
-            except PluginError as error:
-                print(f"not looked at: {error}")
-    return found
+    folders = dict.fromkeys(run.folder.parent for run in runs)
+    return [run for folder in folders for run in load_all(folder, unasked=True)]
 
 
 def _unique(runs: Iterable[Any]) -> list[Any]:

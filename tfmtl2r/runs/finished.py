@@ -314,10 +314,14 @@ def load(folder: str | Path) -> Run:
     return Run(folder, RunCard.load(folder))
 
 
-def load_all(folder: str | Path) -> list[Run]:
+def load_all(folder: str | Path, unasked: bool = False) -> list[Run]:
     """Reads the run of a folder or, if the folder is no run, all finished runs in its subfolders, sorted by name.
 
     A subfolder that cannot be read, or whose training has not finished, is left out with a warning.
+
+    Args:
+        folder: the folder.
+        unasked: True if nobody named the runs. A run whose plug-in is not imported is then left out, too.
 
     Raises:
         FileNotFoundError: when there is no finished run.
@@ -330,9 +334,9 @@ def load_all(folder: str | Path) -> list[Run]:
     for path in subfolders(folder):
         try:
             found.append(load(path))
-        except PluginError:
-            raise
         except (UserError, OSError) as error:
+            if isinstance(error, PluginError) and not unasked:
+                raise
             log.warning("left out: %s", error)
     if not found:
         raise MissingFileError(f"{folder} contains no finished run; tfmtl2r train and tfmtl2r sweep write runs")
