@@ -146,9 +146,27 @@ def test_times_are_the_same_category_in_every_unit():
         assert feature_values(lists, Category("c"))["c"].tolist() == ["2024-01-01", "", "2024-01-02T10:30:00.5"]
 
 
-def test_comments_of_letor_that_are_not_utf8_stay_different(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"1 qid:1 1:1 # docid = \xe9\n1 qid:1 1:1 # docid = \xe8\n")
-    assert len(set(read_letor(tmp_path / "a.txt", comments=True, zero_based=False).columns["docid"])) == 2
+@pytest.mark.parametrize("tab", [" ", "\t"])  # regular lines, and lines that the fast parser leaves to the other
+def test_queries_of_letor_are_text_where_they_are_no_plain_integers(tab, tmp_path):
+    lines = [f"1{tab}qid:{qid} 1:{place}\n" for place, qid in enumerate(["7", "007", "007", "+7", "-0", "0", f"{-2**63}"])]
+    (tmp_path / "a.txt").write_text("".join(lines))
+    for folder in (None, tmp_path, tmp_path):
+        lists = read_letor(tmp_path / "a.txt", zero_based=False, cache_dir=folder)
+        assert lists.ids.tolist() == ["7", "007", "+7", "-0", "0", f"{-2**63}"]
+        assert lists.sizes.tolist() == [1, 2, 1, 1, 1, 1]
+    (tmp_path / "b.txt").write_text("".join(lines[i] for i in (1, 0, 2)))
+    with pytest.raises(ValueError, match=r"b\.txt:3: query 007 comes again"):
+        read_letor(tmp_path / "b.txt", zero_based=False)
+    assert read_letor(tmp_path / "b.txt", zero_based=False, sort=True).sizes.tolist() == [2, 1]
+
+
+def test_comments_of_letor_that_are_not_utf8_are_refused(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"1 qid:1 1:1 # docid = a\n1 qid:1 1:1 # docid = \xe8\n")
+    with pytest.raises(ValueError, match=r"a\.txt:2: the file is not UTF-8: the comment has the byte 0xe8\. Convert it"):
+        read_letor(tmp_path / "a.txt", comments=True, zero_based=False)
+    skipped = read_letor(tmp_path / "a.txt", comments=True, zero_based=False, on_error="skip")
+    assert skipped.columns["docid"].tolist() == ["a"]
+    assert read_letor(tmp_path / "a.txt", zero_based=False).num_items == 2  # nobody reads the comments
 
 
 def test_integer_categories_with_a_missing_value_are_exact():

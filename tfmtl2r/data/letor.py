@@ -13,7 +13,7 @@ import numpy as np
 from tfmtl2r.data import letor_cache
 from tfmtl2r.data.letor_cache import Parsed
 from tfmtl2r.data.letor_stream import LetorOptions, Tally, pieces
-from tfmtl2r.data.letor_text import LetorError, key_values
+from tfmtl2r.data.letor_text import LetorError, key_values, queries
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.stored import Source
 from tfmtl2r.errors import MissingFileError
@@ -62,7 +62,7 @@ def read_letor(
     """Reads a LETOR/SVMlight file: rows ``LABEL qid:QUERY ID:VALUE ... # comment``.
 
     The columns are ``features`` (float32 ``[N, F]``), ``label`` (float32 ``[N]``) and ``qid`` (int64 ``[N]``, the list
-    id). Feature id i is at index ``i - 1`` (``i`` if ``zero_based``). A feature that a row lacks is 0. Values are
+    id; text if a query of the file has leading zeros or a plus sign, so that 007 and 7 are two lists). Feature id i is at index ``i - 1`` (``i`` if ``zero_based``). A feature that a row lacks is 0. Values are
     rounded to float32.
 
     Args:
@@ -112,7 +112,7 @@ def read_letor_with_report(
     if cache_dir is None:
         tally = Tally()
         parsed = _collected(path, options, tally)
-        return _lists(parsed, options, path), _report(path, options, tally, False, None)
+        return _lists(parsed, options, path, tally), _report(path, options, tally, False, None)
     target = letor_cache.cache_file(cache_dir, path, options)
     found = letor_cache.read(target)
     cached = found is not None
@@ -122,7 +122,7 @@ def read_letor_with_report(
         if found is None:
             raise OSError(f"{target}: cannot be read back although it has just been written; check the disk")
     parsed, tally = found
-    return _lists(parsed, options, path), _report(path, options, tally, cached, target)
+    return _lists(parsed, options, path, tally), _report(path, options, tally, cached, target)
 
 
 def prepare_letor(path: str | Path, cache_dir: str | Path, options: LetorOptions | None = None) -> Path:
@@ -168,7 +168,7 @@ def _collected(path: Path, options: LetorOptions, tally: Tally) -> Parsed:
     )
 
 
-def _lists(parsed: Parsed, options: LetorOptions, path: Path) -> Lists:
+def _lists(parsed: Parsed, options: LetorOptions, path: Path, tally: Tally) -> Lists:
     order: np.ndarray | slice = slice(None)
     if options.sort:
         _, first, number = np.unique(parsed.qids, return_index=True, return_inverse=True)
@@ -176,6 +176,7 @@ def _lists(parsed: Parsed, options: LetorOptions, path: Path) -> Lists:
         order = np.argsort(first[number], kind="stable")
     qids = parsed.qids[order]
     starts = np.concatenate([[0], np.flatnonzero(np.diff(qids)) + 1])
+    qids = queries(qids, tally.codes)
     columns = {"features": parsed.features[order], "label": parsed.labels[order], "qid": qids}
     for name, values in (key_values(parsed.comments) if options.comments else {}).items():
         columns[f"comment_{name}" if name in COLUMNS else name] = values[order]

@@ -23,7 +23,7 @@ from tfmtl2r.data.letor_stream import LetorOptions, Piece, Tally
 from tfmtl2r.errors import MissingFileError
 from tfmtl2r.writing import write_text, written
 
-VERSION = 1
+VERSION = 2
 ROW_GROUP = 1 << 22
 """Bytes of features that are collected before a row group is written."""
 _KEY = b"tfmtl2r.letor"

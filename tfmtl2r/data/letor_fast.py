@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow
 import pyarrow.csv
 
-from tfmtl2r.data.letor_text import Block, Grammar, comment_text
+from tfmtl2r.data.letor_text import Block, Grammar, comment_text, has_codes
 from tfmtl2r.errors import InputError
 
 _IN_NUMBERS = b"0123456789.+-eE\n"
@@ -41,8 +41,8 @@ def read_block(text: bytes, grammar: Grammar, first_line: int, first_row: int) -
     >>> read_block(b"2 qid:7 1:nan\\n", Grammar(), 1, 0) is None
     True
     """
-    raw, lines, comments = _rows(text, grammar, first_line)
     try:
+        raw, lines, comments = _rows(text, grammar, first_line)
         if grammar.qid:
             parts = [row.partition(b" qid:") for row in raw]
             tails = [tail.partition(b" ") for _, _, tail in parts]
@@ -90,7 +90,8 @@ def _labels(texts: list[bytes]) -> np.ndarray:
 
 
 def _qids(texts: list[bytes]) -> np.ndarray:
-    if b"\n".join(texts).translate(None, _IN_INTEGERS):
+    joined = b"\n".join(texts)
+    if joined.translate(None, _IN_INTEGERS) or has_codes(joined):
         raise InputError("irregular")
     return np.array([int(text) for text in texts], np.int64)
 

@@ -85,6 +85,7 @@ class Tally:
         problems: messages for the first 20 rows that were left out.
         num_features: length of the feature vectors.
         sparse: whether a row lacks the first feature.
+        codes: the queries that are no plain integers; see :func:`tfmtl2r.data.letor_text.queries`.
     """
 
     rows: int = 0
@@ -92,6 +93,7 @@ class Tally:
     problems: list[str] = dataclasses.field(default_factory=list)
     num_features: int = 0
     sparse: bool = False
+    codes: dict[str, int] = dataclasses.field(default_factory=dict)
 
 
 def pieces(path: Path, options: LetorOptions, tally: Tally) -> Iterator[Piece]:
@@ -107,6 +109,7 @@ def pieces(path: Path, options: LetorOptions, tally: Tally) -> Iterator[Piece]:
         LetorError: for any problem in the file.
     """
     grammar = options.grammar
+    tally.codes = grammar.codes
     ends = group_ends(Path(options.group)) if options.group is not None else None
     seen: dict[int, int] = {}
     last: int | None = None
@@ -119,7 +122,7 @@ def pieces(path: Path, options: LetorOptions, tally: Tally) -> Iterator[Piece]:
         if ends is not None:
             block.qids = np.searchsorted(ends, block.ordinals, side="right")
         elif not options.sort:
-            last = check_adjacent(block, seen, last, str(path))
+            last = check_adjacent(block, seen, last, str(path), grammar.codes)
         _count(block, grammar, tally)
         yield from _dense(block, grammar, options, tally)
     _finish(path, options, tally, rows, ends)

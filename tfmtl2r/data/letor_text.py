@@ -10,10 +10,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from tfmtl2r.data.encoding import not_utf8
 from tfmtl2r.errors import InputError
 
 MAX_FEATURES = 100_000
@@ -23,6 +24,9 @@ FLOAT32_LIMIT = (2 - 2**-24) * 2.0**127
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _CODE = re.compile(r"[+-]?(0\d.*|\d{16,})")
 _INTEGER = re.compile(rb"[+-]?\d+")
+_SPELLED = re.compile(rb"^([+-]?0\d|\+|-0$)", re.MULTILINE)
+_CODES = -(2**63)
+"""The lowest number that stands for a query which is no plain integer; the k-th such query of a file has ``_CODES + k``."""
 _QUOTED = 40
 
 
@@ -37,6 +41,7 @@ class Grammar:
         stated: whether ``highest`` comes from ``num_features``, for the error message.
         comments: whether to keep the text after ``#``.
         clip: largest magnitude of a feature; larger values are clipped. None does not clip.
+        codes: the queries so far that are spelled unlike plain integers, such as 007, each with its position.
     """
 
     qid: bool = True
@@ -45,6 +50,7 @@ class Grammar:
     stated: bool = False
     comments: bool = False
     clip: float | None = None
+    codes: dict[str, int] = dataclasses.field(default_factory=dict, compare=False)
 
 
 @dataclasses.dataclass
@@ -53,7 +59,7 @@ class Block:
 
     Args:
         labels: ``float32[n]``.
-        qids: ``int64[n]``; empty if rows have no qid.
+        qids: ``int64[n]``, see :func:`queries`; empty if rows have no qid.
         counts: ``int64[n]``, number of pairs per row.
         ids: ``int32[pairs]``, as in the text.
         values: ``float32[pairs]``.
@@ -109,6 +115,7 @@ def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip:
     for ordinal, (number, tokens, comment) in enumerate(rows, start=row):
         try:
             label, qid, row_ids, row_values = _row(tokens, grammar)
+            text = comment_text(comment) if grammar.comments else ""
         except LetorError as error:
             message = f"{path}:{number}: {error}"
             if not skip:
@@ -123,7 +130,7 @@ def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip:
         if qid is not None:
             qids.append(qid)
         if grammar.comments:
-            comments.append(comment_text(comment))
+            comments.append(text)
     lines, ordinals = np.array(places, np.int64).reshape(-1, 2).T
     return Block(
         np.array(labels, np.float32), np.array(qids, np.int64), np.array(counts, np.int64), np.array(ids, np.int32),
@@ -139,11 +146,40 @@ def _numbered(text: bytes, line: int) -> list[tuple[int, list[bytes], bytes]]:
 
 
 def comment_text(raw: bytes) -> str:
-    """The text after ``#`` without surrounding blanks. Bytes that are not UTF-8 stay different, as ``\\xNN``."""
-    return raw.strip().decode(errors="backslashreplace")
+    """The text after ``#`` without surrounding blanks.
+
+    Raises:
+        LetorError: if the text is not UTF-8.
+    """
+    if wrong := not_utf8(raw):
+        raise LetorError(wrong.replace("line 1", "the comment"))
+    return raw.strip().decode()
 
 
-def check_adjacent(block: Block, seen: dict[int, int], last: int | None, path: str) -> int | None:
+def has_codes(qids: bytes) -> bool:
+    """Whether one of the queries, one per line, is spelled unlike a plain integer: with leading zeros or a plus sign.
+
+    >>> has_codes(b"7\\n0\\n-10"), has_codes(b"7\\n007")
+    (False, True)
+    """
+    return _SPELLED.search(qids) is not None
+
+
+def queries(qids: np.ndarray, codes: Mapping[str, int]) -> np.ndarray:
+    """The ids of queries: the integers ``int64[n]``, or text if the file contains codes such as 007.
+
+    >>> queries(np.array([7, _CODES]), {"007": 0}).tolist()
+    ['7', '007']
+    """
+    if not codes:
+        return qids
+    spelled = {_CODES + place: text for text, place in codes.items()}
+    return np.array([spelled.get(qid, str(qid)) for qid in qids.tolist()], object)
+
+
+def check_adjacent(
+    block: Block, seen: dict[int, int], last: int | None, path: str, codes: Mapping[str, int]
+) -> int | None:
     """Checks that the rows of each query are adjacent.
 
     Args:
@@ -151,6 +187,7 @@ def check_adjacent(block: Block, seen: dict[int, int], last: int | None, path: s
         seen: query -> line of its first row, for all earlier queries; updated.
         last: the query of the previous row.
         path: the file, for the message.
+        codes: see :func:`queries`.
 
     Returns:
         The query of the last row.
@@ -164,7 +201,7 @@ def check_adjacent(block: Block, seen: dict[int, int], last: int | None, path: s
     for qid, line in zip(block.qids[starts].tolist(), block.lines[starts].tolist(), strict=True):
         if qid in seen and qid != last:
             raise LetorError(
-                f"{path}:{line}: query {qid} comes again after other queries; its first row is line {seen[qid]}. "
+                f"{path}:{line}: query {queries(np.array([qid]), codes)[0]} comes again after other queries; its first row is line {seen[qid]}. "
                 "Expected the rows of a query to be adjacent: bring them together with sort=True (--sort)"
             )
         seen.setdefault(qid, line)
@@ -204,7 +241,7 @@ def _row(tokens: list[bytes], grammar: Grammar) -> tuple[float, int | None, list
                 f"expected qid:QUERY behind the label, got {_show(tokens[1]) if len(tokens) > 1 else 'the line end'}; "
                 "for a file without queries give a group file (group=, --group) with the rows of each list"
             )
-        qid, start = _qid(tokens[1][4:]), 2
+        qid, start = _qid(tokens[1][4:], grammar.codes), 2
     elif has_qid:
         raise LetorError(f"got {_show(tokens[1])}, but a group file was given: rows then carry no qid; leave it out")
     ids: list[int] = []
@@ -235,13 +272,15 @@ def _feature_id(found: int, before: int | None, grammar: Grammar) -> int:
     return found
 
 
-def _qid(text: bytes) -> int:
+def _qid(text: bytes, codes: dict[str, int]) -> int:
     if _INTEGER.fullmatch(text):
         # Leading zeros are removed first, because int() refuses thousands of digits.
         digits = text.lstrip(b"+-").lstrip(b"0") or b"0"
         value = int(digits) if len(digits) < 20 else 2**64
         value = -value if text.startswith(b"-") else value
-        if -(2**63) <= value < 2**63:
+        if has_codes(text) or value == _CODES:
+            return _CODES + codes.setdefault(text.decode(), len(codes))
+        if _CODES < value < 2**63:
             return value
     raise LetorError(f"expected a 64-bit integer behind qid:, got {_show(text)}")
 
