@@ -94,7 +94,6 @@ def test_a_trained_model_is_saved_before_anything_that_can_fail(folder, monkeypa
     def fails(*_, **__):
         raise RuntimeError("the evaluation failed")
 
-    monkeypatch.setattr(experiments, "score", fails)
     monkeypatch.setattr(experiments, "peak_memory_mb", fails)
     with pytest.raises(RuntimeError, match="the evaluation failed"):
         experiment(folder).run(verbose=0)

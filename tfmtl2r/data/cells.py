@@ -153,6 +153,8 @@ class Cells(Column):
             values = series.to_numpy()
             return values.astype(np.int8) if values.dtype == bool else values
         if known.all() and self.kind != "mixed-integer-float":
+            if (plain := _plain_integers(series.dtype)) is not None and self.kind == "integer":
+                return series.to_numpy(plain)
             if self.kind == "boolean":
                 return series.astype(bool).to_numpy().astype(np.int8)
             if self.kind == "integer" or (self.kind == "decimal" and _all_written_whole(series)):
@@ -163,28 +165,32 @@ class Cells(Column):
         return numbers
 
     def _exact_numbers(self) -> np.ndarray:
-        """Numbers as ids: integers wherever they are whole, text for other decimals and for very long integers."""
-        if isinstance(self.series.dtype, np.dtype) and self.series.dtype.kind in "iub":
+        """Numbers as ids. Integers are integers, and text if they are too long. Decimals and floats of a category type
+        are text. The type of the column decides, not the values that it happens to hold."""
+        kind, known = self.series.dtype, self.series.notna().to_numpy()
+        if isinstance(kind, np.dtype) and kind.kind in "iub":
             return self.values
-        if isinstance(self.series.dtype, np.dtype) and self.series.dtype.kind == "f":
+        if isinstance(kind, np.dtype) and kind.kind == "f":
             refuse_inexact(self.values, f"column {self.name!r}", self.source)
             return self.values
-        known = self.series.notna().to_numpy()
+        if (plain := _plain_integers(kind)) is not None and (plain == np.int64 or known.all()):
+            return self.series.to_numpy(plain, na_value=-1)
         cells = self.series.to_numpy(dtype=object)
         floats = [row for row in np.flatnonzero(known) if isinstance(cells[row], (float, np.floating))]
         if floats:
             numbers = np.full(len(cells), np.nan)
             numbers[known] = cells[known].astype(np.float64)
             refuse_inexact(numbers, f"column {self.name!r}", self.source)
-            fractions = self.is_category and (numbers[known] != np.floor(numbers[known])).any()
-            return self._texts(str) if fractions else numbers
-        present = [_exact(cell) for cell in cells[known]]
-        if None in present:
-            row = int(np.flatnonzero(known)[present.index(None)])
-            raise InputError(f"column {self.name!r} holds {cells[row]!r} in {self.source.row(row)}: no id; leave the "
-                             "row out")
-        integers = [cell for cell in present if isinstance(cell, int)]
-        whole = _integers(integers) if len(integers) == len(present) else np.empty(0, object)
+            return self._texts(_number_text) if self.is_category else numbers
+        if self.kind == "decimal":
+            endless = np.array([isinstance(cell, decimal.Decimal) and not cell.is_finite() for cell in cells]) & known
+            if endless.any():
+                row = int(endless.argmax())
+                raise InputError(f"column {self.name!r} holds {cells[row]!r} in {self.source.row(row)}: no id; leave "
+                                 "the row out")
+            return self._texts(_number_text)
+        present = [int(cell) for cell in cells[known]]
+        whole = _integers(present)
         if whole.dtype == object or (whole.dtype.kind == "u" and not known.all()):
             values = np.full(len(cells), "", dtype=object)
             values[known] = [str(cell) for cell in present]
@@ -275,15 +281,17 @@ def _all_written_whole(series: pd.Series) -> bool:
     return all(cell.is_finite() and int(cell.as_tuple().exponent) >= 0 for cell in series)
 
 
-def _exact(cell: Any) -> int | str | None:
-    """A number as an id: an integer, or the shortest text of a decimal; None for one that is infinite."""
-    if not isinstance(cell, decimal.Decimal):
-        return int(cell)
-    if not cell.is_finite():
-        return None
-    if cell == cell.to_integral_value():
-        return int(cell)
-    return format(cell, "f").rstrip("0")
+def _number_text(cell: Any) -> str:
+    """The shortest text of a decimal or a float, equal for equal numbers."""
+    if cell == int(cell):
+        return str(int(cell))
+    return format(cell, "f").rstrip("0") if isinstance(cell, decimal.Decimal) else str(float(cell))
+
+
+def _plain_integers(kind: Any) -> np.dtype | None:
+    """The type for the integers or booleans of pandas' nullable types; None for other types."""
+    plain = getattr(kind, "numpy_dtype", np.dtype(object))
+    return None if plain.kind not in "iub" else np.dtype(np.uint64 if plain == np.uint64 else np.int64)
 
 
 def _integers(cells: list[int]) -> np.ndarray:

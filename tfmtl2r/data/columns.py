@@ -64,7 +64,7 @@ class Columns:
         if values.shape[1:] != wanted.shape:
             raise InputError(f"{where}: shape is {wanted.shape}, but the column has {values.shape[1:]} values per item")
         if wanted.dtype == "string":
-            return self._texts(values, where)
+            return self._texts(values, where, self.lists.kept(name).is_category)
         if wanted.dtype == "int64":
             return self._integers(name, where, wanted.missing)
         values = _as_float32(values, where, self)
@@ -98,8 +98,10 @@ class Columns:
         per_list = self.context and self.lists.offsets is not None
         return self.lists.place(int(self.lists.offsets[row]) if per_list else row)  # type: ignore[index]
 
-    def _texts(self, values: np.ndarray, where: str) -> np.ndarray:
-        if values.dtype.kind in "uMm":  # ids that do not fit into int64, and times
+    def _texts(self, values: np.ndarray, where: str, is_category: bool) -> np.ndarray:
+        if is_category and values.dtype.kind in "iu":  # a category may be text elsewhere, where it contains fractions
+            return np.where(values == -1, "", values.astype(str)).astype(object)
+        if values.dtype.kind in "Mm" or values.dtype == np.uint64:  # times, and ids that may not fit into int64
             texts = np.array([_shortest(text) for text in values.astype(str)], object)
             return np.where(values == values, texts, "")
         if values.dtype.kind not in "OU":
@@ -108,11 +110,11 @@ class Columns:
 
     def _integers(self, name: str, where: str, missing: int) -> np.ndarray:
         values = self._of_lists(name, self.lists.kept(name).spelled.identities)
+        if values.dtype.kind not in "iufb":  # decimals, and text that may spell numbers; dates raise
+            values = self.numbers(name)
         if values.dtype.kind in "iu":
             _refuse(values > np.iinfo(np.int64).max, values, f"{where} is too large for int64", "make it text", self)
             return values.astype(np.int64)
-        if values.dtype.kind not in "fb":  # text that may spell numbers; dates raise
-            values = self.numbers(name)
         values = values.astype(np.float64)
         known = ~np.isnan(values)
         # From 2**53 on a float64 no longer tells neighbouring integers apart.

@@ -333,9 +333,14 @@ def _ids(columns: dict[str, np.ndarray], name: str, integers: bool, sizes: np.nd
 
 
 def _written(column: Column) -> Any:
-    """The values of a column; of a column of lists, the list of each row."""
+    """The values of a column; of a column of lists, the list of each row. A missing integer is an empty list."""
     if not column.holds_lists:
-        return column.values
+        values = column.values
+        if values.dtype.kind != "f" or values.ndim > 1 or not np.isnan(values).any():
+            return values
+        whole = column.identities if column.is_category else column.typed
+        known = ~np.isnan(values)
+        return values if whole.dtype.kind not in "iu" else _Cells(whole, np.split(whole[known], np.cumsum(known)[:-1]))
     cells = column.elements()
     values = cells.flat.identities if cells.flat.values.dtype.kind in "OU" else cells.flat.values
     return _Cells(values, np.split(values, np.cumsum(cells.sizes)[:-1]))
@@ -375,5 +380,6 @@ def _record(
         for target, row in zip(targets, rows, strict=False):
             cells = np.ravel(row).tolist()
             cells = [str(cell).encode() for cell in cells] if kind == "bytes_list" else cells
-            getattr(target.features.feature[name], kind).value.extend(cells)
+            if cells:
+                getattr(target.features.feature[name], kind).value.extend(cells)
     return message.SerializeToString()

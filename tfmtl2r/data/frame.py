@@ -1,9 +1,11 @@
-"""Converts tables to lists: :func:`read_table` reads a file, and :func:`from_frame` groups its rows."""
+"""Reads files as frames (:func:`read_table`) or lists (:func:`read_lists`); :func:`from_frame` makes lists of frames."""
 
 from __future__ import annotations
 
 import base64
+import csv
 import gzip
+import io
 import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -253,12 +255,12 @@ def _read_csv(path: Path) -> pyarrow.Table:
     content = gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
     if wrong := not_utf8(content):
         raise InputError(f"{path}: {wrong}")
+    header = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""))
+    names = next(filter(None, header), [])
     # One block for the whole file, since a column may hold long texts. The limit of a block is an int32.
     block = min(max(len(content), 1) + 1, 2**31 - 1)
     parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
     read = pyarrow.csv.ReadOptions(block_size=block)
-    with pyarrow.csv.open_csv(pyarrow.BufferReader(content), read_options=read, parse_options=parse) as reader:
-        names = reader.schema.names
     return pyarrow.csv.read_csv(
         pyarrow.BufferReader(content), read_options=read, parse_options=parse,
         convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string())),

@@ -7,6 +7,7 @@ import logging
 import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def read_letor(
     """Reads a LETOR/SVMlight file: rows ``LABEL qid:QUERY ID:VALUE ... # comment``.
 
     The columns are ``features`` (float32 ``[N, F]``), ``label`` (float32 ``[N]``) and ``qid`` (int64 ``[N]``, the list
-    id; text if a query of the file has leading zeros or a plus sign, so that 007 and 7 are two lists). Feature id i is at index ``i - 1`` (``i`` if ``zero_based``). A feature that a row lacks is 0. Values are
+    id). If a query of the file has leading zeros or a plus sign, all ids are text, so that 007 and 7 are two lists. Feature id i is at index ``i - 1`` (``i`` if ``zero_based``). A feature that a row lacks is 0. Values are
     rounded to float32.
 
     Args:
@@ -177,9 +178,9 @@ def _lists(parsed: Parsed, options: LetorOptions, path: Path, tally: Tally) -> L
     qids = parsed.qids[order]
     starts = np.concatenate([[0], np.flatnonzero(np.diff(qids)) + 1])
     qids = queries(qids, tally.codes)
-    columns = {"features": parsed.features[order], "label": parsed.labels[order], "qid": qids}
+    columns: dict[str, Any] = {"features": parsed.features[order], "label": parsed.labels[order], "qid": qids}
     for name, values in (key_values(parsed.comments) if options.comments else {}).items():
-        columns[f"comment_{name}" if name in COLUMNS else name] = values[order]
+        columns[f"comment_{name}" if name in COLUMNS else name] = values.take(np.arange(len(qids))[order])
     return Lists(columns, np.concatenate([starts, [len(qids)]]), qids[starts], list_id="qid",
                  source_rows=parsed.ordinals[order], source=Source(((str(path), int(parsed.ordinals.max()) + 1),)))
 

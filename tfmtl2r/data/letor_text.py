@@ -8,13 +8,15 @@ left out if a group file contains the lengths of lists. Blank lines and lines wi
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
+import pyarrow
 
+from tfmtl2r.data.cells import TextCells
 from tfmtl2r.data.encoding import not_utf8
+from tfmtl2r.data.stored import NO_FILE
 from tfmtl2r.errors import InputError
 
 MAX_FEATURES = 100_000
@@ -22,11 +24,10 @@ MAX_FEATURES = 100_000
 FLOAT32_LIMIT = (2 - 2**-24) * 2.0**127
 """Numbers of at least this magnitude become infinite as float32."""
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
-_CODE = re.compile(r"[+-]?(0\d.*|\d{16,})")
 _INTEGER = re.compile(rb"[+-]?\d+")
 _SPELLED = re.compile(rb"^([+-]?0\d|\+|-0$)", re.MULTILINE)
 _CODES = -(2**63)
-"""The lowest number that stands for a query which is no plain integer; the k-th such query of a file has ``_CODES + k``."""
+"""The number of the first query of a file that is no plain integer; the next such queries have the next numbers."""
 _QUOTED = 40
 
 
@@ -200,8 +201,9 @@ def check_adjacent(
     starts = np.concatenate([[0], np.flatnonzero(np.diff(block.qids)) + 1])
     for qid, line in zip(block.qids[starts].tolist(), block.lines[starts].tolist(), strict=True):
         if qid in seen and qid != last:
+            [query] = queries(np.array([qid]), codes)
             raise LetorError(
-                f"{path}:{line}: query {queries(np.array([qid]), codes)[0]} comes again after other queries; its first row is line {seen[qid]}. "
+                f"{path}:{line}: query {query} comes again after other queries; its first row is line {seen[qid]}. "
                 "Expected the rows of a query to be adjacent: bring them together with sort=True (--sort)"
             )
         seen.setdefault(qid, line)
@@ -209,26 +211,18 @@ def check_adjacent(
     return last
 
 
-def key_values(texts: Iterable[str]) -> dict[str, np.ndarray]:
-    """Converts comments like ``docid = GX008 prob = 0.08`` to columns.
-
-    A column has numbers (with NaN for missing values) if all values are numbers, and text otherwise. Numbers with
-    leading zeros, and integers that a float64 cannot hold, are codes: their column is text.
+def key_values(texts: Iterable[str]) -> dict[str, TextCells]:
+    """Converts comments like ``docid = GX008 prob = 0.08`` to columns of text, whose cells may spell numbers.
 
     >>> columns = key_values(["docid = a prob = 0.5", "docid = b"])
-    >>> {name: values.tolist() for name, values in columns.items()}
+    >>> {name: column.values.tolist() for name, column in columns.items()}
     {'docid': ['a', 'b'], 'prob': [0.5, nan]}
     """
     pattern = re.compile(r"([A-Za-z_]\w*)\s*=\s*(\S+)")
     rows = [dict(pattern.findall(text)) for text in texts]
     names = dict.fromkeys(name for row in rows for name in row)
-    return {name: _column([row.get(name, "") for row in rows]) for name in names}
-
-
-def _column(texts: list[str]) -> np.ndarray:
-    if all(not text or (_NUMBER.fullmatch(text.encode()) and not _CODE.fullmatch(text)) for text in texts):
-        return np.array([float(text) if text else math.nan for text in texts])
-    return np.array(texts, object)
+    return {name: TextCells(name, pyarrow.chunked_array([[row.get(name, "") for row in rows]]), NO_FILE)
+            for name in names}
 
 
 def _row(tokens: list[bytes], grammar: Grammar) -> tuple[float, int | None, list[int], list[float]]:

@@ -51,10 +51,12 @@ class Column:
     Attributes:
         spells_numbers: whether text in the column may spell numbers, as in a text file.
         holds_lists: whether the cells are lists. A matrix of numbers is a column of vectors instead.
+        is_category: whether the column has a category type (pandas' ``category``, Arrow's dictionary).
     """
 
     spells_numbers = False
     holds_lists = False
+    is_category = False
 
     def __init__(self, array: np.ndarray, whole: np.ndarray | None = None):
         self.array = array
@@ -122,7 +124,8 @@ class Taken(Column):
 
     def __init__(self, column: Column, items: np.ndarray):
         self.column, self.items = column, items
-        self.spells_numbers, self.holds_lists = column.spells_numbers, column.holds_lists
+        self.spells_numbers, self.is_category = column.spells_numbers, column.is_category
+        self.holds_lists = column.holds_lists
 
     def __len__(self) -> int:
         return len(self.items)
@@ -178,7 +181,7 @@ class Stored(Mapping[str, np.ndarray]):
         return Stored({name: column.take(items) for name, column in self.columns.items()})
 
     def having(self, name: str, values: np.ndarray) -> Stored:
-        """The columns with another one, or with another one in its place."""
+        """The columns with the column ``name`` added, or replaced if there is one."""
         return Stored({**self.columns, name: values})
 
     def readable(self) -> dict[str, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from tfmtl2r.writing import written
 
 
 def score(
-    model: MultiTaskRanker, lists: Lists, batch_size: int = 256, preference: Sequence[float] | None = None
+    model: MultiTaskRanker, lists: Lists, batch_size: int = 256, preference: Sequence[float] | None = None,
+    weights: Mapping[str, str] | None = None,
 ) -> dict[str, dict[str, Score]]:
     """Evaluates a ranker on a split.
 
@@ -27,13 +28,14 @@ def score(
         lists: the split.
         batch_size: lists per batch.
         preference: the preference for a conditioned ranker; None uses the preference given to ``compile``.
+        weights: task -> column of importance weights, as in :func:`tfmtl2r.data.batches`.
     """
-    return next(score_along(model, lists, [preference], batch_size))
+    return next(score_along(model, lists, [preference], batch_size, weights))
 
 
 def score_along(
     model: MultiTaskRanker, lists: Lists, preferences: Iterable[Sequence[float] | np.ndarray | None],
-    batch_size: int = 256,
+    batch_size: int = 256, weights: Mapping[str, str] | None = None,
 ) -> Iterator[dict[str, dict[str, Score]]]:
     """Evaluates a conditioned ranker for several preferences.
 
@@ -44,12 +46,13 @@ def score_along(
         lists: the split.
         preferences: the preferences to evaluate, in order.
         batch_size: lists per batch.
+        weights: as for :func:`score`.
     """
     if model.schema is None:
         raise InputError("train the ranker first: it does not know its features yet")
     data = batches(lists, (), model.schema, batch_size=batch_size)
     for preference in preferences:
-        yield evaluate(model.predict(data, layout="items", preference=preference), lists, model.tasks)
+        yield evaluate(model.predict(data, layout="items", preference=preference), lists, model.tasks, weights)
 
 
 def described(results: dict[str, dict[str, Score]]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -125,8 +125,8 @@ class Feature:
     Class attributes:
         embedded: whether the encoded feature is a learnt vector that can be multiplied with other such vectors.
             Encoded features are in the order of the schema, but embedded features come after all others.
-        reads_names: whether values are names, which are only compared. They are then read as
-            :meth:`Columns.identities`.
+        reads_names: whether values are names, which are only compared. :meth:`of_entry` then receives the column as
+            :meth:`Columns.identities` returns it, otherwise as numbers.
         reads_lists: whether the cells of the column are lists of values.
         file_keys: the keys of an entry ``[[features]]`` of an experiment file that this kind reads.
     """

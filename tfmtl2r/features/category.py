@@ -194,9 +194,9 @@ class Category(Feature):
 
 
 def _dtype(values: np.ndarray, vocabulary: Sequence[Any] | None = None) -> str:
-    """The type of raw values: integers where column or vocabulary hold some that fit into int64, otherwise text."""
+    """The type of raw values, which the types of column and vocabulary decide: integers for numbers whose type fits
+    into int64, otherwise text. A vocabulary of integers makes integers of text."""
     if values.dtype.kind in "OU":
         integers = vocabulary and not any(isinstance(value, str) for value in vocabulary)
         return "int64" if integers else "string"
-    fits = values.dtype.kind in "ibf" or (values.dtype.kind == "u" and values.max() <= np.iinfo(np.int64).max)
-    return "int64" if fits else "string"
+    return "int64" if values.dtype.kind in "iubf" and values.dtype != np.uint64 else "string"
