@@ -31,13 +31,21 @@ def table():
         "user": users, "video": rng.integers(0, 6, items), "price": rng.normal(size=items),
         "tags": tags, "weights": [rng.uniform(size=len(cell)).tolist() for cell in tags],
         "watched": [watched[user] for user in users],
+        "gaps": [[float(10 * one) for one in watched[user]] for user in users],
+        "actions": [["like" if one % 2 else "skip" for one in watched[user]] for user in users],
+        "similar": [rng.integers(0, 9, rng.integers(0, 4)).tolist() for _ in range(items)],
         "click": rng.integers(0, 2, items), "buy": rng.integers(0, 2, items),
-    }), "user", context=["watched"])
+    }).assign(liked=lambda frame: frame["watched"], seen=lambda frame: frame["watched"]), "user",
+        context=["watched", "liked", "seen", "gaps", "actions"])
 
 
 DECLARED = [
     features.Bag("tags", weights="weights", dim=3),
     features.Bag("watched", shares="video", context=True, pooling="max"),
+    features.Sequence("liked", shares="video", context=True, side=("gaps", "actions"), max_length=3, pooling={
+        "name": "target_attention", "units": [3], "activation": "dice", "normaliser": "softmax"}),
+    features.Sequence("seen", shares="video", context=True, pooling={"name": "last", "blocks": 1, "heads": 2}),
+    features.Sequence("similar", dim=2, pooling="sqrtn", missing=False),
     Category("video", dtype="int64", dim=4),
     "*",
 ]

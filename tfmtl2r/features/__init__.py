@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from tfmtl2r.features.base import Columns, Feature, Values
     from tfmtl2r.features.category import Category
     from tfmtl2r.features.dense import Dense
+    from tfmtl2r.features.sequence import Sequence
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
@@ -20,5 +21,6 @@ registry: Registry[Feature] = KINDS
 names, get, card, register = registry.names, registry.get, registry.card, registry.register
 
 __all__ = [
-    "Bag", "Category", "Columns", "Dense", "Feature", "Values", "card", "get", "names", "register", "registry",
+    "Bag", "Category", "Columns", "Dense", "Feature", "Sequence", "Values", "card", "get", "names", "register",
+    "registry",
 ]

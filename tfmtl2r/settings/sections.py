@@ -141,12 +141,13 @@ class Feature(Section):
         max_length: the number of ids of a bag or a sequence that count.
         pooling: how a bag or a sequence becomes one vector, such as "mean"; a name, or {name = "...", option = value}.
         weights: the column with the weights of a bag.
+        side: columns with a value for each id of a sequence, such as time gaps.
         missing: add an input that is 1 where the value is missing.
         transform: transform of a number before it is standardised: "zscore" (no transform), "log1p" or "signed_log1p".
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
-        "hash", "side", "projection", "frozen", "normalise", "unit", "zone", "reference", "within_list", "steps",
+        "hash", "projection", "frozen", "normalise", "unit", "zone", "reference", "within_list", "steps",
         "noise"
     )
 
@@ -160,6 +161,7 @@ class Feature(Section):
     max_length: int | None = key(least=1)
     pooling: Any = key()
     weights: str | None = key()
+    side: str | tuple[str, ...] | None = key()
     missing: bool | None = key()
     transform: Literal["zscore", "log1p", "signed_log1p", "quantile_clip", "rank_gauss"] | None = key()
     options: Mapping[str, Any] = key(dict, shown="own", flag=False)
@@ -198,7 +200,7 @@ def _check_feature_kind(kind: str) -> None:
     if kind in names or kind in KINDS.aliases():
         return
     known = ", ".join(map(repr, names))
-    if kind in ("sequence", "vector", "time", "text"):  # kinds of the format that no file implements
+    if kind in ("vector", "time", "text"):  # kinds of the format that no file implements
         raise SettingError(["kind"], f"is not built yet for {kind!r}; registered kinds are {known}")
     raise SettingError(["kind"], f"must be a registered kind of feature ({known}), not {kind!r}"
                        f"{did_you_mean(kind, names)}")
