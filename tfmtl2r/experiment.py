@@ -35,6 +35,7 @@ from tfmtl2r.training.objectives import loss_of
 from tfmtl2r.training.optimizers import LazyAdam
 from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.reset import start_as
+from tfmtl2r.training.schedules import Schedule
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 from tfmtl2r.training.stages import OneStage
 
@@ -117,7 +118,7 @@ class Experiment(Settings):
         schema = dataset.schema(self._labels(tasks))
         model = MultiTaskRanker(self.architecture, tasks, schema, conditioned=self.conditioned)
         model.compile(
-            LazyAdam(self.optimizer.learning_rate),
+            self._optimizer(dataset),
             method=self.method,
             gradients=self.gradients,
             preference=self.importance(tasks),
@@ -126,6 +127,16 @@ class Experiment(Settings):
             steps_per_execution=training.steps_per_execution,
         )
         return before if before is not None and start_as(before, model) else model
+
+    def _optimizer(self, dataset: Any) -> LazyAdam:
+        chosen = self.optimizer
+        rate: Any = chosen.learning_rate
+        if chosen.schedule not in (None, "constant") or chosen.warmup_steps:
+            steps = self.training.epochs * -(-dataset.lists("train").num_lists // self.training.batch_size)
+            rate = Schedule(rate, chosen.schedule or "constant", chosen.warmup_steps or 0, steps)
+        average: dict[str, Any] = {"use_ema": True, "ema_momentum": chosen.ema} if chosen.ema else {}
+        return LazyAdam(rate, weight_decay=chosen.weight_decay or None, global_clipnorm=chosen.clip_norm,
+                        adaptive_clip=chosen.clip == "adaptive", **average)
 
     def run(
         self, verbose: int | str = "auto", dataset: Any = None, callbacks: Sequence[Any] = (),

@@ -6,6 +6,7 @@ import pytest
 from tfmtl2r import Adagrad, Category, Dense, LazyAdam, MultiTaskRanker, Schema, Task
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.training import optimizers, rows
+from tfmtl2r.training.schedules import Schedule
 
 ROWS, WIDTH = 6, 3
 
@@ -280,3 +281,38 @@ def test_no_step_reads_a_whole_table(mode):
         readers = {op.type for op in inside.consumers()}
         assert "ResourceGather" in readers
         assert "ReadVariableOp" not in readers
+
+
+@pytest.mark.parametrize("kind", [LazyAdam, Adagrad])
+def test_adaptive_clipping_bounds_every_change_and_keeps_small_updates(kind, rng):
+    """Clippy on dense variables and on the rows of a table; the direction of an update stays."""
+    start = rng.normal(size=(ROWS, WIDTH)).astype(np.float32)
+    for rate in (1e-4, 3.0):
+        free, dense, sparse = (keras.Variable(start, name="embeddings") for _ in range(3))
+        gradient = tf.constant(rng.normal(size=(ROWS, WIDTH)), tf.float32)
+        clipped = kind(rate, adaptive_clip=True)
+        assert type(clipped).from_config(clipped.get_config()).adaptive_clip
+        kind(rate).apply([gradient], [free])
+        clipped.apply([gradient], [dense])
+        rows = tf.IndexedSlices(gradient[1:3], tf.constant([1, 2]), tf.constant([ROWS, WIDTH]))
+        kind(rate, adaptive_clip=True).apply([rows], [sparse])
+        wanted, change = start - free.numpy(), start - dense.numpy()
+        allowed = 0.5 * np.abs(start) + 0.01
+        share = min(1, (allowed / np.abs(wanted)).min())
+        assert (share < 1) == (rate > 1)
+        np.testing.assert_allclose(change, share * wanted, rtol=1e-4, atol=1e-6)
+        own = min(1, (allowed / np.abs(wanted))[1:3].min())
+        np.testing.assert_allclose(start[1:3] - sparse.numpy()[1:3], own * wanted[1:3], rtol=1e-4, atol=1e-6)
+
+
+def test_schedules_grow_and_fall():
+    def rates(kind, warmup):
+        return [float(Schedule(2.0, kind, warmup, 6)(tf.constant(step, tf.int64))) for step in range(6)]
+
+    np.testing.assert_allclose(rates("constant", 2), [1, 2, 2, 2, 2, 2])
+    np.testing.assert_allclose(rates("linear", 0), 2 - np.arange(6) / 3, rtol=1e-6)
+    np.testing.assert_allclose(rates("cosine", 2), [1, 2, *(1 + np.cos(np.pi * np.arange(4) / 4))], rtol=1e-6)
+    with pytest.raises(ValueError, match="warmup_steps is 6, but the training has 6 steps: make the warm-up shorter"):
+        Schedule(2.0, "constant", 6, 6)
+    with pytest.raises(ValueError, match="schedule must be one of constant, linear, cosine, not 'step'"):
+        Schedule(2.0, "step")

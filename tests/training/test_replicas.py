@@ -6,6 +6,8 @@ import pytest
 
 from tfmtl2r import MultiTaskRanker, methods
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.training import trackers
+from tfmtl2r.training.replicas import Replicas
 
 TOLERANCE = 1e-5
 
@@ -115,3 +117,22 @@ def test_a_loop_of_ones_own(gaps, strategies):
         seen = {"weights": telemetry.weights.numpy(), "gram": telemetry.gram.numpy()}
         results.append({**weights_of(model), **{name: values[0] for name, values in logs.items()}, **seen})
     assert_same(*results)
+
+
+def test_a_collective_gets_reads_with_a_place():
+    """The read of a float64 variable has no device. An operation after it has one."""
+    seen = []
+
+    class Two(Replicas):
+        count = 2
+
+        def __init__(self):
+            pass
+
+        def sum(self, tensors):
+            seen.extend(tensor.op.type for tensor in tensors)
+            return tensors
+
+    streams = [keras.metrics.Mean(dtype="float64"), keras.metrics.Mean()]
+    tf.function(lambda: [value for value, _ in trackers._results(streams, Two())]).get_concrete_function()
+    assert set(seen) == {"Identity"}

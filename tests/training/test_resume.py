@@ -10,12 +10,15 @@ import sys
 import numpy as np
 import pytest
 
-from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
+from tfmtl2r import Dense, LazyAdam, MultiTaskRanker, Schema, Task
 from tfmtl2r._backend import keras
+from tfmtl2r.commands._options import parse
+from tfmtl2r.commands.train import COMMAND
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.errors import Stopped
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.training.loop import Limits, Loop, Saving
+from tfmtl2r.training.schedules import Schedule
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 from tfmtl2r.training.stages import OneStage
 
@@ -47,7 +50,8 @@ class Again:
         architecture = {"name": "shared_bottom", "units": [4], "head_units": [3], "dropout": 0.4}
         self.model = MultiTaskRanker(architecture, TASKS, SCHEMA, conditioned=conditioned)
         options = {"train_metrics": False, **options}
-        self.model.compile(keras.optimizers.Adam(0.05), method=method, seed=9, **options)
+        optimizer = options.pop("optimizer", None) or keras.optimizers.Adam(0.05)
+        self.model.compile(optimizer, method=method, seed=9, **options)
         self.start = None
 
     def __call__(self):
@@ -144,6 +148,38 @@ def test_stages_go_on_from_any_step(data, tmp_path, constraints):
     assert len(expected.stages) == 2
 
 
+def test_averages_of_weights_are_validated_and_kept(data, tmp_path):
+    """The optimizer goes on with the weights themselves; a schedule and averages go on after a fault, too."""
+
+    class Watch(keras.callbacks.Callback):
+        def __init__(self):
+            super().__init__()
+            self.average, self.seen = None, []
+
+        def on_train_batch_end(self, batch, logs=None):
+            now = [np.array(v) for v in self.model.trainable_variables]
+            self.average = now if self.average is None else [
+                0.7 * old + 0.3 * new for old, new in zip(self.average, now, strict=True)]
+
+        def on_epoch_end(self, epoch, logs=None):
+            for mine, theirs in zip(self.average, self.model.trainable_variables, strict=True):
+                np.testing.assert_allclose(theirs, mine, rtol=1e-4, atol=1e-6)
+            self.seen.append(self.model.evaluate(data[1], verbose=0, return_dict=True)["loss"])
+            assert self.seen[-1] == pytest.approx(logs["val_loss"], rel=1e-6)
+
+    rate = Schedule(0.2, "cosine", warmup_steps=2, steps=2 * STEPS)
+    fresh = Again("linear_scalarization", optimizer=LazyAdam(rate, use_ema=True, ema_momentum=0.7))
+    watch = Watch()
+    history = one_stage(fresh(), data, None, epochs=2, patience=0, callbacks=[watch])
+    straight = fresh.state()
+    for mine, theirs in zip(watch.average, fresh.model.trainable_variables, strict=True):
+        np.testing.assert_allclose(theirs, mine, rtol=1e-4, atol=1e-6)
+    with pytest.raises(Fault):
+        one_stage(fresh(), data, tmp_path, fail=STEPS + 2, epochs=2, patience=0)
+    assert one_stage(fresh(), data, tmp_path, epochs=2, patience=0) == history
+    assert_same(straight, fresh.state())
+
+
 @pytest.fixture(scope="module")
 def fresh():
     return Again("famo", steps_per_execution=2)
@@ -211,6 +247,24 @@ def experiment(folder, name, **changes):
         "training": {"epochs": 3, "batch_size": 4, "telemetry_every": 0, "checkpoint_steps": 3}, "method": "famo",
     }  # fmt: skip
     return Experiment(**{**settings, "name": name, **changes})
+
+
+def test_keys_of_the_optimizer_reach_it(tmp_path):
+    keys = {"learning_rate": 0.1, "schedule": "linear", "warmup_steps": 3, "weight_decay": 0.2, "ema": 0.9,
+            "clip_norm": 0.5, "clip": "adaptive"}  # fmt: skip
+    flags = [f"--optimizer.{key.replace('_', '-')}={value}" for key, value in keys.items()]
+    parsed = Experiment.of(parse(COMMAND, ["--name", "mine", *flags])[0])
+    mine = experiment(tmp_path, "mine", optimizer=keys)
+    assert parsed.optimizer == mine.optimizer
+    used = mine.model(mine.dataset()).optimizer
+    steps = 3 * -(-mine.dataset().lists("train").num_lists // 4)
+    assert used._learning_rate.get_config() == {"rate": 0.1, "kind": "linear", "warmup_steps": 3, "steps": steps}
+    wanted = {"weight_decay": 0.2, "use_ema": True, "ema_momentum": 0.9, "global_clipnorm": 0.5, "adaptive_clip": True}
+    assert {key: getattr(used, key) for key in wanted} == wanted
+    with pytest.raises(ValueError, match=r"optimizer\.ema must be a number below 1, such as 0\.999, not 1\.0"):
+        experiment(tmp_path, "mine", optimizer={"ema": 1.0})
+    with pytest.raises(ValueError, match=f"warmup_steps is 900, but the training has {steps} steps"):
+        experiment(tmp_path, "mine", optimizer={"warmup_steps": 900}).model(mine.dataset())
 
 
 def content(folder):

@@ -299,13 +299,31 @@ class Optimizer(Section):
 
     Args:
         learning_rate: the step size.
+        schedule: how the step size changes: "constant" (the default), "linear" or "cosine" (both fall to 0 at the last
+            epoch; in staged training, of each stage).
+        warmup_steps: number of first steps over which the step size grows to learning_rate.
+        weight_decay: share of every weight, times the step size, that a step takes away.
+        ema: decay of a moving average of the weights, such as 0.999, which is validated and kept in place of the
+            weights.
+        clip_norm: largest norm of the combined gradient of all tasks.
+        clip: "adaptive" shrinks the update of a variable until no weight changes by more than half of its size plus
+            0.01 (Clippy).
     """
 
-    not_built: ClassVar[tuple[str, ...]] = (
-        "name", "schedule", "warmup_steps", "weight_decay", "ema", "clip_norm", "clip"
-    )
+    not_built: ClassVar[tuple[str, ...]] = ("name",)
 
     learning_rate: float = key(1e-3, above=0)
+    schedule: Literal["constant", "linear", "cosine"] | None = key()
+    warmup_steps: int | None = key(least=0)
+    weight_decay: float | None = key(least=0)
+    ema: float | None = key(above=0)
+    clip_norm: float | None = key(above=0)
+    clip: Literal["adaptive"] | None = key()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ema is not None and not self.ema < 1:
+            raise SettingError(["ema"], f"must be a number below 1, such as 0.999, not {self.ema!r}")
 
 
 @dataclasses.dataclass(frozen=True)

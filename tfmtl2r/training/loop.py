@@ -15,6 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.data.passes import following
 from tfmtl2r.errors import InputError
@@ -119,6 +121,7 @@ class Loop:
         logs: dict[str, float] = {}
         while training.stage_epochs < self.limits.epochs and not training.ended:
             logs = self._epoch(callbacks, steps)
+        model.optimizer.finalize_variable_values(model.trainable_variables)  # the moving averages, if it has them
         callbacks.on_train_end(logs)
         self.stages.finish(training)
         training.next_stage()
@@ -131,12 +134,13 @@ class Loop:
         self._steps(callbacks, steps)
         logs = dict(training.logs)
         due = self.limits.validate is None or training.stage_epochs + 1 in self.limits.validate
-        if self.validation is not None and due:
-            found = model.evaluate(self.validation, verbose=0, callbacks=callbacks, return_dict=True)
-            logs |= {f"val_{name}": float(value) for name, value in found.items()}
-        training.ended = self.stages.after_epoch(training, logs)
-        model.method_state.epoch.assign_add(1)
-        callbacks.on_epoch_end(training.epoch, logs)
+        with self._averages():
+            if self.validation is not None and due:
+                found = model.evaluate(self.validation, verbose=0, callbacks=callbacks, return_dict=True)
+                logs |= {f"val_{name}": float(value) for name, value in found.items()}
+            training.ended = self.stages.after_epoch(training, logs)
+            model.method_state.epoch.assign_add(1)
+            callbacks.on_epoch_end(training.epoch, logs)
         for key, value in logs.items():
             training.history.setdefault(key, []).append(float(value))
         training.ended = training.ended or bool(model.stop_training)
@@ -178,6 +182,21 @@ class Loop:
                 self._saved_at, self._steps_since = time.monotonic(), 0
         if self._signalled:
             raise KeyboardInterrupt
+
+    @contextlib.contextmanager
+    def _averages(self) -> Iterator[None]:
+        """Replaces the weights by their moving averages for a while, if the optimizer has averages."""
+        optimizer, variables = self.model.optimizer, self.model.trainable_variables
+        if not optimizer.use_ema:
+            yield
+            return
+        raw = [np.array(v) for v in variables]
+        optimizer.finalize_variable_values(variables)
+        try:
+            yield
+        finally:
+            for variable, value in zip(variables, raw, strict=True):
+                variable.assign(value)
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:

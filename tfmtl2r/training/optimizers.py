@@ -10,11 +10,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.types import Tensor
 
+_RELATIVE, _ABSOLUTE = 0.5, 0.01
 REFUSED = {
     "gradient_accumulation_steps": "it would store gradients of whole embedding tables: use larger batches",
     "loss_scale_factor": "it undoes a scaling of the loss, and a ranker does not scale the loss: leave it out",
@@ -42,15 +45,34 @@ class RowWise(keras.optimizers.Optimizer):
 
     The class clips the gradient of the whole batch. ``weight_decay`` and ``use_ema`` work as in Keras: they read and
     change every row of a table in each step.
+
+    ``adaptive_clip`` (Clippy, Tang et al. 2023, https://arxiv.org/abs/2302.09178) shrinks the update u of a variable w,
+    ``w <- w - c u`` with ``c = min(1, min_i (0.5 |w_i| + 0.01) / |u_i|)``: no number changes by more than half of its
+    size plus 0.01. Unlike a clipped gradient, this also holds for Adam, which undoes any scale of the gradients. Of a
+    table it reads the rows that the batch changes.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any):
+    def __init__(self, *args: Any, adaptive_clip: bool = False, **kwargs: Any):
         name = type(self).__name__
         refuse(name, kwargs)
         if kwargs.get("amsgrad"):
             raise InputError(f"{name} has no amsgrad, which updates a further moment of every row: leave it out, or "
                              "use keras.optimizers.Adam(amsgrad=True), which updates every row in each step")
         super().__init__(*args, **kwargs)
+        self.adaptive_clip = adaptive_clip
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments."""
+        return {**super().get_config(), "adaptive_clip": self.adaptive_clip}
+
+    def _shrunk(self, update: Any, weights: Any) -> Any:
+        """The update of a variable, or of the rows of a table that the batch changes, after the adaptive clipping."""
+        if not self.adaptive_clip:
+            return update
+        allowed = _RELATIVE * tf.abs(weights) + _ABSOLUTE
+        # A number that does not change allows everything: 0 / 0 and x / 0 are infinite here.
+        ratios = tf.where(tf.equal(update, 0.0), tf.constant(np.inf, update.dtype), allowed / tf.abs(update))
+        return update * tf.minimum(tf.reduce_min(ratios), 1.0)
 
     def _clip_gradients(self, grads: Any) -> Any:
         """Clips the gradient of the whole batch, with one entry per row of a table.
@@ -86,8 +108,9 @@ class LazyAdam(RowWise, keras.optimizers.Adam):
         beta_2: decay of the second moment.
         epsilon: added to the denominator.
         **kwargs: other arguments of ``keras.optimizers.Adam``. ``clipnorm``, ``global_clipnorm`` and ``clipvalue``
-            clip the gradient of the whole batch, after repeated rows and replicas are summed. ``weight_decay`` and
-            ``use_ema`` work as in Keras, on all rows of a table. A step then takes time and memory for whole tables.
+            clip the gradient of the whole batch, after repeated rows and replicas are summed; ``adaptive_clip=True``
+            shrinks updates that are large beside the weights (:class:`RowWise`). ``weight_decay`` and ``use_ema`` work
+            as in Keras, on all rows of a table. A step then takes time and memory for whole tables.
 
     Raises:
         ValueError: for ``amsgrad``, ``gradient_accumulation_steps`` and ``loss_scale_factor``.
@@ -114,21 +137,28 @@ class LazyAdam(RowWise, keras.optimizers.Adam):
 
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
         """Updates one variable."""
-        if not isinstance(gradient, tf.IndexedSlices):
+        sparse = isinstance(gradient, tf.IndexedSlices)
+        if not sparse and not self.adaptive_clip:
             super().update_step(gradient, variable, learning_rate)
             return
-        rows, gradient = _merged(gradient, variable.dtype)
+        rows, gradient = _merged(gradient, variable.dtype) if sparse else (None, tf.cast(gradient, variable.dtype))
         place = self._get_variable_index(variable)
         first, second = self._momentums[place].value, self._velocities[place].value
         step = tf.cast(self.iterations.value + 1, variable.dtype)
         rate = tf.cast(learning_rate, variable.dtype)
         rate *= tf.sqrt(1 - tf.pow(tf.cast(self.beta_2, variable.dtype), step))
         rate /= 1 - tf.pow(tf.cast(self.beta_1, variable.dtype), step)
-        m = self.beta_1 * tf.gather(first, rows) + (1 - self.beta_1) * gradient
-        v = self.beta_2 * tf.gather(second, rows) + (1 - self.beta_2) * tf.square(gradient)
-        first.scatter_update(tf.IndexedSlices(m, rows))
-        second.scatter_update(tf.IndexedSlices(v, rows))
-        variable.scatter_sub(tf.IndexedSlices(rate * m / (tf.sqrt(v) + self.epsilon), rows))
+        m = self.beta_1 * _read(first, rows) + (1 - self.beta_1) * gradient
+        v = self.beta_2 * _read(second, rows) + (1 - self.beta_2) * tf.square(gradient)
+        update = self._shrunk(rate * m / (tf.sqrt(v) + self.epsilon), _read(variable, rows))
+        if sparse:
+            first.scatter_update(tf.IndexedSlices(m, rows))
+            second.scatter_update(tf.IndexedSlices(v, rows))
+            variable.scatter_sub(tf.IndexedSlices(update, rows))
+        else:
+            first.assign(m)
+            second.assign(v)
+            variable.assign_sub(update)
 
 
 @keras.saving.register_keras_serializable("tfmtl2r")
@@ -172,17 +202,23 @@ class Adagrad(RowWise, keras.optimizers.Adagrad):
     def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
         """Updates one variable."""
         accumulator = self._accumulators[self._get_variable_index(variable)].value
-        if accumulator.shape == variable.shape and not isinstance(gradient, tf.IndexedSlices):
+        by_row, sparse = accumulator.shape != variable.shape, isinstance(gradient, tf.IndexedSlices)
+        if not (by_row or sparse or self.adaptive_clip):
             super().update_step(gradient, variable, learning_rate)
             return
-        rows, gradient = _merged(gradient, variable.dtype)
+        rows, gradient = _merged(gradient, variable.dtype) if sparse else (None, tf.cast(gradient, variable.dtype))
         squares = tf.square(gradient)
-        if accumulator.shape != variable.shape:
+        if by_row:
             squares = tf.reduce_mean(squares, axis=1, keepdims=True)
-        total = tf.gather(accumulator, rows) + squares
-        accumulator.scatter_update(tf.IndexedSlices(total, rows))
-        step = tf.cast(learning_rate, variable.dtype) * gradient / tf.sqrt(total + self.epsilon)
-        variable.scatter_sub(tf.IndexedSlices(step, rows))
+        total = _read(accumulator, rows) + squares
+        update = tf.cast(learning_rate, variable.dtype) * gradient / tf.sqrt(total + self.epsilon)
+        update = self._shrunk(update, _read(variable, rows))
+        if sparse:
+            accumulator.scatter_update(tf.IndexedSlices(total, rows))
+            variable.scatter_sub(tf.IndexedSlices(update, rows))
+        else:
+            accumulator.assign(total)
+            variable.assign_sub(update)
 
 
 def get(optimizer: Any) -> Any:
@@ -206,9 +242,12 @@ def is_table(variable: Any) -> bool:
     return variable.path.split("/")[-1] == "embeddings"
 
 
-def _merged(gradient: Tensor, dtype: Any) -> tuple[Any, Any]:
-    """The distinct rows that a gradient changes, and their summed gradients ``[rows, ...]``."""
-    if not isinstance(gradient, tf.IndexedSlices):
-        return tf.range(tf.shape(gradient)[0]), tf.cast(gradient, dtype)
+def _read(variable: Any, rows: Any) -> Any:
+    """Some rows of a variable, or all of it."""
+    return tf.convert_to_tensor(variable) if rows is None else tf.gather(variable, rows)
+
+
+def _merged(gradient: Any, dtype: Any) -> tuple[Any, Any]:
+    """The distinct rows that a sparse gradient changes, and their summed gradients ``[rows, ...]``."""
     rows, place = tf.unique(gradient.indices)
     return rows, tf.math.unsorted_segment_sum(tf.cast(gradient.values, dtype), place, tf.size(rows))

@@ -169,10 +169,13 @@ def _results(streams: list[Any], replicas: Replicas) -> list[tuple[Any, list[Any
         return [(stream.result(), [v.value for v in stream.variables]) for stream in streams]
     # One collective operation for all sums, in float64; Keras casts the results back.
     added = [stream for stream in streams if not hasattr(stream, "merged")]
-    sums = iter(replicas.sum([tf.cast(v.value, tf.float64) for stream in added for v in stream.variables]))
+    # The cast of a variable that is float64 already is the read itself, which has no device: a collective would ask for
+    # it on all devices. The identity gives it a place.
+    sums = iter(replicas.sum(
+        [tf.identity(tf.cast(v.value, tf.float64)) for stream in added for v in stream.variables]))
     own = {id(stream): [next(sums) for _ in stream.variables] for stream in added}
     return [(stream.stateless_result(own[id(stream)]), own[id(stream)]) if id(stream) in own
-            else (stream.merged(replicas.gather), []) for stream in streams]
+            else (stream.merged(lambda read: replicas.gather(tf.identity(read))), []) for stream in streams]
 
 
 class SayWithoutValue(keras.callbacks.Callback):
