@@ -1,4 +1,4 @@
-"""Reads files as frames (:func:`read_table`) or lists (:func:`read_lists`); :func:`from_frame` makes lists of frames."""
+"""Reads files as frames (:func:`read_table`) or lists (:func:`read_lists`), and groups frames (:func:`from_frame`)."""
 
 from __future__ import annotations
 

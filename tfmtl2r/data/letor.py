@@ -63,8 +63,9 @@ def read_letor(
     """Reads a LETOR/SVMlight file: rows ``LABEL qid:QUERY ID:VALUE ... # comment``.
 
     The columns are ``features`` (float32 ``[N, F]``), ``label`` (float32 ``[N]``) and ``qid`` (int64 ``[N]``, the list
-    id). If a query of the file has leading zeros or a plus sign, all ids are text, so that 007 and 7 are two lists. Feature id i is at index ``i - 1`` (``i`` if ``zero_based``). A feature that a row lacks is 0. Values are
-    rounded to float32.
+    id). If a query of the file has leading zeros or a plus sign, all ids are text, so that 007 and 7 are two lists.
+    Feature id i is at index ``i - 1`` (``i`` if ``zero_based``). A feature that a row lacks is 0. Values are rounded to
+    float32.
 
     Args:
         path: text, ``.gz`` or ``.bz2``.

@@ -116,7 +116,7 @@ def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip:
     for ordinal, (number, tokens, comment) in enumerate(rows, start=row):
         try:
             label, qid, row_ids, row_values = _row(tokens, grammar)
-            text = comment_text(comment) if grammar.comments else ""
+            said = comment_text(comment) if grammar.comments else ""
         except LetorError as error:
             message = f"{path}:{number}: {error}"
             if not skip:
@@ -131,7 +131,7 @@ def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip:
         if qid is not None:
             qids.append(qid)
         if grammar.comments:
-            comments.append(text)
+            comments.append(said)
     lines, ordinals = np.array(places, np.int64).reshape(-1, 2).T
     return Block(
         np.array(labels, np.float32), np.array(qids, np.int64), np.array(counts, np.int64), np.array(ids, np.int32),

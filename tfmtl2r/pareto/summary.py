@@ -36,8 +36,8 @@ class Summary:
         reference: reference point of all hypervolumes.
         ideal: the best value of each objective, including single-task training.
         rows: group -> indicators; see :func:`summarise`.
-        left_out: a message for each task that has no value in any run, and for each run that is left out because another
-            objective is not a finite number.
+        left_out: a message for each task that has no value in any run, and for each run that is left out because
+            another objective is not a finite number.
     """
 
     points: Objectives
