@@ -22,6 +22,7 @@ from typing import Any
 CLASSES = {
     "MultiTaskRanker": "tfmtl2r.training.model",
     "LazyAdam": "tfmtl2r.training.optimizers",
+    "Schedule": "tfmtl2r.training.schedules",
     "Adagrad": "tfmtl2r.training.optimizers",
 }
 """Class that Keras can load -> its module."""

@@ -125,6 +125,7 @@ class Experiment(Settings):
             train_metrics=training.train_metrics,
             seed=training.seed,
             steps_per_execution=training.steps_per_execution,
+            accumulate=training.accumulate or 1,
         )
         return before if before is not None and start_as(before, model) else model
 
@@ -132,7 +133,8 @@ class Experiment(Settings):
         chosen = self.optimizer
         rate: Any = chosen.learning_rate
         if chosen.schedule not in (None, "constant") or chosen.warmup_steps:
-            steps = self.training.epochs * -(-dataset.lists("train").num_lists // self.training.batch_size)
+            lists = self.training.batch_size * (self.training.accumulate or 1)
+            steps = self.training.epochs * -(-dataset.lists("train").num_lists // lists)
             rate = Schedule(rate, chosen.schedule or "constant", chosen.warmup_steps or 0, steps)
         average: dict[str, Any] = {"use_ema": True, "ema_momentum": chosen.ema} if chosen.ema else {}
         return LazyAdam(rate, weight_decay=chosen.weight_decay or None, global_clipnorm=chosen.clip_norm,
@@ -197,6 +199,7 @@ class Experiment(Settings):
         train, vali = (dataset.lists(split) for split in ("train", "vali"))
         schema = dataset.schema(self._labels(model.tasks))
         options: dict[str, Any] = {"batch_size": self.training.batch_size}
+        lists = self.training.batch_size * (self.training.accumulate or 1)
         limit = self.data.max_list_size
         cut: dict[str, Any] = {"list_limit": limit, "truncate": self.data.truncate} if limit else {}
         clock = _StepClock()
@@ -205,7 +208,7 @@ class Experiment(Settings):
             watchers.append(self._tensorboard(schema, vali, attempt.folder / LOGS))
         card.history = self._fit(
             model,
-            batches(train, model.tasks, schema, shuffle=True, seed=self.training.seed, **options, **cut),
+            batches(train, model.tasks, schema, shuffle=True, seed=self.training.seed, batch_size=lists, **cut),
             batches(vali, model.tasks, schema, **options), watchers, verbose, attempt.checkpoints,
         )
         attempt.keep(model)  # before anything else that could fail

@@ -8,11 +8,10 @@ from tfmtl2r.settings.sections import (
     Evaluation,
     Feature,
     Goal,
-    Optimizer,
     Split,
     Sweeping,
-    Training,
 )
+from tfmtl2r.settings.training import Optimizer, Training
 from tfmtl2r.settings.values import FilePath, SettingError
 
 __all__ = [

@@ -12,7 +12,8 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from tfmtl2r.errors import InputError
-from tfmtl2r.settings.sections import Constraint, Data, Evaluation, Feature, Goal, Optimizer, Sweeping, Training
+from tfmtl2r.settings.sections import Constraint, Data, Evaluation, Feature, Goal, Sweeping
+from tfmtl2r.settings.training import Optimizer, Training
 from tfmtl2r.settings.values import FilePath, Section, SettingError, key
 
 FORMAT = 2

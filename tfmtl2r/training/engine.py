@@ -119,12 +119,15 @@ class Engine:
 
     def learn(self, batch: Batch, step: Step) -> list[State]:
         """The states after the update, for methods that require the losses after it. Runs one forward pass."""
-        scores = self.architecture(batch=batch, training=True)
-        after = self.losses(batch, scores, Replicas()).total
+        after = self._losses_of(batch).total
         return [
             standing_still(signals.present, state, self.method.learn(after, signals, state))
             for signals, state in zip(step.signals, step.states, strict=True)
         ]
+
+    def _losses_of(self, batch: Batch) -> LossValues:
+        """The losses of the current weights, in a forward pass as in training."""
+        return self.losses(batch, self.architecture(batch=batch, training=True), Replicas())
 
     def gram_at_cut(self, batch: Batch) -> Gram:
         """Inner products of the tasks' gradients at the cut. Telemetry samples these for scalarisations."""
@@ -141,33 +144,36 @@ class Engine:
             scores = self.architecture(batch=batch, training=True)
             losses = self.losses(batch, scores, replicas)
             with tape.stop_recording():
-                self._refuse_negative(losses)
-                signals = self._signals(clock, losses)
-                if self.method.needs & {"gram", "rows"}:  # no variable is shared here: each task has its own network
-                    weights, state = tf.cast(signals.present, tf.float32), states[0]
-                else:
-                    weights, state = weigh(self.method, signals, states[0])
+                signals, weights, state = self._scalarisation(clock, losses, states[0])
             objective = tf.reduce_sum(weights * losses.local)
             asked = penalty_of(self.architecture, scores, batch)
             if asked is not None:
                 objective += tf.math.divide_no_nan(asked[0], replicas.sum(asked[1]))
         gradients = tape.gradient(objective, [v.value for v in keras_variables])
-        pairs = _pairs(gradients, keras_variables)
-        return Step(scores, losses, pairs, weights, None, [state], [signals], None)
+        return Step(scores, losses, pairs(gradients, keras_variables), weights, None, [state], [signals], None)
+
+    def _scalarisation(self, clock: Clock, losses: LossValues, state: State) -> tuple[Signals, Any, State]:
+        """The input of a method that reads losses only, its task weights and its next state."""
+        self._refuse_negative(losses)
+        signals = self._signals(clock, losses)
+        if self.method.needs & {"gram", "rows"}:  # no variable is shared here: each task has its own network
+            return signals, tf.cast(signals.present, tf.float32), state
+        weights, state = weigh(self.method, signals, state)
+        return signals, weights, state
 
     def _balanced(self, batch: Batch, clock: Clock, states: list[State]) -> Step:
         replicas = Replicas()
-        places = halves(batch, replicas) if "second_batch" in self.method.needs else []
+        places = halves(batch, replicas, batch) if "second_batch" in self.method.needs else []
         parts = [batch.at(chosen) for chosen in places] or [batch]
         trunks, heads, scores, losses = self._passes(batch, parts, places, replicas)
         self._refuse_negative(losses)
         shared = [v.value for v in self.shared_variables]
         if self.mode == "parameters":
             rows = [self._rows(trunk, half, replicas) for trunk, half in zip(trunks, heads, strict=True)]
-            whole, each_half = self._whole(rows, heads, losses, replicas)
+            whole, each_half = self._whole(rows, [half.count for half in heads], losses, replicas)
             weights, gram, combined, states, signals = self._decide_groups(whole, each_half, clock, losses, states)
             # Rows are already sums over replicas, and the optimizer sums over replicas again.
-            combined = [_scaled(g, 1.0 / replicas.count) for g in combined]
+            combined = [scaled(g, 1.0 / replicas.count) for g in combined]
             for trunk, half in zip(trunks, heads, strict=True):
                 if half.penalty is not None:
                     penalty = trunk.gradient(half.tensors, shared, output_gradients=half.penalty)
@@ -183,7 +189,7 @@ class Engine:
             ]
             combined = [functools.reduce(added, gradients) for gradients in zip(*each, strict=True)]
         private = [functools.reduce(added, gradients) for gradients in zip(*(h.gradients for h in heads), strict=True)]
-        gradients = _pairs(combined, self.shared_variables) + _pairs(private, self.private_variables)
+        gradients = pairs(combined, self.shared_variables) + pairs(private, self.private_variables)
         return Step(scores, losses, gradients, weights, gram, states, signals, None)
 
     def _passes(
@@ -252,7 +258,7 @@ class Engine:
         return per_task_rows.densified(rows) if self.method.per_parameter else rows
 
     def _whole(
-        self, parts: list[list[Any]], heads: list[Heads], losses: LossValues, replicas: Replicas
+        self, parts: list[list[Any]], counts: list[Any], losses: LossValues, replicas: Replicas
     ) -> tuple[list[Any], tuple[list[Any], list[Any]] | None]:
         """The rows of the whole batch, and the rows of its two halves if the method needs a second batch.
 
@@ -262,7 +268,7 @@ class Engine:
             return parts[0], None
         first, second = per_task_rows.aligned(*parts)
         whole = per_task_rows.total(first, second)
-        scales = [tf.math.divide_no_nan(losses.count, replicas.sum(half.count)) for half in heads]
+        scales = [tf.math.divide_no_nan(losses.count, replicas.sum(count)) for count in counts]
         return whole, (per_task_rows.scaled(first, scales[0]), per_task_rows.scaled(second, scales[1]))
 
     def _decide_groups(
@@ -310,10 +316,10 @@ class Engine:
         whole = replicas.sum([tf.convert_to_tensor(gradients[i][0]) for i in places])
         state = {key: variable.value for key, variable in self.architecture.routing_state().items()}
         changed, state = self.architecture.route(whole, state)
-        pairs = list(gradients)
+        after = list(gradients)
         for i, gradient in zip(places, changed, strict=True):
-            pairs[i] = (_scaled(gradient, 1.0 / replicas.count), gradients[i][1])
-        return pairs, state
+            after[i] = (scaled(gradient, 1.0 / replicas.count), gradients[i][1])
+        return after, state
 
     def _with_penalties(self, gradients: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         """Adds the gradients of weight regularisers. Methods do not balance these."""
@@ -323,8 +329,8 @@ class Engine:
         with tf.GradientTape() as tape:
             penalty = tf.add_n(self.architecture.losses)
         share = 1.0 / Replicas().count
-        penalties = [_scaled(g, share) for g in tape.gradient(penalty, [v.value for v in variables])]
-        return _pairs([added(g, p) for (g, _), p in zip(gradients, penalties, strict=True)], variables)
+        penalties = [scaled(g, share) for g in tape.gradient(penalty, [v.value for v in variables])]
+        return pairs([added(g, p) for (g, _), p in zip(gradients, penalties, strict=True)], variables)
 
 
 def state_shapes(architecture: Architecture, method: Method, mode: str) -> list[int | None]:
@@ -345,7 +351,8 @@ def state_shapes(architecture: Architecture, method: Method, mode: str) -> list[
     return [None]
 
 
-def _scaled(gradient: Tensor, factor: float) -> Tensor:
+def scaled(gradient: Tensor, factor: float) -> Tensor:
+    """A gradient times a number."""
     if factor == 1.0 or gradient is None:
         return gradient
     if isinstance(gradient, tf.IndexedSlices):
@@ -353,5 +360,6 @@ def _scaled(gradient: Tensor, factor: float) -> Tensor:
     return gradient * factor
 
 
-def _pairs(gradients: list[Any], variables: list[Any]) -> list[tuple[Any, Any]]:
+def pairs(gradients: list[Any], variables: list[Any]) -> list[tuple[Any, Any]]:
+    """Each gradient with its variable."""
     return [(g, v) for g, v in zip(gradients, variables, strict=True)]

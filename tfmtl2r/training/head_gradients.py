@@ -128,11 +128,16 @@ def penalty_of(architecture: Architecture, scores: TaskScores, batch: Batch) -> 
     return tf.reduce_sum(values * weights), tf.reduce_sum(weights)
 
 
-def halves(batch: Batch, replicas: Replicas) -> list[Any]:
-    """The positions on this replica of the even and of the odd lists, counted over the global batch."""
-    size = batch.num_lists
-    numbers = tf.range(size)
-    odd = (numbers + replicas.first_index(size)) % 2
+def halves(part: Batch, replicas: Replicas, batch: Batch) -> list[Any]:
+    """The positions of a part's even and odd lists, counted over the global batch.
+
+    Args:
+        part: some lists of the batch, from an even position on.
+        replicas: the replicas.
+        batch: this replica's batch.
+    """
+    numbers = tf.range(part.num_lists)
+    odd = (numbers + replicas.first_index(batch.num_lists)) % 2
     return [tf.boolean_mask(numbers, tf.equal(odd, remainder)) for remainder in (0, 1)]
 
 

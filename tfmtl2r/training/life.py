@@ -70,6 +70,7 @@ class Compiled:
         gradients: ``"parameters"`` or ``"features"``.
         train_metrics: whether metrics are computed on training batches.
         seed: seed of all random numbers in a training step.
+        accumulate: number of parts of a batch.
         options: the arguments of Keras' ``compile``.
     """
 
@@ -77,6 +78,7 @@ class Compiled:
     gradients: str
     train_metrics: bool
     seed: int
+    accumulate: int
     options: dict[str, Any]
 
 

@@ -19,6 +19,7 @@ from tfmtl2r.preferences import checked_preference, normalised
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
 from tfmtl2r.training import freezing, optimizers
+from tfmtl2r.training.accumulation import AccumulatingEngine
 from tfmtl2r.training.engine import Engine, state_shapes
 from tfmtl2r.training.inputs import check_parts, described, plain_schema, specs
 from tfmtl2r.training.keras_arguments import COMPILE, refuse
@@ -139,6 +140,7 @@ class MultiTaskRanker(KerasMethods):
         preference: Sequence[float] | None = None,
         train_metrics: bool = True,
         seed: int = 0,
+        accumulate: int = 1,
         **keras_options: Unpack[CompileOptions],
     ) -> None:
         """Sets optimizer, balancing method and preference.
@@ -153,6 +155,8 @@ class MultiTaskRanker(KerasMethods):
             preference: importance of each task in the tasks' order; ``Task.weight`` by default.
             train_metrics: True to compute the metrics on training batches, too.
             seed: seed of all random numbers in a training step.
+            accumulate: number of parts of a batch that run one after the other in a step, so that memory has to hold
+                one part only. The update is that of the whole batch (:mod:`tfmtl2r.training.accumulation`).
             **keras_options: ``run_eagerly``, ``steps_per_execution``, ``jit_compile``.
 
         Raises:
@@ -164,6 +168,8 @@ class MultiTaskRanker(KerasMethods):
         if self.dtype_policy.name == "mixed_float16" or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             raise InputError("mixed_float16 scales the loss, and balancing methods would receive scaled gradients; use "
                              "mixed_bfloat16")
+        if accumulate < 1:
+            raise InputError(f"accumulate is the number of parts of a batch, at least 1, not {accumulate}")
         chosen = methods.get(method).for_tasks(self.tasks)
         methods.registry.describe(chosen)  # raises for a method that could not be saved
         check_mode(chosen, gradients)
@@ -177,7 +183,7 @@ class MultiTaskRanker(KerasMethods):
         options = {name: value for name, value in keras_options.items() if name not in COMPILE}
         super().compile(optimizer=optimizer, **options)
         self.preference.assign(values)
-        self._compiled = Compiled(chosen, gradients, train_metrics, seed, options)
+        self._compiled = Compiled(chosen, gradients, train_metrics, seed, accumulate, options)
         self._set_up = None
         self._make_method_state()
         self._retrace()
@@ -386,6 +392,7 @@ class MultiTaskRanker(KerasMethods):
             self.has_lists = has_lists
             chosen, architecture = self._choices(), self.architecture
             losses = TaskLosses(self.tasks, has_lists, architecture.small_heads, architecture.needs_probabilities)
-            engine = Engine(architecture, losses, chosen.method, chosen.gradients)
+            parts = architecture, losses, chosen.method, chosen.gradients
+            engine = Engine(*parts) if chosen.accumulate == 1 else AccumulatingEngine(*parts, parts=chosen.accumulate)
             self._set_up = SetUp(has_lists, engine, Trackers(self.tasks, has_lists))
         return self._set_up

@@ -216,6 +216,7 @@ class SavedRanker(keras.Model):
             "preference": np.asarray(self.preference, np.float64).tolist(),
             "train_metrics": chosen.train_metrics,
             "seed": chosen.seed,
+            "accumulate": chosen.accumulate,
             freezing.OPTIMIZED: freezing.optimized(self),
             **chosen.options,
         }

@@ -1,0 +1,79 @@
+"""The sections of an experiment about its training: start, optimizer, steps and epochs.
+
+The help of a key on the command line is its entry under ``Args``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, Literal
+
+from tfmtl2r.settings.values import Section, SettingError, key
+
+
+@dataclasses.dataclass(frozen=True)
+class Optimizer(Section):
+    """The optimizer, which is Adam.
+
+    Args:
+        learning_rate: the step size.
+        schedule: "constant" (the default), or "linear" or "cosine", which fall to 0 until the end of a stage.
+        warmup_steps: number of first steps over which the step size grows to learning_rate.
+        weight_decay: share of every weight, times the step size, that a step takes away.
+        ema: decay of moving averages of the weights, such as 0.999, which are validated and kept in their place.
+        clip_norm: largest norm of the combined gradient of all tasks.
+        clip: "adaptive" shrinks updates that are large beside the weights (Clippy).
+    """
+
+    not_built: ClassVar[tuple[str, ...]] = ("name",)
+
+    learning_rate: float = key(1e-3, above=0)
+    schedule: Literal["constant", "linear", "cosine"] | None = key()
+    warmup_steps: int | None = key(least=0)
+    weight_decay: float | None = key(least=0)
+    ema: float | None = key(above=0)
+    clip_norm: float | None = key(above=0)
+    clip: Literal["adaptive"] | None = key()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.ema is not None and not self.ema < 1:
+            raise SettingError(["ema"], f"must be a number below 1, such as 0.999, not {self.ema!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Training(Section):
+    """How the ranker is trained.
+
+    Args:
+        epochs: maximum number of epochs; in staged training, of each stage.
+        batch_size: lists (or rows) that run through the ranker at a time.
+        accumulate: number of such batches in one update, by default 1; the update is that of one large batch.
+        patience: number of epochs without a better mean of the validation metrics, after which training stops and
+            restores the best epoch; 0 trains all epochs.
+        seed: seed of the weights, the order of lists and all other random numbers.
+        validate_every: epochs between evaluations of the validation split. The last epoch is always evaluated; 0
+            evaluates only the last epoch. Values other than 1 require patience 0.
+        train_metrics: compute metrics on training batches, too.
+        steps_per_execution: training steps per call of the graph.
+        telemetry_every: steps between samples of the gradients for TensorBoard; 0 for no samples.
+        checkpoint_minutes: minutes between checkpoints, from which a stopped run continues; 0 for none by time.
+        checkpoint_steps: steps between checkpoints; 0 for none by steps.
+    """
+
+    not_built: ClassVar[tuple[str, ...]] = (
+        "stop_on", "deterministic", "on_nan", "buckets",
+        "workers", "on", "bias_features", "feature_dropout", "augment"
+    )
+
+    epochs: int = key(8, least=1)
+    batch_size: int = key(64, least=1)
+    accumulate: int | None = key(least=1)
+    patience: int = key(2, least=0)
+    seed: int = key(0, axis=True, shown="own")
+    validate_every: int = key(1, least=0, outcome=False)
+    train_metrics: bool = key(False, shown="never")
+    steps_per_execution: int = key(1, least=1, shown="never")
+    telemetry_every: int = key(100, least=0, outcome=False)
+    checkpoint_minutes: float = key(10.0, least=0, outcome=False)
+    checkpoint_steps: int = key(0, least=0, outcome=False)
