@@ -10,6 +10,8 @@ import pytest
 from tfmtl2r import Category, Dense, Schema, Task
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch, unpack
+from tfmtl2r.names import digest, safe_name
+from tfmtl2r.serving.signatures import input_names
 from tfmtl2r.task import validated
 
 
@@ -171,3 +173,22 @@ class TestBatch:
     def test_lists_need_a_feature_per_item(self):
         with pytest.raises(ValueError, match="at least one feature per item"):
             Batch.of({"age": tf.zeros([2]), "list_size": tf.constant([1, 1])}, Schema([Dense("age", context=True)]))
+
+
+def test_names_that_would_be_equal_in_files_are_refused():
+    """A name may be spelled like the safe name of another one."""
+    for safe in (safe_name("a/b"), safe_name("ö")):
+        other = "a/b" if safe.startswith("a") else "ö"
+        with pytest.raises(ValueError, match=f"the features '{other}' and '{safe}' would both be called '{safe}'"):
+            Schema([Dense(other), Dense(safe)])
+        with pytest.raises(ValueError, match=f"the tasks '{safe}' and '{other}' would both be called"):
+            validated([safe, other])
+    validated(["a/b", "a b", "a_b"])
+
+
+def test_inputs_of_signatures_differ_whatever_their_names_are():
+    names = ["1", "feature_1"]
+    names += [f"feature_1_{digest(name)}" for name in names]
+    names += [f"feature_1_{digest(names[2])}", "FEATURE_1"]
+    found = input_names(Schema([Dense(name) for name in names]), ["score_click"], lists=True)
+    assert len({name.lower() for name in found.values()}) == len(names) + 1

@@ -66,6 +66,28 @@ def safe_name(name: str) -> str:
     return clean if clean == name else f"{clean}_{digest(name)}"
 
 
+def refuse_equal_keys(names: Iterable[str], what: str) -> None:
+    """Refuses names that would be equal in files and signatures (:func:`safe_name`).
+
+    Args:
+        names: different names.
+        what: what has the names, such as ``"tasks"``.
+
+    Raises:
+        ValueError: if one name is the safe name of another.
+
+    >>> refuse_equal_keys(["a/b", "a_b_c14cddc0"], "tasks")
+    Traceback (most recent call last):
+    tfmtl2r.errors.InputError: the tasks 'a/b' and 'a_b_c14cddc0' would both be called 'a_b_c14cddc0' in files; ...
+    """
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(safe_name(name), name)
+        if other != name:
+            raise InputError(f"the {what} {other!r} and {name!r} would both be called {safe_name(name)!r} in files; "
+                             "rename one of them")
+
+
 def digest(name: str) -> str:
     """Eight characters that differ between names.
 

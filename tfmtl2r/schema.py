@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from tfmtl2r.errors import InputError
-from tfmtl2r.names import checked
+from tfmtl2r.names import checked, refuse_equal_keys
 from tfmtl2r.registry import Registry
 
 RESERVED = {
@@ -55,6 +55,7 @@ class Schema:
             checked(name, "feature", RESERVED)
             if inputs.count(name) > 1:
                 raise InputError(f"two features have an input called {name!r}; rename one of them")
+        refuse_equal_keys(names, "features")
 
     @property
     def names(self) -> tuple[str, ...]:

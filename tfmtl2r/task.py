@@ -9,7 +9,7 @@ from types import NoneType
 from typing import TYPE_CHECKING, Any
 
 from tfmtl2r.errors import InputError, InputTypeError
-from tfmtl2r.names import checked_task
+from tfmtl2r.names import checked_task, refuse_equal_keys
 from tfmtl2r.types import Described
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ def validated(tasks: Any) -> tuple[Task, ...]:
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"two tasks are called {twice[0]!r}; names must differ")
+    refuse_equal_keys(names, "tasks")
     if not any(task.weight > 0 for task in tasks):
         raise InputError("all task weights are 0; at least one must be above 0")
     return tasks

@@ -15,7 +15,8 @@ from serving_problem import SCHEMA, TASKS, looked_up, make_ranker
 import tfmtl2r
 from tfmtl2r import Category, Dense, Schema, cli
 from tfmtl2r._backend import tf
-from tfmtl2r.serving.client import Client, ServingError
+from tfmtl2r.serving.answers import score_key
+from tfmtl2r.serving.client import Client, RemoteSignature, ServingError
 from tfmtl2r.serving.examples import requests
 
 SIZES = (3, 1, 7, 2, 12, 1, 5)
@@ -307,3 +308,16 @@ def test_json_is_what_the_server_reads(server):
     assert json.dumps(sent[0]["inputs"]["price"]) == "[[NaN, 1.0]]"
     assert sent[0]["inputs"]["brand"] == [["é", {"b64": "/w=="}]]
     assert sent[0]["signature_name"] == "serving_default"
+
+
+def test_outputs_have_the_own_names_of_tasks(exported, monkeypatch):
+    """A server knows safe names only."""
+    names = ["add to cart", "click"]
+    keys = {safe: f"score_{name}" for name in names for safe in [score_key(name)]}
+    spec = {key: tf.TensorSpec([None, None], tf.float32) for key in keys}
+    answer = {key: np.zeros((1, 1), np.float32) for key in keys}
+    for tasks, expected in ((names, set(keys.values())), ((), set(keys))):
+        client = Client("localhost:1", "shop", tasks=tasks)
+        monkeypatch.setattr(client, "_signatures", {"serving_default": RemoteSignature({}, spec, frozenset())})
+        monkeypatch.setattr(client._transport, "predict", lambda arrays, signature: dict(answer))
+        assert set(client.predict({})) == expected

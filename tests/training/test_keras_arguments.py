@@ -184,3 +184,30 @@ def test_saved_models_and_h5_files_point_to_what_works(ranker, tmp_path):
     with pytest.raises(ValueError, match=r"save it to a \.keras file, or serve it .* tfmtl2r\.export"):
         ranker.save(tmp_path / "model.h5")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf])
+@pytest.mark.parametrize("kind", ["data set", "generator", "arrays", "validation"])
+def test_an_infinite_feature_is_an_error_and_a_missing_one_is_none(ranker, kind, value):
+    """Also in a later batch than the first; the name may contain whatever it likes."""
+    bad = X["x"].copy()
+    bad[9, 1] = value
+
+    def given(x):
+        return {"data set": lambda: tf.data.Dataset.from_tensor_slices(({**X, "x": x}, Y)).batch(4),
+                "generator": lambda: (part_of(x, start) for start in (0, 4, 8)),
+                "validation": lambda: tf.data.Dataset.from_tensor_slices(({**X, "x": x}, Y)).batch(4),
+                "arrays": lambda: {**X, "x": x}}[kind]()
+
+    def part_of(x, start):
+        features, labels = part(start)
+        return {**features, "x": x[start:start + 4]}, labels
+
+    def run(x):
+        options = {"validation": lambda: {"x": data(), "validation_data": given(x)},
+                   "arrays": lambda: {"x": given(x), "y": Y}}.get(kind, lambda: {"x": given(x)})()
+        ranker.fit(verbose=0, **options)
+
+    with pytest.raises(ValueError, match="feature 'x' is infinite in a batch of the data: mark a missing value"):
+        run(bad)
+    run(np.where(np.isinf(bad), np.nan, bad))

@@ -28,6 +28,7 @@ class Client:
         version: a version number or a label; by default the newest version.
         timeout: maximum seconds for a response.
         batch_size: lists (or rows) per request.
+        tasks: names of the tasks, if they are more than letters, digits and underscores: the columns then have them.
     """
 
     model: Annotated[str, tyro.conf.Positional]
@@ -39,6 +40,7 @@ class Client:
     version: str = ""
     timeout: float = 5.0
     batch_size: int = 64
+    tasks: tuple[str, ...] = ()
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,7 +52,8 @@ def main(arguments: Sequence[str]) -> int:
     from tfmtl2r.serving import client
 
     version = int(options.version) if options.version.isdigit() else options.version or None
-    with client.Client(options.target, options.model, version=version, timeout=options.timeout) as served:
+    with client.Client(options.target, options.model, version=version, timeout=options.timeout,
+                       tasks=options.tasks) as served:
         lists = read_lists([options.table], options.list_id or None)
         answer = served.predict_frame(lists, signature=options.signature, batch_size=options.batch_size)
     if options.list_id:

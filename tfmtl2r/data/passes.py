@@ -57,6 +57,11 @@ def following(data: Any, epoch: Callable[[], int]) -> Iterator[None]:
             passes.leader = leader
 
 
+def is_unchanged(data: Any) -> bool:
+    """Whether a data set is one of :func:`tfmtl2r.data.batches` itself, and not made from it."""
+    return isinstance(getattr(data, _ATTRIBUTE, None), Passes)
+
+
 def _passes(data: Any) -> list[Passes]:
     """The objects in the data set and in all data sets that it reads."""
     waiting, found = [data], []

@@ -7,7 +7,7 @@ neither the export nor the schema.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,6 +21,7 @@ from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Values, size_of
 from tfmtl2r.names import checked_folder, did_you_mean, digest, served_as
+from tfmtl2r.serving.answers import probability_key, score_key
 from tfmtl2r.serving.listed import has_items, is_list, of_table, padded
 from tfmtl2r.serving.transport import Grpc, Rest, ServingError, Transport
 from tfmtl2r.serving.values import as_array, misnamed
@@ -53,6 +54,8 @@ class Client:
         model: name of the model on the server.
         version: a version number, or a label like ``"stable"``; by default the newest served version.
         timeout: maximum number of seconds to wait for an answer.
+        tasks: names of the ranker's tasks. Outputs then have the tasks' own names, such as ``"score_add to cart"``. A
+            server knows only names with letters, digits and underscores, such as ``"score_add_to_cart_31900a39"``.
 
     Raises:
         ValueError: for an empty target or model, or a timeout that is not above 0.
@@ -62,7 +65,10 @@ class Client:
     tfmtl2r.errors.InputError: timeout must be above 0 seconds, not 0
     """
 
-    def __init__(self, target: str, model: str, *, version: int | str | None = None, timeout: float = 5.0):
+    def __init__(
+        self, target: str, model: str, *, version: int | str | None = None, timeout: float = 5.0,
+        tasks: Iterable[str] = (),
+    ):
         if not target or not model:
             raise InputError(f"a client needs the address of a server and the name of a model, got {target!r} and "
                              f"{model!r}")
@@ -73,6 +79,9 @@ class Client:
         self.model = model
         self._transport: Transport = (Rest if rest else Grpc)(target, model, version, timeout)
         self._signatures: dict[str, RemoteSignature] = {}
+        tasks = tuple(tasks)
+        self._own_names = {score_key(task): f"score_{task}" for task in tasks}
+        self._own_names |= {probability_key(task): f"probability_{task}" for task in tasks}
 
     def __enter__(self) -> Client:
         return self
@@ -137,7 +146,8 @@ class Client:
             raise
         if len(served.outputs) == 1:  # REST leaves out the name of a single output
             outputs = dict(zip(served.outputs, outputs.values(), strict=True))
-        return {name: _as_spec(value, served.outputs.get(name)) for name, value in outputs.items()}
+        return {self._own_names.get(name, name): _as_spec(value, served.outputs.get(name))
+                for name, value in outputs.items()}
 
     def predict_frame(
         self,

@@ -260,10 +260,13 @@ def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, 
     sizes = {size_of(name): name for f in schema.features for name, values in f.raw.items() if None in values.shape}
     names = {name: served_as(name, taken) for name in schema.inputs if name not in sizes}
     names |= {size: size_of(names[name]) for size, name in sizes.items()}
-    # In TensorFlow, names must differ in more than their case.
-    count = collections.Counter(name.lower() for name in [*names.values(), *taken])
-    names |= {feature: f"{name}_{digest(feature)}" for feature, name in names.items()
-              if feature not in sizes and (count[name.lower()] > 1 or count[size_of(name).lower()] > 1)}
+    alike: set[str] = set(names)
+    while alike:  # a digest may make a name equal to the name of yet another feature
+        # In TensorFlow, names must differ in more than their case.
+        count = collections.Counter(name.lower() for name in [*names.values(), *taken])
+        alike = {feature for feature, name in names.items()
+                 if feature not in sizes and (count[name.lower()] > 1 or count[size_of(name).lower()] > 1)}
+        names |= {feature: f"{names[feature]}_{digest(feature)}" for feature in alike}
     return {name: size_of(names[sizes[name]]) if name in sizes else names[name] for name in schema.inputs} | protocol
 
 

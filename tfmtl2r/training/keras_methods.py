@@ -7,6 +7,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.data.passes import following
+from tfmtl2r.training.infinite import Finite
 from tfmtl2r.training.keras_arguments import batched, bound, signature_of, streamed
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.saving import SavedRanker
@@ -60,7 +61,9 @@ class KerasMethods(SavedRanker):
             given.setdefault("shuffle", False)  # the data have their own order, and Keras warns about shuffle=True
         self._fitting = True
         try:
-            with following(given.get("x"), lambda: self.method_state.epoch.numpy()):
+            finite = Finite()
+            given["x"] = finite.watch(given.get("x"))
+            with finite.in_words(), following(given["x"], lambda: self.method_state.epoch.numpy()):
                 return super().fit(**given)
         finally:
             self._fitting = False
@@ -70,7 +73,10 @@ class KerasMethods(SavedRanker):
         """Evaluates as Keras does, with Keras' arguments. A list of values has the order of ``metrics_names``."""
         given = bound("evaluate", args, kwargs)
         self._prepare_early(given.get("x"))
-        return super().evaluate(**given)
+        finite = Finite()
+        given["x"] = finite.watch(given.get("x"))
+        with finite.in_words():
+            return super().evaluate(**given)
 
     def _prepare_early(self, x: Any) -> None:
         """Creates the variables before Keras reads the data, except for a stream, whose structure is not known yet."""
