@@ -206,7 +206,7 @@ def test_an_infinite_feature_is_an_error_and_a_missing_one_is_none(ranker, kind,
     def run(x):
         options = {"validation": lambda: {"x": data(), "validation_data": given(x)},
                    "arrays": lambda: {"x": given(x), "y": Y}}.get(kind, lambda: {"x": given(x)})()
-        ranker.fit(verbose=0, **options)
+        ranker.fit(verbose=0, steps_per_epoch=None if kind == "arrays" else 3, **options)
 
     with pytest.raises(ValueError, match="feature 'x' is infinite in a batch of the data: mark a missing value"):
         run(bad)

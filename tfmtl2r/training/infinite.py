@@ -32,11 +32,16 @@ class Finite:
     def watch(self, x: Any) -> Any:
         """The data with the check. Data of another kind than a data set, a generator or arrays are not checked.
 
+        Args:
+            x: the data; or a tuple, as of ``validation_data``, that begins with them.
+
         Raises:
             ValueError: for an infinite feature in arrays.
         """
         if isinstance(x, tf.data.Dataset) and not is_unchanged(x):
             return x.map(self._in_graph, num_parallel_calls=tf.data.AUTOTUNE)
+        if isinstance(x, tuple) and x:
+            return (self.watch(x[0]), *x[1:])
         if isinstance(x, types.GeneratorType):
             return (self._at_once(batch) for batch in x)
         return self._at_once(x) if isinstance(x, Mapping) else x
@@ -57,8 +62,8 @@ class Finite:
         element = batch if len(batch) > 1 else batch[0]
         features = {name: value for name, value in unpack(element)[0].items()
                     if isinstance(value, tf.Tensor) and value.dtype.is_floating}
-        self.names = list(features)
-        for number, value in enumerate(features.values()):
+        first, self.names = len(self.names), [*self.names, *features]
+        for number, value in enumerate(features.values(), first):
             tf.debugging.Assert(~tf.reduce_any(tf.math.is_inf(value)), [f"{_MARK}{number}"])
         return element
 

@@ -62,7 +62,7 @@ class KerasMethods(SavedRanker):
         self._fitting = True
         try:
             finite = Finite()
-            given["x"] = finite.watch(given.get("x"))
+            given |= {name: finite.watch(given[name]) for name in ("x", "validation_data") if name in given}
             with finite.in_words(), following(given["x"], lambda: self.method_state.epoch.numpy()):
                 return super().fit(**given)
         finally:
@@ -73,6 +73,8 @@ class KerasMethods(SavedRanker):
         """Evaluates as Keras does, with Keras' arguments. A list of values has the order of ``metrics_names``."""
         given = bound("evaluate", args, kwargs)
         self._prepare_early(given.get("x"))
+        if self._fitting:  # fit has prepared its validation data
+            return super().evaluate(**given)
         finite = Finite()
         given["x"] = finite.watch(given.get("x"))
         with finite.in_words():
