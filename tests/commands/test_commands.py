@@ -7,6 +7,7 @@ import pytest
 
 from tfmtl2r import Experiment, architectures, cli
 from tfmtl2r.commands import _options
+from tfmtl2r.commands.list import method_rows
 from tfmtl2r.commands.train import COMMAND
 from tfmtl2r.errors import InputError
 
@@ -104,6 +105,19 @@ def test_mistakes_are_one_line(here, capsys, arguments, message):
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_methods_are_readable_at_the_width_of_a_terminal(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert cli.main(["list", "methods"]) == 0
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= width
+    assert len(printed.splitlines()) < 11 * len(method_rows())
+    flowing = " ".join(printed.split())
+    for name, also, title, needs, _, costs, promises, _ in method_rows():
+        assert f"{name}{f' ({also})' if also else ''}: {title} needs {needs}" in flowing
+        assert f"costs {costs} {f'promises {promises} ' if promises else ''}source" in flowing
 
 
 def test_list_shows_everything_as_markdown(capsys):

@@ -55,6 +55,20 @@ def test_plan_is_every_combination_once():
         plans.plan(BASE, ["mgda"], das_dennis(3, 2))
 
 
+@pytest.mark.parametrize(("changes", "methods", "architectures", "message"), [
+    ({"gradients": "features"}, ["mgda", "graddrop"], [], "GradDrop cannot run with gradients='features', only with"),
+    ({}, ["mgda"], ["shared_bottom", "esmm"], r"task 'task_1' is graded .* choose an architecture without a funnel"),
+    ({"tasks": [{"name": "task_1", "kind": "binary"}, {"name": "task_2", "kind": "binary", "loss": "bce"}]}, ["mgda"],
+     ["esmm"], r"task 'task_1' is binary with the loss Softmax"),
+    ({}, [{"name": "nmt", "stage_epochs": 1}], [], "NMT takes"),
+    ({}, [{"name": "mgda", "epsilon": 1}], [], "method 'mgda' has no option epsilon"),
+])
+def test_runs_that_cannot_succeed_are_refused_at_planning(changes, methods, architectures, message):
+    base = BASE.but(training={"epochs": 1}, **changes)
+    with pytest.raises((ValueError, TypeError), match=message):
+        plans.plan(base, methods, GRID, (0,), architectures)
+
+
 def test_names_carry_what_decides_the_outcome_and_nothing_else():
     name = plans.named(BASE).name
     assert plans.named(BASE.but(directory="elsewhere", name="x")).name == name

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from tfmtl2r.errors import InputError
 
@@ -63,14 +64,20 @@ METHOD_COLUMNS = ("name", "also", "what it is", "needs", "gradients", "costs", "
 
 
 def show_methods() -> None:
-    """Prints the methods with their needs and costs. This builds each method, and therefore loads TensorFlow."""
-    rows = method_rows()
-    table = Table(title=f"methods ({len(rows)})", title_justify="left")
-    for column in (*METHOD_COLUMNS, "from"):
-        table.add_column(column, overflow="fold", no_wrap=column == "name")
-    for row in rows:
-        table.add_row(*row, came_from("tfmtl2r.methods", row[0]))
-    Console().print(table)
+    """Prints the methods with their needs and costs, a paragraph for each, since a table would be too wide.
+
+    This builds each method, and therefore loads TensorFlow.
+    """
+    rows, console = method_rows(), Console(highlight=False)
+    console.print(f"methods ({len(rows)})", style="italic")
+    for name, also, title, *facts in rows:
+        console.print(Text.assemble((name, "bold"), f" ({also})" if also else "", f": {title}"))
+        about = Table.grid("", "", padding=(0, 2))
+        facts.append(came_from("tfmtl2r.methods", name))
+        for label, fact in zip((*METHOD_COLUMNS[3:], "from"), facts, strict=True):
+            if fact:
+                about.add_row(f"  {label}", Text(fact, overflow="fold"))
+        console.print(about)
 
 
 def methods_markdown() -> str:

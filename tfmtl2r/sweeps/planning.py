@@ -16,10 +16,13 @@ from tfmtl2r import architectures as architecture_registry
 from tfmtl2r import methods as method_registry
 from tfmtl2r.errors import InputError
 from tfmtl2r.experiment import Experiment
+from tfmtl2r.methods.base import check_mode
 from tfmtl2r.names import digest
 from tfmtl2r.preferences import checked_preference, suited
 from tfmtl2r.runs.finished import Run
 from tfmtl2r.settings.outcome import keys_where, outcome
+from tfmtl2r.task import Task
+from tfmtl2r.training.objectives import TaskLosses
 
 LOPSIDED = 0.99
 """Share of the important task in a run of :func:`ends`. The rest trains the other task's tower, but hardly the trunk.
@@ -45,18 +48,21 @@ def plan(
 
     Raises:
         ValueError: when preferences have another number of tasks, a combination appears twice, a ranker is conditioned
-            although its method has no preference, or a method needs more epochs than the runs have.
+            although its method has no preference, a method needs more epochs than the runs have or other gradients, or
+            an architecture does not suit the losses of the tasks.
     """
     preferences, architectures = np.asarray(preferences, np.float64), [*architectures]
-    for architecture in architectures:
-        architecture_registry.get(architecture)  # raises for an unknown name or option
-    tasks = base.select(base.dataset())
+    dataset = base.dataset()
+    tasks = base.select(dataset)
+    for architecture in architectures or [base.architecture]:
+        _check_losses(architecture, tasks, dataset)
     if preferences.ndim != 2 or preferences.shape[1] != len(tasks):
         raise InputError(f"preferences must be [N, {len(tasks)}], one number for each of "
                          f"{', '.join(task.name for task in tasks)}; got shape {preferences.shape}")
     experiments = []
     for architecture, method in itertools.product(architectures or [base.architecture], methods):
-        balancing = method_registry.get(method)
+        balancing = method_registry.get(method).for_tasks(tasks)
+        check_mode(balancing, base.gradients)
         base.check_epochs(balancing, len(tasks))
         if base.conditioned:
             checked_preference([task.weight for task in tasks], tasks, balancing, conditioned=True)
@@ -72,6 +78,13 @@ def plan(
         raise InputError(f"two runs of this sweep are the same: {twice[0]}; list every method, preference, seed and "
                          "architecture only once")
     return experiments
+
+
+def _check_losses(architecture: Any, tasks: Sequence[Task], dataset: Any) -> None:
+    """Raises for an unknown architecture or option, and for losses that do not suit the architecture."""
+    if architecture_registry.get(architecture).needs_probabilities:
+        by_default = any(task.loss is None and task.kind == "binary" for task in tasks)  # depends on the data
+        TaskLosses(tasks, not (by_default and dataset.lists("train").is_rows), probabilities=True)
 
 
 def single_tasks(base: Experiment, seeds: Sequence[int] = (0,), architectures: Iterable[Any] = ()) -> list[Experiment]:
