@@ -20,6 +20,7 @@ from typing import Any
 from tfmtl2r import plugins
 from tfmtl2r.errors import UserError
 from tfmtl2r.runs.places import MARK
+from tfmtl2r.writing import fault_of, one_line
 
 LOG = "log.txt"
 
@@ -39,18 +40,17 @@ def main(threads: int, plugin_files: Sequence[str] = (), files: Sequence[str] = 
     started = False
     while True:
         job = json.loads(lines.get())
-        with _log(Path(job["directory"]) / job["name"]):
-            try:
+        error = None
+        try:
+            with _log(Path(job["directory"]) / job["name"]):
                 if not started:
                     _set_threads(threads)
                     plugins.load(*plugin_files)
                     plugins.load(*files, remember=False)
                     started = True
                 trainings.run(job)
-                error = None
-            except Exception as caught:
-                traceback.print_exc()
-                error = f"{type(caught).__name__}: {caught}".split("\n")[0]
+        except Exception as caught:
+            error = one_line(caught) if fault_of(caught) else f"{type(caught).__name__}: {caught}".split("\n")[0]
         answers.write(json.dumps({"error": error}) + "\n")
 
 
@@ -72,6 +72,8 @@ class _log:
             os.dup2(self.file.fileno(), descriptor)
 
     def __exit__(self, *error: Any) -> None:
+        if error[0]:
+            traceback.print_exception(*error)
         sys.stdout.flush()
         sys.stderr.flush()
         self.file.close()
@@ -126,7 +128,8 @@ def _can_go_on(experiment: Any) -> bool:
     from tfmtl2r.settings.outcome import outcome
 
     try:
-        return outcome(attempt.settings_of(experiment.folder)) == outcome(experiment.config())
+        before = experiment.of(attempt.settings_of(experiment.folder))
+        return outcome(before.config()) == outcome(experiment.config())
     except UserError:
         return False
 
