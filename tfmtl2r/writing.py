@@ -11,6 +11,7 @@ import errno
 import json
 import math
 import os
+import re
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -114,9 +115,17 @@ def fault_of(error: BaseException) -> int | None:
 
 
 def one_line(error: BaseException) -> str:
-    """Describes an error of the operating system by its path and the system's words."""
+    """Describes an error of the operating system by its path and the system's words.
+
+    >>> one_line(RuntimeError("{{node 3}} runs/a/step-2; No space left on device [Op:SaveV2]"))
+    'runs/a/step-2: No space left on device'
+    """
     fault, path = fault_of(error), getattr(error, "filename2", None) or getattr(error, "filename", None)
-    return f"{path or str(error).splitlines()[0]}: {os.strerror(fault)}" if fault else str(error)
+    if not fault:
+        return str(error)
+    reason = os.strerror(fault)
+    named = re.search(rf"(\S*/\S+)[;:] {re.escape(reason)}", str(error))
+    return f"{path or (named[1] if named else str(error).splitlines()[0])}: {reason}"
 
 
 def to_disk(path: Path) -> None:
