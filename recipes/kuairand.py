@@ -3,7 +3,8 @@
     python recipes/kuairand.py --data DIR --tasks click long_view like --seeds 5
 
 Compares towers at the same fixed number of epochs: MMoE, PLE, ESMM and AITM (click, then long view, then like: each a
-stage of the one before), and DML over MMoE. They read training rates of user, video and author beside attributes.
+stage of the one before), and DML over MMoE. They read training rates of user, video and author beside attributes. With
+--histories, they also read what the users watched before, with target attention of the video that is scored.
 Prints NDCG@5, AUC within users (grouped) and over all impressions per task on the test days, mean and standard
 deviation over seeds, differences seed by seed to MMoE, and what popularity alone reaches; writes CSV beside the run
 cards in runs/kuairand-TASKS. follow and comment are tasks too. What is finished is not run again.
@@ -42,16 +43,17 @@ def main() -> None:
     parser.add_argument("--method", default="linear_scalarization")
     parser.add_argument("--seeds", type=int, default=5, help="how many")
     parser.add_argument("--epochs", type=int, default=4)
+    parser.add_argument("--histories", action="store_true", help="read what the users watched, liked and watched long")
     parser.add_argument("--jobs", type=int, help="processes at a time; as many as CPUs if not given")
     options = parser.parse_args()
-    data = {"name": "kuairand", "path": options.data}
+    data = {"name": "kuairand", "path": options.data, "histories": options.histories}
     tasks = tuple(dataclasses.replace(task, metrics=(*task.metrics, "grouped_auc"))
                   for task in tfmtl2r.datasets.get(data).select(options.tasks))  # fmt: skip
     base = Experiment("base", data=data, tasks=tasks, method=options.method, optimizer={"learning_rate": 5e-4},
                       training={"epochs": options.epochs, "patience": 0, "validate_every": 0, "batch_size": 64,
                                 "telemetry_every": 0})  # fmt: skip
     variants = {name: {"architecture": ARCHITECTURES[name]} for name in options.architectures}
-    folder = f"runs/kuairand-{'-'.join(options.tasks)}"
+    folder = f"runs/kuairand-{'-'.join(options.tasks)}{'-histories' if options.histories else ''}"
     runs = over_seeds(folder, base, variants, range(options.seeds), options.jobs)
     trivial = trivial_results(tfmtl2r.datasets.get(data), "test", tasks)
     for metric in ("ndcg@5", "grouped_auc", "auc"):

@@ -177,8 +177,8 @@ def test_errors_of_writing(tmp_path, monkeypatch):
         write_elwc(Lists({"x": np.ones(2)}), path)
     with pytest.raises(ValueError, match="list_id='price' is a column that is not the list id"):
         write_elwc(random_lists([2]), path, list_id="price")
-    dated = random_lists([2]).with_column("day", np.array(["2024-01-01"] * 2, "datetime64[D]"))
-    with pytest.raises(ValueError, match="column 'day' has the type datetime64"):
+    dated = random_lists([2]).with_column("day", np.array([1, 2], "timedelta64[D]"))
+    with pytest.raises(ValueError, match="column 'day' has the type timedelta64"):
         write_elwc(dated, path)
     path.write_text("old")
     monkeypatch.setattr("tfmtl2r.data.elwc._record", lambda *_: 1 / 0)

@@ -123,6 +123,21 @@ def test_kuairand_rows(tmp_path):
     np.testing.assert_array_equal(columns["watch_grade"], np.digitize(columns["watch_ratio"], [0.1, 0.3, 0.6, 1.0]))
 
 
+def test_kuairand_histories(tmp_path):
+    """The sequences of the history file, with the table of the video that is scored; empty for other users."""
+    data = datasets.get("kuairand", **folder("kuairand", tmp_path), histories=True)
+    schema = data.schema(())
+    assert {"watch_seq", "like_seq", "long_watch_seq", "video_id"} <= set(schema.names)
+    assert not {"user_id", "author_id"} & set(schema.names)
+    x, _ = next(iter(data.load("train", batch_size=6, schema=schema)))
+    assert sorted(x["watch_seq_size"].numpy().tolist()) == [0, 0, 0, 0, 1, 4]
+    assert sorted(x["like_seq_size"].numpy().tolist()) == [0, 0, 0, 0, 0, 1]
+    user = int(np.argmax(x["watch_seq_size"]))
+    ids = schema.features[schema.names.index("video_id")].vocabulary
+    known = [0 if video not in ids else 1 + ids.index(video) for video in (3, 3, 1, 8)]
+    assert x["watch_seq"].numpy()[user].tolist() == known
+
+
 def test_kuairand_popularity_is_of_training_rows(tmp_path):
     data = datasets.get("kuairand", **folder("kuairand", tmp_path))
     train, test = data.lists("train").columns, data.lists("test")

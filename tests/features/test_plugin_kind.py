@@ -113,8 +113,6 @@ def test_keys_of_a_kind(tmp_path):
     assert Feature.of(entry.tree()) == entry
     with pytest.raises(SettingError, match=r"features\.when\.zon is not a key"):
         Settings.of({"features": [{"name": "when", "kind": "test_hour", "zon": "offset"}]})
-    with pytest.raises(SettingError, match=r"features\.x\.zone is not built yet"):
-        Settings.of({"features": [{"name": "x", "kind": "dense", "zone": "offset"}]})
     with pytest.raises(SettingError, match=r"features\.x\.kind .*not 'test_hou'; did you mean 'test_hour'"):
         Settings.of({"features": [{"name": "x", "kind": "test_hou"}]})
 

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import tfmtl2r
-from tfmtl2r import Category, Schema, Task, features
+from tfmtl2r import Category, Dense, Schema, Task, features
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import batches, fit_schema, from_frame, write_elwc
 from tfmtl2r.data.elwc import read_elwc
@@ -34,6 +34,10 @@ def table():
         "gaps": [[float(10 * one) for one in watched[user]] for user in users],
         "actions": [["like" if one % 2 else "skip" for one in watched[user]] for user in users],
         "similar": [rng.integers(0, 9, rng.integers(0, 4)).tolist() for _ in range(items)],
+        "shown": pd.to_datetime(rng.integers(1.6e9, 1.8e9, items), unit="s"), "now": pd.Timestamp(1.81e9, unit="s"),
+        "upload": pd.array([None if one < 3 else int(one * 1.6e11) for one in rng.integers(0, 9, items)], "Int64"),
+        "image": [None if number == 2 else rng.normal(size=3).tolist() for number in range(items)],
+        "query": rng.choice(["red shoes", "", "new phone"], items), "duration": np.where(users % 2, np.nan, users),
         "click": rng.integers(0, 2, items), "buy": rng.integers(0, 2, items),
     }).assign(liked=lambda frame: frame["watched"], seen=lambda frame: frame["watched"]), "user",
         context=["watched", "liked", "seen", "gaps", "actions"])
@@ -47,6 +51,9 @@ DECLARED = [
     features.Sequence("seen", shares="video", context=True, pooling={"name": "last", "blocks": 1, "heads": 2}),
     features.Sequence("similar", dim=2, pooling="sqrtn", missing=False),
     Category("video", dtype="int64", dim=4),
+    features.Time("shown", zone="Europe/Berlin", reference="now"),
+    features.Time("upload", unit="ms", parts=("weekday",)),
+    features.Vector("image", projection=2, frozen=False, normalise=True), Dense("duration", missing=True),
     "*",
 ]
 

@@ -233,5 +233,5 @@ def _refuse(wrong: np.ndarray, values: np.ndarray, what: str, advice: str, lists
     if wrong.any():
         rows = wrong.reshape(len(wrong), -1).any(axis=1)
         item = int(rows.argmax())
-        value = values[wrong][0].item()
+        [value] = values[wrong][:1].tolist()
         raise InputError(f"{what}: {value!r} in {lists.place(item)} ({int(rows.sum())} in all); {advice}")

@@ -46,9 +46,10 @@ class ElwcError(InputError):
 def write_elwc(lists: Lists, path: str | Path, *, list_id: str = "list_id") -> None:
     """Writes one record per list; the file appears when it is complete.
 
-    Floats are written as 32-bit floats (NaN is kept), integers and booleans as 64-bit integers, text as UTF-8 (``""``
-    is kept), and ``[N, D]`` as D values per example. Context columns are written to the context, together with the ids
-    of the lists as text. All other columns, including labels, are written to the examples. Source rows are not written.
+    Floats are written as 32-bit floats (NaN is kept), integers and booleans as 64-bit integers, times as seconds since
+    1970 (-1 if missing), text as UTF-8 (``""`` is kept), and ``[N, D]`` as D values per example. Context columns are
+    written to the context, together with the ids of the lists as text. All other columns, including labels, are written
+    to the examples. Source rows are not written.
 
     Args:
         lists: lists, not plain rows.
@@ -336,6 +337,8 @@ def _written(column: Column) -> Any:
     """The values of a column; of a column of lists, the list of each row. A missing integer is an empty list."""
     if not column.holds_lists:
         values = column.values
+        if values.dtype.kind == "M":
+            return np.where(np.isnat(values), -1, values.astype("datetime64[s]").astype(np.int64))
         if values.dtype.kind != "f" or values.ndim > 1 or not np.isnan(values).any():
             return values
         whole = column.identities if column.is_category else column.typed

@@ -122,7 +122,7 @@ def _infer(lists: Lists, name: str) -> Feature:
     if len(found) > 1:
         raise InputError(f"column {name!r} could be a feature of the kinds {' and '.join(found)}: declare it")
     if not found:
-        advice = "convert it to a number, such as an age in days" if sizes is None else \
+        advice = "declare it as a time, convert it to a number, such as an age in days" if sizes is None else \
             "declare its kind, such as the weights of a bag"
         raise InputError(f"column {name!r} holds {content(values, sizes)}, which can be no feature: {advice}, or "
                          "exclude it")

@@ -19,6 +19,7 @@ from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.features.base import Feature
 from tfmtl2r.features.category import Category
 from tfmtl2r.features.dense import Dense
+from tfmtl2r.features.sequence import Sequence
 from tfmtl2r.registry import Card
 from tfmtl2r.settings import FilePath
 from tfmtl2r.task import Task
@@ -53,7 +54,11 @@ USER_CODES = (
 )  # fmt: skip
 VIDEO_COLUMNS = ("video_id", "author_id", "video_type", "upload_dt", "upload_type", "server_width", "server_height",
                  "music_type", "tag")  # fmt: skip
-HISTORY_COLUMNS = ("user_id", "history_len", "watch_seq", "like_seq", "long_watch_seq")
+HISTORIES = ("watch_seq", "like_seq", "long_watch_seq")
+HISTORY_COLUMNS = ("user_id", "history_len", *HISTORIES)
+ATTENTION = {"name": "target_attention", "units": [32, 16], "normaliser": "softmax"}
+VIDEO_WIDTH, VIDEO_COUNT = 16, 5
+"""Width of the embedding of a video, and the rows that a video needs for an embedding of its own."""
 PRIOR = 20.0
 """Number of impressions at the mean rate that are added to each video, so that rare videos have no extreme rates."""
 RATED = {"user": "user_id", "video": "video_id", "author": "author_id"}
@@ -83,6 +88,9 @@ class KuaiRand(DataSet):
             or ``.csv``.
         ids: use the ids of the user, the video and its author as inputs.
         rates: use training rates as inputs; see :func:`tfmtl2r.data.rates.out_of_fold_rates`.
+        histories: use the videos that a user watched, liked and watched for long until 24 April as inputs, each with
+            target attention (:class:`tfmtl2r.features.Sequence`). The id of the video is then an input, too, whose
+            embedding is shared.
         prior: number of rows at the mean rate that are added to each user, video and author, so that rare ones have no
             extreme rates.
 
@@ -97,6 +105,7 @@ class KuaiRand(DataSet):
     path: FilePath = ""
     ids: bool = False
     rates: bool = True
+    histories: bool = False
     prior: float = PRIOR
 
     def __post_init__(self) -> None:
@@ -125,6 +134,10 @@ class KuaiRand(DataSet):
         """Features of the user, the impression and the video."""
         integers: dict[str, Any] = {"dtype": "int64"}
         ids = [Category("user_id", context=True, **integers), *(Category(name, **integers) for name in IDS)]
+        if self.histories:
+            video = Category("video_id", min_count=VIDEO_COUNT, dim=VIDEO_WIDTH, **integers)
+            ids = [video, *(one for one in ids if self.ids and one.name != "video_id")]
+            ids += [Sequence(name, context=True, shares="video_id", pooling=ATTENTION) for name in HISTORIES]
         rates = [Dense(f"{name}_{task}_log_odds") for name in RATED for task in RATED_LABELS]
         rates += [Dense(f"{name}_train_count", transform="log1p") for name in RATED]
         return (
@@ -137,12 +150,13 @@ class KuaiRand(DataSet):
             Dense("video_hist_like_rate"), Dense("video_hist_long_rate"), Dense("seen_before", transform="log1p"),
             Dense("server_width"), Dense("server_height"),
             Category("video_type"), Category("upload_type"), Category("music_type", **integers), Category("tag"),
-            *(rates if self.rates else ()), *(ids if self.ids else ()),
+            *(rates if self.rates else ()), *(ids if self.ids or self.histories else ()),
         )  # fmt: skip
 
     def exclude(self) -> tuple[str, ...]:
-        """All feedback, and the ids unless ``ids`` is set."""
-        return (*FEEDBACK, *(() if self.ids else ("user_id", *IDS)))
+        """All feedback, and the ids that are no inputs."""
+        used = ("user_id", *IDS) if self.ids else ("video_id",) if self.histories else ()
+        return (*FEEDBACK, *(name for name in ("user_id", *IDS) if name not in used))
 
     def trivial_scores(self) -> dict[str, dict[str, Scores]]:
         """Rates of the video and of the tab in the training split."""
@@ -164,8 +178,12 @@ class KuaiRand(DataSet):
 
     def read(self, split: str) -> Lists:
         frame = self._impressions(split)
-        frame = frame.assign(**self._tables[2].counts(frame), **(self._rates(frame) if self.rates else {}))
-        context = (*USER_COUNTS, *USER_CODES, "hist_len", "hist_like_rate", "hist_long_rate", "user_id")
+        history = self._tables[2]
+        frame = frame.assign(**history.counts(frame), **(self._rates(frame) if self.rates else {}))
+        context = [*USER_COUNTS, *USER_CODES, "hist_len", "hist_like_rate", "hist_long_rate", "user_id"]
+        if self.histories:
+            frame = frame.join(history.texts, on="user_id")
+            context += HISTORIES
         return from_frame(_impression(frame), list_id="user_id", context=context)
 
     def _impressions(self, split: str) -> pd.DataFrame:
@@ -230,12 +248,9 @@ def _binary(name: str, label: str, *metrics: Any) -> Task:
     return Task(name, label=label, kind="binary", loss="bce", metrics=metrics)
 
 
-def _pairs(history: pd.DataFrame, column: str) -> pd.DataFrame:
+def _pairs(history: pd.Series) -> pd.DataFrame:
     """One row (user, video) for each video in a user's sequence of ids."""
-    values = history[column]
-    # If no sequence has two ids, pandas reads the column as numbers, and empty sequences as NaN.
-    values = values.astype("Int64") if pd.api.types.is_numeric_dtype(values) else values
-    texts = values.astype("string").fillna("").tolist()
+    texts = history.tolist()
     counts = [text.count(" ") + 1 if text else 0 for text in texts]
     videos = np.array(" ".join(text for text in texts if text).split(), dtype=np.int64)
     return pd.DataFrame({"user_id": np.repeat(history.index.to_numpy(), counts), "video_id": videos})
@@ -246,6 +261,7 @@ class _History:
     """Videos that users watched, liked and watched for long before the log begins."""
 
     length: pd.Series
+    texts: pd.DataFrame
     watched: pd.DataFrame
     liked: pd.DataFrame
     long: pd.DataFrame
@@ -253,7 +269,10 @@ class _History:
     @classmethod
     def of(cls, table: pd.DataFrame) -> _History:
         table = table.set_index("user_id")
-        return cls(table["history_len"], *(_pairs(table, name) for name in ("watch_seq", "like_seq", "long_watch_seq")))
+        # If no sequence has two ids, pandas reads the column as numbers, and empty sequences as NaN.
+        texts = table[list(HISTORIES)].apply(lambda values: (
+            values.astype("Int64") if pd.api.types.is_numeric_dtype(values) else values).astype("string").fillna(""))
+        return cls(table["history_len"], texts.astype(object), *(_pairs(texts[name]) for name in HISTORIES))
 
     def counts(self, log: pd.DataFrame) -> dict[str, np.ndarray]:
         """Counts and smoothed rates per user, per video, and per pair of both, for each row of the log."""

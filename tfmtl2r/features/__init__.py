@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from tfmtl2r.features.category import Category
     from tfmtl2r.features.dense import Dense
     from tfmtl2r.features.sequence import Sequence
+    from tfmtl2r.features.text import Text
+    from tfmtl2r.features.time import Time
+    from tfmtl2r.features.vector import Vector
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
@@ -21,6 +24,6 @@ registry: Registry[Feature] = KINDS
 names, get, card, register = registry.names, registry.get, registry.card, registry.register
 
 __all__ = [
-    "Bag", "Category", "Columns", "Dense", "Feature", "Sequence", "Values", "card", "get", "names", "register",
-    "registry",
+    "Bag", "Category", "Columns", "Dense", "Feature", "Sequence", "Text", "Time", "Values", "Vector", "card", "get",
+    "names", "register", "registry",
 ]

@@ -62,6 +62,7 @@ class Dense(Feature):
         clip: standardised values are clipped to this number of standard deviations.
         quantiles: ``(0.01, 0.99)`` fits ``low`` and ``high`` as these quantiles of the training split.
         low, high: raw values are clipped to these bounds before the transform, one number per component.
+        missing: add a component that is 1 for a missing value: for a vector, if any component is missing.
     """
 
     name: str
@@ -74,8 +75,9 @@ class Dense(Feature):
     quantiles: tuple[float, float] | None = None
     low: tuple[float, ...] | None = None
     high: tuple[float, ...] | None = None
+    missing: bool = False
 
-    file_keys: ClassVar[tuple[str, ...]] = ("transform",)
+    file_keys: ClassVar[tuple[str, ...]] = ("transform", "missing")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(d) for d in self.shape))
@@ -87,17 +89,18 @@ class Dense(Feature):
             values = getattr(self, field)
             if values is not None:
                 values = tuple(float(v) for v in values)
-                if len(values) != self.width:
-                    raise InputError(f"feature {self.name!r}: {field} has {len(values)} numbers, expected {self.width}")
+                if len(values) != self.components:
+                    raise InputError(f"feature {self.name!r}: {field} has {len(values)} numbers, expected "
+                                     f"{self.components}")
                 object.__setattr__(self, field, values)
         self._check_bounds()
 
     def _check_transform(self) -> None:
         if not isinstance(self.transform, str):
             object.__setattr__(self, "transform", tuple(self.transform))
-            if len(self.transform) != self.width:
+            if len(self.transform) != self.components:
                 raise InputError(f"feature {self.name!r}: transform has {len(self.transform)} entries, expected one "
-                                 f"per component, {self.width}")
+                                 f"per component, {self.components}")
         for transform in self.transforms:
             if transform not in _TRANSFORMS:
                 raise InputError(f"feature {self.name!r}: transform must be one of {', '.join(_TRANSFORMS)}, "
@@ -117,14 +120,19 @@ class Dense(Feature):
                 raise InputError(f"feature {self.name!r}: low is above high in component {component}: {least}, {most}")
 
     @property
-    def width(self) -> int:
+    def components(self) -> int:
         """Number of components."""
         return math.prod(self.shape)
 
     @property
+    def width(self) -> int:
+        """Number of components, and one for the indicator."""
+        return self.components + self.missing
+
+    @property
     def transforms(self) -> tuple[str, ...]:
         """The transform of each component."""
-        return (self.transform,) * self.width if isinstance(self.transform, str) else self.transform
+        return (self.transform,) * self.components if isinstance(self.transform, str) else self.transform
 
     @property
     def is_fitted(self) -> bool:
@@ -153,7 +161,8 @@ class Dense(Feature):
     def of_entry(cls, name: str, values: np.ndarray, context: bool, options: Mapping[str, Any]) -> Dense:
         """The transform ``"zscore"`` stands for ``"none"``, since every number is standardised."""
         transform = options.get("transform", "zscore")
-        return cls(name, values.shape[1:], context, "none" if transform == "zscore" else transform)
+        return cls(name, values.shape[1:], context, "none" if transform == "zscore" else transform,
+                   missing=options.get("missing", False))
 
     def read(self, columns: Columns) -> dict[str, np.ndarray]:
         """Reads the column as float32; missing values are NaN."""
@@ -209,24 +218,30 @@ class Dense(Feature):
     def encode_all(
         cls, features: Sequence[Dense], tensors: Mapping[str, Any], layers: Mapping[str, Any]
     ) -> list[Any]:
-        """Encodes all numbers at once, ``float32[n, sum of widths]``."""
+        """Encodes all numbers at once, ``float32[n, sum of widths]``. An indicator comes after the components."""
         from tfmtl2r._backend import tf
 
         numbers = [tf.cast(tensors[f.name], tf.float32) for f in features]
         columns = [number if f.shape else number[..., None] for f, number in zip(features, numbers, strict=True)]
-        return [_normalised(features, tf.concat(columns, axis=-1))]
+        normalised = _normalised(features, tf.concat(columns, axis=-1))
+        if not any(f.missing for f in features):
+            return [normalised]
+        pieces = tf.split(normalised, [f.components for f in features], axis=-1)
+        marks = {f.name: tf.cast(~f.known(tensors), tf.float32)[:, None] for f in features if f.missing}
+        return [tf.concat([part for f, piece in zip(features, pieces, strict=True)
+                           for part in (piece, *([marks[f.name]] if f.missing else []))], axis=-1)]
 
     def known(self, tensors: Mapping[str, Any]) -> Any:
         """True if all components are finite."""
         from tfmtl2r._backend import tf
 
         value = tensors[self.name]
-        return tf.reduce_all(tf.math.is_finite(tf.reshape(value, [tf.shape(value)[0], self.width])), axis=-1)
+        return tf.reduce_all(tf.math.is_finite(tf.reshape(value, [tf.shape(value)[0], self.components])), axis=-1)
 
     def example(self, shape: tuple[int, ...], random: np.random.Generator) -> dict[str, np.ndarray]:
         """Raw values that are normally distributed after the transform."""
-        mean = np.reshape(self.mean or (0.0,) * self.width, self.shape)
-        std = np.sqrt(np.reshape(self.variance or (1.0,) * self.width, self.shape))
+        mean = np.reshape(self.mean or (0.0,) * self.components, self.shape)
+        std = np.sqrt(np.reshape(self.variance or (1.0,) * self.components, self.shape))
         values = mean + std * random.standard_normal((*shape, *self.shape))
         chosen = np.reshape(self.transforms, self.shape)
         for name in dict.fromkeys(self.transforms):
@@ -236,7 +251,7 @@ class Dense(Feature):
 
     def written(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Replaces missing numbers by the mean, since JSON has no NaN."""
-        mean = np.reshape(self.mean or (0.0,) * self.width, self.shape)
+        mean = np.reshape(self.mean or (0.0,) * self.components, self.shape)
         return {name: np.where(np.isfinite(value), value, mean) for name, value in values.items()}
 
 
@@ -247,18 +262,18 @@ def _normalised(features: Sequence[Dense], value: Any) -> Any:
     known = tf.math.is_finite(value)
     value = tf.where(known, value, 0.0)  # before the transform, since gradients through tf.where would still be NaN
     if any(f.low or f.high for f in features):
-        low = [v for f in features for v in f.low or (float("-inf"),) * f.width]
-        high = [v for f in features for v in f.high or (float("inf"),) * f.width]
+        low = [v for f in features for v in f.low or (float("-inf"),) * f.components]
+        high = [v for f in features for v in f.high or (float("inf"),) * f.components]
         value = tf.clip_by_value(value, tf.constant(low, tf.float32), tf.constant(high, tf.float32))
     transforms = [t for f in features for t in f.transforms]
     raw = value
     for name, transform in _TRANSFORMS.items():
         if name != "none" and name in transforms:
             value = tf.where([t == name for t in transforms], transform.forward(raw, tf.math), value)
-    mean = [m for f in features for m in f.mean or (0.0,) * f.width]
-    variance = [v for f in features for v in f.variance or (1.0,) * f.width]
+    mean = [m for f in features for m in f.mean or (0.0,) * f.components]
+    variance = [v for f in features for v in f.variance or (1.0,) * f.components]
     # A constant feature has variance 0 and no information: it becomes 0.
     scale = [v**-0.5 if v > 1e-12 else 0.0 for v in variance]
-    clip = tf.constant([f.clip for f in features for _ in range(f.width)], tf.float32)
+    clip = tf.constant([f.clip for f in features for _ in range(f.components)], tf.float32)
     value = (value - tf.constant(mean, tf.float32)) * tf.constant(scale, tf.float32)
     return tf.where(known, tf.clip_by_value(value, -clip, clip), 0.0)

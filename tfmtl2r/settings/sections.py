@@ -142,13 +142,18 @@ class Feature(Section):
         pooling: how a bag or a sequence becomes one vector, such as "mean"; a name, or {name = "...", option = value}.
         weights: the column with the weights of a bag.
         side: columns with a value for each id of a sequence, such as time gaps.
+        projection: width of a trained linear layer after a vector.
+        frozen: whether a vector enters as it is; false trains a linear map of it.
+        normalise: divide a vector by its length.
+        unit: unit of times that are numbers since 1970.
+        zone: time zone of hours and days, such as "Europe/Berlin" or "+05:30"; by default UTC.
+        reference: the column with the moment of the request, from which the age of a time is counted.
         missing: add an input that is 1 where the value is missing.
         transform: transform of a number before it is standardised: "zscore" (no transform), "log1p" or "signed_log1p".
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
-        "hash", "projection", "frozen", "normalise", "unit", "zone", "reference", "within_list", "steps",
-        "noise"
+        "hash", "within_list", "steps", "noise"
     )
 
     name: str | tuple[str, ...] | None = key()
@@ -162,6 +167,12 @@ class Feature(Section):
     pooling: Any = key()
     weights: str | None = key()
     side: str | tuple[str, ...] | None = key()
+    projection: int | None = key(least=1)
+    frozen: bool | None = key()
+    normalise: bool | None = key()
+    unit: Literal["s", "ms", "us", "ns", "D"] | None = key()
+    zone: str | None = key()
+    reference: str | None = key()
     missing: bool | None = key()
     transform: Literal["zscore", "log1p", "signed_log1p", "quantile_clip", "rank_gauss"] | None = key()
     options: Mapping[str, Any] = key(dict, shown="own", flag=False)
@@ -200,8 +211,6 @@ def _check_feature_kind(kind: str) -> None:
     if kind in names or kind in KINDS.aliases():
         return
     known = ", ".join(map(repr, names))
-    if kind in ("vector", "time", "text"):  # kinds of the format that no file implements
-        raise SettingError(["kind"], f"is not built yet for {kind!r}; registered kinds are {known}")
     raise SettingError(["kind"], f"must be a registered kind of feature ({known}), not {kind!r}"
                        f"{did_you_mean(kind, names)}")
 
