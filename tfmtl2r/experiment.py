@@ -24,8 +24,10 @@ from tfmtl2r.report import hparams
 from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.runs.attempt import Attempt
 from tfmtl2r.runs.card import RunCard, peak_memory_mb
-from tfmtl2r.runs.places import LOGS
+from tfmtl2r.runs.identity import MODEL
+from tfmtl2r.runs.places import CARD, LOGS, find
 from tfmtl2r.schema import Schema
+from tfmtl2r.serving.load import load
 from tfmtl2r.settings import Settings
 from tfmtl2r.settings.things import check_options
 from tfmtl2r.task import Task
@@ -38,6 +40,7 @@ from tfmtl2r.training.reset import start_as
 from tfmtl2r.training.schedules import Schedule
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 from tfmtl2r.training.stages import OneStage
+from tfmtl2r.training.warm_start import continued, start_from
 
 _STORED = 6
 """How often a training stores its weights at least: the model and a checkpoint, each with two moments of the optimizer.
@@ -111,11 +114,22 @@ class Experiment(Settings):
             dataset: the data set.
             before: the ranker of an earlier experiment on the same data, which is no longer needed. If the experiments
                 differ only in seed and preference, this ranker is reset and reused without a new trace.
+
+        The weights are random, or those of the run that ``start.from`` names; the log contains what changed since then.
         """
+        model, changes = self._model(dataset, before)
+        for line in changes:
+            log.info(line)
+        return model
+
+    def _model(self, dataset: Any, before: MultiTaskRanker | None) -> tuple[MultiTaskRanker, list[str]]:
         training = self.training
+        earlier = self._earlier()
         keras.utils.set_random_seed(training.seed)
         tasks = self.select(dataset)
         schema = dataset.schema(self._labels(tasks))
+        if earlier is not None:
+            schema = continued(schema, earlier, keep=self.start.statistics != "refit")
         model = MultiTaskRanker(self.architecture, tasks, schema, conditioned=self.conditioned)
         model.compile(
             self._optimizer(dataset),
@@ -127,7 +141,19 @@ class Experiment(Settings):
             steps_per_execution=training.steps_per_execution,
             accumulate=training.accumulate or 1,
         )
-        return before if before is not None and start_as(before, model) else model
+        changes = [] if earlier is None else start_from(model, earlier, self.start.method_state == "keep")
+        changes = [f"start from {self.start.from_}: {line}" for line in changes]
+        return (before if before is not None and start_as(before, model) else model), changes
+
+    def _earlier(self) -> MultiTaskRanker | None:
+        """The ranker of the run to start from. The runs of a sweep lie one folder below the folder of all runs."""
+        if self.start.from_ is None:
+            return None
+        folders = [find(directory, self.start.from_) for directory in (self.directory, Path(self.directory).parent)]
+        folder = next((one for one in folders if (one / CARD).is_file()), folders[0])
+        RunCard.load(folder)  # says what is missing, also a plug-in
+        ranker: Any = load(folder / MODEL)
+        return ranker
 
     def _optimizer(self, dataset: Any) -> LazyAdam:
         chosen = self.optimizer
@@ -172,10 +198,11 @@ class Experiment(Settings):
         self, attempt: Attempt, dataset: Any, verbose: int | str, callbacks: Sequence[Any],
         before: MultiTaskRanker | None,
     ) -> tuple[MultiTaskRanker, RunCard]:
-        model = self.model(dataset, before)
+        model, changes = self._model(dataset, before)
+        for line in changes if verbose else ():
+            print(line)
         asked = self._asked(model)
-        schema = dataset.schema(self._labels(model.tasks))
-        dataset.check(model.tasks, schema)
+        dataset.check(model.tasks, model.schema)
         _validate_labels(model.tasks, dataset.lists("train"))
         self._validate_stop_on(model, dataset.lists("vali"))
         card = RunCard(name=self.folder.name, config=self.config(), identity=attempt.identity)
@@ -197,7 +224,8 @@ class Experiment(Settings):
     ) -> None:
         """Trains the ranker, saves it, and adds to the card what was done."""
         train, vali = (dataset.lists(split) for split in ("train", "vali"))
-        schema = dataset.schema(self._labels(model.tasks))
+        schema = model.schema
+        assert schema is not None
         options: dict[str, Any] = {"batch_size": self.training.batch_size}
         lists = self.training.batch_size * (self.training.accumulate or 1)
         limit = self.data.max_list_size

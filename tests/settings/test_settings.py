@@ -134,6 +134,7 @@ def test_flags_files_and_defaults_are_layers(tmp_path, monkeypatch):
     (["--data", "mslr", "--data.fold", "2"], "data.fold", 2),
     (["--data.path", "x"], "data.path", "x"),
     (["--optimizer.learning-rate", "1e-2"], "optimizer.learning_rate", 0.01),
+    (["--from", "first"], "start.from", "first"), (["--set", "start.from=first"], "start.from", "first"),
 ])  # fmt: skip
 def test_the_schema_types_what_is_typed(arguments, path, value):
     found = Settings.of(tree(*arguments)).tree()

@@ -16,7 +16,7 @@ from tfmtl2r.names import did_you_mean
 from tfmtl2r.settings import Data, SettingError, Settings, files
 from tfmtl2r.settings.help import help_of
 from tfmtl2r.settings.things import THINGS, check_options
-from tfmtl2r.settings.values import Section, Text, converted, facts, hints, read, registry_of, section_of
+from tfmtl2r.settings.values import Section, Text, converted, facts, hints, name_of, read, registry_of, section_of
 
 
 @dataclasses.dataclass(frozen=True)
@@ -256,10 +256,12 @@ def _flags(section: type[Section], prefix: tuple[str, ...], bare: bool) -> list[
         hint = hints(section)[field.name]
         if not facts(field).flag or (isinstance(hint, type) and issubclass(hint, Section)):
             continue
-        path = (*prefix, field.name)
+        path = (*prefix, name_of(field))
         dotted = "--" + ".".join(path).replace("_", "-")
         if path == ("data", "name"):
             names: tuple[str, ...] = ("--data",)
+        elif path == ("start", "from"):
+            names = ("--from",)
         else:
             names = (f"--{field.name.replace('_', '-')}",) if bare else (dotted,)
         shown = getattr(default or section(), field.name)

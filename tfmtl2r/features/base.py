@@ -225,6 +225,20 @@ class Feature:
         """
         return self
 
+    def continued(self, earlier: Self, keep: bool) -> Self:
+        """The feature for a training that starts from the weights of an earlier run.
+
+        Args:
+            earlier: the feature of the same name in the earlier run.
+            keep: True to keep the earlier statistics, False for those of this feature, which is fitted on new data.
+        """
+        return earlier if keep else self
+
+    def rows(self, earlier: Self) -> np.ndarray | None:
+        """For each row of the feature's table, the row of the same value in the table of an earlier run; -1 for a new
+        value. None, the default, if the rows have not changed or there is no table."""
+        return None
+
     # A graph
 
     def lookups(self) -> dict[str, Any]:

@@ -148,6 +148,22 @@ class Category(Feature):
             return dataclasses.replace(self, buckets=1)
         return dataclasses.replace(self, vocabulary=tuple(value for _, value in sorted(entries)))
 
+    def continued(self, earlier: Self, keep: bool) -> Self:
+        """Kept vocabularies grow: the values that the earlier run did not know come last. The table keeps its width."""
+        dim = earlier.table_width
+        if not keep or self.vocabulary is None or earlier.vocabulary is None:
+            return dataclasses.replace(earlier if keep else self, dim=dim)
+        known = set(earlier.vocabulary)
+        added = tuple(value for value in self.vocabulary if value not in known)
+        return dataclasses.replace(earlier, vocabulary=(*earlier.vocabulary, *added), dim=dim)
+
+    def rows(self, earlier: Self) -> np.ndarray | None:
+        """Row 0 stands for all unknown values, in every table."""
+        if self.vocabulary == earlier.vocabulary or self.vocabulary is None:
+            return None
+        places = {value: row for row, value in enumerate(earlier.vocabulary or (), start=1)}
+        return np.array([0, *(places.get(value, -1) for value in self.vocabulary)])
+
     def lookups(self) -> dict[str, Any]:
         """The lookup of ids. Id 0 is the unknown value, except with hash buckets, which have none."""
         from tfmtl2r._backend import keras

@@ -11,7 +11,7 @@ from tfmtl2r.settings.sections import (
     Split,
     Sweeping,
 )
-from tfmtl2r.settings.training import Optimizer, Training
+from tfmtl2r.settings.training import Optimizer, Start, Training
 from tfmtl2r.settings.values import FilePath, SettingError
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "SettingError",
     "Settings",
     "Split",
+    "Start",
     "Sweeping",
     "Training",
     "checked_name",

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from tfmtl2r.settings.schema import Settings
-from tfmtl2r.settings.values import Facts, Section, hints
+from tfmtl2r.settings.values import Facts, Section, hints, name_of
 from tfmtl2r.settings.values import facts as facts_of
 
 
@@ -30,7 +30,7 @@ def _keys(section: type[Section], prefix: str) -> dict[str, Facts]:
         if isinstance(inner, type) and issubclass(inner, Section):
             found.update(_keys(inner, f"{prefix}{field.name}."))
         else:
-            found[prefix + field.name] = facts_of(field)
+            found[prefix + name_of(field)] = facts_of(field)
     return found
 
 

@@ -13,8 +13,8 @@ from typing import Any, ClassVar, Literal, Self
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.settings.sections import Constraint, Data, Evaluation, Feature, Goal, Sweeping
-from tfmtl2r.settings.training import Optimizer, Training
-from tfmtl2r.settings.values import FilePath, Section, SettingError, key
+from tfmtl2r.settings.training import Optimizer, Start, Training
+from tfmtl2r.settings.values import FilePath, Section, SettingError, key, name_of
 
 FORMAT = 2
 """Version of the format in which experiment files, run cards and sweep stores are written."""
@@ -41,6 +41,7 @@ class Settings(Section):
         features: the entries of [[features]], for a table of your own; by default all columns.
         tasks: the entries of [[tasks]]; a name alone stands for the data set's task of this name.
         constraints: the entries of [[constraints]].
+        start: the section [start].
         optimizer: the section [optimizer].
         training: the section [training].
         evaluation: the section [evaluation].
@@ -48,7 +49,7 @@ class Settings(Section):
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
-        "penalties", "start", "ensemble", "teacher", "calibration", "tune", "export", "preset"
+        "penalties", "ensemble", "teacher", "calibration", "tune", "export", "preset"
     )
 
     name: str | None = key(outcome=False, axis=True)
@@ -62,6 +63,7 @@ class Settings(Section):
     staged: bool = key(False, axis=True, several=True)
     features: tuple[Feature, ...] = key((), shown="own", flag=False)
     constraints: tuple[Constraint, ...] = key((), axis=True, several=True, flag=False)
+    start: Start = key(Start)
     optimizer: Optimizer = key(Optimizer)
     training: Training = key(Training)
     evaluation: Evaluation = key(Evaluation)
@@ -120,7 +122,7 @@ class Settings(Section):
         for name, change in changes.items():
             before = getattr(self, name, None)
             if isinstance(before, Section) and isinstance(change, Mapping) and not change.get("name"):
-                given = {field.name: getattr(before, field.name) for field in dataclasses.fields(before)}
+                given = {name_of(field): getattr(before, field.name) for field in dataclasses.fields(before)}
                 given = {key: value for key, value in given.items() if value is not None}
                 changes[name] = type(before).of({**given, **change})
         return dataclasses.replace(self, **changes)

@@ -10,7 +10,7 @@ import tomlkit
 
 from tfmtl2r.settings.help import help_of
 from tfmtl2r.settings.schema import FORMAT, Settings
-from tfmtl2r.settings.values import Section, default_of, hints, section_of
+from tfmtl2r.settings.values import Section, default_of, hints, name_of, section_of
 
 HEAD = """\
 # An experiment of tfmtl2r. Run it:  tfmtl2r train experiment.toml
@@ -55,7 +55,7 @@ def _keys(section: type[Section], name: str) -> list[str]:
         if field.name in (*filled, "options") or (section is Settings and section_of(hints(section)[field.name])):
             continue
         default = default_of(field)
-        shown = f"# {field.name} (not set)" if default is None else f"# {field.name} = {_toml(default)}"
+        shown = f"# {name_of(field)} (not set)" if default is None else f"# {name_of(field)} = {_toml(default)}"
         lines += [shown, *textwrap.wrap(texts.get(field.name, ""), 110, initial_indent="#     ",
                                         subsequent_indent="#     ")]
     return lines

@@ -12,6 +12,29 @@ from tfmtl2r.settings.values import Section, SettingError, key
 
 
 @dataclasses.dataclass(frozen=True)
+class Start(Section):
+    """The start of a training from a finished run, on new data, in place of random weights.
+
+    Args:
+        from_: a finished run below the folder of all runs, with the same architecture, tasks and features.
+        statistics: "keep" (the default) keeps the run's statistics of numbers, and vocabularies grow by the values of
+            the new data; "refit" fits both on the new data.
+        method_state: "reset" (the default) begins the method's state and the count of epochs anew; "keep" goes on with
+            them.
+    """
+
+    from_: str | None = key()
+    statistics: Literal["keep", "refit"] | None = key()
+    method_state: Literal["reset", "keep"] | None = key()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("statistics", "method_state"):
+            if self.from_ is None and getattr(self, name) is not None:
+                raise SettingError([name], "has no effect without a run: give start.from, or leave it out")
+
+
+@dataclasses.dataclass(frozen=True)
 class Optimizer(Section):
     """The optimizer, which is Adam.
 

@@ -103,11 +103,11 @@ class Section:
             if known.registry and not isinstance(value, tuple):
                 value = _thing(value, default_of(field))
         except SettingError as error:
-            raise error.within(field.name) from None
+            raise error.within(name_of(field)) from None
         if known.least is not None and not value >= known.least:
-            raise SettingError([field.name], f"must be at least {known.least:g}, not {value!r}")
+            raise SettingError([name_of(field)], f"must be at least {known.least:g}, not {value!r}")
         if known.above is not None and not known.above < value < math.inf:
-            raise SettingError([field.name], f"must be a number above {known.above:g}, not {value!r}")
+            raise SettingError([name_of(field)], f"must be a number above {known.above:g}, not {value!r}")
         return value
 
     @classmethod
@@ -119,7 +119,7 @@ class Section:
         """
         if isinstance(value, cls):
             return value
-        known = [field.name for field in dataclasses.fields(cls)]
+        known = {name_of(field): field.name for field in dataclasses.fields(cls)}
         if isinstance(value, str) and cls.identity in known:
             return cls(**{cls.identity: value})
         if not isinstance(value, Mapping):
@@ -130,7 +130,7 @@ class Section:
             if name not in known:
                 near = did_you_mean(str(name), known) or f"; the keys here are {', '.join(known)}"
                 raise SettingError([str(name)], f"is not a key{near}")
-        return cls(**value)
+        return cls(**{known[name]: entry for name, entry in value.items()})
 
     def tree(self) -> dict[str, Any]:
         """Returns plain data (text, numbers, lists, dicts) that :meth:`of` accepts, without keys that have no value."""
@@ -138,8 +138,13 @@ class Section:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if value is not None:
-                found[field.name] = _plain(value, facts(field).registry)
+                found[name_of(field)] = _plain(value, facts(field).registry)
         return found
+
+
+def name_of(field: dataclasses.Field[Any]) -> str:
+    """Returns the key of a field of a section. A key that is a word of Python, ``from``, has the field ``from_``."""
+    return field.name.removesuffix("_")
 
 
 def facts(field: dataclasses.Field[Any]) -> Facts:

@@ -1,0 +1,124 @@
+"""Starts a training from the weights of an earlier ranker on new data, whose vocabularies may have grown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r import methods
+from tfmtl2r.errors import InputError
+from tfmtl2r.layers.features import FeatureLayers
+from tfmtl2r.schema import Schema
+from tfmtl2r.training.inputs import described
+from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.training.optimizers import is_table
+
+__all__ = ["continued", "start_from"]
+
+
+def continued(schema: Schema, earlier: MultiTaskRanker, keep: bool) -> Schema:
+    """The schema of a ranker that starts from an earlier one.
+
+    Args:
+        schema: the schema that was fitted on the new data.
+        earlier: the earlier ranker.
+        keep: True to keep the earlier statistics of numbers, and to let the earlier vocabularies grow.
+
+    Raises:
+        InputError: for other features, or features of other kinds, than those of the earlier ranker.
+    """
+    assert earlier.schema is not None
+    before = {feature.name: feature for feature in earlier.schema.features}
+    new, gone = [n for n in schema.names if n not in before], [n for n in before if n not in schema.names]
+    for names, how in ((new, "does not know"), (gone, "also needs")):
+        if names:
+            raise InputError(f"the earlier run {how} the feature {names[0]!r}: a warm start needs the same features; "
+                             "choose them with [[features]] and leave_out, or train without start.from")
+    found = {}
+    for feature in schema.features:
+        old = before[feature.name]
+        layout = [(type(one), one.context, {name: values.shape for name, values in one.raw.items()})
+                  for one in (feature, old)]
+        if layout[0] != layout[1]:
+            raise InputError(f"feature {feature.name!r} is another kind of feature in the earlier run: a warm start "
+                             "needs the same kinds and shapes; declare it in [[features]]")
+        found[feature.name] = feature.continued(old, keep)
+    return Schema(found[name] for name in before)
+
+
+def start_from(model: MultiTaskRanker, earlier: MultiTaskRanker, method_state: bool = False) -> list[str]:
+    """Copies the weights of an earlier ranker. Rows of tables follow their values; new rows keep their random start.
+
+    Args:
+        model: a compiled ranker with the schema of :func:`continued`.
+        earlier: the earlier ranker, of the same architecture and tasks.
+        method_state: whether to copy the method's state and the count of epochs, too.
+
+    Returns:
+        A line for each change.
+
+    Raises:
+        InputError: for another architecture, other tasks, or a state of another method.
+    """
+    mine, theirs = (described(one.architecture, one.tasks) for one in (model, earlier))
+    for key, what in (("architecture", "architecture"), ("tasks", "tasks")):
+        if mine[key] != theirs[key]:
+            raise InputError(f"the earlier run has another {what} ({theirs[key]}, not {mine[key]}): a warm start needs "
+                             "the same; change the experiment, or train without start.from")
+    if model.conditioned != earlier.conditioned:
+        raise InputError(f"the earlier run has conditioned={earlier.conditioned}, not {model.conditioned}: a warm "
+                         "start needs the same; change the experiment, or train without start.from")
+    lines, rows = _grown(model, earlier)
+    for variable, value in zip(model.architecture.variables, earlier.architecture.variables, strict=True):
+        old, places = np.array(value), rows.get(id(variable))
+        if places is not None:
+            new = np.array(variable)
+            new[places >= 0] = old[places[places >= 0]]
+            variable.assign(new)
+        elif variable.shape == value.shape:
+            variable.assign(old)
+        else:
+            lines.append(f"{variable.path} has another shape and starts anew")
+    lines.append(_method_state(model, earlier, method_state))
+    return lines
+
+
+def _grown(model: MultiTaskRanker, earlier: MultiTaskRanker) -> tuple[list[str], dict[int, np.ndarray]]:
+    """A line for each vocabulary, and the earlier rows of each table that has changed, by the table's id."""
+    assert model.schema is not None
+    assert earlier.schema is not None
+    features = {feature.name: feature for feature in model.schema.features}
+    before = {feature.name: feature for feature in earlier.schema.features}
+    lines, rows = [], {}
+    for name, feature in features.items():
+        places = feature.rows(before[name])
+        if places is not None:
+            new, kept = int((places < 0).sum()), int((places > 0).sum())
+            gone = len(before[name].vocabulary or ()) - kept
+            lines.append(f"feature {name!r}: {new} new values, {kept} known values"
+                         + (f", {gone} values left out" if gone else ""))
+            architecture: Any = model.architecture
+            for layer in (one for one in architecture._flatten_layers() if isinstance(one, FeatureLayers)):
+                tables = layer.by_name[name].variables if name in layer.by_name else []
+                rows.update({id(v): places for v in tables if is_table(v) and v.shape[0] == len(places)})
+        elif feature != before[name]:
+            lines.append(f"feature {name!r}: its statistics are those of the new data")
+    return lines, rows
+
+
+def _method_state(model: MultiTaskRanker, earlier: MultiTaskRanker, keep: bool) -> str:
+    if not keep:
+        return "the state of the method and the count of epochs start anew"
+    if not earlier.compiled or methods.registry.describe(model.method) != methods.registry.describe(earlier.method):
+        raise InputError("method_state = \"keep\" needs the method of the earlier run with the same options: set "
+                         "method_state = \"reset\", or choose that method")
+    mine, theirs = ([*one.method_state.states, {"epoch": one.method_state.epoch}] for one in (model, earlier))
+    pairs: list[tuple[Any, Any]] = [
+        (state[key], old[key]) for state, old in zip(mine, theirs, strict=True) for key in state]
+    if any(variable.shape != old.shape for variable, old in pairs):
+        raise InputError("the method's state has a number per parameter, and tables have grown: set "
+                         "method_state = \"reset\"")
+    for variable, old in pairs:
+        variable.assign(np.array(old))
+    return f"the state of the method is kept, after {int(earlier.method_state.epoch.numpy())} epochs"
