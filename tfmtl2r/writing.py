@@ -35,19 +35,27 @@ def written(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{_PART}{path.suffix}")
+    with naming(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            to_disk(temporary)
+            os.replace(temporary, path)
+            to_disk(path.parent)
+        finally:
+            with contextlib.suppress(OSError):
+                temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Raises the errors of the operating system with the path of what was to be written."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        to_disk(temporary)
-        os.replace(temporary, path)
-        to_disk(path.parent)
+        yield
     except Exception as error:
         if fault := fault_of(error):
             raise OSError(fault, os.strerror(fault), str(path)) from error
         raise
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
 
 
 def remove_parts(folder: Path) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from test_attempt import stopped, train
 
-from tfmtl2r import cli, writing
+from tfmtl2r import cli
 from tfmtl2r._backend import tf
 from tfmtl2r.commands import list as command
 from tfmtl2r.runs import identity, places
@@ -31,10 +31,10 @@ def content(folder):
 def fails(monkeypatch):
     """Every file that is written from now on fails, as on a full disk or in a folder that is read-only."""
     def fail(fault):
-        def to_disk(path):
+        def fsync(descriptor):
             raise OSError(fault, os.strerror(fault))
 
-        monkeypatch.setattr(writing, "to_disk", to_disk)
+        monkeypatch.setattr(os, "fsync", fsync)
 
     return fail
 
@@ -56,6 +56,14 @@ def test_a_disk_that_takes_nothing_is_one_line_with_the_path(trained, fails, cap
     after = content(trained / "runs")
     assert {path: after[path] for path in before} == before
     assert not any(trained.rglob("*.part*"))
+
+
+def test_an_export_that_fails_leaves_the_earlier_versions(trained, fails, capsys):
+    (trained / "saved_models/a/1").mkdir(parents=True)
+    fails(errno.ENOSPC)
+    assert cli.main(["export", "a"]) == 1
+    assert capsys.readouterr().err.endswith("tfmtl2r export: saved_models/a: No space left on device\n")
+    assert [path.name for path in (trained / "saved_models/a").iterdir()] == ["1"]
 
 
 @pytest.mark.parametrize("fault", [errno.ENOSPC, errno.EROFS])

@@ -17,7 +17,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from tfmtl2r.errors import InputError, MissingFileError, NotAFolderError
-from tfmtl2r.writing import to_disk
+from tfmtl2r.writing import naming, to_disk
 
 SAVED_MODEL = "saved_model.pb"
 TEMPORARY = ".tmp-"
@@ -102,19 +102,20 @@ def publish(base: str | Path, write: Callable[[Path], None]) -> Path:
                          f"{base.parent}")
     if base.exists() and not base.is_dir():
         raise NotAFolderError(f"{base} is a file; an export needs a folder for its numbered versions")
-    base.mkdir(parents=True, exist_ok=True)
-    _remove_abandoned(base)
     # tempfile.mkdtemp would deny access to other users, but the server may run as another user.
     temporary = base / f"{TEMPORARY}{secrets.token_hex(4)}"
-    temporary.mkdir()
-    try:
-        write(temporary)
-        for path in temporary.rglob("*"):
-            to_disk(path)
-        return _renamed(temporary, base)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
+    with naming(base):
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+            _remove_abandoned(base)
+            temporary.mkdir()
+            write(temporary)
+            for path in temporary.rglob("*"):
+                to_disk(path)
+            return _renamed(temporary, base)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
 
 
 def _remove_abandoned(base: Path) -> None:
