@@ -11,13 +11,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfmtl2r import Category, Dense, Experiment, MultiTaskRanker, Task
+from tfmtl2r import Category, Dense, Experiment, Task, cli
 from tfmtl2r import experiment as experiments
 from tfmtl2r.commands.prepare import describe
 from tfmtl2r.data import Lists, data_report, feature_values, from_frame, label_values
 from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.datasets.table import Table
+from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import content, names_things
+from tfmtl2r.training.loop import Loop
 
 CLICK = Task("click", kind="binary")
 GOOD = "q,x,code,click\n1,0.5,3,0\n1,1.5,4,1\n2,2.5,3,0\n2,,4,1\n"
@@ -47,7 +49,7 @@ def experiment(folder):
     ("3,1,3,oops", "label column 'click': expected numbers, got text, such as 'oops' in row 4"),
 ])
 def test_no_step_is_made_with_a_bad_split(folder, monkeypatch, split, row, message):
-    monkeypatch.setattr(MultiTaskRanker, "fit", lambda *_, **__: pytest.fail("training began"))
+    monkeypatch.setattr(Loop, "run", lambda *_, **__: pytest.fail("training began"))
     (folder / f"{split}.csv").write_text("q,x,code,click\n" if row is None else f"{GOOD}{row}\n")
     with pytest.raises(ValueError, match=message.replace("{split}", split)):
         experiment(folder).run(verbose=0)
@@ -57,7 +59,7 @@ def test_no_step_is_made_with_a_bad_split(folder, monkeypatch, split, row, messa
     ("list_size,code", "may not be called 'list_size'"), ("x,preference", "may not be called 'preference'"),
 ])
 def test_reserved_names_are_refused_before_training(folder, monkeypatch, names, message):
-    monkeypatch.setattr(MultiTaskRanker, "fit", lambda *_, **__: pytest.fail("training began"))
+    monkeypatch.setattr(Loop, "run", lambda *_, **__: pytest.fail("training began"))
     for split in ("train", "vali", "test"):
         (folder / f"{split}.csv").write_text(GOOD.replace("x,code", names))
     with pytest.raises(ValueError, match=message):
@@ -65,7 +67,7 @@ def test_reserved_names_are_refused_before_training(folder, monkeypatch, names, 
 
 
 def test_types_follow_train(folder, monkeypatch):
-    monkeypatch.setattr(MultiTaskRanker, "fit", lambda *_, **__: pytest.fail("training began"))
+    monkeypatch.setattr(Loop, "run", lambda *_, **__: pytest.fail("training began"))
     (folder / "test.csv").write_text(f"{GOOD}3,1,A0,1\n")
     with pytest.raises(ValueError, match=r"test split: feature 'code': expected numbers, got text, such as 'A0'"):
         experiment(folder).run(verbose=0)
@@ -164,3 +166,31 @@ def test_the_rule_counts_values_that_are_there():
     assert not names_things(np.arange(65))
     assert content(np.arange(65)) == "more than 64 different integers (65)"
     assert "declare a category" in content(np.array([1.0, np.nan]))
+
+
+def test_what_was_guessed_is_said_where_the_user_sees_it(folder, monkeypatch, capsys, caplog):
+    """``train`` prints one line for a table of one's own, ``prepare`` all columns, and Python logs."""
+    def fails(*_, **__):
+        raise InputError("training began")
+
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(Loop, "run", fails)
+    for split in ("train", "vali", "test"):
+        (folder / f"{split}.csv").write_text("q,x,code,click\n1,1.0,3,0\n1,2.0,4,1\n2,2.0,3,0\n2,,4,1\n")
+    (folder / "experiment.toml").write_text(
+        f'name = "a"\n[data]\nfiles = "{folder}"\nlist_id = "q"\n[[tasks]]\nname = "click"\nkind = "binary"\n')
+    assert cli.main(["train", str(folder / "experiment.toml"), "--telemetry-every", "0"]) == 1
+    said = ("guessed from the columns: x is a number (floats, all whole, 2 different), code is a category (2 different "
+            "integers); declare them if this is wrong")
+    printed = capsys.readouterr()
+    assert printed.out.splitlines()[:1] == [said], printed
+    assert printed.err == "tfmtl2r train: training began\n"
+    assert cli.main(["prepare", str(folder / "train.csv")]) == 0
+    assert capsys.readouterr().out.splitlines()[1:] == [
+        "  q: category: at most 64 different integers (2)",
+        "  x: dense: floats, although all are whole (2 different); if they are codes, declare a category",
+        "  code: category: at most 64 different integers (2)", "  click: category: at most 64 different integers (2)"]
+    frame = pd.DataFrame({"week": [1.0, np.nan], "price": [0.5, 1], "brand": ["a", "b"], "many": [1, 2], "y": [0, 1]})
+    with caplog.at_level("INFO", "tfmtl2r"):
+        fit_schema(from_frame(frame), [Task("y")])
+    assert "guessed from the columns: week is a number (floats, all whole, 1 different), many is a cat" in caplog.text

@@ -1,4 +1,4 @@
-"""Parse LETOR files into a cache and report on their quality."""
+"""Parse LETOR files into a cache and report on their quality, or on the columns of tables."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ if TYPE_CHECKING:
 class Prepare:
     """Parses LETOR/SVMlight files, stores the parsed form in a cache, and prints a report of their contents.
 
+    Of tables (.csv, .csv.gz, .parquet), it prints what each column would become as a feature.
+
     Args:
-        paths: files (.txt, .gz, .bz2), or folders with .txt[.gz|.bz2] files.
+        paths: files (.txt, .gz, .bz2), folders with .txt[.gz|.bz2] files, or tables.
         cache_dir: folder for the parsed form; give the same folder to the data set.
         sort: sort rows so that the rows of a query are adjacent.
         group: files with the number of rows of each list, one file per path, for rows without qid.
@@ -43,15 +45,29 @@ class Prepare:
 def main(arguments: Sequence[str]) -> None:
     """Parses and prints a report for each file."""
     options = tyro.cli(Prepare, args=arguments, prog="tfmtl2r prepare")
+    from tfmtl2r.data.frame import SUFFIXES
     from tfmtl2r.data.letor import expand
 
-    files = expand(options.paths)
-    if not files:
+    if not options.paths:
         raise InputError("no file was given; usage: tfmtl2r prepare PATH...")
+    tables = [path for path in options.paths if path.endswith(SUFFIXES)]
+    for table in tables:
+        _show_columns(table)
+    files = expand(path for path in options.paths if path not in tables)
     if options.group and len(options.group) != len(files):
         raise InputError(f"{len(options.group)} group files were given for {len(files)} files; give one for each")
     for file, group in zip(files, options.group or [None] * len(files), strict=True):
         _prepare(file, group, options)
+
+
+def _show_columns(path: str) -> None:
+    from tfmtl2r.data.fit import described
+    from tfmtl2r.data.frame import read_lists
+
+    rows = read_lists([path])
+    print(f"{path}: {rows.num_items} rows; the columns that nobody declares or leaves out become")
+    for name, becomes in described(rows).items():
+        print(f"  {name}: {becomes}")
 
 
 def _prepare(file: Path, group: str | None, options: Prepare) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from tfmtl2r.commands._options import Command, parse
 
@@ -27,7 +30,25 @@ def main(arguments: Sequence[str]) -> None:
     if experiment.name is None:
         method = described(experiment.tree()["method"]).split()[0]
         experiment = experiment.but(name=f"{method}-{time.strftime('%Y%m%d-%H%M%S')}")
-    _, card = experiment.run(overwrite=switches.overwrite, resume=bool(switches.resume))
+    with _guesses_shown(own_table=experiment.data.name is None):
+        _, card = experiment.run(overwrite=switches.overwrite, resume=bool(switches.resume))
     data = experiment.data.tree()
     show(results_table({card.name: card.results["test"]}, title=f"{data.get('name', 'your table')}, test split"))
     print(f"run card: {experiment.folder}/run.json   logs: tensorboard --logdir {experiment.folder}/logs")
+
+
+@contextlib.contextmanager
+def _guesses_shown(own_table: bool) -> Iterator[None]:
+    """Prints what was guessed about the columns of a user's own table."""
+    from tfmtl2r.data.fit import GUESSES
+
+    shown = logging.StreamHandler(sys.stdout)
+    level = GUESSES.level
+    if own_table:
+        GUESSES.addHandler(shown)
+        GUESSES.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        GUESSES.removeHandler(shown)
+        GUESSES.setLevel(level)

@@ -12,11 +12,13 @@ from tfmtl2r import features as kinds
 from tfmtl2r.data.columns import Columns
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.errors import InputError
-from tfmtl2r.features.base import Feature, content
+from tfmtl2r.features.base import Feature, content, doubt
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 
 log = logging.getLogger("tfmtl2r")
+GUESSES = logging.getLogger("tfmtl2r.guesses")
+"""Says in one line which undeclared columns may be something else, at the level INFO. ``tfmtl2r train`` shows it."""
 
 
 def fit_schema(
@@ -69,6 +71,9 @@ def fit_schema(
     rest = [name for name in lists.columns if name not in {*named, *labels, *exclude, lists.list_id}]
     chosen = [one for feature in given for one in (rest if feature == "*" else [feature])]
     inferred = [_infer(lists, one) if isinstance(one, str) else one for one in chosen]
+    doubts = [f"{name} is {said}" for name in chosen if isinstance(name, str) and (said := doubt(_typed(lists, name)))]
+    if doubts:
+        GUESSES.info("guessed from the columns: %s; declare them if this is wrong", ", ".join(doubts))
     return Schema(feature.fit(Columns(lists, feature.context), min_count) for feature in inferred)
 
 
@@ -113,10 +118,28 @@ def declared(lists: Lists, name: str, context: bool, kind: str | None, options: 
     return cls.of_entry(name, values, context, options)
 
 
+def described(lists: Lists) -> dict[str, str]:
+    """What each column of a table would become as a feature, and what it contains; or why it can be no feature."""
+    found = {}
+    for name in lists.columns:
+        try:
+            kind = kinds.registry.name_of(type(_infer(lists, name)))
+            sizes = lists.kept(name).elements().sizes if lists.kept(name).holds_lists else None
+            found[name] = f"{kind}: {content(_typed(lists, name), sizes)}"
+        except InputError as error:
+            found[name] = f"no feature: {error}"
+    return found
+
+
+def _typed(lists: Lists, name: str) -> np.ndarray:
+    column = lists.kept(name)
+    return (column.elements().flat if column.holds_lists else column).typed
+
+
 def _infer(lists: Lists, name: str) -> Feature:
     column, context = lists.kept(name), name in lists.context
     sizes = column.elements().sizes if column.holds_lists else None
-    values = (column.elements().flat if column.holds_lists else column).typed
+    values = _typed(lists, name)
     claims = {kind: kinds.registry.constructor(kind).inferred(name, values, context, sizes) for kind in kinds.names()}
     found = {kind: feature for kind, feature in claims.items() if feature is not None}
     if len(found) > 1:

@@ -388,10 +388,28 @@ def content(values: np.ndarray, sizes: np.ndarray | None = None) -> str:
         return f"{'at most' if count <= FEW_INTEGERS else 'more than'} {FEW_INTEGERS} different integers ({count})"
     if values.dtype.kind != "f":
         return str(values.dtype)
-    known = values[~np.isnan(values)]
-    if len(known) < len(values) and _different(known) <= FEW_INTEGERS and (known == np.rint(known)).all():
-        return "floats, although all that are not missing are whole; if they are codes, declare a category"
-    return "floats"
+    count = _whole(values)
+    return f"floats, although all are whole ({count} different); if they are codes, declare a category" if count else \
+        "floats"
+
+
+def doubt(values: np.ndarray) -> str:
+    """What is uncertain about a column that nobody declared; empty for nothing.
+
+    >>> doubt(np.array([3, -1])), doubt(np.array([3.0, np.nan])), doubt(np.array([0.5])), doubt(np.array(["a"]))
+    ('a category (1 different integers)', 'a number (floats, all whole, 1 different)', '', '')
+    """
+    if values.ndim > 1 or values.dtype.kind not in "iubf":
+        return ""
+    if values.dtype.kind == "f":
+        return f"a number (floats, all whole, {count} different)" if (count := _whole(values)) else ""
+    return f"a category ({_different(values)} different integers)" if names_things(values) else ""
+
+
+def _whole(values: np.ndarray) -> int:
+    """The number of different floats; 0 if they are many, or some are not whole."""
+    known = np.unique(values[~np.isnan(values)])
+    return len(known) if len(known) <= FEW_INTEGERS and (known == np.rint(known)).all() else 0
 
 
 def _different(values: np.ndarray) -> int:

@@ -21,8 +21,10 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.data.passes import following
 from tfmtl2r.errors import InputError
 from tfmtl2r.training.checkpoints import Checkpoints
+from tfmtl2r.training.infinite import Finite
 from tfmtl2r.training.stages import Stages
 from tfmtl2r.training.state import Training
+from tfmtl2r.training.trackers import SayWithoutValue
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +103,9 @@ class Loop:
         if self.limits.saving is not None:
             self._checkpoints = Checkpoints(self.limits.saving.folder, self.model, self.training)
             resumed = self._checkpoints.restore()
-        with following(self.x, lambda: self.model.method_state.epoch.numpy()), self._signals():
+        finite = Finite()
+        self.x = finite.watch(self.x)
+        with finite.in_words(), following(self.x, lambda: self.model.method_state.epoch.numpy()), self._signals():
             while self.stages.begin(self.training, resumed):
                 self._stage()
                 resumed = False
@@ -112,8 +116,8 @@ class Loop:
         steps = int(self.x.cardinality()) if hasattr(self.x, "cardinality") else -1
         last = training.epoch - training.stage_epochs + self.limits.epochs
         callbacks = keras.callbacks.CallbackList(
-            list(self.limits.callbacks), add_history=True, add_progbar=self.limits.verbose != 0, model=model,
-            verbose=self.limits.verbose, epochs=last, steps=steps if steps >= 0 else None,
+            [*self.limits.callbacks, SayWithoutValue()], add_history=True, add_progbar=self.limits.verbose != 0,
+            model=model, verbose=self.limits.verbose, epochs=last, steps=steps if steps >= 0 else None,
         )
         model.make_train_function()
         model.stop_training = False
