@@ -1,4 +1,4 @@
-"""Parse LETOR files into a cache and report on their quality, or on the columns of tables."""
+"""Parse LETOR files into a cache and report on their quality, or on tables and the data of an experiment file."""
 
 from __future__ import annotations
 
@@ -9,20 +9,25 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from tfmtl2r.commands._options import parse
 from tfmtl2r.errors import InputError
 
 if TYPE_CHECKING:
     from tfmtl2r.data.quality import QualityReport
+    from tfmtl2r.features.base import Feature
+
+_SHOWN = 4
 
 
 @dataclasses.dataclass(frozen=True)
 class Prepare:
     """Parses LETOR/SVMlight files, stores the parsed form in a cache, and prints a report of their contents.
 
+    Of an experiment file, it prints what each column of the data becomes, and a report of the training split.
     Of tables (.csv, .csv.gz, .parquet), it prints what each column would become as a feature.
 
     Args:
-        paths: files (.txt, .gz, .bz2), folders with .txt[.gz|.bz2] files, or tables.
+        paths: files (.txt, .gz, .bz2), folders with .txt[.gz|.bz2] files, tables, or one experiment file (.toml).
         cache_dir: folder for the parsed form; give the same folder to the data set.
         sort: sort rows so that the rows of a query are adjacent.
         group: files with the number of rows of each list, one file per path, for rows without qid.
@@ -45,6 +50,11 @@ class Prepare:
 def main(arguments: Sequence[str]) -> None:
     """Parses and prints a report for each file."""
     options = tyro.cli(Prepare, args=arguments, prog="tfmtl2r prepare")
+    if any(path.endswith(".toml") for path in options.paths):
+        if options != Prepare(options.paths[:1]):
+            raise InputError("an experiment file is prepared alone and without flags: tfmtl2r prepare experiment.toml")
+        _experiment(options.paths[0])
+        return
     from tfmtl2r.data.frame import SUFFIXES
     from tfmtl2r.data.letor import expand
 
@@ -85,6 +95,50 @@ def _prepare(file: Path, group: str | None, options: Prepare) -> None:
             print(f"    {problem}")
     for line in describe(data_report(lists)):
         print(f"  {line}")
+
+
+def _experiment(path: str) -> None:
+    """Prints what each column of an experiment's training split becomes, and a report of the split."""
+    from tfmtl2r.commands.train import COMMAND
+    from tfmtl2r.data.histories import history_leaks
+    from tfmtl2r.data.quality import data_report
+    from tfmtl2r.experiment import Experiment
+
+    experiment = Experiment.of(parse(COMMAND, [path])[0])
+    dataset = experiment.dataset()
+    tasks, lists = experiment.select(dataset), dataset.lists("train")
+    schema = dataset.schema(tasks)
+    dataset.check(tasks, schema)
+    print(f"{path}: {lists.num_items} items in the training split")
+    for feature in schema.features:
+        print(f"  {feature.name}: {described(feature)}")
+    labels = list(dict.fromkeys(task.label for task in tasks))
+    read = {column for feature in schema.features for column in feature.columns}
+    rest = [name for name in lists.columns if name not in {*read, *labels, lists.list_id}]
+    print(f"  left out: {', '.join(rest) or 'nothing'}")
+    numbers = [name for name in sorted(read) if not lists.kept(name).holds_lists
+               and lists.column(name).dtype.kind in "iufb"]  # fmt: skip
+    for line in (*describe(data_report(lists, labels, numbers)), *history_leaks(lists, schema, labels)):
+        print(f"  {line}")
+
+
+def described(feature: Feature) -> str:
+    """What a feature is: its kind, place, width, and the options that are no defaults.
+
+    >>> from tfmtl2r import Category
+    >>> described(Category("brand", vocabulary=tuple("abcdef"), context=True))
+    'category of the list, 5 wide; vocabulary: 6 values'
+    """
+    from tfmtl2r.schema import KINDS
+
+    changed = []
+    for field in dataclasses.fields(feature):  # type: ignore[arg-type]
+        value = getattr(feature, field.name)
+        if field.name not in ("name", "context") and value != field.default:
+            many = isinstance(value, tuple) and len(value) > _SHOWN
+            changed.append(f"{field.name}: {f'{len(value)} values' if many else value}")
+    place = "of the list" if feature.context else "of the item"
+    return "; ".join([f"{KINDS.name_of(type(feature))} {place}, {feature.width} wide", *changed])
 
 
 def describe(report: QualityReport) -> list[str]:

@@ -56,8 +56,8 @@ VIDEO_COLUMNS = ("video_id", "author_id", "video_type", "upload_dt", "upload_typ
                  "music_type", "tag")  # fmt: skip
 HISTORIES = ("watch_seq", "like_seq", "long_watch_seq")
 HISTORY_COLUMNS = ("user_id", "history_len", *HISTORIES)
-ATTENTION = {"name": "target_attention", "units": [32, 16], "normaliser": "softmax"}
-VIDEO_WIDTH, VIDEO_COUNT = 16, 5
+ATTENTION = {"name": "target_attention", "units": [32, 16], "normaliser": "sigmoid"}
+VIDEO_WIDTH, VIDEO_COUNT = 8, 10
 """Width of the embedding of a video, and the rows that a video needs for an embedding of its own."""
 PRIOR = 20.0
 """Number of impressions at the mean rate that are added to each video, so that rare videos have no extreme rates."""

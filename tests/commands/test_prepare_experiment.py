@@ -1,0 +1,63 @@
+"""What becomes of the columns of an experiment file, before anything is trained."""
+
+import numpy as np
+import pandas as pd
+
+from tfmtl2r import cli
+
+EXPERIMENT = """
+name = "watched"
+
+[data]
+files = "log.parquet"
+list_id = "q"
+context = ["age"]
+leave_out = ["other"]
+split = {vali = 0.2, test = 0.2}
+
+[[features]]
+name = "clicked"
+kind = "sequence"
+shares = "video"
+pooling = {name = "target_attention", normaliser = "softmax"}
+
+[[features]]
+name = "video"
+kind = "category"
+width = 3
+
+[[features]]
+name = "*"
+
+[[tasks]]
+name = "click"
+kind = "binary"
+"""
+
+
+def test_columns_labels_and_a_history_with_its_own_row(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "watched.toml").write_text(EXPERIMENT)
+    rng = np.random.default_rng(0)
+    click, video = rng.integers(0, 2, 120), rng.integers(0, 9, 120)
+    table = pd.DataFrame({
+        "q": np.repeat(np.arange(40), 3), "age": np.repeat(rng.normal(size=40), 3), "video": video, "click": click,
+        "clicked": [[9, 10, *([own] if clicked else [])] for own, clicked in zip(video, click, strict=True)],
+        "tags": [rng.choice(["a", "b"], rng.integers(0, 3)).tolist() for _ in range(120)], "other": 1,
+    })
+    table.to_parquet("log.parquet")
+    assert cli.main(["prepare", "watched.toml"]) == 0
+    out = capsys.readouterr().out
+    assert "clicked: sequence of the item, 4 wide; dim: 3; dtype: int64; shares: video; pooling: {'name': 'targ" in out
+    assert "video: category of the item, 3 wide; vocabulary: 9 values; dim: 3; dtype: int64" in out
+    assert "age: dense of the list, 1 wide" in out
+    assert "tags: bag of the item, " in out
+    assert "left out: other" in out
+    assert "click: 0: " in out
+    assert "'clicked' contains the row's own 'video' in 100 % of the rows with a 'click' above 0, but in 0 %" in out
+
+    table.assign(clicked=[[9, 10]] * 120).to_parquet("log.parquet")
+    assert cli.main(["prepare", "watched.toml"]) == 0
+    assert "SUSPECTED" not in capsys.readouterr().out
+    assert cli.main(["prepare", "watched.toml", "--sort"]) == 1
+    assert "an experiment file is prepared alone and without flags" in capsys.readouterr().err
