@@ -6,6 +6,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.report import hparams
 from tfmtl2r.report.tensorboard import TensorBoard
 
 
@@ -20,7 +21,7 @@ def series(folder):
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()
     return {tag: [(e.step, float(tf.make_ndarray(e.tensor_proto))) for e in events.Tensors(tag)]
-            for tag in events.Tags()["tensors"]}
+            for tag in events.Tags()["tensors"] if not tag.startswith("_hparams_")}
 
 
 @pytest.mark.parametrize(("method", "steps"), [("linear_scalarization", 1), ("mgda", 1), ("mgda", 3)])
@@ -68,3 +69,27 @@ def test_gates_of_a_sample_are_shown(tmp_path, rng):
         gates = [train[f"inside/gates/{task}_{expert}"][0][1] for expert in range(2)]
         assert min(gates) > 0
         np.testing.assert_allclose(sum(gates), 1, atol=1e-5)
+
+
+def test_names_of_any_unicode_are_read_back(tmp_path, rng):
+    """Tags are the tasks' own names, also where they contain what graphs, paths and pages treat specially."""
+    names = ["kauf/korb", "korb", "kauf", "korb/kauf", "加入 购物车", 'sté "%s" <b> 🛒', "{0}\\n..", "é"]
+    x = {"a": rng.normal(size=(4, 3)).astype(np.float32), "list_size": np.full(4, 3, np.int32)}
+    y = {name: (rng.random((4, 3)) < 0.5).astype(np.float32) for name in names}
+    tasks = [Task(name, kind="binary", loss="bce", metrics=("ndcg@2",)) for name in names]
+    model = MultiTaskRanker({"name": "shared_bottom", "units": [2], "head_units": []}, tasks, Schema([Dense("a")]))
+    model.compile("sgd", method="mgda", run_eagerly=True)
+    batches = tf.data.Dataset.from_tensor_slices((x, y)).batch(4)
+    history = model.fit(batches, validation_data=batches, verbose=0, callbacks=[TensorBoard(tmp_path, every=1)]).history
+    results = {name: {"ndcg@2": {"value": place / 10}} for place, name in enumerate(names)}
+    hparams.write(tmp_path, {"name": "ラン 1", "preference": dict.fromkeys(names, 0.5)}, results)
+    train, validation, test = (series(tmp_path / run) for run in ("train", "validation", "results"))
+    for place, name in enumerate(names):
+        assert train[f"{name}/loss"] == [(0, pytest.approx(history[f"{name}_loss"][0], rel=1e-5))]
+        assert validation[f"{name}/ndcg@2"] == [(0, pytest.approx(history[f"val_{name}_ndcg@2"][0], rel=1e-5))]
+        assert test[f"test/{name}/ndcg@2"] == [(0, pytest.approx(place / 10))]
+        assert len(train[f"weights/{name}"]) == 1
+    # A pair of names has a tag of its own, although "kauf" + "korb/kauf" is "kauf/korb" + "kauf".
+    pairs = [tag for tag in train if tag.startswith("gradient_cosine/")]
+    assert len(pairs) == len(names) * (len(names) - 1) // 2
+    assert all(len(train[tag]) == 1 for tag in pairs)

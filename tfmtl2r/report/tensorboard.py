@@ -115,6 +115,7 @@ class TensorBoard(keras.callbacks.Callback):
         weights, gram = self._telemetry.weights.numpy(), self._telemetry.gram.numpy()
         norms = np.sqrt(np.maximum(np.diag(gram), 0))
         names = [task.name for task in self.model.tasks]
+        parts = [name.replace("/", "\N{DIVISION SLASH}") for name in names]  # a tag is one pair
         with self._writer("train").as_default(step=self._step):
             _scalar("solver/unsettled_so_far", float(self.model.method_state.unsettled.numpy()))
             for i, name in enumerate(names):
@@ -122,7 +123,7 @@ class TensorBoard(keras.callbacks.Callback):
                 _scalar(f"gradient_norm/{name}", norms[i])
                 for j in range(i + 1, len(names)):
                     if norms[i] * norms[j] > 0:
-                        _scalar(f"gradient_cosine/{name}/{names[j]}", gram[i, j] / (norms[i] * norms[j]))
+                        _scalar(f"gradient_cosine/{parts[i]}/{parts[j]}", gram[i, j] / (norms[i] * norms[j]))
             for key, remembered in self.model.method_state.states[0].items():
                 if remembered.shape == (len(names),):
                     for name, value in zip(names, np.array(remembered), strict=True):
