@@ -87,6 +87,7 @@ def test_other_users_may_read_what_they_may_read_otherwise(tmp_path):
 def test_only_parts_are_removed(tmp_path):
     (tmp_path / "a.part").touch()
     (tmp_path / ".hidden").touch()
+    (tmp_path / ".mine.partial").touch()
 
     def killed():
         with written(tmp_path / "a.txt") as temporary:
@@ -96,9 +97,9 @@ def test_only_parts_are_removed(tmp_path):
 
     with pytest.raises(SystemExit):
         killed()
-    assert len(list(tmp_path.iterdir())) == 3
+    assert len(list(tmp_path.iterdir())) == 4
     remove_parts(tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "a.part"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", ".mine.partial", "a.part"]
 
 
 def test_a_filesystem_without_fsync_is_written_all_the_same(tmp_path, monkeypatch):

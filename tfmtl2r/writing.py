@@ -61,7 +61,8 @@ def naming(path: Path) -> Iterator[None]:
 def remove_parts(folder: Path) -> None:
     """Removes the temporary files that killed processes left in a folder in which no other process writes."""
     for path in folder.glob(f".*{_PART}*"):
-        path.unlink(missing_ok=True)
+        if re.fullmatch(rf"\..*-[0-9a-f]{{8}}{re.escape(_PART)}(\.[^.]*)?", path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> Path:

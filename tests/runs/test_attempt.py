@@ -28,10 +28,10 @@ class Model:
             archive.writestr("weights", self.weights)
 
 
-def train(run, value=0.5, epochs=3, **options):
+def train(run, value=0.5, settings=None, data=None, **options):
     """A training without a ranker: all of its files, in order."""
-    with Attempt(run, {"format": 2, "name": run.name, "training": {"epochs": epochs}}, **options) as attempt:
-        attempt.begin()
+    with Attempt(run, settings or {"format": 2, "name": run.name}, **options) as attempt:
+        attempt.begin(data=data or {"train": "same"})
         attempt.keep(Model())
         card = RunCard(run.name, {"name": run.name}, identity=attempt.identity)
         card.results = {"test": {"click": {"ndcg@5": {"value": value, "direction": "max"}}}}
@@ -43,7 +43,7 @@ def train(run, value=0.5, epochs=3, **options):
 def stop(run, checkpoint=True, error=KeyboardInterrupt, settings=None, **options):
     """A training that is stopped before it has a model."""
     with Attempt(run, settings or {"format": 2, "name": run.name}, **options) as attempt:
-        attempt.begin()
+        attempt.begin(data={"train": "same"})
         if checkpoint:
             attempt.checkpoints.mkdir(parents=True)
             (attempt.checkpoints / "1").write_text("weights")
@@ -130,6 +130,17 @@ def test_what_was_trained_is_not_thrown_away_unasked(tmp_path):
     stopped(tmp_path / "b", checkpoint=False)
     train(tmp_path / "b", value=0.3)  # there was nothing to lose
     assert value(tmp_path / "b") == 0.3
+
+
+def test_a_training_goes_on_with_its_own_settings_and_data(tmp_path):
+    run = tmp_path / "a"
+    first = stopped(run)
+    with pytest.raises(InputError, match=r"the unfinished training .*a has other settings: begin again"):
+        train(run, resume=True, settings={"format": 2, "training": {"epochs": 21}})
+    with pytest.raises(InputError, match=r"the train split has changed since the training .*a was stopped"):
+        train(run, resume=True, data={"train": "other"})
+    assert first.is_file()
+    train(run, resume=True)
 
 
 def test_a_training_that_is_begun_again_stays_until_the_new_one_is_whole(tmp_path):

@@ -1,6 +1,7 @@
 """A process may die between any two calls that change a file: the next command then reads one whole run, or says in one
 line what the folder holds."""
 
+import json
 import zipfile
 
 import numpy as np
@@ -10,6 +11,7 @@ from test_attempt import train
 from tfmtl2r import cli
 from tfmtl2r.errors import UserError
 from tfmtl2r.runs import identity, places
+from tfmtl2r.runs.attempt import settings_of
 from tfmtl2r.runs.card import RunCard
 
 
@@ -53,7 +55,10 @@ def test_the_next_command_understands_every_copy(story, monkeypatch, capsys):
 def test_every_copy_can_be_trained_to_its_end(story):
     for copy in (copy for part in story for copy in part):
         run = copy / "runs/a"
-        if seed_of(copy) is None and places.is_attempt(run):
+        mark = run / places.MARK / "identity"
+        if seed_of(copy) is None and (run / places.MARK / "experiment.toml").is_file():
+            train(run, resume=True, settings=settings_of(run), data=json.loads(mark.read_text())["data"])
+        elif seed_of(copy) is None and places.is_attempt(run):
             train(run, resume=True)
         elif seed_of(copy) is None:
             train(run)

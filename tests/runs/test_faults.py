@@ -141,6 +141,18 @@ def test_ctrl_c_is_one_line_and_its_own_exit_code(monkeypatch, capsys):
                                        "written\n")
 
 
+@pytest.mark.parametrize(("flags", "message"), [
+    (["--tasks", "nothing"], "has no task 'nothing'"), (["--data.num-lists", "0"], ""),
+    (["--batch-size", "0"], "batch_size"),
+    (["--method", "mgda", "--preference", "task_1=1", "task_2=2"], "no preference"),
+])  # fmt: skip
+def test_overwriting_with_wrong_arguments_leaves_the_run(trained, capsys, flags, message):
+    before = content(trained)
+    assert cli.main(["train", "--name", "a", "--overwrite", *FLAGS, *flags]) == 1
+    assert message in capsys.readouterr().err
+    assert content(trained) == before
+
+
 @pytest.fixture
 def several(tmp_path, monkeypatch):
     """Two runs, and beside them whatever may go wrong with a third."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import types
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -13,7 +14,8 @@ from tfmtl2r import plugins
 from tfmtl2r.errors import InputError, MissingFileError, NotAFolderError, Stopped
 from tfmtl2r.runs import identity, places
 from tfmtl2r.runs.card import RunCard
-from tfmtl2r.settings import files
+from tfmtl2r.settings import Settings, files
+from tfmtl2r.settings.outcome import outcome
 from tfmtl2r.writing import write_json, written
 
 _IDENTITY = "identity"
@@ -61,7 +63,10 @@ class Attempt:
             places.replace(self.run)
             self.folder = unfinished(self.run) if self.resume else self._working_folder()
             if self.resume and (self.folder / places.MARK / files.FILE).is_file():
-                self.identity = _identity(self.folder, self.run.name)
+                self.identity = _marked(self.folder, self.run.name)["identity"]
+                if not same_settings(files.load(self.folder / places.MARK / files.FILE), self.settings):
+                    raise InputError(f"the unfinished training {self.run} has other settings: begin again with "
+                                     "--overwrite, or give it another name")
             self._held = held.pop_all()
         return self
 
@@ -70,14 +75,15 @@ class Attempt:
         if isinstance(error, KeyboardInterrupt) and not isinstance(error, Stopped) and self._begun:
             raise Stopped(f"stopped; {what_is_kept(self.run, self.folder)}") from error
 
-    def begin(self, needed: int = 0) -> None:
+    def begin(self, needed: int = 0, data: Mapping[str, str] = types.MappingProxyType({})) -> None:
         """Writes the mark with the settings, before the first step of the training.
 
         Args:
             needed: bytes that the training will write at least.
+            data: split -> fingerprint of its lists.
 
         Raises:
-            InputError: if the disk has less space.
+            InputError: if the disk has less space, or the data have changed since a training to resume was stopped.
             OSError: if the folder cannot be written.
         """
         free = shutil.disk_usage(self.run.parent).free
@@ -87,9 +93,13 @@ class Attempt:
         mark = self.folder / places.MARK
         self._begun = True
         if self.resume and (mark / files.FILE).is_file():
+            for split, before in _marked(self.folder, self.run.name)["data"].items():
+                if data.get(split) != before:
+                    raise InputError(f"the {split} split has changed since the training {self.run} was stopped: bring "
+                                     "the data back, or begin again with --overwrite")
             return
         places.clear(self.folder)
-        write_json(mark / _IDENTITY, {"identity": self.identity, "plugins": plugins.remembered()})
+        write_json(mark / _IDENTITY, {"identity": self.identity, "plugins": plugins.remembered(), "data": {**data}})
         files.save(self.settings, mark / files.FILE)
 
     def keep(self, model: Any) -> None:
@@ -150,20 +160,26 @@ def settings_of(run: Path) -> dict[str, Any]:
     path = folder / places.MARK / files.FILE
     if not path.is_file():
         raise InputError(f"{run} was stopped before it began to train: there is nothing to resume, so train it again")
-    _identity(folder, run.name)
+    _marked(folder, run.name)
     return {key: value for key, value in files.load(path).items() if key != "plugins"}
 
 
-def _identity(folder: Path, name: str) -> str:
-    """Returns the identity of an unfinished training, whose plug-ins must be imported."""
+def same_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
+    """Whether two trees have the same values of all settings on which the numbers of a run depend."""
+    one, other = (outcome(Settings.of({**tree, "sweep": {}}).tree()) for tree in (first, second))
+    return one == other
+
+
+def _marked(folder: Path, name: str) -> dict[str, Any]:
+    """Returns identity and data of an unfinished training, whose plug-ins must be imported."""
     path = folder / places.MARK / _IDENTITY
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        needed, found = content["plugins"], content["identity"]
+        found = {key: content[key] for key in ("identity", "plugins", "data")}
     except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
         raise InputError(f"{path} is damaged ({error}): begin again with --overwrite") from error
-    plugins.require(needed, f"the unfinished training {name!r}")
-    return str(found)
+    plugins.require(found["plugins"], f"the unfinished training {name!r}")
+    return found
 
 
 def what_is_kept(run: Path, folder: Path) -> str:

@@ -125,11 +125,9 @@ class Trainings:
 def _can_go_on(experiment: Any) -> bool:
     """Whether the folder contains an unfinished training with the same settings."""
     from tfmtl2r.runs import attempt
-    from tfmtl2r.settings.outcome import outcome
 
     try:
-        before = experiment.of(attempt.settings_of(experiment.folder))
-        return outcome(before.config()) == outcome(experiment.config())
+        return attempt.same_settings(attempt.settings_of(experiment.folder), experiment.config())
     except UserError:
         return False
 
