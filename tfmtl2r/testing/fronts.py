@@ -111,7 +111,7 @@ def adam(update: Any, moments: Any, k: Any) -> tuple[Any, Any]:
 @cached_per_object
 def descent(
     method: Method, name: str, steps: int = 400, rate: float = 0.15, optimizer: Callable[..., Any] = unit,
-    decay: float = 0.05,
+    decay: float = 0.05, noise: float = 0.0,
 ) -> Any:
     """Traced ``(start[P], preference[2], scales[2]) -> x[P]``: steps of an optimizer, ``rate / (1 + decay k)`` long.
 
@@ -122,6 +122,7 @@ def descent(
         rate: learning rate of the first step.
         optimizer: :func:`unit`, :func:`sgd` or :func:`adam`.
         decay: the learning rate falls as ``1 / (1 + decay k)``.
+        noise: the length of the noise in each gradient, as a share of the gradient's length.
     """
     problem = PROBLEMS[name]
     initial = {key: tf.constant(value) for key, value in method.initial_state(2, SIZE).items()}
@@ -131,6 +132,9 @@ def descent(
     def run(start: Any, preference: Any, scales: Any) -> Any:
         def step(k: Any, x: Any, moments: Any, state: Any) -> Any:
             rows, losses = rows_and_losses(problem, x, scales)
+            if noise:
+                drawn = tf.random.stateless_normal([2, SIZE], tf.stack([0, k]), dtype=tf.float64)
+                rows += noise / np.sqrt(SIZE) * tf.norm(rows, axis=1, keepdims=True) * drawn
             signals = {
                 "losses": losses, "preference": preference, "present": tf.ones([2], tf.bool), "step": k,
                 "epoch": tf.cast(k > 0, tf.int64), "seed": tf.stack([0, tf.cast(k, tf.int32)]),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ from tfmtl2r.testing.method import CONFLICTING, LOSSES, SUITE, TASKS, WIDTH, gra
 from tfmtl2r.testing.steps import first_step
 
 SCALES = np.array([1e-3, 1.0, 50.0, 1e4])
+NOISE = 0.3
+"""The length of the noise in a gradient, as a share of the gradient's length."""
+LOSS_SCALES = ((1.0, 1.0), (1e-3, 1e-3), (50.0, 50.0), (1.0, 10.0), (10.0, 1.0))
 PREFERENCES = ((0.5, 0.5), (0.8, 0.2), (0.2, 0.8))
 
 
@@ -135,6 +139,42 @@ def ends_on_a_concave_front(method: Method) -> None:
 def ends_on_a_convex_front(method: Method) -> None:
     """Descent ends on the Pareto set of a smooth ZDT1, whose front is convex."""
     _ends_on_the_pareto_set(method, "zdt")
+
+
+@SUITE.add("ends_on_the_pareto_set", slow=lambda method: True)
+def ends_near_the_pareto_set_with_noise(method: Method) -> None:
+    """Descent with Adam along noisy gradients ends near the Pareto set, at several scales of the losses."""
+    run = descent(method, "quadratic", 1000, 0.05, adam, 0.02, NOISE)
+    for scales in LOSS_SCALES:
+        for start in PROBLEMS["quadratic"].starts:
+            x = run(np.array(start), np.full(2, 0.5), np.array(scales)).numpy()
+            given = f"noisy gradients of losses times {scales} from {start}"
+            distance = distance_to_stationarity(PROBLEMS["quadratic"], x)
+            require(distance < 0.15, given, "a distance to stationarity below 0.15", distance)
+
+
+def _ends_near_the_ray_with_noise(method: Method, relative: bool) -> None:
+    start = np.array(PROBLEMS["bowls"].starts[0])
+    first = PROBLEMS["bowls"].losses(start).numpy()
+    for optimizer, rate, all_scales in ((adam, 0.05, LOSS_SCALES), (sgd, 0.02, ((1.0, 1.0),))):
+        run = descent(method, "bowls", 2000, rate, optimizer, 0.02, NOISE)
+        for preference, scales in itertools.product(PREFERENCES, all_scales):
+            end = run(start, np.array(preference), np.array(scales)).numpy()
+            given = f"noisy gradients, the preference {preference}, losses times {scales} and {optimizer.__name__}"
+            close(end, on_the_ray(preference, 1 / first if relative else scales), given, atol=0.08)
+
+
+@SUITE.add("ends_on_the_ray", slow=lambda method: True,
+           when=lambda method, promises: "ignores_loss_scale" not in promises)
+def ends_near_the_ray_with_noise(method: Method) -> None:
+    """Descent along noisy gradients ends near the ray, at several scales of the losses."""
+    _ends_near_the_ray_with_noise(method, relative=False)
+
+
+@SUITE.add("ends_on_the_ray", slow=lambda method: True, when=lambda method, promises: "ignores_loss_scale" in promises)
+def ends_near_the_relative_ray_with_noise(method: Method) -> None:
+    """Descent along noisy gradients ends near the ray of the losses divided by their values at the start."""
+    _ends_near_the_ray_with_noise(method, relative=True)
 
 
 def _ends_on_the_ray(method: Method, relative: bool) -> None:
