@@ -132,6 +132,20 @@ def test_what_was_trained_is_not_thrown_away_unasked(tmp_path):
     assert value(tmp_path / "b") == 0.3
 
 
+def test_a_replacement_that_was_given_up_is_never_resumed(tmp_path):
+    run = tmp_path / "a"
+    train(run)
+    first = stopped(run, overwrite=True)
+    places.remove(run)
+    with pytest.raises(InputError, match="has not finished: go on with --resume a"):
+        train(run)
+    assert stopped(run, overwrite=True) != first
+    assert not first.exists()
+    train(run, resume=True)
+    with pytest.raises(InputError, match="is a finished run"):
+        train(run, resume=True)
+
+
 def test_a_training_goes_on_with_its_own_settings_and_data(tmp_path):
     run = tmp_path / "a"
     first = stopped(run)

@@ -99,6 +99,8 @@ class Attempt:
                                      "the data back, or begin again with --overwrite")
             return
         places.clear(self.folder)
+        if self.folder == self.run:  # whatever a killed replacement left is given up
+            places.remove(places.beside(self.run, "new"))
         write_json(mark / _IDENTITY, {"identity": self.identity, "plugins": plugins.remembered(), "data": {**data}})
         files.save(self.settings, mark / files.FILE)
 

@@ -106,7 +106,7 @@ def is_ours(folder: Path) -> bool:
 def clear(folder: Path) -> None:
     """Removes the files of a run, and no other files."""
     for name in _OWN:
-        _remove(folder / name)
+        remove(folder / name)
 
 
 def replace(run: Path) -> None:
@@ -118,7 +118,7 @@ def replace(run: Path) -> None:
     new, old = beside(run, "new"), beside(run, "old")
     if (new / CARD).is_file():
         if os.path.lexists(run):
-            _remove(old)
+            remove(old)
             os.rename(run, old)
         os.rename(new, run)
     if os.path.lexists(old):
@@ -128,7 +128,7 @@ def replace(run: Path) -> None:
         for path in sorted(old.iterdir()):
             if path.name not in _OWN and not os.path.lexists(run / path.name):
                 os.rename(path, run / path.name)
-        _remove(old)
+        remove(old)
 
 
 def settled(run: Path) -> Path:
@@ -161,7 +161,8 @@ def holds_runs(folder: Path) -> bool:
     return not (folder / CARD).is_file() and any((path / CARD).is_file() for path in subfolders(folder))
 
 
-def _remove(path: Path) -> None:
+def remove(path: Path) -> None:
+    """Removes a file, a link or a whole folder, if it exists."""
     if path.is_symlink() or path.is_file():
         path.unlink()
     elif path.is_dir():
