@@ -41,8 +41,9 @@ class Checkpoints:
         self._host = _Host(training)
         found = {id(v): v for v in (*model.variables, *model.optimizer.variables)}
         found |= {id(v): v for metric in model.metrics for v in metric.variables}
-        self._variables = [getattr(v, "value", v) for v in found.values()]
-        self._checkpoint = tf.train.Checkpoint(variables=self._variables, host=self._host)
+        self._variables = list(found.values())
+        values = [variable.value for variable in self._variables]
+        self._checkpoint = tf.train.Checkpoint(variables=values, host=self._host)
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), KEPT, checkpoint_name=_PREFIX)
 
     def save(self) -> None:
@@ -79,7 +80,7 @@ class Checkpoints:
     def _digest(self) -> str:
         found = hashlib.sha256()
         for variable in self._variables:
-            value = np.asarray(variable)
+            value = np.array(variable)
             found.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
         return found.hexdigest()
 
