@@ -300,3 +300,18 @@ def test_real_failures_leave_a_log_and_orphans_end(tmp_path):
         start = time.monotonic()
         assert process.wait(timeout=30) == 1
         assert time.monotonic() - start < 10
+
+
+@pytest.mark.parametrize("listens", [True, False])
+def test_a_worker_may_save_before_it_is_killed(tmp_path, monkeypatch, listens):
+    monkeypatch.setattr(sweeps, "_PATIENCE", 20.0 if listens else 0.1)
+    reaction = "(open('saved', 'w').close(), sys.exit())" if listens else "None"
+    code = (f"import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: {reaction}); print('on', flush=True);"
+            "time.sleep(60)")
+    worker = sweeps._Worker(1, [])
+    worker.process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, text=True, stdin=subprocess.PIPE,
+                                      stdout=subprocess.PIPE)
+    assert worker.process.stdout.readline() == "on\n"
+    worker.stop()
+    assert worker.process.returncode == (0 if listens else -signal.SIGKILL)
+    assert (tmp_path / "saved").exists() == listens

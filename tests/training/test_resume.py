@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from tfmtl2r import Dense, LazyAdam, MultiTaskRanker, Schema, Task
-from tfmtl2r._backend import keras
+from tfmtl2r._backend import keras, tf
 from tfmtl2r.commands._options import parse
 from tfmtl2r.commands.train import COMMAND
 from tfmtl2r.data import Lists, batches
@@ -45,9 +45,9 @@ def data():
 class Again:
     """A ranker that starts afresh as often as wanted, on steps that are compiled once."""
 
-    def __init__(self, method, conditioned=None, **options):
+    def __init__(self, method, conditioned=None, dropout=0.4, **options):
         keras.utils.set_random_seed(5)
-        architecture = {"name": "shared_bottom", "units": [4], "head_units": [3], "dropout": 0.4}
+        architecture = {"name": "shared_bottom", "units": [4], "head_units": [3], "dropout": dropout}
         self.model = MultiTaskRanker(architecture, TASKS, SCHEMA, conditioned=conditioned)
         options = {"train_metrics": False, **options}
         optimizer = options.pop("optimizer", None) or keras.optimizers.Adam(0.05)
@@ -178,6 +178,24 @@ def test_averages_of_weights_are_validated_and_kept(data, tmp_path):
         one_stage(fresh(), data, tmp_path, fail=STEPS + 2, epochs=2, patience=0)
     assert one_stage(fresh(), data, tmp_path, epochs=2, patience=0) == history
     assert_same(straight, fresh.state())
+
+
+@pytest.mark.slow
+def test_two_replicas_go_on_as_one_does(data, tmp_path, mirrored):
+    trained = []
+    for strategy in (tf.distribute.get_strategy(), mirrored()):
+        with strategy.scope():
+            fresh = Again("mgda", dropout=0.0, optimizer=keras.optimizers.SGD(0.1))
+        history = one_stage(fresh(), data, None)
+        trained.append(fresh.state())
+        with pytest.raises(Fault):
+            one_stage(fresh(), data, tmp_path / type(strategy).__name__, fail=STEPS + 2)
+        again = one_stage(fresh(), data, tmp_path / type(strategy).__name__)
+        for name, values in history.items():  # the running sums of the replicas are saved as one sum
+            np.testing.assert_allclose(again[name], values, rtol=1e-6, err_msg=name)
+        assert_same([np.array(v) for v in fresh.model.weights], trained[-1][:len(fresh.model.weights)])
+    for one, two in zip(*trained, strict=True):
+        np.testing.assert_allclose(one, two, rtol=1e-5, atol=1e-6)
 
 
 @pytest.fixture(scope="module")

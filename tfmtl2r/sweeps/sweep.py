@@ -32,6 +32,8 @@ from tfmtl2r.sweeps.table import write_tables
 from tfmtl2r.sweeps.worker import LOG
 
 LOCK = ".sweep.lock"
+_PATIENCE = 5.0
+"""Seconds until a worker that was asked to stop is killed: a step must end and a checkpoint be written."""
 
 
 class Sweep:
@@ -78,6 +80,8 @@ class Sweep:
 
     def __exit__(self, kind: Any = None, error: BaseException | None = None, trace: Any = None) -> None:
         self._stopped = True  # after Ctrl-C, interrupted runs are no failures, and no further run starts
+        for worker in self._workers:
+            worker.ask_to_stop()
         for worker in self._workers:
             worker.stop()
         self._held.close()
@@ -261,11 +265,20 @@ class _Worker:
             answer = ""
         return json.loads(answer)["error"] if answer.endswith("\n") else f"its process ended with code {process.wait()}"
 
+    def ask_to_stop(self) -> None:
+        """Sends SIGTERM: a training then ends its step and saves a checkpoint."""
+        if self.process is not None:
+            self.process.terminate()
+
     def stop(self) -> None:
         """Ends the process, even during a run, and closes its pipes."""
         if self.process is not None:
-            self.process.kill()
-            self.process.wait()
+            self.ask_to_stop()
+            try:
+                self.process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
             for pipe in (self.process.stdin, self.process.stdout):
                 with contextlib.suppress(BrokenPipeError):
                     if pipe is not None:
