@@ -6,13 +6,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import tfmtl2r
 from tfmtl2r import Category, Schema, Task, cli
-from tfmtl2r._backend import tf
+from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.data import batches, fit_schema, from_frame
 from tfmtl2r.data.columns import feature_values
 from tfmtl2r.data.fit import declared
-from tfmtl2r.features import Bag, Sequence
+from tfmtl2r.features import Bag, Sequence, Time
 from tfmtl2r.layers.features import Encoder, Lookup
 from tfmtl2r.layers.tables import Table
 
@@ -213,3 +214,32 @@ def test_keys_are_those_of_the_kind():
         declared(lists, "video", False, "category", {"max_length": 2})
     assert isinstance(declared(lists, "watched", True, None, {"max_length": 2}), Bag)
     assert isinstance(declared(lists, "watched", True, None, {"side": "gap"}), Sequence)
+
+
+@pytest.mark.parametrize("pooling", [{**DIN, "activation": "dice"}, {**DIN, "blocks": 1}, "last"], ids=str)
+def test_mixed_precision(pooling):
+    """Attention and transformer compute in float32, whatever the policy is."""
+    keras.mixed_precision.set_global_policy("mixed_bfloat16")
+    schema = Schema([Sequence("watched", shares="video", context=True, pooling=pooling), VIDEO])
+    found = encoded(schema, RAW, Encoder(schema, dtype=keras.mixed_precision.dtype_policy()))
+    assert found.dtype == tf.bfloat16.as_numpy_dtype
+    assert np.isfinite(found.astype(np.float32)).all()
+
+
+@pytest.mark.slow
+def test_plain_rows(tmp_path):
+    """Histories, other ids of one table, and times of rows without lists; in every signature of an export."""
+    table = pd.DataFrame({
+        "video": [1, 2, 3, 1] * 5, "other": [1, 3, 2, 9] * 5, "watched": [[1, 2], [], [3], [2, 2, 1]] * 5,
+        "when": pd.to_datetime([1, 2, 3, 4] * 5, unit="h"), "click": [0, 1] * 10,
+    })
+    lists, tasks = from_frame(table), [Task("click", kind="binary", metrics=())]
+    schema = fit_schema(lists, tasks, [
+        Category("other", shares="video"), Sequence("watched", shares="video", pooling=DIN),
+        Category("video", dtype="int64"), Time("when")])
+    ranker = tfmtl2r.MultiTaskRanker("shared_bottom", tasks, schema)
+    ranker.compile("adam")
+    ranker.fit(batches(lists, tasks, schema, batch_size=5), verbose=0)
+    tfmtl2r.export(ranker, tmp_path / "rows", rows=lists)
+    assert ranker.predict(table.drop(columns="click")).shape == (20, 1)
+    assert ranker.architecture.encoder.embeddings.keys() == {"watched", "video"}

@@ -41,12 +41,13 @@ class HistoryTransformer(keras.layers.Layer):
         self.width, self.length = width, length
         self.positions = self.add_weight(name="positions", shape=(length, width),
                                          initializer=keras.initializers.RandomNormal(stddev=0.02))
-        self.sides = keras.layers.Dense(width, use_bias=False, name="sides") if sides else None
+        self.sides = keras.layers.Dense(width, use_bias=False, dtype=self.dtype_policy, name="sides") if sides else None
         if self.sides is not None:
             self.sides.build((None, None, sides))
-        self.drop = keras.layers.Dropout(dropout, name="drop")
-        self.blocks = [Block(width, heads, residual, dropout, name=f"block_{number}") for number in range(blocks)]
-        self.normal = _layer_norm(width, "normal")
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
+        self.blocks = [Block(width, heads, residual, dropout, dtype=self.dtype_policy, name=f"block_{number}")
+                       for number in range(blocks)]
+        self.normal = _layer_norm(width, "normal", self.dtype_policy)
         self.built = True
 
     def call(self, rows: Tensor, valid: Mask, sides: Tensor | None = None) -> Tensor:
@@ -76,13 +77,14 @@ class Block(keras.layers.Layer):
     def __init__(self, width: int, heads: int, residual: str, dropout: float, **kwargs: Any):
         super().__init__(**kwargs)
         self.width, self.heads, self.raw = width, heads, residual == "raw"
-        self.before, self.between = _layer_norm(width, "before"), _layer_norm(width, "between")
+        policy = self.dtype_policy
+        self.before, self.between = _layer_norm(width, "before", policy), _layer_norm(width, "between", policy)
         self.query, self.key, self.value, self.up, self.down = (
-            keras.layers.Dense(width, activation="relu" if name == "up" else None, name=name)
+            keras.layers.Dense(width, activation="relu" if name == "up" else None, dtype=policy, name=name)
             for name in ("query", "key", "value", "up", "down"))
         for layer in (self.query, self.key, self.value, self.up, self.down):
             layer.build((None, None, width))
-        self.drop = keras.layers.Dropout(dropout, name="drop")
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
         self.built = True
 
     def call(self, x: Tensor, valid: Mask) -> Tensor:
@@ -107,7 +109,7 @@ class Block(keras.layers.Layer):
         return tf.reshape(states, [-1, length, self.width])
 
 
-def _layer_norm(width: int, name: str) -> Any:
-    layer = keras.layers.LayerNormalization(epsilon=1e-8, name=name)
+def _layer_norm(width: int, name: str, policy: Any) -> Any:
+    layer = keras.layers.LayerNormalization(epsilon=1e-8, dtype=policy, name=name)
     layer.build((None, None, width))
     return layer

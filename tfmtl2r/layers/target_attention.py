@@ -38,7 +38,8 @@ class Dice(keras.layers.Layer):
     """
 
     def build(self, input_shape: Any) -> None:
-        self.normal = keras.layers.BatchNormalization(center=False, scale=False, epsilon=1e-9, name="normal")
+        self.normal = keras.layers.BatchNormalization(
+            center=False, scale=False, epsilon=1e-9, dtype=self.dtype_policy, name="normal")
         self.normal.build(input_shape)
         self.alpha = self.add_weight(name="alpha", shape=(input_shape[-1],), initializer="zeros")
         self.built = True
@@ -79,8 +80,11 @@ class TargetAttention(keras.layers.Layer):
         self.kernel = self.add_weight(name="kernel", shape=(4 * width, first), initializer=glorot())
         self.bias = self.add_weight(name="bias", shape=(first,), initializer="zeros")
         self.side_kernel = sides and self.add_weight(name="side_kernel", shape=(sides, first), initializer=glorot())
-        self.activations = [_activation(activation, name=f"activation_{place}") for place, _ in enumerate(rest)]
-        self.hidden = [keras.layers.Dense(size, name=f"hidden_{place}") for place, size in enumerate(rest)]
+        policy = self.dtype_policy
+        self.activations = [_activation(activation, dtype=policy, name=f"activation_{place}")
+                            for place, _ in enumerate(rest)]
+        self.hidden = [keras.layers.Dense(size, dtype=policy, name=f"hidden_{place}")
+                       for place, size in enumerate(rest)]
         for before, layer, activation_layer in zip([first, *rest], self.hidden, self.activations, strict=False):
             layer.build((None, None, before))
             activation_layer.build((None, None, before))
@@ -141,10 +145,10 @@ def checked(option: str, value: str, known: Sequence[str]) -> None:
         raise InputError(f"{option} must be one of {', '.join(known)}, not {value!r}")
 
 
-def _activation(activation: str, name: str) -> Any:
+def _activation(activation: str, **options: Any) -> Any:
     if activation == "dice":
-        return Dice(name=name)
+        return Dice(**options)
     if activation == "prelu":
         quarter = keras.initializers.Constant(0.25)
-        return keras.layers.PReLU(alpha_initializer=quarter, shared_axes=[1], name=name)
-    return keras.layers.Activation(activation, name=name)
+        return keras.layers.PReLU(alpha_initializer=quarter, shared_axes=[1], **options)
+    return keras.layers.Activation(activation, **options)
