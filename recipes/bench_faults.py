@@ -34,7 +34,8 @@ SETTINGS = {
 STEPS, WRITES = 6 * 12, 30
 FLAGS = ["--data", "synthetic_mslr", "--data.num-lists", "120", "--data.max-length", "10", "--data.num-tasks", "2",
          "--data.num-features", "8", "--architecture.units", "8", "--epochs", "6", "--batch-size", "10",
-         "--checkpoint-steps", "5", "--methods", "linear_scalarization", "mgda", "--seeds", "0", "1", "--jobs", "2"]
+         "--checkpoint-steps", "5", "--methods", "imtl_g", "mgda", "--seeds", "0", "1", "--no-single-task",
+         "--jobs", "2"]  # fmt: skip
 CODE = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import bench_faults; bench_faults.child()"
 
 
