@@ -153,6 +153,14 @@ def test_overwriting_with_wrong_arguments_leaves_the_run(trained, capsys, flags,
     assert content(trained) == before
 
 
+def test_a_training_does_not_go_on_where_nothing_can_be_written(tmp_path, fails):
+    first = stopped(tmp_path / "a")
+    fails(errno.EROFS)
+    with pytest.raises(OSError, match=r"Read-only file system: .*identity"):
+        train(tmp_path / "a", resume=True)
+    assert first.is_file()
+
+
 @pytest.fixture
 def several(tmp_path, monkeypatch):
     """Two runs, and beside them whatever may go wrong with a third."""

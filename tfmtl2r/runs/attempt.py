@@ -93,10 +93,12 @@ class Attempt:
         mark = self.folder / places.MARK
         self._begun = True
         if self.resume and (mark / files.FILE).is_file():
-            for split, before in _marked(self.folder, self.run.name)["data"].items():
+            known = _marked(self.folder, self.run.name)
+            for split, before in known["data"].items():
                 if data.get(split) != before:
                     raise InputError(f"the {split} split has changed since the training {self.run} was stopped: bring "
                                      "the data back, or begin again with --overwrite")
+            write_json(mark / _IDENTITY, known)  # fails now where nothing can be written
             return
         places.clear(self.folder)
         if self.folder == self.run:  # whatever a killed replacement left is given up
