@@ -7,7 +7,7 @@ that Python programs expect, so that ``except ValueError`` works as usual.
 from __future__ import annotations
 
 __all__ = ["InputError", "InputKeyError", "InputTypeError", "MissingFileError", "MissingPackageError",
-           "NotAFolderError", "Stopped", "UserError"]
+           "NotAFolderError", "NotFiniteError", "Stopped", "UserError"]
 
 
 class UserError(Exception):
@@ -40,6 +40,10 @@ class MissingFileError(UserError, FileNotFoundError):
 
 class NotAFolderError(UserError, NotADirectoryError):
     """A file where a folder is needed."""
+
+
+class NotFiniteError(UserError, ArithmeticError):
+    """A loss, a gradient or a weight that is NaN or infinite."""
 
 
 class MissingPackageError(UserError, ImportError):

@@ -138,6 +138,7 @@ class Experiment(Settings):
             preference=self.importance(tasks),
             train_metrics=training.train_metrics,
             seed=training.seed,
+            on_nan=training.on_nan,
             steps_per_execution=training.steps_per_execution,
             accumulate=training.accumulate or 1,
         )

@@ -221,7 +221,7 @@ def test_losses_after_the_update_see_the_same_dropout(problem):
             step = engine.step(batch, CLOCK, [{}])
         keras.optimizers.SGD(rate).apply(*map(list, zip(*step.gradients, strict=True)))
         with randomness.scope(tf.constant([1, 2])):
-            engine.learn(batch, step)
+            engine.states_after(batch, step)
         if rate == 0.0:
             np.testing.assert_allclose(seen["after"], seen["before"], rtol=1e-6)
         else:

@@ -13,6 +13,9 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.task import KINDS
 from tfmtl2r.types import Labels, Losses, Mask, PerList, Scores, Seed, Tensor, TensorLike, Weights
 
+LARGEST_LABEL = 1e15
+"""The largest magnitude of a label. Sums of squares of larger numbers are infinite in float32."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Loss:
@@ -127,19 +130,23 @@ class Loss:
         if np.isinf(labels).any():
             raise InputError(f"{type(self).__name__}: a label is infinite; use NaN for a missing label")
         highest, hint = self.highest_label()
-        found = np.nanmax(labels, initial=-np.inf)
+        found = np.nanmax(labels if self.relevance else np.abs(labels), initial=-np.inf)
         if found > highest:
             raise InputError(f"{type(self).__name__} met a label of {found:g}, but {hint}")
 
     def highest_label(self) -> tuple[float, str]:
-        """The highest label that the loss can train on (infinity for no limit), and a hint for the error message."""
+        """The highest label that the loss can train on, and a hint for the error message.
+
+        A regression takes as large negative labels.
+        """
         if self.exponential_gain():
             return float(ranking.MAX_GRADE), (
                 f"it uses the gain 2^label - 1: above {ranking.MAX_GRADE} a label is not a grade, and one item "
                 "outweighs all others. Convert the labels to grades first, for example 0 to 4 by quantile or "
                 "floor(log2(1 + count)), or choose a linear gain or a regression loss"
             )
-        return np.inf, "labels must be finite; a missing label is NaN"
+        return LARGEST_LABEL, (f"sums of squares of labels above {LARGEST_LABEL:g} are infinite in float32: divide the "
+                               "labels, or train on their logarithms; a missing label is NaN")
 
     def exponential_gain(self) -> bool:
         """Whether the loss, with its options, uses the gain ``2^y - 1``."""

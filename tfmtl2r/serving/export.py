@@ -25,6 +25,7 @@ from tfmtl2r.serving.examples import Request, from_rows, requests, with_extras
 from tfmtl2r.serving.session import quiet
 from tfmtl2r.serving.signatures import DEFAULT, Plan, Signature, planned
 from tfmtl2r.serving.versions import publish
+from tfmtl2r.training.finite import check_weights
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.types import Mask
 
@@ -69,6 +70,7 @@ def export(
 
     Raises:
         ExportError: when the export fails a check; nothing is published then.
+        NotFiniteError: for weights that are NaN or infinite.
         ValueError: for a model without features, an invalid blend, or ``lists`` or ``rows`` that differ from the data
             that the model was fitted on.
 
@@ -79,6 +81,7 @@ def export(
     ...     export(ranker, folder).name
     '1'
     """
+    check_weights(model.architecture.variables, f"{directory} is not written")
     lists = _serves_lists(model, lists)
     chosen = resolved(model, blend)
     plan = planned(model, chosen, lists)

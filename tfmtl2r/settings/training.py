@@ -80,12 +80,14 @@ class Training(Section):
         train_metrics: compute metrics on training batches, too.
         steps_per_execution: training steps per call of the graph.
         telemetry_every: steps between samples of the gradients for TensorBoard; 0 for no samples.
+        on_nan: what happens to a step whose losses or gradients are not finite: "error" ends the training, "skip_batch"
+            leaves the batch out, "drop_task" only the tasks of such losses.
         checkpoint_minutes: minutes between checkpoints, from which a stopped run continues; 0 for none by time.
         checkpoint_steps: steps between checkpoints; 0 for none by steps.
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
-        "stop_on", "deterministic", "on_nan", "buckets",
+        "stop_on", "deterministic", "buckets",
         "workers", "on", "bias_features", "feature_dropout", "augment"
     )
 
@@ -98,5 +100,6 @@ class Training(Section):
     train_metrics: bool = key(False, shown="never")
     steps_per_execution: int = key(1, least=1, shown="never")
     telemetry_every: int = key(100, least=0, outcome=False)
+    on_nan: Literal["error", "skip_batch", "drop_task"] = key("error", shown="never")
     checkpoint_minutes: float = key(10.0, least=0, outcome=False)
     checkpoint_steps: int = key(0, least=0, outcome=False)

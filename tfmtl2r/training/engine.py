@@ -117,8 +117,13 @@ class Engine:
         """Whether the method needs gradients and some variables are shared by several tasks."""
         return bool(self.method.needs & {"gram", "rows"}) and bool(self.shared_variables)
 
-    def learn(self, batch: Batch, step: Step) -> list[State]:
-        """The states after the update, for methods that require the losses after it. Runs one forward pass."""
+    def states_after(self, batch: Batch, step: Step) -> list[State]:
+        """The method's states after the update, and the architecture's routing. A method that requires the losses after
+        the update takes one more forward pass."""
+        for key, value in step.routing.items():
+            self.architecture.routing_state()[key].assign(value)
+        if "losses_after" not in self.method.needs:
+            return step.states
         after = self._losses_of(batch).total
         return [
             standing_still(signals.present, state, self.method.learn(after, signals, state))

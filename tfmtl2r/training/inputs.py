@@ -65,12 +65,10 @@ def check_parts(tasks: Sequence[Task]) -> None:
         TypeError: for an option that does not exist, or an object that is no loss or no metric.
     """
     for task in tasks:
-        parts = [(losses, losses.Loss, task.loss)] if task.loss is not None else []
-        for package, base, given in [*parts, *((metrics, metrics.Metric, metric) for metric in task.metrics or ())]:
+        parts: list[tuple[Any, Any]] = [] if task.loss is None else [(losses, task.loss)]
+        for package, given in [*parts, *((metrics, metric) for metric in task.metrics or ())]:
             try:
-                if not isinstance(part := package.get(given), base):
-                    raise InputTypeError(f"expected a {package.registry.kind}: a name, a mapping or a {base.__name__} "
-                                         f"of tfmtl2r, not {part!r}")
+                package.get(given)
             except (InputError, InputTypeError) as error:
                 raise type(error)(f"task {task.name!r}: {error}") from error
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.data.passes import following
+from tfmtl2r.training.finite import check_weights, told
 from tfmtl2r.training.infinite import Finite
 from tfmtl2r.training.keras_arguments import batched, bound, signature_of, streamed
 from tfmtl2r.training.method_state import CountEpochs, MethodState
@@ -28,9 +29,12 @@ class KerasMethods(SavedRanker):
         raise NotImplementedError
 
     def make_train_function(self, force: bool = False) -> Any:
-        """Keras' training step, which ``fit`` and ``train_on_batch`` make."""
+        """Keras' training step, which ``fit`` and ``train_on_batch`` make. An error of its numbers becomes an error of
+        this library."""
         self._prepare_training()
-        return super().make_train_function(force)
+        if super().make_train_function(force) is None:  # Keras has made it anew
+            self.train_function = told(self.train_function)
+        return self.train_function
 
     def _maybe_symbolic_build(self, iterator: Any = None, data_batch: Any = None) -> None:
         """Creates the variables from the structure of the batches that Keras has made of the data. Keras' version
@@ -72,6 +76,7 @@ class KerasMethods(SavedRanker):
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates as Keras does, with Keras' arguments. A list of values has the order of ``metrics_names``."""
         given = bound("evaluate", args, kwargs)
+        check_weights(self.architecture.variables, "evaluate")
         self._prepare_early(given.get("x"))
         if self._fitting:  # fit has prepared its validation data
             return super().evaluate(**given)
@@ -84,6 +89,12 @@ class KerasMethods(SavedRanker):
         """Creates the variables before Keras reads the data, except for a stream, whose structure is not known yet."""
         if not streamed(x):
             self._prepare(x)
+
+    def make_test_function(self, force: bool = False) -> Any:
+        """Keras' function of an evaluated batch, see :meth:`make_train_function`."""
+        if super().make_test_function(force) is None:
+            self.test_function = told(self.test_function)
+        return self.test_function
 
     @property
     def metrics_names(self) -> list[str]:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import dataclasses
 from typing import Any, TypedDict
 
+from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Method
 from tfmtl2r.schema import Schema
 from tfmtl2r.training.engine import Engine
+from tfmtl2r.training.finite import check_policy
 from tfmtl2r.training.trackers import Trackers
 
 
@@ -71,6 +73,7 @@ class Compiled:
         train_metrics: whether metrics are computed on training batches.
         seed: seed of all random numbers in a training step.
         accumulate: number of parts of a batch.
+        on_nan: what happens to a step whose numbers are not finite, see :mod:`tfmtl2r.training.finite`.
         options: the arguments of Keras' ``compile``.
     """
 
@@ -79,7 +82,13 @@ class Compiled:
     train_metrics: bool
     seed: int
     accumulate: int
+    on_nan: str
     options: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if self.accumulate < 1:
+            raise InputError(f"accumulate is the number of parts of a batch, at least 1, not {self.accumulate}")
+        check_policy(self.on_nan)
 
 
 @dataclasses.dataclass(frozen=True)

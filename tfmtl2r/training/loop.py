@@ -21,6 +21,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.data.passes import following
 from tfmtl2r.errors import InputError
 from tfmtl2r.training.checkpoints import Checkpoints
+from tfmtl2r.training.finite import check_weights
 from tfmtl2r.training.infinite import Finite
 from tfmtl2r.training.stages import Stages
 from tfmtl2r.training.state import Training
@@ -136,6 +137,7 @@ class Loop:
             model.reset_metrics()
         callbacks.on_epoch_begin(training.epoch)
         self._steps(callbacks, steps)
+        check_weights(model.architecture.variables, f"epoch {training.epoch + 1}")
         logs = dict(training.logs)
         due = self.limits.validate is None or training.stage_epochs + 1 in self.limits.validate
         with self._averages():

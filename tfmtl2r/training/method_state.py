@@ -12,6 +12,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.layers import randomness
 from tfmtl2r.methods.base import Method, State
 from tfmtl2r.preferences import drawn
+from tfmtl2r.training.finite import check_weights
 from tfmtl2r.types import Tensor
 
 
@@ -124,5 +125,6 @@ class CountEpochs(keras.callbacks.Callback):
     """Keeps the model's epoch counter, which some methods read."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        """Adds 1 to the counter."""
+        """Adds 1 to the counter, if the weights are finite."""
+        check_weights(self.model.architecture.variables, f"epoch {epoch + 1}")
         self.model.method_state.epoch.assign_add(1)

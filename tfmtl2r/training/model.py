@@ -18,9 +18,10 @@ from tfmtl2r.methods.base import Method, check_mode
 from tfmtl2r.preferences import checked_preference, normalised
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
-from tfmtl2r.training import freezing, optimizers
+from tfmtl2r.training import finite, freezing, optimizers
 from tfmtl2r.training.accumulation import AccumulatingEngine
-from tfmtl2r.training.engine import Engine, state_shapes
+from tfmtl2r.training.engine import Engine, Step, state_shapes
+from tfmtl2r.training.guard import Guard
 from tfmtl2r.training.inputs import check_parts, described, plain_schema, specs
 from tfmtl2r.training.keras_arguments import COMPILE, refuse
 from tfmtl2r.training.keras_methods import KerasMethods
@@ -141,6 +142,7 @@ class MultiTaskRanker(KerasMethods):
         train_metrics: bool = True,
         seed: int = 0,
         accumulate: int = 1,
+        on_nan: str = "error",
         **keras_options: Unpack[CompileOptions],
     ) -> None:
         """Sets optimizer, balancing method and preference.
@@ -157,6 +159,9 @@ class MultiTaskRanker(KerasMethods):
             seed: seed of all random numbers in a training step.
             accumulate: number of parts of a batch that run one after the other in a step, so that memory has to hold
                 one part only. The update is that of the whole batch (:mod:`tfmtl2r.training.accumulation`).
+            on_nan: what happens to a step whose losses or gradients are not finite. ``"error"`` ends the training with
+                a message that contains task, step, list and feature. ``"skip_batch"`` leaves the batch out,
+                ``"drop_task"`` the tasks of such losses; the logs count both as ``skipped``.
             **keras_options: ``run_eagerly``, ``steps_per_execution``, ``jit_compile``.
 
         Raises:
@@ -168,8 +173,6 @@ class MultiTaskRanker(KerasMethods):
         if self.dtype_policy.name == "mixed_float16" or isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             raise InputError("mixed_float16 scales the loss, and balancing methods would receive scaled gradients; use "
                              "mixed_bfloat16")
-        if accumulate < 1:
-            raise InputError(f"accumulate is the number of parts of a batch, at least 1, not {accumulate}")
         chosen = methods.get(method).for_tasks(self.tasks)
         methods.registry.describe(chosen)  # raises for a method that could not be saved
         check_mode(chosen, gradients)
@@ -181,9 +184,10 @@ class MultiTaskRanker(KerasMethods):
         weights = [task.weight for task in self.tasks] if preference is None else preference
         values = checked_preference(weights, self.tasks, chosen, self.conditioned is not None)
         options = {name: value for name, value in keras_options.items() if name not in COMPILE}
+        compiled = Compiled(chosen, gradients, train_metrics, seed, accumulate, on_nan, options)
         super().compile(optimizer=optimizer, **options)
         self.preference.assign(values)
-        self._compiled = Compiled(chosen, gradients, train_metrics, seed, accumulate, options)
+        self._compiled = compiled
         self._set_up = None
         self._make_method_state()
         self._retrace()
@@ -239,30 +243,30 @@ class MultiTaskRanker(KerasMethods):
         batch = self.batch(data, clock.preference)
         running = self._set_up_for(not batch.is_rows)
         engine, trackers, measures = running.engine, running.trackers, self._choices().train_metrics
-        with randomness.scope(replicas.own_seed(clock.seed), clock.seed):
-            step = engine.step(batch, clock, state.read())
-        if self._telemetry is not None:
-            self._telemetry.record(step, clock.step, replicas, lambda: engine.gram_at_cut(batch))
-        self.optimizer.apply(*map(list, zip(*step.gradients, strict=True)))
-        states = step.states
-        if "losses_after" in self.method.needs:
+
+        def make(batch: Batch) -> Step:
+            with randomness.scope(replicas.own_seed(clock.seed), clock.seed):
+                return engine.step(batch, clock, state.read())
+
+        def update(batch: Batch, step: Step) -> None:
+            if self._telemetry is not None:
+                self._telemetry.record(step, clock.step, replicas, lambda: engine.gram_at_cut(batch))
+            self.optimizer.apply(*map(list, zip(*step.gradients, strict=True)))
             with randomness.scope(replicas.own_seed(clock.seed), clock.seed):  # same dropout masks as in the step
-                states = engine.learn(batch, step)
-        state.write(states)
-        for key, value in step.routing.items():
-            self.architecture.routing_state()[key].assign(value)
-        state.unsettled.assign_add(step.unsettled)
-        trackers.update_losses(step.losses, replicas)
-        if measures:
-            trackers.update_metrics(batch, step.scores)
+                state.write(engine.states_after(batch, step))
+            state.unsettled.assign_add(step.unsettled)
+            trackers.update(batch, step, replicas, measures)
+
+        Guard(self._choices().on_nan, engine, trackers.skip).run(batch, clock.step, make, update)
         # The running means cover batches with many drawn preferences. Their sum uses the fixed preference.
-        return trackers.logs(self.preference, replicas, metrics=measures)
+        return trackers.logs(self.preference, replicas, metrics=measures) | trackers.skips()
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Adds a batch to the running losses and metrics, without an update of weights."""
         batch, replicas = self.batch(data), Replicas()
         running = self._set_up_for(not batch.is_rows)
         scores = self.architecture(batch=batch, training=False)
+        finite.check_scores(scores)
         with randomness.scope(randomness.step_seed(self.method_state.seed, 0)):
             running.trackers.update_losses(running.engine.losses(batch, scores, replicas), replicas)
         running.trackers.update_metrics(batch, scores)
@@ -394,5 +398,5 @@ class MultiTaskRanker(KerasMethods):
             losses = TaskLosses(self.tasks, has_lists, architecture.small_heads, architecture.needs_probabilities)
             parts = architecture, losses, chosen.method, chosen.gradients
             engine = Engine(*parts) if chosen.accumulate == 1 else AccumulatingEngine(*parts, parts=chosen.accumulate)
-            self._set_up = SetUp(has_lists, engine, Trackers(self.tasks, has_lists))
+            self._set_up = SetUp(has_lists, engine, Trackers(self.tasks, has_lists, chosen.on_nan != "error"))
         return self._set_up

@@ -199,16 +199,16 @@ def _in_range(labels: Any, valid: Any, loss: Loss, tasks: Sequence[Task]) -> Any
     if not labels.shape.is_compatible_with(valid.shape):
         return labels  # the loss raises an error with both shapes
     highest, hint = loss.highest_label()
-    infinite = tf.where(tf.math.is_inf(labels), np.inf, labels)  # minus infinity is invalid, too
-    seen = tf.where(ranking.known(labels, valid, "regression"), infinite, -np.inf)
+    sizes = tf.where(tf.math.is_inf(labels), np.inf, labels) if loss.relevance else tf.abs(labels)
+    seen = tf.where(ranking.known(labels, valid, "regression"), sizes, -np.inf)
     found = tf.reduce_max(tf.reshape(seen, [len(tasks), -1]), axis=1)
     names = ", ".join(task.name for task in tasks)
-    limit = min(highest, tf.float32.max)
     message = (
         f"a label is out of range for {type(loss).__name__} of task {names}: labels go from "
-        f"{0 if loss.relevance else -np.inf:g} to {highest:g} (NaN is missing): {hint}. The highest labels of the "
+        f"{0 if loss.relevance else -highest:g} to {highest:g} (NaN is missing): {hint}. The highest labels of the "
         "batch, task by task, are x:"
     )
+    limit = tf.constant(highest, tf.float32)
     check = tf.debugging.assert_less_equal(found, limit, message=message, summarize=len(tasks))
     with tf.control_dependencies([] if check is None else [check]):
         return tf.identity(labels)

@@ -18,7 +18,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.plugins import expect
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
-from tfmtl2r.training import freezing
+from tfmtl2r.training import finite, freezing
 from tfmtl2r.training.inputs import described
 from tfmtl2r.training.life import Compiled
 from tfmtl2r.writing import written
@@ -111,9 +111,11 @@ class SavedRanker(keras.Model):
 
         Raises:
             ValueError: for an ``.h5`` file, which could not be loaded.
+            NotFiniteError: for weights that are NaN or infinite.
         """
         if str(filepath).lower().endswith((".h5", ".hdf5")):
             raise InputError(f"{filepath}: {_HDF5}")
+        finite.check_weights(self.architecture.variables, f"{filepath} is not written")
         local = isinstance(filepath, (str, Path)) and "://" not in str(filepath) and str(filepath).endswith(".keras")
         if not local or not overwrite or zipped is False:  # a folder, or what Keras asks or refuses
             super().save(filepath, overwrite=overwrite, zipped=zipped)
@@ -217,6 +219,7 @@ class SavedRanker(keras.Model):
             "train_metrics": chosen.train_metrics,
             "seed": chosen.seed,
             "accumulate": chosen.accumulate,
+            "on_nan": chosen.on_nan,
             freezing.OPTIMIZED: freezing.optimized(self),
             **chosen.options,
         }

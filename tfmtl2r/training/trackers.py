@@ -16,7 +16,7 @@ from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous, safe_name
 from tfmtl2r.task import Task
 from tfmtl2r.training.objectives import LossValues, as_lists, flat_lists, item_weights, labels_of, tiled
 from tfmtl2r.training.replicas import Replicas
-from tfmtl2r.types import TaskScores
+from tfmtl2r.types import Mask, TaskScores
 
 log = logging.getLogger("tfmtl2r")
 
@@ -66,13 +66,16 @@ class Trackers:
     Args:
         tasks: the tasks.
         has_lists: whether batches contain lists.
+        skipping: whether training may leave out batches or tasks; ``<task>_skipped`` then counts these batches.
 
     Raises:
         ValueError: if two log names are equal.
     """
 
-    def __init__(self, tasks: Sequence[Task], has_lists: bool):
+    def __init__(self, tasks: Sequence[Task], has_lists: bool, skipping: bool = False):
         self.tasks = tuple(tasks)
+        names = [str(LogName("skipped", task.name)) for task in self.tasks] if skipping else []
+        self.skipped = {name: keras.metrics.Sum(name=safe_name(name)) for name in names}
         self.losses = [keras.metrics.Mean(name=safe_name(str(LogName("loss", task.name)))) for task in self.tasks]
         self.metrics = [[Tracked(task.name, metric) for metric in metrics_of(task, has_lists)] for task in self.tasks]
         self._said: set[str] = set()
@@ -81,7 +84,22 @@ class Trackers:
 
     def all(self) -> list[Any]:
         """Every Keras metric, for resetting."""
-        return self.losses + [tracked.stream for row in self.metrics for tracked in row]
+        return [*self.losses, *self.skipped.values()] + [tracked.stream for row in self.metrics for tracked in row]
+
+    def skip(self, tasks: Mask) -> None:
+        """Counts a batch for each task that is left out, ``bool[T]``."""
+        for index, count in enumerate(self.skipped.values()):
+            count.update_state(tf.cast(tasks[index], tf.float32))
+
+    def skips(self) -> dict[str, Any]:
+        """The number of batches that were left out, by log name."""
+        return {name: count.result() for name, count in self.skipped.items()}
+
+    def update(self, batch: Batch, step: Any, replicas: Replicas, metrics: bool) -> None:
+        """Adds the losses of a step, and its metrics if they are wanted."""
+        self.update_losses(step.losses, replicas)
+        if metrics:
+            self.update_metrics(batch, step.scores)
 
     def update_losses(self, values: LossValues, replicas: Replicas) -> None:
         """Adds a batch's losses, weighted by the count of lists that have a loss."""

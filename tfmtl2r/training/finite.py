@@ -1,0 +1,81 @@
+"""Numbers that are not finite: in the losses and gradients of a step, and in the weights of a ranker.
+
+A step whose numbers are not finite never changes a weight. What happens in its place is the argument ``on_nan`` of
+``compile``. Weights are checked before they are evaluated, saved or exported: a graph can turn NaN into plausible
+constants, since ``relu(NaN)`` may be 0.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError, NotFiniteError
+from tfmtl2r.types import TaskScores
+
+POLICIES = ("error", "skip_batch", "drop_task")
+_SAID = "not finite: "
+
+
+def check_policy(policy: str) -> None:
+    """Checks a value of ``on_nan``.
+
+    Raises:
+        ValueError: for an unknown policy, or one that leaves out batches under several replicas.
+    """
+    if policy not in POLICIES:
+        raise InputError(f"on_nan must be one of {', '.join(map(repr, POLICIES))}, not {policy!r}")
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if policy != "error" and replicas > 1:
+        raise InputError(f"on_nan must be 'error' with {replicas} replicas, which have to make the same updates; it is "
+                         f"{policy!r}")
+
+
+def failed(wrong: Any, text: Any) -> Any:
+    """An operation that fails with a text if something is wrong; :func:`told` shows the text."""
+    return tf.debugging.Assert(~tf.convert_to_tensor(wrong), [tf.strings.join([_SAID, text])])
+
+
+def check_scores(scores: TaskScores) -> Any:
+    """Fails with the task whose scores contain NaN."""
+    numbers = [tf.math.reduce_any(tf.math.is_nan(values)) for values in scores.values()]
+    task = tf.gather(tf.constant([*scores]), tf.argmax(numbers))
+    return failed(tf.reduce_any(numbers), tf.strings.join(["the scores of task ", task, " are NaN"]))
+
+
+def check_weights(variables: Iterable[Any], before: str) -> None:
+    """Refuses weights that are not finite.
+
+    Args:
+        variables: Keras variables on which scores depend. A method's state may hold an infinite bound.
+        before: what is about to happen, for the message.
+
+    Raises:
+        NotFiniteError: for the first variable with NaN or an infinite value.
+    """
+    floats = [v for v in variables if tf.as_dtype(v.dtype).is_floating]
+    finite = [tf.math.is_finite(tf.cast(tf.reduce_sum(v.value), tf.float32)) for v in floats]
+    wrong = [v.path for v, one in zip(floats, finite, strict=True) if not bool(one)]
+    if wrong:
+        raise NotFiniteError(f"{before}: the weights {wrong[0]}{f' and {len(wrong) - 1} others' if wrong[1:] else ''} "
+                             "hold NaN or infinite values, so that no score means anything: go back to the last good "
+                             "file, and train with a smaller learning rate")
+
+
+def told(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of steps that raises :class:`tfmtl2r.errors.NotFiniteError` in place of TensorFlow's error."""
+
+    @functools.wraps(function)
+    def called(*args: Any) -> Any:
+        try:
+            return function(*args)
+        except tf.errors.InvalidArgumentError as error:
+            found = re.search(rf"{_SAID}(.*?)\]", str(error), flags=re.DOTALL)
+            if found is None:
+                raise
+            raise NotFiniteError(found[1]) from None
+
+    return called
