@@ -22,7 +22,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Values, size_of
 from tfmtl2r.names import checked_folder, did_you_mean, digest, served_as
 from tfmtl2r.serving.answers import probability_key, score_key
-from tfmtl2r.serving.listed import has_items, is_list, of_table, padded
+from tfmtl2r.serving.listed import has_items, is_list, nothing, of_table, padded
 from tfmtl2r.serving.transport import Grpc, Rest, ServingError, Transport
 from tfmtl2r.serving.values import as_array, misnamed
 
@@ -255,19 +255,12 @@ def _padded(inputs: Mapping[str, Any], served: RemoteSignature) -> Mapping[str, 
     if not nested or (LIST_SIZE in inputs and len({*lengths[first]}) <= 1):
         return inputs
     longest = max(lengths[first], default=0)
-    filled = {name: [[*items, *[_nothing(served.inputs[name], value)] * (longest - len(items))] for items in value]
+    filled = {name: [[*items, *[nothing(served.inputs[name], value)] * (longest - len(items))] for items in value]
               for name, value in nested.items()}  # fmt: skip
     if LIST_SIZE in inputs and list(inputs[LIST_SIZE]) != lengths[first]:
         raise InputError(f"{LIST_SIZE!r} is {list(inputs[LIST_SIZE])}, but the lists of {first!r} have "
                          f"{lengths[first]} items: leave {LIST_SIZE!r} out, or pad the lists yourself")
     return {LIST_SIZE: lengths[first], **inputs, **filled}
-
-
-def _nothing(spec: Any, value: Any) -> Any:
-    """The value of a place without an item, of the length of the other items."""
-    width = next((len(item) for items in value for item in items if np.ndim(item)), 0)
-    shape = [width if size is None else size for size in spec.shape[2:]]
-    return np.full(shape, "" if spec.dtype == tf.string else 0, object).tolist()
 
 
 def _fitting(arrays: dict[str, np.ndarray], served: RemoteSignature) -> dict[str, np.ndarray]:

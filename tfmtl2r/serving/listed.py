@@ -57,6 +57,13 @@ def of_table(columns: Columns, column: str, dtype: Any) -> tuple[np.ndarray, np.
     return array, sizes.astype(np.int32)
 
 
+def nothing(spec: Any, value: Any) -> Any:
+    """The value of a place without an item, of the length of the other items."""
+    width = next((len(item) for items in value for item in items if np.ndim(item)), 0)
+    shape = [width if size is None else size for size in spec.shape[2:]]
+    return np.full(shape, "" if spec.dtype == tf.string else 0, object).tolist()
+
+
 def _filled(cell: Sequence[Any], fill: Any, length: int) -> list[Any]:
     return [*cell, *[fill] * (length - len(cell))]
 
