@@ -206,6 +206,18 @@ def test_an_experiment_file(tmp_path, monkeypatch, kind):
     assert cli.main(["train", "runs/watched/experiment.toml", "--name", "again"]) == 0
 
 
+def test_a_column_whose_ids_are_shared_is_a_category():
+    """Also if nobody declares it, and it has more integers than a column of names."""
+    rng = np.random.default_rng(0)
+    many = pd.DataFrame({"video": np.arange(200) + 10**12, "age": rng.normal(size=200), "y": rng.integers(0, 2, 200),
+                         "watched": [[number + 10**12, 5] for number in range(200)]})
+    history = Sequence("watched", shares="video", pooling="target_attention")
+    schema = fit_schema(from_frame(many), [Task("y", kind="binary")], [history, "*"])
+    assert [type(feature).__name__ for feature in schema.features] == ["Sequence", "Category", "Dense"]
+    assert (schema.features[0].dtype, schema.features[0].dim) == ("int64", schema.features[1].width)
+    assert len(schema.features[1].vocabulary) == 200
+
+
 def test_keys_are_those_of_the_kind():
     lists = from_frame(frame(), "q", context=["watched"])
     with pytest.raises(ValueError, match="weights is not for a feature of kind 'sequence'"):

@@ -34,7 +34,8 @@ def fit_schema(
     Each kind of feature (:mod:`tfmtl2r.features`) decides which undeclared columns become one of it, and what it fits.
     Text, pandas' and Arrow's own category type, and at most 64 different integers become a
     :class:`tfmtl2r.Category`, with or without missing values. Lists of text or integers become a
-    :class:`tfmtl2r.features.Bag`. All other columns, and lists of floats of one length, become :class:`tfmtl2r.Dense`
+    :class:`tfmtl2r.features.Bag`. A column whose table another feature shares contains ids and becomes a category,
+    whatever its values are. All other columns, and lists of floats of one length, become :class:`tfmtl2r.Dense`
     (:func:`tfmtl2r.features.base.names_things`). The log contains what each column became, and why. A column that is a
     context column of the lists becomes a context feature. Dense features get mean and variance, categories their
     vocabulary. Missing values (``""``, -1) are the unknown value, id 0, and never part of a vocabulary.
@@ -70,8 +71,11 @@ def fit_schema(
     _check_exists(named - {"*"}, lists)
     rest = [name for name in lists.columns if name not in {*named, *labels, *exclude, lists.list_id}]
     chosen = [one for feature in given for one in (rest if feature == "*" else [feature])]
-    inferred = [_infer(lists, one) if isinstance(one, str) else one for one in chosen]
-    doubts = [f"{name} is {said}" for name in chosen if isinstance(name, str) and (said := doubt(_typed(lists, name)))]
+    shared = {one.shares for one in chosen if not isinstance(one, str)}
+    inferred = [one if not isinstance(one, str) else _of_ids(lists, one) if one in shared else _infer(lists, one)
+                for one in chosen]
+    doubts = [f"{name} is {said}" for name in chosen
+              if isinstance(name, str) and name not in shared and (said := doubt(_typed(lists, name)))]
     if doubts:
         GUESSES.info("guessed from the columns: %s; declare them if this is wrong", ", ".join(doubts))
     return Schema(feature.fit(Columns(lists, feature.context), min_count) for feature in inferred)
@@ -134,6 +138,18 @@ def described(lists: Lists) -> dict[str, str]:
 def _typed(lists: Lists, name: str) -> np.ndarray:
     column = lists.kept(name)
     return (column.elements().flat if column.holds_lists else column).typed
+
+
+def _of_ids(lists: Lists, name: str) -> Feature:
+    """The feature for a column that nobody declared, but whose ids another feature shares."""
+    feature = _infer(lists, name)
+    if feature.reads_names:
+        return feature
+    classes = [kinds.registry.constructor(kind) for kind in kinds.names()]
+    kind = next(cls for cls in classes if cls.reads_names and not cls.reads_lists)
+    log.info("column %r is of the kind %r instead, since another feature shares its ids", name,
+             kinds.registry.name_of(kind))
+    return kind.of_entry(name, lists.identities(name), name in lists.context, {})
 
 
 def _infer(lists: Lists, name: str) -> Feature:
