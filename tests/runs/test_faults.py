@@ -202,6 +202,15 @@ def test_commands_over_several_runs_go_on(trained, capsys, caplog):
     json.loads((sweep / "pareto/test/pareto.json").read_text())
 
 
+@pytest.mark.parametrize("arguments", [["compare", "s"], ["pareto", "s"], ["report", "runs/s"]])
+def test_a_sweep_without_a_finished_run_is_one_line(tmp_path, monkeypatch, capsys, arguments):
+    monkeypatch.chdir(tmp_path)
+    manifest.write(Path("runs/s"), [{"name": "a"}], 1)
+    stopped(Path("runs/s/a"))
+    assert cli.main(arguments) == 1
+    assert "runs/s contains no finished run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("text", ["{", "[]", '{"runs": 3}', '{"runs": [{}]}', '{"format": 2}'])
 def test_a_damaged_plan_of_a_sweep_is_one_line(tmp_path, text):
     (tmp_path / manifest.FILE).write_text(text)

@@ -139,9 +139,11 @@ def _resolve(directory: str, name: str) -> list[Any]:
     """A run, or all runs of a sweep."""
     from tfmtl2r.runs.finished import load, load_all
     from tfmtl2r.runs.places import find, holds_runs
+    from tfmtl2r.sweeps import manifest
 
     folder = find(directory, name)
-    return load_all(folder) if holds_runs(folder) else [load(folder)]
+    several = holds_runs(folder) or (folder / manifest.FILE).is_file()
+    return load_all(folder) if several else [load(folder)]
 
 
 def _beside(runs: Sequence[Any]) -> list[Any]:
