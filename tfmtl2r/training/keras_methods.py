@@ -11,6 +11,7 @@ from tfmtl2r.training.finite import check_weights, told
 from tfmtl2r.training.infinite import Finite
 from tfmtl2r.training.keras_arguments import batched, bound, signature_of, streamed
 from tfmtl2r.training.method_state import CountEpochs, MethodState
+from tfmtl2r.training.notices import Notices
 from tfmtl2r.training.saving import SavedRanker
 from tfmtl2r.training.trackers import SayWithoutValue, log_names
 
@@ -55,12 +56,13 @@ class KerasMethods(SavedRanker):
         given = bound("fit", args, kwargs)
         self._prepare_early(given.get("x"))
         callbacks = given.get("callbacks")
+        own = [CountEpochs(), SayWithoutValue(), Notices()]  # first, since others save the counter after an epoch
         if isinstance(callbacks, keras.callbacks.CallbackList):
             if not any(isinstance(one, CountEpochs) for one in callbacks.callbacks):
-                callbacks.callbacks[:0] = [CountEpochs(), SayWithoutValue()]  # others save the counter after an epoch
+                callbacks.callbacks[:0] = own
                 callbacks.set_model(self)
         else:
-            given["callbacks"] = [CountEpochs(), SayWithoutValue(), callbacks or []]  # Keras takes nested lists
+            given["callbacks"] = [*own, callbacks or []]  # Keras takes nested lists
         if batched(given.get("x")) and not isinstance(given["x"], keras.utils.PyDataset):
             given.setdefault("shuffle", False)  # the data have their own order, and Keras warns about shuffle=True
         self._fitting = True

@@ -23,6 +23,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.training.checkpoints import Checkpoints
 from tfmtl2r.training.finite import check_weights
 from tfmtl2r.training.infinite import Finite
+from tfmtl2r.training.notices import Notices
 from tfmtl2r.training.stages import Stages
 from tfmtl2r.training.state import Training
 from tfmtl2r.training.trackers import SayWithoutValue
@@ -117,8 +118,9 @@ class Loop:
         steps = int(self.x.cardinality()) if hasattr(self.x, "cardinality") else -1
         last = training.epoch - training.stage_epochs + self.limits.epochs
         callbacks = keras.callbacks.CallbackList(
-            [*self.limits.callbacks, SayWithoutValue()], add_history=True, add_progbar=self.limits.verbose != 0,
-            model=model, verbose=self.limits.verbose, epochs=last, steps=steps if steps >= 0 else None,
+            [*self.limits.callbacks, SayWithoutValue(), Notices()], model=model, epochs=last,
+            steps=steps if steps >= 0 else None, add_history=True, add_progbar=self.limits.verbose != 0,
+            verbose=self.limits.verbose,
         )
         model.make_train_function()
         model.stop_training = False
