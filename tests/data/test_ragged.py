@@ -1,5 +1,6 @@
 """Columns of lists: every door gives the same lists, and any cells give exact lists or one clear error."""
 
+import contextlib
 import json
 import random
 
@@ -13,7 +14,7 @@ from tfmtl2r import Dense, Task
 from tfmtl2r.data import Lists, fit_schema, from_frame, read_lists
 from tfmtl2r.data.columns import Columns, feature_values
 from tfmtl2r.errors import UserError
-from tfmtl2r.features import Bag
+from tfmtl2r.features import Bag, Sequence, Text, Time, Vector
 
 IDS = [[3, 1, 1], [], [2], [1, 2, 3, 4]]
 TEXTS = [["a", "b c"], [], ["é"], ["a", "a"]]
@@ -173,14 +174,18 @@ def _anything(chance):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_fuzz(seed):
-    """A bag is read, with the lengths of the cells, or one clear error is raised; nothing else happens."""
+    """A feature is read, a bag with the lengths of the cells, or one clear error is raised; nothing else happens."""
     chance = random.Random(seed)
     outcomes = {"read": 0, "refused": 0}  # a message that does not name the column counts as neither
     for _ in range(60):
         kinds = _anything(chance)
         cells = [chance.choice(kinds)() for _ in range(chance.randrange(1, 6))]
         try:
-            lists = from_frame(pd.DataFrame({"x": pd.Series(objects(cells)), "q": 0}))
+            lists = from_frame(pd.DataFrame({"x": objects(cells), "z": objects(cells), "q": 0}))
+            for feature in (Vector("x"), Time("x", unit="s"), Text("x"), Dense("x")):
+                with contextlib.suppress(UserError):
+                    feature_values(lists, feature)
+            fit_schema(lists, [Task("q", kind="binary")], [Sequence("x", side="z")])
             found = feature_values(lists, Bag("x", dtype=chance.choice(["string", "int64"])))
         except UserError as error:
             outcomes["refused"] += "x" in str(error)
