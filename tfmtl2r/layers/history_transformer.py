@@ -6,6 +6,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
+from tfmtl2r.layers.dense import dense
 from tfmtl2r.layers.target_attention import checked, normalised
 from tfmtl2r.types import Mask, Tensor
 
@@ -41,7 +42,7 @@ class HistoryTransformer(keras.layers.Layer):
         self.width, self.length = width, length
         self.positions = self.add_weight(name="positions", shape=(length, width),
                                          initializer=keras.initializers.RandomNormal(stddev=0.02))
-        self.sides = keras.layers.Dense(width, use_bias=False, dtype=self.dtype_policy, name="sides") if sides else None
+        self.sides = dense(width, use_bias=False, dtype=self.dtype_policy, name="sides") if sides else None
         if self.sides is not None:
             self.sides.build((None, None, sides))
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="drop")
@@ -80,7 +81,7 @@ class Block(keras.layers.Layer):
         policy = self.dtype_policy
         self.before, self.between = _layer_norm(width, "before", policy), _layer_norm(width, "between", policy)
         self.query, self.key, self.value, self.up, self.down = (
-            keras.layers.Dense(width, activation="relu" if name == "up" else None, dtype=policy, name=name)
+            dense(width, activation="relu" if name == "up" else None, dtype=policy, name=name)
             for name in ("query", "key", "value", "up", "down"))
         for layer in (self.query, self.key, self.value, self.up, self.down):
             layer.build((None, None, width))

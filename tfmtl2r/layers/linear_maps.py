@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tfmtl2r._backend import keras
+from tfmtl2r.layers.dense import dense
 from tfmtl2r.types import Tensor
 
 
@@ -19,10 +20,9 @@ class LinearMaps(keras.layers.Layer):
 
     def __init__(self, width: int, adapted: bool, projection: int | None, **kwargs: Any):
         super().__init__(**kwargs)
-        self.change = keras.layers.Dense(width, use_bias=False, kernel_initializer="zeros", dtype=self.dtype_policy,
-                                         name="change") if adapted else None
-        self.project = keras.layers.Dense(projection, use_bias=False, dtype=self.dtype_policy,
-                                          name="project") if projection else None
+        options = {"use_bias": False, "dtype": self.dtype_policy}
+        self.change = dense(width, kernel_initializer="zeros", name="change", **options) if adapted else None
+        self.project = dense(projection, name="project", **options) if projection else None
         for layer in (self.change, self.project):
             if layer is not None:
                 layer.build((None, width))

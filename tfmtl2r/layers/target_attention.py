@@ -7,6 +7,7 @@ from typing import Any
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
+from tfmtl2r.layers.dense import dense
 from tfmtl2r.types import Mask, Tensor
 
 NORMALISERS = ("none", "softmax", "sigmoid")
@@ -83,7 +84,7 @@ class TargetAttention(keras.layers.Layer):
         policy = self.dtype_policy
         self.activations = [_activation(activation, dtype=policy, name=f"activation_{place}")
                             for place, _ in enumerate(rest)]
-        self.hidden = [keras.layers.Dense(size, dtype=policy, name=f"hidden_{place}")
+        self.hidden = [dense(size, dtype=policy, name=f"hidden_{place}")
                        for place, size in enumerate(rest)]
         for before, layer, activation_layer in zip([first, *rest], self.hidden, self.activations, strict=False):
             layer.build((None, None, before))
