@@ -42,8 +42,9 @@ CODE = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import 
 def child() -> None:
     """Runs a command, or trains, in this process, which kills itself at the given moment. Called in a new process."""
     what, at, number, *arguments = sys.argv[1:]
+    import tensorflow as tf
+
     from tfmtl2r import cli
-    from tfmtl2r._backend import tf
 
     for set_threads in (tf.config.threading.set_intra_op_parallelism_threads,
                         tf.config.threading.set_inter_op_parallelism_threads):
@@ -64,8 +65,9 @@ def child() -> None:
 
 
 def _train(what: str, name: str, at: str, count: Callable[..., None]) -> int:
+    import keras
+
     from tfmtl2r import Experiment
-    from tfmtl2r._backend import keras
     from tfmtl2r.errors import UserError
     from tfmtl2r.writing import fault_of, one_line
 

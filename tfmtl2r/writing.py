@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+__all__ = ["fault_of", "naming", "number", "one_line", "remove_parts", "strict", "to_disk", "write_json", "write_text",
+           "written"]
 _FAULTS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG)
 _PART = ".part"
 
