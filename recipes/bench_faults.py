@@ -44,7 +44,7 @@ def child() -> None:
     what, at, number, *arguments = sys.argv[1:]
     import tensorflow as tf
 
-    from tfmtl2r import cli
+    from tfmtl2r.cli import main
 
     for set_threads in (tf.config.threading.set_intra_op_parallelism_threads,
                         tf.config.threading.set_inter_op_parallelism_threads):
@@ -60,7 +60,7 @@ def child() -> None:
         for module, name in ((os, "replace"), (os, "rename"), (os, "unlink"), (shutil, "rmtree")):
             setattr(module, name, _before(getattr(module, name), count))
     if what == "command":
-        sys.exit(cli.main(arguments))
+        sys.exit(main(arguments))
     sys.exit(_train(what, arguments[0], at, count))
 
 

@@ -14,6 +14,7 @@ from tfmtl2r.errors import UserError
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.writing import fault_of, one_line
 
+__all__ = ["commands", "main", "usage"]
 _FOLDER = Path(__file__).parent / "commands"
 
 
