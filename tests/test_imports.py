@@ -53,8 +53,9 @@ def test_no_heavy_library_is_loaded(what):
 
 @pytest.mark.parametrize("code", [
     "from tfmtl2r._backend import tf, keras; import tfmtl2r; tfmtl2r.MultiTaskRanker; print(tf.__version__)",
-    "import tfmtl2r, keras; import tensorflow as tf; print(tf.__version__)",
-    "import tfmtl2r; import tensorflow as tf; tfmtl2r.MultiTaskRanker; print(tf.__version__)",
+    pytest.param("import tfmtl2r, keras; import tensorflow as tf; print(tf.__version__)", marks=pytest.mark.slow),
+    pytest.param("import tfmtl2r; import tensorflow as tf; tfmtl2r.MultiTaskRanker; print(tf.__version__)",
+                 marks=pytest.mark.slow),
 ])
 def test_tensorflow_comes_quietly(code):
     """Whoever imports it after tfmtl2r, in whichever order."""

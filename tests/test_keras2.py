@@ -88,6 +88,7 @@ def test_a_ready_import_is_used(monkeypatch):
     assert _keras2.ranking() is ready
 
 
+@pytest.mark.slow
 def test_originals_are_back_after_a_failure_and_a_second_try_works():
     passes(
         "import sys\nfrom tfmtl2r import _keras2\nsys.modules['tensorflow_ranking.python.losses'] = None\n"

@@ -201,6 +201,7 @@ class TestRunCard:
         assert RunCard.load(tmp_path).plugins == []
 
 
+@pytest.mark.slow
 def test_what_the_main_program_registered_is_no_file_for_other_processes(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(textwrap.dedent("""

@@ -117,6 +117,7 @@ for path in sorted(folder.glob("*.keras")):
 """
 
 
+@pytest.mark.slow
 def test_save_and_load_in_a_new_process(features, rng, tmp_path):
     """Every weight is moved from where it starts, so that one which the file forgets is missed.
 

@@ -263,6 +263,7 @@ def ranker(strategy=None, **options):
     return model
 
 
+@pytest.mark.slow
 def test_trained_and_saved(data, tmp_path):
     """Dropout on, in a traced step; the file holds base, parts and how they were made."""
     model = MultiTaskRanker(

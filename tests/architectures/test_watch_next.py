@@ -131,6 +131,7 @@ def test_every_path_crosses_the_cut(features, rng, biased):
             np.testing.assert_array_equal(np.flatnonzero(column), group.tasks)
 
 
+@pytest.mark.slow
 def test_trained_saved_and_asked_without_positions(features, tmp_path):
     tasks = [Task(task, kind="binary", loss="bce", metrics=()) for task in TASKS]
     model = MultiTaskRanker({"name": "watch_next", "num_experts": 2, "expert_units": [4], "head_units": [4], **OPTIONS},

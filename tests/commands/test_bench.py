@@ -18,6 +18,7 @@ def row(method="mgda", gradients="parameters", tasks=5, ratio=2.0, share=0.01):
     return Overhead(tasks, method, gradients, 10.0 * ratio, ratio, ratio, ratio, 1.0, share)
 
 
+@pytest.mark.slow
 def test_bench_methods_measures_prints_and_writes(tmp_path, capsys, looked_at):
     csv, picture = tmp_path / "deep" / "rows.csv", tmp_path / "rows.png"
     arguments = ["bench", "methods", "--tasks", "2", "--methods", "mgda", "ls", "--rounds", "2", "--steps", "1",

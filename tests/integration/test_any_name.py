@@ -39,6 +39,7 @@ def trained():
     return ranker, lists
 
 
+@pytest.mark.slow
 def test_from_training_to_the_export(trained, tmp_path):
     ranker, lists = trained
     ranker.save(tmp_path / "model.keras")

@@ -78,6 +78,7 @@ def test_weights_of_other_features_are_refused(tmp_path, other):
         ranker(other).load_weights(tmp_path / "x.weights.h5")
 
 
+@pytest.mark.slow
 def test_names_of_users_train_save_and_load(tmp_path, rng):
     features = [Category(name, vocabulary=("x", "y"), dim=2) for name in ODD]
     features += [Dense(f"{name}?") for name in ODD] + [Category("of a list/", buckets=3, context=True)]

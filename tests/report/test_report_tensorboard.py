@@ -24,7 +24,10 @@ def series(folder):
             for tag in events.Tags()["tensors"] if not tag.startswith("_hparams_")}
 
 
-@pytest.mark.parametrize(("method", "steps"), [("linear_scalarization", 1), ("mgda", 1), ("mgda", 3)])
+@pytest.mark.parametrize(("method", "steps"), [
+    pytest.param("linear_scalarization", 1, marks=pytest.mark.slow), pytest.param("mgda", 1, marks=pytest.mark.slow),
+    ("mgda", 3),
+])
 def test_losses_metrics_weights_and_conflicts(tmp_path, rng, method, steps):
     batches = data(rng)
     tasks = [Task(name, kind="binary", metrics=("ndcg@2",)) for name in ("up", "up_again", "down")]
@@ -47,6 +50,7 @@ def test_losses_metrics_weights_and_conflicts(tmp_path, rng, method, steps):
     np.testing.assert_allclose(total, 3, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_second_fit_continues_the_curves(tmp_path, rng):
     batches = data(rng)
     model = MultiTaskRanker({"name": "shared_bottom", "units": [8]}, [Task("up", kind="binary")])

@@ -220,6 +220,7 @@ def test_expected_failures_have_reasons_and_are_strict():
     assert [mark.name for mark in two.marks] == ["slow"]
 
 
+@pytest.mark.slow
 def test_pytest_is_not_needed():
     code = "import sys, tfmtl2r.testing as t; t.check_method('ls', only='one_task'); assert 'pytest' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

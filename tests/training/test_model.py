@@ -150,6 +150,7 @@ def test_resuming_gives_the_same_next_steps(problem, tmp_path, method):
     assert int(resumed.method_state.epoch) == 2
 
 
+@pytest.mark.slow
 def test_mixed_precision_trains_with_float32_variables_and_scores(problem):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     for mode in ("parameters", "features"):
@@ -192,6 +193,7 @@ def test_callbacks_watch_a_task_or_all(problem, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_plain_rows(problem, rng):
     x = {"a": rng.normal(size=64).astype(np.float32), "v": rng.normal(size=(64, 3)).astype(np.float32)}
     y = {"buy": (x["a"] > 0).astype(np.float32), "price": x["v"][:, 0]}

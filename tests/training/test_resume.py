@@ -126,6 +126,7 @@ def test_every_kind_of_machinery_goes_on_bit_by_bit(data, tmp_path, method, opti
 
 
 @pytest.mark.parametrize("constraints", [pytest.param(None, marks=pytest.mark.slow), {"one": "5%"}])
+@pytest.mark.slow
 def test_stages_go_on_from_any_step(data, tmp_path, constraints):
     """Goals, bounds, multipliers, candidates and the optimizer of each stage."""
 
@@ -148,6 +149,7 @@ def test_stages_go_on_from_any_step(data, tmp_path, constraints):
     assert len(expected.stages) == 2
 
 
+@pytest.mark.slow
 def test_averages_of_weights_are_validated_and_kept(data, tmp_path):
     """The optimizer goes on with the weights themselves; a schedule and averages go on after a fault, too."""
 
@@ -206,6 +208,7 @@ def fresh():
 class TestCompiled:
     """Compiled steps: early stopping, several steps per call, data that were made from a pipeline."""
 
+    @pytest.mark.slow
     def test_early_stopping_keeps_the_same_epoch(self, data, fresh, tmp_path):
         data = data[0].map(lambda x, y: (x, y)), data[1]  # no longer able to begin inside an epoch
         history = one_stage(fresh(), data, None, epochs=9, patience=1)
@@ -217,6 +220,7 @@ class TestCompiled:
         assert one_stage(fresh(), data, tmp_path, epochs=9, patience=1) == history
         assert_same(straight, fresh.state())
 
+    @pytest.mark.slow
     def test_the_loop_trains_as_fit_does(self, data, fresh):
         history = one_stage(fresh(), data, None, patience=0)
         mine = fresh.state()
@@ -238,6 +242,7 @@ class TestCompiled:
         with pytest.raises(ValueError, match=r"no checkpoint in .* can be read.*start it again"):
             one_stage(fresh(), data, tmp_path, patience=0)
 
+    @pytest.mark.slow
     def test_a_signal_lets_the_step_end_and_saves(self, data, fresh, tmp_path):
         class Signal(keras.callbacks.Callback):
             def on_train_batch_begin(self, batch, logs=None):
@@ -294,6 +299,7 @@ def content(folder):
     return {key: value for key, value in card.items() if key not in own}, arrays
 
 
+@pytest.mark.slow
 def test_a_run_that_was_stopped_ends_as_one_that_was_not(tmp_path):
     """The whole experiment: card, history, scores per list, weights; stopped by a signal and by a fault."""
 

@@ -77,7 +77,7 @@ def through_a_file(ranker, folder):
     return tfmtl2r.load(folder / "model.keras")
 
 
-COPIES = [through_a_file, lambda ranker, folder: copy.deepcopy(ranker)]
+COPIES = [through_a_file, pytest.param(lambda ranker, folder: copy.deepcopy(ranker), marks=pytest.mark.slow)]
 
 
 @pytest.mark.parametrize("again", COPIES, ids=["file", "deepcopy"])
@@ -190,6 +190,7 @@ class Broken(keras.callbacks.Callback):
             raise KeyboardInterrupt
 
 
+@pytest.mark.slow
 def test_a_backup_continues_the_whole_training(tmp_path):
     """Unlike ``load_weights`` by the user, a backup restores the optimizer and the method, too."""
     straight = fit(made("famo"), epochs=4)
@@ -215,6 +216,7 @@ print(type(ranker).__name__, type(ranker.optimizer).__name__)
     ("tfmtl2r", "keras"), pytest.param(("keras", "tfmtl2r"), marks=pytest.mark.slow),
     pytest.param(("tfmtl2r.losses",), marks=pytest.mark.slow),
 ])
+@pytest.mark.slow
 def test_keras_loads_a_ranker_whichever_was_imported_first(order, tmp_path):
     fit(made()).save(tmp_path / "model.keras")
     done = subprocess.run([sys.executable, "-c", LOAD, str(tmp_path / "model.keras"), *order], check=True, text=True,

@@ -95,6 +95,7 @@ def run(tmp_path_factory):
     return model, train, vali, training, seen, folder
 
 
+@pytest.mark.slow
 class TestPriorities:
     @pytest.mark.slow
     def test_levels_in_order_with_ties(self, run):

@@ -217,6 +217,8 @@ class Engine:
             trunks.append(trunk)
         values, weights = (tf.concat([getattr(run, name) for run in runs], 1) for name in ("values", "weights"))
         losses = self.losses.reduce(values, weights, replicas)
+        if places:
+            losses = losses._replace(lists=tf.gather(losses.lists, tf.argsort(tf.concat(places, 0)), axis=1))
         counts = [run.penalty[1] for run in runs if run.penalty is not None]
         asked = replicas.sum(tf.add_n(counts)) if counts else None
         heads = [run.backward(losses.count, asked, [v.value for v in self.private_variables]) for run in runs]

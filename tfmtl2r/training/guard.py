@@ -74,10 +74,8 @@ class Guard:
 
     def _refuse(self, batch: Batch, made: Step, tasks: Mask, number: Tensor) -> Any:
         """Fails with a message about task, step, list and feature."""
-        values, weights = self.engine.losses.per_list(batch, made.scores)
-        wrong = ~tf.math.is_finite(values) & (weights > 0)
         task = tf.argmin(tasks)
-        place = tf.argmax(tf.where(tf.reduce_all(tasks), False, wrong[task]))  # of a list
+        place = tf.argmax(~tf.math.is_finite(made.losses.lists[task]))  # of a list
         lost = tf.gather(tf.constant([*self.engine.architecture.tasks]), task)
         loss = tf.strings.join(["the loss of task ", lost, " is ", tf.strings.as_string(made.losses.total[task]),
                                 ", first in list ", tf.strings.as_string(place), " of the batch",
@@ -102,14 +100,11 @@ def _extreme(batch: Batch, place: Tensor, task: Tensor) -> Tensor:
     """The first feature, or the label, of a list with an infinite or enormous value, as the end of a sentence."""
     inputs = {f"feature {name}": values for name, values in batch.features.items() if values.dtype.is_floating}
     inputs |= {f"label of task {name}": values for name, values in batch.labels.items()}
-    largest = tf.stack([_largest(values, place) for values in inputs.values()])
+    rows = [tf.reshape(tf.cast(tf.gather(values, place), tf.float32), [-1]) for values in inputs.values()]
+    sizes = tf.stack([tf.size(row) for row in rows])
+    values = tf.RaggedTensor.from_row_lengths(tf.concat(rows, 0), sizes, validate=False).to_tensor()
+    largest = tf.reduce_max(tf.where(tf.math.is_nan(values), 0.0, tf.abs(values)), axis=1)  # NaN is a missing value
     found = tf.argmax(largest > _LARGE)
     text = tf.strings.join([", where the ", tf.gather(tf.constant([*inputs]), found), " is as large as ",
                             tf.strings.as_string(largest[found], scientific=True, precision=3)])
     return tf.where(tf.reduce_any(largest > _LARGE), text, "")
-
-
-def _largest(values: Any, place: Tensor) -> Tensor:
-    """The largest magnitude in a list. NaN is a missing value."""
-    values = tf.cast(values[place], tf.float32)
-    return tf.reduce_max(tf.where(tf.math.is_nan(values), 0.0, tf.abs(values)))

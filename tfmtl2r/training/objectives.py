@@ -38,12 +38,14 @@ class LossValues(NamedTuple):
         total: ``float32[T]``, the sum of all replicas' shares.
         count: ``float32[T]``, total weight of the lists that have a loss, over all replicas.
         present: ``bool[T]``, whether any list has a loss.
+        lists: ``float32[T, B]``, loss of each list of this replica; 0 for a list without a loss.
     """
 
     local: Any
     total: Any
     count: Any
     present: Any
+    lists: Any = None
 
 
 class TaskLosses:
@@ -120,7 +122,7 @@ class TaskLosses:
         count = replicas.sum(tf.reduce_sum(weights, axis=1))
         local = tf.math.divide_no_nan(tf.reduce_sum(values * weights, axis=1), count)
         total = local if replicas.count == 1 else replicas.sum(tf.stop_gradient(local))
-        return LossValues(local, total, count, count > 0)
+        return LossValues(local, total, count, count > 0, tf.math.multiply_no_nan(tf.stop_gradient(values), weights))
 
     def _group(self, group: list[int], batch: Batch, scores: TaskScores) -> tuple[Tensor, Tensor]:
         """Losses and weights ``[n, B]`` of the n tasks of a group, from one evaluation."""
