@@ -22,6 +22,8 @@ _LARGE = 1e15
 class Guard:
     """Makes an update only if all numbers of its step are finite.
 
+    The logs count what is left out as ``<task>_skipped``.
+
     Args:
         policy: ``"error"`` ends the training with an error. ``"skip_batch"`` leaves the batch out. ``"drop_task"``
             makes the step again without the labels of the tasks whose losses are not finite, and leaves the batch out

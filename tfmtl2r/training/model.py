@@ -159,9 +159,8 @@ class MultiTaskRanker(KerasMethods):
             seed: seed of all random numbers in a training step.
             accumulate: number of parts of a batch that run one after the other in a step, so that memory has to hold
                 one part only. The update is that of the whole batch (:mod:`tfmtl2r.training.accumulation`).
-            on_nan: what happens to a step whose losses or gradients are not finite. ``"error"`` ends the training with
-                a message that contains task, step, list and feature. ``"skip_batch"`` leaves the batch out,
-                ``"drop_task"`` the tasks of such losses; the logs count both as ``skipped``.
+            on_nan: what happens to a step whose losses or gradients are not finite: ``"error"``, ``"skip_batch"`` or
+                ``"drop_task"``, see :class:`tfmtl2r.training.guard.Guard`.
             **keras_options: ``run_eagerly``, ``steps_per_execution``, ``jit_compile``.
 
         Raises:
@@ -187,8 +186,7 @@ class MultiTaskRanker(KerasMethods):
         compiled = Compiled(chosen, gradients, train_metrics, seed, accumulate, on_nan, options)
         super().compile(optimizer=optimizer, **options)
         self.preference.assign(values)
-        self._compiled = compiled
-        self._set_up = None
+        self._compiled, self._set_up = compiled, None
         self._make_method_state()
         self._retrace()
 
