@@ -13,6 +13,7 @@ import math
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,19 @@ def written(path: str | Path) -> Iterator[Path]:
     Raises:
         OSError: of the operating system, always with a path.
     """
-    path = Path(path)
+    path = Path(os.path.realpath(path))  # a link stays a link
+    if path.exists() and not path.is_file() and not path.is_dir():  # a device or a pipe cannot be replaced
+        with naming(path):
+            yield path
+        return
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{_PART}{path.suffix}")
     with naming(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             yield temporary
             to_disk(temporary)
+            if path.is_file():
+                shutil.copymode(path, temporary)
             os.replace(temporary, path)
             to_disk(path.parent)
         finally:
@@ -150,7 +157,7 @@ def to_disk(path: Path) -> None:
     try:
         os.fsync(descriptor)
     except OSError as error:
-        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a filesystem without it
+        if error.errno not in (errno.EBADF, errno.EINVAL, errno.ENOTSUP):  # a filesystem without it
             raise
     finally:
         os.close(descriptor)

@@ -86,9 +86,12 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], a
                     tree[flag.path[0]] = {"name": flag.thing, **_described(tree.get(flag.path[0]))}
                 files.assign(tree, flag.path, _typed(flag, value))
         _assign_all(tree, sets)
-        if _resumed(early) and Settings.of(tree) != Settings.of(_begin(command, file, early)):
-            raise InputError(f"{_resumed(early)} goes on with the settings of that training: leave out all flags that "
-                             "change them, or begin a training of another name with --like")
+        if _resumed(early):
+            begun = _begin(command, file, early)
+            tree |= {key: begun[key] for key in ("name", "directory")}  # --directory is where the run was sought
+            if Settings.of(tree) != Settings.of(begun):
+                raise InputError(f"{_resumed(early)} goes on with the settings of that training: leave out all flags "
+                                 "that change them, or begin a training of another name with --like")
         check_options(Settings.of(tree))
     except SettingError as error:
         if file and error.path[:1] and files.line_of(Path(file).read_text(encoding="utf-8"), error.path):

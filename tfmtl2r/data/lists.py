@@ -142,9 +142,7 @@ class Lists:
             return values
         first = values[self.offsets[:-1]]
         spread = np.repeat(first, self.sizes, axis=0)
-        differs = values != spread
-        if values.dtype.kind == "f":
-            differs &= ~(np.isnan(values) & np.isnan(spread))
+        differs = (values != spread) & ((values == values) | (spread == spread))  # NaN and NaT are like themselves
         differs = differs.reshape(len(values), -1).any(axis=1)
         if differs.any():
             item = int(differs.argmax())
@@ -167,7 +165,7 @@ class Lists:
         first = np.repeat(self.offsets[:-1], self.sizes)
         differs = cells.sizes != cells.sizes[first]
         if not differs.any() and cells.sizes.any():
-            flat = cells.flat.identities
+            flat = cells.flat.values if cells.flat.values.dtype.kind == "f" else cells.flat.identities
             other = flat[cells.places(first)]
             unequal = (flat != other) & ((flat == flat) | (other == other))
             differs[np.repeat(np.arange(len(cells)), cells.sizes)[unequal]] = True

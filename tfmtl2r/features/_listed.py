@@ -74,7 +74,8 @@ class Listed(Feature):
         from tfmtl2r._backend import tf
 
         name = name or self.name
-        places, sizes = tf.range(tf.shape(tensors[name])[1])[None, :], tensors[size_of(name)][:, None]
+        longest = tf.shape(tensors[name])[1]
+        places, sizes = tf.range(longest)[None, :], tf.minimum(tensors[size_of(name)], longest)[:, None]
         real = places < sizes
         if self.max_length is None:
             return real
@@ -104,12 +105,14 @@ class Listed(Feature):
         return {name: tf.io.VarLenFeature(tf.as_dtype(values.dtype)) for name, values in self.listed.items()}
 
     def parsed(self, tensors: Mapping[str, Any]) -> dict[str, Any]:
-        """Each list, padded to the longest, and its length."""
+        """Each list, padded to the longest of all lists, and its length."""
         from tfmtl2r._backend import tf
 
         found = {}
+        longest = tf.reduce_max(tf.stack([tensors[name].dense_shape[-1] for name in self.listed]))
         for name, values in self.listed.items():
-            lists = tensors[name]
+            shape = tf.concat([tensors[name].dense_shape[:-1], [longest]], 0)
+            lists = tf.SparseTensor(tensors[name].indices, tensors[name].values, shape)
             ones = lists.with_values(tf.ones_like(lists.values, tf.int32))
             found[name] = tf.sparse.to_dense(lists, values.missing)
             found[size_of(name)] = tf.reduce_sum(tf.sparse.to_dense(ones), axis=-1)

@@ -115,6 +115,8 @@ def replace(run: Path) -> None:
     Whatever a kill left of an earlier call is finished. Files in the old folder that this package did not write move
     to the new folder.
     """
+    if not run.name:  # the working folder itself
+        return run
     new, old = beside(run, "new"), beside(run, "old")
     if (new / CARD).is_file():
         if os.path.lexists(run):

@@ -20,8 +20,9 @@ def is_list(specs: Mapping[str, Any], name: str) -> bool:
         specs: input name -> spec.
         name: the input.
     """
-    size = specs.get(size_of(name))
-    return size is not None and specs[name].shape.rank == size.shape.rank + 1
+    size, shape = specs.get(size_of(name)), specs[name].shape
+    return (size is not None and size.dtype == tf.int32 and shape.rank == size.shape.rank + 1 and shape.rank > 1
+            and shape[-1] is None)
 
 
 def has_items(specs: Mapping[str, Any], name: str) -> bool:
@@ -42,7 +43,7 @@ def padded(inputs: Mapping[str, Any], specs: Mapping[str, Any]) -> dict[str, Any
         if name in specs and is_list(specs, name) and size_of(name) not in inputs and isinstance(value, (list, tuple)):
             depth, fill = specs[name].shape.rank - 1, "" if specs[name].dtype == tf.string else 0
             found[size_of(name)] = sizes = _map(len, value, depth)
-            longest = max((int(size) for size in _flat(sizes)), default=0)
+            longest = max([1, *(int(size) for size in _flat(sizes))])  # a server cannot pad empty tensors
             found[name] = _map(functools.partial(_filled, fill=fill, length=longest), value, depth)
     return found
 

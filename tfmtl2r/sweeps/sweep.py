@@ -244,6 +244,7 @@ class _Worker:
         self.threads = threads
         self.files = files
         self.process: subprocess.Popen[str] | None = None
+        self._asked = False
 
     def run(self, job: dict[str, Any]) -> str | None:
         """Trains a run and returns an error message, or None."""
@@ -251,6 +252,7 @@ class _Worker:
             self.stop()
             # The worker has its own session: Ctrl-C reaches only the sweep, which then stops its workers.
             command = [sys.executable, "-m", "tfmtl2r.sweeps.worker", str(self.threads), *map(json.dumps, self.files)]
+            self._asked = False
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True,
             )
@@ -266,8 +268,9 @@ class _Worker:
         return json.loads(answer)["error"] if answer.endswith("\n") else f"its process ended with code {process.wait()}"
 
     def ask_to_stop(self) -> None:
-        """Sends SIGTERM: a training then ends its step and saves a checkpoint."""
-        if self.process is not None:
+        """Sends SIGTERM once: a training then ends its step and saves a checkpoint. A second one would end it at once."""
+        if self.process is not None and not self._asked:
+            self._asked = True
             self.process.terminate()
 
     def stop(self) -> None:
