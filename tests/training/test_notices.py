@@ -27,7 +27,7 @@ def test_a_loss_that_jumps(notices, caplog):
         notices.on_train_batch_end(batch, {"loss": 9e5, "click_loss": 99.0, "dwell_loss": 4.5e5})
     said = [record.getMessage() for record in caplog.records]
     assert len(said) == 1
-    assert said[0].startswith("task dwell: the loss was 2 after the first step and is 4.5e+05 after step 21 of epoch 1")
+    assert said[0].startswith("task dwell: the loss was 2 in the first steps and is 4.5e+05 after step 21 of epoch 1")
 
 
 def test_a_loss_that_stands_still_and_batches_that_were_left_out(notices, caplog):

@@ -131,7 +131,7 @@ def _pipeline(source: Source, order: Order, passes: Passes, first: int = 0) -> B
     count = tf.data.experimental.assert_cardinality(order.num_batches - first)
     dataset = start.flat_map(one_epoch).apply(count).with_options(options).prefetch(tf.data.AUTOTUNE)
     dataset.from_step = lambda step: _pipeline(source, order, passes, step)
-    return dataset
+    return passes.mark(dataset)
 
 
 def _cut(lists: Lists, tasks: tuple[Task, ...], limit: int, truncate: str) -> Lists:

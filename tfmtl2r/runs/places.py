@@ -115,8 +115,6 @@ def replace(run: Path) -> None:
     Whatever a kill left of an earlier call is finished. Files in the old folder that this package did not write move
     to the new folder.
     """
-    if not run.name:  # the working folder itself
-        return run
     new, old = beside(run, "new"), beside(run, "old")
     if (new / CARD).is_file():
         if os.path.lexists(run):
@@ -139,6 +137,8 @@ def settled(run: Path) -> Path:
     Without permission to write, or while another process works on the run, nothing is changed. If the run's own place
     is then empty, the new folder is returned.
     """
+    if not run.name:  # the working folder itself
+        return run
     new, old = beside(run, "new"), beside(run, "old")
     if (new / CARD).is_file() or os.path.lexists(old):
         with contextlib.suppress(BusyError, OSError), training(run):

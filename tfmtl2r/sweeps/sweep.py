@@ -268,7 +268,7 @@ class _Worker:
         return json.loads(answer)["error"] if answer.endswith("\n") else f"its process ended with code {process.wait()}"
 
     def ask_to_stop(self) -> None:
-        """Sends SIGTERM once: a training then ends its step and saves a checkpoint. A second one would end it at once."""
+        """Sends SIGTERM once: a training then ends its step and saves a checkpoint. A second one would cut it off."""
         if self.process is not None and not self._asked:
             self._asked = True
             self.process.terminate()

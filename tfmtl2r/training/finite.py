@@ -17,7 +17,9 @@ from tfmtl2r.errors import InputError, NotFiniteError
 from tfmtl2r.types import TaskScores
 
 POLICIES = ("error", "skip_batch", "drop_task")
-_SAID = "not finite: "
+UNCHECKED = "unchecked"
+"""The policy of a step that XLA compiles, which has no operations on text. Weights are still checked every epoch."""
+_SAID, _END = "not finite: ", " <end>"
 
 
 def check_policy(policy: str) -> None:
@@ -36,11 +38,13 @@ def check_policy(policy: str) -> None:
 
 def failed(wrong: Any, text: Any) -> Any:
     """An operation that fails with a text if something is wrong; :func:`told` shows the text."""
-    return tf.debugging.Assert(~tf.convert_to_tensor(wrong), [tf.strings.join([_SAID, text])])
+    return tf.debugging.Assert(~tf.convert_to_tensor(wrong), [tf.strings.join([_SAID, text, _END])])
 
 
-def check_scores(scores: TaskScores) -> Any:
-    """Fails with the task whose scores contain NaN."""
+def check_scores(scores: TaskScores, policy: str) -> Any:
+    """Fails with the task whose scores contain NaN, unless the policy is :data:`UNCHECKED`."""
+    if policy == UNCHECKED:
+        return None
     numbers = [tf.math.reduce_any(tf.math.is_nan(values)) for values in scores.values()]
     task = tf.gather(tf.constant([*scores]), tf.argmax(numbers))
     return failed(tf.reduce_any(numbers), tf.strings.join(["the scores of task ", task, " are NaN"]))
@@ -57,7 +61,7 @@ def check_weights(variables: Iterable[Any], before: str) -> None:
         NotFiniteError: for the first variable with NaN or an infinite value.
     """
     floats = [v for v in variables if tf.as_dtype(v.dtype).is_floating]
-    finite = [tf.math.is_finite(tf.cast(tf.reduce_sum(v.value), tf.float32)) for v in floats]
+    finite = [tf.math.is_finite(tf.reduce_sum(tf.cast(v.value, tf.float32))) for v in floats]
     wrong = [v.path for v, one in zip(floats, finite, strict=True) if not bool(one)]
     if wrong:
         raise NotFiniteError(f"{before}: the weights {wrong[0]}{f' and {len(wrong) - 1} others' if wrong[1:] else ''} "
@@ -73,7 +77,7 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*args)
         except tf.errors.InvalidArgumentError as error:
-            found = re.search(rf"{_SAID}(.*?)\]", str(error), flags=re.DOTALL)
+            found = re.search(rf"{_SAID}(.*?){_END}", str(error), flags=re.DOTALL)
             if found is None:
                 raise
             raise NotFiniteError(found[1]) from None

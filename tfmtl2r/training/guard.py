@@ -10,7 +10,7 @@ from typing import Any
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.training.engine import Engine, Step
-from tfmtl2r.training.finite import failed
+from tfmtl2r.training.finite import UNCHECKED, failed
 from tfmtl2r.types import Mask, Tensor
 
 _REMEDY = ("; correct the data or take a smaller learning rate, or go on without such batches (on_nan='skip_batch') or "
@@ -46,6 +46,9 @@ class Guard:
             update: changes the weights; it receives the batch and its step.
         """
         made = step(batch)
+        if self.policy == UNCHECKED:
+            update(batch, made)
+            return
         finite, tasks = _finite(made)
         if self.policy == "error":
             refused = tf.cond(finite, tf.no_op, functools.partial(self._refuse, batch, made, tasks, number))
@@ -77,11 +80,13 @@ class Guard:
     def _refuse(self, batch: Batch, made: Step, tasks: Mask, number: Tensor) -> Any:
         """Fails with a message about task, step, list and feature."""
         task = tf.argmin(tasks)
-        place = tf.argmax(~tf.math.is_finite(made.losses.lists[task]))  # of a list
+        wrong = ~tf.math.is_finite(made.losses.lists[task])  # on another replica, perhaps no list here
+        place = tf.argmax(wrong)
         lost = tf.gather(tf.constant([*self.engine.architecture.tasks]), task)
         loss = tf.strings.join(["the loss of task ", lost, " is ", tf.strings.as_string(made.losses.total[task]),
-                                ", first in list ", tf.strings.as_string(place), " of the batch",
-                                _extreme(batch, place, lost)])
+                                tf.where(tf.reduce_any(wrong), tf.strings.join([
+                                    f", first in {'row' if batch.is_rows else 'list'} ", tf.strings.as_string(place),
+                                    " of the batch", _extreme(batch, place, lost)]), "")])
         what = tf.where(tf.reduce_all(tasks), "a gradient is not finite, although all losses are", loss)
         text = tf.strings.join(["step ", tf.strings.as_string(number), ": ", what, _REMEDY])
         return failed(True, text)

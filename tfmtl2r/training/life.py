@@ -14,7 +14,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Method
 from tfmtl2r.schema import Schema
 from tfmtl2r.training.engine import Engine
-from tfmtl2r.training.finite import check_policy
+from tfmtl2r.training.finite import UNCHECKED, check_policy
 from tfmtl2r.training.trackers import Trackers
 
 
@@ -84,6 +84,11 @@ class Compiled:
     accumulate: int
     on_nan: str
     options: dict[str, Any]
+
+    @property
+    def checks(self) -> str:
+        """The policy of the steps."""
+        return UNCHECKED if self.options.get("jit_compile") is True else self.on_nan
 
     def __post_init__(self) -> None:
         if self.accumulate < 1:

@@ -111,6 +111,8 @@ class Loop:
             while self.stages.begin(self.training, resumed):
                 self._stage()
                 resumed = False
+            if self._signalled:  # after the last step
+                raise KeyboardInterrupt
         return self.training
 
     def _stage(self) -> None:
@@ -128,7 +130,8 @@ class Loop:
         logs: dict[str, float] = {}
         while training.stage_epochs < self.limits.epochs and not training.ended:
             logs = self._epoch(callbacks, steps)
-        model.optimizer.finalize_variable_values(model.trainable_variables)  # the moving averages, if it has them
+        if int(model.optimizer.iterations):  # else the moving averages, if it has them, are still 0
+            model.optimizer.finalize_variable_values(model.trainable_variables)
         callbacks.on_train_end(logs)
         self.stages.finish(training)
         training.next_stage()
@@ -195,7 +198,7 @@ class Loop:
     def _averages(self) -> Iterator[None]:
         """Replaces the weights by their moving averages for a while, if the optimizer has averages."""
         optimizer, variables = self.model.optimizer, self.model.trainable_variables
-        if not optimizer.use_ema:
+        if not optimizer.use_ema or not int(optimizer.iterations):
             yield
             return
         raw = [np.array(v) for v in variables]

@@ -255,7 +255,7 @@ class MultiTaskRanker(KerasMethods):
             state.unsettled.assign_add(step.unsettled)
             trackers.update(batch, step, replicas, measures)
 
-        Guard(self._choices().on_nan, engine, trackers.skip).run(batch, clock.step, make, update)
+        Guard(self._choices().checks, engine, trackers.skip).run(batch, clock.step, make, update)
         # The running means cover batches with many drawn preferences. Their sum uses the fixed preference.
         return trackers.logs(self.preference, replicas, metrics=measures) | trackers.skips()
 
@@ -264,7 +264,7 @@ class MultiTaskRanker(KerasMethods):
         batch, replicas = self.batch(data), Replicas()
         running = self._set_up_for(not batch.is_rows)
         scores = self.architecture(batch=batch, training=False)
-        finite.check_scores(scores)
+        finite.check_scores(scores, self._choices().checks)
         with randomness.scope(randomness.step_seed(self.method_state.seed, 0)):
             running.trackers.update_losses(running.engine.losses(batch, scores, replicas), replicas)
         running.trackers.update_metrics(batch, scores)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,7 @@ JUMP = 100.0
 """How many times its first value a loss may be before a warning says so."""
 _EVERY = 20
 """Steps between two looks, since a look waits for the step to end."""
+_FIRST = 5
 
 
 class Notices(keras.callbacks.Callback):
@@ -21,22 +23,25 @@ class Notices(keras.callbacks.Callback):
 
     def __init__(self) -> None:
         super().__init__()
-        self.epoch = 0
-        self.first: dict[str, float] = {}
+        self.epoch, self.next = 0, 0
+        self.first: dict[str, list[float]] = {}
         self.last: dict[str, float] = {}
         self.said: set[tuple[str, str]] = set()
 
     def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Keeps the number of the epoch for the messages."""
-        self.epoch = epoch + 1
+        self.epoch, self.next = epoch + 1, 0
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Compares the losses with those of the first step."""
-        if batch % _EVERY == 0:
+        """Compares the losses with the largest of the first looks, since one batch may have an easy loss by chance."""
+        if batch >= self.next:
+            self.next = batch + _EVERY
             for task, loss in self._of_tasks(logs, "loss").items():
-                first = self.first.setdefault(task, loss)
-                if loss > JUMP * abs(first) > 0:
-                    self._say("jump", task, f"the loss was {first:.3g} after the first step and is {loss:.3g} after "
+                seen = self.first.setdefault(task, [])
+                if len(seen) < _FIRST and math.isfinite(loss) and (not seen or loss <= JUMP * max(seen)):
+                    seen.append(loss)
+                elif seen and loss > JUMP * max(seen) > 0:
+                    self._say("jump", task, f"the loss was {max(seen):.3g} in the first steps and is {loss:.3g} after "
                               f"step {batch + 1} of epoch {self.epoch}: make the learning rate smaller, or set "
                               "optimizer.clip_norm")
 

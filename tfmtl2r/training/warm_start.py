@@ -38,7 +38,7 @@ def continued(schema: Schema, earlier: MultiTaskRanker, keep: bool) -> Schema:
     found = {}
     for feature in schema.features:
         old = before[feature.name]
-        layout = [(type(one), one.context, {name: values.shape for name, values in one.raw.items()})
+        layout = [(type(one), one.context, {name: (values.dtype, values.shape) for name, values in one.raw.items()})
                   for one in (feature, old)]
         if layout[0] != layout[1]:
             raise InputError(f"feature {feature.name!r} is another kind of feature in the earlier run: a warm start "
@@ -100,7 +100,8 @@ def _grown(model: MultiTaskRanker, earlier: MultiTaskRanker) -> tuple[list[str],
                          + (f", {gone} values left out" if gone else ""))
             architecture: Any = model.architecture
             for layer in (one for one in architecture._flatten_layers() if isinstance(one, FeatureLayers)):
-                tables = layer.by_name[name].variables if name in layer.by_name else []
+                own = layer.by_name.get(name)  # a history also has tables of its side columns
+                tables = [] if own is None else getattr(own, "table", own).variables
                 rows.update({id(v): places for v in tables if is_table(v) and v.shape[0] == len(places)})
         elif feature != before[name]:
             lines.append(f"feature {name!r}: its statistics are those of the new data")
