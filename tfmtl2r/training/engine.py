@@ -252,7 +252,8 @@ class Engine:
         if self.method.positive_losses:
             tasks = ", ".join(self.architecture.tasks)
             message = f"{type(self.method).__name__} needs losses >= 0, but one of the tasks {tasks} has a negative one"
-            tf.debugging.assert_greater_equal(losses.total, 0.0, message=message)
+            total = tf.where(tf.math.is_nan(losses.total), 0.0, losses.total)  # NaN is another fault
+            tf.debugging.assert_greater_equal(total, 0.0, message=message)
 
     def _rows(self, trunk: Any, heads: Heads, replicas: Replicas) -> list[Any]:
         """Exact gradients of all shared variables, with one backward pass per task."""
