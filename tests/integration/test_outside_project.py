@@ -205,7 +205,7 @@ def test_by_register_in_a_script(plugged, tmp_path):
 def test_by_entry_point(plugged, tmp_path):
     site = installed(tmp_path)
     told = commands(TRAIN, SWEEP, ["list", "methods"], folder=tmp_path, path=site)
-    assert "package outside-project 1.2" in told[told.index("quiet_first"):][:300]
+    assert "package outside-project 1.2" in told[told.index("\nquiet_first:"):][:400]
     commands(["evaluate", "one"], ["export", "one"], folder=tmp_path, path=site)
     card, same = finished(tmp_path), json.loads((plugged / "runs/one/run.json").read_text())
     assert card["plugins"] == []
