@@ -8,7 +8,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.data.passes import following
 from tfmtl2r.training.finite import check_weights, told
-from tfmtl2r.training.infinite import Finite
+from tfmtl2r.training.infinite_features import Finite
 from tfmtl2r.training.keras_arguments import batched, bound, signature_of, streamed
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.notices import Notices

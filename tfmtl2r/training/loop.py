@@ -22,7 +22,7 @@ from tfmtl2r.data.passes import following
 from tfmtl2r.errors import InputError
 from tfmtl2r.training.checkpoints import Checkpoints
 from tfmtl2r.training.finite import check_weights
-from tfmtl2r.training.infinite import Finite
+from tfmtl2r.training.infinite_features import Finite
 from tfmtl2r.training.notices import Notices
 from tfmtl2r.training.stages import Stages
 from tfmtl2r.training.state import Training
