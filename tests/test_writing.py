@@ -115,3 +115,17 @@ def test_only_errors_of_the_system_are_faults_of_the_system():
     assert fault_of(ValueError("No space left on device")) is None
     assert fault_of(OSError(errno.EROFS, "x")) == errno.EROFS
     assert one_line(OSError("lost")) == "lost"
+
+
+def test_links_devices_and_modes_stay_what_they_are(tmp_path):
+    (tmp_path / "there").write_text("old")
+    (tmp_path / "there").chmod(0o600)
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    write_text(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "there").read_text() == "new"
+    assert (tmp_path / "there").stat().st_mode & 0o777 == 0o600
+    (tmp_path / "null").symlink_to("/dev/null")
+    write_text(tmp_path / "null", "gone")
+    write_text("/dev/null", "gone")
+    assert Path("/dev/null").is_char_device()

@@ -216,3 +216,22 @@ def test_a_truncated_gzip_is_refused(tmp_path):
     path.write_bytes(gzip.compress(b"x\n" + b"1\n" * 1000)[:-10])
     with pytest.raises(ValueError, match="cannot be read"):
         read_table(path)
+
+
+@pytest.mark.parametrize("values", [
+    np.array(["NaT", "2024-01-01", "2024-01-01"], "datetime64[s]"), np.array([np.nan, 2.0, 2.0]),
+    np.array([None, "a", "a"], object),
+])
+def test_a_missing_value_of_a_list_is_like_itself(values):
+    lists = Lists({"when": np.repeat(values[:2], [2, 1])}, offsets=np.array([0, 2, 3]))
+    first = lists.first_of_lists("when", np.repeat(values[:2], [2, 1]))
+    assert first[1] == values[1]
+    with pytest.raises(ValueError, match="its value varies within a list"):
+        lists.first_of_lists("when", values)
+
+
+def test_large_numbers_of_a_context_list_are_no_ids():
+    gaps = np.empty(3, object)
+    gaps[:] = [np.float32([2e7, 3e7]), np.float32([2e7, 3e7]), np.float32([1.0])]
+    lists = Lists({"gap": gaps}, offsets=np.array([0, 2, 3]))
+    assert lists.elements_of_lists("gap").sizes.tolist() == [2, 1]

@@ -144,3 +144,13 @@ def test_vocabularies_come_from_all_elements(caplog):
     assert schema.features[1].size == 1
     assert "feature 'empty' is empty in the training split" in caplog.text
     assert Schema.from_config(schema.get_config()) == schema
+
+
+def test_ids_and_weights_of_examples_have_one_width():
+    """Also where the examples of a request leave out the weights."""
+    bag = Bag("tags", vocabulary=("a", "b"), weights="w")
+    ids = tf.sparse.from_dense(tf.constant([["a", "b"], ["b", ""]]))
+    none = tf.SparseTensor(tf.zeros([0, 2], tf.int64), tf.zeros([0]), [2, 0])
+    found = bag.parsed({"tags": ids, "w": none})
+    assert found["tags"].shape == found["w"].shape == (2, 2)
+    assert found["tags_size"].numpy().tolist() == [2, 1]

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 
 from tfmtl2r import Experiment, cli, plugins
+from tfmtl2r.commands import _options
+from tfmtl2r.commands.train import COMMAND
 from tfmtl2r.errors import InputError, MissingFileError, NotAFolderError, Stopped
 from tfmtl2r.runs import identity, places
 from tfmtl2r.runs.attempt import Attempt, settings_of, unfinished
@@ -261,6 +263,10 @@ def test_an_unfinished_training_keeps_its_settings_and_plugins(tmp_path, monkeyp
     assert cli.main(["train", "--resume", "a", "--plugins", "mine.py"]) == 1
     assert "file now has the hash" in capsys.readouterr().err
     plugin.write_text("x = 1\n")
+    plugins.load(plugin)
+    for place in ("runs", "runs/", "./runs"):
+        found = _options.parse(COMMAND, ["--resume", "a", "--directory", place])[0]
+        assert Settings.of(found) == Settings.of(settings)
     assert cli.main(["train", "--resume", "a", "--plugins", "mine.py", "--epochs", "9"]) == 1
     assert "--resume a goes on with the settings of that training: leave out all flags" in capsys.readouterr().err
     for arguments, message in ((["train", "--resume", "b"], "holds no unfinished training"),
@@ -309,3 +315,8 @@ def test_experiment_files_are_whole(tmp_path, monkeypatch):
         files.save({"format": 2, "name": "b"}, path)
     assert files.raw(path)["name"] == "a"
     assert [file.name for file in tmp_path.iterdir()] == [files.FILE]
+
+
+def test_the_working_folder_itself_is_no_run_that_is_replaced(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert places.settled(Path(".")) == Path(".")

@@ -7,9 +7,10 @@ from servicer import Server
 
 import tfmtl2r
 from tfmtl2r import Category, Schema, Task
-from tfmtl2r._backend import keras
+from tfmtl2r._backend import keras, tf
 from tfmtl2r.features import Bag
 from tfmtl2r.serving.client import Client
+from tfmtl2r.serving.listed import is_list, padded
 
 SCHEMA = Schema([
     Category("video", vocabulary=(1, 2, 3), dtype="int64", dim=2), Bag("tags", vocabulary=("a", "b"), weights="w"),
@@ -45,3 +46,15 @@ def test_tables_and_nested_lists(served):
     np.testing.assert_allclose([scores[0, 0], scores[1, 0], scores[0, 1]], expected, atol=1e-5)
     with pytest.raises(ValueError, match="tags_size"):
         client.predict({**nested, "tags": np.zeros((2, 2, 1), object)})
+
+
+def test_a_number_called_as_the_size_of_another_input_is_no_length():
+    specs = {"image": tf.TensorSpec([None, None, 8], tf.float32), "image_size": tf.TensorSpec([None, None], tf.float32),
+             "page": tf.TensorSpec([None, None], tf.int64), "page_size": tf.TensorSpec([None], tf.int64),
+             "tags": tf.TensorSpec([None, None, None], tf.string), "tags_size": tf.TensorSpec([None, None], tf.int32)}
+    assert [name for name in specs if is_list(specs, name)] == ["tags"]
+
+
+def test_empty_lists_keep_a_place():
+    specs = {"tags": tf.TensorSpec([None, None], tf.string), "tags_size": tf.TensorSpec([None], tf.int32)}
+    assert padded({"tags": [[], []]}, specs) == {"tags": [[""], [""]], "tags_size": [0, 0]}

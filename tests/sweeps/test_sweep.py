@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 import zipfile
 
 import numpy as np
@@ -315,3 +316,12 @@ def test_a_worker_may_save_before_it_is_killed(tmp_path, monkeypatch, listens):
     worker.stop()
     assert worker.process.returncode == (0 if listens else -signal.SIGKILL)
     assert (tmp_path / "saved").exists() == listens
+
+
+def test_a_worker_is_asked_to_stop_once():
+    worker, sent = sweeps._Worker(1, []), []
+    worker.process = types.SimpleNamespace(terminate=lambda: sent.append("TERM"), wait=lambda seconds: 0, stdin=None,
+                                           stdout=None)
+    worker.ask_to_stop()
+    worker.stop()  # a second signal would end a training before its checkpoint is whole
+    assert sent == ["TERM"]

@@ -6,7 +6,10 @@ import tensorflow as tf
 
 import tfmtl2r
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
+from tfmtl2r._backend import keras
 from tfmtl2r.errors import NotFiniteError
+from tfmtl2r.training.loop import Limits, Loop
+from tfmtl2r.training.stages import OneStage
 
 TASKS = [Task("click", kind="binary"), Task("dwell", kind="regression")]
 X = {"price": np.linspace(-1, 1, 24, dtype=np.float32).reshape(6, 4), "list_size": np.full(6, 4, np.int32)}
@@ -132,3 +135,27 @@ class TestWeights:
         model.trainable_variables[-1].assign(np.full_like(model.trainable_variables[-1], np.nan))
         with pytest.raises(NotFiniteError, match="the scores of task click are NaN"):
             model.test_on_batch(X, Y)
+
+
+def test_brackets_in_a_name_cut_no_message():
+    model = MultiTaskRanker({"name": "shared_bottom", "units": [4]}, TASKS, Schema([Dense("price [EUR]", clip=1e38)]))
+    model.compile("sgd", train_metrics=False, run_eagerly=True)
+    x = {"price [EUR]": np.full((6, 4), 1e25, np.float32), "list_size": X["list_size"]}
+    with pytest.raises(NotFiniteError, match=r"where the feature price \[EUR\] is as large as 1\.000e\+25; .*drop"):
+        model.train_on_batch(x, Y)
+
+
+def test_averages_begin_with_the_first_step():
+    model = ranker(on_nan="skip_batch", optimizer=keras.optimizers.Adam(use_ema=True))
+    before = model.trainable_variables[0].numpy()
+    Loop(model, data(6, price=(slice(None), 1e25)), None, OneStage(model), Limits(epochs=1)).run()
+    np.testing.assert_array_equal(model.trainable_variables[0].numpy(), before)
+
+
+@pytest.mark.slow
+def test_a_step_that_xla_compiles():
+    rows = {"price": X["price"].ravel()}, {"click": Y["click"].ravel(), "dwell": Y["dwell"].ravel()}
+    model = MultiTaskRanker({"name": "shared_bottom", "units": [4]}, TASKS, Schema([Dense("price")]), has_lists=False)
+    model.compile("sgd", jit_compile=True, train_metrics=False)
+    history = model.fit(tf.data.Dataset.from_tensor_slices(rows).batch(24), epochs=2, verbose=0).history["loss"]
+    assert history[1] < history[0]

@@ -105,7 +105,8 @@ def _finite(step: Step) -> tuple[Tensor, Mask]:
 
 def _extreme(batch: Batch, place: Tensor, task: Tensor) -> Tensor:
     """The first feature, or the label, of a list with an infinite or enormous value, as the end of a sentence."""
-    inputs = {f"feature {name}": values for name, values in batch.features.items() if values.dtype.is_floating}
+    inputs = {f"feature {name}": values for name, values in batch.features.items()
+              if tf.as_dtype(values.dtype).is_floating}
     inputs |= {f"label of task {name}": values for name, values in batch.labels.items()}
     rows = [tf.reshape(tf.cast(tf.gather(values, place), tf.float32), [-1]) for values in inputs.values()]
     sizes = tf.stack([tf.size(row) for row in rows])
