@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import tfmtl2r
+import tfmtl2r.pareto.front  # a case below depends on whether it is loaded
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ["tfmtl2r", *(f"tfmtl2r.{path.parent.name}" for path in sorted((ROOT / "tfmtl2r").glob("*/__init__.py")))]
