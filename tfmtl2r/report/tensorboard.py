@@ -9,6 +9,7 @@ import numpy as np
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.names import LogName
+from tfmtl2r.training.optimizers import steps_of
 
 SHOWN = 64
 """Arrays with more values are logged as a histogram."""
@@ -59,14 +60,14 @@ class TensorBoard(keras.callbacks.Callback):
 
         If the optimizer was reset in between (as between stages), the curves continue at their last step.
         """
-        if self._before + int(self.model.optimizer.iterations) < self._step:
+        if self._before + steps_of(self.model.optimizer) < self._step:
             self._before = self._step
-        self._step = self._before + int(self.model.optimizer.iterations)
+        self._step = self._before + steps_of(self.model.optimizer)
         self._due = (self._step // self.every + 1) * self.every
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a sample if one is due. With ``steps_per_execution``, several steps end at once."""
-        self._step = self._step + 1 if not self._several else self._before + int(self.model.optimizer.iterations)
+        self._step = self._step + 1 if not self._several else self._before + steps_of(self.model.optimizer)
         if self._step >= self._due:
             self._due = (self._step // self.every + 1) * self.every
             self._write_gradients()

@@ -24,6 +24,7 @@ from tfmtl2r.training.checkpoints import Checkpoints
 from tfmtl2r.training.finite import check_weights
 from tfmtl2r.training.infinite_features import Finite
 from tfmtl2r.training.notices import Notices
+from tfmtl2r.training.optimizers import steps_of
 from tfmtl2r.training.stages import Stages
 from tfmtl2r.training.state import Training
 from tfmtl2r.training.trackers import SayWithoutValue
@@ -130,7 +131,7 @@ class Loop:
         logs: dict[str, float] = {}
         while training.stage_epochs < self.limits.epochs and not training.ended:
             logs = self._epoch(callbacks, steps)
-        if int(model.optimizer.iterations):  # else the moving averages, if it has them, are still 0
+        if steps_of(model.optimizer):  # else the moving averages, if it has them, are still 0
             model.optimizer.finalize_variable_values(model.trainable_variables)
         callbacks.on_train_end(logs)
         self.stages.finish(training)
@@ -198,7 +199,7 @@ class Loop:
     def _averages(self) -> Iterator[None]:
         """Replaces the weights by their moving averages for a while, if the optimizer has averages."""
         optimizer, variables = self.model.optimizer, self.model.trainable_variables
-        if not optimizer.use_ema or not int(optimizer.iterations):
+        if not optimizer.use_ema or not steps_of(optimizer):
             yield
             return
         raw = [np.array(v) for v in variables]

@@ -25,6 +25,11 @@ REFUSED = {
 """Options of every Keras optimizer that a ranker refuses -> the reason and the remedy."""
 
 
+def steps_of(optimizer: Any) -> int:
+    """Number of the optimizer's finished steps, also where a strategy mirrors its counter on several devices."""
+    return int(optimizer.iterations.numpy())
+
+
 def refuse(name: str, options: Mapping[str, Any]) -> None:
     """Refuses options of an optimizer that have another effect than their names promise when a ranker uses them.
 
