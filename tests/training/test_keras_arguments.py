@@ -7,6 +7,7 @@ import pytest
 
 from tfmtl2r import LazyAdam, MultiTaskRanker, Schema, Task
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.errors import NotFiniteError
 from tfmtl2r.features.dense import Dense
 
 TASKS = (Task("click", kind="binary", loss="bce"), Task("buy", kind="binary", loss="bce", metrics=()))
@@ -187,7 +188,7 @@ def test_saved_models_and_h5_files_point_to_what_works(ranker, tmp_path):
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
-@pytest.mark.parametrize("kind", ["data set", "generator", "arrays", "validation"])
+@pytest.mark.parametrize("kind", ["data set", "generator", "arrays", "validation", "sequence"])
 def test_an_infinite_feature_is_an_error_and_a_missing_one_is_none(ranker, kind, value):
     """Also in a later batch than the first; the name may contain whatever it likes."""
     bad = X["x"].copy()
@@ -197,7 +198,16 @@ def test_an_infinite_feature_is_an_error_and_a_missing_one_is_none(ranker, kind,
         return {"data set": lambda: tf.data.Dataset.from_tensor_slices(({**X, "x": x}, Y)).batch(4),
                 "generator": lambda: (part_of(x, start) for start in (0, 4, 8)),
                 "validation": lambda: tf.data.Dataset.from_tensor_slices(({**X, "x": x}, Y)).batch(4),
+                "sequence": lambda: Changed(x),
                 "arrays": lambda: {**X, "x": x}}[kind]()
+
+    class Changed(Sequence):
+        def __getitem__(self, index):
+            return part_of(x=self.x, start=4 * index)
+
+        def __init__(self, x):
+            super().__init__(workers=2)
+            self.x = x
 
     def part_of(x, start):
         features, labels = part(start)
@@ -211,3 +221,34 @@ def test_an_infinite_feature_is_an_error_and_a_missing_one_is_none(ranker, kind,
     with pytest.raises(ValueError, match="feature 'x' is infinite in a batch of the data: mark a missing value"):
         run(bad)
     run(np.where(np.isinf(bad), np.nan, bad))
+
+
+def test_an_infinite_feature_of_one_batch_is_an_error(ranker):
+    bad = np.full((12, 3), np.inf, np.float32)
+    for method in (ranker.train_on_batch, ranker.test_on_batch):
+        with pytest.raises(ValueError, match="feature 'x' is infinite in a batch"):
+            method({**X, "x": bad}, Y)
+    for x in ({**X, "x": bad}, tf.data.Dataset.from_tensor_slices({**X, "x": bad}).batch(4)):
+        with pytest.raises(ValueError, match="feature 'x' is infinite in a batch"):
+            ranker.predict(x)
+    with pytest.raises(ValueError, match="train_on_batch has no argument class_weight: labels have a weight per task"):
+        ranker.train_on_batch(X, Y, class_weight={0: 1.0, 1: 2.0})
+
+
+def test_a_step_finds_an_infinite_feature_where_nothing_before_it_can(mirrored):
+    """Distributed data, and loops of one's own."""
+    bad = np.full((12, 3), np.inf, np.float32)
+    strategy = mirrored()
+    with strategy.scope():
+        ranker = made()
+    good, wrong = (strategy.experimental_distribute_dataset(
+        tf.data.Dataset.from_tensor_slices(({**X, "x": x}, Y)).batch(4)) for x in (X["x"], bad))
+    with pytest.raises(NotFiniteError, match="feature 'x' is infinite in a batch of the data: mark a missing value"):
+        ranker.fit(wrong, epochs=1, steps_per_epoch=3, verbose=0)
+    ranker.fit(good, epochs=1, steps_per_epoch=3, verbose=0)
+    with pytest.raises(NotFiniteError, match="feature 'x' is infinite"):
+        ranker.evaluate(wrong, steps=3, verbose=0)
+    alone = made()
+    alone.prepare(data())
+    with pytest.raises(tf.errors.InvalidArgumentError, match=r"x.* is infinite in a batch of the data"):
+        tf.function(alone.train_step)(({**X, "x": bad}, Y))

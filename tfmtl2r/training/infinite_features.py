@@ -14,12 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r._backend import tf
-from tfmtl2r.batch import unpack
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import Batch, unpack
 from tfmtl2r.data.passes import is_unchanged
 from tfmtl2r.errors import InputError
+from tfmtl2r.training.finite import failed
 
 _MARK = "tfmtl2r: infinite feature number "
+_INFINITE = ("is infinite in a batch of the data: mark a missing value with NaN, and find out where other infinite "
+             "values come from")
 
 
 class Finite:
@@ -30,7 +33,7 @@ class Finite:
         self.raised: InputError | None = None
 
     def watch(self, x: Any) -> Any:
-        """The data with the check. Data of another kind than a data set, a generator or arrays are not checked.
+        """The data with the check. Distributed data remain as they are: :func:`refused` checks them in each step.
 
         Args:
             x: the data; or a tuple, as of ``validation_data``, that begins with them.
@@ -43,8 +46,10 @@ class Finite:
         if isinstance(x, tuple) and x:
             return (self.watch(x[0]), *x[1:])
         if isinstance(x, types.GeneratorType):
-            return (self._at_once(batch) for batch in x)
-        return self._at_once(x) if isinstance(x, Mapping) else x
+            return (self.watch_batch(batch) for batch in x)
+        if isinstance(x, keras.utils.PyDataset):
+            return _Watched(x, self)
+        return self.watch_batch(x) if isinstance(x, Mapping) else x
 
     @contextlib.contextmanager
     def in_words(self) -> Iterator[None]:
@@ -67,7 +72,12 @@ class Finite:
             tf.debugging.Assert(~tf.reduce_any(tf.math.is_inf(value)), [f"{_MARK}{number}"])
         return element
 
-    def _at_once(self, batch: Any) -> Any:
+    def watch_batch(self, batch: Any) -> Any:
+        """The batch of arrays, after its check.
+
+        Raises:
+            ValueError: for an infinite feature.
+        """
         for name, value in unpack(batch)[0].items():
             array = np.asarray(value)
             if array.dtype.kind == "f" and np.isinf(array).any():
@@ -76,5 +86,38 @@ class Finite:
         return batch
 
     def _error(self, name: str) -> InputError:
-        return InputError(f"feature {name!r} is infinite in a batch of the data: mark a missing value with NaN, and "
-                          "find out where other infinite values come from")
+        return InputError(f"feature {name!r} {_INFINITE}")
+
+
+class _Watched(keras.utils.PyDataset):
+    """A ``PyDataset`` whose batches are checked where they are made, which may be another thread or process."""
+
+    def __init__(self, data: Any, finite: Finite):
+        super().__init__(data.workers, data.use_multiprocessing, data.max_queue_size)
+        self.data, self.finite = data, finite
+
+    @property
+    def num_batches(self) -> Any:
+        """The number of batches, None if the data do not tell it."""
+        return self.data.num_batches
+
+    def __getitem__(self, index: int) -> Any:
+        return self.finite.watch_batch(self.data[index])
+
+    def on_epoch_begin(self) -> None:
+        """Tells the data that an epoch begins."""
+        self.data.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        """Tells the data that an epoch has ended."""
+        self.data.on_epoch_end()
+
+
+def refused(batch: Batch) -> Any:
+    """An operation that fails with the name of an infinite feature, for batches that only a step can check."""
+    floats = {name: values for name, values in batch.features.items() if tf.as_dtype(values.dtype).is_floating}
+    if not floats:
+        return tf.no_op()
+    found = tf.stack([tf.reduce_any(tf.math.is_inf(values)) for values in floats.values()])
+    name = tf.gather(tf.constant([*floats]), tf.argmax(found))
+    return failed(tf.reduce_any(found), tf.strings.join(["feature '", name, f"' {_INFINITE}"]))

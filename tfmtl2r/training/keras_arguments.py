@@ -21,6 +21,8 @@ COMPILE = {
     "auto_scale_loss": "a ranker never scales its loss: leave it out, and use mixed_bfloat16 for mixed precision",
 }
 """Argument of Keras' ``compile`` that a ranker does not have -> what to use."""
+WEIGHTED = {"class_weight": "labels have a weight per task, in the third part of a batch: (features, labels, weights)"}
+"""Argument of the methods that train which a ranker does not have -> what to use."""
 
 _Method = TypeVar("_Method", bound=Callable[..., Any])
 _VALIDATION = ("validation_steps", "validation_batch_size", "validation_freq")
@@ -87,7 +89,7 @@ def bound(method: str, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict
 
 def _without_effect(given: Mapping[str, Any]) -> dict[str, str]:
     """Arguments that would have no effect beside the others -> what to use."""
-    found = {"class_weight": "labels have a weight per task, in the third part of a batch: (features, labels, weights)"}
+    found = dict(WEIGHTED)
     inside = "_use_cached_eval_dataset" in given  # the call of evaluate inside of fit, which passes fit's batch_size
     if batched(given.get("x")) and not inside:
         found["batch_size"] = "the data are batches already: change the size of these batches"

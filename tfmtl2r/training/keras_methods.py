@@ -6,20 +6,24 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.data.passes import following
-from tfmtl2r.training.finite import check_weights, told
-from tfmtl2r.training.infinite_features import Finite
-from tfmtl2r.training.keras_arguments import batched, bound, signature_of, streamed
+from tfmtl2r.batch import Batch
+from tfmtl2r.data.passes import following, is_unchanged
+from tfmtl2r.training.finite import UNCHECKED, check_weights, told
+from tfmtl2r.training.infinite_features import Finite, refused
+from tfmtl2r.training.keras_arguments import WEIGHTED, batched, bound, refuse, signature_of, streamed
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.notices import Notices
 from tfmtl2r.training.saving import SavedRanker
 from tfmtl2r.training.trackers import SayWithoutValue, log_names
+
+_DISTRIBUTED = tf.distribute.DistributedDataset
 
 
 class KerasMethods(SavedRanker):
     """The part of a ranker that takes the arguments of Keras' methods, and refuses those that it cannot honour."""
 
     method_state: MethodState
+    _checks_features = False
 
     def _prepare(self, x: Any) -> None:
         """Creates the variables of the network and of the running means, from the structure of the data."""
@@ -28,6 +32,22 @@ class KerasMethods(SavedRanker):
     def _prepare_training(self) -> None:
         """Creates what only training needs. It depends on which variables are trainable now."""
         raise NotImplementedError
+
+    def prepare(self, x: Any) -> None:
+        """Creates all variables that training needs, from the structure of the data.
+
+        ``fit`` does the same. A custom loop around ``strategy.run(model.train_step, ...)`` must
+        call it once before the first step, since a traced step must not create variables.
+
+        Args:
+            x: a data set or a batch: features by name, alone or in a tuple with labels.
+
+        Raises:
+            TypeError: if the features are not a dict.
+        """
+        self._check_in_step(not is_unchanged(x))
+        self._prepare(x)
+        self._prepare_training()
 
     def make_train_function(self, force: bool = False) -> Any:
         """Keras' training step, which ``fit`` and ``train_on_batch`` make. An error of its numbers becomes an error of
@@ -55,6 +75,7 @@ class KerasMethods(SavedRanker):
         """
         given = bound("fit", args, kwargs)
         self._prepare_early(given.get("x"))
+        self._check_in_step(any(isinstance(given.get(name), _DISTRIBUTED) for name in ("x", "validation_data")))
         callbacks = given.get("callbacks")
         own = [CountEpochs(), SayWithoutValue(), Notices()]  # first, since others save the counter after an epoch
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -82,10 +103,33 @@ class KerasMethods(SavedRanker):
         self._prepare_early(given.get("x"))
         if self._fitting:  # fit has prepared its validation data
             return super().evaluate(**given)
+        self._check_in_step(isinstance(given.get("x"), _DISTRIBUTED))
         finite = Finite()
         given["x"] = finite.watch(given.get("x"))
         with finite.in_words():
             return super().evaluate(**given)
+
+    @signature_of(keras.Model.train_on_batch)
+    def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Makes one step as Keras does, with Keras' arguments except ``class_weight``."""
+        refuse("train_on_batch", kwargs, WEIGHTED)
+        return super().train_on_batch(Finite().watch_batch(x), *args, **kwargs)
+
+    @signature_of(keras.Model.test_on_batch)
+    def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates one batch as Keras does, with Keras' arguments."""
+        return super().test_on_batch(Finite().watch_batch(x), *args, **kwargs)
+
+    def _check_in_step(self, check: bool) -> None:
+        """Makes each step check its features, or no longer. Only a step can check data that are distributed already."""
+        if check != self._checks_features:
+            self._checks_features, self.train_function, self.test_function = check, None, None
+
+    def _checked(self, batch: Batch) -> Batch:
+        """The batch, whose features the step checks if nothing before it could."""
+        if self._checks_features and self._compiled is not None and self._compiled.checks != UNCHECKED:
+            refused(batch)
+        return batch
 
     def _prepare_early(self, x: Any) -> None:
         """Creates the variables before Keras reads the data, except for a stream, whose structure is not known yet."""

@@ -238,7 +238,7 @@ class MultiTaskRanker(KerasMethods):
         if self.conditioned is not None and PREFERENCE in unpack(data)[0]:
             raise InputError(f"a training batch has {PREFERENCE!r}, but a conditioned ranker draws the preference that "
                              "it reads and is trained for; leave it out of training data")
-        batch = self.batch(data, clock.preference)
+        batch = self._checked(self.batch(data, clock.preference))
         running = self._set_up_for(not batch.is_rows)
         engine, trackers, measures = running.engine, running.trackers, self._choices().train_metrics
 
@@ -261,7 +261,7 @@ class MultiTaskRanker(KerasMethods):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Adds a batch to the running losses and metrics, without an update of weights."""
-        batch, replicas = self.batch(data), Replicas()
+        batch, replicas = self._checked(self.batch(data)), Replicas()
         running = self._set_up_for(not batch.is_rows)
         scores = self.architecture(batch=batch, training=False)
         finite.check_scores(scores, self._choices().checks)
@@ -269,21 +269,6 @@ class MultiTaskRanker(KerasMethods):
             running.trackers.update_losses(running.engine.losses(batch, scores, replicas), replicas)
         running.trackers.update_metrics(batch, scores)
         return running.trackers.logs(self.preference, replicas)
-
-    def prepare(self, x: Any) -> None:
-        """Creates all variables that training needs, from the structure of the data.
-
-        ``fit`` does the same. A custom loop around ``strategy.run(model.train_step, ...)`` must
-        call it once before the first step, since a traced step must not create variables.
-
-        Args:
-            x: a data set or a batch: features by name, alone or in a tuple with labels.
-
-        Raises:
-            TypeError: if the features are not a dict.
-        """
-        self._prepare(x)
-        self._prepare_training()
 
     def _prepare(self, x: Any) -> None:
         spec = getattr(x, "element_spec", x)

@@ -13,8 +13,10 @@ import pandas as pd
 from tfmtl2r import data
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE, unpack
+from tfmtl2r.data.passes import is_unchanged
 from tfmtl2r.errors import InputError
 from tfmtl2r.preferences import normalised
+from tfmtl2r.training.infinite_features import Finite
 from tfmtl2r.types import Batches
 
 if TYPE_CHECKING:
@@ -105,12 +107,12 @@ def _run(
     """The scores of each batch, and its list sizes (None for plain rows)."""
     scores: dict[str, list[np.ndarray]] = {task.name: [] for task in model.tasks}
     sizes: list[np.ndarray] = []
-    callbacks = _callbacks(model, batches, run)
+    callbacks, known, finite = _callbacks(model, batches, run), is_unchanged(batches), Finite()
     model.stop_predicting = False
     callbacks.on_predict_begin()
     for number, element in enumerate(itertools.islice(_elements(batches), run.steps)):
         callbacks.on_predict_batch_begin(number)
-        features, *_ = unpack(element)
+        features, *_ = unpack(element if known else finite.watch_batch(element))
         if preference is not None:
             num_lists = len(next(iter(features.values())))
             features[PREFERENCE] = np.tile(preference, (num_lists, 1))
