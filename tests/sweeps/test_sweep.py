@@ -70,6 +70,15 @@ def test_runs_that_cannot_succeed_are_refused_at_planning(changes, methods, arch
         plans.plan(base, methods, GRID, (0,), architectures)
 
 
+@pytest.mark.parametrize("architecture", ["aitm", "esmm", "drgrad"])
+def test_a_task_that_cannot_be_trained_alone_is_told_at_planning(architecture):
+    """Nothing is trained, and the message names the flag."""
+    with pytest.raises(ValueError, match=r"no task can be trained alone: .*; leave out the single-task runs \(--no-sin"):
+        plans.single_tasks(BASE.but(architecture=architecture))
+    with pytest.raises(ValueError, match="at least"):
+        plans.plan(BASE.but(architecture=architecture, tasks=(), data={"tasks": ["task_1"]}), ["mgda"], [[1.0]])
+
+
 def test_names_carry_what_decides_the_outcome_and_nothing_else():
     name = plans.named(BASE).name
     assert plans.named(BASE.but(directory="elsewhere", name="x")).name == name

@@ -74,14 +74,13 @@ class AITM(Architecture):
         self.calibrator = calibrator
         self.needs_probabilities = calibrator > 0
 
-    def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
-        """Creates towers, transfers and scorers.
-
-        Raises:
-            ValueError: for a single task.
-        """
+    def check_tasks(self, tasks: Sequence[str]) -> None:
+        """A funnel has at least two tasks."""
         if len(tasks) < 2:
             raise InputError(f"AITM is a funnel of at least two tasks, got {list(tasks)}; use single_task")
+
+    def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
+        """Creates towers, transfers and scorers."""
         super().connect(tasks, schema, **options)
         num, dtype = len(tasks), self.dtype_policy
         self.early = MLP(self.units, **self.hidden, stacked=num - 1, dtype=dtype, name="early_towers")

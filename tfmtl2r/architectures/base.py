@@ -122,6 +122,16 @@ class Architecture(keras.layers.Layer):
         self.tasks: tuple[str, ...] = ()
         self.conditioned = False
 
+    def check_tasks(self, tasks: Sequence[str]) -> None:
+        """Refuses tasks that the architecture cannot learn together, before anything is made. Accepts all by default.
+
+        Args:
+            tasks: names of the tasks, in order.
+
+        Raises:
+            ValueError: for such tasks.
+        """
+
     def connect(
         self, tasks: Sequence[str], schema: Schema, *, conditioned: bool = False, dtype: Any = None
     ) -> None:
@@ -137,11 +147,12 @@ class Architecture(keras.layers.Layer):
             dtype: dtype policy of the layers; the architecture's policy if None.
 
         Raises:
-            ValueError: if the architecture is already connected.
+            ValueError: if the architecture is already connected, or for tasks that it refuses.
         """
         if self.tasks:
             raise InputError(f"this {type(self).__name__} already belongs to a ranker with the tasks {self.tasks}; "
                              "make a new one for each ranker")
+        self.check_tasks(tasks)
         if dtype is not None:
             self.dtype_policy = dtype
         self.tasks = tuple(tasks)

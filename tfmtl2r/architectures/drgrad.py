@@ -129,7 +129,7 @@ class DRGrad(Architecture):
 
     def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
         """Creates experts, gates, towers and the updater's state."""
-        self._check(tasks, [feature.name for feature in schema.features if feature.embedded])
+        self._check_personal([feature.name for feature in schema.features if feature.embedded])
         super().connect(tasks, schema, **options)
         dtype, width, mixed = self.dtype_policy, self.encoder.width, self.expert_units[-1]
         self.primary = 0 if self.primary_task is None else self.tasks.index(self.primary_task)
@@ -166,12 +166,15 @@ class DRGrad(Architecture):
             aggregation="only_first_replica",
         )
 
-    def _check(self, tasks: Sequence[str], categories: Sequence[str]) -> None:
+    def check_tasks(self, tasks: Sequence[str]) -> None:
+        """The primary task is among the tasks, beside at least one auxiliary task."""
         if len(tasks) < 2:
             raise InputError(f"drgrad needs a primary and at least one auxiliary task, got {', '.join(tasks)}")
         if self.primary_task is not None and self.primary_task not in tasks:
             raise InputError(f"drgrad: the primary task {self.primary_task!r} is not among the tasks: "
                              f"{', '.join(tasks)}")
+
+    def _check_personal(self, categories: Sequence[str]) -> None:
         for name in self.personal:
             if name not in categories:
                 raise InputError(f"drgrad: personal={self.personal} must name category features, the inputs of the "

@@ -58,14 +58,13 @@ class ESMM(Architecture):
         self.units = widths(units, "units")
         self.hidden: dict[str, Any] = {"activation": activation, "dropout": dropout, "layer_norm": layer_norm}
 
-    def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
-        """Creates the towers.
-
-        Raises:
-            ValueError: for a single task.
-        """
+    def check_tasks(self, tasks: Sequence[str]) -> None:
+        """A funnel has at least two tasks."""
         if len(tasks) < 2:
             raise InputError(f"ESMM is a funnel of at least two tasks, got {list(tasks)}; use single_task")
+
+    def connect(self, tasks: Sequence[str], schema: Schema, **options: Any) -> None:
+        """Creates the towers."""
         super().connect(tasks, schema, **options)
         self.early = self._towers(len(tasks) - 1, "early")
         self.last = self._towers(1, "last")

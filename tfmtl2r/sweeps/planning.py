@@ -55,6 +55,7 @@ def plan(
     dataset = base.dataset()
     tasks = base.select(dataset)
     for architecture in architectures or [base.architecture]:
+        architecture_registry.get(architecture).check_tasks([task.name for task in tasks])
         _check_losses(architecture, tasks, dataset)
     if preferences.ndim != 2 or preferences.shape[1] != len(tasks):
         raise InputError(f"preferences must be [N, {len(tasks)}], one number for each of "
@@ -96,8 +97,17 @@ def single_tasks(base: Experiment, seeds: Sequence[int] = (0,), architectures: I
         base: all other settings; stages, constraints and conditioning are dropped, because they need several tasks.
         seeds: seeds of the runs.
         architectures: as in :func:`plan`.
+
+    Raises:
+        ValueError: for an architecture that needs several tasks.
     """
     tasks = base.task_names or base.dataset().default_tasks
+    for architecture, task in itertools.product([*architectures] or [base.architecture], tasks):
+        try:
+            architecture_registry.get(architecture).check_tasks([task])
+        except InputError as error:
+            raise InputError(f"no task can be trained alone: {error}; leave out the single-task runs "
+                             "(--no-single-task)") from error
     base = _plain(base)
     return [
         named(base.but(architecture=architecture, data={"tasks": [task]}, preference=None, training={"seed": seed}))
