@@ -56,10 +56,11 @@ def test_parts_draw_their_own_masks_twice_alike(problem):
     assert any(np.abs(mine - theirs).max() > 1e-6 for mine, theirs in zip(one, whole, strict=True))
 
 
-def test_memory_holds_one_part(problem):
+@pytest.mark.parametrize("method", ["linear_scalarization", "mgda"])
+def test_memory_holds_one_part(problem, method):
     """In the graph, a part waits for the gradients of the part before it."""
     model = MultiTaskRanker(BOTTOM, problem.tasks[:1], problem.schema)
-    model.compile("adam", method="linear_scalarization", accumulate=2, train_metrics=False)
+    model.compile("adam", method=method, accumulate=2, train_metrics=False)
     batch = next(iter(problem.batches()))
     model.prepare(batch)
     graph = tf.function(model.train_step, autograph=False).get_concrete_function(batch).graph

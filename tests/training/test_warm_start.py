@@ -9,7 +9,7 @@ import pytest
 import tfmtl2r
 from tfmtl2r import Category, Dense, Experiment, MultiTaskRanker, Schema, Task, cli
 from tfmtl2r._backend import keras
-from tfmtl2r.features import Bag
+from tfmtl2r.features import Bag, Sequence
 from tfmtl2r.training.warm_start import continued, start_from
 
 TASKS = (Task("click", kind="binary"), Task("buy", kind="binary"))
@@ -104,6 +104,60 @@ def test_the_state_of_the_method_is_kept_by_choice(old):
         start_from(ranker(continued(NEW, old, keep=True), 1, "db_mtl"), dense, method_state=True)
 
 
+def history(days, tags, **options):
+    sides = ({"kind": "dense", "name": "gap", "mean": [float(days)], "variance": [1.0]},
+             {"kind": "category", "name": "tag", "vocabulary": list(tags), "dim": 2})
+    return Schema([Sequence("seen", vocabulary=("a", "b"), dim=2, side=("gap", "tag"), sides=sides, **options)])
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_side_columns_follow_their_values(keep):
+    old = ranker(history(1, "xy"), 0)
+    schema = continued(history(2, "zy"), old, keep)
+    gap, tag = schema.features[0].side_features
+    assert gap.mean == ((1.0,) if keep else (2.0,))
+    assert tag.vocabulary == (("x", "y", "z") if keep else ("z", "y"))
+    model, same = ranker(schema, 1), ranker(schema, 1)
+    assert f"feature 'tag of seen': 1 new values, {2 if keep else 1} known values" in start_from(model, old)[-2]
+    mine, theirs, start = (np.array(one.architecture.encoder.by_feature.by_name["seen"].by_side["tag"].embeddings)
+                           for one in (model, old, same))
+    known = {1: 1, 2: 2} if keep else {2: 2}
+    for row, before in {0: 0, **known}.items():
+        np.testing.assert_array_equal(mine[row], theirs[before])
+    new = 3 if keep else 1
+    np.testing.assert_array_equal(mine[new], start[new])
+
+
+@pytest.mark.parametrize(("now", "before"), [
+    ({"vocabulary": ("a", "b")}, {"buckets": 3}), ({"buckets": 3}, {"vocabulary": ("a", "b")}),
+])
+def test_rows_of_hashes_and_of_values_are_never_mixed(now, before):
+    """Both tables have three rows."""
+    old = ranker(Schema([Category("id", dim=2, **before)]), 0)
+    with pytest.raises(ValueError, match="feature 'id': hash_buckets is .* in the earlier run, whose statistics"):
+        continued(Schema([Category("id", **now)]), old, keep=True)
+    schema = continued(Schema([Category("id", **now)]), old, keep=False)
+    model, same = ranker(schema, 1), ranker(schema, 1)
+    assert start_from(model, old)[0] == "feature 'id': its table starts anew, since its values have other rows"
+    np.testing.assert_array_equal(table(model, "id"), table(same, "id"))
+
+
+def test_kept_statistics_belong_to_their_options(old):
+    """No option of a feature is silently that of the earlier run."""
+    for schema, message in (
+        (changed("price", transform="log1p"), "feature 'price': transform is 'log1p', but 'none' in the earlier run"),
+        (changed("price", missing=True), "feature 'price': missing is True, but False"),
+        (changed("brand", dim=7), "feature 'brand': width is 7, but 3"),
+        (changed("code", buckets=6), "feature 'code': hash_buckets is 6, but 5"),
+        (changed("tags", pooling="sum"), "feature 'tags': pooling is 'sum', but 'mean'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            continued(schema, old, keep=True)
+    found = {f.name: f for f in continued(changed("brand", min_count=3), old, keep=True).features}
+    assert found["brand"].min_count == 3
+    assert continued(changed("brand", dim=7), old, keep=False).features[1].dim == 7
+
+
 def changed(feature, **options):
     return Schema([dataclasses.replace(f, **options) if f.name == feature else f for f in NEW.features])
 
@@ -124,6 +178,8 @@ def test_other_features_tasks_and_architectures_are_refused(old):
         start_from(ranker(schema, 1, "linear_scalarization", conditioned=1.0), old)
     with pytest.raises(ValueError, match=r"start\.statistics has no effect without a run: give start\.from"):
         Experiment(start={"statistics": "refit"})
+    with pytest.raises(ValueError, match=r'start\.method_state must be "reset" with stages'):
+        Experiment(start={"from": "x", "method_state": "keep"}, staged=True)
 
 
 @pytest.mark.slow

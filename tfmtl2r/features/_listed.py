@@ -22,6 +22,7 @@ class Listed(Feature):
     separator: str = ""
     reads_lists: ClassVar[bool] = True
     keeps_newest: ClassVar[bool] = False
+    reading: ClassVar[tuple[str, ...]] = ("min_count", "separator")
 
     @property
     def listed(self) -> dict[str, Values]:

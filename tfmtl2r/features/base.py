@@ -12,6 +12,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 
+from tfmtl2r.errors import InputError
 from tfmtl2r.features._contents import content, doubt, names_things
 from tfmtl2r.names import safe_name
 
@@ -128,6 +129,8 @@ class Feature:
             :meth:`Columns.identities` returns it, otherwise as numbers.
         reads_lists: whether the cells of the column are lists of values.
         file_keys: the keys of an entry ``[[features]]`` of an experiment file that this kind reads.
+        fitted: the options that :meth:`fit` finds in the training split.
+        reading: the options that concern the table only, and no value of the encoded feature.
     """
 
     name: str
@@ -138,6 +141,8 @@ class Feature:
     reads_names: ClassVar[bool] = False
     reads_lists: ClassVar[bool] = False
     file_keys: ClassVar[tuple[str, ...]] = ()
+    fitted: ClassVar[tuple[str, ...]] = ()
+    reading: ClassVar[tuple[str, ...]] = ()
 
     @property
     def raw(self) -> dict[str, Values]:
@@ -230,13 +235,32 @@ class Feature:
         Args:
             earlier: the feature of the same name in the earlier run.
             keep: True to keep the earlier statistics, False for those of this feature, which is fitted on new data.
+
+        Raises:
+            ValueError: for kept statistics of other options.
         """
-        return earlier if keep else self
+        if not keep:
+            return self
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+            mine, theirs = getattr(self, field.name), getattr(earlier, field.name)
+            if field.name not in (*self.fitted, *self.reading) and mine != theirs:
+                raise self.refused(field.name, mine, theirs)
+        return dataclasses.replace(self, **{name: getattr(earlier, name) for name in self.fitted})  # type: ignore
+
+    def refused(self, option: str, mine: Any, theirs: Any) -> InputError:
+        """The error for an option that has another value than in an earlier run whose statistics are kept."""
+        return InputError(f"feature {self.name!r}: {option} is {mine!r}, but {theirs!r} in the earlier run, whose "
+                          "statistics are kept: declare the same in [[features]], or set start.statistics = \"refit\"")
 
     def rows(self, earlier: Self) -> np.ndarray | None:
         """For each row of the feature's table, the row of the same value in the table of an earlier run; -1 for a new
         value. None, the default, if the rows have not changed or there is no table."""
         return None
+
+    @property
+    def inside(self) -> tuple[Feature, ...]:
+        """Features of which this one is made, such as the side columns of a history; none by default."""
+        return ()
 
     # A graph
 

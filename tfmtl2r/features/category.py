@@ -54,6 +54,8 @@ class Category(Feature):
     embedded: ClassVar[bool] = True
     reads_names: ClassVar[bool] = True
     file_keys: ClassVar[tuple[str, ...]] = ("width", "vocabulary", "hash_buckets", "shares", "min_count")
+    fitted: ClassVar[tuple[str, ...]] = ("dtype", "vocabulary", "buckets", "dim")
+    reading: ClassVar[tuple[str, ...]] = ("min_count",)
 
     def __post_init__(self) -> None:
         if self.dtype not in ("string", "int64"):
@@ -150,17 +152,30 @@ class Category(Feature):
 
     def continued(self, earlier: Self, keep: bool) -> Self:
         """Kept vocabularies grow: the values that the earlier run did not know come last. The table keeps its width."""
-        dim = earlier.table_width
-        if not keep or self.vocabulary is None or earlier.vocabulary is None:
-            return dataclasses.replace(earlier if keep else self, dim=dim)
-        known = set(earlier.vocabulary)
-        added = tuple(value for value in self.vocabulary if value not in known)
-        return dataclasses.replace(earlier, vocabulary=(*earlier.vocabulary, *added), dim=dim)
+        if self.shares:  # width and values are the owner's
+            return super().continued(dataclasses.replace(earlier, dtype=self.dtype, dim=self.dim), keep)
+        dim = self.dim or earlier.table_width
+        if not keep:
+            return dataclasses.replace(self, dim=dim)
+        if dim != earlier.table_width:
+            raise self.refused("width", dim, earlier.table_width)
+        found = super().continued(earlier, keep)
+        if earlier.buckets == 1:  # there was no known value
+            return dataclasses.replace(self, dim=dim)
+        if self.buckets not in (1, earlier.buckets):
+            raise self.refused("hash_buckets", self.buckets, earlier.buckets)
+        known = earlier.vocabulary
+        if known is None or self.vocabulary is None:
+            return dataclasses.replace(found, dim=dim)
+        added = tuple(value for value in self.vocabulary if value not in {*known})
+        return dataclasses.replace(found, dim=dim, vocabulary=(*known, *added))
 
     def rows(self, earlier: Self) -> np.ndarray | None:
-        """Row 0 stands for all unknown values, in every table."""
-        if self.vocabulary == earlier.vocabulary or self.vocabulary is None:
+        """Row 0 stands for all unknown values, in every table with a vocabulary."""
+        if (self.vocabulary, self.buckets) == (earlier.vocabulary, earlier.buckets):
             return None
+        if self.vocabulary is None or (earlier.buckets or 1) > 1:
+            return np.full(self.size, -1)
         places = {value: row for row, value in enumerate(earlier.vocabulary or (), start=1)}
         return np.array([0, *(places.get(value, -1) for value in self.vocabulary)])
 

@@ -78,6 +78,7 @@ class Dense(Feature):
     missing: bool = False
 
     file_keys: ClassVar[tuple[str, ...]] = ("transform", "missing")
+    fitted: ClassVar[tuple[str, ...]] = ("mean", "variance", "low", "high")
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(d) for d in self.shape))

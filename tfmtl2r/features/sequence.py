@@ -110,6 +110,11 @@ class Sequence(Listed, Category):
         return tuple(made) or tuple(Dense(name) for name in self.side)
 
     @property
+    def inside(self) -> tuple[Feature, ...]:
+        """The side columns."""
+        return self.side_features
+
+    @property
     def target(self) -> str:
         """The candidate, for a pooling that compares with it."""
         return self.shares if self.how in _ATTENTION else ""
@@ -145,6 +150,13 @@ class Sequence(Listed, Category):
             raise InputError(f"feature {self.name!r}: the candidate {owner.name!r} must be a category")
         return super().joined(owner)
 
+    def continued(self, earlier: Self, keep: bool) -> Self:
+        """As for a category; vocabularies of side columns grow, too."""
+        pairs = zip(self.side_features, earlier.side_features, strict=True)
+        sides = tuple(_plain(mine.continued(theirs, keep)) for mine, theirs in pairs)
+        found = super().continued(dataclasses.replace(earlier, sides=self.sides), keep)
+        return dataclasses.replace(found, sides=sides)
+
     def fit(self, columns: Columns, min_count: int) -> Self:
         """Fits the vocabulary on all ids, and the side columns on all their values."""
         fitted = self
@@ -167,9 +179,7 @@ class Sequence(Listed, Category):
             values = cells.identities(name)
         kind: type[Feature] = Category if names_things(values) else Dense
         side = kind.of_entry(name, values, False, {"transform": "signed_log1p"} if kind is Dense else {})
-        side = side.fit(cells, min_count)
-        options = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(side).items()}
-        return {"kind": KINDS.name_of(kind), **options}
+        return _plain(side.fit(cells, min_count))
 
     # A graph
 
@@ -272,3 +282,9 @@ class Sequence(Listed, Category):
         for side in self.side_features:
             values = {**values, **side.written({side.name: values[side.name]})}
         return values
+
+
+def _plain(side: Feature) -> dict[str, Any]:
+    """Kind and options of a side column, as in :attr:`Sequence.sides`."""
+    options = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(side).items()}
+    return {"kind": KINDS.name_of(type(side)), **options}

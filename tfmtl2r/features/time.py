@@ -58,6 +58,7 @@ class Time(Feature):
     variance: float | None = None
 
     file_keys: ClassVar[tuple[str, ...]] = ("unit", "zone", "reference", "missing", "parts")
+    fitted: ClassVar[tuple[str, ...]] = ("mean", "variance")
 
     def __post_init__(self) -> None:
         parts = (self.parts,) if isinstance(self.parts, str) else tuple(self.parts)

@@ -47,6 +47,7 @@ class Vector(Feature):
 
     reads_lists: ClassVar[bool] = True
     file_keys: ClassVar[tuple[str, ...]] = ("projection", "frozen", "normalise", "missing")
+    fitted: ClassVar[tuple[str, ...]] = ("size",)
 
     def __post_init__(self) -> None:
         for field in ("size", "projection"):

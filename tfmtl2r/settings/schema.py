@@ -102,6 +102,9 @@ class Settings(Section):
         if self.evaluation.preferences is not None and self.conditioned is None:
             raise SettingError(["evaluation", "preferences"], "need a ranker with the preference as an "
                                "input: set conditioned, or leave evaluation.preferences out")
+        if self.start.method_state == "keep" and (self.staged or self.constraints):
+            raise SettingError(["start", "method_state"], "must be \"reset\" with stages or constraints, which begin "
+                               "every stage with a new state")
         every = self.training.validate_every
         if every != 1 and (self.training.patience or self.staged or self.constraints):
             raise SettingError(["training", "validate_every"], f"must be 1, not {every}, with patience, stages or "

@@ -179,7 +179,8 @@ class AccumulatingEngine(Engine):
         own, common = seeds
         found: list[Any] = []
         for number, places in enumerate(self._places(batch)):
-            before = [value for value in tf.nest.flatten(found[-1:], expand_composites=True) if value is not None]
+            before = [getattr(value, "matrix", value)  # rows of tasks are no structure that TensorFlow knows
+                      for value in tf.nest.flatten(found[-1:], expand_composites=True) if value is not None]
             with tf.control_dependencies(before):
                 seed = tf.random.experimental.stateless_fold_in(own, number)
                 with randomness.scope(seed, common):

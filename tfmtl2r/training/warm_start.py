@@ -90,22 +90,32 @@ def _grown(model: MultiTaskRanker, earlier: MultiTaskRanker) -> tuple[list[str],
     assert earlier.schema is not None
     features = {feature.name: feature for feature in model.schema.features}
     before = {feature.name: feature for feature in earlier.schema.features}
+    architecture: Any = model.architecture
+    made = [layer.by_name for layer in architecture._flatten_layers() if isinstance(layer, FeatureLayers)]
     lines, rows = [], {}
     for name, feature in features.items():
-        places = feature.rows(before[name])
-        if places is not None:
-            new, kept = int((places < 0).sum()), int((places > 0).sum())
-            gone = len(before[name].vocabulary or ()) - kept
-            lines.append(f"feature {name!r}: {new} new values, {kept} known values"
-                         + (f", {gone} values left out" if gone else ""))
-            architecture: Any = model.architecture
-            for layer in (one for one in architecture._flatten_layers() if isinstance(one, FeatureLayers)):
-                own = layer.by_name.get(name)  # a history also has tables of its side columns
-                tables = [] if own is None else getattr(own, "table", own).variables
-                rows.update({id(v): places for v in tables if is_table(v) and v.shape[0] == len(places)})
-        elif feature != before[name]:
-            lines.append(f"feature {name!r}: its statistics are those of the new data")
+        layers = [by_name[name] for by_name in made if name in by_name]
+        tables = [getattr(layer, "table", layer) for layer in layers]
+        pairs = [(feature, before[name], name, tables)]
+        pairs += [(one, old, f"{one.name} of {name}", [layer.by_side.get(one.name) for layer in layers])
+                  for one, old in zip(feature.inside, before[name].inside, strict=True)]
+        for one, old, shown, holders in pairs:
+            places = one.rows(old)
+            if places is not None:
+                lines.append(f"feature {shown!r}: {_values(places, old)}")
+                variables = [v for holder in holders if holder is not None for v in holder.variables]
+                rows.update({id(v): places for v in variables if is_table(v) and v.shape[0] == len(places)})
+            elif not one.inside and one != old:
+                lines.append(f"feature {shown!r}: its statistics are those of the new data")
     return lines, rows
+
+
+def _values(places: np.ndarray, old: Any) -> str:
+    if (places < 0).all():
+        return "its table starts anew, since its values have other rows"
+    new, kept = int((places < 0).sum()), int((places > 0).sum())
+    gone = len(old.vocabulary or ()) - kept
+    return f"{new} new values, {kept} known values" + (f", {gone} values left out" if gone else "")
 
 
 def _method_state(model: MultiTaskRanker, earlier: MultiTaskRanker, keep: bool) -> str:
