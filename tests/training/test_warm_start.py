@@ -134,7 +134,7 @@ def test_side_columns_follow_their_values(keep):
 def test_rows_of_hashes_and_of_values_are_never_mixed(now, before):
     """Both tables have three rows."""
     old = ranker(Schema([Category("id", dim=2, **before)]), 0)
-    with pytest.raises(ValueError, match="feature 'id': hash_buckets is .* in the earlier run, whose statistics"):
+    with pytest.raises(ValueError, match=r"feature 'id': hash_buckets is .* in the earlier run, whose statistics"):
         continued(Schema([Category("id", **now)]), old, keep=True)
     schema = continued(Schema([Category("id", **now)]), old, keep=False)
     model, same = ranker(schema, 1), ranker(schema, 1)
