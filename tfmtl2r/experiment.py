@@ -207,7 +207,8 @@ class Experiment(Settings):
         _validate_labels(model.tasks, dataset.lists("train"))
         self._validate_stop_on(model, dataset.lists("vali"))
         card = RunCard(name=self.folder.name, config=self.config(), identity=attempt.identity)
-        card.data = {split: _describe(dataset.lists(split)) for split in ("train", "vali", "test")}
+        card.data = {split: {**_describe(dataset.lists(split)), **dataset.about(split)}
+                     for split in ("train", "vali", "test")}
         attempt.begin(_STORED * sum(weight.nbytes for weight in model.architecture.get_weights()),
                       {split: about["fingerprint"] for split, about in card.data.items()})
         self._train(model, dataset, callbacks, verbose, card, attempt)

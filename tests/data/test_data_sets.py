@@ -274,6 +274,7 @@ def test_table_errors_name_the_file(table_folder):
     (table_folder / "vali.csv").write_text("user\n1\n")
     with pytest.raises(FileNotFoundError, match=r"expected one file vali.*found vali.parquet, vali.csv"):
         datasets.get("table", list_id="user", **options).lists("vali")
+    (table_folder / "vali.csv").unlink()
     (table_folder / "test.parquet").unlink()
     with pytest.raises(FileNotFoundError, match=r"expected one file test.*found none"):
         datasets.get("table", list_id="user", **options).lists("test")

@@ -13,6 +13,7 @@ from tfmtl2r.batch import Batch
 from tfmtl2r.data import Lists, fit_schema, from_frame, read_lists
 from tfmtl2r.data.columns import feature_values
 from tfmtl2r.features import Time
+from tfmtl2r.features.base import MISSING
 from tfmtl2r.layers.calendar import Moments, changes_of, day_of_year
 from tfmtl2r.layers.features import Encoder, Lookup
 
@@ -119,6 +120,14 @@ def test_epoch_numbers(cells, unit, expected, tmp_path):
 def test_what_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("missing", MISSING)
+def test_every_spelling_of_a_missing_cell_in_a_text_file(missing, tmp_path):
+    (tmp_path / "t.csv").write_text(f"t,y\n2023-11-14T22:13:20,1\n{missing},0\n2023-11-14 22:13:20.5,1\n")
+    lists = read_lists([tmp_path / "t.csv"])
+    for unit, expected in (("s", [MOMENT, -1, MOMENT]), (None, [MOMENT, -1, MOMENT])):
+        assert feature_values(lists, Time("t", unit=unit))["t"].tolist() == expected
 
 
 def test_a_time_that_nobody_declared_is_refused_with_the_kind():

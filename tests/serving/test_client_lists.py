@@ -8,9 +8,11 @@ from servicer import Server
 import tfmtl2r
 from tfmtl2r import Category, Schema, Task
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.data import from_frame
+from tfmtl2r.data.columns import Columns
 from tfmtl2r.features import Bag
 from tfmtl2r.serving.client import Client
-from tfmtl2r.serving.listed import is_list, padded
+from tfmtl2r.serving.listed import is_list, of_table, padded
 
 SCHEMA = Schema([
     Category("video", vocabulary=(1, 2, 3), dtype="int64", dim=2), Bag("tags", vocabulary=("a", "b"), weights="w"),
@@ -40,6 +42,9 @@ def test_tables_and_nested_lists(served):
     expected = ranker.predict(FRAME, list_id="q")["score_click"].to_numpy()
     found = client.predict_frame(FRAME, "q")["score_click"]
     np.testing.assert_allclose(found, expected, atol=1e-5)
+    texts = FRAME.assign(tags=["a", "", "b/a/?"], w=["0.5", "", "1/2/0"])
+    found = client.predict_frame(texts, "q", separator="/")["score_click"]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
     nested = {"video": [[1, 3], [2]], "tags": [[["a"], ["b", "a", "?"]], [[]]], "w": [[[0.5], [1.0, 2.0, 0.0]], [[]]],
               "watched": [[3, 1], []]}
     scores = client.predict(nested)["score_click"]
@@ -53,6 +58,12 @@ def test_a_number_called_as_the_size_of_another_input_is_no_length():
              "page": tf.TensorSpec([None, None], tf.int64), "page_size": tf.TensorSpec([None], tf.int64),
              "tags": tf.TensorSpec([None, None, None], tf.string), "tags_size": tf.TensorSpec([None, None], tf.int32)}
     assert [name for name in specs if is_list(specs, name)] == ["tags"]
+
+
+def test_a_column_of_texts_is_split_at_the_separator_that_is_given():
+    lists = from_frame(pd.DataFrame({"tags": ["new york", "a|b c"]}))
+    for separator, expected in (("|", [["new york", ""], ["a", "b c"]]), (" ", [["new", "york"], ["a|b", "c"]])):
+        assert of_table(Columns(lists, False), "tags", tf.string, separator)[0].tolist() == expected
 
 
 def test_empty_lists_keep_a_place():

@@ -42,10 +42,11 @@ class Cells(Column):
         name: for messages.
         cells: the column.
         source: where the rows came from, for messages.
+        separator: splits a cell of text that is read as a list; empty to choose it from the cells.
     """
 
-    def __init__(self, name: str, cells: pd.Series | pyarrow.ChunkedArray, source: Source):
-        self.name, self.cells, self.source = name, cells, source
+    def __init__(self, name: str, cells: pd.Series | pyarrow.ChunkedArray, source: Source, separator: str = ""):
+        self.name, self.cells, self.source, self.separator = name, cells, source, separator
         kind = cells.dtype if isinstance(cells, pd.Series) else cells.type
         kind = kind.pyarrow_dtype if isinstance(kind, pd.ArrowDtype) else kind
         self.is_category = isinstance(kind, (pd.CategoricalDtype, pyarrow.DictionaryType))
@@ -118,6 +119,7 @@ class Cells(Column):
         return present.dtype == object and len(present) > 0 and isinstance(present.iloc[0], (list, tuple, np.ndarray))
 
     def elements(self, separator: str = "") -> Ragged:
+        separator = separator or self.separator
         if separator not in self._elements:
             found = of_cells(self.cells, self.name, self.source, separator)
             found = found or of_cells(self.series, self.name, self.source, separator)  # other types of Arrow

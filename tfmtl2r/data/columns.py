@@ -8,9 +8,8 @@ from collections.abc import Iterable
 import numpy as np
 
 from tfmtl2r.data.lists import Lists, missing_column
-from tfmtl2r.data.text_cells import MISSING
 from tfmtl2r.errors import InputError
-from tfmtl2r.features.base import Feature, Values
+from tfmtl2r.features.base import MISSING, Feature, Values
 from tfmtl2r.task import Task
 
 log = logging.getLogger("tfmtl2r")

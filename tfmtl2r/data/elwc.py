@@ -1,5 +1,7 @@
 """Reads and writes TFRecord files of ``ExampleListWithContext``, TF-Ranking's format with one record per list.
 
+Files of plain ``tf.train.Example`` records, one per item, are read, too.
+
 >>> import tempfile
 >>> from tfmtl2r import Dense
 >>> lists = Lists({"price": np.array([3.0, 1.0, 2.0], np.float32), "click": np.array([0, 1, 0])}, np.array([0, 2, 3]))
@@ -18,13 +20,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from tfmtl2r._backend import tf
 from tfmtl2r._keras2 import ranking
+from tfmtl2r.data.elwc_records import ElwcError, compression, first_line, holds_examples, message_of, records
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.data.ragged import Ragged
 from tfmtl2r.data.stored import Column, Source
-from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Feature
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
@@ -37,10 +41,7 @@ LOOKED_AT = 100
 ABSENT = -(2**63)
 """Represents a missing integer between the parser and :func:`_column`, since integers have no NaN."""
 SIZE = "__list_size__"
-
-
-class ElwcError(InputError):
-    """A file does not contain lists with the requested features; the message names the file and the record."""
+_LARGEST = np.iinfo(np.int64).max
 
 
 def write_elwc(lists: Lists, path: str | Path, *, list_id: str = "list_id") -> None:
@@ -63,10 +64,10 @@ def write_elwc(lists: Lists, path: str | Path, *, list_id: str = "list_id") -> N
         raise InputError("plain rows have no lists and cannot become ExampleListWithContext: give a list id")
     if list_id in lists.columns and list_id != lists.list_id:
         raise InputError(f"list_id={list_id!r} is a column that is not the list id: choose another name for the ids")
-    columns = {name: _written(column) for name, column in lists.stored.columns.items() if name != lists.list_id}
+    columns = {name: _written(name, column) for name, column in lists.stored.columns.items() if name != lists.list_id}
     kinds = {name: _kind_of_column(name, values) for name, values in columns.items()}
     path = Path(path)
-    with written(path) as temporary, tf.io.TFRecordWriter(str(temporary), options=_compression(path)) as writer:
+    with written(path) as temporary, tf.io.TFRecordWriter(str(temporary), options=compression(path)) as writer:
         for number, name in enumerate(lists.ids.tolist()):
             start, end = lists.offsets[number : number + 2]
             writer.write(_record(columns, kinds, lists.context, (start, end), (list_id, str(name))))
@@ -82,6 +83,9 @@ def read_elwc(
 ) -> Lists:
     """Reads files of records through TF-Ranking's parser, without its padding.
 
+    A record is an ``ExampleListWithContext``, one list, or in all files a plain ``tf.train.Example``, one item. Items
+    of plain examples become lists by ``list_id``, and plain rows without it.
+
     A feature that an example lacks becomes NaN for a float, -1 for an integer category, and ``""`` for text. A missing
     integer that is not a category, and a missing label, become NaN. If a feature is given only by name, its type, width
     and place (example or context) come from the first record that contains it.
@@ -90,7 +94,8 @@ def read_elwc(
         paths: one file or several, read in order; compressed if they end in ``.gz``.
         features: a schema, or names and features; None reads all features in the first 100 records.
         labels: label columns, or tasks with these labels.
-        list_id: name of the context feature with the ids of the lists; None numbers the lists.
+        list_id: name of the context feature (the feature, for plain examples) with the ids of the lists; None numbers
+            the lists.
         integer_ids: convert ids that were written as text to integers.
 
     Returns:
@@ -119,6 +124,8 @@ def read_elwc(
         parts.append(parsed)
     lengths = np.concatenate(sizes).astype(np.int64)
     columns = {f.name: _column(f, [part[f.name] for part in parts], lengths, files) for f in fields}
+    if holds_examples(files):
+        return _of_items(columns, list_id, integer_ids, files)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = None if list_id is None else _ids(columns, list_id, integer_ids, lengths, files)
     context = tuple(f.name for f in fields if f.context)
@@ -167,8 +174,8 @@ class _Search:
 
     def fields(self) -> list[_Field]:
         """One field per feature: requested features in order, then the others in alphabetical order."""
-        for number, (path, index, record) in enumerate(_records(self.files)):
-            self._look(_message(record, path, index))
+        for number, (path, index, record) in enumerate(records(self.files)):
+            self._look(message_of(record, path, index))
             if number + 1 >= (LOOKED_AT if self.everything else 1) and self.wanted.keys() <= self.found.keys():
                 break
         names = [*self.wanted, *(sorted(self.found.keys() - self.wanted.keys()) if self.everything else ())]
@@ -205,50 +212,26 @@ class _Search:
         return _Field(name, kind, shape, context, values.missing if values and values.dtype == "int64" else None)
 
 
-def _compression(path: Path) -> str:
-    return "GZIP" if path.suffix == ".gz" else ""
-
-
-def _records(files: list[Path]) -> Iterator[tuple[Path, int, bytes]]:
-    """Yields all records with their file and number, counted from 0."""
-    for path in files:
-        if not path.is_file():
-            raise MissingFileError(f"{path}: there is no such file")
-        number = -1
-        try:
-            for number, record in enumerate(tf.data.TFRecordDataset(str(path), _compression(path))):
-                yield path, number, record.numpy()
-        except (tf.errors.DataLossError, tf.errors.OutOfRangeError) as error:
-            raise ElwcError(
-                f"{path}: record {number + 1} (counted from 0) cannot be read: {_first_line(error)}. Expected a "
-                f"complete {'compressed ' if path.suffix == '.gz' else ''}TFRecord file; a compressed one must end "
-                "in .gz; get or copy it again"
-            ) from error
-        if number < 0:
-            raise ElwcError(f"{path}: the file contains no record; expected one ExampleListWithContext per list")
-
-
-def _message(record: bytes, path: Path, number: int) -> Any:
-    """Parses a record; raises an error if it is not an ``ExampleListWithContext`` with examples."""
-    from google.protobuf.message import DecodeError
-    from tensorflow_serving.apis import input_pb2
-
-    where = f"{path}: record {number} (counted from 0)"
-    try:
-        message = input_pb2.ExampleListWithContext.FromString(record)
-    except DecodeError as error:
-        raise ElwcError(f"{where} is no ExampleListWithContext ({error}); plain tf.train.Example records are not "
-                        "read here") from error
-    if not message.examples:
-        raise ElwcError(f"{where} has no examples; expected an ExampleListWithContext with one example per item: "
-                        "leave empty lists out; plain tf.train.Example records are not read here")
-    return message
+def _of_items(columns: dict[str, Any], list_id: str | None, integers: bool, files: list[Path]) -> Lists:
+    """Plain rows, or lists of the rows with the same id."""
+    if list_id is None:
+        return Lists(columns)
+    rows = next(len(column) for column in columns.values())
+    ids = _ids(columns, list_id, integers, np.ones(rows, np.int64), files)
+    missing = (ids == "") if ids.dtype.kind == "O" else (ids != ids)
+    if missing.any():
+        raise ElwcError(f"{files[0]} and on: the list id {list_id!r} is missing in {int(missing.sum())} of {rows} "
+                        f"records, first in record {int(missing.argmax())} (counted from 0)")
+    codes, found = pd.factorize(ids)
+    order = np.argsort(codes, kind="stable")
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(codes))])
+    return Lists(Lists(columns).stored.take(order), offsets, np.asarray(found), list_id=list_id, source_rows=order)
 
 
 def _batches(files: list[Path]) -> Iterator[list[tuple[Path, int, bytes]]]:
     batch: list[tuple[Path, int, bytes]] = []
-    for path, number, record in _records(files):
-        _message(record, path, number)
+    for path, number, record in records(files):
+        message_of(record, path, number)
         batch.append((path, number, record))
         if len(batch) == BATCH:
             yield batch
@@ -273,7 +256,7 @@ def _parse(batch: list[tuple[Path, int, bytes]], fields: list[_Field]) -> dict[s
         path, number, _ = batch[0]
         expected = ", ".join(f"{f.name}: {(f.shape[0] or 'any number') if f.shape else 1} x {f.kind}" for f in fields)
         raise ElwcError(f"{path}: record {number} (counted from 0) differs from what was expected ({expected}): "
-                        f"{_first_line(error)}") from error
+                        f"{first_line(error)}") from error
     sizes = parsed[SIZE].numpy()
     out = {SIZE: sizes}
     for field in fields:
@@ -293,10 +276,6 @@ def _lists(parsed: Any, sizes: np.ndarray, context: bool) -> tuple[np.ndarray, n
     places = np.ravel_multi_index(tuple(parsed.indices.numpy()[:, :-1].T), tuple(shape))
     lengths = np.bincount(places, minlength=int(np.prod(shape))).reshape(shape)
     return parsed.values.numpy(), lengths if context else lengths[np.arange(shape[1]) < sizes[:, None]]
-
-
-def _first_line(error: Exception) -> str:
-    return str(getattr(error, "message", error)).split("\n")[0]
 
 
 def _column(field: _Field, parts: list[Any], sizes: np.ndarray, files: list[Path]) -> Any:
@@ -333,7 +312,7 @@ def _ids(columns: dict[str, np.ndarray], name: str, integers: bool, sizes: np.nd
     return columns[name][np.cumsum(sizes) - sizes]
 
 
-def _written(column: Column) -> Any:
+def _written(name: str, column: Column) -> Any:
     """The values of a column; of a column of lists, the list of each row. A missing integer is an empty list."""
     if not column.holds_lists:
         values = column.values
@@ -342,6 +321,9 @@ def _written(column: Column) -> Any:
         if values.dtype.kind != "f" or values.ndim > 1 or not np.isnan(values).any():
             return values
         whole = column.identities if column.is_category else column.typed
+        if column.typed.dtype.kind == "O" and not column.is_category:  # integers that may not fit into 64 bits
+            whole = np.array([int(cell) if cell else 0 for cell in column.typed.tolist()], object)
+            whole = whole.astype(np.int64) if max(whole) <= _LARGEST else whole.astype(np.uint64)
         known = ~np.isnan(values)
         return values if whole.dtype.kind not in "iu" else _Cells(whole, np.split(whole[known], np.cumsum(known)[:-1]))
     cells = column.elements()
@@ -364,6 +346,9 @@ def _kind_of_column(name: str, values: Any) -> str:
     if values.dtype.kind not in kinds or values.ndim > 2:
         raise InputError(f"column {name!r} has the type {values.dtype} {values.shape[1:]}, which a TFRecord cannot "
                          "store: convert it to a number, a vector or text, or leave it out")
+    if values.dtype.kind == "u" and len(values) and values.max() > _LARGEST:
+        raise InputError(f"column {name!r} holds {values.max()}, which is too large for the 64-bit integers of a "
+                         "TFRecord: make it text, or leave it out")
     return kinds[values.dtype.kind]
 
 

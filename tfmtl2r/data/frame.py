@@ -163,7 +163,7 @@ def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.Dat
                          for name, column in zip(found.column_names, found.columns, strict=True)})
 
 
-def _read_columns(paths: Sequence[str | Path]) -> tuple[dict[str, Any], Source]:
+def _read_columns(paths: Sequence[str | Path], separator: str) -> tuple[dict[str, Any], Source]:
     """The columns of several files, one after the other, which convert when they are read; see :func:`read_table`."""
     tables = [read_arrow(path) for path in paths]
     source = Source(tuple((str(path), table.num_rows) for path, table in zip(paths, tables, strict=True)))
@@ -179,12 +179,12 @@ def _read_columns(paths: Sequence[str | Path]) -> tuple[dict[str, Any], Source]:
             message = f"{without[0]} has no column {name!r}, but other files have it: add it, or leave it out"
             found[name] = Lacking(message, sum(table.num_rows for table in tables))
         else:
-            found[name] = kind(name, _joined([table[name] for table in tables], name), source)
+            found[name] = kind(name, _joined([table[name] for table in tables], name), source, separator)
     return found, source
 
 
 def read_lists(
-    paths: Sequence[str | Path], list_id: str | None = None, context: Sequence[str] = ()
+    paths: Sequence[str | Path], list_id: str | None = None, context: Sequence[str] = (), separator: str = ""
 ) -> Lists:
     """Reads the rows of several files, and groups them into lists.
 
@@ -193,11 +193,12 @@ def read_lists(
     Args:
         paths: the files; see :func:`read_table`. Reading a column that one of them lacks is an error.
         list_id, context: as for :func:`from_frame`.
+        separator: splits a cell of text that is read as a list; empty to choose it from each column.
 
     Raises:
         ValueError: see :func:`read_table` and :func:`from_frame`.
     """
-    columns, source = _read_columns(paths)
+    columns, source = _read_columns(paths, separator)
     try:
         return _grouped(columns, list_id, context, source=source)
     except ValueError as error:

@@ -35,7 +35,7 @@ def history_leaks(lists: Lists, schema: Schema, labels: Iterable[str]) -> Iterat
         owner = next((one for one in schema.features if one.name == feature.shares and not one.reads_lists), None)
         if owner is None or not feature.reads_lists:
             continue
-        inside = _inside(lists, feature.name, owner.name)
+        inside = _inside(lists, feature.name, owner.name, feature.separator)
         for label in labels:
             values = lists.column(label).astype(np.float64)
             positive, negative = inside[values > 0], inside[values == 0]
@@ -46,9 +46,9 @@ def history_leaks(lists: Lists, schema: Schema, labels: Iterable[str]) -> Iterat
             yield _line(feature.name, owner.name, f"{100 * inside.mean():.0f} % of all rows")
 
 
-def _inside(lists: Lists, history: str, own: str) -> np.ndarray:
+def _inside(lists: Lists, history: str, own: str, separator: str) -> np.ndarray:
     """Whether the list of each row contains the row's own id, ``bool[N]``."""
-    cells, sizes = Columns(lists, False).elements(history)
+    cells, sizes = Columns(lists, False).elements(history, separator)
     found = np.zeros(len(sizes), bool)
     if sizes.any():
         ids = cells.identities(history).astype(str)

@@ -2,8 +2,9 @@
 
 A cell is a list of Arrow (any of its list types), a list, tuple or array of Python, or text. Text that begins with
 ``[`` is a JSON list. Other text is split at a separator: the first of ``|``, ``;``, ``,`` and space that occurs in the
-column; empty parts are dropped. As in a text file, the parts of a text are text, which may spell numbers. A missing
-cell is an empty list. In a padded array ``[N, M]``, missing values (NaN, -1, ``""``) at the end of a row are padding.
+column; empty parts are dropped. If a separator is given, only a column of texts in brackets is a JSON list. As in a
+text file, the parts of a text are text, which may spell numbers. A missing cell is an empty list. In a padded array
+``[N, M]``, missing values (NaN, -1, ``""``) at the end of a row are padding.
 """
 
 from __future__ import annotations
@@ -44,12 +45,14 @@ class Ragged(Column):
         sizes: ``int64[N]``, the lengths of the lists.
         name: for messages.
         source: where the lists came from, for messages.
+        separator: what splits the texts from which the lists came; empty for lists of another origin.
     """
 
     holds_lists = True
 
-    def __init__(self, flat: Column, sizes: np.ndarray, name: str, source: Source):
+    def __init__(self, flat: Column, sizes: np.ndarray, name: str, source: Source, separator: str = ""):
         self.flat, self.sizes, self.name, self.source = flat, sizes.astype(np.int64), name, source
+        self.separator = separator
 
     def __len__(self) -> int:
         return len(self.sizes)
@@ -77,7 +80,7 @@ class Ragged(Column):
         return self
 
     def take(self, items: np.ndarray) -> Ragged:
-        return Ragged(self.flat.take(self.places(items)), self.sizes[items], self.name, self.source)
+        return Ragged(self.flat.take(self.places(items)), self.sizes[items], self.name, self.source, self.separator)
 
     def places(self, items: np.ndarray) -> np.ndarray:
         """The elements of these lists, one list after the other."""
@@ -128,12 +131,14 @@ def is_list_type(kind: Any) -> bool:
     return (pyarrow.types.is_list(kind) or pyarrow.types.is_large_list(kind) or pyarrow.types.is_fixed_size_list(kind))
 
 
-def _ragged(flat: Any, sizes: np.ndarray, name: str, source: Source, texts: bool = False) -> Ragged:
+def _ragged(
+    flat: Any, sizes: np.ndarray, name: str, source: Source, texts: bool = False, separator: str = ""
+) -> Ragged:
     from tfmtl2r.data.cells import Cells, TextCells
 
     flat = flat if isinstance(flat, (pd.Series, pyarrow.ChunkedArray)) else pyarrow.chunked_array([flat])
     within = _Elements(source.files, source, np.cumsum(sizes))
-    return Ragged((TextCells if texts else Cells)(name, flat, within), sizes, name, source)
+    return Ragged((TextCells if texts else Cells)(name, flat, within), sizes, name, source, separator)
 
 
 def _of_objects(cells: pd.Series, name: str, source: Source) -> Ragged:
@@ -161,17 +166,18 @@ def _of_objects(cells: pd.Series, name: str, source: Source) -> Ragged:
 def _split(texts: Iterable[Any], name: str, source: Source, separator: str) -> Ragged:
     """Lists from cells of text."""
     cells = [text.strip() if isinstance(text, str) else "" for text in texts]
-    if not separator and any(cell.startswith("[") for cell in cells):
-        lists = [_json(cell, name, source, row) for row, cell in enumerate(cells)]
+    bracketed = [cell.startswith("[") and (not separator or cell.endswith("]")) for cell in cells if cell]
+    if any(bracketed) and (not separator or all(bracketed)):
+        separator, lists = "", [_json(cell, name, source, row) for row, cell in enumerate(cells)]
     else:
-        separator = separator or next((one for one in SEPARATORS if any(one in cell for cell in cells)), " ")
-        lists = [[part for part in map(str.strip, cell.split(separator)) if part] for cell in cells]
+        separator = separator or next((one for one in SEPARATORS if any(one in cell for cell in cells)), "")
+        lists = [[part for part in map(str.strip, cell.split(separator or " ")) if part] for cell in cells]
     sizes = np.array([len(parts) for parts in lists], np.int64)
     try:
         flat = pyarrow.array(list(itertools.chain.from_iterable(lists)), pyarrow.string())
     except (UnicodeEncodeError, pyarrow.ArrowException) as error:
         raise InputError(f"column {name!r} holds text that is not Unicode: {error}; leave it out") from error
-    return _ragged(flat, sizes, name, source, texts=True)
+    return _ragged(flat, sizes, name, source, texts=True, separator=separator)
 
 
 def _json(cell: str, name: str, source: Source, row: int) -> list[str | None]:

@@ -5,11 +5,8 @@ from __future__ import annotations
 import pyarrow
 import pyarrow.compute
 
-MISSING = (
-    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
-    "NaN", "n/a", "nan", "null",
-)
-"""How text files spell a missing number."""
+from tfmtl2r.features.base import MISSING
+
 _CODES = r"^[+-]?0[0-9xX]"
 _DIGITS = r"^[+-]?[0-9]+$"
 _TYPES = (pyarrow.int64(), pyarrow.uint64(), pyarrow.float64(), pyarrow.bool_(), pyarrow.date32(),

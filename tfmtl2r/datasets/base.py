@@ -49,6 +49,10 @@ class DataSet:
         """Columns that are no features, in addition to the labels of the tasks."""
         return ()
 
+    def about(self, split: str) -> dict[str, Any]:
+        """What a run card holds of a split beside its size and fingerprint; by default nothing."""
+        return {}
+
     def trivial_scores(self) -> dict[str, dict[str, Scores]]:
         """Rankings without training: name -> task -> function from lists to one score per item ``[N]``."""
         return {}

@@ -1,19 +1,16 @@
-"""The data set for your own table: Parquet or CSV files with a list id and label columns."""
+"""The data set for your own files: tables, LETOR text or TFRecords."""
 
 from __future__ import annotations
 
 import dataclasses
-import glob
-import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from tfmtl2r.data import splits
 from tfmtl2r.data.fit import declared
-from tfmtl2r.data.frame import SUFFIXES, read_lists
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.data.own_files import LETOR_FEATURES, Reading, equally_wide, expanded, split_files
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.features.base import Feature
@@ -22,7 +19,8 @@ from tfmtl2r.settings import Feature as Entry
 from tfmtl2r.settings import FilePath, Goal, Split
 from tfmtl2r.task import Task, validated
 
-CARD = Card(title="Your own table (Parquet or CSV)", note="files=FILE list_id=COLUMN, and a [[tasks]] entry per label")
+CARD = Card(title="Your own files (Parquet, CSV, LETOR, TFRecord)",
+            note="files=FILE list_id=COLUMN, and a [[tasks]] entry per label")
 __all__ = ["Table"]
 
 Files = FilePath | Sequence[FilePath]
@@ -30,21 +28,29 @@ Files = FilePath | Sequence[FilePath]
 
 @dataclasses.dataclass(frozen=True)
 class Table(DataSet):
-    """Lists from the rows of Parquet or CSV files.
+    """Lists from the rows of files.
 
     Args:
-        files: a file (``.parquet``, ``.csv`` or ``.csv.gz``), several files, a pattern like ``"logs/*.csv"``, or a
-            folder. If a folder has files ``train``, ``vali`` and ``test``, they are the splits. Otherwise the lists are
-            split by ``split``.
+        files: a file, several files, a pattern like ``"logs/*.csv"``, or a folder. If a folder has files ``train``,
+            ``vali`` and ``test``, they are the splits. Otherwise the lists are split by ``split``.
         train, vali, test: the files of each split, in place of ``files``.
+        kind: "table" (Parquet or CSV), "letor" (LETOR/SVMlight text) or "elwc" (TFRecords); by default the ending of
+            the files decides. LETOR files have the columns ``features``, ``label``, ``qid``, and one for each
+            ``key = value`` in their comments. Of these, only ``features`` is an input that nobody names.
+            ``features[3]`` is the third component of a vector, as a label or among ``leave_out``, and leaves the
+            vector.
+        separator: splits a cell of text that is a list; by default each column decides.
         list_id: column with the id of the list that a row belongs to; empty for plain rows.
+        item_id: column with the id of a row's item; no input, unless a feature names it.
         goals: the tasks, each as a :class:`tfmtl2r.Task` or a mapping of its arguments.
         columns: the features: names of columns, ready features, or mappings of the keys of ``[[features]]``; ``"*"``
             stands for all columns that are not named.
         context: columns with one value per list.
+        time: column with the time of a row; no input, unless a feature names it.
         leave_out: columns that are no features, for example other feedback and ids.
-        split: shares of the splits, as a mapping with the keys of :class:`tfmtl2r.settings.Split`. The MD5 of the list
-            id (for plain rows, of the row number) decides, so that a list is always in the same split.
+        split: shares of the splits, as a mapping with the keys of :class:`tfmtl2r.settings.Split`. By list, the MD5 of
+            the list id (for plain rows, of the row number) decides; by time, the latest lists are the test split
+            (:mod:`tfmtl2r.data.splits`). A list is always in one split.
 
     Raises:
         ValueError: when files or tasks are missing, or both ``files`` and files of splits are given.
@@ -59,10 +65,14 @@ class Table(DataSet):
     train: Files = ""
     vali: Files = ""
     test: Files = ""
+    kind: str = ""
+    separator: str = ""
     list_id: str = ""
+    item_id: str = ""
     goals: Sequence[Task | Mapping[str, Any]] = ()
     columns: Sequence[str | Feature | Mapping[str, Any]] = ("*",)
     context: Sequence[str] = ()
+    time: str = ""
     leave_out: Sequence[str] = ()
     split: Mapping[str, Any] | None = None
 
@@ -93,8 +103,45 @@ class Table(DataSet):
         return tuple(found)
 
     def exclude(self) -> tuple[str, ...]:
-        """The columns in ``leave_out``."""
-        return tuple(self.leave_out)
+        """The columns in ``leave_out``, item id and time, and the columns beside the features of LETOR files."""
+        lists = self.lists("train")
+        beside = [name for name in lists.columns if name != LETOR_FEATURES] if self._is_letor else []
+        shared = {Entry.of(one).shares if isinstance(one, Mapping) else getattr(one, "shares", "")
+                  for one in self.columns}
+        own = [name for name in (self.item_id, self.time) if name and name not in shared]
+        return tuple(dict.fromkeys([*self.leave_out, *own, *beside]))
+
+    def about(self, split: str) -> dict[str, Any]:
+        """Of a split by time, the times of its first and its last list."""
+        if self._split.by != "time" or "files" not in self._places:
+            return {}
+        times = splits.times_of_lists(self.lists(split), self.time)
+        return {"first_time": splits.shown_time(times.min()), "last_time": splits.shown_time(times.max())}
+
+    def read(self, split: str) -> Lists:
+        if split in self._places:
+            return self._whole(split)
+        lists = self._whole("files")
+        if "split" not in self._cache:
+            shares = {"vali": self._split.vali, "test": self._split.test}
+            self._cache["split"] = splits.by_time(lists, self.time, **shares) if self._split.by == "time" else \
+                splits.by_list(lists, seed=self._split.seed, **shares)
+        mine = self._cache["split"] == split
+        if not mine.any():
+            how = "the hash of the ids" if self._split.by == "list" else "the split by time"
+            raise InputError(f"{self.files}: {how} puts none of its {len(mine)} lists into {split!r}; "
+                             "change split, or set train, vali and test to files")
+        return lists.select(mine)
+
+    def reading(self) -> Reading:
+        """How the files are read."""
+        entries = [Entry.of(one).name if isinstance(one, Mapping) else one for one in self.columns]
+        names = [name for one in entries for name in ([one] if isinstance(one, str) else one if isinstance(one, tuple)
+                                                      else one.columns if isinstance(one, Feature) else [])]
+        own = filter(None, (self.list_id, self.item_id, self.time))
+        named = dict.fromkeys([*(task.label for task in self.tasks()), *self.leave_out, *self.context, *own, *names])
+        return Reading(self._kind, self.list_id or None, tuple(self.context), self.separator,
+                       tuple(name for name in named if name != "*"))
 
     def _feature(self, entry: Entry, name: str) -> str | Feature:
         options = {key: value for key, value in entry.tree().items() if key not in ("name", "kind")}
@@ -104,56 +151,46 @@ class Table(DataSet):
             return name
         return declared(lists, name, name in self.context, entry.kind, options)
 
-    def read(self, split: str) -> Lists:
-        files = getattr(self, split) or self._files_of(split)
-        if files:
-            return self._lists(files)
-        if "files" not in self._cache:
-            self._cache["files"] = self._lists(self.files)
-        lists = self._cache["files"]
-        mine = self._split_of(np.arange(lists.num_items) if lists.ids is None else lists.ids) == split
-        if not mine.any():
-            raise InputError(f"{self.files}: the hash of the ids puts none of its {len(mine)} lists into {split!r}; "
-                             "change split, or set train, vali and test to files")
-        return lists.select(mine)
+    @property
+    def _split(self) -> Split:
+        return Split.of(self.split or {})
 
-    def _files_of(self, split: str) -> str:
-        """The file of a split, if the folder has one file per split; empty for a folder that is split by hash."""
-        folder = Path(str(self.files))
-        if isinstance(self.files, str) and folder.is_dir():
-            of = {name: [path for suffix in SUFFIXES if (path := folder / f"{name}{suffix}").is_file()]
-                  for name in self.splits}
-            if any(of.values()):
-                if len(of[split]) != 1:
-                    found = ", ".join(path.name for path in of[split]) or "none"
-                    raise MissingFileError(f"{folder}: expected one file {split}{{{','.join(SUFFIXES)}}}, found "
-                                           f"{found}")
-                return str(of[split][0])
-        return ""
+    @property
+    def _kind(self) -> str:
+        return expanded(next(iter(self._places.values())), self.kind or None)[0]
 
-    def _lists(self, files: Files) -> Lists:
-        paths = [path for one in ([files] if isinstance(files, str) else files) for path in _expanded(one)]
-        return read_lists(paths, self.list_id or None, self.context)
+    @property
+    def _is_letor(self) -> bool:
+        return self._kind == "letor"
 
-    def _split_of(self, ids: np.ndarray) -> np.ndarray:
-        """The split of each id, which the MD5 of the id decides."""
-        split = Split.of(self.split or {})
-        seed = "" if split.seed is None else f"{split.seed}:"
-        digests = [hashlib.md5(f"{seed}{i}".encode(), usedforsecurity=False).hexdigest() for i in ids.tolist()]
-        percent = [int(digest, 16) % 100 for digest in digests]
-        bounds = np.round(100 * np.array([1 - split.vali - split.test, 1 - split.test]), 6)
-        return np.array(self.splits)[np.searchsorted(bounds, percent, side="right")]
+    @property
+    def _places(self) -> dict[str, Any]:
+        """The files of each split, or of the whole table, whose name is then ``files``."""
+        if not self.files:
+            return {split: getattr(self, split) for split in self.splits}
+        places = [self.files] if isinstance(self.files, str) else list(self.files)
+        folder = Path(places[0])
+        if len(places) > 1 or not folder.is_dir():
+            return {"files": self.files}
+        found = {split: split_files(folder, self.kind or None, split) for split in self.splits}
+        if not any(found.values()):
+            return {"files": self.files}
+        for split, paths in found.items():
+            if len(paths) != 1:
+                names = ", ".join(path.name for path in paths) or "none"
+                raise MissingFileError(f"{folder}: expected one file {split} beside the other splits, found {names}")
+        if self.split is not None:
+            raise InputError(f"{folder} contains the files of train, vali and test: leave split out")
+        return {split: str(paths[0]) for split, paths in found.items()}
 
-
-def _expanded(place: str) -> list[Path]:
-    """The files of a path, a pattern or a folder, sorted by name."""
-    if Path(place).is_dir():
-        found = sorted(path for path in Path(place).iterdir() if path.name.endswith(SUFFIXES))
-        if not found:
-            raise MissingFileError(f"{place}: the folder has no file that ends in {', '.join(SUFFIXES)}")
-        return found
-    if not glob.has_magic(place):
-        return [Path(place)]
-    if not (matches := sorted(map(Path, glob.glob(place)))):
-        raise MissingFileError(f"{place}: no file matches this pattern")
-    return matches
+    def _whole(self, place: str) -> Lists:
+        """The lists of all files of a place. The vectors of LETOR files are equally wide in all places."""
+        key = ("whole", place)
+        if key not in self._cache:
+            places = self._places
+            names = list(places) if self._is_letor else [place]
+            reading = self.reading()
+            read = [reading.lists(expanded(places[name], self._kind)[1]) for name in names]
+            for name, lists in zip(names, equally_wide(read) if self._is_letor else read, strict=True):
+                self._cache["whole", name] = lists
+        return self._cache[key]

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "N/A", "NA", "NULL",
+    "NaN", "n/a", "nan", "null",
+)
+"""How text files spell a missing number."""
 FEW_INTEGERS = 64
 """Largest number of different integers for which a column counts as names rather than numbers."""
 

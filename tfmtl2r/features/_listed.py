@@ -19,7 +19,6 @@ class Listed(Feature):
     """
 
     max_length: int | None = None
-    separator: str = ""
     reads_lists: ClassVar[bool] = True
     keeps_newest: ClassVar[bool] = False
     reading: ClassVar[tuple[str, ...]] = ("min_count", "separator")

@@ -13,10 +13,10 @@ from typing import Any, ClassVar, Protocol, Self
 import numpy as np
 
 from tfmtl2r.errors import InputError
-from tfmtl2r.features._contents import content, doubt, names_things
+from tfmtl2r.features._contents import MISSING, content, doubt, names_things
 from tfmtl2r.names import safe_name
 
-__all__ = ["Columns", "Feature", "Values", "content", "doubt", "names_things", "size_of"]
+__all__ = ["MISSING", "Columns", "Feature", "Values", "content", "doubt", "names_things", "size_of"]
 
 _MISSING = {"float32": float("nan"), "int64": -1, "string": "", "int32": 0}
 
@@ -137,6 +137,8 @@ class Feature:
     context: bool
     shares: str = ""
     """The name of another feature with the same ids. Its lookup and its embedding table serve this feature, too."""
+    separator: str = ""
+    """Splits a cell of text of a feature that reads lists; empty to choose the separator from the column."""
     embedded: ClassVar[bool] = False
     reads_names: ClassVar[bool] = False
     reads_lists: ClassVar[bool] = False

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from tfmtl2r.errors import InputError
-from tfmtl2r.features.base import Columns, Feature, Values
+from tfmtl2r.features.base import MISSING, Columns, Feature, Values
 from tfmtl2r.registry import Card
 
 CARD = Card(title="Time", note="a timestamp or date as sine and cosine of hour, weekday and day of the year; an age")
@@ -121,7 +121,7 @@ class Time(Feature):
 
         found = pd.to_datetime(pd.Series(texts.astype(object)), utc=True, format="ISO8601", errors="coerce")
         advice = "write times like 2024-05-31 or 2024-05-31T08:15:00+02:00; for epoch numbers, set unit"
-        wrong = found.isna().to_numpy() & ~np.isin(texts.astype(str), ("", "NaT", "nan", "NaN", "null"))
+        wrong = found.isna().to_numpy() & ~np.isin(texts.astype(str), (*MISSING, "NaT"))
         columns.refuse(wrong, texts, f"feature {self.name!r}: {name!r} is no ISO 8601 time", advice)
         return found.dt.tz_localize(None).to_numpy()
 

@@ -157,6 +157,7 @@ class Client:
         signature: str = "serving_default",
         batch_size: int = 64,
         constants: Mapping[str, Any] | None = None,
+        separator: str = "",
     ) -> pd.DataFrame:
         """Scores the rows of a table.
 
@@ -171,6 +172,8 @@ class Client:
             signature: a signature with named raw tensors as inputs and one value per item as outputs.
             batch_size: lists (or rows) per request.
             constants: values of inputs that are the same for every list, for example ``{"blend_weights": [1, 0]}``.
+            separator: splits a cell of text that is a list; empty to choose it from each column, which may differ
+                from the separator of the training.
 
         Returns:
             A frame with the same index and order of rows, with one column for each output.
@@ -196,7 +199,7 @@ class Client:
             features = _features(served, list(frame.columns), constants)
             lists = from_frame(frame[[name for name in frame if name in (list_id, *features.values())]], list_id)
         values = {input_name: array for name, column in features.items()
-                  for input_name, array in _values(lists, column, name, served).items()}
+                  for input_name, array in _values(lists, column, name, served, separator).items()}
         columns: dict[str, np.ndarray] = {}
         assert lists.source_rows is not None
         for batch in _batches(lists, batch_size):
@@ -333,13 +336,13 @@ def _inputs_of(column: str) -> set[str]:
     return names | {f"{name}_{digest(column)}" for name in names}
 
 
-def _values(lists: Lists, column: str, name: str, served: RemoteSignature) -> dict[str, np.ndarray]:
+def _values(lists: Lists, column: str, name: str, served: RemoteSignature, separator: str) -> dict[str, np.ndarray]:
     """The values of an input: ``[N, ...]``, or ``[lists, ...]`` without an axis of items; lists with lengths."""
     spec = served.inputs[name]
     per_item = not lists.is_rows and has_items(served.inputs, name)
     columns = Columns(lists, not lists.is_rows and not per_item)
     if is_list(served.inputs, name):
-        return dict(zip((name, size_of(name)), of_table(columns, column, spec.dtype), strict=True))
+        return dict(zip((name, size_of(name)), of_table(columns, column, spec.dtype, separator), strict=True))
     width = tuple(spec.shape.as_list()[1 + per_item:])
     if spec.dtype in (tf.string, tf.int64, tf.float32) and None not in width:
         return {name: columns.values(column, Values(spec.dtype.name, width))}

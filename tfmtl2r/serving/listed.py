@@ -48,10 +48,10 @@ def padded(inputs: Mapping[str, Any], specs: Mapping[str, Any]) -> dict[str, Any
     return found
 
 
-def of_table(columns: Columns, column: str, dtype: Any) -> tuple[np.ndarray, np.ndarray]:
-    """A column of lists as a padded array ``[N, M]``, and the lengths ``int32[N]``."""
+def of_table(columns: Columns, column: str, dtype: Any, separator: str = "") -> tuple[np.ndarray, np.ndarray]:
+    """A column of lists as a padded array ``[N, M]``, and the lengths ``int32[N]``; ``separator`` splits texts."""
     wanted = Values(dtype.name)
-    cells, sizes = columns.elements(column)
+    cells, sizes = columns.elements(column, separator)
     array = np.full((len(sizes), max(int(sizes.max()), 1)), "" if wanted.dtype == "string" else 0, wanted.array_type)
     if sizes.any():
         array[np.arange(array.shape[1]) < sizes[:, None]] = cells.values(column, wanted)

@@ -28,10 +28,10 @@ class Split(Section):
 
     Args:
         by: "list" divides by a hash of the list id (of the row number for plain rows), so that a list is always in the
-            same split.
+            same split; "time" takes the latest lists, by data.time, for the test, and the latest others for validation.
         vali: share of the lists for validation.
         test: share of the lists for the test.
-        seed: seed of the hash; another seed gives another division.
+        seed: seed of the hash, for by = "list"; another seed gives another division.
     """
 
     identity: ClassVar[str] = "by"
@@ -43,8 +43,8 @@ class Split(Section):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.by == "time":
-            raise SettingError(["by"], "is not built yet for 'time'; use 'list'")
+        if self.by == "time" and self.seed is not None:
+            raise SettingError(["seed"], "does nothing for by = 'time', which draws nothing: leave it out")
         if not self.vali + self.test < 1:
             raise SettingError([], f"must leave lists to train on: vali {self.vali} + test {self.test} is not below 1")
 
@@ -58,20 +58,28 @@ class Data(Section):
             name and files is kuairand_excerpt, which is part of the package.
         tasks: names of the tasks to train; by default all entries of [[tasks]], without entries the data set's default
             tasks.
-        files: your own table (.parquet, .csv, .csv.gz): a file, a list of files, a pattern such as logs/*.csv, or a
-            folder. If a folder contains files called train, vali and test, these are the three splits.
+        files: your own files: a file, a list of files, a pattern such as logs/*.csv, or a folder. If a folder contains
+            files called train, vali and test, these are the three splits.
         train: files of the training split, in place of files.
         vali: files of the validation split.
         test: files of the test split.
+        kind: "table" (.parquet, .csv, .csv.gz), "letor" (LETOR/SVMlight text) or "elwc" (TFRecords of
+            ExampleListWithContext or tf.Example); by default the ending of the files decides. LETOR files have the
+            columns label, qid, features, and one for each key = value in their comments; features[3] is the third
+            feature, as a label or among leave_out.
+        separator: what splits a cell of text that is a list, such as "|"; by default each column decides.
         list_id: the column with the id of each row's list; without it, the table has plain rows without lists.
+        item_id: the column with the id of each row's item, which tfmtl2r score keeps; no feature, unless [[features]]
+            names it.
         context: columns with one value per list, such as features of the user.
+        time: the column with the time of each row, for split = {by = "time"}; no feature, unless [[features]] names it.
         split: how the files are divided, such as {by = "list", vali = 0.1, test = 0.2}.
         leave_out: columns that are not features, such as ids, the place in the list, and feedback that is not a label.
         max_list_size: longer training lists are cut to this number of items.
         truncate: the items that a cut list keeps: the first items or random items.
     """
 
-    not_built: ClassVar[tuple[str, ...]] = ("kind", "separator", "item_id", "time", "only_where")
+    not_built: ClassVar[tuple[str, ...]] = ("only_where",)
 
     name: Any = key(registry="tfmtl2r.datasets", shown="own")
     tasks: tuple[str, ...] | None = key(axis=True)
@@ -79,16 +87,20 @@ class Data(Section):
     train: Files | None = key(shown="own")
     vali: Files | None = key(shown="own")
     test: Files | None = key(shown="own")
+    kind: Literal["table", "letor", "elwc", "store"] | None = key(shown="own")
+    separator: str | None = key(shown="own")
     list_id: str | None = key(shown="own")
+    item_id: str | None = key(shown="own")
     context: tuple[str, ...] | None = key(shown="own")
+    time: str | None = key(shown="own")
     split: Split | None = key(shown="own", flag=False)
     leave_out: tuple[str, ...] | None = key(shown="own")
     max_list_size: int | None = key(least=1)
     truncate: Literal["first", "random"] = key("first")
     options: Mapping[str, Any] = key(dict, shown="own", flag=False)
 
-    own_table: ClassVar[tuple[str, ...]] = ("files", "train", "vali", "test", "list_id", "context", "split",
-                                            "leave_out")
+    own_table: ClassVar[tuple[str, ...]] = ("files", "train", "vali", "test", "kind", "separator", "list_id", "item_id",
+                                            "context", "time", "split", "leave_out")
     beside_name: ClassVar[tuple[str, ...]] = ("name", "tasks", "max_list_size", "truncate")
 
     def __post_init__(self) -> None:
@@ -105,6 +117,16 @@ class Data(Section):
         if self.name is None and (self.files is None) == (self.train is None):
             raise SettingError([], "must have exactly one of these: name (a registered data set), files, or train "
                                "(with vali and test)")
+        self._check_table()
+
+    def _check_table(self) -> None:
+        if self.kind == "store":
+            raise SettingError(["kind"], "is not built yet for 'store'; use 'table', 'letor' or 'elwc'")
+        if self.split is not None and self.train is not None:
+            raise SettingError(["split"], "divides files, but the files of train, vali and test are given: leave one "
+                               "of them out")
+        if self.split is not None and self.split.by == "time" and self.time is None:
+            raise SettingError(["split"], "by time needs the column of the time: set time")
 
     @classmethod
     def of(cls, value: Any) -> Self:

@@ -1,0 +1,227 @@
+"""A user's own files: which files a place stands for, of which kind they are, and how they are read as lists.
+
+>>> kind_of([Path("logs/a.csv"), Path("logs/b.csv.gz")]), kind_of([Path("train.tfrecord")])
+('table', 'elwc')
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow
+
+from tfmtl2r.data.cells import TextCells
+from tfmtl2r.data.frame import SUFFIXES, read_lists
+from tfmtl2r.data.letor import read_letor
+from tfmtl2r.data.lists import Lists
+from tfmtl2r.data.stored import Source
+from tfmtl2r.errors import InputError, MissingFileError
+
+ENDINGS = {
+    "table": SUFFIXES,
+    "letor": (".txt", ".txt.gz", ".txt.bz2", ".letor", ".letor.gz", ".svm", ".svm.gz", ".libsvm", ".libsvm.gz"),
+    "elwc": (".tfrecord", ".tfrecord.gz", ".tfrecords", ".tfrecords.gz"),
+}
+"""The kinds of files, with the endings that are clear."""
+STEMS = {"train": ("train", "trainingset"), "vali": ("vali", "validationset"), "test": ("test", "testset")}
+"""The names of files that are splits, without their ending."""
+LETOR_FEATURES, LETOR_LABEL, LETOR_LIST = "features", "label", "qid"
+"""The columns of a LETOR file, beside those of its comments."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How files are read.
+
+    Args:
+        kind: "table" (Parquet or CSV), "letor" (LETOR/SVMlight text) or "elwc" (TFRecord).
+        list_id: the column with the id of each row's list; a LETOR file's own is ``qid``.
+        context: columns with one value per list.
+        separator: splits a cell of text that is a list; empty to choose it from the column.
+        named: columns that the lists must have. ``features[3]`` is the third component of the column ``features``,
+            counted from 1, and leaves this column.
+    """
+
+    kind: str = "table"
+    list_id: str | None = None
+    context: tuple[str, ...] = ()
+    separator: str = ""
+    named: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.kind == "letor" and self.list_id not in (None, LETOR_LIST):
+            raise InputError(f"the list id of a LETOR file is {LETOR_LIST!r}, not {self.list_id!r}: leave list_id out")
+
+    def lists(self, paths: Sequence[Path]) -> Lists:
+        """Reads files, one after the other, as one table.
+
+        Raises:
+            FileNotFoundError: for a missing file.
+            ValueError: for a malformed file or a missing column.
+        """
+        return with_components(self._read(paths), self.named)
+
+    def _read(self, paths: Sequence[Path]) -> Lists:
+        if self.kind == "table":
+            return read_lists(paths, self.list_id, self.context, self.separator)
+        if self.kind == "letor":
+            lists = _one_after_the_other([read_letor(path, comments=True) for path in paths])
+        else:
+            from tfmtl2r.data.elwc import read_elwc
+
+            labels = [name for name in self.named if _component(name) is None]
+            lists = read_elwc(paths, labels=labels, list_id=self.list_id)
+        context = tuple(dict.fromkeys([*lists.context, *self.context]))
+        for name in context:
+            lists.kept(name)
+        return dataclasses.replace(lists, context=context)
+
+
+def expanded(files: str | Sequence[str], kind: str | None = None) -> tuple[str, list[Path]]:
+    """The kind and the paths of files, patterns and folders; the files of a pattern or a folder are sorted by name.
+
+    Of a folder, the files whose ending is that of the kind count. If there are none, all files count whose names begin
+    with neither ``.`` nor ``_``.
+
+    Args:
+        files: a file, a pattern such as ``logs/*.csv``, a folder, or several of them.
+        kind: the kind, if it is known; by default the endings decide.
+
+    Raises:
+        FileNotFoundError: for a pattern without a match, or a folder without such a file.
+        ValueError: if the endings do not decide about the kind.
+    """
+    places = [files] if isinstance(files, str) else list(files)
+    found = [path for place in places for path in _paths(place, kind)]
+    return kind or kind_of(found), found
+
+
+def kind_of(paths: Sequence[Path]) -> str:
+    """The kind that the endings of all paths have."""
+    kinds = {_kind_of_one(path) for path in paths}
+    if len(kinds) > 1:
+        raise InputError(f"the files {', '.join(str(path) for path in paths[:4])} are of several kinds: "
+                         f"{', '.join(sorted(kind or 'unknown' for kind in kinds))}; give files of one kind")
+    if kinds == {""}:
+        listed = "; ".join(f"{kind}: {', '.join(endings)}" for kind, endings in ENDINGS.items())
+        raise InputError(f"{paths[0]}: its ending does not show its kind; set kind (--data.kind) to table, letor or "
+                         f"elwc, or rename it ({listed})")
+    return kinds.pop()
+
+
+def split_files(folder: Path, kind: str | None, split: str) -> list[Path]:
+    """The files of a folder whose name is that of a split, such as ``train.csv``."""
+    endings = ENDINGS[kind] if kind else [ending for one in ENDINGS.values() for ending in one]
+    names = [f"{stem}{ending}" for stem in STEMS[split] for ending in (*endings, *([""] if kind else []))]
+    found = [path for path in folder.iterdir() if path.name.lower() in names and path.is_file()]
+    return sorted(found, key=lambda path: names.index(path.name.lower()))
+
+
+def equally_wide(parts: Sequence[Lists]) -> list[Lists]:
+    """Lists of LETOR files, whose vectors get the width of the longest; a feature that a file lacks is 0."""
+    width = max(lists.column(LETOR_FEATURES).shape[1] for lists in parts)
+    return [lists.with_column(LETOR_FEATURES, _wide(lists.column(LETOR_FEATURES), width)) for lists in parts]
+
+
+def with_components(lists: Lists, names: Iterable[str]) -> Lists:
+    """Makes a column of each component of a vector that a name such as ``features[3]`` stands for.
+
+    The component leaves the vector, so that a label made of it is no input.
+
+    Raises:
+        ValueError: for a component that the vector does not have, counted from 1.
+
+    >>> lists = with_components(Lists({"x": np.array([[1.0, 7.0], [2.0, 8.0]])}), ["x[2]"])
+    >>> lists.column("x[2]").tolist(), lists.column("x").tolist()
+    ([7.0, 8.0], [[1.0], [2.0]])
+    """
+    wanted = [(name, *found) for name in dict.fromkeys(names)
+              if name not in lists.columns and (found := _component(name))]
+    columns: dict[str, Any] = dict(lists.stored.columns)
+    for vector in dict.fromkeys(vector for _, vector, _ in wanted if vector in lists.columns):
+        matrix = lists.column(vector)
+        width = matrix.shape[1] if matrix.ndim == 2 else 0
+        places = {name: number for name, owner, number in wanted if owner == vector}
+        for name, number in places.items():
+            if not 1 <= number <= width:
+                raise InputError(f"there is no {name!r}: the column {vector!r} has {width} components, which are "
+                                 "counted from 1")
+            columns[name] = matrix[:, number - 1]
+        columns[vector] = np.delete(matrix, [number - 1 for number in places.values()], axis=1)
+    return dataclasses.replace(lists, columns=columns)
+
+
+def _component(name: str) -> tuple[str, int] | None:
+    found = re.fullmatch(r"(.+)\[(\d+)\]", name)
+    return (found[1], int(found[2])) if found else None
+
+
+def _paths(place: str, kind: str | None) -> list[Path]:
+    if Path(place).is_dir():
+        return _inside(Path(place), kind)
+    if not glob.has_magic(place) or Path(place).is_file():
+        return [Path(place)]
+    if not (matches := sorted(path for path in map(Path, glob.glob(place, recursive=True)) if path.is_file())):
+        raise MissingFileError(f"{place}: no file matches this pattern")
+    return matches
+
+
+def _inside(folder: Path, kind: str | None) -> list[Path]:
+    files = sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith((".", "_")))
+    kinds = [_kind_of_one(path) for path in files]
+    if kind is None:
+        # A .txt file beside tables or records is a note.
+        strong = {one for one in kinds if one and one != "letor"}
+        kind = min(strong) if len(strong) == 1 else None
+        chosen = [path for path, one in zip(files, kinds, strict=True) if one and (one == kind or kind is None)]
+    else:
+        chosen = [path for path, one in zip(files, kinds, strict=True) if one == kind] or files
+    if not chosen:
+        raise MissingFileError(f"{folder}: the folder has no file that ends in "
+                               f"{', '.join(ENDINGS[kind] if kind else sum(ENDINGS.values(), ()))}")
+    return chosen
+
+
+def _kind_of_one(path: Path) -> str:
+    return next((kind for kind, endings in ENDINGS.items() if path.name.lower().endswith(endings)), "")
+
+
+def _wide(matrix: np.ndarray, width: int) -> np.ndarray:
+    return np.pad(matrix, ((0, 0), (0, width - matrix.shape[1])))
+
+
+def _one_after_the_other(parts: list[Lists]) -> Lists:
+    """The lists of several LETOR files. A query belongs to one file."""
+    if len(parts) == 1:
+        return parts[0]
+    parts = equally_wide(parts)
+    ids = [np.asarray(lists.ids) for lists in parts]
+    if any(one.dtype == object for one in ids):
+        ids = [one.astype(str).astype(object) for one in ids]
+    files: list[tuple[str, int]] = []
+    first: dict[Any, str] = {}
+    for lists, one in zip(parts, ids, strict=True):
+        files += lists.source.files
+        for found in one.tolist():
+            if first.setdefault(found, files[-1][0]) != files[-1][0]:
+                raise InputError(f"{first[found]} and {files[-1][0]}: both have the query {found!r}; put its rows into "
+                                 "one file, or give each query its own id")
+    rows = np.cumsum([0, *(count for _, count in files)])
+    columns: dict[str, Any] = {name: np.concatenate([lists.column(name) for lists in parts])
+                               for name in (LETOR_FEATURES, LETOR_LABEL)}
+    columns[LETOR_LIST] = np.concatenate([np.repeat(one, lists.sizes) for one, lists in zip(ids, parts, strict=True)])
+    source = Source(tuple(files))
+    for name in dict.fromkeys(name for lists in parts for name in lists.columns if name not in columns):
+        cells = [lists.identities(name).tolist() if name in lists.columns else [""] * lists.num_items
+                 for lists in parts]
+        columns[name] = TextCells(name, pyarrow.chunked_array(cells, pyarrow.string()), source)
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([lists.sizes for lists in parts]))])
+    places = [np.asarray(lists.source_rows) + start for lists, start in zip(parts, rows[:-1], strict=True)]
+    return Lists(columns, offsets, np.concatenate(ids), list_id=LETOR_LIST, source_rows=np.concatenate(places),
+                 source=source)
