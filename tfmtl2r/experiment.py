@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r import datasets
+from tfmtl2r import architectures, datasets
 from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches, cut_report
 from tfmtl2r.data.columns import label_values
@@ -30,6 +30,7 @@ from tfmtl2r.schema import Schema
 from tfmtl2r.serving.load import load
 from tfmtl2r.settings import Settings
 from tfmtl2r.settings.things import check_options
+from tfmtl2r.settings.values import SettingError
 from tfmtl2r.task import Task
 from tfmtl2r.training.loop import Limits, Loop, Saving
 from tfmtl2r.training.model import MultiTaskRanker
@@ -130,7 +131,7 @@ class Experiment(Settings):
         schema = dataset.schema(self._labels(tasks))
         if earlier is not None:
             schema = continued(schema, earlier, keep=self.start.statistics != "refit")
-        model = MultiTaskRanker(self.architecture, tasks, schema, conditioned=self.conditioned)
+        model = MultiTaskRanker(self._architecture(), tasks, schema, conditioned=self.conditioned)
         model.compile(
             self._optimizer(dataset),
             method=self.method,
@@ -145,6 +146,17 @@ class Experiment(Settings):
         changes = [] if earlier is None else start_from(model, earlier, self.start.method_state == "keep")
         changes = [f"start from {self.start.from_}: {line}" for line in changes]
         return (before if before is not None and start_as(before, model) else model), changes
+
+    def _architecture(self) -> Any:
+        """The architecture, with the experiment's bias features as its option."""
+        names = self.training.bias_features
+        if not names:
+            return self.architecture
+        described = architectures.registry.describe(architectures.get(self.architecture))
+        if described.get("bias_features"):
+            raise SettingError(["training", "bias_features"], "are given, but the architecture has the option "
+                               "bias_features, too: leave one of them out")
+        return {**described, "bias_features": list(names)}
 
     def _earlier(self) -> MultiTaskRanker | None:
         """The ranker of the run to start from. The runs of a sweep lie one folder below the folder of all runs."""

@@ -118,7 +118,7 @@ def test_every_path_crosses_the_cut(features, rng, biased):
     options = {**OPTIONS, "biased": biased}
     check_gradients("watch_next", options, SCHEMA, features, groups=False)
     architecture = ready(biased=biased)
-    groups = architecture.variable_groups()
+    groups = architecture.groups()
     listed = [id(v) for group in groups for v in group.variables]
     assert sorted(listed) == sorted(id(v) for v in architecture.trainable_variables)
     with tf.GradientTape(persistent=True) as tape:
@@ -190,7 +190,7 @@ def test_what_does_not_fit(features):
     for options, message in [
         ({"position": ("place",)}, "there is no feature 'place' among position, x, device, brand"),
         ({"biased": ["clicks"]}, "the biased task 'clicks' is not among the tasks: click, buy, like"),
-        ({"position": SCHEMA.names}, "the experts need others"),
+        ({"position": SCHEMA.names}, "the architecture needs others"),
     ]:
         with pytest.raises(ValueError, match=message):
             ready(**options)

@@ -9,6 +9,7 @@ from typing import Any
 
 from tfmtl2r import constructors
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.architectures._position_towers import PositionTowers
 from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection, interactions
@@ -79,6 +80,10 @@ class Architecture(keras.layers.Layer):
             method combines, are gradients of ``loss_t + small_heads loss_t(small)``. Loss values, in methods and in
             logs, are ``loss_t`` alone. Wang et al., Can Small Heads Help?, WWW 2022, first
             https://arxiv.org/abs/2008.05808
+        bias_features: names of features of the place at which an item was shown, for example ``["position"]``, or
+            ``{"features": [...], option: value}``. Only shallow towers beside the heads read them, and only in
+            training: a bias of clicks towards the top enters these towers instead of the scores. See
+            :class:`tfmtl2r.architectures._position_towers.PositionTowers`.
 
     Attributes:
         given_options: the given constructor arguments, by name.
@@ -87,7 +92,8 @@ class Architecture(keras.layers.Layer):
             then be binary, with a loss whose link is the sigmoid, such as ``bce``.
 
     Raises:
-        ValueError: for an unknown encoder or interaction, or small_heads that is not a finite number >= 0.
+        ValueError: for an unknown encoder, interaction or option of bias_features, or small_heads that is not a finite
+            number >= 0.
     """
 
     needs_probabilities: bool = False
@@ -105,12 +111,14 @@ class Architecture(keras.layers.Layer):
         encoder: str | dict[str, Any] | None = None,
         interaction: str | dict[str, Any] | None = None,
         small_heads: float = 0.0,
+        bias_features: Any = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if not 0.0 <= small_heads < math.inf:
             raise InputError(f"small_heads must be a finite number of 0 or more, not {small_heads}")
         self.small_heads = small_heads
+        self.bias = PositionTowers.of(bias_features)
         described = {"name": encoder} if encoder is None or isinstance(encoder, str) else dict(encoder)
         name = described.pop("name", None)
         if name not in (None, "transformer"):
@@ -138,7 +146,7 @@ class Architecture(keras.layers.Layer):
         """Creates all layers and variables for given tasks and features.
 
         Subclasses call this method first. It creates ``self.encoder``, which turns a batch into vectors ``[n, F]`` of
-        its real items.
+        its real items. ``self.schema`` then lacks the ``bias_features``.
 
         Args:
             tasks: names of the tasks, in order.
@@ -147,7 +155,8 @@ class Architecture(keras.layers.Layer):
             dtype: dtype policy of the layers; the architecture's policy if None.
 
         Raises:
-            ValueError: if the architecture is already connected, or for tasks that it refuses.
+            ValueError: if the architecture is already connected, for tasks that it refuses, or for unknown
+                ``bias_features``.
         """
         if self.tasks:
             raise InputError(f"this {type(self).__name__} already belongs to a ranker with the tasks {self.tasks}; "
@@ -156,11 +165,13 @@ class Architecture(keras.layers.Layer):
         if dtype is not None:
             self.dtype_policy = dtype
         self.tasks = tuple(tasks)
-        self.schema = schema
+        position, self.schema = (None, schema) if self.bias is None else self.bias.divided(schema)
         self.conditioned = conditioned
         self.encoder = self.make_encoder()
         if conditioned:
             self.modulation = self.make_modulation()
+        if position is not None:
+            self.make_position_towers(position)
         self.built = True
 
     def make_encoder(self) -> Any:
@@ -176,6 +187,12 @@ class Architecture(keras.layers.Layer):
     def make_modulation(self) -> Any:
         """The layer with which the preference modulates scores."""
         return HeadModulation(len(self.tasks), name="modulation")
+
+    def make_position_towers(self, schema: Schema) -> None:
+        """Creates the towers that read the position features, ``schema``."""
+        assert self.bias is not None
+        for attribute, layer in self.bias.make(self.tasks, schema, self.dtype_policy).items():
+            setattr(self, attribute, layer)
 
     @property
     def list_context(self) -> bool:
@@ -199,15 +216,30 @@ class Architecture(keras.layers.Layer):
         """
         raise NotImplementedError
 
+    def scores(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
+        """The scores of :meth:`heads`, small heads included, plus the terms of the position towers.
+
+        Small heads train the shared half, too, and the shared half must not learn the position.
+        """
+        scores = self.heads(cut, batch, training)
+        if self.bias is None:
+            return scores
+        for task, term in self.bias.terms(batch, training, self.compute_dtype).items():
+            for name in (task, small_head_of(task)):
+                if name in scores:
+                    scores[name] += term
+        return scores
+
     def variable_groups(self) -> list[Group]:
         """The groups of the subclass's variables, with every trainable variable in exactly one group.
 
-        Small heads and the modulation of scores are not included: :meth:`groups` adds them.
+        Small heads, the modulation of scores and position towers are not included: :meth:`groups` adds them.
         """
         raise NotImplementedError
 
     def groups(self) -> list[Group]:
-        """All groups: :meth:`variable_groups`, the small heads, and the modulation of scores by the preference.
+        """All groups: :meth:`variable_groups`, the small heads, the modulation of scores by the preference, and the
+        position towers, of which each task has its own.
 
         Frozen variables are in no group.
         """
@@ -215,6 +247,7 @@ class Architecture(keras.layers.Layer):
         beside += [self.modulation] if self.conditioned else []
         tasks = tuple(range(len(self.tasks)))
         made = [*self.variable_groups(), *(Group(tasks, layer.variables, stacked=True) for layer in beside)]
+        made += [Group(*group) for group in (self.bias.of_tasks() if self.bias is not None else ())]
         trainable = {id(v) for v in self.trainable_variables}
         kept = [dataclasses.replace(g, variables=[v for v in g.variables if id(v) in trainable]) for g in made]
         return [group for group in kept if group.variables]
@@ -276,7 +309,7 @@ class Architecture(keras.layers.Layer):
     def call(self, batch: Batch, training: bool = False) -> dict[str, Any]:
         """Runs both halves."""
         cut = self.shared(batch, training)
-        return self.heads([Branch(tensor, len(self.tasks)) for tensor in cut], batch, training)
+        return self.scores([Branch(tensor, len(self.tasks)) for tensor in cut], batch, training)
 
     def penalty(self, scores: TaskScores, batch: Batch) -> tuple[PerList, PerList] | None:
         """A penalty on the scores, which is added once to the balanced objective; None by default.

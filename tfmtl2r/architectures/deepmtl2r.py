@@ -66,13 +66,16 @@ class DeepMTL2R(Architecture):
         latent_cross: bool = False,
         interaction: str | dict[str, Any] | None = None,
         small_heads: float = 0.0,
+        bias_features: Any = None,
     ):
         transformer = {
             "name": "transformer", "units": units, "num_layers": num_layers, "num_heads": num_heads,
             "feedforward": feedforward, "dropout": dropout, "positions": positions, "max_positions": max_positions,
             "latent_cross": latent_cross,
         }  # fmt: skip
-        super().__init__(encoder=transformer, interaction=interaction, small_heads=small_heads)
+        super().__init__(
+            encoder=transformer, interaction=interaction, small_heads=small_heads, bias_features=bias_features
+        )
         if heads not in HEADS:
             raise InputError(f"heads must be one of {', '.join(HEADS)}, not {heads!r}")
         self.per_task = heads == "per_task"

@@ -98,6 +98,9 @@ class DML(TowerArchitecture):
         self.base = base
         if self.base.small_heads:
             raise InputError("small heads read the inputs of dml's towers: give small_heads to dml, not to its base")
+        if self.base.bias is not None:
+            raise InputError("bias_features puts position towers beside the towers: give it to dml, not to its base "
+                             "(for watch_next, which is mmoe with bias_features, give mmoe)")
         if self.transformer is not None or self.interaction is not None:
             raise InputError("the base of dml encodes the features: give encoder and interaction to the base")
         refuse_idle("dml", {"ctfm": ctfm}, stop_gradient=(stop_gradient, True))

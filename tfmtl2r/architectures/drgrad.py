@@ -148,7 +148,7 @@ class DRGrad(Architecture):
         self.scorers.build(self.towers.compute_output_shape((towers, None, mixed)))
         self.make_small_heads(mixed)
         if self.personal:
-            ids = sum(feature.width for feature in schema.features if feature.name in self.personal)
+            ids = sum(feature.width for feature in self.schema.features if feature.name in self.personal)
             self.personal_gate = dense(
                 mixed, use_bias=False, kernel_initializer="zeros", dtype=dtype, name="personal_gate"
             )

@@ -50,7 +50,7 @@ def score_along(
     """
     if model.schema is None:
         raise InputError("train the ranker first: it does not know its features yet")
-    data = batches(lists, (), model.schema, batch_size=batch_size)
+    data = batches(lists, (), model.architecture.schema, batch_size=batch_size)
     for preference in preferences:
         yield evaluate(model.predict(data, layout="items", preference=preference), lists, model.tasks, weights)
 

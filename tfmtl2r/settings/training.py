@@ -84,11 +84,14 @@ class Training(Section):
             leaves the batch out, "drop_task" only the tasks of such losses.
         checkpoint_minutes: minutes between checkpoints, from which a stopped run continues; 0 for none by time.
         checkpoint_steps: steps between checkpoints; 0 for none by steps.
+        bias_features: features of the place at which an item was shown, such as ["position"]. Only a shallow tower per
+            task reads them, in training; serving does not need them. The architecture's option of this name has more
+            options.
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
         "stop_on", "deterministic", "buckets",
-        "workers", "on", "bias_features", "feature_dropout", "augment"
+        "workers", "on", "feature_dropout", "augment"
     )
 
     epochs: int = key(8, least=1)
@@ -103,3 +106,4 @@ class Training(Section):
     on_nan: Literal["error", "skip_batch", "drop_task"] = key("error", shown="never")
     checkpoint_minutes: float = key(10.0, least=0, outcome=False)
     checkpoint_steps: int = key(0, least=0, outcome=False)
+    bias_features: tuple[str, ...] | None = key()

@@ -112,7 +112,7 @@ def gradients(architecture: Any, features: Any, labels: Any, method: Any, mode: 
     """id -> gradient of every variable in one training step, with the same randomness in each call."""
     losses = TaskLosses([Task(task, kind="regression") for task in TASKS], has_lists=True)
     clock = Clock(0, 0, tf.constant([0, 0], tf.int32), tf.fill([3], 1 / 3))
-    groups = [group for group in architecture.variable_groups() if group.shared]
+    groups = [group for group in architecture.groups() if group.shared]
     labels = {task: tf.constant(values, tf.float32) for task, values in labels.items()}
     with randomness.scope(tf.constant([3, 4], tf.int32)):
         batch = Batch(features, labels, valid=tf.constant(VALID))
@@ -169,10 +169,10 @@ def require_groups(description: Mapping[str, Any], schema: Schema, features: dic
         features: of the three lists; those of :func:`make_features` by default.
     """
     architecture = connected(description, schema)
-    groups = architecture.variable_groups()
+    groups = architecture.groups()
     listed = sorted(id(v) for group in groups for v in group.variables)
     every = sorted(id(v) for v in architecture.trainable_variables)
-    require(listed == every, "variable_groups()", f"each of {len(every)} variables in one group", len(listed))
+    require(listed == every, "groups()", f"each of {len(every)} variables in one group", len(listed))
     with tf.GradientTape(persistent=True) as tape:
         scores = architecture(batch=_batch(features))
         totals = [tf.reduce_sum(scores[task] ** 2) for task in TASKS]

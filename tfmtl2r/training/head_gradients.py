@@ -112,7 +112,7 @@ def forward(architecture: Architecture, losses: TaskLosses, cut: list[Any], batc
     """
     with tf.GradientTape(persistent=True) as tape:
         branches = [Branch(tensor, len(architecture.tasks), tape.watch) for tensor in cut]
-        scores = architecture.heads(branches, batch, True)
+        scores = architecture.scores(branches, batch, True)
         values, weights = losses.per_list(batch, scores)
         sums = tf.reduce_sum(values * weights, axis=1)
         penalty = penalty_of(architecture, scores, batch)
