@@ -3,12 +3,19 @@
 import numpy as np
 import pytest
 
-from tfmtl2r import Dense, Schema, Task
+from tfmtl2r import Dense, Schema, Task, losses
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.pipeline import batches
-from tfmtl2r.data.propensity import click_ratios, power_law, with_click_weights
+from tfmtl2r.data.propensity import (
+    click_ratios,
+    posteriors,
+    power_law,
+    regression_em,
+    swap_ratios,
+    with_click_weights,
+)
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
 
@@ -115,3 +122,93 @@ def test_what_does_not_fit():
     ]:
         with pytest.raises(ValueError, match=message):
             call()
+
+
+S = np.array([1.0, 0.0, -1.0, 0.5])
+CLICKS, THETA = np.array([0.0, 1.0, 0.0, 1.0]), np.array([1.0, 0.5, 0.25, 0.1])
+
+
+def test_swapped_pairs():
+    """40 clicks at place 1 and 22 at place 3 for the same pairs; other places have their own pairs."""
+    shown = np.repeat([[1, 0], [0, 1]], 50, axis=0)  # item 0 at place 1 or 3, in equal numbers
+    clicks = np.zeros([100, 2])
+    clicks[np.flatnonzero(shown[:, 0] == 0)[:40], 0] = clicks[np.flatnonzero(shown[:, 1] == 0)[:22], 1] = 1
+    lists = Lists({"click": clicks.ravel(), "item": np.where(shown == 0, 0, 7).ravel(),
+                   "at": np.tile([1, 2], 100)}, offsets=np.arange(0, 201, 2))
+    np.testing.assert_allclose(swap_ratios(lists, "click", "item", "at"), [1.0, 0.55])
+    with pytest.raises(ValueError, match="no item with a click at place 1 was also shown at place 2"):
+        swap_ratios(lists.select([50]), "click", "item", "at")
+
+
+def test_click_ratios_of_random_orders_are_ratios_of_rates():
+    clicks = np.zeros([1000, 4])
+    for place, rate in enumerate((120, 60, 30, 18)):
+        clicks[:rate, place] = 1
+    lists = Lists({"click": clicks.ravel()}, offsets=np.arange(0, 4001, 4))
+    np.testing.assert_allclose(click_ratios(lists, "click"), [1, 0.5, 0.25, 0.15])
+
+
+def test_one_step_of_regression_em():
+    gamma = 1 / (1 + np.exp(-S))
+    relevant, examined = posteriors(CLICKS, THETA, gamma)
+    np.testing.assert_allclose(relevant, [0, 1, 0.216245403, 1], atol=1e-9)
+    bce = (np.logaddexp(0, S) - relevant * S).sum()
+    np.testing.assert_allclose(bce, 3.009992942, atol=1e-9)
+    np.testing.assert_allclose(gamma - relevant, [0.731058579, -0.5, 0.052696019, -0.377540669], atol=1e-9)
+    np.testing.assert_allclose(0.95 * THETA + 0.05 * examined, [1, 0.525, 0.247296932, 0.145], atol=1e-9)
+    lists = Lists({"click": CLICKS}, offsets=np.array([0, 4]))
+    found = regression_em(lists, "click", lambda targets: S, iterations=1, rate=0.05, start=THETA)
+    np.testing.assert_allclose(found.values, [1, 0.525, 0.247296932, 0.145], atol=1e-9)
+    assert (found.items, found.moved) == (4, 0)
+
+
+def test_posteriors_of_a_position_based_model():
+    relevant, examined = posteriors(np.array([1, 0, 1]), np.array([1, 0.5, 0.25]), np.array([0.6, 0.4, 0.8]))
+    np.testing.assert_allclose([relevant, examined], [[1, 0.25, 1], [1, 0.375, 1]], atol=1e-9)
+
+
+def test_regression_em_finds_propensities_in_ordinary_logs(rng):
+    """An old ranker puts good items on top; its order is not the order of the features."""
+    worth = rng.normal(size=(8000, 5))
+    order = np.argsort(-worth - rng.normal(size=worth.shape), axis=1)
+    worth, theta = np.take_along_axis(worth, order, 1), power_law(5, 0.8)
+    clicks = rng.random(worth.shape) < theta / (1 + np.exp(-2 * worth + 1))
+    lists = Lists({"click": clicks.ravel().astype(int), "worth": worth.ravel(), "session": np.arange(40_000) % 7},
+                  offsets=np.arange(0, 40_001, 5))
+    found = regression_em(lists, "click", ["worth"], iterations=60, item="session")
+    np.testing.assert_allclose(found.values, theta, atol=0.06)
+    assert (found.items, found.moved) == (7, 7)
+    assert (np.diff(found.losses) < 1e-9).all(), "the likelihood never falls"
+    ratios = click_ratios(lists, "click")
+    assert np.abs(ratios - theta).max() > 0.15, "ratios of clicks confuse the places with the items there"
+
+
+def test_what_regression_em_cannot_use():
+    lists = Lists({"click": np.array([1, 0]), "brand": np.array(["a", "b"], object)}, offsets=np.array([0, 2]))
+    for options, message in [
+        ({"relevance": ["brand"]}, "column 'brand': the regression reads numbers"),
+        ({"relevance": "brand"}, "must be names of columns"), ({"relevance": ["click"], "rate": 0.0}, "rate must lie"),
+        ({"relevance": ["click"], "start": np.ones(3)}, "start must be 2 numbers"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            regression_em(lists, "click", **options)
+    with pytest.raises(ValueError, match="shown at place 2: its propensity cannot be estimated"):
+        regression_em(lists.with_column("at", np.array([1, 3])), "click", ["click"], position="at")
+
+
+@pytest.mark.parametrize(("tau", "value", "gradient"), [
+    (None, 15.958807230, (5.687890155, 0.092457852, 0.769772225, -6.550120232)),
+    (0.2, 9.725970884, (3.317935924, -0.779399587, 0.449033798, -2.987570135)),
+])  # fmt: skip
+def test_weighted_softmax(tau, value, gradient):
+    lists = Lists({"click": CLICKS}, offsets=np.array([0, 4]))
+    weights = with_click_weights(lists, "click", THETA, clip=None if tau is None else 1 / tau).columns["click_weight"]
+    np.testing.assert_allclose(CLICKS * weights, [0, 2, 0, 10 if tau is None else 5])
+    scores = tf.constant([S], tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        loss, _ = losses.get("softmax").per_list([CLICKS], scores, tf.ones([1, 4], tf.bool),
+                                                  propensity_weights=weights[None])
+    count = CLICKS.sum()  # the loss of a list with several clicks is their mean
+    np.testing.assert_allclose(loss * count, [value], rtol=1e-6)
+    np.testing.assert_allclose(tape.gradient(loss, scores)[0] * count, gradient, rtol=1e-5)

@@ -1,5 +1,7 @@
 """Per-list evaluation and the paired bootstrap."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -109,3 +111,44 @@ class TestBootstrap:
             bootstrap(np.array([np.nan]), np.array([1.0]))
         with pytest.raises(ValueError, match="same lists"):
             bootstrap(np.zeros(2), np.zeros(3))
+
+
+def test_weighted_clicks_estimate_what_a_metric_of_relevance_would_be():
+    """Over all patterns of clicks, each with its probability: exactly the metric of the relevant items."""
+    relevance, theta = np.array([0.7, 0.2, 0.5, 0.9]), np.array([1, 0.5, 0.25, 0.1])
+    patterns = np.array(list(itertools.product([0, 1], repeat=4)))
+    chances = np.prod(np.where(patterns, relevance * theta, 1 - relevance * theta), axis=1)
+    columns = {"click": patterns.ravel(), "inverse": np.tile(1 / theta, 16)}
+    lists = Lists(columns, offsets=np.arange(0, 65, 4))
+    scores = {"click": np.tile([1.0, 0.0, -1.0, 0.5], 16)}
+    task = Task("click", kind="binary", metrics=("ndcg@3", "mrr", "auc"))
+    plain = evaluate(scores, lists, [task])["click"]
+    found = evaluate(scores, lists, [task], propensity_weights={"click": "inverse"})["click"]
+    assert list(found) == ["ndcg@3", "mrr", "auc", "ips_ndcg@3", "snips_ndcg@3", "ips_mrr", "snips_mrr"]
+    assert all(found[name].value == plain[name].value for name in plain)
+    for metric, worth in (("ndcg@3", [1, 1 / 2, 0, 1 / np.log2(3)]), ("mrr", [1, 1 / 3, 1 / 4, 1 / 2])):
+        ips, snips = found[f"ips_{metric}"], found[f"snips_{metric}"]
+        np.testing.assert_allclose(chances @ ips.per_list, relevance @ worth, rtol=1e-6)
+        weights = patterns / theta
+        np.testing.assert_allclose(snips.value, (weights @ worth).sum() / weights.sum(), rtol=1e-6)
+        np.testing.assert_allclose(ips.value, (weights @ worth).mean(), rtol=1e-6)
+        assert (ips.num_lists, snips.num_lists) == (16, 15)
+    clipped = evaluate(scores, lists, [task], propensity_weights={"click": "inverse"}, tau=0.2)["click"]
+    expected = (np.minimum(patterns / theta, 5) @ [1, 1 / 2, 0, 1 / np.log2(3)]).mean()
+    np.testing.assert_allclose(clipped["ips_ndcg@3"].value, expected, rtol=1e-6)
+
+
+def test_estimates_that_have_no_meaning_are_refused():
+    columns = {"click": np.array([1, 0, -1]), "inverse": np.array([1.0, 2.0, 3.0])}
+    lists, scores = Lists(columns, offsets=np.array([0, 2, 3])), {"click": np.zeros(3)}
+    task = Task("click", kind="binary", metrics=("mrr",))
+    given = {"propensity_weights": {"click": "inverse"}}
+    assert evaluate(scores, lists, [task], **given)["click"]["ips_mrr"].num_lists == 1  # the second has no label
+    for data, goal, options, message in [
+        (Lists(columns), task, {}, "the task is binary, and the data are plain rows"),
+        (lists, Task("click", kind="graded", metrics=("mrr",)), {}, "the task is graded"),
+        (lists, task, {"tau": 0.0}, r"tau must lie in \(0, 1\]"),
+        (lists, task, {"propensity_weights": {"click": "inverze"}}, "did you mean 'inverse'"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            evaluate(scores, data, [goal], **{**given, **options})

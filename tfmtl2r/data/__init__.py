@@ -20,7 +20,15 @@ if TYPE_CHECKING:
     from tfmtl2r.data.lists import Lists
     from tfmtl2r.data.normalise import normalised
     from tfmtl2r.data.pipeline import batches
-    from tfmtl2r.data.propensity import click_ratios, power_law, with_click_weights
+    from tfmtl2r.data.propensity import (
+        Propensities,
+        click_ratios,
+        posteriors,
+        power_law,
+        regression_em,
+        swap_ratios,
+        with_click_weights,
+    )
     from tfmtl2r.data.quality import data_report
     from tfmtl2r.data.rates import out_of_fold_rates
     from tfmtl2r.data.sampling import sample_lists
@@ -29,7 +37,8 @@ else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
 __all__ = [
-    "Lists", "batches", "click_ratios", "cut_report", "data_report", "feature_values", "fit_schema", "from_frame",
-    "label_values", "labels_from_features", "normalised", "out_of_fold_rates", "power_law", "prepare_letor",
-    "read_elwc", "read_letor", "read_lists", "read_table", "sample_lists", "with_click_weights", "write_elwc",
+    "Lists", "Propensities", "batches", "click_ratios", "cut_report", "data_report", "feature_values", "fit_schema",
+    "from_frame", "label_values", "labels_from_features", "normalised", "out_of_fold_rates", "posteriors", "power_law",
+    "prepare_letor", "read_elwc", "read_letor", "read_lists", "read_table", "regression_em", "sample_lists",
+    "swap_ratios", "with_click_weights", "write_elwc",
 ]

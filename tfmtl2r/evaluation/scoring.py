@@ -19,7 +19,8 @@ from tfmtl2r.writing import written
 
 def score(
     model: MultiTaskRanker, lists: Lists, batch_size: int = 256, preference: Sequence[float] | None = None,
-    weights: Mapping[str, str] | None = None,
+    weights: Mapping[str, str] | None = None, propensity_weights: Mapping[str, str] | None = None,
+    tau: float | None = None,
 ) -> dict[str, dict[str, Score]]:
     """Evaluates a ranker on a split.
 
@@ -29,13 +30,17 @@ def score(
         batch_size: lists per batch.
         preference: the preference for a conditioned ranker; None uses the preference given to ``compile``.
         weights: task -> column of importance weights, as in :func:`tfmtl2r.data.batches`.
+        propensity_weights: task -> column of inverse propensities, for estimates from weighted clicks beside the
+            metrics, see :func:`tfmtl2r.evaluation.evaluate`.
+        tau: bound of the inverse propensities, see there.
     """
-    return next(score_along(model, lists, [preference], batch_size, weights))
+    return next(score_along(model, lists, [preference], batch_size, weights, propensity_weights, tau))
 
 
 def score_along(
     model: MultiTaskRanker, lists: Lists, preferences: Iterable[Sequence[float] | np.ndarray | None],
     batch_size: int = 256, weights: Mapping[str, str] | None = None,
+    propensity_weights: Mapping[str, str] | None = None, tau: float | None = None,
 ) -> Iterator[dict[str, dict[str, Score]]]:
     """Evaluates a conditioned ranker for several preferences.
 
@@ -47,12 +52,15 @@ def score_along(
         preferences: the preferences to evaluate, in order.
         batch_size: lists per batch.
         weights: as for :func:`score`.
+        propensity_weights: as for :func:`score`.
+        tau: as for :func:`score`.
     """
     if model.schema is None:
         raise InputError("train the ranker first: it does not know its features yet")
     data = batches(lists, (), model.architecture.schema, batch_size=batch_size)
     for preference in preferences:
-        yield evaluate(model.predict(data, layout="items", preference=preference), lists, model.tasks, weights)
+        scores = model.predict(data, layout="items", preference=preference)
+        yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau)
 
 
 def described(results: dict[str, dict[str, Score]]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -11,6 +11,7 @@ import numpy as np
 from tfmtl2r.data import Lists
 from tfmtl2r.data.columns import label_values, weight_values
 from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation import click_estimates
 from tfmtl2r.metrics.base import Metric
 from tfmtl2r.task import Task
 from tfmtl2r.training.trackers import metrics_of
@@ -44,7 +45,8 @@ class Score:
 
 
 def evaluate(
-    scores: Mapping[str, np.ndarray], lists: Lists, tasks: Sequence[Task], weights: Mapping[str, str] | None = None
+    scores: Mapping[str, np.ndarray], lists: Lists, tasks: Sequence[Task], weights: Mapping[str, str] | None = None,
+    propensity_weights: Mapping[str, str] | None = None, tau: float | None = None,
 ) -> dict[str, dict[str, Score]]:
     """Evaluates scores of items against the labels of a split.
 
@@ -53,12 +55,17 @@ def evaluate(
         lists: the split.
         tasks: the tasks to evaluate, each with its metrics; a task without scores is left out.
         weights: task -> column of importance weights, as in :func:`tfmtl2r.data.batches`.
+        propensity_weights: task -> column of inverse propensities of a task of clicks, as in
+            :func:`tfmtl2r.data.batches`. The results then also contain estimates from weighted clicks, such as
+            ``ips_ndcg@5`` and ``snips_ndcg@5`` (:mod:`tfmtl2r.evaluation.click_estimates`).
+        tau: inverse propensities above ``1 / tau`` count as ``1 / tau``; None leaves them as they are.
 
     Returns:
         task -> metric -> result.
 
     Raises:
-        ValueError: when the number of scores differs from the number of items, a score is not finite, or a column of
+        ValueError: for a tau outside (0, 1], for inverse propensities of plain rows or of a task that is not binary,
+            when the number of scores differs from the number of items, a score is not finite, or a column of
             weights is missing or contains what it may not.
     """
     results: dict[str, dict[str, Score]] = {}
@@ -75,7 +82,26 @@ def evaluate(
         results[task.name] = {
             metric.label: _score(metric, labels, values, each, lists) for metric in metrics_of(task, not lists.is_rows)
         }
+        if task.name in (propensity_weights or {}):
+            results[task.name] |= _estimates(task, labels, values, (propensity_weights or {})[task.name], tau, lists)
     return results
+
+
+def _estimates(
+    task: Task, labels: np.ndarray, scores: np.ndarray, column: str, tau: float | None, lists: Lists
+) -> dict[str, Score]:
+    """The estimates of a task's metrics from clicks and the column of their inverse propensities."""
+    if task.kind != "binary" or lists.is_rows:
+        raise InputError(f"task {task.name!r}: inverse propensities correct metrics of clicks in lists; the task is "
+                         f"{task.kind}, and the data are {'plain rows' if lists.is_rows else 'lists'}")
+    weights = click_estimates.clipped(_item_weights(lists, task.name, {task.name: column}), tau)
+    found: dict[str, Score] = {}
+    for metric in filter(click_estimates.estimable, metrics_of(task, True)):
+        both = click_estimates.per_list(metric, labels, scores, weights, lists)
+        for kind, (values, counts) in zip(("ips", "snips"), both, strict=True):
+            conventions = {**metric.conventions(), "estimate": kind, "tau": tau}
+            found[f"{kind}_{metric.label}"] = _mean(values, counts, conventions, metric.direction)
+    return found
 
 
 def _item_weights(lists: Lists, task: str, columns: Mapping[str, str]) -> np.ndarray:
@@ -101,10 +127,14 @@ def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray, weights: np.n
         value, count = metric.per_list(labels[index], scores[index], valid, weights[index])
         parts.append(np.where(count.numpy() > 0, value.numpy(), np.nan))
         counts.append(count.numpy())
-    values, weight = np.concatenate(parts), np.concatenate(counts)
+    return _mean(np.concatenate(parts), np.concatenate(counts), metric.conventions(), metric.direction)
+
+
+def _mean(values: np.ndarray, counts: np.ndarray, conventions: dict[str, Any], direction: str) -> Score:
+    """The mean of values of lists, which are NaN where a list does not count."""
     counted = ~np.isnan(values)
-    mean = float(np.average(values[counted], weights=weight[counted])) if counted.any() else float("nan")
-    return Score(mean, int(counted.sum()), values, weight, metric.conventions(), metric.direction)
+    mean = float(np.average(values[counted], weights=counts[counted])) if counted.any() else float("nan")
+    return Score(mean, int(counted.sum()), values, counts, conventions, direction)
 
 
 def per_list_arrays(split: str, results: Mapping[str, Mapping[str, Score]]) -> dict[str, np.ndarray]:
