@@ -216,7 +216,7 @@ class Experiment(Settings):
             print(line)
         asked = self._asked(model)
         dataset.check(model.tasks, model.schema)
-        _validate_labels(model.tasks, dataset.lists("train"))
+        _validate_labels(model.tasks, dataset.lists("train"), self.data.max_list_size)
         self._validate_stop_on(model, dataset.lists("vali"))
         card = RunCard(name=self.folder.name, config=self.config(), identity=attempt.identity)
         card.data = {split: {**_describe(dataset.lists(split)), **dataset.about(split)}
@@ -367,11 +367,16 @@ class _StepClock(keras.callbacks.Callback):
         return 1000 * float(np.median(times)) / steps if times else None
 
 
-def _validate_labels(tasks: Sequence[Task], lists: Lists) -> None:
-    """Checks the labels of each task with its loss before training. Errors contain the name of the task."""
+def _validate_labels(tasks: Sequence[Task], lists: Lists, limit: int | None) -> None:
+    """Checks the labels of each task with its loss before training. Errors contain the name of the task.
+
+    Training lists are cut to the limit, if there is one.
+    """
+    longest = 0 if lists.is_rows else int(lists.sizes.max(initial=0))
     for task in tasks:
         loss, labels = loss_of(task, not lists.is_rows), label_values(lists, task)
         try:
+            loss.check_length(min(longest, limit or longest))
             loss.validate(labels)
         except ValueError as error:
             raise InputError(f"task {task.name!r}, column {task.label!r}: {error}") from error

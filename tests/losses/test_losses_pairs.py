@@ -225,6 +225,25 @@ def test_blocks_do_not_change_the_result(name, options, monkeypatch):
         np.testing.assert_allclose(found[1], gradient, rtol=1e-4, atol=2e-7)
 
 
+@pytest.mark.parametrize("name", [name for name in losses.names() if losses.get(name).longest])
+def test_lists_in_turn_do_not_change_the_result(name, monkeypatch):
+    """All lists at once, two at a time, and one by one; a list that is too long is told before and in training."""
+    data, loss = batch(3, 37), losses.get(name)
+    value, gradient = results(loss, *data)
+    assert np.all(value > 0)
+    most = 2 * 37 * 37 * getattr(loss, "sample_size", 1)
+    for pairs in (most, 1):
+        monkeypatch.setattr(_pairs, "MOST_PAIRS", pairs)
+        found = results(loss, *data)
+        np.testing.assert_allclose(found[0], value, rtol=2e-6)
+        np.testing.assert_allclose(found[1], gradient, rtol=1e-4, atol=2e-7)
+    monkeypatch.setattr(type(loss), "longest", 36)
+    with pytest.raises(ValueError, match=r"a list has 37 items, but .* takes at most 36 items in a list: cut longer"):
+        loss.check_length(37)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="takes at most 36 items in a list"):
+        results(loss, *data)
+
+
 def test_no_more_pairs_than_allowed_exist_at_once(monkeypatch):
     monkeypatch.setattr(_pairs, "MOST_PAIRS", 9_000)
     seen = []

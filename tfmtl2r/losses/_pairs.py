@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 from tfmtl2r._backend import tf
+from tfmtl2r.losses.base import TOO_LONG
 from tfmtl2r.types import Count, Features, Labels, Mask, PerList, Tensor, Weights
 
 Block: TypeAlias = tuple[Count, Count]
@@ -20,6 +21,8 @@ Carried: TypeAlias = tuple[Tensor, ...]
 
 # Largest number of pairs at a time, over all lists of the batch: 16 MB for each matrix of float32.
 MOST_PAIRS = 4_000_000
+LONGEST = 16_384
+"""Largest list of a loss that makes whole matrices of pairs: 1 GiB for each matrix of one list."""
 
 # The weight of an ordered pair as a function of its labels; None gives weight 1.
 LABEL_WEIGHINGS: dict[str | None, Callable[[Tensor, Tensor], Tensor]] = {
@@ -49,6 +52,47 @@ def sums(values: Tensor, items: Features, pairs: Pairs, link: Link) -> tuple[Per
         return (total, count), lambda upstream, _: upstream[:, None] * slope
 
     return summed(values)
+
+
+def by_lists(
+    name: str, values: Tensor, items: Features, compute: Callable[[Tensor, Features], PerList], longest: int
+) -> PerList:
+    """A value of every list that needs matrices of all its pairs, for as many lists at a time as have ``MOST_PAIRS``.
+
+    The gradient is computed together with the value, so that the matrices are gone before the next lists.
+
+    Args:
+        name: name of the loss, for the message.
+        values: ``float32[B, L]``; only the values get a gradient.
+        items: other tensors ``[B, L]``.
+        compute: takes values and items of some lists; returns a value for each list.
+        longest: the largest L; longer lists are an error.
+    """
+    shape = tf.shape(values)
+    limit = tf.debugging.Assert(shape[1] <= longest, [f"{name} {TOO_LONG.format(longest)}"])
+
+    @tf.custom_gradient
+    def computed(values: Tensor) -> tuple[PerList, Callable[..., Tensor]]:
+        size = tf.maximum(MOST_PAIRS // tf.maximum(shape[1] * shape[1], 1), 1)
+
+        def step(first: Tensor, total: PerList, slope: Tensor) -> Carried:
+            block = slice(first, tf.minimum(first + size, shape[0]))
+            with tf.GradientTape() as tape:
+                mine = values[block]
+                tape.watch(mine)
+                value = compute(mine, {key: item[block] for key, item in items.items()})
+            before, after = block.start, shape[0] - block.stop
+            change = tape.gradient(value, mine)
+            total += tf.pad(value, [[before, after]])
+            slope += tf.pad(change, [[before, after], [0, 0]])
+            return first + size, tf.ensure_shape(total, values.shape[:1]), tf.ensure_shape(slope, values.shape)
+
+        start = (tf.constant(0), tf.zeros_like(values[:, 0]), tf.zeros_like(values))
+        _, total, slope = tf.while_loop(lambda first, *_: first < shape[0], step, start, parallel_iterations=1)
+        return total, lambda upstream: upstream[:, None] * slope
+
+    with tf.control_dependencies([] if limit is None else [limit]):
+        return computed(values)
 
 
 def logistic(scale: float = 1.0) -> Link:

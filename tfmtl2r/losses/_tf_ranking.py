@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 
 from tfmtl2r import _keras2, ranking
 from tfmtl2r._backend import tf
+from tfmtl2r.losses import _pairs
 from tfmtl2r.losses.base import Loss, from_top, positive
-from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Tensor, Weights
+from tfmtl2r.types import Features, Labels, Mask, PerList, Scores, Seed, Tensor, Weights
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Bridged(Loss):
     Class attributes:
         impl: name of the class in ``losses_impl``.
         offset: added to the value; 1 where TF-Ranking's loss is a negative metric, so that the loss is >= 0.
+        longest: given for a loss that makes matrices ``[B, L, L]``. They are made for some lists at a time.
     """
 
     impl: ClassVar[str] = ""
@@ -36,7 +38,18 @@ class Bridged(Loss):
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         scores = from_top(scores / getattr(self, "temperature", 1.0), known)
-        return self.bridge(labels, scores, known, weights, seed)
+        return self.bridged(labels, scores, known, weights, seed)
+
+    def bridged(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
+        """The values of :meth:`bridge`, with a bounded number of pairs at a time."""
+        if self.longest is None:
+            return self.bridge(labels, scores, known, weights, seed)
+        others = {"labels": labels, "known": known} | ({} if weights is None else {"weights": weights})
+
+        def bridge(scores: Scores, others: Features) -> PerList:
+            return self.bridge(others["labels"], scores, others["known"], others.get("weights"), seed)
+
+        return _pairs.by_lists(type(self).__name__, scores, others, bridge, self.longest)
 
     def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         """The loss ``float32[B]`` of scores that are prepared for TF-Ranking."""
@@ -91,5 +104,5 @@ class Sampled(Bridged):
 
         known = copies(known)
         noisy = from_top(tf.reshape(noisy, [self.sample_size * size[0], size[1]]), known)
-        each = self.bridge(copies(labels), noisy, known, None if weights is None else copies(weights), seed)
+        each = self.bridged(copies(labels), noisy, known, None if weights is None else copies(weights), seed)
         return tf.reduce_mean(tf.reshape(each, [self.sample_size, size[0]]), axis=0)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tfmtl2r.losses._pairs import LONGEST
 from tfmtl2r.losses._tf_ranking import Bridged
 from tfmtl2r.registry import Card
 
@@ -38,5 +39,6 @@ class ApproxMRR(Bridged):
     """
 
     impl = "ApproxMRRLoss"
+    longest = LONGEST
     offset = 1.0
     temperature: float = 0.1

@@ -15,6 +15,8 @@ from tfmtl2r.types import Labels, Losses, Mask, PerList, Scores, Seed, Tensor, T
 
 LARGEST_LABEL = 1e15
 """The largest magnitude of a label. Sums of squares of larger numbers are infinite in float32."""
+TOO_LONG = ("compares all pairs of a list at once, and takes at most {} items in a list: cut longer lists "
+            "(max_list_size), or choose another loss")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +33,7 @@ class Loss:
         needs_seed: True if the loss draws random numbers. Calls without ``seed`` then all use the same fixed seed.
         relevance: True if labels are grades of relevance, where a negative label is missing; False if any number is a
             label.
+        longest: the largest number of items in a list; None (the default) for lists of any length.
         grades: True if the gain is always ``2^y - 1``; see :meth:`exponential_gain`.
     """
 
@@ -38,6 +41,7 @@ class Loss:
     needs_seed: ClassVar[bool] = False
     relevance: ClassVar[bool] = True
     grades: ClassVar[bool] = False
+    longest: ClassVar[int | None] = None
 
     # AutoGraph would convert all of TF-Ranking, and tracing would take ten times as long.
     @tf.autograph.experimental.do_not_convert
@@ -133,6 +137,15 @@ class Loss:
         found = np.nanmax(labels if self.relevance else np.abs(labels), initial=-np.inf)
         if found > highest:
             raise InputError(f"{type(self).__name__} met a label of {found:g}, but {hint}")
+
+    def check_length(self, longest: int) -> None:
+        """Checks the number of items of the longest list before training.
+
+        Raises:
+            ValueError: for a longer list than the loss can take.
+        """
+        if self.longest is not None and longest > self.longest:
+            raise InputError(f"a list has {longest} items, but {type(self).__name__} {TOO_LONG.format(self.longest)}")
 
     def highest_label(self) -> tuple[float, str]:
         """The highest label that the loss can train on, and a hint for the error message.

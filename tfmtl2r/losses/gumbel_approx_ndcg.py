@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from tfmtl2r.losses._pairs import LONGEST
 from tfmtl2r.losses._tf_ranking import Sampled
 from tfmtl2r.registry import Card
 
@@ -35,5 +36,6 @@ class GumbelApproxNDCG(Sampled):
     """
 
     impl = "ApproxNDCGLoss"
+    longest = LONGEST
     offset = 1.0
     grades = True

@@ -6,6 +6,7 @@ import dataclasses
 
 from tfmtl2r import _keras2
 from tfmtl2r._backend import tf
+from tfmtl2r.losses._pairs import LONGEST
 from tfmtl2r.losses._tf_ranking import Bridged
 from tfmtl2r.losses.base import list_weight
 from tfmtl2r.registry import Card
@@ -43,6 +44,7 @@ class NeuralSortNDCG(Bridged):
     """
 
     grades = True
+    longest = LONGEST
     temperature: float = 1.0
 
     def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:

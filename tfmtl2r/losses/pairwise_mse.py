@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tfmtl2r._backend import tf
+from tfmtl2r.losses._pairs import LONGEST
 from tfmtl2r.losses._tf_ranking import Bridged
 from tfmtl2r.losses.base import has_order
 from tfmtl2r.registry import Card
@@ -41,6 +42,7 @@ class PairwiseMSE(Bridged):
     """
 
     impl = "PairwiseMSELoss"
+    longest = LONGEST
     relevance = False
     temperature: float = 1.0
 
