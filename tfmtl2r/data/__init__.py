@@ -11,6 +11,14 @@ from typing import TYPE_CHECKING
 from tfmtl2r import _lazy
 
 if TYPE_CHECKING:
+    from tfmtl2r.data.click_models import (
+        Cascade,
+        DynamicBayes,
+        PositionBased,
+        fit_cascade,
+        fit_position_based,
+        simulate_clicks,
+    )
     from tfmtl2r.data.columns import feature_values, label_values
     from tfmtl2r.data.elwc import read_elwc, write_elwc
     from tfmtl2r.data.fit import fit_schema
@@ -37,8 +45,9 @@ else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
 __all__ = [
-    "Lists", "Propensities", "batches", "click_ratios", "cut_report", "data_report", "feature_values", "fit_schema",
-    "from_frame", "label_values", "labels_from_features", "normalised", "out_of_fold_rates", "posteriors", "power_law",
-    "prepare_letor", "read_elwc", "read_letor", "read_lists", "read_table", "regression_em", "sample_lists",
-    "swap_ratios", "with_click_weights", "write_elwc",
+    "Cascade", "DynamicBayes", "Lists", "PositionBased", "Propensities", "batches", "click_ratios", "cut_report",
+    "data_report", "feature_values", "fit_cascade", "fit_position_based", "fit_schema", "from_frame", "label_values",
+    "labels_from_features", "normalised", "out_of_fold_rates", "posteriors", "power_law", "prepare_letor", "read_elwc",
+    "read_letor", "read_lists", "read_table", "regression_em", "sample_lists", "simulate_clicks", "swap_ratios",
+    "with_click_weights", "write_elwc",
 ]
