@@ -68,14 +68,11 @@ class Experiment(Settings):
 
     def dataset(self) -> Any:
         """The data set. A table from files has the experiment's tasks and features."""
-        data = self.data.tree()
         if self.data.name is not None:
             if not isinstance(self.data.name, str):
                 return datasets.get(self.data.name)
             return datasets.get({"name": self.data.name, **self.data.options})
-        options = {key: data[key] for key in self.data.own_table if key in data}
-        return datasets.get("table", goals=[goal.tree() for goal in self.tasks],
-                            columns=[feature.tree() for feature in self.features] or ["*"], **options)
+        return datasets.get("table", **self.table())
 
     def select(self, dataset: Any) -> tuple[Task, ...]:
         """The tasks to train. An entry of ``tasks`` changes the data set's task of the same name."""

@@ -57,13 +57,13 @@ def from_frame(frame: pd.DataFrame, list_id: str | None = None, context: Sequenc
     """
     if len(frame) == 0:
         raise InputError(f"the table is empty: it has {len(frame.columns)} columns and no rows")
-    _check_names(frame.columns)
+    check_names(frame.columns)
     names = [str(name) for name in frame.columns]
     columns = {name: Cells(name, frame.iloc[:, place], Source()) for place, name in enumerate(names)}
-    return _grouped(columns, list_id, context, frame.index.names)
+    return grouped(columns, list_id, context, frame.index.names)
 
 
-def _grouped(
+def grouped(
     columns: Mapping[str, Any], list_id: str | None = None, context: Sequence[str] = (), index: Iterable[Any] = (),
     source: Source | None = None,
 ) -> Lists:
@@ -200,7 +200,7 @@ def read_lists(
     """
     columns, source = _read_columns(paths, separator)
     try:
-        return _grouped(columns, list_id, context, source=source)
+        return grouped(columns, list_id, context, source=source)
     except ValueError as error:
         where = ", ".join(map(str, paths))
         raise InputError(str(error) if str(paths[0]) in str(error) else f"{where}: {error}") from error
@@ -235,7 +235,7 @@ def read_arrow(path: str | Path) -> pyarrow.Table:
         table = _read_csv(path) if is_text_file(path) else _read_parquet(path)
     except (pyarrow.ArrowInvalid, gzip.BadGzipFile, EOFError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
-    _check_names(table.column_names, f"{path}: ")
+    check_names(table.column_names, f"{path}: ")
     if table.num_rows == 0:
         raise InputError(f"{path}: the table is empty: it has {table.num_columns} columns and no rows")
     return table
@@ -243,8 +243,17 @@ def read_arrow(path: str | Path) -> pyarrow.Table:
 
 def _read_parquet(path: Path) -> pyarrow.Table:
     """The table with the dictionary types that it was written with; Parquet keeps them for text only."""
-    table = pyarrow.parquet.read_table(path)
-    written = (pyarrow.parquet.read_metadata(path).metadata or {}).get(b"ARROW:schema")
+    return as_written(pyarrow.parquet.read_table(path), pyarrow.parquet.read_metadata(path).metadata)
+
+
+def as_written(table: pyarrow.Table, metadata: Mapping[bytes, bytes] | None) -> pyarrow.Table:
+    """A table of a Parquet file, with the dictionary types of the table that was written.
+
+    Args:
+        table: all rows, or some of them.
+        metadata: the metadata of the file.
+    """
+    written = (metadata or {}).get(b"ARROW:schema")
     for field in pyarrow.ipc.read_schema(pyarrow.py_buffer(base64.b64decode(written))) if written else ():
         place = table.schema.get_field_index(field.name)
         if pyarrow.types.is_dictionary(field.type) and not pyarrow.types.is_dictionary(table.schema.types[place]):
@@ -268,7 +277,7 @@ def _read_csv(path: Path) -> pyarrow.Table:
     )
 
 
-def _check_names(names: Iterable[Any], where: str = "") -> None:
+def check_names(names: Iterable[Any], where: str = "") -> None:
     names = [str(name) for name in names]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:

@@ -46,6 +46,7 @@ class Reading:
         separator: splits a cell of text that is a list; empty to choose it from the column.
         named: columns that the lists must have. ``features[3]`` is the third component of the column ``features``,
             counted from 1, and leaves this column.
+        width: number of features of a LETOR file, if it is known.
     """
 
     kind: str = "table"
@@ -53,6 +54,7 @@ class Reading:
     context: tuple[str, ...] = ()
     separator: str = ""
     named: tuple[str, ...] = ()
+    width: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind == "letor" and self.list_id not in (None, LETOR_LIST):
@@ -65,17 +67,21 @@ class Reading:
             FileNotFoundError: for a missing file.
             ValueError: for a malformed file or a missing column.
         """
-        return with_components(self._read(paths), self.named)
+        return self.made(self._read(paths))
+
+    def made(self, lists: Lists) -> Lists:
+        """The lists with the columns that ``named`` makes of vectors."""
+        return with_components(lists, self.named)
 
     def _read(self, paths: Sequence[Path]) -> Lists:
         if self.kind == "table":
             return read_lists(paths, self.list_id, self.context, self.separator)
         if self.kind == "letor":
-            lists = _one_after_the_other([read_letor(path, comments=True) for path in paths])
+            lists = _one_after_the_other([read_letor(path, comments=True, num_features=self.width) for path in paths])
         else:
             from tfmtl2r.data.elwc import read_elwc
 
-            labels = [name for name in self.named if _component(name) is None]
+            labels = [name for name in self.named if component(name) is None]
             lists = read_elwc(paths, labels=labels, list_id=self.list_id)
         context = tuple(dict.fromkeys([*lists.context, *self.context]))
         for name in context:
@@ -142,7 +148,7 @@ def with_components(lists: Lists, names: Iterable[str]) -> Lists:
     ([7.0, 8.0], [[1.0], [2.0]])
     """
     wanted = [(name, *found) for name in dict.fromkeys(names)
-              if name not in lists.columns and (found := _component(name))]
+              if name not in lists.columns and (found := component(name))]
     columns: dict[str, Any] = dict(lists.stored.columns)
     for vector in dict.fromkeys(vector for _, vector, _ in wanted if vector in lists.columns):
         matrix = lists.column(vector)
@@ -157,7 +163,8 @@ def with_components(lists: Lists, names: Iterable[str]) -> Lists:
     return dataclasses.replace(lists, columns=columns)
 
 
-def _component(name: str) -> tuple[str, int] | None:
+def component(name: str) -> tuple[str, int] | None:
+    """The vector and the number of a component such as ``features[3]``; None for another name."""
     found = re.fullmatch(r"(.+)\[(\d+)\]", name)
     return (found[1], int(found[2])) if found else None
 

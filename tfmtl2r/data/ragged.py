@@ -137,7 +137,7 @@ def _ragged(
     from tfmtl2r.data.cells import Cells, TextCells
 
     flat = flat if isinstance(flat, (pd.Series, pyarrow.ChunkedArray)) else pyarrow.chunked_array([flat])
-    within = _Elements(source.files, source, np.cumsum(sizes))
+    within = _Elements(source.files, cells=source, ends=np.cumsum(sizes))
     return Ragged((TextCells if texts else Cells)(name, flat, within), sizes, name, source, separator)
 
 

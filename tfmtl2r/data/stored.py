@@ -25,16 +25,18 @@ class Source:
 
     Args:
         files: each file with its number of rows, in order; empty for a table that came from no file.
+        start: the row of the files that is row 0 of the table.
 
     >>> Source((("a.csv", 2), ("b.csv", 3))).row(4)
     'row 2 (counted from 0) of b.csv'
     """
 
     files: tuple[tuple[str, int], ...] = ()
+    start: int = 0
 
     def row(self, number: int) -> str:
         """The place of a row, for error messages."""
-        first = 0
+        number, first = number + self.start, 0
         for path, rows in self.files:
             if number < first + rows:
                 return f"row {number - first} (counted from 0) of {path}"

@@ -133,14 +133,14 @@ class Table(DataSet):
                              "change split, or set train, vali and test to files")
         return lists.select(mine)
 
-    def reading(self) -> Reading:
-        """How the files are read."""
+    def reading(self, kind: str = "") -> Reading:
+        """How files of a kind are read; by default the data set's own files."""
         entries = [Entry.of(one).name if isinstance(one, Mapping) else one for one in self.columns]
         names = [name for one in entries for name in ([one] if isinstance(one, str) else one if isinstance(one, tuple)
                                                       else one.columns if isinstance(one, Feature) else [])]
         own = filter(None, (self.list_id, self.item_id, self.time))
         named = dict.fromkeys([*(task.label for task in self.tasks()), *self.leave_out, *self.context, *own, *names])
-        return Reading(self._kind, self.list_id or None, tuple(self.context), self.separator,
+        return Reading(kind or self._kind, self.list_id or None, tuple(self.context), self.separator,
                        tuple(name for name in named if name != "*"))
 
     def _feature(self, entry: Entry, name: str) -> str | Feature:

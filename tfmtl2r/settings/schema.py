@@ -115,6 +115,13 @@ class Settings(Section):
         """Names of the tasks to train. Empty means the data set's default tasks."""
         return self.data.tasks or tuple(str(goal.name) for goal in self.tasks)
 
+    def table(self) -> dict[str, Any]:
+        """The options of the data set ``table``, for files of one's own."""
+        data = self.data.tree()
+        return {"goals": [goal.tree() for goal in self.tasks],
+                "columns": [feature.tree() for feature in self.features] or ["*"],
+                **{key: data[key] for key in self.data.own_table if key in data}}
+
     def but(self, **changes: Any) -> Self:
         """Returns a copy with other values. A mapping for a section changes only the keys that it contains.
 

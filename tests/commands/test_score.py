@@ -1,0 +1,140 @@
+"""Files of any size are scored as a whole frame would be: piece by piece, in order, whole or not at all."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import pytest
+
+from tfmtl2r import cli
+from tfmtl2r.data.chunks import chunks
+from tfmtl2r.data.own_files import Reading
+from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation.file_scores import score_files
+from tfmtl2r.experiment import Experiment
+from tfmtl2r.runs.identity import MODEL
+from tfmtl2r.serving.load import load
+
+
+def log(lists=40, seed=0):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 9, lists)
+    rows = int(sizes.sum())
+    return pd.DataFrame({
+        "session": np.repeat(rng.permutation(lists) + 2**60, sizes),
+        "user": np.repeat(rng.integers(0, 9, lists), sizes),
+        "video": [f"v{i}" for i in rng.integers(0, 9, rows)], "price": rng.normal(size=rows).astype(np.float32),
+        "tags": [rng.choice(["a b", "c"], rng.integers(0, 3)).tolist() for _ in range(rows)],
+        "click": rng.integers(0, 2, rows), "watch time": rng.random(rows),
+    })  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of own lists with every kind of column, and the frame with its scores of all rows at once."""
+    folder = tmp_path_factory.mktemp("score")
+    frame = log()
+    frame.to_parquet(folder / "log.parquet")
+    ranker, _ = Experiment(
+        "mine", directory=str(folder / "runs"), architecture={"name": "shared_bottom", "units": [4]},
+        data={"files": str(folder / "log.parquet"), "list_id": "session", "item_id": "video", "context": ["user"]},
+        features=["*", {"name": "tags", "kind": "bag", "separator": "|"}],
+        tasks=[{"name": "click", "kind": "binary", "loss": "bce"}, {"name": "watch time", "kind": "regression"}],
+        training={"epochs": 1, "telemetry_every": 0, "checkpoint_minutes": 0},
+    ).run(verbose=0)  # fmt: skip
+    return folder, ranker
+
+
+def expected(run, frame):
+    return run[1].predict(frame, list_id="session").reset_index(drop=True)
+
+
+def assert_scores(found, run, frame, rtol=1e-5):
+    wanted = expected(run, frame)
+    for name in wanted:
+        np.testing.assert_allclose(found[name], wanted[name], rtol=rtol, atol=1e-6)
+    np.testing.assert_allclose(found["probability_click"], 1 / (1 + np.exp(-wanted["score_click"])), rtol=1e-4)
+    np.testing.assert_allclose(found["score"], wanted.mean(axis=1), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [9, 10**6])
+@pytest.mark.parametrize("ending", ["parquet", "csv", "csv.gz"])
+def test_every_file_in_pieces_of_every_size(run, tmp_path, rows, ending):
+    """The ids are those of the file, digit by digit; lists that cross a boundary are whole."""
+    frame = log(8, seed=1).drop(columns=["click", "watch time"])
+    if ending == "parquet":
+        pyarrow.parquet.write_table(pyarrow.Table.from_pandas(frame, preserve_index=False), tmp_path / "in.parquet",
+                                    row_group_size=11)
+    else:
+        texts = frame.assign(tags=frame["tags"].map("|".join))
+        texts.to_csv(tmp_path / f"in.{ending}", index=False)
+    count = score_files(run[0] / "runs" / "mine", str(tmp_path / f"in.{ending}"), tmp_path / "out.parquet", rows=rows)
+    found = pd.read_parquet(tmp_path / "out.parquet")
+    assert count == len(frame) == len(found)
+    assert list(found) == ["session", "video", "score_click", "score_watch time", "score", "probability_click"]
+    assert found["session"].astype(str).tolist() == frame["session"].astype(str).tolist()
+    assert found["video"].tolist() == frame["video"].tolist()
+    assert_scores(found, run, frame)
+
+
+def test_mixed_lists_are_whole_or_refused(run, tmp_path):
+    """Within a piece the rows of a list may lie anywhere; a list that comes again later is an error, not two lists."""
+    frame = log(30, seed=2)
+    mixed = frame.sample(frac=1, random_state=3).reset_index(drop=True)
+    mixed.to_parquet(tmp_path / "mixed.parquet")
+    run_folder, out = run[0] / "runs" / "mine", tmp_path / "out.csv"
+    out.write_text("before")
+    with pytest.raises(InputError, match="are far apart"):
+        score_files(run_folder, str(tmp_path / "mixed.parquet"), out, rows=5)
+    score_files(run_folder, str(tmp_path / "mixed.parquet"), out)
+    assert_scores(pd.read_csv(out), run, mixed)
+    frame.to_parquet(tmp_path / "a.parquet")
+    frame.iloc[:9].to_parquet(tmp_path / "b.parquet")
+    out.write_text("before")
+    first = frame["session"].iloc[0]
+    both = [str(tmp_path / "a.parquet"), str(tmp_path / "b.parquet")]
+    with pytest.raises(InputError, match=rf"list {first} are far apart: it comes again in row 0 .*b.parquet"):
+        score_files(run_folder, both, out, rows=len(frame))
+    assert out.read_text() == "before"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet", "mixed.parquet", "out.csv"]
+
+
+def test_memory_is_that_of_a_piece(tmp_path):
+    """A piece is not much longer than what is read at a time, or than the longest list."""
+    frame = pd.DataFrame({"q": np.repeat(np.arange(500), 4), "x": np.arange(2000.0)})
+    frame.loc[400:699, "q"] = 100
+    frame.to_parquet(tmp_path / "a.parquet", row_group_size=50)
+    sizes = [lists.num_items for _, lists in chunks([tmp_path / "a.parquet"], Reading(list_id="q"), rows=50)]
+    assert sum(sizes) == 2000
+    assert sorted(sizes)[-2] <= 60
+    assert max(sizes) <= 300 + 100
+
+
+def test_the_command(run, tmp_path, capsys, monkeypatch):
+    folder, _ = run
+    monkeypatch.chdir(folder)
+    frame = log(seed=4)
+    frame.drop(columns=["click"]).to_parquet(tmp_path / "new.parquet")
+    scored = ["score", "mine", str(tmp_path / "new.parquet"), "--to"]
+    assert cli.main([*scored, "out/scores.parquet", "--columns", "all"]) == 0
+    assert capsys.readouterr().out == f"{len(frame)} rows scored: out/scores.parquet\n"
+    found = pd.read_parquet("out/scores.parquet")
+    pd.testing.assert_frame_equal(found[list(frame.drop(columns="click"))], frame.drop(columns="click"))
+    assert_scores(found, run, frame)
+    for arguments, message in [
+        (["s.csv", "--columns", "tags"], "the column 'tags' contains lists, which a CSV file cannot hold"),
+        (["s.csv", "--columns", "pric"], "has no column 'pric'; did you mean 'price'"),
+        (["s.json"], "a file that ends in .parquet or .csv"),
+        (["s.csv", "--rows", "0"], "must be at least 1"),
+    ]:  # fmt: skip
+        assert cli.main([*scored, *arguments]) == 1
+        assert message in capsys.readouterr().err
+    assert cli.main(["score", "mine", str(tmp_path / "*.csv"), "--to", "s.csv"]) == 1
+    assert "no file matches this pattern" in capsys.readouterr().err
+    found.to_parquet(tmp_path / "twice.parquet")
+    assert cli.main(["score", "mine", str(tmp_path / "twice.parquet"), "--to", "s.csv", "--columns", "all"]) == 1
+    assert "the column 'probability_click' of the files has the name of a score" in capsys.readouterr().err
+    assert not (folder / "s.csv").exists()
+    assert load(folder / "runs" / "mine" / MODEL).tasks[1].name == "watch time"

@@ -1,0 +1,181 @@
+"""Reads files of any size piece by piece, each with whole lists, so that the memory does not grow with the files."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import itertools
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.csv
+import pyarrow.parquet
+
+from tfmtl2r.data.cells import Cells, TextCells
+from tfmtl2r.data.frame import as_written, check_names, grouped, is_text_file
+from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.data.own_files import Reading
+from tfmtl2r.data.stored import Source
+from tfmtl2r.errors import InputError, MissingFileError
+
+ROWS = 65_536
+_BLOCK = 1 << 24
+_UNKNOWN = 1 << 62
+"""Stands for the number of rows of a file that has not been read to its end."""
+
+
+def chunks(
+    paths: Sequence[Path], reading: Reading, keep: Sequence[str] | None = (), rows: int = ROWS
+) -> Iterator[tuple[pyarrow.Table, Lists]]:
+    """Yields the rows of files in their order, in pieces of about ``rows`` rows; every list is in one piece.
+
+    The memory is that of a piece, of the longest list, and of eight bytes for each list. A piece grows while its lists
+    are not complete, such as those of a file whose lists are mixed. LETOR and TFRecord files are one piece.
+
+    Args:
+        paths: the files.
+        reading: how they are read.
+        keep: names of the columns to yield beside the lists, unchanged; None for all.
+        rows: rows that are read at a time.
+
+    Yields:
+        The kept columns in the order of the rows, and the lists, whose ``source_rows`` are the rows of the piece.
+
+    Raises:
+        FileNotFoundError: for a missing file.
+        ValueError: for a malformed file, a missing column, files with different columns, or a list that comes again
+            after it was complete.
+    """
+    if reading.kind != "table":
+        lists = reading.lists(paths)
+        yield _kept(lists, list(lists.columns) if keep is None else keep), lists
+        return
+    seen, first, rest = np.empty(0, np.uint64), 0, None
+    for table, files, last in _with_last(_tables(paths, rows)):
+        whole = table if rest is None else pyarrow.concat_tables([rest, table])
+        end = len(whole) if last or reading.list_id is None else _end(_ids(whole, reading, paths))
+        part, rest = whole.slice(0, end), whole.slice(end)
+        if end:
+            lists = _lists(part, reading, Source(files, first), str(paths[0]))
+            seen = _not_seen(lists, seen)
+            first += end
+            yield part if keep is None else part.select(_known(keep, part, paths)), lists
+
+
+def _tables(paths: Sequence[Path], rows: int) -> Iterator[tuple[pyarrow.Table, tuple[tuple[str, int], ...]]]:
+    """The rows of all files, each piece with the names of the files so far."""
+    done: list[tuple[str, int]] = []
+    names: pyarrow.Schema | None = None
+    for path in paths:
+        count = 0
+        for table in _of_file(path, rows):
+            names = names or table.schema
+            if set(table.column_names) != set(names.names):
+                odd = sorted(set(table.column_names) ^ set(names.names))[0]
+                raise InputError(f"{path} and {paths[0]} have different columns: only one has {odd!r}")
+            count += len(table)
+            try:
+                yield table.select(names.names).cast(names), (*done, (str(path), _UNKNOWN))
+            except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+                raise InputError(f"{path}: its columns have other types than those of {paths[0]}: {error}") from error
+        if not count:
+            raise InputError(f"{path}: the table is empty: it has no rows")
+        done.append((str(path), count))
+
+
+def _of_file(path: Path, rows: int) -> Iterator[pyarrow.Table]:
+    if not path.is_file():
+        raise MissingFileError(f"{path}: there is no such file")
+    try:
+        if is_text_file(path):
+            found = (pyarrow.Table.from_batches([batch]) for batch in _csv(path))
+        else:
+            file = pyarrow.parquet.ParquetFile(path)
+            found = (as_written(pyarrow.Table.from_batches([batch]), file.metadata.metadata)
+                     for batch in file.iter_batches(rows))
+        for table in found:
+            check_names(table.column_names, f"{path}: ")
+            if len(table):
+                yield table
+    except (pyarrow.ArrowInvalid, gzip.BadGzipFile, EOFError, UnicodeDecodeError) as error:
+        raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def _csv(path: Path) -> Iterator[pyarrow.RecordBatch]:
+    opened: Any = gzip.open if path.name.endswith(".gz") else open
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+        names = next(filter(None, csv.reader(file)), [])
+    if not names:
+        raise InputError(f"{path}: the table is empty: it has no header")
+    yield from pyarrow.csv.open_csv(
+        path, read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK),
+        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
+        convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string())),
+    )
+
+
+def _with_last(pieces: Iterator[tuple[pyarrow.Table, tuple]]) -> Iterator[tuple[pyarrow.Table, tuple, bool]]:
+    """Each piece, and whether it is the last one."""
+    before = next(pieces, None)
+    for piece in itertools.chain(pieces, [None]):
+        if before is not None:
+            yield *before, piece is None
+        before = piece
+
+
+def _cells(table: pyarrow.Table, name: str, reading: Reading, source: Source, path: str) -> Cells:
+    return (TextCells if is_text_file(path) else Cells)(name, table[name], source, reading.separator)
+
+
+def _ids(table: pyarrow.Table, reading: Reading, paths: Sequence[Path]) -> np.ndarray:
+    [name] = _known([str(reading.list_id)], table, paths)
+    return _cells(table, name, reading, Source(), str(paths[0])).identities
+
+
+def _lists(table: pyarrow.Table, reading: Reading, source: Source, path: str) -> Lists:
+    columns = {name: _cells(table, name, reading, source, path) for name in table.column_names}
+    return reading.made(grouped(columns, reading.list_id, (), source=source))
+
+
+def _known(names: Sequence[str], table: pyarrow.Table, paths: Sequence[Path]) -> list[str]:
+    for name in names:
+        if name not in table.column_names:
+            raise InputError(missing_column(name, table.column_names, str(paths[0])))
+    return list(names)
+
+
+def _end(ids: np.ndarray) -> int:
+    """The number of rows at the start whose lists have no row behind them, without the list of the last row.
+
+    >>> _end(np.array([7, 7, 8, 9, 8, 9])), _end(np.array([7, 8, 7])), _end(np.array([7, 8, 9, 8, 5, 5]))
+    (2, 0, 4)
+    """
+    codes, _ = pd.factorize(ids)
+    first = np.unique(codes, return_index=True)[1][codes]
+    behind = np.minimum.accumulate(first[::-1])[::-1]
+    possible = np.flatnonzero(behind[: first[-1] + 1] >= np.arange(first[-1] + 1))
+    return int(possible[-1])
+
+
+def _not_seen(lists: Lists, seen: np.ndarray) -> np.ndarray:
+    """Digests of all lists so far; a list that comes again is an error."""
+    if lists.is_rows or lists.ids is None or lists.offsets is None:
+        return seen
+    digests = pd.util.hash_array(np.asarray(lists.ids))
+    again = np.isin(digests, seen)
+    if again.any():
+        number = int(again.argmax())
+        raise InputError(f"the rows of list {lists.ids[number]!s} are far apart: it comes again in "
+                         f"{lists.place(int(lists.offsets[number]))}, after these lists were read; sort the rows "
+                         "by the id of the list, or read more rows at a time")
+    return np.union1d(seen, digests)
+
+
+def _kept(lists: Lists, names: Sequence[str]) -> pyarrow.Table:
+    """Columns of lists in the order of their rows."""
+    return pyarrow.table({name: pyarrow.array(lists.in_order_of_rows(lists.identities(name)).tolist())
+                          for name in names})
