@@ -16,7 +16,8 @@ from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches, cut_report
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.scoring import record, score, score_along
+from tfmtl2r.evaluation.scoring import record, score, score_along, score_slices
+from tfmtl2r.evaluation.slices import slicing
 from tfmtl2r.evaluation.split_metrics import evaluate
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.preferences import grid, normalised, suited
@@ -215,14 +216,17 @@ class Experiment(Settings):
         dataset.check(model.tasks, model.schema)
         _validate_labels(model.tasks, dataset.lists("train"), self.data.max_list_size)
         self._validate_stop_on(model, dataset.lists("vali"))
+        test = dataset.lists("test")
+        slicings = [slicing(test, by, dataset.lists("train"), model.schema) for by in self.evaluation.by or ()]
         card = RunCard(name=self.folder.name, config=self.config(), identity=attempt.identity)
         card.data = {split: {**_describe(dataset.lists(split)), **dataset.about(split)}
                      for split in ("train", "vali", "test")}
         attempt.begin(_STORED * sum(weight.nbytes for weight in model.architecture.get_weights()),
                       {split: about["fingerprint"] for split, about in card.data.items()})
         self._train(model, dataset, callbacks, verbose, card, attempt)
-        test = dataset.lists("test")
         record(card, "test", score(model, test, self.training.batch_size), test, attempt.folder)
+        if slicings:
+            card.slices["test"] = score_slices(model, test, slicings, self.training.batch_size)
         if len(asked):
             card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
         if self.training.telemetry_every:

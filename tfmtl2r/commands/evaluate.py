@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import tyro
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.writing import write_json
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,11 +19,16 @@ class Evaluate:
     Args:
         run: name of the run.
         split: train, vali or test.
+        by: also show the metrics of parts of the split: by a column, list_length, or new:COLUMN for ids that the
+            training split does not contain. Can be given several times; by default evaluation.by of the run.
+        json: also write all results to this file.
         directory: the folder of all runs.
     """
 
     run: Annotated[str, tyro.conf.Positional]
     split: str = "test"
+    by: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    json: str = ""
     directory: str = "runs"
 
 
@@ -30,9 +36,10 @@ def main(arguments: Sequence[str]) -> None:
     """Evaluates and prints a table."""
     options = tyro.cli(Evaluate, args=arguments, prog="tfmtl2r evaluate")
     from tfmtl2r.commands._keeping import kept
-    from tfmtl2r.evaluation.scoring import described, record, score
+    from tfmtl2r.evaluation.scoring import described, record, score, score_slices
+    from tfmtl2r.evaluation.slices import slicing
     from tfmtl2r.experiment import Experiment
-    from tfmtl2r.report.tables import results_table, show
+    from tfmtl2r.report.tables import results_table, show, slice_tables
     from tfmtl2r.runs.card import RunCard
     from tfmtl2r.runs.identity import MODEL
     from tfmtl2r.runs.places import find, training
@@ -40,15 +47,28 @@ def main(arguments: Sequence[str]) -> None:
 
     folder = find(options.directory, options.run)
     card = RunCard.load(folder)
-    lists = Experiment.of(card.config).dataset().lists(options.split)
+    experiment = Experiment.of(card.config)
+    dataset = experiment.dataset()
+    lists = dataset.lists(options.split)
     card.expect(options.split, lists.fingerprint())
     ranker: Any = load(folder / MODEL)
+    slicings = [slicing(lists, by, dataset.lists("train"), ranker.schema)
+                for by in dict.fromkeys(options.by or experiment.evaluation.by or ())]
     results = score(ranker, lists)
     show(results_table({card.name: described(results)}, title=f"{options.split} split"))
+    slices = score_slices(ranker, lists, slicings)
+    for by, found in slices.items():
+        for table in slice_tables(found, by):
+            show(table)
+    if options.json:
+        write_json(options.json, {"run": card.name, "split": options.split, "results": described(results),
+                                  "slices": slices})
     with kept("the result"), training(folder):
         current = RunCard.load(folder)  # another evaluation may have added its split
         if current.identity != card.identity:
             raise InputError(f"{folder} was replaced by another training while its earlier model was evaluated: "
                              "evaluate it again")
         record(current, options.split, results, lists, folder)
+        if slices:
+            current.slices.setdefault(options.split, {}).update(slices)
         current.save(folder)

@@ -10,6 +10,7 @@ import numpy as np
 
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation.slices import Slicing, sliced
 from tfmtl2r.evaluation.split_metrics import ORDER, Score, evaluate, per_list_arrays
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.identity import KEY, PER_LIST
@@ -61,6 +62,14 @@ def score_along(
     for preference in preferences:
         scores = model.predict(data, layout="items", preference=preference)
         yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau)
+
+
+def score_slices(
+    model: MultiTaskRanker, lists: Lists, slicings: Sequence[Slicing], batch_size: int = 256
+) -> dict[str, dict[str, Any]]:
+    """Evaluates a ranker on slices of a split; see :func:`tfmtl2r.evaluation.slices.sliced`."""
+    data = batches(lists, (), model.architecture.schema, batch_size=batch_size)
+    return sliced(model.predict(data, layout="items"), lists, model.tasks, slicings) if slicings else {}
 
 
 def described(results: dict[str, dict[str, Score]]) -> dict[str, dict[str, dict[str, Any]]]:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
+
+_NAME = 26
+"""Largest width of a name in a table of slices."""
 
 
 def results_table(
@@ -45,6 +50,45 @@ def results_table(
             cells.append(f"[bold]{text}[/bold]" if len(results) > 1 and value == best[task, metric] else text)
         table.add_row(name, *cells)
     return table
+
+
+def slice_tables(slices: Mapping[str, Any], by: str, width: int = 80) -> list[Table]:
+    """The metrics of slices, one row per slice; columns that do not fit side by side go to another table.
+
+    Args:
+        slices: the entry of a run card for ``by``: ``{"of": ..., "slices": name -> results}``.
+        by: what the slices are made by.
+        width: characters of a line.
+    """
+    rows = slices["slices"]
+    names = [name if len(name) <= _NAME else f"{name[: _NAME - 1]}\u2026" for name in rows]
+    counts = [str(one["num_lists"]) for one in rows.values()]
+    columns: dict[tuple[str, str], list[str]] = {}
+    for place, one in enumerate(rows.values()):
+        for task, row in one["results"].items():
+            for metric, score in row.items():
+                cells = columns.setdefault((task, metric), ["-"] * len(rows))
+                cells[place] = "-" if math.isnan(score["value"]) else f"{score['value']:.4f}"
+    room = width - max(map(len, names)) - max(len("lists"), *map(len, counts)) - 7
+    groups: list[list[tuple[str, str]]] = []
+    left = 0
+    for (task, metric), cells in columns.items():
+        needed = 3 + max(min(max(len(task), len(metric)), _NAME), *map(len, cells))
+        if needed > left:
+            groups, left = [*groups, []], room
+        groups[-1].append((task, metric))
+        left -= needed
+    tables = []
+    for group in groups:
+        table = Table(title=f"{by} (slices of {slices['of']})", title_justify="left")
+        table.add_column("", no_wrap=True)
+        table.add_column("rows" if slices["of"] == "rows" else "lists", justify="right")
+        for task, metric in group:
+            table.add_column(f"{escape(task)}\n{escape(metric)}", justify="right", max_width=_NAME, overflow="fold")
+        for place, name in enumerate(names):
+            table.add_row(escape(name), counts[place], *(columns[column][place] for column in group))
+        tables.append(table)
+    return tables
 
 
 def show(table: Any) -> None:

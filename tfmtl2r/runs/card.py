@@ -35,6 +35,8 @@ class RunCard:
         history: name -> values per epoch, as ``fit`` reported them.
         curve: results of a conditioned ranker for a grid of preferences, each ``{"preference": [...], "vali": task ->
             metric -> value, "test": task -> metric -> value}``; empty for other rankers.
+        slices: split -> what the slices are made by -> ``{"of": "lists" or "items", "slices": name -> {"num_lists",
+            "items", "results"}}`` (:mod:`tfmtl2r.evaluation.slices`).
         step_ms: median milliseconds of a training step, without the first epoch (which compiles); None if not
             measured.
         peak_memory_mb: highest resident memory of the process.
@@ -51,6 +53,7 @@ class RunCard:
     results: dict[str, Any] = dataclasses.field(default_factory=dict)
     history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     curve: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    slices: dict[str, Any] = dataclasses.field(default_factory=dict)
     step_ms: float | None = None
     peak_memory_mb: float | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=lambda: versions())
@@ -116,7 +119,9 @@ class RunCard:
     def _restore_numbers(self) -> None:
         """Converts null and text to the numbers that they stand for."""
         self.history = {name: [*map(number, values)] for name, values in self.history.items()}
-        for results in self.results.values():
+        parts = [part["results"] for by in self.slices.values() for one in by.values()
+                 for part in one["slices"].values()]
+        for results in (*self.results.values(), *parts):
             for score in (score for row in results.values() for score in row.values()):
                 score["value"] = number(score["value"])
         for results in (part for point in self.curve for part in point.values() if isinstance(part, dict)):

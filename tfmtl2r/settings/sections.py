@@ -332,11 +332,14 @@ class Evaluation(Section):
         preferences: the preferences at which a conditioned ranker is evaluated for its run card: lattice:H, spread:N,
             angle:N, a file with one preference per line, or none. By default lattice:10 for two tasks, and equal
             importance with spread:10 for more tasks.
+        by: what the metrics of parts of the test split are computed by: a column, list_length, or new:COLUMN for ids
+            that the training split does not contain. tfmtl2r evaluate shows them, too.
     """
 
-    not_built: ClassVar[tuple[str, ...]] = ("by", "importance")
+    not_built: ClassVar[tuple[str, ...]] = ("importance",)
 
     preferences: Rows | None = key(shown="never", axis=True)
+    by: tuple[str, ...] | None = key(shown="never")
 
 
 @dataclasses.dataclass(frozen=True)

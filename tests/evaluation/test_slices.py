@@ -1,0 +1,150 @@
+"""Metrics of parts of a split: what a slice is, and that its metrics are those of its lists or items alone."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from tfmtl2r import Category, Schema, Task, cli
+from tfmtl2r.data import from_frame
+from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation import evaluate
+from tfmtl2r.evaluation.slices import Slicing, sliced, slicing
+from tfmtl2r.experiment import Experiment
+from tfmtl2r.report.tables import slice_tables
+from tfmtl2r.runs.card import RunCard
+
+TASKS = [Task("click", kind="binary", metrics=("ndcg@5", "auc")), Task("dwell", kind="regression")]
+
+
+def log(lists=60, seed=0):
+    rng = np.random.default_rng(seed)
+    sizes = rng.integers(1, 7, lists)
+    rows = int(sizes.sum())
+    return pd.DataFrame({
+        "q": np.repeat(np.arange(lists), sizes), "device": np.repeat(rng.choice(["tv", "web", ""], lists), sizes),
+        "age": np.repeat(rng.normal(40, 9, lists), sizes), "video": rng.integers(0, 30, rows),
+        "price": np.where(rng.random(rows) < 0.1, np.nan, rng.random(rows)), "few": rng.integers(0, 3, rows),
+        "maybe": pd.array(np.where(rng.random(rows) < 0.2, None, rng.integers(0, 3, rows)), "Int64"),
+        "when": pd.Timestamp("2026-01-01") + pd.to_timedelta(rng.integers(0, 10**6, rows), "s"),
+        "watched": [list(range(rng.integers(0, 3))) for _ in range(rows)], "vector": list(rng.random((rows, 2))),
+        "click": rng.integers(0, 2, rows), "dwell": rng.random(rows),
+    })  # fmt: skip
+
+
+FRAME = log()
+LISTS = from_frame(FRAME, "q")
+
+
+@pytest.mark.parametrize(("by", "of", "count"), [
+    ("device", "lists", 3), ("age", "lists", 4), ("video", "items", 4), ("price", "items", 5), ("few", "items", 3),
+    ("maybe", "items", 4), ("when", "items", 4), ("watched", "items", 3), ("list_length", "lists", 6),
+    ("new:video", "items", 2), ("new:device", "lists", 1),
+])  # fmt: skip
+def test_slices_divide_the_items(by, of, count):
+    """Every item is in exactly one slice, and slices of lists never divide a list."""
+    found = slicing(LISTS, by, train=from_frame(FRAME[FRAME["video"] < 20], "q"))
+    assert (found.of, len(found.slices)) == (of, count)
+    assert np.sum(list(found.slices.values()), axis=0).tolist() == [1] * LISTS.num_items
+    if of == "lists":
+        for items in found.slices.values():
+            assert all(len(set(part)) == 1 for part in np.split(items, LISTS.offsets[1:-1]))
+
+
+def test_the_names_of_slices():
+    names = {by: list(slicing(LISTS, by).slices) for by in ("device", "few", "maybe", "list_length", "price")}
+    assert sorted(names["device"]) == ["(missing)", "tv", "web"]
+    assert names["few"] == ["0", "1", "2"]
+    assert names["maybe"] == ["0", "1", "2", "(missing)"]
+    assert names["list_length"] == ["1", "2", "3", "4", "5", "6"]
+    assert names["price"][-1] == "(missing)"
+    assert names["price"][0].startswith(f"{FRAME['price'].min():.6g} to ")
+    known = slicing(LISTS, "video", schema=Schema([Category("video", dtype="int64")]))
+    assert len(known.slices) == 11
+    assert list(known.slices)[-1] == "(20 other values)"
+    seen = slicing(LISTS, "new:video", train=from_frame(FRAME[FRAME["video"] < 20], "q")).slices
+    np.testing.assert_array_equal(seen["new"], LISTS.column("video") >= 20)
+    fewer = slicing(from_frame(FRAME[["few", "click"]]), "few")
+    assert fewer.of == "rows"
+
+
+def test_metrics_of_a_slice_are_those_of_its_items_alone():
+    rng = np.random.default_rng(1)
+    scores = {"click": rng.normal(size=LISTS.num_items), "dwell": rng.random(LISTS.num_items)}
+    found = sliced(scores, LISTS, TASKS, [slicing(LISTS, "device"), slicing(LISTS, "few")])
+    assert [found[by]["of"] for by in ("device", "few")] == ["lists", "items"]
+    for by, rule in (("device", "tv"), ("few", "1")):
+        rows = FRAME[by].astype(str) == rule
+        alone = from_frame(FRAME[rows].reset_index(drop=True), "q")
+        wanted = evaluate({task: values[rows] for task, values in scores.items()}, alone, TASKS)
+        part = found[by]["slices"][rule]
+        assert (part["num_lists"], part["items"]) == (alone.num_lists, alone.num_items)
+        for task, row in wanted.items():
+            for metric, one in row.items():
+                assert part["results"][task][metric]["value"] == pytest.approx(one.value, nan_ok=True), (task, metric)
+                assert part["results"][task][metric]["num_lists"] == one.num_lists
+    whole = evaluate(scores, LISTS, TASKS)["click"]["ndcg@5"]
+    parts = [part["results"]["click"]["ndcg@5"] for part in found["device"]["slices"].values()]
+    assert sum(part["num_lists"] for part in parts) == whole.num_lists
+    assert np.average([part["value"] for part in parts], weights=[part["num_lists"] for part in parts]) == \
+        pytest.approx(whole.value)  # fmt: skip
+
+
+@pytest.mark.parametrize(("by", "message"), [
+    ("devise", "no column 'devise'; did you mean 'device'"), ("matrix", "contains vectors"),
+    ("new:video", "needs the training split"), ("new:watched", "contains lists"),
+])  # fmt: skip
+def test_what_cannot_be_sliced(by, message):
+    lists = LISTS.with_column("matrix", np.zeros((LISTS.num_items, 2)))
+    with pytest.raises(InputError, match=message):
+        slicing(lists, by, train=LISTS if by == "new:watched" else None)
+    with pytest.raises(InputError, match="plain rows, which have no list_length"):
+        slicing(from_frame(FRAME), "list_length")
+
+
+@pytest.mark.parametrize("tasks", [1, 3, 9])
+def test_every_table_fits_a_terminal(tasks):
+    metrics = {"ndcg@10": {"value": 0.5, "num_lists": 3, "direction": "max"},
+               "mse": {"value": 123456.789, "num_lists": 3, "direction": "min"}}
+    results = {f"a rather long name of task {i}": metrics for i in range(tasks)}
+    found = {"of": "items", "slices": {"[red] an uncommonly long value of a column": {
+        "num_lists": 123456, "items": 9, "results": results}}}  # fmt: skip
+    shown = slice_tables(found, "a column with a long name")
+    console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    for table in shown:
+        console.print(table)
+    text = console.export_text()
+    console.file.close()
+    assert max(map(len, text.splitlines())) <= 80
+    assert text.count("0.5000") == tasks
+    assert "[red] an uncommonly" in text
+
+
+def test_evaluate_shows_and_keeps_slices(tmp_path, monkeypatch, capsys):
+    """In the training by [evaluation] by, and later by flag; the run card has both."""
+    monkeypatch.chdir(tmp_path)
+    log(80, seed=3).drop(columns=["vector", "when", "price", "maybe"]).to_parquet("log.parquet")
+    base = Experiment(
+        "mine", architecture={"name": "shared_bottom", "units": [2]}, evaluation={"by": ["device"]},
+        data={"files": "log.parquet", "list_id": "q", "context": ["age"]}, tasks=TASKS,
+        training={"epochs": 1, "telemetry_every": 0, "checkpoint_minutes": 0})  # fmt: skip
+    with pytest.raises(InputError, match="no column 'devise'"):
+        base.but(evaluation={"by": ["devise"]}).run(verbose=0)
+    assert not (tmp_path / "runs" / "mine" / "run.json").exists()
+    base.run(verbose=0)
+    kept = RunCard.load("runs/mine").slices["test"]
+    assert set(kept) == {"device"}
+    assert cli.main(["evaluate", "mine", "--by", "list_length", "--by", "new:video", "--json", "out.json"]) == 0
+    out = capsys.readouterr().out
+    assert "list_length (slices of lists)" in out
+    assert "new:video (slices of " in out
+    written = json.loads((tmp_path / "out.json").read_text())
+    assert set(written["slices"]) == {"list_length", "new:video"}
+    card = RunCard.load("runs/mine")
+    assert set(card.slices["test"]) == {"device", "list_length", "new:video"}
+    assert str(card.slices["test"]["device"]) == str(kept["device"])
+    assert isinstance(slicing(LISTS, "device"), Slicing)
