@@ -4,10 +4,12 @@ import logging
 import types
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
-from tfmtl2r._backend import keras
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.data import fit_schema, from_frame
 from tfmtl2r.training.notices import Notices
 
 TASKS = [Task("click", kind="binary"), Task("dwell", kind="regression", loss="mse", metrics=())]
@@ -58,3 +60,29 @@ class _Freeze(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         self.model.set_weights(self.weights)
+
+
+@pytest.mark.parametrize("as_data_set", [False, True])
+def test_a_feature_that_drowns_all_others(caplog, as_data_set):
+    """A ranker without a schema reads numbers as they are."""
+    rng = np.random.default_rng(0)
+    x = {"price": rng.normal(size=(6, 3)).astype(np.float32), "when": np.full((6, 3), 2e5, np.float32),
+         "list_size": np.full(6, 3, np.int32)}  # fmt: skip
+    y = {"click": rng.integers(0, 2, (6, 3)).astype(np.float32), "dwell": np.ones((6, 3), np.float32)}
+    said = "feature 'when' reaches 2e+05, and the others at most"
+    for schema in (None, Schema([Dense("price"), Dense("when", mean=(2e5,), variance=(1.0,))])):
+        caplog.clear()
+        model = MultiTaskRanker({"name": "shared_bottom", "units": [2]}, TASKS, schema)
+        model.compile(keras.optimizers.SGD(1e-12), run_eagerly=True)
+        data = (tf.data.Dataset.from_tensor_slices((x, y)).batch(3),) if as_data_set else (x, y)
+        model.fit(*data, epochs=1, verbose=0)
+        assert any(record.getMessage().startswith(said) for record in caplog.records) == (schema is None)
+
+
+def test_values_so_far_away_that_the_others_are_equal(caplog):
+    usual = np.random.default_rng(0).lognormal(size=1000)
+    for values, warned in ((usual, False), (np.append(usual, 1e9), True), (np.append(np.zeros(1000), 1.0), False)):
+        caplog.clear()
+        frame = pd.DataFrame({"x": values, "click": np.arange(len(values)) % 2})
+        fit_schema(from_frame(frame), [Task("click", kind="binary")])
+        assert ("values up to 1e+09 lie so far from all others" in caplog.text) == warned

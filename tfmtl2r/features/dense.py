@@ -32,6 +32,8 @@ class _Transform:
 
 
 # numpy computes the statistics, tf.math the graph; both have functions of these names.
+_FEW = 3
+"""Number of extreme values that a warning looks beyond."""
 _TRANSFORMS = {
     "none": _Transform(),
     "log1p": _Transform(
@@ -214,6 +216,14 @@ class Dense(Feature):
         elif abs(mean) > 1e5 * variance**0.5:
             log.warning("%s varies by %g around %g: its values are equal in float32; subtract an offset first",
                         name, variance**0.5, mean)
+        else:
+            far = np.abs(known - mean)
+            if far.max() > 10 * variance**0.5:  # rarely true, and sorting takes long
+                rest = np.partition(far, -_FEW)[:-_FEW] if len(far) > 10 * _FEW else far[:0]
+                if len(rest) and 0 < np.ptp(rest) < 1e-4 * far.max():
+                    log.warning("%s: values up to %g lie so far from all others that these are nearly equal for the "
+                                "ranker; set a transform such as signed_log1p, or clip the values", name,
+                                np.abs(known).max())
 
     @classmethod
     def encode_all(

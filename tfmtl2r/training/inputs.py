@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from tfmtl2r import architectures, losses, metrics
 from tfmtl2r._backend import tf
@@ -34,6 +37,11 @@ def specs(schema: Schema, has_lists: bool, preference: int | None = None) -> dic
     return layout
 
 
+DROWNS = 1000.0
+"""How many times the numbers of all others a feature may reach before a warning says so."""
+log = logging.getLogger("tfmtl2r")
+
+
 def plain_schema(features: Mapping[str, Any]) -> Schema:
     """A schema in which every feature of a batch is numeric and needs no preprocessing."""
     has_lists = LIST_SIZE in features
@@ -45,6 +53,29 @@ def plain_schema(features: Mapping[str, Any]) -> Schema:
         context = has_lists and len(shape) == 1
         made.append(Dense(name, shape=shape[1 if context or not has_lists else 2:], context=context, clip=math.inf))
     return Schema(made)
+
+
+def say_ranges(x: Any) -> None:
+    """Warns of a feature whose numbers drown those of all others, for a ranker that reads numbers as they are.
+
+    Args:
+        x: arrays by name, or a data set, whose first batch decides; nothing is known about other data.
+    """
+    if isinstance(x, tf.data.Dataset):
+        x = next(iter(x.take(1)), ({},))
+        x = x[0] if isinstance(x, tuple) else x
+    if not isinstance(x, Mapping):
+        return
+    arrays = {name: np.asarray(values) for name, values in x.items() if name != LIST_SIZE}
+    reach = {name: float(np.nanmax(np.abs(values), initial=0.0)) for name, values in arrays.items()
+             if values.dtype.kind in "fiu" and not np.isnan(values).all()}
+    if len(reach) < 2:
+        return
+    *_, second, largest = sorted(reach, key=lambda name: reach[name])
+    if math.isfinite(reach[largest]) and reach[largest] > DROWNS * max(reach[second], 1.0):
+        log.warning("feature %r reaches %.3g, and the others at most %.3g: it drowns them, since a ranker without a "
+                    "schema reads numbers as they are; pass a schema (tfmtl2r.data.fit_schema), or scale it",
+                    largest, reach[largest], reach[second])
 
 
 def task_config(task: Task) -> dict[str, Any]:

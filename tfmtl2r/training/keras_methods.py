@@ -10,6 +10,7 @@ from tfmtl2r.batch import Batch
 from tfmtl2r.data.passes import following, is_unchanged
 from tfmtl2r.training.finite import UNCHECKED, check_weights, told
 from tfmtl2r.training.infinite_features import Finite, refused
+from tfmtl2r.training.inputs import say_ranges
 from tfmtl2r.training.keras_arguments import WEIGHTED, batched, bound, refuse, signature_of, streamed
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.notices import Notices
@@ -74,6 +75,8 @@ class KerasMethods(SavedRanker):
         restored ranker therefore continues with the batches of its next epoch.
         """
         given = bound("fit", args, kwargs)
+        if self.schema is None:
+            say_ranges(given.get("x"))
         self._prepare_early(given.get("x"))
         self._check_in_step(any(isinstance(given.get(name), _DISTRIBUTED) for name in ("x", "validation_data")))
         callbacks = given.get("callbacks")
