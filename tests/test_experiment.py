@@ -1,7 +1,10 @@
-"""Experiments: when the validation split is looked at."""
+"""Experiments: when the validation split is looked at, and settings that change how a training runs."""
 
 import pytest
 
+from tfmtl2r import experiment
+from tfmtl2r._backend import tf
+from tfmtl2r.data import batches
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.sweeps.planning import named
 
@@ -36,3 +39,17 @@ def test_it_decides_no_number_and_not_where_validation_decides():
             Experiment("a", training={"patience": patience, "validate_every": 2}, **options)
     with pytest.raises(ValueError, match="validate_every must be at least 0"):
         Experiment("a", training={"patience": 0, "validate_every": -1})
+
+
+def test_buckets_and_deterministic_operations_reach_the_training(tmp_path, monkeypatch):
+    """Batches hold lists of similar length, and TensorFlow is told once."""
+    asked, made = [], []
+    monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
+    monkeypatch.setattr(experiment, "batches", lambda *a, **k: made.append(k.get("buckets")) or batches(*a, **k))
+    training = {"epochs": 1, "batch_size": 4, "telemetry_every": 0, "deterministic": True, "buckets": [3, 5]}
+    Experiment("b", directory=str(tmp_path), training=training, **SMALL).run(verbose=0)
+    assert (asked, made[0]) == ([True], (3, 5))
+    for wrong in ("auto2", [0.5], 3):
+        with pytest.raises(ValueError, match=r"training\.buckets\S* must be"):
+            Experiment(training={"buckets": wrong})
+    assert Experiment(training={"buckets": "auto"}).training.buckets == "auto"

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r import architectures, datasets
-from tfmtl2r._backend import keras
+from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import Lists, batches, cut_report
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
@@ -36,10 +36,9 @@ from tfmtl2r.task import Task
 from tfmtl2r.training.loop import Limits, Loop, Saving
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.objectives import loss_of
-from tfmtl2r.training.optimizers import LazyAdam
+from tfmtl2r.training.optimizers import chosen
 from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.reset import start_as
-from tfmtl2r.training.schedules import Schedule
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 from tfmtl2r.training.stages import OneStage
 from tfmtl2r.training.warm_start import continued, start_from
@@ -125,6 +124,8 @@ class Experiment(Settings):
         training = self.training
         earlier = self._earlier()
         keras.utils.set_random_seed(training.seed)
+        if training.deterministic:
+            tf.config.experimental.enable_op_determinism()
         tasks = self.select(dataset)
         schema = dataset.schema(self._labels(tasks))
         if earlier is not None:
@@ -166,16 +167,9 @@ class Experiment(Settings):
         ranker: Any = load(folder / MODEL)
         return ranker
 
-    def _optimizer(self, dataset: Any) -> LazyAdam:
-        chosen = self.optimizer
-        rate: Any = chosen.learning_rate
-        if chosen.schedule not in (None, "constant") or chosen.warmup_steps:
-            lists = self.training.batch_size * (self.training.accumulate or 1)
-            steps = self.training.epochs * -(-dataset.lists("train").num_lists // lists)
-            rate = Schedule(rate, chosen.schedule or "constant", chosen.warmup_steps or 0, steps)
-        average: dict[str, Any] = {"use_ema": True, "ema_momentum": chosen.ema} if chosen.ema else {}
-        return LazyAdam(rate, weight_decay=chosen.weight_decay or None, global_clipnorm=chosen.clip_norm,
-                        adaptive_clip=chosen.clip == "adaptive", **average)
+    def _optimizer(self, dataset: Any) -> Any:
+        lists = self.training.batch_size * (self.training.accumulate or 1)
+        return chosen(self.optimizer, self.training.epochs * -(-dataset.lists("train").num_lists // lists))
 
     def run(
         self, verbose: int | str = "auto", dataset: Any = None, callbacks: Sequence[Any] = (),
@@ -246,6 +240,7 @@ class Experiment(Settings):
         lists = self.training.batch_size * (self.training.accumulate or 1)
         limit = self.data.max_list_size
         cut: dict[str, Any] = {"list_limit": limit, "truncate": self.data.truncate} if limit else {}
+        cut["buckets"] = self.training.buckets
         clock = _StepClock()
         watchers: list[Any] = [clock, *callbacks]
         if self.training.telemetry_every:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfmtl2r import Adagrad, Category, Dense, LazyAdam, MultiTaskRanker, Schema, Task
+from tfmtl2r import Adagrad, Category, Dense, LazyAdam, MultiTaskRanker, Schema, Task, settings
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.training import optimizers, rows
 from tfmtl2r.training.schedules import Schedule
@@ -283,7 +283,7 @@ def test_no_step_reads_a_whole_table(mode):
         assert "ReadVariableOp" not in readers
 
 
-@pytest.mark.parametrize("kind", [LazyAdam, Adagrad])
+@pytest.mark.parametrize("kind", [LazyAdam, Adagrad, optimizers.SGD])
 def test_adaptive_clipping_bounds_every_change_and_keeps_small_updates(kind, rng):
     """Clippy on dense variables and on the rows of a table; the direction of an update stays."""
     start = rng.normal(size=(ROWS, WIDTH)).astype(np.float32)
@@ -303,6 +303,27 @@ def test_adaptive_clipping_bounds_every_change_and_keeps_small_updates(kind, rng
         np.testing.assert_allclose(change, share * wanted, rtol=1e-4, atol=1e-6)
         own = min(1, (allowed / np.abs(wanted))[1:3].min())
         np.testing.assert_allclose(start[1:3] - sparse.numpy()[1:3], own * wanted[1:3], rtol=1e-4, atol=1e-6)
+
+
+def test_descent_reads_only_the_rows_of_a_batch(rng):
+    """And is Keras' own, bit by bit; updates with momentum cannot be clipped."""
+    start, gradient = rng.normal(size=(ROWS, WIDTH)), slices(rng, [1, 4, 1])
+    mine, theirs = (keras.Variable(start, name="embeddings") for _ in range(2))
+    optimizers.SGD(0.1).apply([gradient], [mine])
+    keras.optimizers.SGD(0.1).apply([gradient], [theirs])
+    np.testing.assert_array_equal(mine, theirs)
+    with pytest.raises(ValueError, match="SGD clips no update with momentum"):
+        optimizers.SGD(0.1, momentum=0.9, adaptive_clip=True)
+
+
+@pytest.mark.parametrize(("given", "kind"), [("sgd", optimizers.SGD), ({"name": "adagrad"}, Adagrad), ({}, LazyAdam)])
+def test_the_optimizer_of_an_experiment(given, kind):
+    """Every key of the section reaches the optimizer."""
+    options = {"learning_rate": 0.5, "clip_norm": 2.0, "weight_decay": 0.25, "ema": 0.75, "clip": "adaptive"}
+    made = optimizers.chosen(settings.Optimizer.of({**settings.Optimizer.of(given).tree(), **options}), 10)
+    assert type(made) is kind
+    found = (float(made.learning_rate), made.global_clipnorm, made.weight_decay, made.ema_momentum, made.adaptive_clip)
+    assert found == (0.5, 2.0, 0.25, 0.75, True)
 
 
 def test_schedules_grow_and_fall():

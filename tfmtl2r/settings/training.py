@@ -36,9 +36,11 @@ class Start(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer(Section):
-    """The optimizer, which is Adam.
+    """The optimizer.
 
     Args:
+        name: "adam" (the default), "adagrad" (with less memory for tables) or "sgd"; all change only those rows of
+            tables that a batch reads.
         learning_rate: the step size.
         schedule: "constant" (the default), or "linear" or "cosine", which fall to 0 until the end of a stage.
         warmup_steps: number of first steps over which the step size grows to learning_rate.
@@ -48,8 +50,7 @@ class Optimizer(Section):
         clip: "adaptive" shrinks updates that are large beside the weights (Clippy).
     """
 
-    not_built: ClassVar[tuple[str, ...]] = ("name",)
-
+    name: Literal["adam", "adagrad", "sgd"] | None = key()
     learning_rate: float = key(1e-3, above=0)
     schedule: Literal["constant", "linear", "cosine"] | None = key()
     warmup_steps: int | None = key(least=0)
@@ -80,6 +81,10 @@ class Training(Section):
         train_metrics: compute metrics on training batches, too.
         steps_per_execution: training steps per call of the graph.
         telemetry_every: steps between samples of the gradients for TensorBoard; 0 for no samples.
+        deterministic: choose operations whose results repeat bit for bit, also on a GPU, where they are slower. They
+            stay chosen in the process.
+        buckets: batches of lists of similar length, for less padding: bounds of the lengths such as [10, 20], or
+            "auto" for quartiles. The order of the lists changes.
         on_nan: what happens to a step whose losses or gradients are not finite: "error" ends the training, "skip_batch"
             leaves the batch out, "drop_task" only the tasks of such losses.
         checkpoint_minutes: minutes between checkpoints, from which a stopped run continues; 0 for none by time.
@@ -90,7 +95,7 @@ class Training(Section):
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
-        "stop_on", "deterministic", "buckets",
+        "stop_on",
         "workers", "on", "feature_dropout", "augment"
     )
 
@@ -103,6 +108,8 @@ class Training(Section):
     train_metrics: bool = key(False, shown="never")
     steps_per_execution: int = key(1, least=1, shown="never")
     telemetry_every: int = key(100, least=0, outcome=False)
+    deterministic: bool | None = key(shown="never")
+    buckets: tuple[int, ...] | Literal["auto"] | None = key(shown="own")
     on_nan: Literal["error", "skip_batch", "drop_task"] = key("error", shown="never")
     checkpoint_minutes: float = key(10.0, least=0, outcome=False)
     checkpoint_steps: int = key(0, least=0, outcome=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import functools
 import math
@@ -278,6 +279,10 @@ def _one_of(value: Any, hint: Any, arguments: Sequence[Any]) -> Any:
             return converted(value, kind)
         except SettingError as error:
             problems.append(error)
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Text):
+        # A flag that takes several values was given one, perhaps a word that stands for them, or a list as one text.
+        with contextlib.suppress(SettingError):
+            return _one_of(value[0], hint, arguments)
     deepest = max(problems, key=lambda problem: len(problem.path))
     if deepest.path or len(kinds) == 1:
         raise deepest

@@ -14,7 +14,9 @@ import numpy as np
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
+from tfmtl2r.settings import Optimizer as Settings
 from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.training.schedules import Schedule
 from tfmtl2r.types import Tensor
 
 _RELATIVE, _ABSOLUTE = 0.5, 0.01
@@ -226,6 +228,44 @@ class Adagrad(RowWise, keras.optimizers.Adagrad):
             variable.assign_sub(update)
 
 
+@keras.saving.register_keras_serializable("tfmtl2r")
+class SGD(RowWise, keras.optimizers.SGD):
+    """Gradient descent, ``w <- w - lr g``, with the clipping of :class:`RowWise`; without momentum it changes only the
+    rows that a batch reads.
+
+    Args:
+        learning_rate: step size or schedule.
+        momentum: decay of the sum of steps, in [0, 1).
+        **kwargs: other arguments of ``keras.optimizers.SGD``.
+
+    Raises:
+        ValueError: for the options that :class:`LazyAdam` refuses, and for momentum with ``adaptive_clip``.
+    """
+
+    def __init__(self, learning_rate: Any = 0.01, momentum: float = 0.0, **kwargs: Any):
+        kwargs.setdefault("name", "row_wise_sgd")
+        super().__init__(learning_rate, momentum, **kwargs)
+        if momentum and self.adaptive_clip:
+            raise InputError("SGD clips no update with momentum: leave out adaptive_clip or momentum")
+
+    def update_step(self, gradient: Tensor, variable: Any, learning_rate: Any) -> None:
+        """Updates one variable."""
+        if not self.adaptive_clip:
+            super().update_step(gradient, variable, learning_rate)
+            return
+        sparse = isinstance(gradient, tf.IndexedSlices)
+        rows, gradient = _merged(gradient, variable.dtype) if sparse else (None, tf.cast(gradient, variable.dtype))
+        update = self._shrunk(tf.cast(learning_rate, variable.dtype) * gradient, _read(variable, rows))
+        if sparse:
+            variable.scatter_sub(tf.IndexedSlices(update, rows))
+        else:
+            variable.assign_sub(update)
+
+
+OURS = {"adam": LazyAdam, "adagrad": Adagrad, "sgd": SGD}
+"""Name in an experiment -> optimizer."""
+
+
 def get(optimizer: Any) -> Any:
     """Returns a Keras optimizer. The names ``adam`` and ``adagrad`` stand for the optimizers of this module.
 
@@ -240,6 +280,22 @@ def get(optimizer: Any) -> Any:
     made = ours[name]() if name in ours else keras.optimizers.get(optimizer)
     refuse(type(made).__name__, {option: getattr(made, option, None) for option in REFUSED})
     return made
+
+
+def chosen(settings: Settings, steps: int) -> Any:
+    """The optimizer of an experiment.
+
+    Args:
+        settings: the section ``[optimizer]``.
+        steps: number of steps after which a schedule has fallen to 0.
+    """
+    rate: Any = settings.learning_rate
+    if settings.schedule not in (None, "constant") or settings.warmup_steps:
+        rate = Schedule(rate, settings.schedule or "constant", settings.warmup_steps or 0, steps)
+    average: dict[str, Any] = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
+    return OURS[settings.name or "adam"](
+        rate, weight_decay=settings.weight_decay or None, global_clipnorm=settings.clip_norm,
+        adaptive_clip=settings.clip == "adaptive", **average)
 
 
 def is_table(variable: Any) -> bool:
