@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         sweeps,
         testing,
         training,
+        transforms,
     )
     from tfmtl2r._keras2 import recommenders
     from tfmtl2r.batch import Batch
@@ -61,5 +62,5 @@ __all__ = [
     "Adagrad", "Batch", "Card", "Category", "Dense", "Experiment", "LazyAdam", "MultiTaskRanker", "RunCard", "Schema",
     "Task", "architectures", "data", "datasets", "errors", "evaluation", "export", "features", "layers", "linalg",
     "load", "losses", "methods", "metrics", "pages", "pareto", "plugins", "preferences", "ranking", "recommenders",
-    "report", "runs", "serving", "sweeps", "testing", "training",
+    "report", "runs", "serving", "sweeps", "testing", "training", "transforms",
 ]

@@ -13,10 +13,9 @@ import numpy as np
 
 from tfmtl2r import architectures, datasets
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.data import Lists, batches, cut_report
-from tfmtl2r.data.columns import label_values
+from tfmtl2r.data import Lists, batches, cut_report, fit_tasks
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.scoring import record, score, score_along, score_slices
+from tfmtl2r.evaluation.scoring import fit_residuals, record, score, score_along, score_slices
 from tfmtl2r.evaluation.slices import slicing
 from tfmtl2r.evaluation.split_metrics import evaluate
 from tfmtl2r.names import did_you_mean
@@ -33,15 +32,15 @@ from tfmtl2r.settings import Settings
 from tfmtl2r.settings.things import check_options
 from tfmtl2r.settings.values import SettingError
 from tfmtl2r.task import Task
+from tfmtl2r.training.learnable import validate_labels
 from tfmtl2r.training.loop import Limits, Loop, Saving
 from tfmtl2r.training.model import MultiTaskRanker
-from tfmtl2r.training.objectives import loss_of
 from tfmtl2r.training.optimizers import chosen
 from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.reset import start_as
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 from tfmtl2r.training.stages import OneStage
-from tfmtl2r.training.warm_start import continued, start_from
+from tfmtl2r.training.warm_start import continued, continued_tasks, start_from
 
 _STORED = 6
 """How often a training stores its weights at least: the model and a checkpoint, each with two moments of the optimizer.
@@ -126,11 +125,13 @@ class Experiment(Settings):
         keras.utils.set_random_seed(training.seed)
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()
-        tasks = self.select(dataset)
+        tasks = fit_tasks(dataset.lists("train"), self.select(dataset))
         schema = dataset.schema(self._labels(tasks))
         if earlier is not None:
-            schema = continued(schema, earlier, keep=self.start.statistics != "refit")
-        model = MultiTaskRanker(self._architecture(), tasks, schema, conditioned=self.conditioned)
+            keep = self.start.statistics != "refit"
+            schema, tasks = continued(schema, earlier, keep), continued_tasks(tasks, earlier, keep)
+        model = MultiTaskRanker(self._architecture(), tasks, schema, conditioned=self.conditioned,
+                                has_lists=not dataset.lists("train").is_rows)
         model.compile(
             self._optimizer(dataset),
             method=self.method,
@@ -208,7 +209,7 @@ class Experiment(Settings):
             print(line)
         asked = self._asked(model)
         dataset.check(model.tasks, model.schema)
-        _validate_labels(model.tasks, dataset.lists("train"), self.data.max_list_size)
+        validate_labels(model.tasks, dataset.lists("train"), self.data.max_list_size)
         self._validate_stop_on(model, dataset.lists("vali"))
         test = dataset.lists("test")
         slicings = [slicing(test, by, dataset.lists("train"), model.schema) for by in self.evaluation.by or ()]
@@ -250,6 +251,7 @@ class Experiment(Settings):
             batches(train, model.tasks, schema, shuffle=True, seed=self.training.seed, batch_size=lists, **cut),
             batches(vali, model.tasks, schema, **options), watchers, verbose, attempt.checkpoints,
         )
+        fit_residuals(model, train, self.training.batch_size)
         attempt.keep(model)  # before anything else that could fail
         if limit:
             card.data["train"]["cut"] = cut_report(train, limit)
@@ -361,33 +363,6 @@ class _StepClock(keras.callbacks.Callback):
     def median_ms(self, steps: int) -> float | None:
         times = self.later or self.first[1:]
         return 1000 * float(np.median(times)) / steps if times else None
-
-
-def _validate_labels(tasks: Sequence[Task], lists: Lists, limit: int | None) -> None:
-    """Checks the labels of each task with its loss before training. Errors contain the name of the task.
-
-    Training lists are cut to the limit, if there is one.
-    """
-    longest = 0 if lists.is_rows else int(lists.sizes.max(initial=0))
-    for task in tasks:
-        loss, labels = loss_of(task, not lists.is_rows), label_values(lists, task)
-        try:
-            loss.check_length(min(longest, limit or longest))
-            loss.validate(labels)
-        except ValueError as error:
-            raise InputError(f"task {task.name!r}, column {task.label!r}: {error}") from error
-        _validate_presence(task, labels)
-
-
-def _validate_presence(task: Task, labels: np.ndarray) -> None:
-    """Refuses a task from which nothing can be learnt."""
-    known = ~np.isnan(labels) if task.kind == "regression" else labels >= 0
-    lacking = "label" if not known.any() else ""
-    if not lacking and task.kind != "regression" and not (labels[known] > 0).any():
-        lacking = f"label above 0 ({int(known.sum())} have the label 0)"
-    if lacking:
-        raise InputError(f"task {task.name!r}, column {task.label!r}: none of the {len(labels)} items of train has a "
-                         f"{lacking}, so that the task cannot be learnt; correct the column, or leave the task out")
 
 
 def _describe(lists: Lists) -> dict[str, Any]:

@@ -10,13 +10,28 @@ from typing import TYPE_CHECKING, Any
 
 from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.names import checked_task, refuse_equal_keys
+from tfmtl2r.rules import checked_rules, columns_of
 from tfmtl2r.types import Described
 
 if TYPE_CHECKING:
     from tfmtl2r.losses.base import Loss
     from tfmtl2r.metrics.base import Metric
+    from tfmtl2r.transforms.base import Transform
 
 KINDS = ("binary", "graded", "regression")
+
+
+@dataclasses.dataclass(frozen=True)
+class LabelStatistics:
+    """Weighted mean and standard deviation of a task's label in the training split, after the task's transform.
+
+    Args:
+        mean: the mean; of a binary label, its base rate.
+        sd: the standard deviation (divided by n); 1 for a label that does not vary.
+    """
+
+    mean: float
+    sd: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,10 +48,20 @@ class Task:
         metrics: names such as ``"ndcg@5"``, or metrics; by default NDCG@5 and, for binary tasks, AUC on lists.
         weight: importance of the task, >= 0, the default preference of every method.
         priority: priority in prioritised training; 1 is the most important.
+        transform: name of a label transform (:mod:`tfmtl2r.transforms`), ``{"name": ..., option: value}``, or a
+            transform.
+        weight_column: the column with the importance of the rows, in losses and metrics of the task.
+        propensity_column: the column with inverse-propensity weights, which enter losses only; see
+            :mod:`tfmtl2r.data.propensity`.
+        only_where: a rule such as ``{"column": "duration", "above": 0}``, or several rules. Elsewhere the label is
+            missing. See :func:`tfmtl2r.rules.checked_rules`.
+        statistics: statistics of the label, which :func:`tfmtl2r.data.fit_tasks` fits. A regression with statistics is
+            standardised inside the model.
 
     Raises:
         ValueError: for an empty name, a control character in it, or a name that is reserved for logs and exports
-            (:func:`tfmtl2r.names.checked_task`), an unknown kind, or a weight that is not a finite number >= 0.
+            (:func:`tfmtl2r.names.checked_task`), an unknown kind, a weight that is not a finite number >= 0, or an
+            invalid rule.
         TypeError: for metrics that are not several.
 
     >>> Task("click", label="is_click", kind="binary").label
@@ -50,6 +75,11 @@ class Task:
     metrics: tuple[Described | Metric, ...] | None = None
     weight: float = 1.0
     priority: int | None = None
+    transform: Described | Transform | None = None
+    weight_column: str | None = None
+    propensity_column: str | None = None
+    only_where: Any = ()
+    statistics: LabelStatistics | None = None
 
     def __post_init__(self) -> None:
         checked_task(self.name)
@@ -65,6 +95,23 @@ class Task:
                                  f"{self.metrics!r}")
         if self.metrics is not None:
             object.__setattr__(self, "metrics", tuple(self.metrics))
+        try:
+            object.__setattr__(self, "only_where", checked_rules(self.only_where))
+        except InputError as error:
+            raise InputError(f"task {self.name!r}: {error}") from error
+        if isinstance(self.statistics, Mapping):
+            object.__setattr__(self, "statistics", LabelStatistics(**self.statistics))
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns that must not be features -> what they are: the label and weights."""
+        named = {self.propensity_column: "propensity column", self.weight_column: "weight column", self.label: "label"}
+        return {column: f"the {what} of task {self.name!r}" for column, what in named.items() if column}
+
+    @property
+    def rule_columns(self) -> tuple[str, ...]:
+        """The columns of ``only_where``. They are features only if the user names them."""
+        return columns_of(self.only_where)
 
 
 def validated(tasks: Any) -> tuple[Task, ...]:

@@ -117,7 +117,7 @@ def test_useless_columns_are_reported(values, message, caplog):
 @pytest.mark.parametrize(
     ("given", "exclude", "message"),
     [
-        (["is_click"], (), "'is_click' is the label of task 'click': a feature used as a label leaves the inputs"),
+        (["is_click"], (), "'is_click' is the label of task 'click': such a column leaves the inputs"),
         ([Dense("is_click")], (), "'is_click' is the label of task 'click'"),
         (["prise"], (), r"no column 'prise'; did you mean 'price'\?"),
         (None, ["dwel"], r"no column 'dwel'; did you mean 'dwell'\?"),

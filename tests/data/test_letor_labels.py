@@ -68,7 +68,7 @@ def test_grades_of_the_recipe():
 
 def test_raw_counts_are_refused_with_advice():
     lists = label_from_feature(vectors([1, 5], [1, 1e6]), 2, "clicks")
-    with pytest.raises(ValueError, match=r"1000000.0 in row 1.*grade counts first, for example with numpy.digitize"):
+    with pytest.raises(ValueError, match=r"1000000.0 in row 1.*grade counts first, for example with transform"):
         label_values(lists, Task("clicks"))
     for name in ("approx_ndcg", {"name": "softmax", "lambda_weight": "dcg"}):
         with pytest.raises(ValueError, match=r"met a label of 1e\+06.*Convert the labels to grades first"):

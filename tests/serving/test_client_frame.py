@@ -60,7 +60,8 @@ def test_scores_come_back_in_the_order_of_the_rows(client, exported, batch_size)
     answer = client.predict_frame(frame, "q", batch_size=batch_size)
     expected = exported.ranker.predict(frame, list_id="q")
     assert list(answer.index) == list(frame.index)
-    assert set(answer) == {*(f"score_{task.name}" for task in TASKS), "probability_buy", "score"}
+    read = {"value_buy", "value_dwell", "probability_buy"}
+    assert set(answer) == {*(f"score_{task.name}" for task in TASKS), *read, "score"}
     assert set(answer.dtypes) == {np.dtype(np.float32)}
     for name in expected:
         np.testing.assert_allclose(answer[name], expected[name], rtol=0, atol=1e-5)

@@ -259,7 +259,7 @@ def test_requests_that_meet(exported, served):
             if name == "valid":
                 assert not found[:, length:].any()
             else:
-                assert (found[:, length:] == (0.0 if name.startswith("probability") else np.float32(-1e9))).all()
+                assert (found[:, length:] == (np.float32(-1e9) if name.startswith("score") else 0.0)).all()
 
 
 @pytest.mark.slow

@@ -47,7 +47,8 @@ def test_session_loader_gives_what_predict_gives(exported, request_number, signa
     answer = exported.run(request, signature)
     expected = predicted(exported.ranker, request)
     valid = np.arange(request["price"].shape[1]) < request["list_size"][:, None]
-    assert set(answer) == {*(f"score_{task}" for task in TASK_NAMES), "probability_buy", "score", "valid"}
+    read = {"value_buy", "value_dwell", "probability_buy"}
+    assert set(answer) == {*(f"score_{task}" for task in TASK_NAMES), *read, "score", "valid"}
     np.testing.assert_array_equal(answer["valid"], valid)
     for task in TASK_NAMES:
         scores = answer[f"score_{task}"]
@@ -57,7 +58,9 @@ def test_session_loader_gives_what_predict_gives(exported, request_number, signa
     np.testing.assert_allclose(answer["score"][valid], blend[valid], rtol=0, atol=1e-5)
     assert (answer["score"][~valid] == np.float32(-1e9)).all()
     np.testing.assert_allclose(answer["probability_buy"][valid], 1 / (1 + np.exp(-expected["buy"][valid])), atol=1e-5)
-    assert (answer["probability_buy"][~valid] == 0).all()
+    np.testing.assert_array_equal(answer["value_buy"], answer["probability_buy"])
+    np.testing.assert_allclose(answer["value_dwell"][valid], expected["dwell"][valid], rtol=0, atol=1e-5)
+    assert all((answer[name][~valid] == 0).all() for name in read)
 
 
 def test_every_feature_matters(exported):
@@ -77,7 +80,7 @@ def test_merging_as_the_server_does(exported):
         for name, values in exported.run(request).items():
             np.testing.assert_allclose(together[name][start : start + lists, :length], values, rtol=0, atol=1e-5)
             if name != "valid":
-                assert (together[name][start : start + lists, length:] == (0 if "prob" in name else -1e9)).all()
+                assert (together[name][start : start + lists, length:] == (-1e9 if "score" in name else 0)).all()
         start += lists
 
 
@@ -172,7 +175,7 @@ def test_plain_rows(tmp_path):
         tfmtl2r.export(ranker, tmp_path, rows=rows(schema))
     folder = tfmtl2r.export(ranker, tmp_path, rows=table)
     answer = served(folder, request)
-    assert set(answer) == {"score_buy", "score_dwell", "probability_buy", "score"}
+    assert set(answer) == {"score_buy", "score_dwell", "value_buy", "value_dwell", "probability_buy", "score"}
     assert answer["score"].shape == (15,)
     assert set(json.loads((folder / METADATA).read_text())["left_out"]) == {"predict_elwc", "rank"}
     first = next(warmup.read(folder / warmup.WARMUP))

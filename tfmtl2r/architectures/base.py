@@ -174,6 +174,15 @@ class Architecture(keras.layers.Layer):
             self.make_position_towers(position)
         self.built = True
 
+    def start_at(self, levels: Sequence[float]) -> None:
+        """Sets biases so that the scores of the untrained network are about these levels, one per task.
+
+        The default is for an architecture with one of ``scorers`` for each task.
+        """
+        scorers = getattr(self, "scorers", None)
+        if isinstance(scorers, Scorers) and scorers.num == len(levels):
+            scorers.start_at(levels)
+
     def make_encoder(self) -> Any:
         """The layer that turns a batch into vectors; by default embeddings that all tasks share."""
         if self.transformer is not None:

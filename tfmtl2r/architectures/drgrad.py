@@ -201,6 +201,10 @@ class DRGrad(Architecture):
         """A feature of every real item, ``[n, d]``."""
         return per_item(feature, batch, lambda tensors: feature.encode(tensors, self.encoder.embeddings))
 
+    def start_at(self, levels: Sequence[float]) -> None:
+        """The primary task's two scores start at the same level."""
+        self.scorers.start_at([levels[owner] for owner in self.owners])
+
     def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
         """The towers' scores. The primary task's two scores are summed with mu. Small heads read ``v_s``."""
         experts, x, common = cut

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures.base import Architecture, Group
 from tfmtl2r.batch import Batch
@@ -69,6 +71,15 @@ class ESMM(Architecture):
         self.early = self._towers(len(tasks) - 1, "early")
         self.last = self._towers(1, "last")
         self.make_small_heads(self.encoder.width, trains=bool(self.encoder.trainable_variables))
+
+    def start_at(self, levels: Sequence[float]) -> None:
+        """Each tower starts at the rate of its step: the task's base rate divided by the base rate of the task before.
+        """
+        rates = 1 / (1 + np.exp(-np.asarray(levels, np.float64)))
+        steps = np.clip(np.concatenate([rates[:1], rates[1:] / rates[:-1]]), 1e-4, 0.99)
+        starts = np.log(steps / (1 - steps)).tolist()
+        self.early[1].start_at(starts[:-1])
+        self.last[1].start_at(starts[-1:])
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """Logits of all towers except the last, ``[T-1, n]``, and the last tower's inputs, ``[1, n, F]``."""

@@ -1,4 +1,4 @@
-"""List methods, losses, metrics, architectures, data sets and kinds of features, with sources and origins."""
+"""List methods, losses, metrics, architectures, data sets, kinds of features and label transforms, with sources."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ PACKAGES = {
     "architectures": "tfmtl2r.architectures",
     "datasets": "tfmtl2r.datasets",
     "features": "tfmtl2r.features",
+    "transforms": "tfmtl2r.transforms",
 }
 
 
@@ -33,7 +34,8 @@ class List:
     """Lists all registered things. Only the table of methods, with their needs and costs, loads TensorFlow.
 
     Args:
-        kind: methods, losses, metrics, architectures, datasets or (kinds of) features; by default all.
+        kind: methods, losses, metrics, architectures, datasets, (kinds of) features or (label) transforms; by
+            default all.
         markdown: print Markdown tables.
         summary: print the Markdown table of the README, with names only.
     """

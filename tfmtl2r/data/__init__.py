@@ -40,14 +40,15 @@ if TYPE_CHECKING:
     from tfmtl2r.data.quality import data_report
     from tfmtl2r.data.rates import out_of_fold_rates
     from tfmtl2r.data.sampling import sample_lists
+    from tfmtl2r.data.targets import fit_tasks
     from tfmtl2r.data.truncate import cut_report
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
 __all__ = [
     "Cascade", "DynamicBayes", "Lists", "PositionBased", "Propensities", "batches", "click_ratios", "cut_report",
-    "data_report", "feature_values", "fit_cascade", "fit_position_based", "fit_schema", "from_frame", "label_values",
-    "labels_from_features", "normalised", "out_of_fold_rates", "posteriors", "power_law", "prepare_letor", "read_elwc",
-    "read_letor", "read_lists", "read_table", "regression_em", "sample_lists", "simulate_clicks", "swap_ratios",
-    "with_click_weights", "write_elwc",
+    "data_report", "feature_values", "fit_cascade", "fit_position_based", "fit_schema", "fit_tasks", "from_frame",
+    "label_values", "labels_from_features", "normalised", "out_of_fold_rates", "posteriors", "power_law",
+    "prepare_letor", "read_elwc", "read_letor", "read_lists", "read_table", "regression_em", "sample_lists",
+    "simulate_clicks", "swap_ratios", "with_click_weights", "write_elwc",
 ]

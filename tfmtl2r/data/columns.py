@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from tfmtl2r.data.choose import chosen_rows
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import MISSING, Feature, Values
 from tfmtl2r.task import Task
+from tfmtl2r.transforms import of_task
 
 log = logging.getLogger("tfmtl2r")
 HIGHEST_GRADE = 30
@@ -122,21 +124,52 @@ class Columns:
         return np.where(known, values, missing).astype(np.int64)
 
 
+def raw_labels(lists: Lists, task: Task) -> np.ndarray:
+    """The label column of a task as ``float64[N]``, before its transform; NaN where it is missing.
+
+    A label is missing where a rule of the task does not hold. If the task has a transform and is no regression, a
+    negative label is missing, too.
+
+    Raises:
+        ValueError: for a missing column, text, an infinite label, or a label that the transform cannot take.
+    """
+    where = f"task {task.name!r}: label column {task.label!r}"
+    if task.label not in lists.columns:
+        raise InputError(f"task {task.name!r}: {missing_column(task.label, lists.columns)}")
+    values = _numbers(lists, task.label, where)
+    _refuse(np.isinf(values), values, f"{where} is infinite", "mark a missing label with NaN", lists)
+    values = _as_float32(values, where, lists).astype(np.float64)
+    if task.only_where:
+        values = np.where(chosen_rows(lists, task.only_where, f"task {task.name!r}"), values, np.nan)
+    transform = of_task(task)
+    if transform is not None:
+        if task.kind != "regression":
+            values = np.where(values < 0, np.nan, values)
+        wrong, advice = transform.wrong(values)
+        _refuse(wrong, values, where, advice, lists)
+    return values
+
+
 def label_values(lists: Lists, task: Task) -> np.ndarray:
     """The labels of a task as ``float32[N]``; a missing one is NaN.
 
+    The labels of a regression with a reversible transform are not transformed, since the ranker does so; see
+    :mod:`tfmtl2r.transforms`.
+
     Raises:
         ValueError: for a missing column, text, an infinite label, a binary label other than 0 and 1, binary labels with
-            1 and negative values but no 0, or a grade above 30; each names the row and the list.
+            1 and negative values but no 0, a grade above 30, or a label that the task's transform cannot take; each
+            names the row and the list.
 
     >>> label_values(Lists({"click": np.array([1, 0, -1])}), Task("click", kind="binary")).tolist()
     [1.0, 0.0, -1.0]
     """
     where = f"task {task.name!r}: label column {task.label!r}"
-    if task.label not in lists.columns:
-        raise InputError(f"task {task.name!r}: {missing_column(task.label, lists.columns)}")
-    values = _as_float32(_numbers(lists, task.label, where), where, lists)
-    _refuse(np.isinf(values), values, f"{where} is infinite", "mark a missing label with NaN", lists)
+    values, transform = raw_labels(lists, task), of_task(task)
+    if transform is not None and not (task.kind == "regression" and transform.reversible):
+        beside = {column: _beside(lists, column, task) for column in transform.columns}
+        values = transform.apply(values, beside)
+    values = values.astype(np.float32)
     if task.kind == "binary":
         wrong = (values >= 0) & (values != 0) & (values != 1)
         _refuse(wrong, values, f"{where} must be 0 or 1", "use kind='graded' or kind='regression'", lists)
@@ -147,9 +180,17 @@ def label_values(lists: Lists, task: Task) -> np.ndarray:
     if task.kind == "graded":
         wrong = values > HIGHEST_GRADE
         advice = f"grades go up to {HIGHEST_GRADE}, since gains are 2**grade - 1: grade counts first, " \
-                 "for example with numpy.digitize, or use kind='regression'"
+                 "for example with transform = \"grades\", or use kind='regression'"
         _refuse(wrong, values, f"{where} is too large", advice, lists)
     return values
+
+
+def _beside(lists: Lists, column: str, task: Task) -> np.ndarray:
+    """A column that a transform reads beside the label, ``float64[N]``."""
+    if column not in lists.columns:
+        raise InputError(f"task {task.name!r}: transform reads a column that is missing: "
+                         f"{missing_column(column, lists.columns)}")
+    return _numbers(lists, column, f"task {task.name!r}: column {column!r} of transform").astype(np.float64)
 
 
 def warn_of_negative(values: np.ndarray, task: Task, where: str) -> None:
@@ -178,6 +219,14 @@ def weight_values(lists: Lists, task: str, name: str) -> np.ndarray:
     values = _as_float32(_numbers(lists, name, where), where, lists)
     _refuse(~(np.isfinite(values) & (values >= 0)), values, where, "expected a finite number >= 0", lists)
     return values[lists.offsets[:-1]] if lists.offsets is not None and name in lists.context else values
+
+
+def item_weights(lists: Lists, task: str, name: str | None) -> np.ndarray:
+    """The weight of every item, ``float32[N]``; ones without a column of weights."""
+    if name is None:
+        return np.ones(lists.num_items, np.float32)
+    values = weight_values(lists, task, name)
+    return values if lists.is_rows or name not in lists.context else np.repeat(values, lists.sizes)
 
 
 def relevance(lists: Lists, tasks: Iterable[Task]) -> np.ndarray:

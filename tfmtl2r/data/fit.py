@@ -42,7 +42,8 @@ def fit_schema(
 
     Args:
         lists: the **training** split.
-        tasks: all tasks whose labels the table holds; their label columns leave the inputs.
+        tasks: all tasks whose labels the table holds; their label and weight columns leave the inputs, and so do the
+            columns of ``only_where`` that are not named.
         features: a schema, or names and features in order (they win over what would be inferred); ``"*"``, the
             default, stands for all columns that are not named.
         exclude: columns that are no features, such as other feedback of the same impression, and ids.
@@ -58,18 +59,20 @@ def fit_schema(
     >>> schema.names, schema.features[0].mean, schema.features[1].vocabulary
     (('price', 'brand'), (2.0,), ('a', 'b'))
     """
-    labels = {task.label: task.name for task in tasks}
+    tasks = tuple(tasks)
+    owned = {column: what for task in tasks for column, what in task.columns.items()}
     _check_exists(exclude := {str(name) for name in exclude}, lists)
+    exclude |= {name for task in tasks for name in task.rule_columns}
     if min_count < 1:
         raise InputError(f"min_count must be at least 1, not {min_count}")
     given = features.features if isinstance(features, Schema) else ["*"] if features is None else features
     given = [str(one) if isinstance(one, (int, np.integer)) else one for one in given]  # pandas' names of columns
     named = {column for feature in given for column in _inputs(feature)}
-    for name in named & labels.keys():
-        raise InputError(f"feature {name!r} is the label of task {labels[name]!r}: a feature used as a label leaves "
-                         "the inputs; take it out of the features")
+    for name in named & owned.keys():
+        raise InputError(f"feature {name!r} is {owned[name]}: such a column leaves the inputs; take it out of the "
+                         "features")
     _check_exists(named - {"*"}, lists)
-    rest = [name for name in lists.columns if name not in {*named, *labels, *exclude, lists.list_id}]
+    rest = [name for name in lists.columns if name not in {*named, *owned, *exclude, lists.list_id}]
     chosen = [one for feature in given for one in (rest if feature == "*" else [feature])]
     shared = {one.shares for one in chosen if not isinstance(one, str)}
     inferred = [one if not isinstance(one, str) else _of_ids(lists, one) if one in shared else _infer(lists, one)

@@ -72,9 +72,10 @@ def batches(
             makes buckets of lists with up to 10, up to 20, and more items. ``"auto"`` takes the
             quartiles of the lengths as bounds.
         weights: task -> column of weights >= 0, which are how much items count in the task, in losses and metrics. A
-            context column contains weights of lists, another column of items.
+            context column contains weights of lists, another column of items. By default the task's
+            ``weight_column``.
         propensity_weights: task -> column of inverse propensities, see :mod:`tfmtl2r.data.propensity`. They multiply
-            the terms of the loss, and do not enter metrics.
+            the terms of the loss, and do not enter metrics. By default the task's ``propensity_column``.
         drop_remainder: True to leave out batches with fewer than B lists.
 
     Raises:
@@ -88,8 +89,11 @@ def batches(
     """
     tasks = tuple(tasks)
     tasks = validated(tasks) if tasks else ()
+    own = {IMPORTANCE: {task.name: task.weight_column for task in tasks},
+           PROPENSITY: {task.name: task.propensity_column for task in tasks}}
     kinds = {IMPORTANCE: dict(weights or {}), PROPENSITY: dict(propensity_weights or {})}
-    columns = {(task, kind): column for kind, given in kinds.items() for task, column in given.items()}
+    columns = {(task, kind): column for kind, given in kinds.items()
+               for task, column in {**own[kind], **given}.items() if column}
     _check(lists, tasks, batch_size, list_limit, truncate, seed, buckets, columns)
     if list_limit is not None:
         lists = _cut(lists, tasks, list_limit, truncate)

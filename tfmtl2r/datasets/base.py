@@ -80,7 +80,7 @@ class DataSet:
         """
         offered = self.tasks()
         own = [task for task in self.select(tasks) if task not in offered]
-        key = tuple(sorted({task.label for task in own}))
+        key = tuple(sorted({column for task in own for column in (*task.columns, *task.rule_columns)}))
         if key not in self._cache:
             self._cache[key] = fit_schema(self.lists("train"), [*offered, *own], self.features(), self.exclude())
         return self._cache[key]

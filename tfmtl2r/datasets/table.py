@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmtl2r.data import splits
+from tfmtl2r.data.choose import only_rows
 from tfmtl2r.data.fit import declared
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.own_files import LETOR_FEATURES, Reading, equally_wide, expanded, split_files
@@ -15,9 +16,11 @@ from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.features.base import Feature
 from tfmtl2r.registry import Card
+from tfmtl2r.rules import checked_rules, columns_of
 from tfmtl2r.settings import Feature as Entry
 from tfmtl2r.settings import FilePath, Goal, Split
 from tfmtl2r.task import Task, validated
+from tfmtl2r.transforms import of_task
 
 CARD = Card(title="Your own files (Parquet, CSV, LETOR, TFRecord)",
             note="files=FILE list_id=COLUMN, and a [[tasks]] entry per label")
@@ -48,6 +51,8 @@ class Table(DataSet):
         context: columns with one value per list.
         time: column with the time of a row; no input, unless a feature names it.
         leave_out: columns that are no features, for example other feedback and ids.
+        only_where: the rows to read, as a rule or several (:func:`tfmtl2r.rules.checked_rules`). Their columns are
+            features only if ``columns`` names them.
         split: shares of the splits, as a mapping with the keys of :class:`tfmtl2r.settings.Split`. By list, the MD5 of
             the list id (for plain rows, of the row number) decides; by time, the latest lists are the test split
             (:mod:`tfmtl2r.data.splits`). A list is always in one split.
@@ -75,6 +80,7 @@ class Table(DataSet):
     time: str = ""
     leave_out: Sequence[str] = ()
     split: Mapping[str, Any] | None = None
+    only_where: Any = ()
 
     def __post_init__(self) -> None:
         given = [name for name in self.splits if getattr(self, name)]
@@ -83,6 +89,7 @@ class Table(DataSet):
                              + (", ".join([*(["files"] if self.files else []), *given]) or "none"))
         if not self.goals:
             raise InputError("a table needs at least one task: its name, the column of its label and its kind")
+        object.__setattr__(self, "only_where", checked_rules(self.only_where))
         object.__setattr__(self, "goals", tuple(Goal.of(goal).tree() for goal in self.goals))
         self.tasks()
 
@@ -103,13 +110,13 @@ class Table(DataSet):
         return tuple(found)
 
     def exclude(self) -> tuple[str, ...]:
-        """The columns in ``leave_out``, item id and time, and the columns beside the features of LETOR files."""
+        """The columns that are no features: ids, times, what the user leaves out, and all but LETOR's vector."""
         lists = self.lists("train")
         beside = [name for name in lists.columns if name != LETOR_FEATURES] if self._is_letor else []
         shared = {Entry.of(one).shares if isinstance(one, Mapping) else getattr(one, "shares", "")
                   for one in self.columns}
         own = [name for name in (self.item_id, self.time) if name and name not in shared]
-        return tuple(dict.fromkeys([*self.leave_out, *own, *beside]))
+        return tuple(dict.fromkeys([*self.leave_out, *own, *beside, *columns_of(self.only_where)]))
 
     def about(self, split: str) -> dict[str, Any]:
         """Of a split by time, the times of its first and its last list."""
@@ -139,7 +146,8 @@ class Table(DataSet):
         names = [name for one in entries for name in ([one] if isinstance(one, str) else one if isinstance(one, tuple)
                                                       else one.columns if isinstance(one, Feature) else [])]
         own = filter(None, (self.list_id, self.item_id, self.time))
-        named = dict.fromkeys([*(task.label for task in self.tasks()), *self.leave_out, *self.context, *own, *names])
+        named = dict.fromkeys([*_read_by(self.tasks()), *columns_of(self.only_where), *self.leave_out, *self.context,
+                               *own, *names])
         return Reading(kind or self._kind, self.list_id or None, tuple(self.context), self.separator,
                        tuple(name for name in named if name != "*"))
 
@@ -192,5 +200,12 @@ class Table(DataSet):
             reading = self.reading()
             read = [reading.lists(expanded(places[name], self._kind)[1]) for name in names]
             for name, lists in zip(names, equally_wide(read) if self._is_letor else read, strict=True):
-                self._cache["whole", name] = lists
+                self._cache["whole", name] = only_rows(lists, self.only_where)
         return self._cache[key]
+
+
+def _read_by(tasks: Sequence[Task]) -> list[str]:
+    """The columns that tasks read."""
+    beside = [(task, of_task(task)) for task in tasks]
+    return [column for task, transform in beside
+            for column in (*task.columns, *task.rule_columns, *(transform.columns if transform else ()))]

@@ -28,6 +28,7 @@ from tfmtl2r.serving.blend import resolved
 from tfmtl2r.serving.load import load
 from tfmtl2r.settings import Settings
 from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.training.readings import readings_of
 from tfmtl2r.writing import written
 
 ENDINGS = (".parquet", ".csv")
@@ -41,7 +42,7 @@ def score_files(
 
     The files are read as those of the training: the same kind, list id, separator and features. They need no labels.
     The written columns are the ids of list and item, ``score_<task>``, ``score`` (the blend by the run's preference)
-    and what the loss of a task makes of its score, such as ``probability_<task>``.
+    and what the loss of a task makes of its score: ``value_<task>`` and ``probability_<task>``.
 
     Args:
         folder: folder of the run.
@@ -106,7 +107,8 @@ def item_scores(model: MultiTaskRanker, lists: Lists, batch_size: int = 256) -> 
         lists: the items, with the ranker's features.
         batch_size: lists per batch.
     """
-    answers = Answers(tuple(model.tasks), resolved(model), not lists.is_rows)
+    readings = readings_of(model.tasks, not lists.is_rows, model.smearing)
+    answers = Answers(tuple(model.tasks), resolved(model), not lists.is_rows, readings)
     own = {safe_name(task.name): task.name for task in model.tasks}
     parts: dict[str, list[np.ndarray]] = {}
     for batch in batches(lists, (), model.architecture.schema, batch_size=batch_size):

@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.data import Lists, batches
+from tfmtl2r.data.columns import item_weights, label_values
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.slices import Slicing, sliced
 from tfmtl2r.evaluation.split_metrics import ORDER, Score, evaluate, per_list_arrays
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.identity import KEY, PER_LIST
 from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.training.readings import residual_quantiles
+from tfmtl2r.types import Batches
 from tfmtl2r.writing import written
+
+MOST_RESIDUALS = 200_000
 
 
 def score(
@@ -60,16 +65,50 @@ def score_along(
         raise InputError("train the ranker first: it does not know its features yet")
     data = batches(lists, (), model.architecture.schema, batch_size=batch_size)
     for preference in preferences:
-        scores = model.predict(data, layout="items", preference=preference)
-        yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau)
+        scores, values = _read(model, data, preference)
+        yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau, values)
+
+
+def _read(model: MultiTaskRanker, data: Batches, preference: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The scores of all items, and what metrics of values read in their place."""
+    scores = model.predict(data, layout="items", preference=preference)
+    readings = model.readings()
+    return scores, {task: np.asarray(readings[task].best_guess(each)) for task, each in scores.items()}
+
+
+def fit_residuals(model: MultiTaskRanker, lists: Lists, batch_size: int = 256) -> None:
+    """Fits the residuals with which ``value_<task>`` of a transformed regression has the right mean.
+
+    Nothing is done for a ranker whose values need no residuals (:mod:`tfmtl2r.training.readings`). At most about
+    200,000 items are scored, in lists that are spread evenly over the split.
+
+    Args:
+        model: a trained ranker.
+        lists: the training split.
+        batch_size: lists per batch.
+    """
+    if model.smearing is None or model.schema is None:
+        return
+    every = max(1, lists.num_items // MOST_RESIDUALS)
+    lists = lists.select(np.arange(0, lists.num_lists, every))
+    scores = model.predict(batches(lists, (), model.architecture.schema, batch_size=batch_size), layout="items")
+    readings = model.readings()
+    for name, residuals in model.smearing.residuals.items():
+        task = readings[name].task
+        quantiles = residual_quantiles(readings[name], label_values(lists, task), scores[name],
+                                       item_weights(lists, name, task.weight_column))
+        if quantiles is not None:
+            residuals.assign(quantiles)
 
 
 def score_slices(
     model: MultiTaskRanker, lists: Lists, slicings: Sequence[Slicing], batch_size: int = 256
 ) -> dict[str, dict[str, Any]]:
     """Evaluates a ranker on slices of a split; see :func:`tfmtl2r.evaluation.slices.sliced`."""
-    data = batches(lists, (), model.architecture.schema, batch_size=batch_size)
-    return sliced(model.predict(data, layout="items"), lists, model.tasks, slicings) if slicings else {}
+    if not slicings:
+        return {}
+    scores, values = _read(model, batches(lists, (), model.architecture.schema, batch_size=batch_size))
+    return sliced(scores, lists, model.tasks, slicings, values=values)
 
 
 def described(results: dict[str, dict[str, Score]]) -> dict[str, dict[str, dict[str, Any]]]:

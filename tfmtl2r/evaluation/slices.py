@@ -79,7 +79,7 @@ def slicing(lists: Lists, by: str, train: Lists | None = None, schema: Schema | 
 
 def sliced(
     scores: Mapping[str, np.ndarray], lists: Lists, tasks: Sequence[Task], slicings: Iterable[Slicing],
-    weights: Mapping[str, str] | None = None,
+    weights: Mapping[str, str] | None = None, values: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Evaluates scores on each slice, with the metrics of the tasks.
 
@@ -89,6 +89,7 @@ def sliced(
         tasks: the tasks.
         slicings: divisions of the split.
         weights: as for :func:`tfmtl2r.evaluation.evaluate`.
+        values: as for :func:`tfmtl2r.evaluation.evaluate`.
 
     Returns:
         by -> ``{"of": ..., "slices": name -> {"num_lists", "items", "results"}}``, as plain data. ``num_lists`` is
@@ -99,7 +100,8 @@ def sliced(
         slices = {}
         for name, items in one.slices.items():
             part = _part(lists, items)
-            results = evaluate({task: values[items] for task, values in scores.items()}, part, tasks, weights)
+            mine, read = ({task: each[items] for task, each in given.items()} for given in (scores, values or {}))
+            results = evaluate(mine, part, tasks, weights, values=read)
             slices[name] = {"num_lists": part.num_lists, "items": part.num_items, "results": _plain(results)}
         found[one.by] = {"of": one.of, "slices": slices}
     return found

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.data import Lists
-from tfmtl2r.data.columns import label_values, weight_values
+from tfmtl2r.data.columns import item_weights, label_values
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation import click_estimates
 from tfmtl2r.metrics.base import Metric
@@ -47,6 +47,7 @@ class Score:
 def evaluate(
     scores: Mapping[str, np.ndarray], lists: Lists, tasks: Sequence[Task], weights: Mapping[str, str] | None = None,
     propensity_weights: Mapping[str, str] | None = None, tau: float | None = None,
+    values: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, dict[str, Score]]:
     """Evaluates scores of items against the labels of a split.
 
@@ -54,11 +55,14 @@ def evaluate(
         scores: task -> ``[N]``, one score per item in the order of ``lists``.
         lists: the split.
         tasks: the tasks to evaluate, each with its metrics; a task without scores is left out.
-        weights: task -> column of importance weights, as in :func:`tfmtl2r.data.batches`.
+        weights: task -> column of importance weights, as in :func:`tfmtl2r.data.batches`; by default the task's
+            ``weight_column``.
         propensity_weights: task -> column of inverse propensities of a task of clicks, as in
             :func:`tfmtl2r.data.batches`. The results then also contain estimates from weighted clicks, such as
             ``ips_ndcg@5`` and ``snips_ndcg@5`` (:mod:`tfmtl2r.evaluation.click_estimates`).
         tau: inverse propensities above ``1 / tau`` count as ``1 / tau``; None leaves them as they are.
+        values: task -> ``[N]``, the values of the scores in the label's unit, for metrics that read them; by default
+            the scores.
 
     Returns:
         task -> metric -> result.
@@ -72,18 +76,16 @@ def evaluate(
     for task in tasks:
         if task.name not in scores:
             continue
-        values = np.asarray(scores[task.name], np.float32)
-        if values.shape != (lists.num_items,):
-            raise InputError(f"task {task.name!r}: expected {lists.num_items} scores, one per item, got {values.shape}")
-        if not np.isfinite(values).all():
-            raise InputError(f"task {task.name!r}: item {int(np.argmin(np.isfinite(values)))} has no finite score")
+        read = {"score": _of_items(scores, lists, task), "value": _of_items({**scores, **(values or {})}, lists, task)}
         labels = label_values(lists, task)
-        each = _item_weights(lists, task.name, weights or {})
+        each = item_weights(lists, task.name, (weights or {}).get(task.name, task.weight_column))
         results[task.name] = {
-            metric.label: _score(metric, labels, values, each, lists) for metric in metrics_of(task, not lists.is_rows)
+            metric.label: _score(metric, labels, read[metric.reads], each, lists)
+            for metric in metrics_of(task, not lists.is_rows)
         }
         if task.name in (propensity_weights or {}):
-            results[task.name] |= _estimates(task, labels, values, (propensity_weights or {})[task.name], tau, lists)
+            column = (propensity_weights or {})[task.name]
+            results[task.name] |= _estimates(task, labels, read["score"], column, tau, lists)
     return results
 
 
@@ -94,7 +96,7 @@ def _estimates(
     if task.kind != "binary" or lists.is_rows:
         raise InputError(f"task {task.name!r}: inverse propensities correct metrics of clicks in lists; the task is "
                          f"{task.kind}, and the data are {'plain rows' if lists.is_rows else 'lists'}")
-    weights = click_estimates.clipped(_item_weights(lists, task.name, {task.name: column}), tau)
+    weights = click_estimates.clipped(item_weights(lists, task.name, column), tau)
     found: dict[str, Score] = {}
     for metric in filter(click_estimates.estimable, metrics_of(task, True)):
         both = click_estimates.per_list(metric, labels, scores, weights, lists)
@@ -104,12 +106,14 @@ def _estimates(
     return found
 
 
-def _item_weights(lists: Lists, task: str, columns: Mapping[str, str]) -> np.ndarray:
-    """The weight of every item, ``float32[N]``; ones without a column."""
-    if task not in columns:
-        return np.ones(lists.num_items, np.float32)
-    values = weight_values(lists, task, columns[task])
-    return values if lists.is_rows or columns[task] not in lists.context else np.repeat(values, lists.sizes)
+def _of_items(scores: Mapping[str, np.ndarray], lists: Lists, task: Task) -> np.ndarray:
+    """The scores (or values) of a task, ``float32[N]``, after a check."""
+    values = np.asarray(scores[task.name], np.float32)
+    if values.shape != (lists.num_items,):
+        raise InputError(f"task {task.name!r}: expected {lists.num_items} scores, one per item, got {values.shape}")
+    if not np.isfinite(values).all():
+        raise InputError(f"task {task.name!r}: item {int(np.argmin(np.isfinite(values)))} has no finite score")
+    return values
 
 
 def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, lists: Lists) -> Score:

@@ -46,6 +46,10 @@ class Scorers(StackedDense):
     def __init__(self, num: int, **kwargs: Any):
         super().__init__(num, 1, dtype="float32", **kwargs)
 
+    def start_at(self, levels: Sequence[float]) -> None:
+        """Sets the biases, so that the T scores of an untrained network are about these levels."""
+        self.bias.assign([[[level]] for level in levels])
+
 
 class StackedLayerNorm(keras.layers.Layer):
     """Layer normalisation of ``[T, ..., n]`` over its last axis, with a scale and an offset for each of the T.

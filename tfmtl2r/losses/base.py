@@ -35,6 +35,8 @@ class Loss:
             label.
         longest: the largest number of items in a list; None (the default) for lists of any length.
         grades: True if the gain is always ``2^y - 1``; see :meth:`exponential_gain`.
+        standardise: True if shift and scale of the labels only shift and scale the best scores. The labels of a
+            regression are then standardised (:mod:`tfmtl2r.training.readings`).
     """
 
     listwise: ClassVar[bool] = True
@@ -42,6 +44,7 @@ class Loss:
     relevance: ClassVar[bool] = True
     grades: ClassVar[bool] = False
     longest: ClassVar[int | None] = None
+    standardise: ClassVar[bool] = False
 
     # AutoGraph would convert all of TF-Ranking, and tracing would take ten times as long.
     @tf.autograph.experimental.do_not_convert

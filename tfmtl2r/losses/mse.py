@@ -30,6 +30,7 @@ class MSE(Loss):
 
     listwise = False
     relevance = False
+    standardise = True
 
     def value(self, scores: TensorLike) -> Tensor:
         """The score itself."""

@@ -44,6 +44,7 @@ class PairwiseMSE(Bridged):
     impl = "PairwiseMSELoss"
     longest = LONGEST
     relevance = False
+    standardise = True
     temperature: float = 1.0
 
     def counts(self, labels: Labels, known: Mask) -> PerList:

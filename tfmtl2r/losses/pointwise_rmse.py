@@ -39,6 +39,7 @@ class PointwiseRMSE(Loss):
 
     listwise = False
     relevance = False
+    standardise = True
     levels: float = 1.0
 
     def __post_init__(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 
@@ -28,11 +28,14 @@ class Metric:
             label.
         per_list_mean: True if the metric is a mean of ``per_list``; False for a metric over all items at once, such as
             AUC, which has only ``streaming`` and ``exact``.
+        reads: ``"score"`` if the metric reads scores; ``"value"`` if it reads their values in the label's unit
+            (:mod:`tfmtl2r.training.readings`), or the scores of a loss that leaves their level free.
     """
 
     direction: ClassVar[str] = "max"
     relevance: ClassVar[bool] = True
     per_list_mean: ClassVar[bool] = True
+    reads: ClassVar[Literal["score", "value"]] = "score"
 
     @property
     def name(self) -> str:

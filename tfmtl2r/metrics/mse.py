@@ -20,7 +20,9 @@ __all__ = ["MSE"]
 
 @dataclasses.dataclass(frozen=True)
 class MSE(ItemMetric):
-    """Mean of ``(s_i - y_i)^2`` over all labelled items, so longer lists have more influence.
+    """Mean of ``(v_i - y_i)^2`` over all labelled items, so longer lists have more influence.
+
+    v is the value of the score in the label's unit.
 
     >>> value, counts = MSE().per_list([[1.0, -1.0]], [[1.0, 1.0]], [[True, True]])
     >>> float(value[0]), float(counts[0])
@@ -28,6 +30,7 @@ class MSE(ItemMetric):
     """
 
     relevance = False
+    reads = "value"
 
     def conventions(self) -> dict[str, Any]:
         return {"mean": "items"}

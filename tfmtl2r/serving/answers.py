@@ -1,7 +1,7 @@
 """Computes the outputs of the signatures from the scores of all tasks, in the served graph and for its checks.
 
 A request has B lists with at most L items; a pointwise request has N items; there are T tasks. A padded place has the
-score -1e9, the probability 0, the index -1 and the id ``""``.
+score -1e9, the value and the probability 0, the index -1 and the id ``""``.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.losses.base import Loss, reads_logits
+from tfmtl2r.losses.base import reads_logits
 from tfmtl2r.names import BLEND, safe_name
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving.blend import Blend, blended
 from tfmtl2r.task import Task
-from tfmtl2r.training.objectives import loss_of
+from tfmtl2r.training.readings import Reading
 from tfmtl2r.types import Mask, Scores
 
 PADDED = -1e9
@@ -39,6 +39,11 @@ def probability_key(task: str) -> str:
     return f"probability_{safe_name(task)}"
 
 
+def value_key(task: str) -> str:
+    """The name of the output with the values of a task's scores in the label's unit."""
+    return f"value_{safe_name(task)}"
+
+
 def request_key(name: str, schema: Schema) -> str:
     """The key of a further input in a request. It differs from the names of all features.
 
@@ -57,14 +62,16 @@ class Answers:
         tasks: tasks of the ranker.
         blend: a blend with a weight for every task (:func:`tfmtl2r.serving.blend.resolved`).
         lists: whether requests contain lists.
+        readings: task -> the meaning of its scores.
     """
 
     tasks: tuple[Task, ...]
     blend: Blend
     lists: bool
+    readings: Mapping[str, Reading]
 
     def scores(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:
-        """Outputs of the predict signatures: all scores and probabilities of every item.
+        """Outputs of the predict signatures: all scores, values and probabilities of every item.
 
         Args:
             scores: task -> ``float32[B, L]`` (plain rows: ``[B]``).
@@ -73,17 +80,18 @@ class Answers:
         """
         served = {score_key(task): score for task, score in scores.items()}
         served["score"] = self._blended(scores, valid, extras)
-        served |= {probability_key(task): loss.value(scores[task]) for task, loss in self.probabilities.items()}
+        values = {task: self.readings[task].value(scores[task]) for task in self.with_value}
+        read = {value_key(task): value for task, value in values.items()}
+        read |= {probability_key(task): values[task] for task in self.with_probability}
         if valid is None:
-            return served
-        filled = {name: tf.where(valid, value, 0.0 if name.startswith("probability_") else PADDED)
-                  for name, value in served.items()}
-        return {**filled, "valid": valid}
+            return {**served, **read}
+        return {**{name: tf.where(valid, score, PADDED) for name, score in served.items()},
+                **{name: tf.where(valid, value, 0.0) for name, value in read.items()}, "valid": valid}
 
     def score_specs(self) -> dict[str, Any]:
         """Types and shapes of :meth:`scores`."""
         names = [*(score_key(task.name) for task in self.tasks), "score",
-                 *map(probability_key, self.probabilities)]
+                 *map(value_key, self.with_value), *map(probability_key, self.with_probability)]
         shape = [None, None] if self.lists else [None]
         specs = {name: tf.TensorSpec(shape, tf.float32) for name in names}
         return {**specs, "valid": tf.TensorSpec(shape, tf.bool)} if self.lists else specs
@@ -149,13 +157,21 @@ class Answers:
         return blended(self.blend, self.tasks, scores, valid, extras.get(BLEND_WEIGHTS))
 
     @functools.cached_property
-    def probabilities(self) -> dict[str, Loss]:
-        """Task -> loss, for the binary tasks whose loss turns scores into probabilities.
+    def with_value(self) -> list[str]:
+        """The tasks whose loss determines the level of the scores."""
+        with tf.init_scope():  # specs are also read while a signature is traced
+            probe = tf.zeros([1])
+            return [task.name for task in self.tasks if self.readings[task.name].value(probe) is not None]
 
+    @functools.cached_property
+    def with_probability(self) -> list[str]:
+        """The binary tasks whose values are probabilities.
+
+        >>> from tfmtl2r.training.readings import readings_of
         >>> tasks = (Task("like", kind="binary", loss="bce"), Task("buy", kind="binary"))
-        >>> list(Answers(tasks, Blend({"like": 1.0}), lists=True).probabilities)  # softmax leaves the level free
+        >>> answers = Answers(tasks, Blend({"like": 1.0}), True, readings_of(tasks, has_lists=True))
+        >>> answers.with_probability  # softmax leaves the level free
         ['like']
         """
-        found = {task.name: loss_of(task, self.lists) for task in self.tasks
-                 if task.kind == "binary"}
-        return {task: loss for task, loss in found.items() if reads_logits(loss)}
+        return [task.name for task in self.tasks
+                if task.kind == "binary" and reads_logits(self.readings[task.name].loss)]

@@ -21,7 +21,7 @@ from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Values, size_of
 from tfmtl2r.names import checked_folder, did_you_mean, digest, served_as
-from tfmtl2r.serving.answers import probability_key, score_key
+from tfmtl2r.serving.answers import probability_key, score_key, value_key
 from tfmtl2r.serving.listed import has_items, is_list, nothing, of_table, padded
 from tfmtl2r.serving.transport import Grpc, Rest, ServingError, Transport
 from tfmtl2r.serving.values import as_array, misnamed
@@ -82,6 +82,7 @@ class Client:
         tasks = tuple(tasks)
         self._own_names = {score_key(task): f"score_{task}" for task in tasks}
         self._own_names |= {probability_key(task): f"probability_{task}" for task in tasks}
+        self._own_names |= {value_key(task): f"value_{task}" for task in tasks}
 
     def __enter__(self) -> Client:
         return self

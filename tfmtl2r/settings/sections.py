@@ -12,6 +12,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
+from tfmtl2r.rules import checked_rules
 from tfmtl2r.schema import KINDS
 from tfmtl2r.settings.values import FilePath, Section, SettingError, key
 from tfmtl2r.task import Task
@@ -75,11 +76,11 @@ class Data(Section):
         time: the column with the time of each row, for split = {by = "time"}; no feature, unless [[features]] names it.
         split: how the files are divided, such as {by = "list", vali = 0.1, test = 0.2}.
         leave_out: columns that are not features, such as ids, the place in the list, and feedback that is not a label.
+        only_where: the rows to read, such as {column = "duration", above = 0} (is, is_not, in, above, below), or a list
+            of such rules that must all hold. These columns are features only if [[features]] names them.
         max_list_size: longer training lists are cut to this number of items.
         truncate: the items that a cut list keeps: the first items or random items.
     """
-
-    not_built: ClassVar[tuple[str, ...]] = ("only_where",)
 
     name: Any = key(registry="tfmtl2r.datasets", shown="own")
     tasks: tuple[str, ...] | None = key(axis=True)
@@ -95,12 +96,13 @@ class Data(Section):
     time: str | None = key(shown="own")
     split: Split | None = key(shown="own", flag=False)
     leave_out: tuple[str, ...] | None = key(shown="own")
+    only_where: Any = key(shown="own")
     max_list_size: int | None = key(least=1)
     truncate: Literal["first", "random"] = key("first")
     options: Mapping[str, Any] = key(dict, shown="own", flag=False)
 
     own_table: ClassVar[tuple[str, ...]] = ("files", "train", "vali", "test", "kind", "separator", "list_id", "item_id",
-                                            "context", "time", "split", "leave_out")
+                                            "context", "time", "split", "leave_out", "only_where")
     beside_name: ClassVar[tuple[str, ...]] = ("name", "tasks", "max_list_size", "truncate")
 
     def __post_init__(self) -> None:
@@ -114,6 +116,10 @@ class Data(Section):
         if self.name is None and self.options:
             raise SettingError([next(iter(self.options))], f"is not a key"
                                f"{did_you_mean(next(iter(self.options)), [f.name for f in dataclasses.fields(self)])}")
+        try:
+            checked_rules(self.only_where)
+        except InputError as error:
+            raise SettingError(["only_where"], f"cannot be used: {error}") from error
         if self.name is None and (self.files is None) == (self.train is None):
             raise SettingError([], "must have exactly one of these: name (a registered data set), files, or train "
                                "(with vali and test)")
@@ -249,11 +255,15 @@ class Goal(Section):
         metrics: names such as ["ndcg@10", "auc"] (tfmtl2r list metrics); by default the kind decides.
         weight: importance of the task, by default 1; an alternative to the key preference.
         priority: priority in prioritised training (staged); 1 is the most important.
+        transform: transform of the label: "log1p", {name = "clip", upper = 3600}, {name = "winsorise", upper = 0.95},
+            {name = "grades", grades = 4} or {name = "ratio", duration = "duration_s", cap = 5}.
+        weight_column: the column with the importance of the rows, in losses and metrics.
+        propensity_column: the column with inverse-propensity weights, in losses only.
+        only_where: rows with a label, such as {column = "duration", above = 0} (is, is_not, in, above, below), or a
+            list of such rules; elsewhere the label is missing.
     """
 
-    not_built: ClassVar[tuple[str, ...]] = (
-        "transform", "weight_column", "propensity_column", "only_where", "calibration"
-    )
+    not_built: ClassVar[tuple[str, ...]] = ("calibration",)
 
     name: str | None = key()
     label: str | None = key()
@@ -262,6 +272,10 @@ class Goal(Section):
     metrics: tuple[Any, ...] | None = key(registry="tfmtl2r.metrics")
     weight: float | None = key(least=0)
     priority: int | None = key(least=1)
+    transform: Any = key(registry="tfmtl2r.transforms")
+    weight_column: str | None = key()
+    propensity_column: str | None = key()
+    only_where: Any = key()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -278,11 +292,12 @@ class Goal(Section):
         if not isinstance(value, Task):
             return super().of(value)
         plain = {field.name: field.default for field in dataclasses.fields(Task)}
+        plain["statistics"] = value.statistics  # fitted, and so no setting
         return cls(**{name: entry for name, entry in vars(value).items() if name == "name" or entry != plain[name]})
 
     def task(self, own: Task | None = None) -> Task:
         """Returns the task. Keys that are not given come from ``own``, the data set's task of the same name."""
-        given = {field.name: getattr(self, field.name) for field in dataclasses.fields(Task)}
+        given: dict[str, Any] = {field.name: getattr(self, field.name, None) for field in dataclasses.fields(Task)}
         given = {name: entry for name, entry in given.items() if entry is not None}
         return dataclasses.replace(own, **given) if own else Task(**given)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
@@ -9,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r import architectures, losses, metrics
+from tfmtl2r import architectures, losses, metrics, transforms
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.errors import InputError, InputTypeError
@@ -83,20 +84,25 @@ def task_config(task: Task) -> dict[str, Any]:
     config = dict(vars(task))
     if task.loss is not None and not isinstance(task.loss, (str, Mapping)):
         config["loss"] = losses.registry.describe(task.loss)
+    if task.transform is not None and not isinstance(task.transform, (str, Mapping)):
+        config["transform"] = transforms.registry.describe(task.transform)
+    config["only_where"] = [dict(rule) for rule in task.only_where]
+    config["statistics"] = None if task.statistics is None else dataclasses.asdict(task.statistics)
     if task.metrics is not None:
         config["metrics"] = [m if isinstance(m, (str, Mapping)) else metrics.registry.describe(m) for m in task.metrics]
     return config
 
 
 def check_parts(tasks: Sequence[Task]) -> None:
-    """Builds the losses and metrics of all tasks.
+    """Builds the losses, transforms and metrics of all tasks.
 
     Raises:
         ValueError: for an unknown name (the message contains the most similar) or an invalid option.
-        TypeError: for an option that does not exist, or an object that is no loss or no metric.
+        TypeError: for an option that does not exist, or an object that is no such part.
     """
     for task in tasks:
-        parts: list[tuple[Any, Any]] = [] if task.loss is None else [(losses, task.loss)]
+        parts: list[tuple[Any, Any]] = [(losses, task.loss), (transforms, task.transform)]
+        parts = [part for part in parts if part[1] is not None]
         for package, given in [*parts, *((metrics, metric) for metric in task.metrics or ())]:
             try:
                 package.get(given)
@@ -113,7 +119,7 @@ def described(architecture: Any, tasks: Sequence[Task], schema: Schema | None = 
     network, goals = architectures.registry.describe(architecture), [task_config(task) for task in tasks]
     needs = architectures.registry.extensions(network) + (schema.extensions() if schema else [])
     for task in goals:
-        needs += losses.registry.extensions(task["loss"])
+        needs += losses.registry.extensions(task["loss"]) + transforms.registry.extensions(task["transform"])
         for metric in task["metrics"] or ():
             needs += metrics.registry.extensions(metric)
     return {"architecture": network, "tasks": goals, "extensions": needs}

@@ -14,8 +14,10 @@ from tfmtl2r.training.inputs import say_ranges
 from tfmtl2r.training.keras_arguments import WEIGHTED, batched, bound, refuse, signature_of, streamed
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.notices import Notices
+from tfmtl2r.training.readings import Reading, Smearing, by_task, readings_of
 from tfmtl2r.training.saving import SavedRanker
 from tfmtl2r.training.trackers import SayWithoutValue, log_names
+from tfmtl2r.types import TaskScores
 
 _DISTRIBUTED = tf.distribute.DistributedDataset
 
@@ -25,6 +27,7 @@ class KerasMethods(SavedRanker):
 
     method_state: MethodState
     _checks_features = False
+    smearing: Smearing | None
 
     def _prepare(self, x: Any) -> None:
         """Creates the variables of the network and of the running means, from the structure of the data."""
@@ -144,6 +147,21 @@ class KerasMethods(SavedRanker):
         if super().make_test_function(force) is None:
             self.test_function = told(self.test_function)
         return self.test_function
+
+    def readings(self) -> dict[str, Reading]:
+        """What the labels and scores of each task mean (:mod:`tfmtl2r.training.readings`)."""
+        return readings_of(self.tasks, self.has_lists is not False, self.smearing)
+
+    def values(self, scores: TaskScores) -> dict[str, Any]:
+        """The values of scores in the unit of each task's label, such as probabilities or seconds.
+
+        Args:
+            scores: task -> scores, as :meth:`predict` returns them.
+
+        Returns:
+            task -> values, for the tasks whose loss determines the level of the scores.
+        """
+        return by_task(self.readings(), scores)
 
     @property
     def metrics_names(self) -> list[str]:

@@ -28,6 +28,7 @@ from tfmtl2r.training.keras_methods import KerasMethods
 from tfmtl2r.training.life import Compiled, CompileOptions, Connected, Described, ModelOptions, SetUp
 from tfmtl2r.training.method_state import MethodState, new_preference
 from tfmtl2r.training.objectives import TaskLosses
+from tfmtl2r.training.readings import smearing_of, start_at_base_rates
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.training.telemetry import Telemetry
 from tfmtl2r.training.trackers import Trackers
@@ -86,6 +87,7 @@ class MultiTaskRanker(KerasMethods):
         self.architecture: Architecture = architectures.get(architecture)
         check_parts(self.tasks)
         described(self.architecture, self.tasks, schema)  # raises for parts that could not be saved
+        self.smearing = smearing_of(self.tasks)
         self._described = Described(new_preference(normalised([task.weight for task in self.tasks], self.tasks)))
         if schema is not None:
             self._connect(schema)
@@ -370,6 +372,7 @@ class MultiTaskRanker(KerasMethods):
             [task.name for task in self.tasks], schema, conditioned=self.conditioned is not None,
             dtype=self.dtype_policy,
         )
+        start_at_base_rates(self.architecture, self.readings().values())
         self._connected = Connected(schema)
         self.built = True
         self._make_method_state()
@@ -381,5 +384,6 @@ class MultiTaskRanker(KerasMethods):
             losses = TaskLosses(self.tasks, has_lists, architecture.small_heads, architecture.needs_probabilities)
             parts = architecture, losses, chosen.method, chosen.gradients
             engine = Engine(*parts) if chosen.accumulate == 1 else AccumulatingEngine(*parts, parts=chosen.accumulate)
-            self._set_up = SetUp(has_lists, engine, Trackers(self.tasks, has_lists, chosen.on_nan != "error"))
+            self._set_up = SetUp(has_lists, engine, Trackers(self.tasks, has_lists, chosen.on_nan != "error",
+                                                              self.smearing))
         return self._set_up

@@ -7,27 +7,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from tfmtl2r import losses as loss_registry
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures.base import small_head_of
 from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError, InputKeyError
 from tfmtl2r.layers import randomness
-from tfmtl2r.losses.base import Loss, default_name, reads_logits
+from tfmtl2r.losses.base import Loss, reads_logits
 from tfmtl2r.task import Task
+from tfmtl2r.training.readings import Reading, loss_of
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.types import Labels, PerList, TaskScores, Tensor
-
-
-def loss_of(task: Task, has_lists: bool) -> Loss:
-    """The loss of a task: its own loss, or the default of its kind.
-
-    Args:
-        task: the task.
-        has_lists: whether batches contain lists.
-    """
-    return loss_registry.get(task.loss or default_name(task.kind, has_lists))
 
 
 class LossValues(NamedTuple):
@@ -66,6 +56,7 @@ class TaskLosses:
         self.tasks = tuple(tasks)
         self.small_heads = small_heads
         self.losses = [loss_of(task, has_lists) for task in self.tasks]
+        self.targets = [Reading(task, loss) for task, loss in zip(self.tasks, self.losses, strict=True)]
         for task, loss in zip(self.tasks, self.losses, strict=True):
             if loss.listwise and not has_lists:
                 raise InputError(
@@ -129,7 +120,8 @@ class TaskLosses:
         tasks = [self.tasks[index] for index in group]
         per_task, copies = zip(*(flat_lists(batch, scores[task.name]) for task in tasks), strict=True)
         stacked_scores = tf.concat(per_task, 0)
-        stacked_labels = tf.concat([tiled(as_lists(batch, labels_of(batch, task)), copies[0]) for task in tasks], 0)
+        targets = [self.targets[index].target(labels_of(batch, self.tasks[index])) for index in group]
+        stacked_labels = tf.concat([tiled(as_lists(batch, target), copies[0]) for target in targets], 0)
         mask = tf.ones_like(stacked_scores, tf.bool)
         if not batch.is_rows:
             mask = tf.tile(tiled(batch.valid, copies[0]), [len(tasks), 1])

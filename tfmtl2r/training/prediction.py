@@ -64,7 +64,8 @@ def predict(
         preference: importance of each task, for a conditioned ranker; the preference of ``compile`` if None.
 
     Returns:
-        dict task -> scores; for a DataFrame, a DataFrame on the same index with a column ``score_<task>`` per task.
+        dict task -> scores, which ``model.values`` converts to the unit of the labels. For a DataFrame, a DataFrame on
+        the same index with a column ``score_<task>`` per task, and ``value_<task>`` for the tasks that have values.
 
     Raises:
         ValueError: for an unknown layout, ``list_id`` without a DataFrame, an invalid preference, a preference for a
@@ -97,7 +98,9 @@ def _predict_frame(
     batches = data.batches(lists, (), model.architecture.schema, batch_size=run.size)
     scores, sizes = _run(model, batches, run, preference)
     items = _arrange(scores, sizes, "items")
-    columns = {f"score_{task}": lists.in_order_of_rows(values) for task, values in items.items()}
+    columns = {f"score_{task}": lists.in_order_of_rows(scores) for task, scores in items.items()}
+    columns |= {f"value_{task}": lists.in_order_of_rows(np.asarray(values))
+                for task, values in model.values(items).items()}
     return pd.DataFrame(columns, index=frame.index)
 
 

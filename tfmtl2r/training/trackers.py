@@ -15,6 +15,7 @@ from tfmtl2r.metrics.base import default_names
 from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous, safe_name
 from tfmtl2r.task import Task
 from tfmtl2r.training.objectives import LossValues, as_lists, flat_lists, item_weights, labels_of, tiled
+from tfmtl2r.training.readings import Smearing, readings_of
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.types import Mask, TaskScores
 
@@ -67,13 +68,17 @@ class Trackers:
         tasks: the tasks.
         has_lists: whether batches contain lists.
         skipping: whether training may leave out batches or tasks; ``<task>_skipped`` then counts these batches.
+        smearing: residuals of the tasks' values.
 
     Raises:
         ValueError: if two log names are equal.
     """
 
-    def __init__(self, tasks: Sequence[Task], has_lists: bool, skipping: bool = False):
+    def __init__(
+        self, tasks: Sequence[Task], has_lists: bool, skipping: bool = False, smearing: Smearing | None = None
+    ):
         self.tasks = tuple(tasks)
+        self.readings = readings_of(tasks, has_lists, smearing)
         names = [str(LogName("skipped", task.name)) for task in self.tasks] if skipping else []
         self.skipped = {name: keras.metrics.Sum(name=safe_name(name)) for name in names}
         self.losses = [keras.metrics.Mean(name=safe_name(str(LogName("loss", task.name)))) for task in self.tasks]
@@ -116,8 +121,11 @@ class Trackers:
             labels = tiled(as_lists(batch, labels_of(batch, task)), copies)
             mask = tf.ones_like(predicted, tf.bool) if batch.is_rows else tiled(batch.valid, copies)
             weights = item_weights(batch, batch.weights, task, predicted, copies)
+            read = {"score": predicted}
+            if any(tracked.metric.reads == "value" for tracked in row):
+                read["value"] = self.readings[task.name].best_guess(predicted)
             for tracked in row:
-                tracked.stream.update_state(labels, predicted, mask, weights)
+                tracked.stream.update_state(labels, read[tracked.metric.reads], mask, weights)
 
     def logs(self, preference: Any, replicas: Replicas, metrics: bool = True) -> dict[str, Any]:
         """The current values by name, the same on every replica. The loss of a task without any label is NaN.

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from tfmtl2r import methods
+from tfmtl2r import architectures, methods
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.features import FeatureLayers
 from tfmtl2r.schema import Schema
-from tfmtl2r.training.inputs import described
+from tfmtl2r.task import Task
+from tfmtl2r.training.inputs import task_config
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.optimizers import is_table
+from tfmtl2r.transforms import of_task
 
-__all__ = ["continued", "start_from"]
+__all__ = ["continued", "continued_tasks", "start_from"]
 
 
 def continued(schema: Schema, earlier: MultiTaskRanker, keep: bool) -> Schema:
@@ -47,6 +51,29 @@ def continued(schema: Schema, earlier: MultiTaskRanker, keep: bool) -> Schema:
     return Schema(found[name] for name in before)
 
 
+def continued_tasks(tasks: Sequence[Task], earlier: MultiTaskRanker, keep: bool) -> tuple[Task, ...]:
+    """The tasks of a ranker that starts from an earlier one.
+
+    Args:
+        tasks: tasks with statistics of the new data.
+        earlier: the earlier ranker.
+        keep: True for the earlier statistics of labels, which decide what a score means.
+    """
+    before = {task.name: task for task in earlier.tasks}
+    return tuple(before[task.name] if keep and _unfitted(task) == _unfitted(before.get(task.name)) else task
+                 for task in tasks)
+
+
+def _unfitted(task: Task | None) -> dict[str, Any]:
+    """A task as plain data, without what was fitted on data."""
+    if task is None:
+        return {}
+    transform = of_task(task)
+    if transform is not None:
+        transform = dataclasses.replace(transform, **dict.fromkeys(transform.fitted))
+    return task_config(dataclasses.replace(task, transform=transform, statistics=None))
+
+
 def start_from(model: MultiTaskRanker, earlier: MultiTaskRanker, method_state: bool = False) -> list[str]:
     """Copies the weights of an earlier ranker. Rows of tables follow their values; new rows keep their random start.
 
@@ -61,11 +88,12 @@ def start_from(model: MultiTaskRanker, earlier: MultiTaskRanker, method_state: b
     Raises:
         InputError: for another architecture, other tasks, or a state of another method.
     """
-    mine, theirs = (described(one.architecture, one.tasks) for one in (model, earlier))
-    for key, what in (("architecture", "architecture"), ("tasks", "tasks")):
-        if mine[key] != theirs[key]:
-            raise InputError(f"the earlier run has another {what} ({theirs[key]}, not {mine[key]}): a warm start needs "
-                             "the same; change the experiment, or train without start.from")
+    mine, theirs = ({"architecture": architectures.registry.describe(one.architecture),
+                     "tasks": [_unfitted(task) for task in one.tasks]} for one in (model, earlier))
+    for what in ("architecture", "tasks"):
+        if mine[what] != theirs[what]:
+            raise InputError(f"the earlier run has another {what} ({theirs[what]}, not {mine[what]}): a warm start "
+                             "needs the same; change the experiment, or train without start.from")
     if model.conditioned != earlier.conditioned:
         raise InputError(f"the earlier run has conditioned={earlier.conditioned}, not {model.conditioned}: a warm "
                          "start needs the same; change the experiment, or train without start.from")

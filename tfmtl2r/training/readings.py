@@ -1,0 +1,167 @@
+"""What the labels and scores of a task mean: the target of its loss, and the value of a score in the label's unit.
+
+A regression with label statistics (:func:`tfmtl2r.data.fit_tasks`) trains on ``z = (g(y) - mean) / sd``, where g is
+the task's reversible transform, or the identity. An untrained score of 0 then is the mean of the label. The value of a
+score s is the mean of ``g^-1(mean + sd s + e)``, where e runs over quantiles of the residuals ``g(y) - (mean + sd s)``
+of the training split. The mean of a logarithm is not the logarithm of the mean, so that ``g^-1`` alone would be too low
+(smearing; Duan 1983, https://doi.org/10.1080/01621459.1983.10478017). Before the residuals are known, they are 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r import losses as loss_registry
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.losses.base import Loss, default_name, reads_logits
+from tfmtl2r.task import Task
+from tfmtl2r.transforms import Reversible, of_task, quantile
+from tfmtl2r.types import Tensor, TensorLike
+
+RESIDUALS = 100
+"""The number of quantiles of residuals."""
+
+
+def loss_of(task: Task, has_lists: bool) -> Loss:
+    """The loss of a task: its own loss, or the default of its kind.
+
+    Args:
+        task: the task.
+        has_lists: whether batches contain lists.
+    """
+    return loss_registry.get(task.loss or default_name(task.kind, has_lists))
+
+
+class Reading:
+    """Converts labels and scores of one task.
+
+    Args:
+        task: the task.
+        loss: its loss.
+        residuals: variable ``float32[RESIDUALS]``, quantiles of the residuals in the unit of the transformed label, or
+            None.
+
+    >>> from tfmtl2r import losses
+    >>> from tfmtl2r.task import LabelStatistics
+    >>> task = Task("dwell", kind="regression", transform="log1p", statistics=LabelStatistics(2.0, 0.5))
+    >>> reading = Reading(task, losses.get("mse"))
+    >>> z = reading.target(tf.constant([0.0, 19.0]))
+    >>> z.numpy().round(3).tolist(), reading.value(z).numpy().round(3).tolist()
+    ([-4.0, 1.99...], [0.0, 19.0])
+    """
+
+    def __init__(self, task: Task, loss: Loss, residuals: Any = None):
+        transform = of_task(task) if task.kind == "regression" else None
+        self.transform = transform if isinstance(transform, Reversible) else None
+        self.statistics = task.statistics if loss.standardise and task.kind != "binary" else None
+        self.task, self.loss, self.residuals = task, loss, residuals
+
+    def target(self, labels: Any) -> Tensor:
+        """What the loss compares scores with; NaN stays NaN."""
+        labels = tf.convert_to_tensor(labels)
+        if self.transform is not None:
+            lowest = self.transform.lowest
+            if np.isfinite(lowest):
+                message = (f"task {self.task.name}: {type(self.transform).__name__} takes labels from {lowest:g} on; a "
+                           "missing label is NaN")
+                seen = tf.reduce_min(tf.where(tf.math.is_nan(labels), np.inf, labels))
+                check = tf.debugging.assert_greater_equal(seen, tf.constant(lowest, labels.dtype), message=message)
+                with tf.control_dependencies([] if check is None else [check]):
+                    labels = tf.identity(labels)
+            labels = self.transform.forward(labels)
+        return labels if self.statistics is None else (labels - self.statistics.mean) / self.statistics.sd
+
+    def value(self, scores: TensorLike) -> Tensor | None:
+        """The value of scores in the label's unit; None if the loss leaves the level of the scores free."""
+        linked = self.loss.value(scores)
+        return None if linked is None else self._in_label_unit(linked)
+
+    def best_guess(self, scores: TensorLike) -> Tensor:
+        """The value of scores, or the scores in its place, for metrics that read values."""
+        linked = self.loss.value(scores)
+        return self._in_label_unit(tf.convert_to_tensor(scores) if linked is None else linked)
+
+    def transformed(self, scores: TensorLike) -> Tensor:
+        """The value of scores in the unit of the transformed label, without residuals."""
+        linked: Any = self.loss.value(scores)
+        return linked if self.statistics is None else self.statistics.mean + self.statistics.sd * linked
+
+    def _in_label_unit(self, linked: Any) -> Tensor:
+        if self.statistics is not None:
+            linked = self.statistics.mean + self.statistics.sd * linked
+        if self.transform is None:
+            return linked
+        if self.residuals is None:
+            return self.transform.inverse(linked)
+        around = linked[..., None] + tf.convert_to_tensor(self.residuals)
+        return tf.reduce_mean(self.transform.inverse(around), axis=-1)
+
+    @property
+    def level(self) -> float:
+        """The score of the mean label for a binary task whose loss reads logits; otherwise 0."""
+        if self.task.kind != "binary" or self.task.statistics is None or not reads_logits(self.loss):
+            return 0.0
+        rate = min(max(self.task.statistics.mean, 1e-4), 1 - 1e-4)
+        return float(np.log(rate / (1 - rate)))
+
+
+class Smearing(keras.layers.Layer):
+    """The residual quantiles of each task whose values need them, ``float32[RESIDUALS]``; 0 until they are fitted.
+
+    Args:
+        tasks: names of these tasks.
+    """
+
+    def __init__(self, tasks: Sequence[str], **kwargs: Any):
+        super().__init__(dtype="float32", trainable=False, **kwargs)
+        self.residuals = {task: self.add_weight(name=f"residuals_{number}", shape=(RESIDUALS,), initializer="zeros",
+                                                trainable=False) for number, task in enumerate(tasks)}
+        self.built = True
+
+
+def smearing_of(tasks: Sequence[Task]) -> Smearing | None:
+    """The variables of residuals for these tasks; None if no task needs any."""
+    names = [task.name for task in tasks if task.kind == "regression" and isinstance(of_task(task), Reversible)]
+    return Smearing(names, name="smearing") if names else None
+
+
+def readings_of(tasks: Sequence[Task], has_lists: bool, smearing: Smearing | None = None) -> dict[str, Reading]:
+    """The reading of every task, by name."""
+    residuals = {} if smearing is None else smearing.residuals
+    return {task.name: Reading(task, loss_of(task, has_lists), residuals.get(task.name)) for task in tasks}
+
+
+def start_at_base_rates(architecture: Any, readings: Iterable[Reading]) -> None:
+    """Sets an untrained network's biases to the base rates of its binary tasks, if these are fitted."""
+    levels = [reading.level for reading in readings]
+    if any(levels):
+        architecture.start_at(levels)
+
+
+def residual_quantiles(
+    reading: Reading, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray
+) -> np.ndarray | None:
+    """Quantiles of the residuals of a task, ``float64[RESIDUALS]``; None without a label or a value.
+
+    Args:
+        reading: the task's reading.
+        labels: ``[N]`` in the label's unit; NaN is missing.
+        scores: ``[N]``.
+        weights: ``[N]``, importance of the items.
+    """
+    known = ~np.isnan(labels) & (weights > 0)
+    if reading.transform is None or reading.loss.value(scores[:1]) is None or not known.any():
+        return None
+    wanted = reading.transform.apply(labels[known].astype(np.float64), {})
+    found = np.asarray(reading.transformed(scores[known]), np.float64)
+    shares = (np.arange(RESIDUALS) + 0.5) / RESIDUALS
+    return quantile(wanted - found, shares.tolist(), weights[known].astype(np.float64))
+
+
+def by_task(readings: Mapping[str, Reading], scores: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of scores, task by task, for the tasks that have values."""
+    found = {task: readings[task].value(values) for task, values in scores.items() if task in readings}
+    return {task: value for task, value in found.items() if value is not None}
