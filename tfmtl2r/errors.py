@@ -6,7 +6,7 @@ that Python programs expect, so that ``except ValueError`` works as usual.
 
 from __future__ import annotations
 
-__all__ = ["InputError", "InputKeyError", "InputTypeError", "MissingFileError", "MissingPackageError",
+__all__ = ["DamagedError", "InputError", "InputKeyError", "InputTypeError", "MissingFileError", "MissingPackageError",
            "NotAFolderError", "NotFiniteError", "Stopped", "UserError"]
 
 
@@ -16,6 +16,10 @@ class UserError(Exception):
 
 class InputError(UserError, ValueError):
     """A value that cannot be used."""
+
+
+class DamagedError(InputError):
+    """A file of an earlier training that cannot be read."""
 
 
 class InputTypeError(UserError, TypeError):

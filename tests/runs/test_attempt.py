@@ -62,6 +62,25 @@ def value(run):
     return RunCard.load(run).results["test"]["click"]["ndcg@5"]["value"]
 
 
+def test_a_kill_between_the_marks_of_two_attempts_leaves_a_folder_of_ours(tmp_path, monkeypatch):
+    """Beside a log of a sweep, which no attempt owns."""
+    run = tmp_path / "a"
+    (run / places.MARK / places.CHECKPOINTS).mkdir(parents=True)
+    for name in ("log.txt", places.PER_LIST):
+        (run / name).touch()
+    removed = []
+
+    def remove(path, remove=places.remove):
+        removed.append(path.name)
+        remove(path)
+        assert places.is_ours(run), removed
+
+    monkeypatch.setattr(places, "remove", remove)
+    places.clear(run)
+    assert {places.CHECKPOINTS, places.PER_LIST} <= {*removed}
+    assert sorted(path.name for path in run.iterdir()) == [places.MARK, "log.txt"]
+
+
 def test_a_killed_replacement_leaves_the_old_run_or_the_new_one(tmp_path, monkeypatch):
     """Every rename in turn is the last call of the process. The next command reads one whole run."""
     rename, seen = os.rename, set()

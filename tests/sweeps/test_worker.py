@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from tfmtl2r import Experiment
-from tfmtl2r.errors import Stopped
+from tfmtl2r.errors import DamagedError, Stopped
 from tfmtl2r.runs import places
 from tfmtl2r.runs.attempt import Attempt
 from tfmtl2r.sweeps import Sweep
@@ -53,6 +53,25 @@ def test_only_the_same_training_goes_on(job, asked, before, resumes):
     assert (asked["resume"], asked["overwrite"]) == (resumes, not resumes)
     assert (folder / LOG).read_text() == "line\nline\n"
     assert places.is_ours(folder)
+
+
+def test_a_training_whose_checkpoints_are_damaged_begins_again(job, monkeypatch, capsys):
+    """It would otherwise fail each time that the sweep goes on."""
+    begin(job)
+    asked = []
+
+    def run(self, **options):
+        asked.append(options)
+        if options.get("resume"):
+            raise DamagedError("no checkpoint can be read: start it again")
+        return ["ranker"]
+
+    monkeypatch.setattr(Experiment, "run", run)
+    worker = Trainings()
+    worker.run(job)
+    assert worker.ranker == "ranker"
+    assert [one.get("overwrite") for one in asked] == [False, True]
+    assert "no checkpoint can be read" in capsys.readouterr().out
 
 
 def test_settings_that_cannot_be_read_begin_again(job, asked):

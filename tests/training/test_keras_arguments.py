@@ -228,6 +228,7 @@ def test_an_infinite_feature_of_one_batch_is_an_error(ranker):
     for method in (ranker.train_on_batch, ranker.test_on_batch):
         with pytest.raises(ValueError, match="feature 'x' is infinite in a batch"):
             method({**X, "x": bad}, Y)
+    ranker.train_on_batch({**X, "else": bad}, Y)  # no feature of the ranker
     for x in ({**X, "x": bad}, tf.data.Dataset.from_tensor_slices({**X, "x": bad}).batch(4)):
         with pytest.raises(ValueError, match="feature 'x' is infinite in a batch"):
             ranker.predict(x)

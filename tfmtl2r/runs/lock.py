@@ -36,7 +36,9 @@ def locked(path: Path, doing: str) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        number = holder.read_text(encoding="utf-8") if holder.is_file() else "of an unknown number"
+        number = "of an unknown number"
+        with contextlib.suppress(OSError):  # the holder writes or removes it at this moment
+            number = holder.read_text(encoding="utf-8") or number
         raise BusyError(f"another process ({number}) {doing}: wait until it has ended, or stop it") from None
     try:
         holder.write_text(str(os.getpid()), encoding="utf-8")

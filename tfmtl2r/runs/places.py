@@ -104,9 +104,11 @@ def is_ours(folder: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Removes the files of a run, and no other files."""
-    for name in _OWN:
-        remove(folder / name)
+    """Removes the files of a run, and no other files. The mark stays, as an empty folder: the folder remains ours."""
+    mark = folder / MARK
+    mark.mkdir(parents=True, exist_ok=True)
+    for path in (*mark.iterdir(), *(folder / name for name in _OWN if name != MARK)):
+        remove(path)
 
 
 def replace(run: Path) -> None:

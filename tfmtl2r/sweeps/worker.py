@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmtl2r import plugins
-from tfmtl2r.errors import UserError
+from tfmtl2r.errors import DamagedError, UserError
 from tfmtl2r.runs.places import MARK
 from tfmtl2r.writing import fault_of, one_line
 
@@ -119,7 +119,12 @@ class Trainings:
         self.data = self.data or experiment.dataset()
         before, self.ranker = self.ranker, None  # a run that fails leaves no ranker behind
         go_on = _can_go_on(experiment)
-        self.ranker = experiment.run(verbose=2, dataset=self.data, before=before, resume=go_on, overwrite=not go_on)[0]
+        try:
+            self.ranker = experiment.run(
+                verbose=2, dataset=self.data, before=before, resume=go_on, overwrite=not go_on)[0]
+        except DamagedError as error:  # nothing is left that could be lost
+            print(error)
+            self.ranker = experiment.run(verbose=2, dataset=self.data, overwrite=True)[0]
 
 
 def _can_go_on(experiment: Any) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import DamagedError
 from tfmtl2r.training.state import Training
 
 KEPT = 2
@@ -58,7 +58,7 @@ class Checkpoints:
             False if the folder has no checkpoint; then nothing is changed.
 
         Raises:
-            InputError: if there are checkpoints, and none can be read.
+            DamagedError: if there are checkpoints, and none can be read.
         """
         paths = [path.with_suffix("") for path in self.folder.glob(f"{_PREFIX}-*.index")]
         paths.sort(key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
@@ -73,7 +73,7 @@ class Checkpoints:
                 continue
             return True
         if paths:
-            raise InputError(f"no checkpoint in {self.folder} can be read, so that the training cannot be continued: "
+            raise DamagedError(f"no checkpoint in {self.folder} can be read, so that the training cannot be continued: "
                              "start it again")
         return False
 

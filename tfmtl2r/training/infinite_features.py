@@ -18,6 +18,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch, unpack
 from tfmtl2r.data.passes import is_unchanged
 from tfmtl2r.errors import InputError
+from tfmtl2r.schema import Schema
 from tfmtl2r.training.finite import failed
 
 _MARK = "tfmtl2r: infinite feature number "
@@ -26,9 +27,14 @@ _INFINITE = ("is infinite in a batch of the data: mark a missing value with NaN,
 
 
 class Finite:
-    """Checks batches while they are read. The check of a data set runs in its own threads, not in the training step."""
+    """Checks batches while they are read. The check of a data set runs in its own threads, not in the training step.
 
-    def __init__(self) -> None:
+    Args:
+        schema: the features that a ranker reads; None for all features of a batch.
+    """
+
+    def __init__(self, schema: Schema | None = None) -> None:
+        self.reads = None if schema is None else {name for one in schema.features for name in one.looked_up}
         self.names: list[str] = []
         self.raised: InputError | None = None
 
@@ -65,7 +71,7 @@ class Finite:
 
     def _in_graph(self, *batch: Any) -> Any:
         element = batch if len(batch) > 1 else batch[0]
-        features = {name: value for name, value in unpack(element)[0].items()
+        features = {name: value for name, value in self._read(element)
                     if isinstance(value, tf.Tensor) and value.dtype.is_floating}
         first, self.names = len(self.names), [*self.names, *features]
         for number, value in enumerate(features.values(), first):
@@ -78,12 +84,17 @@ class Finite:
         Raises:
             ValueError: for an infinite feature.
         """
-        for name, value in unpack(batch)[0].items():
+        for name, value in self._read(batch):
             array = np.asarray(value)
             if array.dtype.kind == "f" and np.isinf(array).any():
                 self.raised = self._error(name)
                 raise self.raised
         return batch
+
+    def _read(self, batch: Any) -> Iterator[tuple[str, Any]]:
+        for name, value in unpack(batch)[0].items():
+            if self.reads is None or name in self.reads:
+                yield name, value
 
     def _error(self, name: str) -> InputError:
         return InputError(f"feature {name!r} {_INFINITE}")

@@ -94,7 +94,7 @@ class KerasMethods(SavedRanker):
             given.setdefault("shuffle", False)  # the data have their own order, and Keras warns about shuffle=True
         self._fitting = True
         try:
-            finite = Finite()
+            finite = Finite(self.schema)
             given |= {name: finite.watch(given[name]) for name in ("x", "validation_data") if name in given}
             with finite.in_words(), following(given["x"], lambda: self.method_state.epoch.numpy()):
                 return super().fit(**given)
@@ -110,7 +110,7 @@ class KerasMethods(SavedRanker):
         if self._fitting:  # fit has prepared its validation data
             return super().evaluate(**given)
         self._check_in_step(isinstance(given.get("x"), _DISTRIBUTED))
-        finite = Finite()
+        finite = Finite(self.schema)
         given["x"] = finite.watch(given.get("x"))
         with finite.in_words():
             return super().evaluate(**given)
@@ -119,12 +119,12 @@ class KerasMethods(SavedRanker):
     def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Makes one step as Keras does, with Keras' arguments except ``class_weight``."""
         refuse("train_on_batch", kwargs, WEIGHTED)
-        return super().train_on_batch(Finite().watch_batch(x), *args, **kwargs)
+        return super().train_on_batch(Finite(self.schema).watch_batch(x), *args, **kwargs)
 
     @signature_of(keras.Model.test_on_batch)
     def test_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Evaluates one batch as Keras does, with Keras' arguments."""
-        return super().test_on_batch(Finite().watch_batch(x), *args, **kwargs)
+        return super().test_on_batch(Finite(self.schema).watch_batch(x), *args, **kwargs)
 
     def _check_in_step(self, check: bool) -> None:
         """Makes each step check its features, or no longer. Only a step can check data that are distributed already."""

@@ -106,7 +106,7 @@ class Loop:
         if self.limits.saving is not None:
             self._checkpoints = Checkpoints(self.limits.saving.folder, self.model, self.training)
             resumed = self._checkpoints.restore()
-        finite = Finite()
+        finite = Finite(self.model.schema)
         self.x = finite.watch(self.x)
         with finite.in_words(), following(self.x, lambda: self.model.method_state.epoch.numpy()), self._signals():
             while self.stages.begin(self.training, resumed):

@@ -110,7 +110,7 @@ def _run(
     """The scores of each batch, and its list sizes (None for plain rows)."""
     scores: dict[str, list[np.ndarray]] = {task.name: [] for task in model.tasks}
     sizes: list[np.ndarray] = []
-    callbacks, known, finite = _callbacks(model, batches, run), is_unchanged(batches), Finite()
+    callbacks, known, finite = _callbacks(model, batches, run), is_unchanged(batches), Finite(model.schema)
     model.stop_predicting = False
     callbacks.on_predict_begin()
     for number, element in enumerate(itertools.islice(_elements(batches), run.steps)):
