@@ -50,11 +50,9 @@ class Schema:
             raise InputError(f"two features are called {twice[0]!r}; names must differ")
         if not names:
             raise InputError("a schema needs at least one feature")
-        inputs = [name for feature in self.features for name in feature.raw]
-        for name in inputs:
+        for name in self.inputs:
             checked(name, "feature", RESERVED)
-            if inputs.count(name) > 1:
-                raise InputError(f"two features have an input called {name!r}; rename one of them")
+            _check_readers(name, [feature for feature in self.features if name in feature.raw])
         refuse_equal_keys(names, "features")
 
     @property
@@ -64,8 +62,14 @@ class Schema:
 
     @property
     def inputs(self) -> dict[str, Any]:
-        """The feature of each input, a tensor of a batch or a request, in order."""
-        return {name: feature for feature in self.features for name in feature.raw}
+        """The feature of each input, a tensor of a batch or a request, in order.
+
+        An input that several features read is an input of the feature that has its name, or else of the first one.
+        """
+        found: dict[str, Any] = {}
+        for feature in self.features:
+            found |= {name: feature for name in feature.raw if name not in found or name == feature.name}
+        return found
 
     def get_config(self) -> dict[str, Any]:
         """Plain data from which :meth:`from_config` rebuilds the schema.
@@ -102,6 +106,17 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple):
         return [_plain(part) for part in value]
     return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _check_readers(name: str, readers: list[Any]) -> None:
+    """Refuses an input that several features read, unless they share it and read it in the same way."""
+    first, *others = sorted(readers, key=lambda feature: name in feature.borrowed)
+    for other in others:
+        if name not in other.borrowed:
+            raise InputError(f"two features have an input called {name!r}; rename one of them")
+        if first.reading_of(name) != other.reading_of(name):
+            raise InputError(f"features {first.name!r} and {other.name!r} both read {name!r}, but in different ways "
+                             f"({first.reading_of(name)} and {other.reading_of(name)}): declare both alike")
 
 
 def _joined(features: tuple[Any, ...]) -> tuple[Any, ...]:

@@ -255,3 +255,46 @@ def test_plain_rows(tmp_path):
     tfmtl2r.export(ranker, tmp_path / "rows", rows=lists)
     assert ranker.predict(table.drop(columns="click")).shape == (20, 1)
     assert ranker.architecture.encoder.embeddings.keys() == {"watched", "video"}
+
+
+@pytest.mark.parametrize("options", [
+    {}, {"pooling": "last", "side": ("gap",)}, {"pooling": {"name": "mean", "blocks": 1}}])
+def test_categories_bags_and_histories_share_the_table_of_a_history(options):
+    """Equal ids have equal rows, and one table gets the gradients of all."""
+    frame = pd.DataFrame({"seen": [["a", "b"], ["c"]], "gap": [[1, 2], [3]], "item": ["b", "?"], "tags": [["b"], ["c"]],
+                          "liked": [["b"], ["a"]], "y": [0, 1]})
+    sharing = [Category("item", shares="seen"), Bag("tags", shares="seen", missing=False),
+               Sequence("liked", shares="seen", pooling="last", missing=False)]
+    for order in ([Sequence("seen", dim=3, **options), *sharing], [*sharing, Sequence("seen", dim=3, **options)]):
+        lists = from_frame(frame)
+        schema = fit_schema(lists, [Task("y", kind="binary")], order)
+        encoder, tensors = Encoder(schema), {}
+        for feature in schema.features:
+            tensors |= feature_values(lists, feature)
+        with tf.GradientTape() as tape:
+            found = encoder(batch=Batch(Lookup(schema)({k: tf.constant(v.tolist()) for k, v in tensors.items()})))
+            total = tf.reduce_sum(found)
+        ends = np.cumsum(encoder.fields)
+        parts = {f.name: found[:, end - f.width : end] for f, end in zip(encoder.order, ends, strict=True)}
+        table = encoder.embeddings["seen"].table.embeddings
+        for name in ("item", "tags", "liked"):
+            np.testing.assert_array_equal(parts[name][0], table[2], err_msg=name)
+        np.testing.assert_array_equal(parts["item"][1], table[0])
+        assert [v.path for v in encoder.trainable_variables if tuple(v.shape) == (4, 3)] == [table.path]
+        assert tape.gradient(total, table.value) is not None
+
+
+@pytest.mark.parametrize("empty", [[[], []], ["", ""], [None, None]])
+def test_a_side_column_that_is_empty_in_train_counts_as_numbers(empty):
+    """A later table has numbers there."""
+    columns = {"seen": empty, "gap": empty, "y": [0, 1]}
+    feature = Sequence("seen", vocabulary=("a", "b"), dim=2, side=("gap",))
+    fitted = fit_schema(from_frame(pd.DataFrame(columns)), [Task("y", kind="binary")], [feature]).features[0]
+    assert fitted.sides[0]["kind"] == "dense"
+    later = from_frame(pd.DataFrame({"seen": [["a", "b"], ["b"]], "gap": [[3, 0], [-1]]}))
+    values = feature_values(later, fitted)
+    np.testing.assert_array_equal(values["gap"], [[3, 0], [-1, np.nan]])
+    schema = Schema([fitted])
+    raw = {key: tf.constant(value.tolist()) for key, value in values.items()}
+    found = Encoder(schema)(batch=Batch(Lookup(schema)(raw)))
+    np.testing.assert_allclose(found[:, 2], [np.log(4) / 2, -np.log(2)], rtol=1e-6)

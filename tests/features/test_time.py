@@ -59,6 +59,69 @@ def test_ages_by_hand():
     np.testing.assert_allclose(found, [*(logs - logs.mean()) / logs.std(), 0, 0], atol=1e-5)
 
 
+def test_half_lives_and_buckets_by_hand():
+    ages = np.array([0, 1, 3600, 86400, -5])
+    feature = Time("t", parts=(), reference="now", missing=False, half_life=1.0, age_buckets=True)
+    found = encoded(feature, t=[*(MOMENT - ages), -1], now=np.full(6, MOMENT))
+    assert found.shape == (6, feature.width)
+    np.testing.assert_allclose(found[:, 1], [1, 0.999991977, 0.971531941, 0.5, 1, 0], atol=1e-7)
+    np.testing.assert_array_equal(found[:5, 2:].argmax(axis=1), [0, 1, 11, 16, 0])
+    np.testing.assert_array_equal(found[:, 2:].sum(axis=1), [1, 1, 1, 1, 1, 0])
+    bounds = 2 ** np.arange(1, 24)
+    for ages, expected in ((bounds - 1, np.arange(1, 24)), (bounds - 2, np.arange(23))):
+        found = encoded(feature, t=MOMENT - ages, now=np.full(23, MOMENT))[:, 2:]
+        np.testing.assert_array_equal(found.argmax(axis=1), expected)
+
+
+@pytest.mark.parametrize(("zone", "start"), [
+    ("Europe/Berlin", 1_711_846_800), ("Europe/Berlin", 1_729_990_800), ("America/New_York", 1_710_054_000),
+    ("Australia/Lord_Howe", 1_712_415_600), ("+05:30", MOMENT),
+])
+def test_an_age_does_not_notice_a_change_of_the_clocks(zone, start):
+    """Half an hour and a day before and after the change; calendars do notice it."""
+    moments = start + np.array([-86400, -1800, -1, 0, 1800, 86400])
+    now = np.full(6, start + 7200)
+    for reference in (now, now + 90 * 86400):
+        feature = Time("t", parts=("hour",), reference="now", zone=zone, missing=False)
+        found = encoded(feature, t=moments, now=reference)
+        np.testing.assert_allclose(found[:, 2], np.log1p(np.maximum(reference - moments, 0)), rtol=1e-6)
+        plain = encoded(Time("t", parts=("hour",), reference="now", missing=False), t=moments, now=reference)
+        np.testing.assert_array_equal(found[:, 2], plain[:, 2])
+        assert (np.abs(found[:, :2] - plain[:, :2]).max(axis=1) > 0.1).all()
+
+
+def test_several_times_have_one_reference():
+    """The reference may be a time itself, in its own zone."""
+    shown = Time("shown", reference="now", parts=(), missing=False)
+    made = Time("made", reference="now", zone="Asia/Tokyo")
+    request = Time("now", zone="Europe/Berlin", parts=("hour",), missing=False)
+    times = {"shown": [MOMENT - 10, -1], "made": [MOMENT - 86400, MOMENT], "now": [MOMENT, MOMENT + 5]}
+    alone = [encoded(one, **{name: times[name] for name in one.raw}) for one in (shown, made, request)]
+    for order in ((shown, made, request), (request, made, shown)):
+        schema = Schema(order)
+        assert sorted(schema.inputs) == ["made", "now", "shown"]
+        assert schema.inputs["now"] is request
+        raw = {name: tf.constant(value, tf.int64) for name, value in times.items()}
+        found = Encoder(schema)(batch=Batch(Lookup(schema)(raw))).numpy()
+        parts = [alone[(shown, made, request).index(one)] for one in order]
+        np.testing.assert_allclose(found, np.concatenate(parts, axis=1), atol=1e-6)
+    assert Schema([shown, made]).inputs["now"] is shown
+    frame = pd.DataFrame({name: pd.to_datetime(value, unit="s") for name, value in times.items()} | {"y": [0, 1]})
+    fitted = fit_schema(from_frame(frame), [Task("y", kind="binary")], [shown, made])
+    assert Schema.from_config(fitted.get_config()) == fitted
+
+
+@pytest.mark.parametrize(("others", "message"), [
+    ([Time("b", reference="now", unit="ms")], "'a' and 'b' both read 'now', but in different ways .* 's'.* 'ms'"),
+    ([Time("b", reference="now", context=True)], "both read 'now', but in different ways"),
+    ([Time("now", unit="ms")], "'now' and 'a' both read 'now', but in different ways"),
+    ([Dense("now")], "'now' and 'a' both read 'now', but in different ways"),
+])
+def test_a_reference_that_is_read_in_two_ways_is_refused(others, message):
+    with pytest.raises(ValueError, match=message):
+        Schema([Time("a", reference="now"), *others])
+
+
 def test_the_calendar_is_that_of_python():
     """Days of 1890 to 2110, and moments of zones with and without summer time."""
     days = np.arange(-29_000, 51_000, 37)
@@ -110,6 +173,8 @@ def test_epoch_numbers(cells, unit, expected, tmp_path):
     (lambda: Time("t", parts=("month",)), "parts must be among hour, weekday, day_of_year, not 'month'"),
     (lambda: Time("t", unit="h"), "unit must be one of s, ms, us, ns, D"),
     (lambda: Time("t", parts=()), "give parts, or a reference"),
+    (lambda: Time("t", half_life=1.0), "half_life and age_buckets read the age: give a reference"),
+    (lambda: Time("t", reference="now", half_life=0.0), "half_life must be a number of days above 0"),
     (lambda: Lookup(Schema([Time("t", zone="Europe/Berlyn")])), r"zone is a name such as .*, not 'Europe/Berlyn'"),
     (lambda: Lookup(Schema([Time("t", zone="+5h")])), r"not '\+5h'"),
     (lambda: feature_values(from_frame(pd.DataFrame({"t": [1, 2]})), Time("t")), "contains numbers .*set unit"),

@@ -7,7 +7,7 @@ import pytest
 from tfmtl2r import Category, Dense, Schema, Task
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
-from tfmtl2r.data import Lists, fit_schema, from_frame
+from tfmtl2r.data import Lists, fit_schema, from_frame, read_lists
 from tfmtl2r.data.columns import feature_values
 from tfmtl2r.data.fit import declared
 from tfmtl2r.features import Text, Vector
@@ -94,3 +94,37 @@ def test_indicators_of_missing_numbers():
     lists = from_frame(pd.DataFrame({"a": [1.0, np.nan]}))
     assert declared(lists, "a", False, None, {"missing": True}) == Dense("a", missing=True)
     assert declared(lists, "a", False, "dense", {"transform": "log1p"}).missing is False
+
+
+@pytest.mark.parametrize("cells", [
+    ["1|2|3", "1|2|", "1||3", "||", ""], ["1,2,3,", "1,2,,", "1,,3,", ",,,", ""],
+    ["[1, 2, 3]", "[1, 2, null]", "[1, NaN, 3]", "[null, null, null]", "null"],
+    [[1, 2, 3], [1, 2, None], [1, None, 3], [None] * 3, None],
+    [np.array([1, 2, 3.0]), np.array([1, 2, np.nan]), np.array([1, np.nan, 3]), np.full(3, np.nan), None],
+], ids=str)
+def test_a_vector_with_missing_components_is_missing_wherever_they_are(cells, tmp_path):
+    """Also at the end, where a padded list would be shorter."""
+    column = np.empty(5, object)
+    column[:] = cells
+    frame = pd.DataFrame({"v": column, "y": [0, 1, 0, 1, 0]})
+    expected = [[1, 2, 3], [1, 2, np.nan], [1, np.nan, 3], [np.nan] * 3, [np.nan] * 3]
+    tables = [from_frame(frame)]
+    if isinstance(cells[0], str):
+        frame.to_csv(tmp_path / "a.csv", index=False)
+        tables.append(read_lists([tmp_path / "a.csv"]))
+    for lists in tables:
+        feature = fit_schema(lists, TASKS, [Vector("v")]).features[0]
+        np.testing.assert_array_equal(feature_values(lists, feature)["v"], expected)
+        found = encoded(Schema([feature]), v=feature_values(lists, feature)["v"])
+        np.testing.assert_array_equal(found, [[1, 2, 3, 0], *[[0, 0, 0, 1]] * 4])
+
+
+def test_arrays_are_vectors_of_their_width():
+    """-1 is a number here, and not a missing id at the end."""
+    for array in (np.array([[1, -1], [-1, -1]]), np.array([[1, -1], [np.nan, np.nan]]), np.array([[1.0, np.nan]] * 2)):
+        lists = Lists({"v": array, "y": np.array([0, 1])})
+        feature = fit_schema(lists, TASKS, [Vector("v")]).features[0]
+        np.testing.assert_array_equal(feature_values(lists, feature)["v"], array)
+    short = from_frame(pd.DataFrame({"v": ["1|2|3", "1|2"], "y": [0, 1]}))
+    with pytest.raises(ValueError, match="the wrong number of components: 2 in row 1"):
+        fit_schema(short, TASKS, [Vector("v")])

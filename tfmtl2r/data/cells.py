@@ -50,7 +50,7 @@ class Cells(Column):
         kind = cells.dtype if isinstance(cells, pd.Series) else cells.type
         kind = kind.pyarrow_dtype if isinstance(kind, pd.ArrowDtype) else kind
         self.is_category = isinstance(kind, (pd.CategoricalDtype, pyarrow.DictionaryType))
-        self._elements: dict[str, Ragged] = {}
+        self._elements: dict[tuple[str, bool], Ragged] = {}
 
     def __len__(self) -> int:
         return len(self.cells)
@@ -118,13 +118,13 @@ class Cells(Column):
         present = self.cells.dropna()
         return present.dtype == object and len(present) > 0 and isinstance(present.iloc[0], (list, tuple, np.ndarray))
 
-    def elements(self, separator: str = "") -> Ragged:
+    def elements(self, separator: str = "", gaps: bool = False) -> Ragged:
         separator = separator or self.separator
-        if separator not in self._elements:
-            found = of_cells(self.cells, self.name, self.source, separator)
-            found = found or of_cells(self.series, self.name, self.source, separator)  # other types of Arrow
-            self._elements[separator] = found or of_array(self.identities, self.name, self.source)
-        return self._elements[separator]
+        if (separator, gaps) not in self._elements:
+            found = of_cells(self.cells, self.name, self.source, separator, gaps)
+            found = found or of_cells(self.series, self.name, self.source, separator, gaps)  # other types of Arrow
+            self._elements[separator, gaps] = found or of_array(self.identities, self.name, self.source)
+        return self._elements[separator, gaps]
 
     def take(self, items: np.ndarray) -> Column:
         return Taken(self, items)
@@ -260,7 +260,7 @@ class Lacking(Column):
 
     identities = typed = whole = missing = values
 
-    def elements(self, separator: str = "") -> Ragged:
+    def elements(self, separator: str = "", gaps: bool = False) -> Ragged:
         raise InputError(self.message)
 
     def take(self, items: np.ndarray) -> Column:

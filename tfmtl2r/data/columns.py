@@ -73,13 +73,13 @@ class Columns:
         _refuse(np.isinf(values), values, f"{where} is infinite", advice, self)
         return values
 
-    def elements(self, name: str, separator: str = "") -> tuple[Columns, np.ndarray]:
+    def elements(self, name: str, separator: str = "", gaps: bool = False) -> tuple[Columns, np.ndarray]:
         """A column of lists as a table with one row per element, and the lengths of the lists."""
         rows = np.arange(self.lists.num_items)
         if self.context and self.lists.offsets is not None:
-            rows, cells = self.lists.offsets[:-1], self.lists.elements_of_lists(name, separator)
+            rows, cells = self.lists.offsets[:-1], self.lists.elements_of_lists(name, separator, gaps)
         else:
-            cells = self.lists.kept(name).elements(separator)
+            cells = self.lists.kept(name).elements(separator, gaps)
         assert self.lists.source_rows is not None
         if not cells.sizes.any():  # a table needs a row
             return Columns(Lists({name: np.array([""], object)}), False), cells.sizes

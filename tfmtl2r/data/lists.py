@@ -149,17 +149,17 @@ class Lists:
             raise self._varies(name, item, repr(values[item]), repr(spread[item]))
         return first
 
-    def elements_of_lists(self, name: str, separator: str = "") -> Ragged:
+    def elements_of_lists(self, name: str, separator: str = "", gaps: bool = False) -> Ragged:
         """Returns a context column whose cells are lists, one cell per list of items.
 
         Args:
             name: the column.
-            separator: as for :meth:`tfmtl2r.data.stored.Column.elements`.
+            separator, gaps: as for :meth:`tfmtl2r.data.stored.Column.elements`.
 
         Raises:
             ValueError: if the column varies within a list of items; the message contains the first such list.
         """
-        cells = self.kept(name).elements(separator)
+        cells = self.kept(name).elements(separator, gaps)
         if self.offsets is None:
             return cells
         first = np.repeat(self.offsets[:-1], self.sizes)

@@ -5,6 +5,9 @@ A cell is a list of Arrow (any of its list types), a list, tuple or array of Pyt
 column; empty parts are dropped. If a separator is given, only a column of texts in brackets is a JSON list. As in a
 text file, the parts of a text are text, which may spell numbers. A missing cell is an empty list. In a padded array
 ``[N, M]``, missing values (NaN, -1, ``""``) at the end of a row are padding.
+
+Places matter in a vector. If a column is read with ``gaps``, empty parts of a text are missing elements instead, except
+between spaces, and a row of an array has all its values, or none if all are NaN.
 """
 
 from __future__ import annotations
@@ -76,7 +79,7 @@ class Ragged(Column):
 
     identities = typed = whole = values
 
-    def elements(self, separator: str = "") -> Ragged:
+    def elements(self, separator: str = "", gaps: bool = False) -> Ragged:
         return self
 
     def take(self, items: np.ndarray) -> Ragged:
@@ -96,9 +99,12 @@ class Ragged(Column):
         return np.array(["\0".join(cells[start:end]) for start, end in spans], object)
 
 
-def of_array(array: np.ndarray, name: str, source: Source) -> Ragged:
+def of_array(array: np.ndarray, name: str, source: Source, gaps: bool = False) -> Ragged:
     """Lists from a padded array ``[N, M]``, or from an array ``[N]`` of lists of one."""
     rows = array.reshape(len(array), -1)
+    if gaps and rows.dtype.kind in "iufb":
+        sizes = np.where(np.isnan(rows.astype(np.float64)).all(axis=1), 0, rows.shape[1])
+        return Ragged(Column(rows[sizes > 0].ravel()), sizes, name, source)
     missing = rows == ("" if rows.dtype.kind in "OU" else -1)
     if rows.dtype.kind == "f":
         missing = np.isnan(rows)
@@ -106,7 +112,8 @@ def of_array(array: np.ndarray, name: str, source: Source) -> Ragged:
     return Ragged(Column(rows[np.arange(rows.shape[1]) < sizes[:, None]]), sizes, name, source)
 
 
-def of_cells(cells: pd.Series | pyarrow.ChunkedArray, name: str, source: Source, separator: str) -> Ragged | None:
+def of_cells(cells: pd.Series | pyarrow.ChunkedArray, name: str, source: Source, separator: str, gaps: bool = False
+             ) -> Ragged | None:
     """Lists from cells of pandas or Arrow; None for cells that are neither lists nor text."""
     if isinstance(cells, pd.Series) and isinstance(cells.dtype, pd.ArrowDtype):
         cells = pyarrow.chunked_array(pyarrow.array(cells.array, from_pandas=False))
@@ -117,12 +124,12 @@ def of_cells(cells: pd.Series | pyarrow.ChunkedArray, name: str, source: Source,
         if pyarrow.types.is_dictionary(cells.type):
             cells = cells.cast(cells.type.value_type)
         texts = pyarrow.types.is_string(cells.type) or pyarrow.types.is_large_string(cells.type)
-        return _split(cells.to_pylist(), name, source, separator) if texts else None
+        return _split(cells.to_pylist(), name, source, separator, gaps) if texts else None
     present = cells[cells.notna()]
     if len(present) and isinstance(present.iloc[0], (list, tuple, np.ndarray)):
         return _of_objects(cells, name, source)
     if len(present) and all(isinstance(cell, str) for cell in present):
-        return _split(cells, name, source, separator)
+        return _split(cells, name, source, separator, gaps)
     return None
 
 
@@ -163,7 +170,7 @@ def _of_objects(cells: pd.Series, name: str, source: Source) -> Ragged:
     return _ragged(whole, sizes, name, source)
 
 
-def _split(texts: Iterable[Any], name: str, source: Source, separator: str) -> Ragged:
+def _split(texts: Iterable[Any], name: str, source: Source, separator: str, gaps: bool) -> Ragged:
     """Lists from cells of text."""
     cells = [text.strip() if isinstance(text, str) else "" for text in texts]
     bracketed = [cell.startswith("[") and (not separator or cell.endswith("]")) for cell in cells if cell]
@@ -171,7 +178,11 @@ def _split(texts: Iterable[Any], name: str, source: Source, separator: str) -> R
         separator, lists = "", [_json(cell, name, source, row) for row, cell in enumerate(cells)]
     else:
         separator = separator or next((one for one in SEPARATORS if any(one in cell for cell in cells)), "")
-        lists = [[part for part in map(str.strip, cell.split(separator or " ")) if part] for cell in cells]
+        gaps = gaps and bool(separator.strip())
+        if gaps and all(cell.endswith(separator) for cell in cells if cell):  # a separator behind every element
+            cells = [cell.removesuffix(separator) for cell in cells]
+        lists = [[part or None for part in map(str.strip, cell.split(separator or " ")) if part or (gaps and cell)]
+                 for cell in cells]
     sizes = np.array([len(parts) for parts in lists], np.int64)
     try:
         flat = pyarrow.array(list(itertools.chain.from_iterable(lists)), pyarrow.string())

@@ -101,20 +101,21 @@ class Column:
         """
         return self.array
 
-    def elements(self, separator: str = "") -> Ragged:
+    def elements(self, separator: str = "", gaps: bool = False) -> Ragged:
         """The column read as lists (:mod:`tfmtl2r.data.ragged`).
 
         Args:
             separator: splits a cell of text; empty to choose it from the cells.
+            gaps: whether elements keep their places, also behind missing ones.
         """
         from tfmtl2r.data.ragged import of_array, of_cells
 
         if self.array.ndim == 1 and self.array.dtype.kind in "OU":
             import pandas as pd
 
-            if found := of_cells(pd.Series(self.array), "", NO_FILE, separator):
+            if found := of_cells(pd.Series(self.array), "", NO_FILE, separator, gaps):
                 return found
-        return of_array(self.array, "", NO_FILE)
+        return of_array(self.array, "", NO_FILE, gaps)
 
     def take(self, items: np.ndarray) -> Column:
         """The column of these rows."""
@@ -152,8 +153,8 @@ class Taken(Column):
     def identities(self) -> np.ndarray:
         return self.column.identities[self.items]
 
-    def elements(self, separator: str = "") -> Ragged:
-        return self.column.elements(separator).take(self.items)
+    def elements(self, separator: str = "", gaps: bool = False) -> Ragged:
+        return self.column.elements(separator, gaps).take(self.items)
 
     def take(self, items: np.ndarray) -> Column:
         return Taken(self.column, self.items[items])

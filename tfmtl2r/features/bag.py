@@ -114,7 +114,7 @@ class Bag(Listed, Category):
             given = tensors[self.weights]
             usable = mask & self.mask(tensors, self.weights) & tf.math.is_finite(given) & (given >= 0)
             weights = tf.where(usable, given, 0.0)
-        pooled = POOLINGS[self.pooling](rows_of(layers[self.shares or self.name], tensors[self.name], mask), weights)
+        pooled = POOLINGS[self.pooling](rows_of(self.table(layers), tensors[self.name], mask), weights)
         if not self.missing:
             return pooled
         empty = tf.cast(~self.known(tensors), pooled.dtype)

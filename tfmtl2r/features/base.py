@@ -86,7 +86,7 @@ class Columns(Protocol):
             ValueError: for values of another kind or shape; the message contains the row of the first such value.
         """
 
-    def elements(self, name: str, separator: str = "") -> tuple[Columns, np.ndarray]:
+    def elements(self, name: str, separator: str = "", gaps: bool = False) -> tuple[Columns, np.ndarray]:
         """A column whose cells are lists, as a table with one row per element, and the lengths of the lists ``[N]``.
 
         A cell of text is a JSON list or is split, as in :mod:`tfmtl2r.data.ragged`. Another cell is a list of one.
@@ -94,6 +94,7 @@ class Columns(Protocol):
         Args:
             name: the column.
             separator: splits a cell of text; empty to choose it from the cells.
+            gaps: whether elements keep their places, also behind missing ones, as those of a vector do.
         """
 
     def refuse(self, wrong: np.ndarray, values: np.ndarray, what: str, advice: str) -> None:
@@ -165,6 +166,15 @@ class Feature:
     def width(self) -> int:
         """Number of values per item in the encoded feature."""
         raise NotImplementedError
+
+    @property
+    def borrowed(self) -> tuple[str, ...]:
+        """Inputs that other features may read, too, if all of them read them in the same way; none by default."""
+        return ()
+
+    def reading_of(self, name: str) -> Any:
+        """How the feature reads an input; features that read the same input must have equal results."""
+        return self.context, self.raw[name]
 
     @property
     def target(self) -> str:
@@ -334,6 +344,10 @@ class Feature:
         """A missing or unknown raw value of each input."""
         return {name: values.missing for name, values in self.raw.items()}
 
+    def hidden(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Raw values of real data as files may contain them; by default unchanged."""
+        return values
+
     def written(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Raw values, without values that JSON cannot represent."""
         return values
@@ -361,6 +375,8 @@ class Feature:
     def fill(self, example: Any, values: Mapping[str, Any]) -> None:
         """Writes one value of each input into a ``tf.Example``; missing numbers are left out."""
         for name, value in self.in_example(values).items():
+            if name in example.features.feature:  # another feature reads the input, too
+                continue
             field = example.features.feature[name]
             if np.asarray(value).dtype.kind == "f":
                 if np.isnan(value).all():

@@ -37,6 +37,8 @@ class Category(Feature):
         dtype: ``"string"`` or ``"int64"``, of the raw values.
         shares: name of another category with the same ids, whose table this feature reads, too.
         min_count: values that occur less often count as unknown; by default the schema's number.
+        hash: whether the vocabulary contains hashes of the values, so that no file contains the values themselves. A
+            request contains values as before.
 
     >>> Category("brand", vocabulary=("acme", "zenith")).size  # with the unknown value
     3
@@ -50,10 +52,11 @@ class Category(Feature):
     dtype: str = "string"
     shares: str = ""
     min_count: int | None = None
+    hash: bool = False
 
     embedded: ClassVar[bool] = True
     reads_names: ClassVar[bool] = True
-    file_keys: ClassVar[tuple[str, ...]] = ("width", "vocabulary", "hash_buckets", "shares", "min_count")
+    file_keys: ClassVar[tuple[str, ...]] = ("width", "vocabulary", "hash_buckets", "shares", "min_count", "hash")
     fitted: ClassVar[tuple[str, ...]] = ("dtype", "vocabulary", "buckets", "dim")
     reading: ClassVar[tuple[str, ...]] = ("min_count",)
 
@@ -66,6 +69,9 @@ class Category(Feature):
         if self.shares and own:
             raise InputError(f"feature {self.name!r} shares the table of {self.shares!r}, which has its own "
                              f"{' and '.join(own)}: leave {'it' if len(own) == 1 else 'them'} out")
+        if self.hash and any(isinstance(value, str) for value in self.vocabulary or ()):
+            raise InputError(f"feature {self.name!r}: with hash, the vocabulary contains hashes and is fitted on the "
+                             "training split: leave vocabulary out")
         if self.buckets is not None and self.buckets < 1:
             raise InputError(f"feature {self.name!r}: buckets must be at least 1, not {self.buckets}")
         if self.vocabulary is not None:
@@ -93,8 +99,12 @@ class Category(Feature):
     def joined(self, owner: Feature) -> Self:
         """The feature with the type of the owner's values and the width of its table."""
         assert isinstance(owner, Category)
+        if self.hash and not owner.hash:
+            raise InputError(f"feature {self.name!r} has hash, but shares the table of {owner.name!r}, which contains "
+                             "the values: give hash to that feature")
         fitted = owner.dim or owner.vocabulary is not None or owner.buckets is not None
-        return dataclasses.replace(self, dtype=owner.dtype, dim=owner.table_width if fitted else None)
+        dim = owner.table_width if fitted else None
+        return dataclasses.replace(self, dtype=owner.dtype, dim=dim, hash=owner.hash)
 
     @property
     def raw(self) -> dict[str, Values]:
@@ -120,6 +130,9 @@ class Category(Feature):
         """The key ``width`` is the width of the embedding. Vocabulary and column decide between text and integers."""
         names = {"hash_buckets": "buckets", "width": "dim"}
         found = {names.get(key, key): value for key, value in options.items()}
+        if found.get("hash") and found.get("vocabulary"):
+            raise InputError(f"feature {name!r}: with hash, the vocabulary is fitted on the training split: leave "
+                             "vocabulary out")
         return cls(name, context=context, dtype=_dtype(values, found.get("vocabulary")), **found)
 
     def fit(self, columns: Columns, min_count: int) -> Self:
@@ -127,14 +140,17 @@ class Category(Feature):
         if self.shares:
             return self
         min_count = self.min_count or min_count
-        if self.dtype == "string" and _dtype(columns.identities(self.name), self.vocabulary) == "int64":
+        given = None if self.hash else self.vocabulary
+        if self.dtype == "string" and _dtype(columns.identities(self.name), given) == "int64":
             # "string" is only the default: the serving input will have the type of the column.
-            if any(isinstance(value, str) for value in self.vocabulary or ()):
+            if any(isinstance(value, str) for value in given or ()):
                 raise InputError(f"feature {self.name!r}: the vocabulary is text, but the column contains numbers")
             return dataclasses.replace(self, dtype="int64").fit(columns, min_count)
         column = columns.values(self.name, Values(self.dtype))
         if self.vocabulary is not None or self.buckets is not None:
             return self
+        if self.hash:
+            column = _hashed(column[~np.isin(column, UNKNOWN[:2] if self.dtype == "string" else UNKNOWN[2:])])
         values, counts = np.unique(column, return_counts=True)
         entries: list[tuple[int, Any]] = [
             (-count, value)
@@ -190,6 +206,10 @@ class Category(Feature):
             return {self.name: keras.layers.Hashing(self.buckets, name=name)}
         if self.vocabulary is None:
             raise InputError(f"feature {self.name!r} has no vocabulary yet: fit the schema on the training split")
+        if self.hash:
+            from tfmtl2r.layers.hashed_lookup import HashedLookup
+
+            return {self.name: HashedLookup(self.vocabulary, name=name)}
         kind = keras.layers.StringLookup if self.dtype == "string" else keras.layers.IntegerLookup
         return {self.name: kind(vocabulary=list(self.vocabulary), name=name)}
 
@@ -205,11 +225,16 @@ class Category(Feature):
 
     def encode(self, tensors: Mapping[str, Any], layers: Mapping[str, Any]) -> Any:
         """Rows of the table, in the compute dtype."""
-        return layers[self.shares or self.name](tensors[self.name])
+        return self.table(layers)(tensors[self.name])
+
+    def table(self, layers: Mapping[str, Any]) -> Any:
+        """The layer from ids to rows: the feature's own, or that of the feature that ``shares`` names."""
+        found = layers[self.shares or self.name]
+        return getattr(found, "table", found)  # the layer of a sequence holds a table beside others
 
     def example(self, shape: tuple[int, ...], random: np.random.Generator) -> dict[str, np.ndarray]:
-        """Known values; with hash buckets, any values."""
-        known = self.vocabulary
+        """Known values; with hashes or hash buckets, any values."""
+        known = None if self.hash else self.vocabulary
         if not known:
             known = tuple(range(_EXAMPLES)) if self.dtype == "int64" else tuple(f"value {i}" for i in range(_EXAMPLES))
         values = np.empty(shape, np.int64 if self.dtype == "int64" else object)
@@ -217,11 +242,23 @@ class Category(Feature):
             values[place] = known[random.integers(len(known))]
         return {self.name: values}
 
+    def hidden(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """With hash, one value in place of all ids."""
+        return {**values, self.name: np.full_like(values[self.name], "hidden" if self.dtype == "string" else 0)} \
+            if self.hash else values
+
     def unknown(self) -> dict[str, Any]:
         """A value that is not in the vocabulary."""
         known = set(self.vocabulary or ())
         values = itertools.count() if self.dtype == "int64" else (f"<unknown {i}>" for i in itertools.count())
         return {self.name: next(value for value in values if value not in known)}
+
+
+def _hashed(values: np.ndarray) -> np.ndarray:
+    from tfmtl2r.layers.hashed_lookup import hashes
+
+    found: np.ndarray = hashes(values if values.dtype.kind in "iu" else values.astype(str)).numpy()
+    return found
 
 
 def _dtype(values: np.ndarray, vocabulary: Sequence[Any] | None = None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
@@ -25,6 +26,7 @@ CARD = Card(
 )
 __all__ = ["Sequence"]
 _LONGEST = 4
+log = logging.getLogger("tfmtl2r")
 _TRANSFORMER = ("blocks", "heads", "residual", "dropout")
 _ATTENTION = {"attention": ("normaliser", "scale"), "target_attention": ("normaliser", "scale", "units", "activation")}
 
@@ -172,7 +174,11 @@ class Sequence(Listed, Category):
 
     def _fitted(self, columns: Columns, name: str, min_count: int) -> Mapping[str, Any]:
         """Kind and statistics of a side column."""
-        cells, _ = columns.elements(name, self.separator)
+        cells, sizes = columns.elements(name, self.separator)
+        if not sizes.any():  # nothing tells what the values are
+            log.warning("feature %r: the side column %r is empty in the training split, and counts as numbers",
+                        self.name, name)
+            return _plain(Dense(name, mean=(0.0,), variance=(1.0,), transform="signed_log1p"))
         try:
             values = cells.numbers(name)
         except InputError:
@@ -242,8 +248,7 @@ class Sequence(Listed, Category):
         from tfmtl2r.layers.pooling import rows_of
 
         mine, valid = layers[self.name], self.mask(tensors)
-        table = layers[self.shares] if self.shares else mine.table
-        rows = rows_of(table, tensors[self.name], valid)
+        rows = rows_of(self.table(layers), tensors[self.name], valid)
         sides = None
         if self.side:
             shape = tf.shape(tensors[self.name])

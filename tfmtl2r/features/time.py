@@ -19,6 +19,7 @@ __all__ = ["Time"]
 _UNITS = ("s", "ms", "us", "ns", "D")
 _PERIODS = {"hour": 24.0, "weekday": 7.0, "day_of_year": 365.2425}
 _DAY = 86400.0
+_BUCKETS = 32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -26,7 +27,8 @@ class Time(Feature):
     """A moment: ``sin, cos(2 pi v / period)`` for hour, weekday and day of the year, and the age ``log(1 + seconds)``.
 
     The hour has minutes, the weekday and the day of the year have hours; weeks begin on Monday. A missing time is 0 in
-    every component, and has an indicator. An age is standardised; a moment after its reference has the age 0.
+    every component, and has an indicator. An age is standardised; a moment after its reference has the age 0. Ages are
+    seconds that have passed, whatever the clocks of the zone did.
 
     A column may contain dates and times (``datetime64``, pandas' with or without time zone, Arrow's), ISO 8601 text, or
     epoch numbers in ``unit``. Times without a zone are in UTC. A request contains epoch numbers, ``int64``, in ``unit``
@@ -39,7 +41,10 @@ class Time(Feature):
         unit: unit of epoch numbers: ``"s"``, ``"ms"``, ``"us"``, ``"ns"`` or ``"D"`` (days); required for a column of
             numbers, otherwise seconds after the fit.
         zone: time zone of the calendar, such as ``"Europe/Berlin"`` or ``"+05:30"``; UTC if empty.
-        reference: a column with the moment of the request, from which the age is counted; empty for no age.
+        reference: a column with the moment of the request, from which the age is counted; empty for no age. Several
+            features may have the same reference, which may be a time itself.
+        half_life: adds the component ``2^(-age / half_life)``, with this half-life in days.
+        age_buckets: adds a one-hot vector of ``floor(log2(1 + seconds))``, of 32 components.
         missing: add a component that is 1 for a missing time.
         mean, variance: statistics of the age, fitted on the training split.
 
@@ -53,11 +58,14 @@ class Time(Feature):
     unit: str | None = None
     zone: str = ""
     reference: str = ""
+    half_life: float | None = None
+    age_buckets: bool = False
     missing: bool = True
     mean: float | None = None
     variance: float | None = None
 
-    file_keys: ClassVar[tuple[str, ...]] = ("unit", "zone", "reference", "missing", "parts")
+    file_keys: ClassVar[tuple[str, ...]] = (
+        "unit", "zone", "reference", "half_life", "age_buckets", "missing", "parts")
     fitted: ClassVar[tuple[str, ...]] = ("mean", "variance")
 
     def __post_init__(self) -> None:
@@ -69,6 +77,11 @@ class Time(Feature):
             raise InputError(f"feature {self.name!r}: unit must be one of {', '.join(_UNITS)}, not {self.unit!r}")
         if not parts and not self.reference:
             raise InputError(f"feature {self.name!r}: give parts, or a reference for the age")
+        if self.half_life is not None and not 0 < self.half_life < math.inf:
+            raise InputError(f"feature {self.name!r}: half_life must be a number of days above 0, not "
+                             f"{self.half_life!r}")
+        if (self.half_life is not None or self.age_buckets) and not self.reference:
+            raise InputError(f"feature {self.name!r}: half_life and age_buckets read the age: give a reference")
 
     @property
     def raw(self) -> dict[str, Values]:
@@ -77,13 +90,23 @@ class Time(Feature):
 
     @property
     def looked_up(self) -> dict[str, Values]:
-        """Days since 1970 and seconds of the day, in the time zone."""
-        return {name: Values("float32", (2,)) for name in self.raw}
+        """Days since 1970 and seconds of the day in the time zone, and the zone's difference from UTC."""
+        return {name: Values("float32", (3,)) for name in self.raw}
+
+    def reading_of(self, name: str) -> Any:
+        """Several times may have one reference, in one unit. Its zone does not matter."""
+        return self.context, self.raw[name], self.unit or "s"
+
+    @property
+    def borrowed(self) -> tuple[str, ...]:
+        """The reference."""
+        return (self.reference,) if self.reference else ()
 
     @property
     def width(self) -> int:
-        """Two numbers per circle, the age and the indicator."""
-        return 2 * len(self.parts) + bool(self.reference) + self.missing
+        """Two numbers per circle, the readings of the age and the indicator."""
+        ages = bool(self.reference) + (self.half_life is not None) + _BUCKETS * self.age_buckets
+        return 2 * len(self.parts) + ages + self.missing
 
     def read(self, columns: Columns) -> dict[str, np.ndarray]:
         """Reads moments as epoch numbers."""
@@ -160,7 +183,7 @@ class Time(Feature):
         from tfmtl2r.layers.calendar import day_of_year
 
         known = self.known(tensors)
-        days, seconds = tf.unstack(tf.where(known[:, None], tensors[self.name], 0.0), axis=-1)
+        days, seconds, _ = tf.unstack(tf.where(known[:, None], tensors[self.name], 0.0), axis=-1)
         values = {
             "hour": seconds / 3600.0, "weekday": tf.math.floormod(days + 3.0, 7.0) + seconds / _DAY,
             "day_of_year": day_of_year(days) + seconds / _DAY,
@@ -168,16 +191,27 @@ class Time(Feature):
         angles = [2.0 * math.pi / _PERIODS[part] * values[part] for part in self.parts]
         pieces = [circle(angle) for angle in angles for circle in (tf.sin, tf.cos)]
         pieces = [tf.where(known, piece, 0.0) for piece in pieces]
-        if self.reference:
-            now = tensors[self.reference]
-            both = known & tf.math.is_finite(now[:, 0])
-            age = (now[:, 0] - days) * _DAY + now[:, 1] - seconds
-            age = tf.math.log1p(tf.maximum(tf.where(both, age, 0.0), 0.0))
-            scale = (self.variance or 0.0) ** -0.5 if (self.variance or 0.0) > 1e-12 else 1.0
-            pieces.append(tf.where(both, (age - (self.mean or 0.0)) * scale, 0.0))
+        found = [tf.stack(pieces, axis=-1)] if pieces else []
+        found += self._ages(tensors) if self.reference else []
         if self.missing:
-            pieces.append(tf.cast(~known, tf.float32))
-        return tf.stack(pieces, axis=-1)
+            found.append(tf.cast(~known, tf.float32)[:, None])
+        return tf.concat(found, axis=-1)
+
+    def _ages(self, tensors: Mapping[str, Any]) -> list[Any]:
+        """The readings of the age, each ``[n, ...]``; 0 without a time or a reference."""
+        from tfmtl2r._backend import tf
+        from tfmtl2r.layers.calendar import age_buckets, seconds_between
+
+        seconds = seconds_between(tensors[self.name], tensors[self.reference])
+        both = tf.math.is_finite(seconds)
+        seconds = tf.maximum(tf.where(both, seconds, 0.0), 0.0)
+        scale = (self.variance or 0.0) ** -0.5 if (self.variance or 0.0) > 1e-12 else 1.0
+        readings = [((tf.math.log1p(seconds) - (self.mean or 0.0)) * scale)[:, None]]
+        if self.half_life is not None:
+            readings.append(tf.pow(2.0, -seconds / (_DAY * self.half_life))[:, None])
+        if self.age_buckets:
+            readings.append(age_buckets(seconds, _BUCKETS))
+        return [tf.where(both[:, None], reading, 0.0) for reading in readings]
 
     def known(self, tensors: Mapping[str, Any]) -> Any:
         """True for a time that is not missing."""

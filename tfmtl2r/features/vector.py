@@ -66,7 +66,7 @@ class Vector(Feature):
 
     def read(self, columns: Columns) -> dict[str, np.ndarray]:
         """Reads vectors; an empty one is missing, and another length is an error."""
-        cells, sizes = columns.elements(self.name)
+        cells, sizes = columns.elements(self.name, gaps=True)
         size = self.size or int(sizes.max(initial=1))
         columns.refuse((sizes != size) & (sizes > 0), sizes, f"feature {self.name!r} has the wrong number of "
                        "components", f"each vector must have {size}, or be empty if it is missing")

@@ -16,7 +16,8 @@ _FIRST, _LAST = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC), datetime.dat
 
 
 class Moments(keras.layers.Layer):
-    """Epoch numbers to local days since 1970-01-01 and seconds of the day, ``float32[..., 2]``; NaN for a missing one.
+    """Epoch numbers to ``float32[..., 3]``: local days since 1970-01-01, seconds of the local day, and the seconds by
+    which the local time is later than UTC. All three are NaN for a missing moment.
 
     The arithmetic is in integers, since a float32 has a resolution of two minutes at today's seconds.
 
@@ -25,7 +26,7 @@ class Moments(keras.layers.Layer):
         changes: pairs (second, seconds): from this second of UTC on, the local time is later by these seconds more.
 
     >>> Moments("s")(tf.constant([1_700_000_000, -1, -2], tf.int64)).numpy().tolist()
-    [[19675.0, 80000.0], [nan, nan], [-1.0, 86398.0]]
+    [[19675.0, 80000.0, 0.0], [nan, nan, nan], [-1.0, 86398.0, 0.0]]
     """
 
     def __init__(self, unit: str, changes: Sequence[tuple[int, int]] = (), **kwargs: Any):
@@ -34,6 +35,7 @@ class Moments(keras.layers.Layer):
 
     def call(self, epoch: Tensor) -> Tensor:
         """``epoch`` is ``int64[...]``; -1 is a missing one."""
+        shift = tf.zeros_like(epoch)
         if not self.parts:
             days, seconds, rest = epoch, tf.zeros_like(epoch), 0.0
         else:
@@ -41,9 +43,10 @@ class Moments(keras.layers.Layer):
             rest = tf.cast(part, tf.float32) / self.parts
             if self.changes:
                 starts, shifts = (tf.constant(values, tf.int64) for values in zip(*self.changes, strict=True))
-                whole += tf.reduce_sum(tf.where(whole[..., None] >= starts, shifts, tf.zeros_like(shifts)), axis=-1)
-            days, seconds = _divided(whole, 86400)
-        found = tf.stack([tf.cast(days, tf.float32), tf.cast(seconds, tf.float32) + rest], axis=-1)
+                shift = tf.reduce_sum(tf.where(whole[..., None] >= starts, shifts, tf.zeros_like(shifts)), axis=-1)
+            days, seconds = _divided(whole + shift, 86400)
+        days, seconds, shift = (tf.cast(whole, tf.float32) for whole in (days, seconds, shift))
+        found = tf.stack([days, seconds + rest, shift], axis=-1)
         return tf.where((epoch == -1)[..., None], float("nan"), found)
 
 
@@ -92,6 +95,26 @@ def changes_of(zone: str) -> tuple[tuple[int, int], ...]:
             found.append((high, offset_at(high) - old))
         before = after
     return tuple(found)
+
+
+def seconds_between(earlier: Tensor, later: Tensor) -> Tensor:
+    """The seconds from one moment to another, ``float32[...]``, both as :class:`Moments` returns them.
+
+    The clocks of a zone do not matter: a change of the clocks is no time that passes.
+    """
+    whole = (later[..., 0] - earlier[..., 0]) * 86400.0
+    return whole + (later[..., 1] - later[..., 2]) - (earlier[..., 1] - earlier[..., 2])
+
+
+def age_buckets(seconds: Tensor, count: int) -> Tensor:
+    """``floor(log2(1 + seconds))`` as a one-hot vector, ``float32[..., count]``; the last bucket has no upper bound.
+
+    >>> tf.argmax(age_buckets(tf.constant([0.0, 1.0, 3600.0, 86400.0]), 32), axis=-1).numpy().tolist()
+    [0, 1, 11, 16]
+    """
+    bounds = tf.constant([2.0**k for k in range(1, count)])  # a logarithm would be rounded at the bounds
+    bucket = tf.reduce_sum(tf.cast(1.0 + seconds[..., None] >= bounds, tf.int32), axis=-1)
+    return tf.one_hot(bucket, count)
 
 
 def day_of_year(days: Tensor) -> Tensor:

@@ -35,7 +35,8 @@ class Lookup(keras.layers.Layer):
     def __init__(self, schema: Schema, **kwargs: Any):
         super().__init__(dtype="float32", **kwargs)
         self.schema = schema
-        self._tables = {name: table for f in schema.features for name, table in f.lookups().items()}
+        self._tables = {name: table for f in schema.features for name, table in f.lookups().items()
+                        if schema.inputs[name] is f}
         self._tables |= {f.name: self._tables[f.shares] for f in schema.features if f.shares}
 
     def call(self, raw: dict[str, Any]) -> Features:

@@ -82,7 +82,8 @@ def from_rows(rows: Lists, schema: Schema, lists: bool = True, count: int = 8) -
 
 
 def _request(rows: Lists, schema: Schema) -> Request:
-    values = {name: value for feature in schema.features for name, value in feature_values(rows, feature).items()}
+    values = {name: value for feature in schema.features
+              for name, value in feature.hidden(feature_values(rows, feature)).items()}
     if rows.is_rows:
         return values
     sizes = rows.sizes.astype(np.int32)

@@ -166,6 +166,7 @@ class Feature(Section):
         vocabulary: the known ids; by default fitted on the training split.
         min_count: ids that occur less often count as unknown.
         hash_buckets: number of hash buckets of ids, in place of a vocabulary.
+        hash: keep hashes of ids in place of the ids, so that no file of a run or an export contains them.
         max_length: the number of ids of a bag or a sequence that count.
         pooling: how a bag or a sequence becomes one vector, such as "mean"; a name, or {name = "...", option = value}.
         weights: the column with the weights of a bag.
@@ -180,9 +181,7 @@ class Feature(Section):
         transform: transform of a number before it is standardised: "zscore" (no transform), "log1p" or "signed_log1p".
     """
 
-    not_built: ClassVar[tuple[str, ...]] = (
-        "hash", "within_list", "steps", "noise"
-    )
+    not_built: ClassVar[tuple[str, ...]] = ("within_list", "steps", "noise")
 
     name: str | tuple[str, ...] | None = key()
     kind: str | None = key()
@@ -191,6 +190,7 @@ class Feature(Section):
     vocabulary: tuple[Any, ...] | None = key()
     min_count: int | None = key(least=1)
     hash_buckets: int | None = key(least=1)
+    hash: bool | None = key()
     max_length: int | None = key(least=1)
     pooling: Any = key()
     weights: str | None = key()
