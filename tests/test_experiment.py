@@ -1,9 +1,11 @@
 """Experiments: when the validation split is looked at, and settings that change how a training runs."""
 
+import logging
+
 import pytest
 
 from tfmtl2r import experiment
-from tfmtl2r._backend import tf
+from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import batches
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.sweeps.planning import named
@@ -53,3 +55,21 @@ def test_buckets_and_deterministic_operations_reach_the_training(tmp_path, monke
         with pytest.raises(ValueError, match=r"training\.buckets\S* must be"):
             Experiment(training={"buckets": wrong})
     assert Experiment(training={"buckets": "auto"}).training.buckets == "auto"
+
+
+def test_a_run_has_a_log_of_its_epochs_and_warnings(tmp_path, caplog):
+    """Not of what came before and after."""
+    training = {"epochs": 2, "patience": 0, "batch_size": 8, "telemetry_every": 0}
+
+    class Warns(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            if epoch:
+                logging.getLogger("tfmtl2r.data").warning("a strange %s", "value")
+
+    Experiment("l", directory=str(tmp_path), training=training, **SMALL).run(verbose=0, callbacks=[Warns()])
+    logging.getLogger("tfmtl2r").warning("afterwards")
+    found = [line.split(maxsplit=2)[2] for line in (tmp_path / "l/log.txt").read_text().splitlines()]
+    assert len(found) == 3
+    assert found[0].startswith("epoch 1: loss ")
+    assert "val_task_1_loss" in found[0]
+    assert found[1] == "a strange value"

@@ -25,6 +25,7 @@ from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.runs.attempt import Attempt
 from tfmtl2r.runs.card import RunCard, peak_memory_mb
 from tfmtl2r.runs.identity import MODEL
+from tfmtl2r.runs.log import logged
 from tfmtl2r.runs.places import CARD, LOGS, find
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving.load import load
@@ -218,7 +219,8 @@ class Experiment(Settings):
                      for split in ("train", "vali", "test")}
         attempt.begin(_STORED * sum(weight.nbytes for weight in model.architecture.get_weights()),
                       {split: about["fingerprint"] for split, about in card.data.items()})
-        self._train(model, dataset, callbacks, verbose, card, attempt)
+        with logged(attempt.folder) as lines:
+            self._train(model, dataset, [*callbacks, *lines], verbose, card, attempt)
         record(card, "test", score(model, test, self.training.batch_size), test, attempt.folder)
         if slicings:
             card.slices["test"] = score_slices(model, test, slicings, self.training.batch_size)

@@ -19,11 +19,10 @@ from tfmtl2r.report.hparams import flatten
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.finished import load
 from tfmtl2r.runs.identity import PER_LIST
-from tfmtl2r.runs.places import CARD
+from tfmtl2r.runs.places import CARD, LOG
 from tfmtl2r.sweeps import planning as plans
 from tfmtl2r.sweeps import sweep as sweeps
 from tfmtl2r.sweeps.sweep import Sweep
-from tfmtl2r.sweeps.worker import LOG
 from tfmtl2r.task import Task
 
 BASE = Experiment(

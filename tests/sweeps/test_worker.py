@@ -9,7 +9,7 @@ from tfmtl2r.errors import DamagedError, Stopped
 from tfmtl2r.runs import places
 from tfmtl2r.runs.attempt import Attempt
 from tfmtl2r.sweeps import Sweep
-from tfmtl2r.sweeps.worker import LOG, Trainings, _log
+from tfmtl2r.sweeps.worker import Trainings, _log
 
 SETTINGS = {"data": {"name": "synthetic_mslr", "num_lists": 8, "max_length": 4, "num_tasks": 2, "num_features": 4}}
 
@@ -51,7 +51,7 @@ def test_only_the_same_training_goes_on(job, asked, before, resumes):
         log.file.close()
     Trainings().run(job)
     assert (asked["resume"], asked["overwrite"]) == (resumes, not resumes)
-    assert (folder / LOG).read_text() == "line\nline\n"
+    assert (folder / places.LOG).read_text() == "line\nline\n"
     assert places.is_ours(folder)
 
 

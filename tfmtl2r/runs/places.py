@@ -25,6 +25,7 @@ CARD = "run.json"
 MARK = ".attempt"
 CHECKPOINTS = "checkpoints"
 LOGS = "logs"
+LOG = "log.txt"
 _OWN = (CARD, PER_LIST, MODEL, files.FILE, LOGS, MARK, "pareto")
 
 

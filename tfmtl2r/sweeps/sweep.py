@@ -24,12 +24,11 @@ from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.finished import Run
 from tfmtl2r.runs.identity import MODEL, PER_LIST
 from tfmtl2r.runs.lock import locked
-from tfmtl2r.runs.places import settled
+from tfmtl2r.runs.places import LOG, settled
 from tfmtl2r.settings import FORMAT
 from tfmtl2r.settings.outcome import keys_where, outcome
 from tfmtl2r.sweeps import manifest
 from tfmtl2r.sweeps.table import write_tables
-from tfmtl2r.sweeps.worker import LOG
 
 LOCK = ".sweep.lock"
 _PATIENCE = 5.0

@@ -19,10 +19,8 @@ from typing import Any
 
 from tfmtl2r import plugins
 from tfmtl2r.errors import DamagedError, UserError
-from tfmtl2r.runs.places import MARK
+from tfmtl2r.runs.places import LOG, MARK
 from tfmtl2r.writing import fault_of, one_line
-
-LOG = "log.txt"
 
 
 def main(threads: int, plugin_files: Sequence[str] = (), files: Sequence[str] = ()) -> None:
