@@ -14,6 +14,7 @@ import numpy as np
 from tfmtl2r import architectures, datasets
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import Lists, batches, cut_report, fit_tasks
+from tfmtl2r.data.contents import described
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.scoring import fit_residuals, record, score, score_along, score_slices
 from tfmtl2r.evaluation.slices import slicing
@@ -215,7 +216,7 @@ class Experiment(Settings):
         test = dataset.lists("test")
         slicings = [slicing(test, by, dataset.lists("train"), model.schema) for by in self.evaluation.by or ()]
         card = RunCard(name=self.folder.name, config=self.config(), identity=attempt.identity)
-        card.data = {split: {**_describe(dataset.lists(split)), **dataset.about(split)}
+        card.data = {split: {**described(dataset.lists(split), model.architecture.schema), **dataset.about(split)}
                      for split in ("train", "vali", "test")}
         attempt.begin(_STORED * sum(weight.nbytes for weight in model.architecture.get_weights()),
                       {split: about["fingerprint"] for split, about in card.data.items()})
@@ -365,8 +366,3 @@ class _StepClock(keras.callbacks.Callback):
     def median_ms(self, steps: int) -> float | None:
         times = self.later or self.first[1:]
         return 1000 * float(np.median(times)) / steps if times else None
-
-
-def _describe(lists: Lists) -> dict[str, Any]:
-    return {"fingerprint": lists.fingerprint(), "num_lists": None if lists.is_rows else lists.num_lists,
-            "items": lists.num_items}

@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
-from tfmtl2r import Category, Schema, Task, cli
+from tfmtl2r import Category, Schema, Task
 from tfmtl2r.data import from_frame
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation import evaluate
-from tfmtl2r.evaluation.slices import Slicing, sliced, slicing
-from tfmtl2r.experiment import Experiment
+from tfmtl2r.evaluation.slices import sliced, slicing
 from tfmtl2r.report.tables import slice_tables
-from tfmtl2r.runs.card import RunCard
 
 TASKS = [Task("click", kind="binary", metrics=("ndcg@5", "auc")), Task("dwell", kind="regression")]
 
@@ -122,29 +118,3 @@ def test_every_table_fits_a_terminal(tasks):
     assert max(map(len, text.splitlines())) <= 80
     assert text.count("0.5000") == tasks
     assert "[red] an uncommonly" in text
-
-
-def test_evaluate_shows_and_keeps_slices(tmp_path, monkeypatch, capsys):
-    """In the training by [evaluation] by, and later by flag; the run card has both."""
-    monkeypatch.chdir(tmp_path)
-    log(80, seed=3).drop(columns=["vector", "when", "price", "maybe"]).to_parquet("log.parquet")
-    base = Experiment(
-        "mine", architecture={"name": "shared_bottom", "units": [2]}, evaluation={"by": ["device"]},
-        data={"files": "log.parquet", "list_id": "q", "context": ["age"]}, tasks=TASKS,
-        training={"epochs": 1, "telemetry_every": 0, "checkpoint_minutes": 0})  # fmt: skip
-    with pytest.raises(InputError, match="no column 'devise'"):
-        base.but(evaluation={"by": ["devise"]}).run(verbose=0)
-    assert not (tmp_path / "runs" / "mine" / "run.json").exists()
-    base.run(verbose=0)
-    kept = RunCard.load("runs/mine").slices["test"]
-    assert set(kept) == {"device"}
-    assert cli.main(["evaluate", "mine", "--by", "list_length", "--by", "new:video", "--json", "out.json"]) == 0
-    out = capsys.readouterr().out
-    assert "list_length (slices of lists)" in out
-    assert "new:video (slices of " in out
-    written = json.loads((tmp_path / "out.json").read_text())
-    assert set(written["slices"]) == {"list_length", "new:video"}
-    card = RunCard.load("runs/mine")
-    assert set(card.slices["test"]) == {"device", "list_length", "new:video"}
-    assert str(card.slices["test"]["device"]) == str(kept["device"])
-    assert isinstance(slicing(LISTS, "device"), Slicing)

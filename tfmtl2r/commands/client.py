@@ -29,6 +29,9 @@ class Client:
         timeout: maximum seconds for a response.
         batch_size: lists (or rows) per request.
         tasks: names of the tasks, if they are more than letters, digits and underscores: the columns then have them.
+        separator: what splits a cell of text that is a list; by default each column decides.
+        export: folder of the export, whose description of the training data the table is compared with; what differs
+            is printed.
     """
 
     model: Annotated[str, tyro.conf.Positional]
@@ -41,6 +44,8 @@ class Client:
     timeout: float = 5.0
     batch_size: int = 64
     tasks: tuple[str, ...] = ()
+    separator: str = ""
+    export: str = ""
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -50,11 +55,14 @@ def main(arguments: Sequence[str]) -> int:
         raise InputError(f"--to must be a file that ends in .csv or .parquet, not {options.to!r}")
     from tfmtl2r.data.frame import read_lists
     from tfmtl2r.serving import client
+    from tfmtl2r.serving.outside import outside
 
     version = int(options.version) if options.version.isdigit() else options.version or None
     with client.Client(options.target, options.model, version=version, timeout=options.timeout,
                        tasks=options.tasks) as served:
-        lists = read_lists([options.table], options.list_id or None)
+        lists = read_lists([options.table], options.list_id or None, separator=options.separator)
+        for line in outside(options.export, lists) if options.export else ():
+            print(f"unlike the training data: {line}", file=sys.stderr)
         answer = served.predict_frame(lists, signature=options.signature, batch_size=options.batch_size)
     if options.list_id:
         answer.insert(0, options.list_id, lists.in_order_of_rows(lists.identities(options.list_id)))

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.writing import write_json
+
+if TYPE_CHECKING:
+    from tfmtl2r.data import Lists
+    from tfmtl2r.runs import RunCard
+    from tfmtl2r.schema import Schema
+
+_SHOWN = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,13 +63,14 @@ def main(arguments: Sequence[str]) -> None:
                 for by in dict.fromkeys(options.by or experiment.evaluation.by or ())]
     results = score(ranker, lists)
     show(results_table({card.name: described(results)}, title=f"{options.split} split"))
+    inputs = _inputs(card, options.split, lists, ranker.schema)
     slices = score_slices(ranker, lists, slicings)
     for by, found in slices.items():
         for table in slice_tables(found, by):
             show(table)
     if options.json:
         write_json(options.json, {"run": card.name, "split": options.split, "results": described(results),
-                                  "slices": slices})
+                                  "slices": slices, "inputs": inputs})
     with kept("the result"), training(folder):
         current = RunCard.load(folder)  # another evaluation may have added its split
         if current.identity != card.identity:
@@ -72,3 +80,20 @@ def main(arguments: Sequence[str]) -> None:
         if slices:
             current.slices.setdefault(options.split, {}).update(slices)
         current.save(folder)
+
+
+def _inputs(card: RunCard, split: str, lists: Lists, schema: Schema) -> dict[str, Any]:
+    """Prints where the inputs of a split differ from those of the training split, and returns their contents."""
+    from tfmtl2r.data.contents import contents, worth_a_look
+
+    train = card.data.get("train", {}).get("inputs")
+    if train is None or split == "train":  # a card of an earlier version has no contents
+        return {}
+    found = contents(lists, schema, train)
+    lines = worth_a_look(found, train)
+    print("inputs that differ from the training split:" if lines else "the inputs are like those of the training split")
+    for line in lines[:_SHOWN]:
+        print(f"  {line}")
+    if len(lines) > _SHOWN:
+        print(f"  and {len(lines) - _SHOWN} more; --json FILE writes all numbers")
+    return found

@@ -64,7 +64,8 @@ def main(arguments: Sequence[str]) -> int:
         ranker.set_preference(suited([options.preference], ranker.method)[0])
     blend = Blend(_weights(options.blend), options.blend_kind)
     version = export(ranker, options.to or below("saved_models", options.run), blend=blend,
-                     rows=None if options.rows == "none" else _rows(card, options.rows))
+                     rows=None if options.rows == "none" else _rows(card, options.rows),
+                     train=card.data.get("train", {}).get("inputs"))
     print(f"exported and checked: {version}")
     for name, reason in json.loads((version / METADATA).read_text(encoding="utf-8"))["left_out"].items():
         print(f"without the signature {name}: {reason}")

@@ -163,6 +163,11 @@ class Feature:
         return self.raw
 
     @property
+    def known_values(self) -> tuple[Any, ...] | None:
+        """The values that the training split contained; None (the default) if the feature does not know them."""
+        return None
+
+    @property
     def width(self) -> int:
         """Number of values per item in the encoded feature."""
         raise NotImplementedError

@@ -96,6 +96,11 @@ class Category(Feature):
         """Width of the rows of the embedding table."""
         return self.dim or min(32, math.ceil(1.6 * self.size**0.56))
 
+    @property
+    def known_values(self) -> tuple[Any, ...] | None:
+        """The vocabulary."""
+        return self.vocabulary
+
     def joined(self, owner: Feature) -> Self:
         """The feature with the type of the owner's values and the width of its table."""
         assert isinstance(owner, Category)

@@ -33,6 +33,8 @@ TOLERANCE = 1e-5
 HALF_TOLERANCE = 2e-2
 """Tolerance if layers compute in 16 bits. A bfloat16 between 1 and 2 has steps of 8e-3, and TensorFlow fuses the
 operations of two graphs in different ways."""
+_VALUES = 10_000
+"""Longest vocabulary that the metadata contain."""
 log = logging.getLogger("tfmtl2r")
 
 
@@ -43,6 +45,7 @@ def export(
     blend: Mapping[str, float] | Blend | None = None,
     lists: bool | None = None,
     rows: Lists | None = None,
+    train: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes the next numbered version of a ranker as a SavedModel for an unmodified TensorFlow Serving.
 
@@ -63,6 +66,8 @@ def export(
         lists: whether the ranker ranks lists or plain rows. The default is the kind of data it was last fitted on, or
             lists.
         rows: real data. Its first eight lists (or rows) become warm-up requests, beside requests from the schema.
+        train: what the inputs of the training split contained (:func:`tfmtl2r.data.contents.contents`), for the
+            metadata. ``tfmtl2r export-check`` and ``tfmtl2r client`` compare tables with it.
 
     Returns:
         The folder of the version. It also contains warm-up requests and ``assets.extra/tfmtl2r.json`` with the tasks,
@@ -87,7 +92,7 @@ def export(
     plan = planned(model, chosen, lists)
     _announce(plan)
     real = [] if rows is None else from_rows(rows, model.architecture.schema, lists)
-    return _published(Path(directory), model, plan, _metadata(model, plan, chosen, lists), real)
+    return _published(Path(directory), model, plan, _metadata(model, plan, chosen, lists, train or {}), real)
 
 
 def _published(
@@ -227,7 +232,9 @@ def _answer(
     return {name: value.numpy() for name, value in signature.answer(scores, valid, extras).items()}
 
 
-def _metadata(model: MultiTaskRanker, plan: Plan, blend: Blend, lists: bool) -> dict[str, Any]:
+def _metadata(
+    model: MultiTaskRanker, plan: Plan, blend: Blend, lists: bool, train: Mapping[str, Any]
+) -> dict[str, Any]:
     """The content of ``tfmtl2r.json``, which the server ignores."""
     features = {name: feature for feature, name in plan.names.items()}
     signatures = {name: described(one.method, one.inputs, one.outputs) for name, one in plan.signatures.items()}
@@ -243,12 +250,26 @@ def _metadata(model: MultiTaskRanker, plan: Plan, blend: Blend, lists: bool) -> 
         "blend_kind": blend.kind,
         **asked,
         "inputs": inputs,
+        "train": _contents(model.architecture.schema, plan, train),
         "outputs": default["outputs"],
         "signatures": signatures,
         "left_out": plan.left_out,
         "tolerance": HALF_TOLERANCE if half else TOLERANCE,
         "versions": {"tfmtl2r": tfmtl2r.__version__, "tensorflow": tf.__version__, "keras": keras.__version__},
     }
+
+
+def _contents(schema: Schema, plan: Plan, train: Mapping[str, Any]) -> dict[str, Any]:
+    """Served input -> contents of the training split, with the vocabulary if it is short."""
+    owners = {feature.name: feature for feature in schema.features}
+    found: dict[str, Any] = {}
+    for name, entry in train.items():
+        feature = owners.get(name)
+        owner = owners.get(feature.shares) if feature is not None and feature.shares else feature
+        known = None if owner is None else owner.known_values
+        short = known is not None and len(known) <= _VALUES
+        found[plan.names.get(name, name)] = {**entry, **({"values": list(known)} if short and known else {})}
+    return found
 
 
 def described(method: str, inputs: Mapping[str, Any], outputs: Mapping[str, Any]) -> dict[str, Any]:

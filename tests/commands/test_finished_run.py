@@ -1,6 +1,10 @@
-"""Files of any size are scored as a whole frame would be: piece by piece, in order, whole or not at all."""
+"""A finished run reads further tables: files of any size are scored piece by piece, in order, whole or not at all; an
+evaluation shows slices, and inputs that differ from the training data."""
 
 from __future__ import annotations
+
+import json
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -9,13 +13,17 @@ import pyarrow.parquet
 import pytest
 
 from tfmtl2r import cli
+from tfmtl2r.data import from_frame
 from tfmtl2r.data.chunks import chunks
 from tfmtl2r.data.own_files import Reading
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.file_scores import score_files
 from tfmtl2r.experiment import Experiment
+from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.identity import MODEL
+from tfmtl2r.serving.export import _contents
 from tfmtl2r.serving.load import load
+from tfmtl2r.serving.outside import outside
 
 
 def log(lists=40, seed=0):
@@ -42,7 +50,7 @@ def run(tmp_path_factory):
         data={"files": str(folder / "log.parquet"), "list_id": "session", "item_id": "video", "context": ["user"]},
         features=["*", {"name": "tags", "kind": "bag", "separator": "|"}],
         tasks=[{"name": "click", "kind": "binary", "loss": "bce"}, {"name": "watch time", "kind": "regression"}],
-        training={"epochs": 1, "telemetry_every": 0, "checkpoint_minutes": 0},
+        training={"epochs": 1, "telemetry_every": 0, "checkpoint_minutes": 0}, evaluation={"by": ["user"]},
     ).run(verbose=0)  # fmt: skip
     return folder, ranker
 
@@ -139,3 +147,51 @@ def test_the_command(run, tmp_path, capsys, monkeypatch):
     assert "the column 'probability_click' of the files has the name of a score" in capsys.readouterr().err
     assert not (folder / "s.csv").exists()
     assert load(folder / "runs" / "mine" / MODEL).tasks[1].name == "watch time"
+
+
+def test_evaluate_shows_and_keeps_slices_and_what_differs(run, capsys, monkeypatch):
+    """In the training by [evaluation] by, and later by flag; the run card has both."""
+    monkeypatch.chdir(run[0])
+    before = RunCard.load("runs/mine")
+    assert set(before.slices["test"]) == {"user"}
+    before.data["train"]["inputs"]["price"] |= {"lowest": 5.0, "highest": 6.0}
+    before.save("runs/mine")
+    assert cli.main(["evaluate", "mine", "--by", "list_length", "--by", "new:video", "--json", "out.json"]) == 0
+    out = capsys.readouterr().out
+    assert "list_length (slices of lists)" in out
+    assert "new:video (slices of " in out
+    assert "inputs that differ from the training split:" in out
+    assert "price: 100.0 % of the numbers are outside of 5 to 6, the range in the training split" in out
+    written = json.loads((run[0] / "out.json").read_text())
+    assert set(written["slices"]) == {"list_length", "new:video"}
+    assert written["inputs"]["price"]["outside"] == 1.0
+    card = RunCard.load("runs/mine")
+    assert set(card.slices["test"]) == {"user", "list_length", "new:video"}
+    assert str(card.slices["test"]["user"]) == str(before.slices["test"]["user"])
+    experiment = Experiment.of(card.config).but(name="other", evaluation={"by": ["usr"]})
+    with pytest.raises(InputError, match="no column 'usr'; did you mean 'user'"):
+        experiment.run(verbose=0)
+    assert not (run[0] / "runs" / "other").exists()
+
+
+def test_the_metadata_of_an_export_describe_the_training_data(run, tmp_path):
+    """A table of requests is compared with an export, without the run."""
+    folder, ranker = run
+    train = RunCard.load(folder / "runs" / "mine").data["train"]["inputs"]
+    train["price"] |= {"lowest": -9.0, "highest": 9.0}
+    plan = SimpleNamespace(names={"price": "PRICE"})
+    found = _contents(ranker.architecture.schema, plan, train)
+    assert found["PRICE"] == train["price"]
+    assert found["user"]["values"] == list(ranker.architecture.schema.features[0].known_values)
+    (tmp_path / "1/assets.extra").mkdir(parents=True)
+    inputs = {"PRICE": {"feature": "price"}, "user": {"feature": "user"}}
+    (tmp_path / "1/saved_model.pb").write_text("")
+    for metadata in ({"train": found, "inputs": inputs}, {"inputs": inputs}):
+        (tmp_path / "1/assets.extra/tfmtl2r.json").write_text(json.dumps(metadata))
+        table = from_frame(pd.DataFrame({"price": [0.0, 1e9], "user": [found["user"]["values"][0], 999]}))
+        if "train" in metadata:
+            assert {line.split(" are ")[0] for line in outside(tmp_path, table)} == {
+                "PRICE: 50.0 % of the numbers", "user: 50.0 % of the ids"}
+        else:
+            with pytest.raises(InputError, match="does not describe the training data: export the run again"):
+                outside(tmp_path, table)

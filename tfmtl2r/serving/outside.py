@@ -1,0 +1,33 @@
+"""Compares a table of requests with the training data, as an export's metadata describes them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tfmtl2r.data.contents import of_table, worth_a_look
+from tfmtl2r.data.lists import Lists
+from tfmtl2r.errors import InputError
+from tfmtl2r.serving.check import METADATA
+from tfmtl2r.serving.versions import latest
+
+
+def outside(folder: str | Path, table: Lists) -> list[str]:
+    """Returns a line for each input of a table that differs from the training data of an export.
+
+    The lines are about missing values, ids that are not in the vocabulary, and numbers outside of the range of the
+    training split (:func:`tfmtl2r.data.contents.worth_a_look`).
+
+    Args:
+        folder: a version folder, or the folder of an export, whose newest version counts.
+        table: rows with the columns of the training.
+
+    Raises:
+        ValueError: for an export that was written without the contents of the training data.
+    """
+    version = latest(folder)
+    metadata = json.loads((version / METADATA).read_text(encoding="utf-8"))
+    if not metadata.get("train"):
+        raise InputError(f"{version} does not describe the training data: export the run again (tfmtl2r export)")
+    columns = {name: spec["feature"] for name, spec in metadata["inputs"].items()}
+    return worth_a_look(of_table(table, metadata["train"], columns), metadata["train"], "the training data")
