@@ -26,7 +26,7 @@ def logged(folder: Path) -> Iterator[list[keras.callbacks.Callback]]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     package = logging.getLogger("tfmtl2r")
     try:
-        if os.path.sameopenfile(1, handler.stream.fileno()):
+        if os.path.samestat(os.fstat(1), os.stat(handler.baseFilename)):
             yield []
             return
         package.addHandler(handler)
