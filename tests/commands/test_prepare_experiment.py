@@ -54,9 +54,23 @@ def test_columns_labels_and_a_history_with_its_own_row(tmp_path, monkeypatch, ca
     assert "tags: bag of the item, " in out
     assert "left out: other" in out
     assert "click: 0: " in out
+    assert "train split: 31 lists, 93 items" in out
+    assert "vali split: " in out
+    assert "MiB of inputs in train; " in out
+    assert " parameters, " in out
+    assert "steps per epoch, 8 epochs" in out
     assert "'clicked' contains the row's own 'video' in 100 % of the rows with a 'click' above 0, but in 0 %" in out
 
     table.assign(clicked=[[9, 10]] * 120).to_parquet("log.parquet")
+    by_time = EXPERIMENT.replace("split = {vali", 'time = "when"\nsplit = {by = "time", vali')
+    (tmp_path / "watched.toml").write_text(by_time)
+    later = table.assign(clicked=[[9, 10]] * 120, when=np.arange(120), video=np.where(np.arange(120) < 90, video, 77))
+    later.to_parquet("log.parquet")
+    assert cli.main(["prepare", "watched.toml"]) == 0
+    out = capsys.readouterr().out
+    assert "SUSPECTED" not in out
+    assert "test split: 8 lists, 24 items, from 98 to 119\n  video: 100.0 % of the ids are unknown" in out
+    table.assign(clicked=[[9, 10]] * 120, when=np.arange(120)).to_parquet("log.parquet")
     assert cli.main(["prepare", "watched.toml"]) == 0
     assert "SUSPECTED" not in capsys.readouterr().out
     assert cli.main(["prepare", "watched.toml", "--sort"]) == 1

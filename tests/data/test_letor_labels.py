@@ -204,3 +204,18 @@ def test_quality_of_a_frame_with_missing_labels_and_text():
 def test_one_relevant_item_is_no_leak():
     lists = Lists({"x": np.arange(50.0), "y": (np.arange(50) > 47).astype(float)})
     assert data_report(lists, ["y"]).leaks == ()
+
+
+@pytest.mark.parametrize(("make", "found"), [
+    (lambda y, rng: np.where(rng.random(len(y)) < 0.004, 1 - y, y), True),  # a label with a little noise
+    (lambda y, rng: np.where(y > 0, "was clicked", "was shown").astype(object), True),
+    (lambda y, rng: np.where(y > 0, rng.choice([3, 8], len(y)), 5), True),  # no monotonic function
+    (lambda y, rng: y + rng.normal(0, 0.05, len(y)), True), (lambda y, rng: y + rng.normal(0, 1, len(y)), False),
+    (lambda y, rng: rng.choice(["a", "b"], len(y)).astype(object), False),
+    (lambda y, rng: np.arange(len(y)).astype(str).astype(object), False),  # every row has a value of its own
+])  # fmt: skip
+def test_what_explains_a_label_is_suspected(make, found):
+    rng = np.random.default_rng(0)
+    y = rng.integers(0, 2, 2000).astype(np.float64)
+    report = data_report(Lists({"x": make(y, rng), "y": y}), ["y"], ["x"])
+    assert [(leak.feature, leak.label) for leak in report.leaks] == [("x", "y")] * found

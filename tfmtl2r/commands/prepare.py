@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 import tyro
 
 from tfmtl2r.commands._options import parse
@@ -14,7 +16,10 @@ from tfmtl2r.errors import InputError
 
 if TYPE_CHECKING:
     from tfmtl2r.data.quality import QualityReport
+    from tfmtl2r.datasets.base import DataSet
+    from tfmtl2r.experiment import Experiment
     from tfmtl2r.features.base import Feature
+    from tfmtl2r.schema import Schema
 
 _SHOWN = 4
 
@@ -23,7 +28,8 @@ _SHOWN = 4
 class Prepare:
     """Parses LETOR/SVMlight files, stores the parsed form in a cache, and prints a report of their contents.
 
-    Of an experiment file, it prints what each column of the data becomes, and a report of the training split.
+    Of an experiment file, it prints what each column of the data becomes, a report of the training split, what differs
+    in the other splits, and the memory, parameters and steps to expect.
     Of tables (.csv, .csv.gz, .parquet), it prints what each column would become as a feature.
 
     Args:
@@ -116,10 +122,51 @@ def _experiment(path: str) -> None:
     read = {column for feature in schema.features for column in feature.columns}
     rest = [name for name in lists.columns if name not in {*read, *labels, lists.list_id}]
     print(f"  left out: {', '.join(rest) or 'nothing'}")
-    numbers = [name for name in sorted(read) if not lists.kept(name).holds_lists
-               and lists.column(name).dtype.kind in "iufb"]  # fmt: skip
-    for line in (*describe(data_report(lists, labels, numbers)), *history_leaks(lists, schema, labels)):
+    listed = {column for feature in schema.features if feature.reads_lists for column in feature.columns}
+    single = [name for name in sorted(read - listed) if not lists.kept(name).holds_lists
+              and lists.column(name).dtype.kind in "iufbOU"]  # fmt: skip
+    for line in (*describe(data_report(lists, labels, single)), *history_leaks(lists, schema, labels)):
         print(f"  {line}")
+    for line in (*_splits(dataset, schema), *_cost(experiment, dataset)):
+        print(line)
+
+
+def _splits(dataset: DataSet, schema: Schema) -> Iterator[str]:
+    """What is in each split, and how it differs from the training split."""
+    from tfmtl2r.data.contents import contents, worth_a_look
+
+    train = contents(dataset.lists("train"), schema)
+    ids = dataset.lists("train").ids
+    known = np.empty(0) if ids is None else ids
+    for split in dataset.splits:
+        lists, about = dataset.lists(split), dataset.about(split)
+        size = f"{lists.num_items} items" if lists.is_rows else f"{lists.num_lists} lists, {lists.num_items} items"
+        times = f", from {about['first_time']} to {about['last_time']}" if about else ""
+        yield f"{split} split: {size}{times}"
+        if split == "train":
+            continue
+        if lists.ids is not None and (both := int(np.isin(lists.ids, known).sum())):
+            yield f"  {both} of its lists have the id of a list of train"
+        for line in worth_a_look(contents(lists, schema, train), train):
+            yield f"  {line}"
+
+
+def _cost(experiment: Experiment, dataset: DataSet) -> Iterator[str]:
+    """Memory, parameters and steps to expect."""
+    from tfmtl2r.data.columns import feature_values
+
+    model = experiment.model(dataset)
+    schema, train, training = model.architecture.schema, dataset.lists("train"), experiment.training
+    inputs = sum(values.nbytes for feature in schema.features for values in feature_values(train, feature).values())
+    weights = model.architecture.trainable_variables
+    count = sum(math.prod(weight.shape) for weight in weights)
+    steps = -(-train.num_lists // (training.batch_size * (training.accumulate or 1)))
+    yield (f"cost: {_size(inputs)} of inputs in train; {count} parameters, {_size(3 * 4 * count)} with the moments of "
+           f"the optimizer; {steps} steps per epoch, {training.epochs} epochs")
+
+
+def _size(count: int) -> str:
+    return f"{count / 2**20:.1f} MiB"
 
 
 def described(feature: Feature) -> str:

@@ -12,11 +12,15 @@ from tfmtl2r.data.lists import Lists
 SAMPLE = 50_000
 FEW_VALUES = 20
 CORRELATED = 0.999
+EXPLAINED = 0.95
+"""Share of a label's variance that an input may explain before it is suspicious."""
+_PER_GROUP = 20
+_GROUPS = 50
 
 
 @dataclasses.dataclass(frozen=True)
 class Leak:
-    """An input that reveals a label; ``how`` is ``"equal"``, ``"correlation"`` or ``"determines"``."""
+    """An input that reveals a label; ``how`` is ``"equal"``, ``"correlation"``, ``"determines"`` or ``"explains"``."""
 
     label: str
     feature: str
@@ -58,15 +62,17 @@ def data_report(
 ) -> QualityReport:
     """Searches data from any source for problems that would invalidate results.
 
-    A feature may leak a label in three cases: it equals the label, the absolute correlation is above .999, or the label
-    is a monotonic function of the feature (for example a grade of a count). The third case requires at least three
-    items without the most frequent label, because fewer items could be chance.
+    A feature may leak a label in four cases: it equals the label, the absolute correlation is above .999, the label is
+    a monotonic function of the feature (for example a grade of a count), or the means of the label over groups of equal
+    or similar values explain 95 % of its variance (for example a status that is text, or a label with a little noise).
+    The third case requires at least three items without the most frequent label, and the fourth 20 items per group,
+    because fewer items could be chance.
 
     Args:
         lists: lists or plain rows.
         labels: label columns.
-        features: input columns; None selects all numeric columns except the labels and the list id. Components of
-            vectors are named ``features[1]``, ``features[2]``, ..., with numbers as in LETOR.
+        features: input columns, of numbers or text; None selects all numeric columns except the labels and the list
+            id. Components of vectors are named ``features[1]``, ``features[2]``, ..., with numbers as in LETOR.
 
     Raises:
         ValueError: for a missing column.
@@ -81,11 +87,14 @@ def data_report(
         features = [name for name, values in lists.stored.readable().items()
                     if name not in (*labels, lists.list_id) and values.dtype.kind in "iufb"]
     constant, leaks = [], []
-    for name, values in _components(lists, features):
+    for name, values, is_text in _components(lists, features):
         if _is_constant(values):
             constant.append(name)
             continue
-        leaks += [leak for label, target in targets.items() if (leak := _leak(label, target, name, values))]
+        groups = _grouped(values, is_text)
+        for label, target in targets.items():
+            leak = None if is_text else _leak(label, target, name, values)
+            leaks += [found for found in [leak or _explains(label, target, name, groups)] if found]
     return QualityReport(
         items=lists.num_items,
         num_lists=None if lists.is_rows else lists.num_lists,
@@ -113,14 +122,42 @@ def count_duplicates(lists: Lists) -> int:
     return lists.num_items - len(np.unique(sums.T, axis=0))
 
 
-def _components(lists: Lists, features: Sequence[str]) -> Iterator[tuple[str, np.ndarray]]:
+def _components(lists: Lists, features: Sequence[str]) -> Iterator[tuple[str, np.ndarray, bool]]:
+    """The numbers of each column or component of a vector; of text, a number for each different text."""
     for name in features:
         values = lists.column(name)
-        if values.ndim == 1:
-            yield name, values.astype(np.float64)
+        if values.dtype.kind in "OU":
+            yield name, np.unique(values.astype(str), return_inverse=True)[1].astype(np.float64), True
+        elif values.ndim == 1:
+            yield name, values.astype(np.float64), False
         else:
             for position in range(values.shape[1]):
-                yield f"{name}[{position + 1}]", values[:, position].astype(np.float64)
+                yield f"{name}[{position + 1}]", values[:, position].astype(np.float64), False
+
+
+def _grouped(values: np.ndarray, is_text: bool) -> np.ndarray:
+    """A number for each of at most 50 groups of similar values, in a sample of items; -1 for the other items. Text has
+    a group for each value."""
+    groups = np.full(len(values), -1)
+    sample = np.flatnonzero(~np.isnan(values))
+    sample = sample[:: -(-len(sample) // SAMPLE)] if len(sample) else sample
+    found, codes = np.unique(values[sample], return_inverse=True)
+    if not is_text and len(found) > _GROUPS:
+        codes = np.argsort(np.argsort(values[sample], kind="stable")) * _GROUPS // len(sample)
+    groups[sample] = codes
+    return groups
+
+
+def _explains(label: str, target: np.ndarray, feature: str, groups: np.ndarray) -> Leak | None:
+    known = np.isfinite(target) & (groups >= 0)
+    target, groups = target[known], np.unique(groups[known], return_inverse=True)[1]
+    count = int(groups.max(initial=-1)) + 1
+    if count < 2 or len(target) < _PER_GROUP * count or not (spread := float(target.var())):
+        return None
+    sizes = np.bincount(groups)
+    means = np.bincount(groups, target) / sizes
+    share = float(sizes @ (means - target.mean()) ** 2) / len(target) / spread
+    return Leak(label, feature, "explains", share**0.5) if share >= EXPLAINED else None
 
 
 def _width(lists: Lists) -> int:
