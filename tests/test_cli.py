@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tfmtl2r import cli
+
 RAISING = """
 import sys
 from tfmtl2r import cli, errors
@@ -74,3 +76,11 @@ def test_a_package_that_cannot_be_used_is_one_line():
     assert done.returncode == 1
     assert done.stderr.startswith("tfmtl2r bench: tfmtl2r needs Keras on its TensorFlow backend")
     assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+def test_the_commands_fit_the_terminal(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    lines = cli.usage().split("\n")
+    assert all(len(line) <= columns for line in lines)
+    assert all(any(line.startswith(f"  {name} ") for line in lines) for name in cli.commands())

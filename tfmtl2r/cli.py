@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -26,17 +28,17 @@ def commands() -> dict[str, str]:
 
 
 def usage() -> str:
-    """The output of ``tfmtl2r --help``."""
+    """The output of ``tfmtl2r --help``, as wide as the terminal."""
     known = commands()
-    width = max(map(len, known))
-    lines = [f"  {name:<{width}}  {line}" for name, line in known.items()]
-    return "\n".join([
-        "usage: tfmtl2r COMMAND [--help] ...", "", "Multi-task learning to rank in TensorFlow and Keras 3.", "",
-        "commands:", *lines, "",
-        "tfmtl2r COMMAND --help shows the options of a command; tfmtl2r --version prints the version.",
-        "Any command takes --plugins FILE.py, which imports methods, losses and the like of your own, and --traceback,",
-        "which shows where an error was raised.",
-    ])
+    indent, columns = max(map(len, known)) + 4, shutil.get_terminal_size().columns
+    lines = [textwrap.fill(line, columns, initial_indent=f"  {name}".ljust(indent), subsequent_indent=" " * indent)
+             for name, line in known.items()]
+    rest = ("tfmtl2r COMMAND --help shows the options of a command; tfmtl2r --version prints the version. Any command "
+            "takes --plugins FILE.py, which imports methods, losses and the like of your own, and --traceback, which "
+            "shows where an error was raised.")
+    return "\n".join(["usage: tfmtl2r COMMAND [--help] ...", "",
+                      "Multi-task learning to rank in TensorFlow and Keras 3.", "", "commands:", *lines, "",
+                      textwrap.fill(rest, columns)])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
