@@ -1,5 +1,6 @@
 """Per-list evaluation and the paired bootstrap."""
 
+import dataclasses
 import itertools
 
 import numpy as np
@@ -133,6 +134,9 @@ def test_weighted_clicks_estimate_what_a_metric_of_relevance_would_be():
         np.testing.assert_allclose(snips.value, (weights @ worth).sum() / weights.sum(), rtol=1e-6)
         np.testing.assert_allclose(ips.value, (weights @ worth).mean(), rtol=1e-6)
         assert (ips.num_lists, snips.num_lists) == (16, 15)
+    own = dataclasses.replace(task, propensity_column="inverse")
+    assert evaluate(scores, lists, [own])["click"].keys() == found.keys()
+    assert evaluate(scores, Lists(columns), [dataclasses.replace(own, metrics=("auc",))])["click"].keys() == {"auc"}
     clipped = evaluate(scores, lists, [task], propensity_weights={"click": "inverse"}, tau=0.2)["click"]
     expected = (np.minimum(patterns / theta, 5) @ [1, 1 / 2, 0, 1 / np.log2(3)]).mean()
     np.testing.assert_allclose(clipped["ips_ndcg@3"].value, expected, rtol=1e-6)

@@ -58,8 +58,9 @@ def evaluate(
         weights: task -> column of importance weights, as in :func:`tfmtl2r.data.batches`; by default the task's
             ``weight_column``.
         propensity_weights: task -> column of inverse propensities of a task of clicks, as in
-            :func:`tfmtl2r.data.batches`. The results then also contain estimates from weighted clicks, such as
-            ``ips_ndcg@5`` and ``snips_ndcg@5`` (:mod:`tfmtl2r.evaluation.click_estimates`).
+            :func:`tfmtl2r.data.batches`; by default the ``propensity_column`` of a binary task in lists. The results
+            then also contain estimates from weighted clicks, such as ``ips_ndcg@5`` and ``snips_ndcg@5``
+            (:mod:`tfmtl2r.evaluation.click_estimates`).
         tau: inverse propensities above ``1 / tau`` count as ``1 / tau``; None leaves them as they are.
         values: task -> ``[N]``, the values of the scores in the label's unit, for metrics that read them; by default
             the scores.
@@ -83,8 +84,8 @@ def evaluate(
             metric.label: _score(metric, labels, read[metric.reads], each, lists)
             for metric in metrics_of(task, not lists.is_rows)
         }
-        if task.name in (propensity_weights or {}):
-            column = (propensity_weights or {})[task.name]
+        own = task.propensity_column if task.kind == "binary" and not lists.is_rows else None
+        if column := (propensity_weights or {}).get(task.name, own):
             results[task.name] |= _estimates(task, labels, read["score"], column, tau, lists)
     return results
 

@@ -258,7 +258,7 @@ class Goal(Section):
         transform: transform of the label: "log1p", {name = "clip", upper = 3600}, {name = "winsorise", upper = 0.95},
             {name = "grades", grades = 4} or {name = "ratio", duration = "duration_s", cap = 5}.
         weight_column: the column with the importance of the rows, in losses and metrics.
-        propensity_column: the column with inverse-propensity weights, in losses only.
+        propensity_column: the column with inverse-propensity weights, in losses and in estimates beside the metrics.
         only_where: rows with a label, such as {column = "duration", above = 0} (is, is_not, in, above, below), or a
             list of such rules; elsewhere the label is missing.
     """
