@@ -8,11 +8,12 @@ from servicer import Server
 import tfmtl2r
 from tfmtl2r import Category, Schema, Task
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.data import from_frame
+from tfmtl2r.data import from_frame, read_lists
 from tfmtl2r.data.columns import Columns
 from tfmtl2r.features import Bag
 from tfmtl2r.serving.client import Client
 from tfmtl2r.serving.listed import is_list, of_table, padded
+from tfmtl2r.serving.tables import values_of
 
 SCHEMA = Schema([
     Category("video", vocabulary=(1, 2, 3), dtype="int64", dim=2), Bag("tags", vocabulary=("a", "b"), weights="w"),
@@ -64,6 +65,22 @@ def test_a_column_of_texts_is_split_at_the_separator_that_is_given():
     lists = from_frame(pd.DataFrame({"tags": ["new york", "a|b c"]}))
     for separator, expected in (("|", [["new york", ""], ["a", "b c"]]), (" ", [["new", "york"], ["a|b", "c"]])):
         assert of_table(Columns(lists, False), "tags", tf.string, separator)[0].tolist() == expected
+
+
+@pytest.mark.parametrize("cells", [
+    pd.to_datetime(["2023-11-14T22:13:20", None]), ["2023-11-14T23:13:20+01:00", ""], ["2023-11-14 22:13:20", "NA"],
+])  # fmt: skip
+def test_times_become_epoch_numbers_of_the_unit_that_is_given(cells, tmp_path):
+    frame = pd.DataFrame({"q": [1, 1], "when": cells, "n": [3, 4]})
+    specs = {"when": tf.TensorSpec([None, None], tf.int64), "n": tf.TensorSpec([None, None], tf.int64)}
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    for lists in (from_frame(frame, "q"), read_lists([tmp_path / "a.csv"], "q")):
+        for unit, factor in (("s", 1), ("ms", 1000), ("D", 1 / 86400)):
+            found = values_of(lists, "when", "when", specs, "", {"when": unit})["when"]
+            assert found.tolist() == [int(1_700_000_000 * factor), -1]
+        with pytest.raises(ValueError, match=r"expected numbers|contains times.*--times when=s"):
+            values_of(lists, "when", "when", specs, "", {})
+        assert values_of(lists, "n", "n", specs, "", {})["n"].tolist() == [3, 4]
 
 
 def test_empty_lists_keep_a_place():

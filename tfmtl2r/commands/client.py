@@ -30,6 +30,7 @@ class Client:
         batch_size: lists (or rows) per request.
         tasks: names of the tasks, if they are more than letters, digits and underscores: the columns then have them.
         separator: what splits a cell of text that is a list; by default each column decides.
+        times: columns with dates or times and the unit of their features, as in when=s.
         export: folder of the export, whose description of the training data the table is compared with; what differs
             is printed.
     """
@@ -45,6 +46,7 @@ class Client:
     batch_size: int = 64
     tasks: tuple[str, ...] = ()
     separator: str = ""
+    times: tuple[str, ...] = ()
     export: str = ""
 
 
@@ -63,7 +65,8 @@ def main(arguments: Sequence[str]) -> int:
         lists = read_lists([options.table], options.list_id or None, separator=options.separator)
         for line in outside(options.export, lists) if options.export else ():
             print(f"unlike the training data: {line}", file=sys.stderr)
-        answer = served.predict_frame(lists, signature=options.signature, batch_size=options.batch_size)
+        answer = served.predict_frame(lists, signature=options.signature, batch_size=options.batch_size,
+                                      times=dict(entry.rpartition("=")[::2] for entry in options.times))
     if options.list_id:
         answer.insert(0, options.list_id, lists.in_order_of_rows(lists.identities(options.list_id)))
     if not options.to:

@@ -7,7 +7,7 @@ neither the export nor the schema.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,13 @@ import pandas as pd
 
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE
-from tfmtl2r.data.columns import Columns
 from tfmtl2r.data.frame import from_frame
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
-from tfmtl2r.features.base import Values, size_of
-from tfmtl2r.names import checked_folder, did_you_mean, digest, served_as
+from tfmtl2r.names import checked_folder, did_you_mean
 from tfmtl2r.serving.answers import probability_key, score_key, value_key
-from tfmtl2r.serving.listed import has_items, is_list, nothing, of_table, padded
+from tfmtl2r.serving.listed import has_items, nothing, padded
+from tfmtl2r.serving.tables import columns_of, values_of
 from tfmtl2r.serving.transport import Grpc, Rest, ServingError, Transport
 from tfmtl2r.serving.values import as_array, misnamed
 
@@ -159,6 +158,7 @@ class Client:
         batch_size: int = 64,
         constants: Mapping[str, Any] | None = None,
         separator: str = "",
+        times: Mapping[str, str] | None = None,
     ) -> pd.DataFrame:
         """Scores the rows of a table.
 
@@ -175,6 +175,8 @@ class Client:
             constants: values of inputs that are the same for every list, for example ``{"blend_weights": [1, 0]}``.
             separator: splits a cell of text that is a list; empty to choose it from each column, which may differ
                 from the separator of the training.
+            times: column with dates or times -> the unit of the input's epoch numbers, which is the unit of the
+                feature: "s" (the default of a feature), "ms", "us", "ns" or "D".
 
         Returns:
             A frame with the same index and order of rows, with one column for each output.
@@ -193,14 +195,15 @@ class Client:
             if list_id is not None:
                 raise InputError("lists have their ids already: leave list_id out")
             lists, index = frame, pd.Index(np.arange(frame.num_items))
-            features = _features(served, list(lists.columns), constants)
+            features = columns_of(served.inputs, list(lists.columns), constants, served.optional)
         else:
             frame, index = frame.rename(columns=str), frame.index
             list_id = None if list_id is None else str(list_id)
-            features = _features(served, list(frame.columns), constants)
+            features = columns_of(served.inputs, list(frame.columns), constants, served.optional)
             lists = from_frame(frame[[name for name in frame if name in (list_id, *features.values())]], list_id)
-        values = {input_name: array for name, column in features.items()
-                  for input_name, array in _values(lists, column, name, served, separator).items()}
+        values: dict[str, np.ndarray] = {}
+        for name, column in features.items():
+            values |= values_of(lists, column, name, served.inputs, separator, times or {})
         columns: dict[str, np.ndarray] = {}
         assert lists.source_rows is not None
         for batch in _batches(lists, batch_size):
@@ -310,45 +313,6 @@ def _as_spec(value: np.ndarray, spec: Any) -> np.ndarray:
         cells[:] = [cell.encode() if isinstance(cell, str) else cell for cell in value.ravel().tolist()]
         return cells.reshape(value.shape)
     return value.astype(spec.dtype.as_numpy_dtype, copy=False)
-
-
-def _features(served: RemoteSignature, given: Sequence[str], constants: Mapping[str, Any]) -> dict[str, str]:
-    """The column of each input that comes from the table."""
-    columns = {}
-    lengths = {size_of(name) for name in served.inputs if is_list(served.inputs, name)}
-    for name in served.inputs:
-        if name in (LIST_SIZE, *constants, *lengths):
-            continue
-        found = [name] if name in given else [c for c in given if name in _inputs_of(c)]
-        if len(found) == 1:
-            columns[name] = found[0]
-        elif found or name not in served.optional:
-            what = f"columns that could be the input {name!r}: {found}; rename one" if found else \
-                f"no column for the input {name!r}{did_you_mean(name, given)}; its columns: " \
-                f"{', '.join(given)}"
-            raise InputError(f"the table has {what}")
-    return columns
-
-
-def _inputs_of(column: str) -> set[str]:
-    """The names that the input of an exported column can have: a name may be reserved or need a digest."""
-    plain = served_as(column)
-    names = {plain, served_as(column, [plain])}
-    return names | {f"{name}_{digest(column)}" for name in names}
-
-
-def _values(lists: Lists, column: str, name: str, served: RemoteSignature, separator: str) -> dict[str, np.ndarray]:
-    """The values of an input: ``[N, ...]``, or ``[lists, ...]`` without an axis of items; lists with lengths."""
-    spec = served.inputs[name]
-    per_item = not lists.is_rows and has_items(served.inputs, name)
-    columns = Columns(lists, not lists.is_rows and not per_item)
-    if is_list(served.inputs, name):
-        return dict(zip((name, size_of(name)), of_table(columns, column, spec.dtype, separator), strict=True))
-    width = tuple(spec.shape.as_list()[1 + per_item:])
-    if spec.dtype in (tf.string, tf.int64, tf.float32) and None not in width:
-        return {name: columns.values(column, Values(spec.dtype.name, width))}
-    raise InputError(f"input {name!r} takes {spec.dtype.name} of shape {spec.shape}, which a column of a table cannot "
-                     "contain: call predict with arrays")
 
 
 def _batches(lists: Lists, size: int) -> Iterator[np.ndarray]:
