@@ -15,6 +15,7 @@ import pytest
 from tfmtl2r import cli
 from tfmtl2r.data import from_frame
 from tfmtl2r.data.chunks import chunks
+from tfmtl2r.data.elwc import write_elwc
 from tfmtl2r.data.own_files import Reading
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.file_scores import score_files
@@ -84,6 +85,16 @@ def test_every_file_in_pieces_of_every_size(run, tmp_path, rows, ending):
     assert list(found) == ["session", "video", "score_click", "score_watch time", "score", "value_click",
                            "value_watch time", "probability_click"]
     assert found["session"].astype(str).tolist() == frame["session"].astype(str).tolist()
+    assert found["video"].tolist() == frame["video"].tolist()
+    assert_scores(found, run, frame)
+
+
+def test_records_are_scored_as_tables_are(run, tmp_path):
+    frame = log(8, seed=5).drop(columns=["click", "watch time"])
+    write_elwc(from_frame(frame, "session", ["user"]), tmp_path / "in.tfrecord", list_id="session")
+    score_files(run[0] / "runs" / "mine", str(tmp_path / "in.tfrecord"), tmp_path / "out.csv")
+    found = pd.read_csv(tmp_path / "out.csv", dtype={"session": str})
+    assert found["session"].tolist() == frame["session"].astype(str).tolist()
     assert found["video"].tolist() == frame["video"].tolist()
     assert_scores(found, run, frame)
 

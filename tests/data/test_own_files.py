@@ -77,6 +77,22 @@ def test_letor_files_that_do_not_fit_are_refused(tmp_path, second, options, mess
         datasets.get("table", files=str(tmp_path / "*.txt"), **{"goals": GOALS, **options}).lists("train")
 
 
+def test_feature_ids_count_from_0_in_all_files_if_they_do_in_one(tmp_path):
+    """Otherwise the features of one split would be shifted."""
+    (tmp_path / "train.txt").write_text("1 qid:1 1:5 2:6\n0 qid:1 2:7\n")
+    for split in ("vali", "test"):
+        (tmp_path / f"{split}.txt").write_text("1 qid:2 0:4 1:5 3:8\n0 qid:2 2:7\n")
+    data = datasets.get("table", files=str(tmp_path), goals=[{"name": "label"}])
+    assert data.lists("train").column("features").tolist() == [[0, 5, 6, 0], [0, 0, 7, 0]]
+    assert data.lists("test").column("features").tolist() == [[4, 5, 0, 8], [0, 0, 7, 0]]
+    assert data.about("train") == {"zero_based": True}
+    for split in ("vali", "test"):
+        (tmp_path / f"{split}.txt").write_text("1 qid:2 1:5 3:8\n0 qid:2 2:7\n")
+    data = datasets.get("table", files=str(tmp_path), goals=[{"name": "label"}])
+    assert data.lists("train").column("features").tolist() == [[5, 6, 0], [0, 7, 0]]
+    assert data.about("train") == {}
+
+
 def test_three_letor_files_are_equally_wide(tmp_path):
     for split, width in (("trainingset", 3), ("vali", 5), ("test", 4)):
         (tmp_path / f"{split}.txt").write_text(letor([1, 2], width=width))

@@ -87,6 +87,10 @@ class LetorError(InputError):
     """The text is not valid LETOR; the message contains file, line, expected and found text, and a remedy."""
 
 
+class ZeroIdError(LetorError):
+    """A row has the feature id 0, although ids were to count from 1."""
+
+
 def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip: bool) -> Block:
     """Parses whole lines one by one.
 
@@ -120,7 +124,7 @@ def read_lines(text: bytes, grammar: Grammar, place: tuple[str, int, int], skip:
         except LetorError as error:
             message = f"{path}:{number}: {error}"
             if not skip:
-                raise LetorError(message) from None
+                raise type(error)(message) from None
             problems.append(message)
             continue
         labels.append(label)
@@ -253,7 +257,7 @@ def _row(tokens: list[bytes], grammar: Grammar) -> tuple[float, int | None, list
 
 def _feature_id(found: int, before: int | None, grammar: Grammar) -> int:
     if found < grammar.lowest:
-        raise LetorError("feature id 0, but LETOR counts from 1; if this file counts from 0, set zero_based=True "
+        raise ZeroIdError("feature id 0, but LETOR counts from 1; if this file counts from 0, set zero_based=True "
                          "(--zero-based) for it and for all of its splits")
     if found > grammar.highest:
         width = grammar.highest + 1 - grammar.lowest

@@ -47,6 +47,7 @@ class Reading:
         named: columns that the lists must have. ``features[3]`` is the third component of the column ``features``,
             counted from 1, and leaves this column.
         width: number of features of a LETOR file, if it is known.
+        zero_based: whether the feature ids of LETOR files count from 0, not from 1.
     """
 
     kind: str = "table"
@@ -55,6 +56,7 @@ class Reading:
     separator: str = ""
     named: tuple[str, ...] = ()
     width: int | None = None
+    zero_based: bool = False
 
     def __post_init__(self) -> None:
         if self.kind == "letor" and self.list_id not in (None, LETOR_LIST):
@@ -77,7 +79,8 @@ class Reading:
         if self.kind == "table":
             return read_lists(paths, self.list_id, self.context, self.separator)
         if self.kind == "letor":
-            lists = _one_after_the_other([read_letor(path, comments=True, num_features=self.width) for path in paths])
+            options: dict[str, Any] = {"num_features": self.width, "zero_based": self.zero_based}
+            lists = _one_after_the_other([read_letor(path, comments=True, **options) for path in paths])
         else:
             from tfmtl2r.data.elwc import read_elwc
 

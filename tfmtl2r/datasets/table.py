@@ -10,6 +10,7 @@ from typing import Any
 from tfmtl2r.data import splits
 from tfmtl2r.data.choose import only_rows
 from tfmtl2r.data.fit import declared
+from tfmtl2r.data.letor_text import ZeroIdError
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.own_files import LETOR_FEATURES, Reading, equally_wide, expanded, split_files
 from tfmtl2r.datasets.base import DataSet
@@ -39,9 +40,9 @@ class Table(DataSet):
         train, vali, test: the files of each split, in place of ``files``.
         kind: "table" (Parquet or CSV), "letor" (LETOR/SVMlight text) or "elwc" (TFRecords); by default the ending of
             the files decides. LETOR files have the columns ``features``, ``label``, ``qid``, and one for each
-            ``key = value`` in their comments. Of these, only ``features`` is an input that nobody names.
-            ``features[3]`` is the third component of a vector, as a label or among ``leave_out``, and leaves the
-            vector.
+            ``key = value`` in their comments; only ``features`` is an input that nobody names. Their feature ids count
+            from 0 if a row has the id 0, otherwise from 1. ``features[3]`` is the third component of a
+            vector, as a label or among ``leave_out``, and leaves the vector.
         separator: splits a cell of text that is a list; by default each column decides.
         list_id: column with the id of the list that a row belongs to; empty for plain rows.
         item_id: column with the id of a row's item; no input, unless a feature names it.
@@ -119,11 +120,12 @@ class Table(DataSet):
         return tuple(dict.fromkeys([*self.leave_out, *own, *beside, *columns_of(self.only_where)]))
 
     def about(self, split: str) -> dict[str, Any]:
-        """Of a split by time, the times of its first and its last list."""
+        """Of a split by time, the times of its first and its last list; of LETOR files, whether ids count from 0."""
+        about = {"zero_based": True} if self._cache.get("zero_based") else {}
         if self._split.by != "time" or "files" not in self._places:
-            return {}
+            return about
         times = splits.times_of_lists(self.lists(split), self.time)
-        return {"first_time": splits.shown_time(times.min()), "last_time": splits.shown_time(times.max())}
+        return {"first_time": splits.shown_time(times.min()), "last_time": splits.shown_time(times.max()), **about}
 
     def read(self, split: str) -> Lists:
         if split in self._places:
@@ -197,8 +199,13 @@ class Table(DataSet):
         if key not in self._cache:
             places = self._places
             names = list(places) if self._is_letor else [place]
-            reading = self.reading()
-            read = [reading.lists(expanded(places[name], self._kind)[1]) for name in names]
+            reading, paths = self.reading(), [expanded(places[name], self._kind)[1] for name in names]
+            try:
+                read = [reading.lists(one) for one in paths]
+            except ZeroIdError:  # no file decides alone: all count from 0 if one of them does
+                reading = dataclasses.replace(reading, zero_based=True)
+                read = [reading.lists(one) for one in paths]
+                self._cache["zero_based"] = True
             for name, lists in zip(names, equally_wide(read) if self._is_letor else read, strict=True):
                 self._cache["whole", name] = only_rows(lists, self.only_where)
         return self._cache[key]

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 from tfmtl2r import _lazy
 
 if TYPE_CHECKING:
+    from tfmtl2r.evaluation.file_scores import item_scores, score_files
     from tfmtl2r.evaluation.paired_tests import bootstrap, holm, permutation_test
-    from tfmtl2r.evaluation.scoring import record, score, score_along
+    from tfmtl2r.evaluation.scoring import record, score, score_along, score_slices
     from tfmtl2r.evaluation.seeds import by_seed, deviation, paired, seeds_table, write_csv
     from tfmtl2r.evaluation.significance import Comparison, compare, delta_m, negative_transfer
+    from tfmtl2r.evaluation.slices import Slicing, sliced, slicing
     from tfmtl2r.evaluation.split_metrics import Score, evaluate
     from tfmtl2r.evaluation.trivial import trivial_results
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
 __all__ = [
-    "Comparison", "Score", "bootstrap", "by_seed", "compare", "delta_m", "deviation", "evaluate", "holm",
-    "negative_transfer", "paired", "permutation_test", "record", "score", "score_along", "seeds_table",
-    "trivial_results", "write_csv",
+    "Comparison", "Score", "Slicing", "bootstrap", "by_seed", "compare", "delta_m", "deviation", "evaluate", "holm",
+    "item_scores", "negative_transfer", "paired", "permutation_test", "record", "score", "score_along",
+    "score_files", "score_slices", "seeds_table", "sliced", "slicing", "trivial_results", "write_csv",
 ]

@@ -147,7 +147,7 @@ def _reading(
     wide = [feature for feature in schema.features if feature.name == LETOR_FEATURES]
     width = wide[0].width + sum((component(name) or ("",))[0] == LETOR_FEATURES for name in named) if wide else None
     reading = Reading(kind, list_id or None, (), data.get("separator", ""), tuple(named),
-                      width if kind == "letor" else None)
+                      width if kind == "letor" else None, bool(card.data.get("train", {}).get("zero_based")))
     ids = [list_id or (LETOR_LIST if kind == "letor" else ""), data.get("item_id", "")]
     return reading, [name for name in ids if name]
 
