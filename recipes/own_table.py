@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 import tfmtl2r
-from tfmtl2r import cli
+from tfmtl2r.cli import main as tfmtl2r_command
 
 EXPERIMENT = """\
 format = 2
@@ -145,7 +145,7 @@ def main() -> None:
     for command in (["prepare", "feed.toml"], ["train", "feed.toml", "--overwrite"],
                     ["evaluate", "feed", "--by", "new:video"], ["export", "feed"]):
         print("\n$ tfmtl2r", *command, flush=True)
-        cli.main(command)
+        tfmtl2r_command(command)
     versions = [int(path.name) for path in Path("saved_models/feed").iterdir() if path.name.isdigit()]
     score_a_request(Path("saved_models/feed") / str(max(versions)))
 

@@ -12,6 +12,7 @@ from tfmtl2r.data.click_models import (
     Cascade,
     DynamicBayes,
     PositionBased,
+    TrustBiased,
     attractions,
     fit_cascade,
     fit_position_based,
@@ -22,7 +23,8 @@ from tfmtl2r.evaluation import evaluate
 
 ITEMS = np.array([[0, 1, 2], [1, 0, 2], [0, 2, 1], [2, 1, 0], [1, 2, 0]])
 CLICKS = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0], [0, 0, 1], [1, 0, 0]])
-MODELS = [PositionBased(power_law(4, 0.7)), Cascade(), DynamicBayes(np.array([0.6, 0.4, 0.5, 0.8]), 0.9)]
+MODELS = [PositionBased(power_law(4, 0.7)), Cascade(), DynamicBayes(np.array([0.6, 0.4, 0.5, 0.8]), 0.9),
+          TrustBiased(power_law(4, 0.7), (0.98, 0.9, 0.8, 0.7), (0.65, 0.45, 0.3, 0.2))]
 
 
 def nll(model, clicks, attraction):
@@ -60,6 +62,18 @@ def test_padding_changes_no_likelihood(model):
     clicks, attraction = np.array([[0, 1, 0], [0, 0, 1.0]]), np.array([[0.3, 0.5, 0.2], [0.1, 0.9, 0.4]])
     padded = model.log_likelihood(np.c_[clicks, [1, 0]], np.c_[attraction, [0.5, 0.9]], np.arange(4) < [[3], [3]])
     np.testing.assert_allclose(padded, model.log_likelihood(clicks, attraction))
+
+
+def test_trust_is_corrected():
+    """The expectation of corrected clicks is the attraction."""
+    model, attraction = TrustBiased((1, 0.6, 0.3), (0.98, 0.9, 0.8), (0.65, 0.45, 0.3)), np.array([0.7, 0.2, 0.5])
+    np.testing.assert_allclose(model.chances(attraction), [0.881, 0.324, 0.165])
+    np.testing.assert_allclose(model.chances(np.zeros(3)), [0.65, 0.27, 0.09])
+    np.testing.assert_allclose(model.chances(np.ones(3)) - model.chances(np.zeros(3)), [0.33, 0.27, 0.15])
+    np.testing.assert_allclose(model.corrected(np.array([1, 0, 1])), [1.060606061, -1, 6.066666667])
+    np.testing.assert_allclose(model.corrected(model.chances(attraction)), attraction)
+    with pytest.raises(ValueError, match="one probability per place, and trusted the higher one"):
+        TrustBiased((1, 0.6), (0.5, 0.4), (0.5, 0.3))
 
 
 def test_a_cascade_ends_with_its_click(rng):

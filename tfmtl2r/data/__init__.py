@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         Cascade,
         DynamicBayes,
         PositionBased,
+        TrustBiased,
         fit_cascade,
         fit_position_based,
         simulate_clicks,
@@ -46,9 +47,9 @@ else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
 __all__ = [
-    "Cascade", "DynamicBayes", "Lists", "PositionBased", "Propensities", "batches", "click_ratios", "cut_report",
-    "data_report", "feature_values", "fit_cascade", "fit_position_based", "fit_schema", "fit_tasks", "from_frame",
-    "label_values", "labels_from_features", "normalised", "out_of_fold_rates", "posteriors", "power_law",
+    "Cascade", "DynamicBayes", "Lists", "PositionBased", "Propensities", "TrustBiased", "batches", "click_ratios",
+    "cut_report", "data_report", "feature_values", "fit_cascade", "fit_position_based", "fit_schema", "fit_tasks",
+    "from_frame", "label_values", "labels_from_features", "normalised", "out_of_fold_rates", "posteriors", "power_law",
     "prepare_letor", "read_elwc", "read_letor", "read_lists", "read_table", "regression_em", "sample_lists",
     "simulate_clicks", "swap_ratios", "with_click_weights", "write_elwc",
 ]

@@ -5,6 +5,8 @@ Arrays are ``[B, L]``: lists in the order in which their items were shown, padde
 
 * :class:`PositionBased`: the place alone decides (Richardson et al., WWW 2007; Craswell et al., WSDM 2008,
   https://doi.org/10.1145/1341531.1341545).
+* :class:`TrustBiased`: as before, but users also click what they trust because of its place (Agarwal et al., WWW 2019,
+  https://doi.org/10.1145/3308558.3313697).
 * :class:`Cascade`: down to the first click (Craswell et al. 2008).
 * :class:`DynamicBayes`: down to a click that satisfies the user (Chapelle and Zhang, WWW 2009,
   https://doi.org/10.1145/1526709.1526711).
@@ -83,6 +85,53 @@ class PositionBased(ClickModel):
 
     def simulate(self, attraction: np.ndarray, random: np.random.Generator) -> np.ndarray:
         return (random.random(attraction.shape) < self.chances(attraction)).astype(np.float64)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrustBiased(PositionBased):
+    """``P(click on item i at place k) = p_k (t_k a_i + u_k (1 - a_i))``: users also click items that they need not.
+
+    Args:
+        propensities: ``p_k``, as for :class:`PositionBased`.
+        trusted: ``t_k``, the probability of a click on a seen item that the user wants.
+        distrusted: ``u_k < t_k``, the probability of a click on a seen item that the user does not want.
+
+    Raises:
+        ValueError: unless trusted is above distrusted at every place.
+
+    >>> model = TrustBiased((1.0, 0.6, 0.3), (0.98, 0.9, 0.8), (0.65, 0.45, 0.3))
+    >>> model.chances(np.array([[0.7, 0.2, 0.5]])).round(3).tolist()
+    [[0.881, 0.324, 0.165]]
+    """
+
+    trusted: Any = ()
+    distrusted: Any = ()
+
+    def __post_init__(self) -> None:
+        trusted, distrusted = (np.asarray(one, np.float64) for one in (self.trusted, self.distrusted))
+        if not trusted.shape == distrusted.shape == np.shape(self.propensities) or not (trusted > distrusted).all():
+            raise InputError("trusted and distrusted need one probability per place, and trusted the higher one; got "
+                             f"{self.trusted!r} and {self.distrusted!r}")
+
+    def chances(self, attraction: np.ndarray) -> np.ndarray:
+        length = attraction.shape[-1]
+        wanted = super().chances(np.ones(length)) * np.asarray(self.trusted)[:length]
+        unwanted = super().chances(np.ones(length)) * np.asarray(self.distrusted)[:length]
+        chances: np.ndarray = wanted * attraction + unwanted * (1.0 - attraction)
+        return chances
+
+    def corrected(self, clicks: np.ndarray) -> np.ndarray:
+        """``(c - p_k u_k) / (p_k (t_k - u_k))``, whose expectation is the attraction; it may be negative or above 1.
+
+        Args:
+            clicks: 0 or 1, in the order in which the items were shown.
+
+        Source: Vardasbi et al., CIKM 2020, https://doi.org/10.1145/3340531.3412031
+        """
+        length = clicks.shape[-1]
+        high, low = self.chances(np.ones(length)), self.chances(np.zeros(length))
+        found: np.ndarray = (clicks - low) / (high - low)
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
