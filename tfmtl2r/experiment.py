@@ -15,6 +15,7 @@ from tfmtl2r import architectures, datasets
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import Lists, batches, cut_report, fit_tasks
 from tfmtl2r.data.contents import described
+from tfmtl2r.data.order import Order, bounds_of
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.scoring import fit_residuals, record, score, score_along, score_slices
 from tfmtl2r.evaluation.slices import slicing
@@ -171,8 +172,11 @@ class Experiment(Settings):
         return ranker
 
     def _optimizer(self, dataset: Any) -> Any:
-        lists = self.training.batch_size * (self.training.accumulate or 1)
-        return chosen(self.optimizer, self.training.epochs * -(-dataset.lists("train").num_lists // lists))
+        training, sizes = self.training, dataset.lists("train").sizes
+        sizes = np.minimum(sizes, self.data.max_list_size or sizes.max())
+        lists = training.batch_size * (training.accumulate or 1)
+        order = Order(sizes, lists, bounds=bounds_of(sizes, training.buckets))
+        return chosen(self.optimizer, training.epochs * order.num_batches)
 
     def run(
         self, verbose: int | str = "auto", dataset: Any = None, callbacks: Sequence[Any] = (),

@@ -81,3 +81,24 @@ def test_a_table_without_features_is_compared_in_the_same_way():
     assert len(lines) == 5
     assert of_table(from_frame(table[["q", "price"]]), seen, columns).keys() == {"PRICE"}
     assert worth_a_look(of_table(from_frame(table.assign(price="text")), seen, columns), seen) != lines
+
+
+@pytest.mark.parametrize("ids", [["a", "b", "a", "c"], [7, 8, 7, 9]])
+def test_hashed_ids_are_known_by_their_hashes(ids):
+    """A vocabulary of hashes says nothing to a client, and is not part of an export."""
+    train = from_frame(pd.DataFrame({"u": ids, "click": [0, 1, 0, 1]}))
+    schema = fit_schema(train, [Task("click", kind="binary")], [Category("u", hash=True)])
+    assert contents(train, schema)["u"]["unknown"] == 0
+    other = from_frame(pd.DataFrame({"u": [ids[0], type(ids[0])(5)]}))
+    assert contents(other, schema)["u"]["unknown"] == 0.5
+
+
+def test_integers_beside_missing_ones_are_the_same_ids():
+    """As pandas and Arrow write them: numbers with a fraction of 0."""
+    table = from_frame(pd.DataFrame({"user": [1.0, 2.0, np.nan, 9.0]}))
+    found = of_table(table, {"user": {"rows": 9, "missing": 0.0, "unknown": 0.0, "values": [1, 2]}})
+    assert found["user"] == {"rows": 4, "missing": 0.25, "unknown": pytest.approx(1 / 3)}
+
+
+def test_an_input_that_only_training_reads_is_not_compared():
+    assert worth_a_look({"position": {"rows": 99, "missing": 1.0, "unknown": 1.0}}, SEEN) == []

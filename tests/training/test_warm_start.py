@@ -128,6 +128,20 @@ def test_side_columns_follow_their_values(keep):
     np.testing.assert_array_equal(mine[new], start[new])
 
 
+def test_refitted_options_start_anew_or_are_refused(old):
+    """Another width, and another order of side columns or another pooling, whose weights would be those of others."""
+    model = ranker(continued(changed("brand", dim=7), old, keep=False), 1)
+    assert any("has another shape and starts anew" in line for line in start_from(model, old))
+    first = Schema([Category("a", vocabulary=("x",), dim=2), Sequence("seen", shares="a", side=("gap", "more"))])
+    before = ranker(first, 0)
+    with pytest.raises(ValueError, match=r"side is \('more', 'gap'\), but \('gap', 'more'\) in the earlier run"):
+        continued(Schema([first.features[0], Sequence("seen", shares="a", side=("more", "gap"))]), before, keep=False)
+    attention = Sequence("seen", shares="a", side=("gap", "more"), pooling="target_attention")
+    schema = continued(Schema([first.features[0], attention]), before, keep=False)
+    with pytest.raises(ValueError, match="the ranker has other variables than the earlier run"):
+        start_from(ranker(schema, 1), before)
+
+
 @pytest.mark.parametrize(("now", "before"), [
     ({"vocabulary": ("a", "b")}, {"buckets": 3}), ({"buckets": 3}, {"vocabulary": ("a", "b")}),
 ])

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str]) -> None:
                 for by in dict.fromkeys(options.by or experiment.evaluation.by or ())]
     results = score(ranker, lists)
     show(results_table({card.name: described(results)}, title=f"{options.split} split"))
-    inputs = _inputs(card, options.split, lists, ranker.schema)
+    inputs = _inputs(card, options.split, lists, ranker.architecture.schema)
     slices = score_slices(ranker, lists, slicings)
     for by, found in slices.items():
         for table in slice_tables(found, by):

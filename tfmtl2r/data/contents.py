@@ -71,10 +71,11 @@ def contents(
                 continue
             else:
                 values, missing = raw[name], _missing(raw[name])
-            known = owner.known_values if name == feature.name else None
-            seen = (train or {}).get(name, {})
-            found[name] = {"rows": len(missing), "missing": _share(missing), **_of_values(values, known, seen),
-                           **found.get(name, {})}
+            found[name] = {"rows": len(missing), "missing": _share(missing), **found.get(name, {})}
+            if name == feature.name and (known := owner.known_values) is not None:
+                found[name]["unknown"] = _unknown(owner.as_known(values[~_missing(values)]), known)
+            else:
+                found[name] |= _of_values(values, (train or {}).get(name, {}))
     return found
 
 
@@ -102,8 +103,11 @@ def of_table(
         if "lowest" in seen and values.dtype.kind not in "iufb":
             continue
         missing = _missing(values) if cells is None else cells.sizes == 0
-        found[name] = {"rows": len(missing), "missing": _share(missing),
-                       **_of_values(values, seen.get("values"), seen)}
+        found[name] = {"rows": len(missing), "missing": _share(missing)}
+        if "values" in seen:
+            found[name]["unknown"] = _unknown(values[~_missing(values)], seen["values"])
+        else:
+            found[name] |= _of_values(values, seen)
     return found
 
 
@@ -122,7 +126,9 @@ def worth_a_look(
     """
     lines: list[tuple[float, str]] = []
     for name, now in found.items():
-        before = train.get(name, {})
+        if name not in train:  # an input that the ranker does not read outside of training
+            continue
+        before = train[name]
         least = max(_LEAST, min(0.5, _CHANCE / max(1, min(now["rows"], before.get("rows", now["rows"])))))
         change = abs(now["missing"] - before.get("missing", 0.0))
         if change >= least:
@@ -150,12 +156,16 @@ def _parts(name: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> Iter
             yield f"{name}[{place + 1}]", share, low, high
 
 
-def _of_values(values: np.ndarray, known: Any, seen: Mapping[str, Any]) -> dict[str, Any]:
-    if known is not None:
-        ids = values[~_missing(values)]
-        if isinstance(next(iter(known), ""), str) != (ids.dtype.kind in "OU"):  # a text file, where all ids are text
-            ids, known = ids.astype(str), list(map(str, known))
-        return {"unknown": _share(~pd.Series(ids).isin(list(known)).to_numpy())}
+def _unknown(values: np.ndarray, known: Iterable[Any]) -> float:
+    if values.dtype.kind == "f" and (values == np.floor(values)).all():  # integers beside missing ones
+        values = values.astype(np.int64)
+    known = list(known)
+    if isinstance(next(iter(known), ""), str) != (values.dtype.kind in "OU"):  # a text file, where all ids are text
+        values, known = values.astype(str), list(map(str, known))
+    return _share(~pd.Series(values).isin(known).to_numpy())
+
+
+def _of_values(values: np.ndarray, seen: Mapping[str, Any]) -> dict[str, Any]:
     if values.dtype.kind != "f" and "lowest" not in seen:
         return {}
     values = values.astype(np.float64)

@@ -167,6 +167,10 @@ class Feature:
         """The values that the training split contained; None (the default) if the feature does not know them."""
         return None
 
+    def as_known(self, values: np.ndarray) -> np.ndarray:
+        """Raw values in the form of :attr:`known_values`; by default unchanged."""
+        return values
+
     @property
     def width(self) -> int:
         """Number of values per item in the encoded feature."""

@@ -101,6 +101,10 @@ class Category(Feature):
         """The vocabulary."""
         return self.vocabulary
 
+    def as_known(self, values: np.ndarray) -> np.ndarray:
+        """Hashes, if the vocabulary contains hashes."""
+        return _hashed(values) if self.hash else values
+
     def joined(self, owner: Feature) -> Self:
         """The feature with the type of the owner's values and the width of its table."""
         assert isinstance(owner, Category)

@@ -154,6 +154,9 @@ class Sequence(Listed, Category):
 
     def continued(self, earlier: Self, keep: bool) -> Self:
         """As for a category; vocabularies of side columns grow, too."""
+        if self.side != earlier.side:  # also in another order
+            raise InputError(f"feature {self.name!r}: side is {self.side!r}, but {earlier.side!r} in the earlier run: "
+                             "a warm start needs the same columns in the same order")
         pairs = zip(self.side_features, earlier.side_features, strict=True)
         sides = tuple(_plain(mine.continued(theirs, keep)) for mine, theirs in pairs)
         found = super().continued(dataclasses.replace(earlier, sides=self.sides), keep)

@@ -26,9 +26,10 @@ def logged(folder: Path) -> Iterator[list[keras.callbacks.Callback]]:
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     package = logging.getLogger("tfmtl2r")
     try:
-        if os.path.samestat(os.fstat(1), os.stat(handler.baseFilename)):
-            yield []
-            return
+        with contextlib.suppress(OSError):  # the process may have no standard output
+            if os.path.samestat(os.fstat(1), os.stat(handler.baseFilename)):
+                yield []
+                return
         package.addHandler(handler)
         yield [_Epochs(handler)]
     finally:

@@ -266,7 +266,8 @@ def _contents(schema: Schema, plan: Plan, train: Mapping[str, Any]) -> dict[str,
     for name, entry in train.items():
         feature = owners.get(name)
         owner = owners.get(feature.shares) if feature is not None and feature.shares else feature
-        known = None if owner is None else owner.known_values
+        # Requests contain no hashes, so that a vocabulary of hashes is of no use.
+        known = None if owner is None or getattr(owner, "hash", False) else owner.known_values
         short = known is not None and len(known) <= _VALUES
         found[plan.names.get(name, name)] = {**entry, **({"values": list(known)} if short and known else {})}
     return found

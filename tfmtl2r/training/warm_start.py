@@ -97,14 +97,18 @@ def start_from(model: MultiTaskRanker, earlier: MultiTaskRanker, method_state: b
     if model.conditioned != earlier.conditioned:
         raise InputError(f"the earlier run has conditioned={earlier.conditioned}, not {model.conditioned}: a warm "
                          "start needs the same; change the experiment, or train without start.from")
+    if len(model.architecture.variables) != len(earlier.architecture.variables):
+        raise InputError("the ranker has other variables than the earlier run, since an option of a feature, such as "
+                         "pooling, is another one: a warm start needs the same; change the experiment, or train "
+                         "without start.from")
     lines, rows = _grown(model, earlier)
     for variable, value in zip(model.architecture.variables, earlier.architecture.variables, strict=True):
         old, places = np.array(value), rows.get(id(variable))
-        if places is not None:
+        if places is not None and variable.shape[1:] == value.shape[1:]:
             new = np.array(variable)
             new[places >= 0] = old[places[places >= 0]]
             variable.assign(new)
-        elif variable.shape == value.shape:
+        elif places is None and variable.shape == value.shape:
             variable.assign(old)
         else:
             lines.append(f"{variable.path} has another shape and starts anew")
