@@ -55,7 +55,7 @@ def _checked(rule: dict[str, Any]) -> Rule:
     if len(rule) == 1:
         raise InputError(f"only_where: the rule for column {rule['column']!r} needs a condition: "
                          f"{', '.join(CONDITIONS)}")
-    return {key: list(value) if isinstance(value, tuple) else _plain(value) for key, value in rule.items()}
+    return {key: _plain(value) for key, value in rule.items()}
 
 
 def _fits(key: str, value: Any) -> bool:
@@ -68,4 +68,6 @@ def _fits(key: str, value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_plain(one) for one in value]
     return value.isoformat() if isinstance(value, datetime.date) else value

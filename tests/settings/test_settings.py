@@ -1,7 +1,10 @@
 """The schema of an experiment: bad values are refused by key, files and flags mean the same."""
 
+import datetime
+import json
 import re
 import tomllib
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +15,7 @@ from tfmtl2r.commands import _options, sweep, train
 from tfmtl2r.settings import Data, SettingError, Settings, files
 from tfmtl2r.settings.outcome import keys, keys_where, outcome
 from tfmtl2r.settings.starter import starter
-from tfmtl2r.settings.values import converted
+from tfmtl2r.settings.values import Text, converted
 
 
 def tree(*arguments, command=train.COMMAND):
@@ -94,6 +97,32 @@ def test_a_tree_is_the_same_experiment():
     assert changed.data.options == {"path": "x", "fold": 2}
     assert changed.data.max_list_size == 9
     assert whole.but(data="mq2008").data == Data(name="mq2008")
+
+
+@pytest.mark.parametrize(("text", "path", "expected"), [
+    ('[data]\nfiles = "a.csv"\nonly_where = {column = "when", above = 2024-01-31}', "data.only_where.above",
+     "2024-01-31"),
+    ('[data]\nfiles = "a.csv"\nonly_where = [{column = "when", in = [2024-01-31T10:00:00]}]',
+     "data.only_where.0.in.0", "2024-01-31T10:00:00"),
+    ('[[tasks]]\nname = "b"\nonly_where = [{column = "when", above = 2024-01-31, is_not = 2024-02-01}]',
+     "tasks.0.only_where.0.is_not", "2024-02-01"),
+    ('[data]\nname = "own"\nsince = {day = 2024-01-31, time = 10:00:00}', "data.since.time", "10:00:00"),
+    ('[[features]]\nname = "x"\nkind = "category"\nvocabulary = [2024-01-31]', "features.0.vocabulary.0",
+     "2024-01-31"),
+])
+def test_dates_of_toml_become_text_that_a_run_card_holds(text, path, expected):
+    given = tomllib.loads(text)
+    if "own" not in text:
+        given = {"tasks": [{"name": "a"}], "data": {"files": "a.csv"}, **given}
+    found = Settings.of(given)
+    assert Settings.of(json.loads(json.dumps(found.tree()))) == found
+    value = found.tree()
+    for key in path.split("."):
+        value = value[int(key) if key.isdigit() else key]
+    assert value == expected
+    assert converted(Text("{above = 2024-01-31}"), Any) == {"above": "2024-01-31"}  # from the command line
+    assert Task("a", only_where={"column": "when", "in": (datetime.date(2024, 1, 31),)}).only_where[0]["in"] == [
+        "2024-01-31"]
 
 
 def test_facts_decide_fingerprints_and_axes():

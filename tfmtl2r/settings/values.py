@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import dataclasses
+import datetime
 import functools
 import math
 import tomllib
@@ -215,12 +216,17 @@ def _thing(value: Any, default: Any) -> Any:
 
 
 def _untyped(value: Any) -> Any:
-    """Returns a value of unknown type, after parsing the texts from the command line in it."""
+    """Returns a value of unknown type, after parsing the texts from the command line in it.
+
+    A date or a time, which TOML has and JSON lacks, becomes its text.
+    """
     if isinstance(value, Text):
-        return read(value)
+        return _untyped(read(value))
     if isinstance(value, dict):
         return {name: _untyped(entry) for name, entry in value.items()}
-    return [_untyped(entry) for entry in value] if isinstance(value, list) else value
+    if type(value) in (list, tuple):
+        return type(value)(map(_untyped, value))
+    return value.isoformat() if isinstance(value, (datetime.date, datetime.time)) else value
 
 
 def expected(hint: Any) -> str:
