@@ -17,11 +17,12 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import Lists, batches, fit_tasks, from_frame
 from tfmtl2r.evaluation.scoring import fit_residuals, score, score_slices
 from tfmtl2r.evaluation.slices import slicing
+from tfmtl2r.evaluation.split_metrics import evaluate
 from tfmtl2r.losses.base import reads_logits
 from tfmtl2r.serving.session import LoadedExport
 from tfmtl2r.settings.files import load
 from tfmtl2r.task import LabelStatistics
-from tfmtl2r.training.readings import RESIDUALS, Reading, residual_quantiles
+from tfmtl2r.training.readings import LARGEST, RESIDUALS, Reading, residual_quantiles
 from tfmtl2r.transforms import of_task
 
 NAN = float("nan")
@@ -58,6 +59,23 @@ def test_the_value_is_the_mean_over_residuals():
     np.testing.assert_allclose(reading().value(scores), np.expm1(2.0 + 0.5 * scores), rtol=1e-6)
     assert reading(loss="pairwise_mse").value(scores) is None
     np.testing.assert_allclose(reading(loss="pairwise_mse").best_guess(scores), np.expm1(2 + 0.5 * scores), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("loss", "scores", "expected"), [
+    ("mse", [0.0, 500.0], [np.expm1(2.0), LARGEST]),  # far from all labels, but a number
+    ("mse", [-500.0, NAN], [-1.0, NAN]),
+    ("softmax", [0.5, 95.0], [0.5, 95.0]),  # a score without a level has no unit
+])
+def test_values_are_finite_where_scores_are(loss, scores, expected):
+    for residuals in (None, np.zeros(RESIDUALS, np.float32)):
+        found = reading(loss=loss, residuals=residuals).best_guess(tf.constant(scores))
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+    lists = Lists({"dwell": np.ones(2)}, offsets=np.array([0, 2]))
+    values = {"dwell": np.array([1.0, np.inf])}
+    ordered = evaluate({"dwell": np.arange(2)}, lists, [dataclasses.replace(LOG, metrics=("ndcg@5",))], values=values)
+    assert ordered["dwell"]["ndcg@5"].value == 1  # no metric reads values
+    with pytest.raises(ValueError, match="item 1 has no finite score"):
+        evaluate({"dwell": np.arange(2)}, lists, [LOG], values=values)
 
 
 def test_smearing_makes_the_mean_right():

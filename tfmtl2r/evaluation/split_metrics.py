@@ -77,12 +77,14 @@ def evaluate(
     for task in tasks:
         if task.name not in scores:
             continue
-        read = {"score": _of_items(scores, lists, task), "value": _of_items({**scores, **(values or {})}, lists, task)}
+        metrics = metrics_of(task, not lists.is_rows)
+        read = {"score": _of_items(scores, lists, task)}
+        if any(metric.reads == "value" for metric in metrics):
+            read["value"] = _of_items({**scores, **(values or {})}, lists, task)
         labels = label_values(lists, task)
         each = item_weights(lists, task.name, (weights or {}).get(task.name, task.weight_column))
         results[task.name] = {
-            metric.label: _score(metric, labels, read[metric.reads], each, lists)
-            for metric in metrics_of(task, not lists.is_rows)
+            metric.label: _score(metric, labels, read[metric.reads], each, lists) for metric in metrics
         }
         own = task.propensity_column if task.kind == "binary" and not lists.is_rows else None
         if column := (propensity_weights or {}).get(task.name, own):

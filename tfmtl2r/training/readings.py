@@ -23,6 +23,8 @@ from tfmtl2r.types import Tensor, TensorLike
 
 RESIDUALS = 100
 """The number of quantiles of residuals."""
+LARGEST = 1e35
+"""The largest value in the unit of a label; a sum of ``RESIDUALS`` such values is a float32."""
 
 
 def loss_of(task: Task, has_lists: bool) -> Loss:
@@ -80,8 +82,13 @@ class Reading:
         return None if linked is None else self._in_label_unit(linked)
 
     def best_guess(self, scores: TensorLike) -> Tensor:
-        """The value of scores, or the scores in its place, for metrics that read values."""
+        """The value of scores, or the scores in its place, for metrics that read values.
+
+        Scores of a loss that leaves their level free count as standardised labels if the loss reads such labels.
+        """
         linked = self.loss.value(scores)
+        if linked is None and self.statistics is None:  # such scores have no unit that leads back to the label's
+            return tf.convert_to_tensor(scores)
         return self._in_label_unit(tf.convert_to_tensor(scores) if linked is None else linked)
 
     def transformed(self, scores: TensorLike) -> Tensor:
@@ -95,9 +102,9 @@ class Reading:
         if self.transform is None:
             return linked
         if self.residuals is None:
-            return self.transform.inverse(linked)
+            return _inverse(self.transform, linked)
         around = linked[..., None] + tf.convert_to_tensor(self.residuals)
-        return tf.reduce_mean(self.transform.inverse(around), axis=-1)
+        return tf.reduce_mean(_inverse(self.transform, around), axis=-1)
 
     @property
     def level(self) -> float:
@@ -106,6 +113,11 @@ class Reading:
             return 0.0
         rate = min(max(self.task.statistics.mean, 1e-4), 1 - 1e-4)
         return float(np.log(rate / (1 - rate)))
+
+
+def _inverse(transform: Reversible, values: Tensor) -> Tensor:
+    # The value of a score far from all labels may be infinite: LARGEST takes its place, so that the mean is finite.
+    return tf.clip_by_value(transform.inverse(values), -LARGEST, LARGEST)
 
 
 class Smearing(keras.layers.Layer):
