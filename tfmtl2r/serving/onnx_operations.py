@@ -16,29 +16,47 @@ Tables = Mapping[str, tuple[np.ndarray, np.ndarray]]
 def handlers(tables: Tables) -> dict[str, tuple[Callable[..., None], list[Any]]]:
     """Operation -> handler for tf2onnx.
 
-    The handlers make log1p accurate, convert vocabularies of integers, keep NaN out of the result of a selection, and
-    allow requests without real places.
+    The handlers make log1p accurate, add expm1, convert vocabularies of integers, keep NaN out of the result of a
+    selection, and allow requests without real places.
 
     Args:
         tables: lookup tables of the graph.
     """
     lookup = functools.partial(_lookup, tables)
-    return {"Log1p": (_log1p, []), "LookupTableFindV2": (lookup, []), "SelectV2": (_choose, []), "Where": (_where, [])}
+    return {"Log1p": (_log1p, []), "Expm1": (_expm1, []), "LookupTableFindV2": (lookup, []),
+            "SelectV2": (_choose, []), "Where": (_where, [])}
 
 
 def _log1p(graph: Any, node: Any, name: str, _: Any) -> None:
     # log(u) - ((u - 1) - x) / u with u = 1 + x is accurate near 0, where log(1 + x) loses the digits of x.
-    x, output = node.input[0], node.output[0]
+    step, number = _replaced(graph, node, name)
+    x, one = node.input[0], number("one", 1.0)
+    u = step("Add", x, one)
+    lost = step("Div", step("Sub", step("Sub", u, one), x), u)
+    step("Sub", step("Log", u), lost, outputs=[node.output[0]], name=name)
+
+
+def _expm1(graph: Any, node: Any, name: str, _: Any) -> None:
+    # tanh(x / 2) (exp(x) + 1) is accurate near 0, where exp(x) - 1 loses the digits of x, and infinite where exp(x) is.
+    step, number = _replaced(graph, node, name)
+    x = node.input[0]
+    above = step("Add", step("Exp", x), number("one", 1.0))
+    step("Mul", step("Tanh", step("Mul", x, number("half", 0.5))), above, outputs=[node.output[0]], name=name)
+
+
+def _replaced(graph: Any, node: Any, name: str) -> tuple[Callable[..., str], Callable[[str, float], str]]:
+    """Removes an operation of numbers; returns functions that add a step, and a constant, of its type in its place."""
+    output = node.output[0]
     kind, shape = graph.get_dtype(output), graph.get_shape(output)
     graph.remove_node(name)
-    one = graph.make_const(f"{name}_one", np.array(1.0, np.float32)).output[0]
 
     def step(op: str, *inputs: str, **options: Any) -> str:
         return graph.make_node(op, list(inputs), shapes=[shape], dtypes=[kind], **options).output[0]
 
-    u = step("Add", x, one)
-    lost = step("Div", step("Sub", step("Sub", u, one), x), u)
-    step("Sub", step("Log", u), lost, outputs=[output], name=name)
+    def number(suffix: str, value: float) -> str:
+        return graph.make_const(f"{name}_{suffix}", np.array(value, np.float32)).output[0]
+
+    return step, number
 
 
 def _lookup(tables: Tables, graph: Any, node: Any, name: str, _: Any) -> None:
