@@ -1,12 +1,15 @@
 """Experiments: when the validation split is looked at, and settings that change how a training runs."""
 
+import dataclasses
 import logging
 
+import numpy as np
 import pytest
 
-from tfmtl2r import experiment
+from tfmtl2r import Task, experiment
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.data import batches
+from tfmtl2r.data import Lists, batches
+from tfmtl2r.datasets import DataSet
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.sweeps.planning import named
 
@@ -30,6 +33,33 @@ def test_an_entry_that_changes_no_task_is_refused():
     experiment = Experiment("x", data=data, tasks=[{"name": "clik", "loss": "bce"}])
     with pytest.raises(ValueError, match="the entry 'clik' of tasks changes no task; did you mean 'click'"):
         experiment.select(experiment.dataset())
+
+
+@dataclasses.dataclass(frozen=True)
+class Ready(DataSet):
+    """A data set whose tasks an experiment may change."""
+
+    def tasks(self):
+        return Task("click", kind="binary"), Task("like", kind="binary")
+
+    def read(self, split):
+        names = ("click", "like", "x", "tab", "weight", "other")
+        return Lists({name: np.arange(6.0) % 2 for name in names}, offsets=np.array([0, 3, 6]))
+
+
+@pytest.mark.parametrize("change", [
+    {"only_where": {"column": "tab", "is": 1}}, {"weight_column": "weight"}, {"propensity_column": "weight"},
+    {"label": "other"}, {"loss": "bce"},
+])
+def test_a_task_alone_reads_the_features_that_it_reads_among_others(change):
+    """No column that another task's entry names becomes an input where only this task is trained."""
+    dataset = Ready()
+    among = Experiment("a", data=dataset, tasks=[{"name": "click", **change}, "like"], architecture="single_task")
+    alone = among.but(data={"name": dataset, "tasks": ["like"]})  # as a sweep does
+    expected, found = (one.model(dataset).schema.names for one in (among, alone))
+    assert found == expected
+    assert "x" in found
+    assert change.get("only_where", {}).get("column", next(iter(change.values()))) not in found
 
 
 def test_it_decides_no_number_and_not_where_validation_decides():

@@ -128,11 +128,12 @@ class Experiment(Settings):
         keras.utils.set_random_seed(training.seed)
         if training.deterministic:
             tf.config.experimental.enable_op_determinism()
-        tasks = fit_tasks(dataset.lists("train"), self.select(dataset))
-        schema = dataset.schema(self._labels(tasks))
+        given = self.select(dataset)
+        tasks = fit_tasks(dataset.lists("train"), given)
+        schema = dataset.schema(self._known(dataset, tasks))
         if earlier is not None:
             keep = self.start.statistics != "refit"
-            schema, tasks = continued(schema, earlier, keep), continued_tasks(tasks, earlier, keep)
+            schema, tasks = continued(schema, earlier, keep), continued_tasks(given, tasks, earlier, keep)
         model = MultiTaskRanker(self._architecture(), tasks, schema, conditioned=self.conditioned,
                                 has_lists=not dataset.lists("train").is_rows)
         model.compile(
@@ -279,9 +280,13 @@ class Experiment(Settings):
                              "the same: early stopping has nothing to look at; set patience to 0, or use another vali "
                              "split")
 
-    def _labels(self, tasks: Sequence[Task]) -> list[Task]:
-        """All tasks whose labels must not be inputs, including tasks that are not trained."""
-        return [*tasks, *(goal.task() for goal in self.tasks if goal.label and goal.name not in self.task_names)]
+    def _known(self, dataset: Any, tasks: Sequence[Task]) -> list[Task]:
+        """All tasks whose columns must not be inputs, including entries of ``tasks`` that are not trained.
+
+        A sweep's runs of one task alone therefore read the same features as its runs of all tasks.
+        """
+        own = {task.name: task for task in dataset.tasks()}
+        return [*tasks, *(goal.task(own.get(goal.name)) for goal in self.tasks if goal.name not in self.task_names)]
 
     def _asked(self, model: MultiTaskRanker) -> np.ndarray:
         """The preferences of the curve, ``[N, T]``; empty for a ranker that is not conditioned."""

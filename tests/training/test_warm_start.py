@@ -9,8 +9,10 @@ import pytest
 import tfmtl2r
 from tfmtl2r import Category, Dense, Experiment, MultiTaskRanker, Schema, Task, cli
 from tfmtl2r._backend import keras
+from tfmtl2r.data import Lists, fit_tasks
 from tfmtl2r.features import Bag, Sequence
-from tfmtl2r.training.warm_start import continued, start_from
+from tfmtl2r.task import LabelStatistics
+from tfmtl2r.training.warm_start import continued, continued_tasks, start_from
 
 TASKS = (Task("click", kind="binary"), Task("buy", kind="binary"))
 OLD = Schema([
@@ -218,3 +220,25 @@ def test_from_on_the_command_line(tmp_path, monkeypatch, capsys):
     first, second = (tfmtl2r.load(f"runs/{name}/model.keras") for name in ("first", "second"))
     np.testing.assert_allclose(table(second, "brand")[:3], table(first, "brand"), atol=1e-6)
     assert Experiment.of(tfmtl2r.settings.files.load(tmp_path / "runs/second/experiment.toml")).start.from_ == "first"
+
+
+@pytest.mark.parametrize(("before", "now", "kept"), [
+    ({"name": "grades", "grades": 3}, {"name": "grades", "grades": 3}, True),
+    ({"name": "grades", "grades": 3, "edges": [1, 2]}, {"name": "grades", "grades": 3}, True),
+    ({"name": "grades", "grades": 3, "edges": [1, 2]}, {"name": "grades", "grades": 3, "edges": [2, 1]}, True),
+    ({"name": "grades", "grades": 3, "edges": [1, 2]}, {"name": "grades", "grades": 3, "edges": [5, 10]}, False),
+    ({"name": "grades", "grades": 3}, {"name": "grades", "grades": 3, "edges": [5, 10]}, False),
+    ({"name": "winsorise", "edges": [None, 3]}, {"name": "winsorise", "edges": [None, 5]}, False),
+    ({"name": "winsorise"}, {"name": "winsorise", "upper": 0.9}, False),
+])
+def test_what_the_user_gives_of_a_label_goes_before_what_the_earlier_run_knows(before, now, kept):
+    """Edges of a transform and statistics; whatever is not given is kept."""
+    old, new = Lists({"y": np.arange(9.0)}), Lists({"y": np.arange(0.0, 90.0, 10.0)})
+    kind = "graded" if before["name"] == "grades" else "regression"
+    earlier = MultiTaskRanker("single_task", fit_tasks(old, [Task("y", kind=kind, transform=before)]))
+    given = [Task("y", kind=kind, transform=now)]
+    fitted = fit_tasks(new, given)
+    assert continued_tasks(given, fitted, earlier, keep=True) == (earlier.tasks if kept else fitted)
+    assert continued_tasks(given, fitted, earlier, keep=False) == fitted
+    stated = [dataclasses.replace(given[0], statistics=LabelStatistics(4.0, 2.0))]
+    assert continued_tasks(stated, stated, earlier, keep=True) == tuple(stated)

@@ -51,17 +51,31 @@ def continued(schema: Schema, earlier: MultiTaskRanker, keep: bool) -> Schema:
     return Schema(found[name] for name in before)
 
 
-def continued_tasks(tasks: Sequence[Task], earlier: MultiTaskRanker, keep: bool) -> tuple[Task, ...]:
+def continued_tasks(
+    given: Sequence[Task], tasks: Sequence[Task], earlier: MultiTaskRanker, keep: bool
+) -> tuple[Task, ...]:
     """The tasks of a ranker that starts from an earlier one.
 
     Args:
-        tasks: tasks with statistics of the new data.
+        given: the tasks as the user gives them, before anything is fitted.
+        tasks: the same tasks with statistics of the new data.
         earlier: the earlier ranker.
-        keep: True for the earlier statistics of labels, which decide what a score means.
+        keep: True for the earlier statistics of labels, which decide what a score means. Statistics that the user gives
+            take precedence.
     """
     before = {task.name: task for task in earlier.tasks}
-    return tuple(before[task.name] if keep and _unfitted(task) == _unfitted(before.get(task.name)) else task
-                 for task in tasks)
+    return tuple(before[asked.name] if keep and _agrees(asked, before.get(asked.name)) else task
+                 for asked, task in zip(given, tasks, strict=True))
+
+
+def _agrees(asked: Task, before: Task | None) -> bool:
+    """Whether an earlier task is one that is asked for now: nothing that the user gives differs."""
+    if before is None or _unfitted(asked) != _unfitted(before):
+        return False
+    mine, theirs = of_task(asked), of_task(before)
+    pairs = [(getattr(mine, name), getattr(theirs, name)) for name in mine.fitted] if mine else []
+    pairs.append((asked.statistics, before.statistics))
+    return all(own is None or own == old for own, old in pairs)
 
 
 def _unfitted(task: Task | None) -> dict[str, Any]:
