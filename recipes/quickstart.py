@@ -30,7 +30,8 @@ class Progress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         """Prints the validation metrics."""
         tasks = "  ".join(f"{task.name} {logs[f'val_{task.name}_ndcg@5']:.3f}" for task in self.model.tasks)
-        print(f"  epoch {epoch + 1}: validation NDCG@5 {logs['val_stop_on']:.4f}  ({tasks})", flush=True)
+        gain = f"{logs['val_stop_on']:.4f}"  # 0: a random order, 1: a perfect order; the mean over tasks
+        print(f"  epoch {epoch + 1}: validation gain {gain}  (NDCG@5 of {tasks})", flush=True)
 
 
 RANKERS = {

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from tfmtl2r import Task, datasets
-from tfmtl2r._backend import keras
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import Batch
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.evaluation import delta_m
 from tfmtl2r.experiment import Experiment
@@ -54,11 +55,30 @@ def test_training_goes_on_by_the_other_tasks_and_says_so_once(caplog):
         _, card = experiment().run(dataset=Clicks(vali=np.zeros(64)), verbose=0)
     watched = card.history[f"val_{STOP_ON}"]
     assert np.isfinite(watched).all()
-    np.testing.assert_allclose(watched, card.history["val_click_auc"], rtol=1e-6)
+    np.testing.assert_allclose(watched, 2 * np.array(card.history["val_click_auc"]) - 1, rtol=1e-5, atol=1e-6)
     assert np.isnan(card.history["val_buy_auc"]).all()
     said = [record.getMessage() for record in caplog.records if "no value" in record.getMessage()]
     assert said == ["task buy: auc has no value on the validation data, whose labels are missing or all the same; the "
                     "task does not count in stop_on"]
+
+
+def test_training_stops_on_the_number_that_the_user_chooses():
+    _, card = experiment(stop_on="val_click_loss").run(dataset=Clicks(), verbose=0)
+    np.testing.assert_allclose(card.history[f"val_{STOP_ON}"], -np.array(card.history["val_click_loss"]), rtol=1e-6)
+    assert card.history["kept"][int(np.argmin(card.history["val_click_loss"]))] == 1.0
+
+
+@pytest.mark.parametrize(("name", "labels", "message"), [
+    ("val_buy_acu", None, "'val_buy_acu', which is no logged number.*did you mean 'val_buy_auc'"),
+    ("buy_auc", None, "no logged number of the validation"),
+    ("val_buy_auc", np.zeros(64), "'val_buy_auc', which has no value on vali"),
+])
+def test_a_number_that_cannot_stop_a_training_is_refused_before_it(name, labels, message):
+    data = Clicks() if labels is None else Clicks(vali=labels)
+    with pytest.raises(ValueError, match=message):
+        experiment(stop_on=name).run(dataset=data, verbose=0)
+    with pytest.raises(ValueError, match="stop_on has no effect with patience 0"):
+        experiment(stop_on=name, patience=0)
 
 
 @pytest.mark.parametrize(("split", "labels", "message"), [
@@ -79,10 +99,12 @@ def test_early_stopping_without_any_value_is_refused():
 def test_a_preference_is_shared_among_the_tasks_that_have_a_value():
     tasks = [Task(name, kind="regression", metrics=("mse",)) for name in "abc"]
     trackers = Trackers(tasks, has_lists=False)
-    for row, value in zip(trackers.metrics, (1.0, np.nan, 3.0), strict=True):
-        row[0].stream.update_state([[0.0]], [[np.sqrt(value)]], [[not np.isnan(value)]])
+    labels = {"a": [0.0, 2.0], "b": [np.nan, np.nan], "c": [-1.0, 1.0]}
+    scores = {"a": [1.0, 1.0], "b": [0.0, 0.0], "c": [-2.0, 1.0]}  # errors of 1 and 0.5, beside a variance of 1
+    trackers.update_metrics(Batch({"x": tf.zeros(2)}, {name: tf.constant(y) for name, y in labels.items()}),
+                            {name: tf.constant(s) for name, s in scores.items()})
     logs = trackers.logs(np.float32([0.2, 0.5, 0.3]), Replicas())
-    assert float(logs[STOP_ON]) == pytest.approx(-(0.2 * 1 + 0.3 * 3) / 0.5)
+    assert float(logs[STOP_ON]) == pytest.approx((0.2 * 0 + 0.3 * 0.5) / 0.5)
     assert np.isnan(float(trackers.logs(np.float32([0.0, 1.0, 0.0]), Replicas())[STOP_ON]))
 
 

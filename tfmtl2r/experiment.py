@@ -19,7 +19,7 @@ from tfmtl2r.data.order import Order, bounds_of
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.scoring import fit_residuals, record, score, score_along, score_slices
 from tfmtl2r.evaluation.slices import slicing
-from tfmtl2r.evaluation.split_metrics import evaluate
+from tfmtl2r.evaluation.stopping import check_stop_on
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.preferences import grid, normalised, suited
 from tfmtl2r.report import hparams
@@ -217,7 +217,8 @@ class Experiment(Settings):
         asked = self._asked(model)
         dataset.check(model.tasks, model.schema)
         validate_labels(model.tasks, dataset.lists("train"), self.data.max_list_size)
-        self._validate_stop_on(model, dataset.lists("vali"))
+        if self.training.patience:
+            check_stop_on(model, dataset.lists("vali"), self.training.stop_on)
         test = dataset.lists("test")
         slicings = [slicing(test, by, dataset.lists("train"), model.schema) for by in self.evaluation.by or ()]
         card = RunCard(name=self.folder.name, config=self.config(), identity=attempt.identity)
@@ -265,21 +266,6 @@ class Experiment(Settings):
             card.data["train"]["cut"] = cut_report(train, limit)
         card.step_ms, card.peak_memory_mb = clock.median_ms(self.training.steps_per_execution), peak_memory_mb()
 
-    def _validate_stop_on(self, model: MultiTaskRanker, vali: Lists) -> None:
-        """Refuses early stopping if no task has the number that it looks at.
-
-        Whether a metric has a value depends on the labels alone, so that any scores show it.
-        """
-        scores = {task.name: np.zeros(vali.num_items) for task in model.tasks}
-        first = {task: next(iter(row.values())) for task, row in evaluate(scores, vali, model.tasks).items() if row}
-        lost = {task for task, score in first.items() if np.isnan(score.value)}
-        shares = zip((task.name for task in model.tasks), np.asarray(model.preference), strict=True)
-        counted = [name for name, share in shares if share > 0 and name in first]
-        if self.training.patience and counted and set(counted) <= lost:
-            raise InputError(f"no metric of {', '.join(counted)} has a value on vali, whose labels are missing or all "
-                             "the same: early stopping has nothing to look at; set patience to 0, or use another vali "
-                             "split")
-
     def _known(self, dataset: Any, tasks: Sequence[Task]) -> list[Task]:
         """All tasks whose columns must not be inputs, including entries of ``tasks`` that are not trained.
 
@@ -324,7 +310,7 @@ class Experiment(Settings):
         needed = self.check_epochs(model.method, len(model.tasks))
         every = training.validate_every or epochs
         looks = {*range(every, epochs + 1, every), epochs}
-        stage = OneStage(model, patience, needed, vali if self.conditioned else None)
+        stage = OneStage(model, patience, needed, vali if self.conditioned else None, training.stop_on)
         return Loop(model, train, vali, stage, Limits(epochs, looks, callbacks, verbose, saving)).run().history
 
     def check_epochs(self, method: Any, num_tasks: int) -> int:

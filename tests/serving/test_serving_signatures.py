@@ -16,6 +16,7 @@ from tfmtl2r.serving.check import METADATA
 from tfmtl2r.serving.parsing import item_messages, list_messages, one_item_lists
 from tfmtl2r.serving.signatures import input_names, planned
 from tfmtl2r.task import Task
+from tfmtl2r.training.readings import readings_of
 
 NAMES = [task.name for task in TASKS]
 DEFAULT = np.float32([0.2, 0.6, 0.2])
@@ -100,8 +101,12 @@ def test_rank(exported, k):
             assert (answer[f"score_{task}"][row, count:] == np.float32(-1e9)).all()
 
 
+def answers_of(tasks, lists):
+    return Answers(tasks, Blend({tasks[0].name: 1.0}), lists, readings_of(tasks, lists))
+
+
 def test_rank_puts_any_item_before_padding_and_ties_in_order():
-    answers = Answers((Task("a", kind="regression"),), Blend({"a": 1.0}), True)
+    answers = answers_of((Task("a", kind="regression"),), True)
     scores = {"a": tf.constant([[-3e9, 5.0, 5.0, 7.0, 8.0], [-2e9, -3e9, 0.0, 0.0, 0.0]])}
     valid = tf.sequence_mask([4, 2], 5)
     extras = {"k": tf.constant([5, 5]), "item_ids": tf.constant([list("abcde")] * 2),
@@ -165,7 +170,8 @@ def test_names_of_further_inputs_are_kept_free():
 
 def test_only_binary_tasks_with_a_sigmoid_link_have_probabilities():
     tasks = (Task("like", kind="binary"), Task("seen", kind="binary", loss="mse"), Task("stars", loss="bce"))
-    assert list(Answers(tasks, Blend({"like": 1}), True).probabilities) == []
-    assert list(Answers(tasks, Blend({"like": 1}), False).probabilities) == ["like"]
+    assert answers_of(tasks, True).with_probability == []
+    assert answers_of(tasks, True).with_value == ["seen", "stars"]
+    assert answers_of(tasks, False).with_probability == ["like"]
     levels = tuple(Task(f"l{n}", kind="binary", loss={"name": "ordinal", "levels": n}) for n in (1, 2))
-    assert list(Answers(levels, Blend({"l1": 1}), True).probabilities) == ["l1"]
+    assert answers_of(levels, True).with_probability == ["l1"]

@@ -109,6 +109,12 @@ def _estimates(
     return found
 
 
+def of_metric(metric: Metric, lists: Lists, task: Task, scores: np.ndarray | None = None) -> Score:
+    """One metric of a task, of scores ``[N]`` or, without scores, of constant scores."""
+    scores = np.zeros(lists.num_items, np.float32) if scores is None else scores
+    return _score(metric, label_values(lists, task), scores, item_weights(lists, task.name, task.weight_column), lists)
+
+
 def _of_items(scores: Mapping[str, np.ndarray], lists: Lists, task: Task) -> np.ndarray:
     """The scores (or values) of a task, ``float32[N]``, after a check."""
     values = np.asarray(scores[task.name], np.float32)

@@ -58,6 +58,12 @@ class AUC(Metric):
     def conventions(self) -> dict[str, Any]:
         return {"above": self.above, "over": "all items", "ties": "half", "bins": self.bins}
 
+    def trivial(self) -> float:
+        return 0.5
+
+    def perfect(self) -> float:
+        return 1.0
+
     def streaming(self, name: str | None = None) -> keras.metrics.Metric:
         return _StreamingAUC(self, name or self.label)
 

@@ -54,6 +54,17 @@ class Metric:
         """The conventions that decide whether two values are comparable; results are stored together with them."""
         return {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "k"}
 
+    def trivial(self) -> Metric | float:
+        """The value of a ranking that knows nothing: a number, or a metric that is evaluated with constant scores.
+
+        ``stop_on`` compares the metric with it; by default the metric itself is evaluated with constant scores.
+        """
+        return self
+
+    def perfect(self) -> Metric | float:
+        """The best value: a number, or a metric that is evaluated with the labels as scores, by default itself."""
+        return self
+
     # AutoGraph would convert all of TF-Ranking, and tracing would take ten times as long.
     @tf.autograph.experimental.do_not_convert
     def per_list(

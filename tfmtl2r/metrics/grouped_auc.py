@@ -45,6 +45,12 @@ class GroupedAUC(Metric):
     def conventions(self) -> dict[str, Any]:
         return {**super().conventions(), "empty": "skip", "ties": "half"}
 
+    def trivial(self) -> float:
+        return 0.5
+
+    def perfect(self) -> float:
+        return 1.0
+
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
         positive = known & (labels > self.above)
         negative = known & ~positive

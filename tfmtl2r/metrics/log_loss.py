@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.metrics.base import ItemMetric
+from tfmtl2r.metrics._labels import Entropy
+from tfmtl2r.metrics.base import ItemMetric, Metric
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Labels, Scores, Tensor
 
@@ -29,6 +30,13 @@ class LogLoss(ItemMetric):
 
     def conventions(self) -> dict[str, Any]:
         return {"mean": "items"}
+
+    def trivial(self) -> Metric:
+        """The log loss of the base rate."""
+        return Entropy()
+
+    def perfect(self) -> float:
+        return 0.0
 
     def per_item(self, labels: Labels, scores: Scores) -> Tensor:
         return tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.minimum(labels, 1.0), logits=scores)

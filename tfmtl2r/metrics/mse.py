@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.metrics.base import ItemMetric
+from tfmtl2r.metrics._labels import Variance
+from tfmtl2r.metrics.base import ItemMetric, Metric
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Labels, Scores, Tensor
 
@@ -34,6 +35,13 @@ class MSE(ItemMetric):
 
     def conventions(self) -> dict[str, Any]:
         return {"mean": "items"}
+
+    def trivial(self) -> Metric:
+        """The error of the mean of the labels."""
+        return Variance()
+
+    def perfect(self) -> float:
+        return 0.0
 
     def per_item(self, labels: Labels, scores: Scores) -> Tensor:
         return tf.math.squared_difference(scores, labels)

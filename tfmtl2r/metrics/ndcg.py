@@ -61,6 +61,9 @@ class NDCG(Metric):
     def conventions(self) -> dict[str, Any]:
         return {**super().conventions(), "ties": "expected"}
 
+    def perfect(self) -> Metric | float:
+        return 1.0 if self.empty == "skip" else self
+
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
         gains = tf.where(known, ranking.gains(labels, self.gain), 0.0)
         reached = tf.reduce_sum(gains * ranking.expected_discount(scores, known, self.k), axis=1)

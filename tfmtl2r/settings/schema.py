@@ -105,6 +105,10 @@ class Settings(Section):
         if self.start.method_state == "keep" and (self.staged or self.constraints):
             raise SettingError(["start", "method_state"], "must be \"reset\" with stages or constraints, which begin "
                                "every stage with a new state")
+        training = self.training
+        if training.stop_on is not None and (not training.patience or self.staged or self.constraints):
+            raise SettingError(["training", "stop_on"], "has no effect with patience 0, stages or constraints: leave "
+                               "it out")
         every = self.training.validate_every
         if every != 1 and (self.training.patience or self.staged or self.constraints):
             raise SettingError(["training", "validate_every"], f"must be 1, not {every}, with patience, stages or "

@@ -73,8 +73,10 @@ class Training(Section):
         epochs: maximum number of epochs; in staged training, of each stage.
         batch_size: lists (or rows) that run through the ranker at a time.
         accumulate: number of such batches in one update, by default 1; the update is that of one large batch.
-        patience: number of epochs without a better mean of the validation metrics, after which training stops and
-            restores the best epoch; 0 trains all epochs.
+        patience: number of epochs without a better stop_on, after which training stops and restores the best epoch; 0
+            trains all epochs.
+        stop_on: the number that patience looks at, such as "val_click_ndcg@5". By default, each task's first metric
+            becomes a gain (0: a ranking that knows nothing, 1: a perfect ranking), and the mean of the gains counts.
         seed: seed of the weights, the order of lists and all other random numbers.
         validate_every: epochs between evaluations of the validation split. The last epoch is always evaluated; 0
             evaluates only the last epoch. Values other than 1 require patience 0.
@@ -95,7 +97,6 @@ class Training(Section):
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
-        "stop_on",
         "workers", "on", "feature_dropout", "augment"
     )
 
@@ -103,6 +104,7 @@ class Training(Section):
     batch_size: int = key(64, least=1)
     accumulate: int | None = key(least=1)
     patience: int = key(2, least=0)
+    stop_on: str | None = key()
     seed: int = key(0, axis=True, shown="own")
     validate_every: int = key(1, least=0, outcome=False)
     train_metrics: bool = key(False, shown="never")

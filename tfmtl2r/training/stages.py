@@ -11,6 +11,7 @@ import numpy as np
 from tfmtl2r.names import STOP_ON, STOP_ON_ALONG, LogName
 from tfmtl2r.preferences import leaning
 from tfmtl2r.training.state import Best, Training
+from tfmtl2r.training.trackers import directions
 
 log = logging.getLogger("tfmtl2r")
 
@@ -57,10 +58,13 @@ class OneStage:
             The preferences are equal importance and, for each task in turn, 0.8 plus the task's equal share of the
             remaining 0.2 (:func:`tfmtl2r.preferences.leaning`). The default preference alone would ignore the rest of
             the front.
+        stop_on: the name of another logged number of the validation, such as ``"val_click_ndcg@5"``, that takes the
+            place of ``stop_on``; with a minus sign if small values are good.
     """
 
-    def __init__(self, model: Any, patience: int = 0, first: int = 1, along: Any = None):
+    def __init__(self, model: Any, patience: int = 0, first: int = 1, along: Any = None, stop_on: str | None = None):
         self.model = model
+        self.chosen = STOP_ON if stop_on is None else stop_on.removeprefix("val_")
         self.patience = patience
         self.first = first
         self.along = along
@@ -72,6 +76,9 @@ class OneStage:
 
     def after_epoch(self, training: Training, logs: dict[str, float]) -> bool:
         """Keeps the epoch if it is better. A value that is not a number is worse than any number."""
+        watched, own = str(LogName(STOP_ON, validation=True)), f"val_{self.chosen}"
+        if own in logs and own != watched:
+            logs[watched] = self._sign() * logs[own]
         if not self.patience:
             return False
         if self.along is not None:
@@ -92,6 +99,9 @@ class OneStage:
             best = training.epoch if training.best is None else training.best.epoch
             training.history["kept"] = [float(epoch == best) for epoch in range(1, training.epoch + 1)]
 
+    def _sign(self) -> int:
+        return directions(self.model.tasks, self.model.has_lists)[self.chosen]
+
     def _along(self) -> float:
         model = self.model
         usual = np.asarray(model.preference)
@@ -99,7 +109,7 @@ class OneStage:
         try:
             for preference in leaning(len(model.tasks), 0.8):
                 model.set_preference(preference)
-                found.append(model.evaluate(self.along, verbose=0, return_dict=True)[STOP_ON])
+                found.append(model.evaluate(self.along, verbose=0, return_dict=True)[self.chosen])
         finally:
             model.set_preference(usual)
-        return float(np.mean(found))
+        return self._sign() * float(np.mean(found))

@@ -29,17 +29,23 @@ def metrics_of(task: Task, has_lists: bool) -> list[Any]:
 
 
 def log_names(tasks: Sequence[Task], has_lists: bool | None) -> list[str]:
-    """The names of all logged values, in the order of the logs.
+    """The names of all logged values, in the order of the logs; see :func:`directions`."""
+    return list(directions(tasks, has_lists))
+
+
+def directions(tasks: Sequence[Task], has_lists: bool | None) -> dict[str, int]:
+    """The names of all logged values -> 1 if large values are good, -1 if small values are good.
 
     Args:
         tasks: the tasks.
         has_lists: whether batches contain lists; if None, the names of metrics are left out.
     """
-    names = [LogName("loss"), *(LogName("loss", task.name) for task in tasks)]
+    found = {LogName("loss"): -1, **{LogName("loss", task.name): -1 for task in tasks}}
     if has_lists is not None:
-        found = [LogName(metric.label, task.name) for task in tasks for metric in metrics_of(task, has_lists)]
-        names += [*found, LogName(STOP_ON)] if found else []
-    return [str(name) for name in names]
+        metrics = [(task.name, metric) for task in tasks for metric in metrics_of(task, has_lists)]
+        found |= {LogName(metric.label, task): 1 if metric.direction == "max" else -1 for task, metric in metrics}
+        found |= {LogName(STOP_ON): 1} if metrics else {}
+    return {str(name): sign for name, sign in found.items()}
 
 
 class Tracked:
@@ -56,13 +62,40 @@ class Tracked:
         self.stream = metric.streaming(safe_name(self.name))
 
 
+class Bound:
+    """The trivial or the perfect value of a task's metric: a number, or a metric of the labels that is accumulated.
+
+    Args:
+        name: the name of the stream.
+        bound: the number or the metric, as :meth:`tfmtl2r.metrics.Metric.trivial` returns it.
+        of_labels: True if the metric reads the labels as scores; False for constant scores.
+    """
+
+    def __init__(self, name: str, bound: Any, of_labels: bool):
+        self.number = None if hasattr(bound, "streaming") else float(bound)
+        self.stream = None if self.number is not None else bound.streaming(safe_name(name))
+        self.of_labels = of_labels
+
+    def update(self, labels: Any, mask: Any, weights: Any) -> None:
+        """Adds a batch."""
+        if self.stream is not None:
+            constant = tf.zeros_like(labels)
+            scores = tf.where(tf.math.is_nan(labels), constant, labels) if self.of_labels else constant
+            self.stream.update_state(labels, scores, mask, weights)
+
+    def value(self, values: Mapping[int, Any]) -> Any:
+        """The value, from the values of all streams by their ids."""
+        return self.number if self.stream is None else values[id(self.stream)]
+
+
 class Trackers:
     """Streaming losses and metrics of all tasks.
 
     The logs contain ``loss`` (weighted by the preference), ``<task>_loss``, ``<task>_<metric>`` and ``stop_on``.
-    ``stop_on`` is one number for callbacks such as early stopping: the preference-weighted mean of each task's first
-    metric, with a minus sign if small values of the metric are better. A task whose metric has no value (NaN) leaves
-    the mean, and the other tasks share its preference. ``stop_on`` is NaN only if no task has a value.
+    ``stop_on`` is one number for callbacks such as early stopping: the preference-weighted mean of the gain of each
+    task's first metric m, ``(m - m_trivial) / (m_perfect - m_trivial)``. In every unit, the gain is 0 for a ranking
+    that knows nothing and 1 for a perfect ranking. A task without a gain (NaN) leaves the mean, and the other tasks
+    share its preference. ``stop_on`` is NaN only if no task has a gain.
 
     Args:
         tasks: the tasks.
@@ -83,13 +116,18 @@ class Trackers:
         self.skipped = {name: keras.metrics.Sum(name=safe_name(name)) for name in names}
         self.losses = [keras.metrics.Mean(name=safe_name(str(LogName("loss", task.name)))) for task in self.tasks]
         self.metrics = [[Tracked(task.name, metric) for metric in metrics_of(task, has_lists)] for task in self.tasks]
+        self.bounds = [(Bound(f"{row[0].name}_trivial", row[0].metric.trivial(), of_labels=False),
+                        Bound(f"{row[0].name}_perfect", row[0].metric.perfect(), of_labels=True)) if row else ()
+                       for row in self.metrics]
         self._said: set[str] = set()
         refuse_ambiguous({task.name: [tracked.metric.label for tracked in row]
                           for task, row in zip(self.tasks, self.metrics, strict=True)})
 
     def all(self) -> list[Any]:
         """Every Keras metric, for resetting."""
-        return [*self.losses, *self.skipped.values()] + [tracked.stream for row in self.metrics for tracked in row]
+        bounds = [bound.stream for pair in self.bounds for bound in pair if bound.stream is not None]
+        metrics = [tracked.stream for row in self.metrics for tracked in row]
+        return [*self.losses, *self.skipped.values(), *metrics, *bounds]
 
     def skip(self, tasks: Mask) -> None:
         """Counts a batch for each task that is left out, ``bool[T]``."""
@@ -114,7 +152,7 @@ class Trackers:
 
     def update_metrics(self, batch: Batch, scores: TaskScores) -> None:
         """Adds a batch's metrics. Scores with leading axes count as several copies of the batch."""
-        for task, row in zip(self.tasks, self.metrics, strict=True):
+        for task, row, bounds in zip(self.tasks, self.metrics, self.bounds, strict=True):
             if not row:
                 continue
             predicted, copies = flat_lists(batch, scores[task.name])
@@ -126,6 +164,8 @@ class Trackers:
                 read["value"] = self.readings[task.name].best_guess(predicted)
             for tracked in row:
                 tracked.stream.update_state(labels, read[tracked.metric.reads], mask, weights)
+            for bound in bounds:
+                bound.update(labels, mask, weights)
 
     def logs(self, preference: Any, replicas: Replicas, metrics: bool = True) -> dict[str, Any]:
         """The current values by name, the same on every replica. The loss of a task without any label is NaN.
@@ -144,13 +184,12 @@ class Trackers:
             _, (_, count) = found[id(mean)]  # a mean's variables
             logs[str(LogName("loss", task.name))] = tf.where(count > 0, value, float("nan"))
         if metrics:
-            first = []
-            for row in self.metrics:
+            gains = []
+            for row, bounds in zip(self.metrics, self.bounds, strict=True):
                 logs.update({tracked.name: values[id(tracked.stream)] for tracked in row})
-                sign = 1.0 if row and row[0].metric.direction == "max" else -1.0
-                first.append(sign * values[id(row[0].stream)] if row else 0.0)
+                gains.append(_gain(values[id(row[0].stream)], *(b.value(values) for b in bounds)) if row else 0.0)
             if any(self.metrics):
-                logs[STOP_ON] = _mean_of_known(tf.stack(first), preference)
+                logs[STOP_ON] = _mean_of_known(tf.stack(gains), preference)
         return logs
 
     def say_without_value(self, logs: Mapping[str, Any]) -> None:
@@ -175,6 +214,13 @@ class Trackers:
     def conventions(self) -> dict[str, dict[str, Any]]:
         """Log name of each metric -> the metric's conventions, which are stored beside its values."""
         return {tracked.name: tracked.metric.conventions() for row in self.metrics for tracked in row}
+
+
+def _gain(value: Any, trivial: Any, perfect: Any) -> Any:
+    """``(m - m_trivial) / (m_perfect - m_trivial)``; NaN where the labels leave no room for a gain."""
+    room = tf.cast(perfect, tf.float32) - tf.cast(trivial, tf.float32)
+    gain = tf.math.divide_no_nan(value - tf.cast(trivial, tf.float32), room)
+    return tf.where(tf.abs(room) > 1e-6 * tf.abs(tf.cast(trivial, tf.float32)), gain, float("nan"))
 
 
 def _mean_of_known(values: Any, preference: Any) -> Any:
