@@ -253,7 +253,7 @@ def test_plain_rows(tmp_path):
     ranker.compile("adam")
     ranker.fit(batches(lists, tasks, schema, batch_size=5), verbose=0)
     tfmtl2r.export(ranker, tmp_path / "rows", rows=lists)
-    assert ranker.predict(table.drop(columns="click")).shape == (20, 1)
+    assert ranker.predict(table.drop(columns="click")).shape == (20, 2)  # score and probability
     assert ranker.architecture.encoder.embeddings.keys() == {"watched", "video"}
 
 

@@ -100,7 +100,7 @@ class TestPredict:
         })
         shuffled = frame.sample(frac=1, random_state=0)
         scores = model.predict(shuffled, list_id="query")
-        assert list(scores.columns) == ["score_click", "score_grade", "score_dwell"]
+        assert list(scores.columns) == ["score_click", "score_grade", "score_dwell", "value_dwell"]
         np.testing.assert_allclose(scores["score_click"].sort_index(), expected, atol=1e-5)
 
     def test_bad_requests(self, problem):
