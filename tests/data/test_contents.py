@@ -102,3 +102,12 @@ def test_integers_beside_missing_ones_are_the_same_ids():
 
 def test_an_input_that_only_training_reads_is_not_compared():
     assert worth_a_look({"position": {"rows": 99, "missing": 1.0, "unknown": 1.0}}, SEEN) == []
+
+
+@pytest.mark.parametrize(("before", "now", "rows", "told"), [
+    (0.35, 0.27, 190, False), (0.35, 0.27, 20_000, True), (0.0, 0.5, 2, True), (0.0, 0.04, 200, False),
+    (0.0, 0.06, 200, True), (0.0, 0.009, 10**6, False), (0.2, 0.22, 10**6, True),
+])  # fmt: skip
+def test_chance_is_not_reported(before, now, rows, told):
+    found = worth_a_look({"x": {"rows": rows, "missing": now}}, {"x": {"rows": 10**6, "missing": before}})
+    assert bool(found) == told

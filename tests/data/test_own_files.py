@@ -194,6 +194,8 @@ def test_the_latest_lists_are_the_test_split(tmp_path, spelled):
     assert ends["vali"].max() < ends["test"].min()
     if spelled != "dates":
         assert [len(ids[split]) for split in data.splits] == [140, 20, 40]
+    if spelled == "times":
+        assert data.about("vali")["first_time"] == f"{ends['vali'].min().tz_convert(None):%Y-%m-%dT%H:%M:%S}"
     if spelled == "numbers":
         assert data.about("vali") == {"first_time": ends["vali"].min(), "last_time": ends["vali"].max()}
     assert "when" not in data.schema().names

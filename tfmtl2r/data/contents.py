@@ -117,7 +117,7 @@ def worth_a_look(
     """Yields a line for each input that differs from the training split, the greatest difference first.
 
     A share is worth a look if it is 1 point above that of the training split (a share of missing values also if it is
-    below), by ten rows of the smaller split, or by half of its rows if these are few.
+    below), by ten rows of the smaller split, or by half of its rows if these are few, and by four standard errors.
 
     Args:
         found: :func:`contents` of another split, with ``outside``.
@@ -129,19 +129,25 @@ def worth_a_look(
         if name not in train:  # an input that the ranker does not read outside of training
             continue
         before = train[name]
-        least = max(_LEAST, min(0.5, _CHANCE / max(1, min(now["rows"], before.get("rows", now["rows"])))))
+        rows = max(1, min(now["rows"], before.get("rows", now["rows"])))
+        least = max(_LEAST, min(0.5, _CHANCE / rows))
         change = abs(now["missing"] - before.get("missing", 0.0))
-        if change >= least:
+        if change >= max(least, _noise(before.get("missing", 0.0), rows)):
             lines.append((change, f"{name}: {_percent(now['missing'])} missing ({where}: "
                                   f"{_percent(before.get('missing', 0.0))})"))
         change = now.get("unknown", 0.0) - before.get("unknown", 0.0)
-        if change >= least:
+        if change >= max(least, _noise(before.get("unknown", 0.0), rows)):
             lines.append((change, f"{name}: {_percent(now['unknown'])} of the ids are unknown ({where}: "
                                   f"{_percent(before.get('unknown', 0.0))})"))
         lines += [(share, f"{part}: {_percent(share)} of the numbers are outside of {low:.6g} to {high:.6g}, the range "
                           f"in {where}")
                   for part, share, low, high in _parts(name, now, before) if share >= least]
     return [line for _, line in sorted(lines, key=lambda one: -one[0])]
+
+
+def _noise(share: float, rows: int) -> float:
+    """Four standard errors of a share of that many rows."""
+    return 4 * float(np.sqrt(share * (1 - share) / rows))
 
 
 def _parts(name: str, now: Mapping[str, Any], before: Mapping[str, Any]) -> Iterable[tuple[str, float, float, float]]:

@@ -97,7 +97,10 @@ def times_of_lists(lists: Lists, column: str) -> np.ndarray:
 
 def shown_time(time: Any) -> str | float | int:
     """A time for a run card: ISO 8601 text, or the number."""
-    return str(time) if isinstance(time, np.datetime64) else time.item()
+    if not isinstance(time, np.datetime64):
+        return time.item()
+    whole, point, fraction = str(time).partition(".")
+    return f"{whole}{point}{fraction}".rstrip("0").removesuffix(".") if point else whole
 
 
 def _nearest(ends: np.ndarray, wanted: float, least: int, most: int) -> int:
