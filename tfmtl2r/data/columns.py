@@ -229,6 +229,21 @@ def item_weights(lists: Lists, task: str, name: str | None) -> np.ndarray:
     return values if lists.is_rows or name not in lists.context else np.repeat(values, lists.sizes)
 
 
+def warn_of_propensities(lists: Lists, task: Task, where: str) -> None:
+    """Reads the inverse propensities of a task, and logs if they look like propensities.
+
+    Args:
+        lists: a split.
+        task: the task.
+        where: which rows, such as the split.
+    """
+    weights = item_weights(lists, task.name, task.propensity_column)
+    if weights.max() <= 1 and weights.min() < 1:
+        log.warning("task %r: no number of propensity_column %r in %s is above 1: the column takes inverse "
+                    "propensities, 1 / p, as tfmtl2r.data.with_click_weights computes them", task.name,
+                    task.propensity_column, where)
+
+
 def relevance(lists: Lists, tasks: Iterable[Task]) -> np.ndarray:
     """``bool[N, T']``: which items are relevant (label > 0), for the binary and graded ones among the tasks."""
     columns = [label_values(lists, task) > 0 for task in tasks if task.kind != "regression"]

@@ -9,7 +9,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tfmtl2r.data.columns import feature_values, label_values, warn_of_negative
+from tfmtl2r.data.columns import (
+    feature_values,
+    item_weights,
+    label_values,
+    warn_of_negative,
+    warn_of_propensities,
+)
 from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.pipeline import batches
@@ -86,7 +92,7 @@ class DataSet:
         return self._cache[key]
 
     def check(self, tasks: Iterable[Task], schema: Schema) -> None:
-        """Reads all splits, and converts their features and labels as training and evaluation will do.
+        """Reads all splits, and converts their features, labels and weights as training and evaluation will do.
 
         Args:
             tasks: the tasks to train.
@@ -97,7 +103,7 @@ class DataSet:
                 training split; the message contains split, row, column and value.
         """
         tasks = tuple(tasks)
-        key = ("checked", schema.names, tuple((task.label, task.kind) for task in tasks))
+        key = ("checked", schema.names, repr(tasks))
         if key in self._cache:
             return
         for split in self.splits:
@@ -107,6 +113,8 @@ class DataSet:
                     feature_values(lists, feature)
                 for task in tasks:
                     warn_of_negative(label_values(lists, task), task, f"the {split} split")
+                    item_weights(lists, task.name, task.weight_column)
+                    warn_of_propensities(lists, task, f"the {split} split")
             except InputError as error:
                 raise InputError(f"{split} split: {error}") from error
         self._cache[key] = True
