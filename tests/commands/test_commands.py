@@ -10,6 +10,7 @@ from tfmtl2r.commands import _options
 from tfmtl2r.commands.list import method_rows
 from tfmtl2r.commands.train import COMMAND
 from tfmtl2r.errors import InputError
+from tfmtl2r.serving.check import METADATA
 
 TRAIN = ["train", "--data", "synthetic_mslr", "--data.num-lists", "40", "--data.max-length", "12",
          "--data.num-tasks", "2", "--data.num-features", "8", "--architecture.units", "8", "4",
@@ -23,7 +24,12 @@ def here(tmp_path, monkeypatch):
 
 
 def test_train_evaluate_export(here, capsys):
-    assert cli.main([*TRAIN, "--name", "one", "--method", "graddrop", "--method.leak", "0.25"]) == 0
+    wrong = [*TRAIN, "--name", "none", "--set", "export.blend={weights = {nothing = 1}}"]
+    assert cli.main(wrong) == 1
+    assert "nothing" in capsys.readouterr().err
+    assert not (here / "runs/none/run.json").exists()
+    assert cli.main([*TRAIN, "--name", "one", "--method", "graddrop", "--method.leak", "0.25",
+                     "--set", "export.blend=rank"]) == 0
     card = json.loads((here / "runs/one/run.json").read_text())
     assert card["config"]["method"] == {"name": "graddrop", "leak": 0.25}
     assert card["config"]["architecture"]["units"] == [8, 4]
@@ -46,6 +52,8 @@ def test_train_evaluate_export(here, capsys):
     assert set(json.loads((here / "runs/one/run.json").read_text())["results"]) == {"test", "vali"}
     assert cli.main(["export", "one", "--blend", f"{task}=1"]) == 0
     assert (here / "saved_models/one/1/saved_model.pb").is_file()
+    served = json.loads((here / "saved_models/one/1" / METADATA).read_text())
+    assert (served["blend_kind"], served["blend"][task]) == ("rank", 1.0)  # the kind is that of the experiment
 
 
 @pytest.mark.slow

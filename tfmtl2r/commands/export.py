@@ -24,10 +24,12 @@ class Export:
     Args:
         run: name of the run.
         to: folder of the export; by default saved_models/RUN.
-        blend: weight of each task in the blended score, as in click=1 long_view=0.5; by default the preference.
+        blend: weight of each task in the blended score, as in click=1 long_view=0.5; by default those of the
+            experiment (export.blend), or the preference.
         preference: for a conditioned run, importance of each task for requests without a preference; by default the
             run's preference.
-        blend_kind: how the tasks' scores are blended: sum, product or rank.
+        blend_kind: how the tasks' scores are blended: sum, product or rank; by default as in the experiment
+            (export.blend), or sum.
         rows: split of the run's data whose first lists become warm-up requests; none for requests with generated
             values.
         directory: the folder of all runs.
@@ -37,7 +39,7 @@ class Export:
     to: str = ""
     blend: tuple[str, ...] = ()
     preference: tuple[float, ...] = ()
-    blend_kind: str = "sum"
+    blend_kind: str = ""
     rows: str = "test"
     directory: str = "runs"
 
@@ -62,7 +64,8 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"{options.run} reads no preference, so its export cannot have a default preference: "
                              "leave out --preference, or train with --conditioned")
         ranker.set_preference(suited([options.preference], ranker.method)[0])
-    blend = Blend(_weights(options.blend), options.blend_kind)
+    own = card.config.get("export", {}).get("blend", {})
+    blend = Blend(_weights(options.blend) or own.get("weights"), options.blend_kind or own.get("kind", "sum"))
     version = export(ranker, options.to or below("saved_models", options.run), blend=blend,
                      rows=None if options.rows == "none" else _rows(card, options.rows),
                      train=card.data.get("train", {}).get("inputs"))

@@ -1,5 +1,6 @@
 """The schema of an experiment: one class per section. Flags, files, run cards and fingerprints derive from it."""
 
+from tfmtl2r.settings.exporting import Exporting
 from tfmtl2r.settings.outcome import outcome
 from tfmtl2r.settings.schema import FORMAT, Settings, checked_name
 from tfmtl2r.settings.sections import (
@@ -19,6 +20,7 @@ __all__ = [
     "Constraint",
     "Data",
     "Evaluation",
+    "Exporting",
     "Feature",
     "FilePath",
     "Goal",

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.settings.exporting import Exporting
 from tfmtl2r.settings.sections import Constraint, Data, Evaluation, Feature, Goal, Sweeping
 from tfmtl2r.settings.training import Optimizer, Start, Training
 from tfmtl2r.settings.values import FilePath, Section, SettingError, key, name_of
@@ -46,10 +47,11 @@ class Settings(Section):
         training: the section [training].
         evaluation: the section [evaluation].
         sweep: the section [sweep].
+        export: the section [export].
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
-        "penalties", "ensemble", "teacher", "calibration", "tune", "export", "preset"
+        "penalties", "ensemble", "teacher", "calibration", "tune", "preset"
     )
 
     name: str | None = key(outcome=False, axis=True)
@@ -68,6 +70,7 @@ class Settings(Section):
     training: Training = key(Training)
     evaluation: Evaluation = key(Evaluation)
     sweep: Sweeping = key(Sweeping)
+    export: Exporting = key(Exporting)
     directory: FilePath = key("runs", outcome=False)
     plugins: tuple[FilePath, ...] = key((), outcome=False, flag=False)
     format: int = key(FORMAT, outcome=False, flag=False)
