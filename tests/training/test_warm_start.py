@@ -130,6 +130,13 @@ def test_side_columns_follow_their_values(keep):
     np.testing.assert_array_equal(mine[new], start[new])
 
 
+def test_what_has_not_changed_is_not_said(old):
+    plain = Schema([Category("id", vocabulary=("a", "b")), Dense("x", mean=(0.0,), variance=(1.0,))])
+    before = ranker(plain, 0)
+    for keep in (True, False):
+        assert start_from(ranker(continued(plain, before, keep), 1), before)[0].startswith("the state of the method")
+
+
 def test_refitted_options_start_anew_or_are_refused(old):
     """Another width, and another order of side columns or another pooling, whose weights would be those of others."""
     model = ranker(continued(changed("brand", dim=7), old, keep=False), 1)

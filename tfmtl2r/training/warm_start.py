@@ -151,7 +151,7 @@ def _grown(model: MultiTaskRanker, earlier: MultiTaskRanker) -> tuple[list[str],
                 lines.append(f"feature {shown!r}: {_values(places, old)}")
                 variables = [v for holder in holders if holder is not None for v in holder.variables]
                 rows.update({id(v): places for v in variables if is_table(v) and v.shape[0] == len(places)})
-            elif not one.inside and one != old:
+            elif any(getattr(one, option) != getattr(old, option) for option in one.fitted if option != "dim"):
                 lines.append(f"feature {shown!r}: its statistics are those of the new data")
     return lines, rows
 
