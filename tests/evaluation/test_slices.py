@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from tfmtl2r import Category, Schema, Task
-from tfmtl2r.data import from_frame
+from tfmtl2r.data import from_frame, read_lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation import evaluate
 from tfmtl2r.evaluation.slices import sliced, slicing
@@ -39,7 +39,7 @@ LISTS = from_frame(FRAME, "q")
 @pytest.mark.parametrize(("by", "of", "count"), [
     ("device", "lists", 3), ("age", "lists", 4), ("video", "items", 4), ("price", "items", 5), ("few", "items", 3),
     ("maybe", "items", 4), ("when", "items", 4), ("watched", "items", 3), ("list_length", "lists", 6),
-    ("new:video", "items", 2), ("new:device", "lists", 1),
+    ("new:video", "items", 2), ("new:device", "lists", 2),
 ])  # fmt: skip
 def test_slices_divide_the_items(by, of, count):
     """Every item is in exactly one slice, and slices of lists never divide a list."""
@@ -66,6 +66,55 @@ def test_the_names_of_slices():
     np.testing.assert_array_equal(seen["new"], LISTS.column("video") >= 20)
     fewer = slicing(from_frame(FRAME[["few", "click"]]), "few")
     assert fewer.of == "rows"
+
+
+SLICES = {
+    "floats that differ in the eighth digit": ([1000000.25, 1000000.5, 1000001, 5.0], ["5", "1000000.25", "1000000.5",
+                                                                                      "1000001"]),
+    "seconds since 1970": (1.7e9 + np.arange(40.0), [f"17000000{part}0 to 17000000{part}9" for part in range(4)]),
+    "many near floats": (np.float32(1) + np.arange(12, dtype=np.float32) * np.float32(2**-23), 4),
+    "times in one second": (np.array(["2026-01-01T00:00:00.1", "2026-01-01T00:00:00.2"], "datetime64[ms]"), 2),
+    "text like our own names": (
+        [*"abcdefghi", *"abcdefgh", "(1 other values)", "(1 other values)", "(missing)", "(missing)", ""],
+        ["'(1 other values)'", "'(missing)'", *"abcdefgh", "(1 other values)", "(missing)"]),
+    "the text of a missing value": (["None", "nan", "NaN", None], ["NaN", "None", "nan", "(missing)"]),
+    "categories of integers": (pd.Categorical([1, 2, None]), ["1", "2", "(missing)"]),
+    "ties at the lowest value": ([0.0] * 90 + list(range(1, 11)) + [20], ["0", "1 to 20"]),
+    "ties in the middle": ([*range(-30, 0), *[0] * 50, *range(1, 21)], ["-30 to -6", "-5 to -1", "0", "1 to 20"]),
+    "ties at the highest value": ([*range(10), *[99] * 90], ["0 to 9", "99"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", SLICES)
+def test_no_two_slices_have_one_name(kind):
+    values, wanted = SLICES[kind]
+    found = slicing(from_frame(pd.DataFrame({"x": values, "y": 0})), "x").slices
+    assert np.sum(list(found.values()), axis=0).tolist() == [1] * len(values)
+    assert len(found) == wanted if isinstance(wanted, int) else list(found) == wanted
+
+
+IDS = {
+    "doubles, since one is missing": ([1, 2, 3], [1.0, 3.0, None, 9.0]),
+    "integers after doubles": ([1.0, 3.0, None], pd.array([1, 3, None, 9], "Int64")),
+    "text": (["a", "c", ""], ["a", "c", None, "d"]),
+    "categories": (pd.Categorical([1, 3, None]), [1, 3, None, 9]),
+    "times in another unit": (pd.to_datetime(["2026-01-01", "2026-01-02"]).astype("datetime64[s]"),
+                              pd.to_datetime(["2026-01-01", "2026-01-02", None, "2026-01-03"])),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", IDS)
+def test_new_ids_are_those_of_no_row_in_training(kind, tmp_path):
+    """The type of a column does not matter, which follows from missing cells; and a missing id is neither."""
+    train, test = (pd.DataFrame({"u": values, "y": 0}) for values in IDS[kind])
+    splits = [[from_frame(train), from_frame(test)]]
+    for part, frame in (("train", train), ("test", test)):
+        frame.to_csv(tmp_path / f"{part}.csv", index=False)
+    splits.append([read_lists([tmp_path / f"{part}.csv"]) for part in ("train", "test")])
+    for known, lists in splits:
+        slices = slicing(lists, "new:u", train=known).slices
+        assert {name: np.flatnonzero(rows).tolist() for name, rows in slices.items()} == \
+            {"seen in train": [0, 1], "(missing)": [2], "new": [3]}
 
 
 def test_metrics_of_a_slice_are_those_of_its_items_alone():

@@ -5,11 +5,14 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from tfmtl2r import MultiTaskRanker, Task, transforms
-from tfmtl2r.data import Lists, fit_schema, fit_tasks, label_values
+from tfmtl2r.data import Lists, fit_schema, fit_tasks, from_frame, label_values, read_lists
+from tfmtl2r.data.choose import chosen_rows
 from tfmtl2r.data.targets import statistics
+from tfmtl2r.rules import checked_rules
 from tfmtl2r.transforms import of_task, quantile
 
 NAN = float("nan")
@@ -188,6 +191,25 @@ def test_rules_choose_rows_of_every_type(rules, chosen):
     })
     labels = label_values(lists, Task("y", kind="regression", only_where=rules))
     assert np.flatnonzero(~np.isnan(labels)).tolist() == chosen
+
+
+@pytest.mark.parametrize(("column", "rule", "chosen"), [
+    ("country", {"is": "NA"}, [0]), ("country", {"in": ["NA", "FR"]}, [0, 1]), ("country", {"is_not": "NA"}, [1, 2, 3]),
+    ("country", {"is": "null"}, [3]), ("maybe", {"above": 0}, [0, 3]), ("maybe", {"is_not": 1}, [1, 2, 3]),
+    ("narrow", {"in": [0.1, 1.0]}, [0, 2]), ("narrow", {"is": 0.1}, [0]), ("narrow", {"is_not": 0.1}, [1, 2, 3]),
+    ("long", {"in": [2**63 + 1, 5]}, [1, 3]), ("group", {"is": 2}, [1]), ("group", {"below": 2}, [0, 3]),
+])
+def test_rules_compare_in_the_type_of_a_column(column, rule, chosen, tmp_path):
+    """Text such as NA is missing in a column of numbers only, and a number has the digits that its column can hold."""
+    frame = pd.DataFrame({
+        "country": ["NA", "FR", "", "null"], "maybe": ["1", "NA", "", "2"],
+        "narrow": np.array([0.1, 0.2, 1, np.nan], np.float32),
+        "long": np.array([2**63, 2**63 + 1, 7, 5], np.uint64), "group": pd.Categorical([1, 2, None, 1]),
+    })
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    texts = column in ("country", "maybe")
+    lists = read_lists([tmp_path / "a.csv"]) if texts else from_frame(frame)
+    assert np.flatnonzero(chosen_rows(lists, checked_rules({"column": column, **rule}), "data")).tolist() == chosen
 
 
 @pytest.mark.parametrize(("rule", "message"), [

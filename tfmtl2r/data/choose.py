@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
 
 from tfmtl2r.data.lists import Lists, missing_column
-from tfmtl2r.data.text_cells import MISSING
 from tfmtl2r.errors import InputError
 from tfmtl2r.rules import Rule
 
@@ -66,12 +66,7 @@ def _read(lists: Lists, column: str, where: str) -> tuple[np.ndarray, np.ndarray
         values = kept.values
     if values.ndim != 1:
         raise InputError(f"{where} has {values.shape[1]} values per row, which a rule cannot compare")
-    if values.dtype.kind in "OU":
-        return values.astype(str), ~np.isin(values.astype(str), MISSING)
-    if values.dtype.kind in "iu":  # a missing integer is -1 in identities, and NaN in values
-        numbers = kept.values
-        return values, ~np.isnan(numbers) if numbers.dtype.kind == "f" else np.ones(len(values), bool)
-    return values, values == values
+    return values.astype(str) if values.dtype.kind in "OU" else values, ~kept.spelled.missing
 
 
 def _holds(values: np.ndarray, known: np.ndarray, condition: str, wanted: Any, where: str) -> np.ndarray:
@@ -83,7 +78,8 @@ def _holds(values: np.ndarray, known: np.ndarray, condition: str, wanted: Any, w
         return known & (values > several[0])
     if condition == "below":
         return known & (values < several[0])
-    return known & np.isin(values, np.array(several, values.dtype if values.dtype.kind in "MO" else None))
+    # np.isin would compare in a common type, in which 0.1 is no float32.
+    return known & functools.reduce(np.logical_or, (values == one for one in several))
 
 
 def _comparable(wanted: Any, values: np.ndarray, where: str) -> Any:

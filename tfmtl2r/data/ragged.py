@@ -79,6 +79,10 @@ class Ragged(Column):
 
     identities = typed = whole = values
 
+    @property
+    def missing(self) -> np.ndarray:
+        return self.sizes == 0
+
     def elements(self, separator: str = "", gaps: bool = False) -> Ragged:
         return self
 

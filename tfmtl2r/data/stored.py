@@ -93,6 +93,16 @@ class Column:
         return self
 
     @property
+    def missing(self) -> np.ndarray:
+        """``bool[N]``: which cells are missing: NaN, None, no time, or empty text."""
+        import pandas as pd
+
+        gone = np.asarray(pd.isna(self.array))
+        if self.array.dtype.kind in "OU":
+            gone[~gone] = self.array[~gone] == ""
+        return gone if self.array.ndim == 1 else gone.reshape(len(gone), -1).all(axis=1)
+
+    @property
     def identities(self) -> np.ndarray:
         """``[N]``: integers (-1 is missing), text (``""`` is missing), dates, or floats that are exact.
 
@@ -148,6 +158,10 @@ class Taken(Column):
     @property
     def spelled(self) -> Column:
         return self.column.spelled.take(self.items)
+
+    @property
+    def missing(self) -> np.ndarray:
+        return self.column.missing[self.items]
 
     @functools.cached_property
     def identities(self) -> np.ndarray:

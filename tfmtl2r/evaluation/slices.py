@@ -61,7 +61,7 @@ def slicing(lists: Lists, by: str, train: Lists | None = None, schema: Schema | 
     ('lists', {'tv': [True, True, False], 'web': [False, False, True]})
     """
     if by.startswith(NEW):
-        values, missing, named = _seen(lists, by.removeprefix(NEW), train), np.zeros(lists.num_items, bool), True
+        (values, missing), named = _seen(lists, by.removeprefix(NEW), train), True
     elif by == LENGTH and by not in lists.columns:
         if lists.is_rows:
             raise InputError("the data are plain rows, which have no list_length")
@@ -128,21 +128,32 @@ def _values(lists: Lists, name: str, schema: Schema | None) -> tuple[np.ndarray,
     values = column.typed
     if values.ndim > 1:
         raise InputError(f"column {name!r} contains vectors, which cannot be slices: name a column of single values")
+    missing = column.spelled.missing
     if values.dtype.kind in "OU":
-        return values.astype(str), np.isin(values.astype(str), ("", "nan", "None")), True
-    kept = column.values
-    missing = np.isnat(kept) if kept.dtype.kind in "Mm" else np.isnan(kept.astype(np.float64))
+        return values.astype(str), missing, True
     categories = {feature.name for feature in (schema.features if schema else ()) if feature.reads_names}
     return values, missing, name in categories
 
 
-def _seen(lists: Lists, name: str, train: Lists | None) -> np.ndarray:
+def _seen(lists: Lists, name: str, train: Lists | None) -> tuple[np.ndarray, np.ndarray]:
+    """Whether the training split has the id of each item, and which ids are missing."""
     if train is None:
         raise InputError(f"'{NEW}{name}' needs the training split")
     if lists.kept(name).holds_lists:
         raise InputError(f"column {name!r} contains lists: '{NEW}' takes a column with one id per row")
-    inside = np.isin(lists.identities(name).astype(str), np.unique(train.identities(name).astype(str)))
-    return np.where(inside, "seen in train", "new")
+    columns = [lists.kept(name), train.kept(name)]
+    if all(column.spelled.typed.dtype.kind in "iuf" for column in columns):  # "1" and "1.0" are one id
+        columns = [column.spelled for column in columns]
+    mine, known = (_id_texts(column.identities) for column in columns)
+    inside = np.isin(mine, np.unique(known[~columns[1].missing]))
+    return np.where(inside, "seen in train", "new"), columns[0].missing
+
+
+def _id_texts(ids: np.ndarray) -> np.ndarray:
+    """Ids as texts that do not depend on the type: whole floats are spelled like integers, and times in one unit."""
+    if ids.dtype.kind == "f":
+        return np.array([text.removesuffix(".0") for text in ids.astype(str).tolist()], str)
+    return (ids.astype("datetime64[ns]") if ids.dtype.kind == "M" else ids).astype(str)
 
 
 def _level(lists: Lists, values: np.ndarray, missing: np.ndarray) -> tuple[str, np.ndarray]:
@@ -164,27 +175,47 @@ def _each(values: np.ndarray, missing: np.ndarray, known: np.ndarray) -> dict[st
     found, counts = np.unique(values[known], return_counts=True)
     order = np.argsort(-counts, kind="stable")[:MOST]
     chosen = found[np.sort(order)] if values.dtype.kind not in "OU" and len(found) <= MOST else found[order]
-    slices = {_text(value): (values == value) & ~missing for value in chosen}
     rest = ~missing & ~np.isin(values, chosen)
-    return {**slices, **({f"({len(found) - len(chosen)} other values)": rest} if rest.any() else {})}
+    others = f"({len(found) - len(chosen)} other values)"
+    names = _names(chosen, (MISSING, others))
+    slices = {name: (values == value) & ~missing for name, value in zip(names, chosen, strict=True)}
+    return {**slices, **({others: rest} if rest.any() else {})}
 
 
 def _bins(values: np.ndarray, missing: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
-    """Slices of about equally many lists or items, by ascending values."""
+    """Slices of about equally many lists or items, by ascending values. A value that fills a slice has its own."""
     ordered = np.sort(values[known])
-    edges = np.unique(ordered[[len(ordered) * part // BINS for part in range(1, BINS)]])
-    bins = np.searchsorted(edges, values, side="right")
+    found, first = np.unique(ordered, return_index=True)
+    places = np.searchsorted(found, ordered[[len(ordered) * part // BINS for part in range(1, BINS)]])
+    full = [place for place in places if place == 0 or (places == place).sum() > 1]
+    starts = np.unique([0, *places, *(place + 1 for place in full if place + 1 < len(found))])
+    lows, highs = found[starts], found[[*(starts[1:] - 1), -1]]
+    ends = np.unique([lows, highs])
+    names = dict(zip(ends.tolist(), _names(ends), strict=True))
     slices = {}
-    for number in range(len(edges) + 1):
-        items = (bins == number) & ~missing
-        if items.any():
-            slices[f"{_text(values[items].min())} to {_text(values[items].max())}"] = items
+    for low, high in zip(lows, highs, strict=True):
+        name = " to ".join(dict.fromkeys([names[low.item()], names[high.item()]]))
+        slices[name] = (values >= low) & (values <= high) & ~missing
     return slices
 
 
-def _text(value: Any) -> str:
-    if isinstance(value, np.datetime64):
-        return str(value.astype("datetime64[s]")).removesuffix("T00:00:00")
-    if isinstance(value, str):
-        return str(value)
-    return f"{value.item():.6g}" if value.dtype.kind == "f" else str(value.item())
+def _names(values: np.ndarray, own: Sequence[str] = ()) -> list[str]:
+    """The name of each value, as short as differing values allow. Text like one of our own names is quoted.
+
+    >>> _names(np.array([1000000.25, 1000000.5, 5.0])), _names(np.array(["tv", MISSING]), [MISSING])
+    (['1000000.25', '1000000.5', '5'], ['tv', "'(missing)'"])
+    """
+    if values.dtype.kind not in "fM":
+        texts = list(map(str, values.tolist()))
+        for place, text in enumerate(texts):
+            while text in own or text in texts[:place]:
+                text = texts[place] = f"'{text}'"
+        return texts
+    if values.dtype.kind == "M":
+        seconds = [str(value).removesuffix("T00:00:00") for value in values.astype("datetime64[s]")]
+        return seconds if len(set(seconds)) == len(values) else list(map(str, values))
+    for digits in (6, 9, 12, 15):
+        texts = [f"{value:.{digits}g}" for value in values.tolist()]
+        if len(set(texts)) == len(values):
+            return texts
+    return list(map(repr, values.tolist()))
