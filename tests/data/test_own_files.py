@@ -7,14 +7,16 @@ import pandas as pd
 import pytest
 from tensorflow_serving.apis import input_pb2
 
-from tfmtl2r import datasets
+from tfmtl2r import Category, Schema, Task, datasets
 from tfmtl2r._backend import tf
 from tfmtl2r.data.columns import feature_values
+from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.data.elwc import read_elwc, write_elwc
 from tfmtl2r.data.frame import from_frame, read_lists
 from tfmtl2r.data.own_files import expanded
 from tfmtl2r.errors import InputError, MissingFileError, UserError
 from tfmtl2r.experiment import Experiment
+from tfmtl2r.features import Bag, Sequence
 from tfmtl2r.settings import Data, SettingError
 
 GOALS = [{"name": "relevance", "label": "label"}, {"name": "clicks", "kind": "binary"},
@@ -238,7 +240,7 @@ def test_a_declared_separator_holds_in_every_table(tmp_path):
             "train": str(tmp_path / "train.csv"),
             "columns": [{"name": "tags", "kind": "bag"}, {"name": "j", "kind": "bag"}]}  # fmt: skip
     found = datasets.get("table", **base)
-    assert [feature.separator for feature in found.schema().features] == [";", ""]
+    assert [feature.separators for feature in found.schema().features] == [(";",), ("",)]
     assert set(found.schema().features[0].vocabulary) == {"new york", "a", "b"}
     bags = feature_values(found.lists("vali"), found.schema().features[0])
     assert bags["tags"].tolist() == [["new york"], ["a|b"]]
@@ -246,6 +248,25 @@ def test_a_declared_separator_holds_in_every_table(tmp_path):
     assert given.lists("vali").kept("tags").elements().sizes.tolist() == [1, 2]
     assert given.lists("vali").kept("j").elements().sizes.tolist() == [1, 1]  # JSON all the same
     assert read_lists([later], "q", (), " ").kept("tags").elements().sizes.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("feature", [Bag("tags", weights="w"), Sequence("tags", side="w"),
+                                     Bag("tags", weights="w", vocabulary=("a", "new york")),
+                                     Sequence("tags", side="w", shares="own")])
+def test_each_column_keeps_the_separator_of_the_training(feature, tmp_path):
+    """Also of a feature from Python, and where the columns of one feature have different separators."""
+    parts = []
+    for name, tags, weights in (("train", ["new york|a", "a"], ["0.5;1", "2"]), ("later", ["new york"], ["0.5"]),
+                                ("other", ["a;b|new york"], ["1;2"])):
+        frame = pd.DataFrame({"own": "a", "tags": tags, "w": weights, "y": range(len(tags))})
+        frame.to_csv(tmp_path / f"{name}.csv", index=False)
+        parts.append(read_lists([tmp_path / f"{name}.csv"]))
+    schema = fit_schema(parts[0], [Task("y", kind="binary")], [Category("own"), feature])
+    again = Schema.from_config(schema.get_config()).features[-1]
+    found = [feature_values(lists, again) for lists in parts]
+    assert [one["tags"].tolist() for one in found] == [[["new york", "a"], ["a", ""]], [["new york"]],
+                                                       [["a;b", "new york"]]]
+    assert [one["w"].shape for one in found] == [(2, 2), (1, 1), (1, 2)]
 
 
 def test_an_experiment_file_has_every_key(tmp_path):

@@ -12,6 +12,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.data import Lists, fit_schema, from_frame, read_lists
 from tfmtl2r.data.columns import feature_values
+from tfmtl2r.errors import InputError
 from tfmtl2r.features import Time
 from tfmtl2r.features.base import MISSING
 from tfmtl2r.layers.calendar import Moments, changes_of, day_of_year
@@ -25,6 +26,17 @@ def encoded(feature, **values):
     raw = {name: tf.constant(value, tf.int64) for name, value in values.items()}
     raw["other"] = tf.zeros(len(next(iter(values.values()))))
     return Encoder(schema)(batch=Batch(Lookup(schema)(raw))).numpy()[:, :-1]
+
+
+@pytest.mark.parametrize("texts", [["20240131", "20240201"], ["20240131", "2024-02-01"], ["2024", ""]])
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_text_of_digits_is_no_date(texts, suffix, tmp_path):
+    """It would be a date in one table, and seconds since 1970 in another, where all cells are digits."""
+    frame = pd.DataFrame({"t": texts, "y": [0, 1]})
+    path = tmp_path / f"a.{suffix}"
+    frame.to_csv(path, index=False) if suffix == "csv" else frame.to_parquet(path)
+    with pytest.raises(InputError, match=f"'t' is no ISO 8601 time: '{texts[0]}' in row 0.*set unit"):
+        fit_schema(read_lists([path]), [Task("y", kind="binary")], [Time("t")])
 
 
 def test_circles_by_hand():

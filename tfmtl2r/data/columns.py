@@ -73,6 +73,10 @@ class Columns:
         _refuse(np.isinf(values), values, f"{where} is infinite", advice, self)
         return values
 
+    def separator(self, name: str) -> str:
+        """What splits the texts of a column that is read as lists; empty if it has no such texts."""
+        return self.lists.kept(name).elements().separator
+
     def elements(self, name: str, separator: str = "", gaps: bool = False) -> tuple[Columns, np.ndarray]:
         """A column of lists as a table with one row per element, and the lengths of the lists."""
         rows = np.arange(self.lists.num_items)

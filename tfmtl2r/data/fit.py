@@ -122,14 +122,7 @@ def declared(lists: Lists, name: str, context: bool, kind: str | None, options: 
     if cls.reads_lists:
         column = column.elements(options.get("separator", "")).flat
     values = column.identities if cls.reads_names else column.values
-    feature = cls.of_entry(name, values, context, options)
-    if "separator" in cls.file_keys and not options.get("separator"):
-        # The separator that was found belongs to the feature: a later table may not show it.
-        found = {kept.elements().separator for one in feature.columns
-                 if (kept := lists.stored.columns.get(one)) is not None} - {""}
-        if len(found) == 1:
-            return cls.of_entry(name, values, context, {**options, "separator": found.pop()})
-    return feature
+    return cls.of_entry(name, values, context, options)
 
 
 def described(lists: Lists) -> dict[str, str]:

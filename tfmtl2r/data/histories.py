@@ -35,7 +35,7 @@ def history_leaks(lists: Lists, schema: Schema, labels: Iterable[str]) -> Iterat
         owner = next((one for one in schema.features if one.name == feature.shares and not one.reads_lists), None)
         if owner is None or not feature.reads_lists:
             continue
-        inside = _inside(lists, feature.name, owner.name, feature.separator)
+        inside = _inside(lists, feature.name, owner.name, feature.separator_of(feature.name))
         for label in labels:
             values = lists.column(label).astype(np.float64)
             positive, negative = inside[values > 0], inside[values == 0]

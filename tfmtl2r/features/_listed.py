@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -19,9 +20,12 @@ class Listed(Feature):
     """
 
     max_length: int | None = None
+    separator: str = ""
+    separators: tuple[str, ...] = ()
+    """What splits the texts of each of :attr:`columns` in the training split. A later table may not show it."""
     reads_lists: ClassVar[bool] = True
     keeps_newest: ClassVar[bool] = False
-    reading: ClassVar[tuple[str, ...]] = ("min_count", "separator")
+    reading: ClassVar[tuple[str, ...]] = ("min_count", "separator", "separators")
 
     @property
     def listed(self) -> dict[str, Values]:
@@ -46,12 +50,23 @@ class Listed(Feature):
         if self.max_length is not None and self.max_length < 1:
             raise InputError(f"feature {self.name!r}: max_length must be at least 1, not {self.max_length}")
 
+    def separator_of(self, column: str) -> str:
+        """The separator that is given, or that of the column in the training split."""
+        return self.separator or dict(zip(self.columns, self.separators, strict=False)).get(column, "")
+
+    def split(self, columns: Columns) -> Self:
+        """The feature with the separators of the training split."""
+        if self.separator or self.separators:
+            return self
+        found = tuple(columns.separator(name) for name in self.columns)
+        return dataclasses.replace(self, separators=found)  # type: ignore[type-var]
+
     def read(self, columns: Columns) -> dict[str, np.ndarray]:
         """Reads the lists, cut to ``max_length`` and padded to the longest."""
         found: dict[str, np.ndarray] = {}
         lengths: np.ndarray | None = None
         for name, wanted in self.listed.items():
-            cells, sizes = columns.elements(name, self.separator)
+            cells, sizes = columns.elements(name, self.separator_of(name))
             values = cells.values(name, wanted) if sizes.any() else np.empty(0, wanted.array_type)
             if lengths is not None:
                 columns.refuse(sizes != lengths, sizes, f"feature {self.name!r}: {name!r} has another length than "

@@ -35,7 +35,8 @@ class Bag(Listed, Category):
         pooling: ``"mean"``, ``"sum"``, ``"sqrtn"`` or ``"max"``.
         weights: a column with a weight >= 0 for each id; empty for no weights.
         max_length: number of ids that count, the first ones; None for all.
-        separator: splits a cell of text; empty to choose it from the column.
+        separator: splits a cell of text; empty to choose it from each column.
+        separators: the separator of each column, fitted on the training split.
         missing: add a component that is 1 for an empty bag.
 
     >>> Bag("tags", vocabulary=("a", "b"), dim=8).width  # with the component for an empty bag
@@ -46,6 +47,7 @@ class Bag(Listed, Category):
     weights: str = ""
     max_length: int | None = None
     separator: str = ""
+    separators: tuple[str, ...] = ()
     missing: bool = True
 
     file_keys: ClassVar[tuple[str, ...]] = (
@@ -54,6 +56,7 @@ class Bag(Listed, Category):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "separators", tuple(self.separators))
         self.checked_length()
         if self.pooling not in self.poolings:
             raise InputError(f"feature {self.name!r}: pooling must be one of {', '.join(self.poolings)}, "
@@ -95,13 +98,14 @@ class Bag(Listed, Category):
 
     def fit(self, columns: Columns, min_count: int) -> Self:
         """Fits the vocabulary on the ids of all bags."""
+        found = self.split(columns)
         if self.shares:
-            return self
-        ids, sizes = columns.elements(self.name, self.separator)
+            return found
+        ids, sizes = columns.elements(self.name, found.separator_of(self.name))
         if sizes.any():
-            return super().fit(ids, min_count)
+            return super(Bag, found).fit(ids, min_count)
         log.warning("feature %r is empty in the training split: it is useless; exclude it", self.name)
-        return self if self.vocabulary is not None else dataclasses.replace(self, buckets=self.buckets or 1)
+        return found if self.vocabulary is not None else dataclasses.replace(found, buckets=self.buckets or 1)
 
     def encode(self, tensors: Mapping[str, Any], layers: Mapping[str, Any]) -> Any:
         """The pooled embeddings, and the indicator of an empty bag."""

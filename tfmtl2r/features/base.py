@@ -86,6 +86,9 @@ class Columns(Protocol):
             ValueError: for values of another kind or shape; the message contains the row of the first such value.
         """
 
+    def separator(self, name: str) -> str:
+        """What splits the texts of a column that is read as lists; empty if it has no such texts."""
+
     def elements(self, name: str, separator: str = "", gaps: bool = False) -> tuple[Columns, np.ndarray]:
         """A column whose cells are lists, as a table with one row per element, and the lengths of the lists ``[N]``.
 
@@ -138,8 +141,6 @@ class Feature:
     context: bool
     shares: str = ""
     """The name of another feature with the same ids. Its lookup and its embedding table serve this feature, too."""
-    separator: str = ""
-    """Splits a cell of text of a feature that reads lists; empty to choose the separator from the column."""
     embedded: ClassVar[bool] = False
     reads_names: ClassVar[bool] = False
     reads_lists: ClassVar[bool] = False
@@ -230,6 +231,10 @@ class Feature:
             options: value of each given key of :attr:`file_keys`.
         """
         return cls(name=name, context=context, **options)  # type: ignore[call-arg]
+
+    def separator_of(self, column: str) -> str:
+        """What splits a cell of text of a column with lists; empty, the default, to choose it from the cells."""
+        return ""
 
     def read(self, columns: Columns) -> dict[str, np.ndarray]:
         """Reads and checks the inputs in a table: types as in :attr:`raw`, one row per item (or list).

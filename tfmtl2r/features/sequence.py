@@ -55,7 +55,8 @@ class Sequence(Listed, Category):
         side: columns with a value for each id, such as time gaps or actions. Numbers (logarithmic, standardised) and
             categories are appended to the embeddings, and the MLP of target attention and a transformer read them.
         max_length: number of ids that count, the newest ones.
-        separator: splits a cell of text; empty to choose it from the column.
+        separator: splits a cell of text; empty to choose it from each column.
+        separators: the separator of each column, fitted on the training split.
         missing: add a component that is 1 for an empty history.
         sides: kind and fitted statistics of each side column; fitted on the training split.
 
@@ -67,6 +68,7 @@ class Sequence(Listed, Category):
     side: tuple[str, ...] = ()
     max_length: int | None = 50
     separator: str = ""
+    separators: tuple[str, ...] = ()
     missing: bool = True
     sides: tuple[Mapping[str, Any], ...] = ()
 
@@ -77,6 +79,7 @@ class Sequence(Listed, Category):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        object.__setattr__(self, "separators", tuple(self.separators))
         object.__setattr__(self, "side", (self.side,) if isinstance(self.side, str) else tuple(self.side))
         object.__setattr__(self, "sides", tuple(dict(side) for side in self.sides))
         if self.max_length is None:
@@ -164,20 +167,20 @@ class Sequence(Listed, Category):
 
     def fit(self, columns: Columns, min_count: int) -> Self:
         """Fits the vocabulary on all ids, and the side columns on all their values."""
-        fitted = self
+        fitted = self.split(columns)
         if self.side and not self.sides:
-            sides = tuple(self._fitted(columns, name, min_count) for name in self.side)
-            fitted = dataclasses.replace(self, sides=sides)
+            sides = tuple(fitted._fitted(columns, name, min_count) for name in self.side)
+            fitted = dataclasses.replace(fitted, sides=sides)
         if self.shares:
             return fitted
-        ids, sizes = columns.elements(self.name, self.separator)
+        ids, sizes = columns.elements(self.name, fitted.separator_of(self.name))
         if sizes.any():
             return super(Sequence, fitted).fit(ids, min_count)
         return fitted if self.vocabulary is not None else dataclasses.replace(fitted, buckets=self.buckets or 1)
 
     def _fitted(self, columns: Columns, name: str, min_count: int) -> Mapping[str, Any]:
         """Kind and statistics of a side column."""
-        cells, sizes = columns.elements(name, self.separator)
+        cells, sizes = columns.elements(name, self.separator_of(name))
         if not sizes.any():  # nothing tells what the values are
             log.warning("feature %r: the side column %r is empty in the training split, and counts as numbers",
                         self.name, name)

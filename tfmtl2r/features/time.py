@@ -31,7 +31,7 @@ class Time(Feature):
     seconds that have passed, whatever the clocks of the zone did.
 
     A column may contain dates and times (``datetime64``, pandas' with or without time zone, Arrow's), ISO 8601 text, or
-    epoch numbers in ``unit``. Times without a zone are in UTC. A request contains epoch numbers, ``int64``, in ``unit``
+    epoch numbers in ``unit``. Text that is all digits is an epoch number and no date. Times without a zone are in UTC. A request contains epoch numbers, ``int64``, in ``unit``
     or in seconds; -1 is a missing one.
 
     Args:
@@ -142,7 +142,10 @@ class Time(Feature):
         """Text as times."""
         import pandas as pd
 
-        found = pd.to_datetime(pd.Series(texts.astype(object)), utc=True, format="ISO8601", errors="coerce")
+        # Digits without a separator could be a number as well, and would be one in a table where all cells are digits.
+        cells = pd.Series(texts.astype(object))
+        cells = cells.where(~cells.astype(str).str.strip().str.isdigit(), "digits")
+        found = pd.to_datetime(cells, utc=True, format="ISO8601", errors="coerce")
         advice = "write times like 2024-05-31 or 2024-05-31T08:15:00+02:00; for epoch numbers, set unit"
         wrong = found.isna().to_numpy() & ~np.isin(texts.astype(str), (*MISSING, "NaT"))
         columns.refuse(wrong, texts, f"feature {self.name!r}: {name!r} is no ISO 8601 time", advice)
