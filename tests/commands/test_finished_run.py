@@ -126,10 +126,55 @@ def test_memory_is_that_of_a_piece(tmp_path):
     frame = pd.DataFrame({"q": np.repeat(np.arange(500), 4), "x": np.arange(2000.0)})
     frame.loc[400:699, "q"] = 100
     frame.to_parquet(tmp_path / "a.parquet", row_group_size=50)
-    sizes = [lists.num_items for _, lists in chunks([tmp_path / "a.parquet"], Reading(list_id="q"), rows=50)]
-    assert sum(sizes) == 2000
-    assert sorted(sizes)[-2] <= 60
-    assert max(sizes) <= 300 + 100
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    for name in ("a.parquet", "a.csv"):
+        sizes = [lists.num_items for _, lists in chunks([tmp_path / name], Reading(list_id="q"), rows=50)]
+        assert sum(sizes) == 2000
+        assert sorted(sizes)[-2] <= 60
+        assert max(sizes) <= 300 + 100
+
+
+TYPES = {
+    "numbers and text": ([7, 8], ["007", "9"], None), "numbers and times": ([1, 2], ["2026-01-01"], None),
+    "booleans and numbers": ([True], [2, 3], None), "numbers and booleans": ([2, 3], [True], None),
+    "fractions": ([7, 8], [9.5], None), "long ids as floats": ([0.5], [2**53 + 1], None),
+    "floats that lose digits": (np.float32([1, 2]), [0.1], None), "too long": (np.int32([1]), [2**40], None),
+    "times": (["2026-01-01"], [5], None), "lists of text": ([[1, 2]], [["a"]], None),
+    "integers of any width": (np.int32([1, 2]), [3, 4], [1, 2, 3, 4]),
+    "doubles, since one is missing": ([1, 2], [3.0, None], [1, 2, 3, None]), "numbers": ([0.5], [1, 2], [0.5, 1, 2]),
+    "floats": ([0.1, None], np.float32([0.5]), [0.1, None, 0.5]),
+    "narrow floats": (np.float32([0.5]), [0.25, None], [0.5, 0.25, None]),
+    "categories": (["a"], pd.Categorical(["b", None]), ["a", "b", None]),
+    "more categories": (pd.Categorical(["b", None]), ["a"], ["b", None, "a"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_files_of_other_types_keep_every_value_or_are_refused(kind, tmp_path):
+    """As when they are read as one table: a type never changes what a cell means."""
+    first, second, wanted = TYPES[kind]
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for path, values in zip(paths, (first, second), strict=True):
+        one = pd.Series(values)
+        one = pd.to_datetime(one) if one.dtype == object and str(one[0]).startswith("2026") else one
+        one.to_frame("x").to_parquet(path)
+    if wanted is None:
+        with pytest.raises(InputError, match=r"b.parquet and .*a.parquet: their columns 'x' have other types"):
+            list(chunks(paths, Reading(), None))
+    else:
+        tables = [table for table, _ in chunks(paths, Reading(), None)]
+        assert [cell for table in tables for cell in table["x"].to_pylist()] == wanted
+    pd.Series(["7"]).to_frame("x").to_csv(tmp_path / "c.csv")
+    with pytest.raises(InputError, match="one is a text file and the other is not"):
+        list(chunks([paths[0], tmp_path / "c.csv"], Reading(), None))
+
+
+def test_a_list_that_comes_again_is_found_after_any_number_of_pieces(tmp_path):
+    ids = np.repeat(np.arange(40), 2)
+    for again in (0, 1, 17, 36):
+        pd.DataFrame({"q": [*ids, again]}).to_csv(tmp_path / "a.csv", index=False)
+        with pytest.raises(InputError, match=f"list {again} are far apart"):
+            list(chunks([tmp_path / "a.csv"], Reading(list_id="q"), rows=4))
 
 
 def test_the_command(run, tmp_path, capsys, monkeypatch):

@@ -12,13 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow
+import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
 
 from tfmtl2r.data.cells import Cells, TextCells
-from tfmtl2r.data.frame import as_written, check_names, grouped, is_text_file
+from tfmtl2r.data.frame import are_text_files, as_written, check_names, grouped, is_text_file
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.data.own_files import Reading
+from tfmtl2r.data.ragged import is_list_type
 from tfmtl2r.data.stored import Source
 from tfmtl2r.errors import InputError, MissingFileError
 
@@ -40,7 +42,7 @@ def chunks(
         paths: the files.
         reading: how they are read.
         keep: names of the columns to yield beside the lists, unchanged; None for all.
-        rows: rows that are read at a time.
+        rows: rows that are read at a time; of text, at least those of 16 MB are in memory.
 
     Yields:
         The kept columns in the order of the rows, and the lists, whose ``source_rows`` are the rows of the piece.
@@ -54,14 +56,16 @@ def chunks(
         lists = reading.lists(paths)
         yield _kept(lists, list(lists.columns) if keep is None else keep), lists
         return
-    seen, first, rest = np.empty(0, np.uint64), 0, None
+    are_text_files(paths)
+    seen: list[np.ndarray] = []
+    first, rest = 0, None
     for table, files, last in _with_last(_tables(paths, rows)):
         whole = table if rest is None else pyarrow.concat_tables([rest, table])
         end = len(whole) if last or reading.list_id is None else _end(_ids(whole, reading, paths))
         part, rest = whole.slice(0, end), whole.slice(end)
         if end:
             lists = _lists(part, reading, Source(files, first), str(paths[0]))
-            seen = _not_seen(lists, seen)
+            _check_new(lists, seen)
             first += end
             yield part if keep is None else part.select(_known(keep, part, paths)), lists
 
@@ -78,13 +82,43 @@ def _tables(paths: Sequence[Path], rows: int) -> Iterator[tuple[pyarrow.Table, t
                 odd = sorted(set(table.column_names) ^ set(names.names))[0]
                 raise InputError(f"{path} and {paths[0]} have different columns: only one has {odd!r}")
             count += len(table)
-            try:
-                yield table.select(names.names).cast(names), (*done, (str(path), _UNKNOWN))
-            except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
-                raise InputError(f"{path}: its columns have other types than those of {paths[0]}: {error}") from error
+            columns = [_cast(table[field.name], field, f"{path} and {paths[0]}") for field in names]
+            yield pyarrow.Table.from_arrays(columns, schema=names), (*done, (str(path), _UNKNOWN))
         if not count:
             raise InputError(f"{path}: the table is empty: it has no rows")
         done.append((str(path), count))
+
+
+def _cast(cells: pyarrow.ChunkedArray, field: pyarrow.Field, where: str) -> pyarrow.ChunkedArray:
+    """A column in the type that it has in the first file, if every value keeps its meaning and all of its digits."""
+    if cells.type == field.type:
+        return cells
+    try:
+        if _family(cells.type) != _family(field.type):
+            raise pyarrow.ArrowInvalid("these types differ in meaning")
+        found = cells.cast(field.type)
+        if pyarrow.types.is_floating(field.type):
+            back = found.cast(cells.type, safe=False)
+            same = pyarrow.compute.or_(pyarrow.compute.equal(back, cells), pyarrow.compute.is_nan(cells))
+            if not pyarrow.compute.all(same, min_count=0).as_py():
+                raise pyarrow.ArrowInvalid("the values would lose digits")
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
+        raise InputError(f"{where}: their columns {field.name!r} have other types, {cells.type} and {field.type}: "
+                         f"{error}; convert the files to one type") from error
+    return found
+
+
+def _family(kind: pyarrow.DataType) -> str:
+    """What values of a type are, whatever their width."""
+    types = pyarrow.types
+    if types.is_dictionary(kind) or is_list_type(kind):
+        return "list of " * is_list_type(kind) + _family(kind.value_type)
+    families = {
+        "number": (types.is_integer, types.is_floating), "text": (types.is_string, types.is_large_string),
+        "bytes": (types.is_binary, types.is_large_binary), "time": (types.is_timestamp, types.is_date),
+        "decimal": (types.is_decimal,),
+    }
+    return next((name for name, tests in families.items() if any(test(kind) for test in tests)), str(kind))
 
 
 def _of_file(path: Path, rows: int) -> Iterator[pyarrow.Table]:
@@ -92,17 +126,29 @@ def _of_file(path: Path, rows: int) -> Iterator[pyarrow.Table]:
         raise MissingFileError(f"{path}: there is no such file")
     try:
         if is_text_file(path):
-            found = (pyarrow.Table.from_batches([batch]) for batch in _csv(path))
+            found = _in_pieces(_csv(path), rows)
         else:
             file = pyarrow.parquet.ParquetFile(path)
-            found = (as_written(pyarrow.Table.from_batches([batch]), file.metadata.metadata)
-                     for batch in file.iter_batches(rows))
+            found = (as_written(table, file.metadata.metadata) for table in _in_pieces(file.iter_batches(rows), rows))
         for table in found:
             check_names(table.column_names, f"{path}: ")
             if len(table):
                 yield table
     except (pyarrow.ArrowInvalid, gzip.BadGzipFile, EOFError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read: {error}") from error
+
+
+def _in_pieces(batches: Iterator[pyarrow.RecordBatch], rows: int) -> Iterator[pyarrow.Table]:
+    """The rows of batches of any size, in pieces of ``rows`` rows."""
+    held: pyarrow.Table | None = None
+    for batch in batches:
+        table = pyarrow.Table.from_batches([batch])
+        held = table if held is None else pyarrow.concat_tables([held, table])
+        whole = len(held) // rows * rows
+        yield from (held.slice(start, rows) for start in range(0, whole, rows))
+        held = held.slice(whole)
+    if held is not None:
+        yield held
 
 
 def _csv(path: Path) -> Iterator[pyarrow.RecordBatch]:
@@ -161,18 +207,25 @@ def _end(ids: np.ndarray) -> int:
     return int(possible[-1])
 
 
-def _not_seen(lists: Lists, seen: np.ndarray) -> np.ndarray:
-    """Digests of all lists so far; a list that comes again is an error."""
+def _check_new(lists: Lists, seen: list[np.ndarray]) -> None:
+    """Adds the digests of lists to those of all lists so far; a list that comes again is an error.
+
+    The digests are in sorted arrays, of which each is more than twice as long as the next one.
+    """
     if lists.is_rows or lists.ids is None or lists.offsets is None:
-        return seen
+        return
     digests = pd.util.hash_array(np.asarray(lists.ids))
-    again = np.isin(digests, seen)
+    again = np.zeros(len(digests), bool)
+    for part in seen:
+        again |= part[np.minimum(np.searchsorted(part, digests), len(part) - 1)] == digests
     if again.any():
         number = int(again.argmax())
         raise InputError(f"the rows of list {lists.ids[number]!s} are far apart: it comes again in "
                          f"{lists.place(int(lists.offsets[number]))}, after these lists were read; sort the rows "
                          "by the id of the list, or read more rows at a time")
-    return np.union1d(seen, digests)
+    seen.append(np.sort(digests))
+    while len(seen) > 1 and len(seen[-2]) <= 2 * len(seen[-1]):
+        seen[-2:] = [np.union1d(seen[-2], seen[-1])]
 
 
 def _kept(lists: Lists, names: Sequence[str]) -> pyarrow.Table:

@@ -167,11 +167,7 @@ def _read_columns(paths: Sequence[str | Path], separator: str) -> tuple[dict[str
     """The columns of several files, one after the other, which convert when they are read; see :func:`read_table`."""
     tables = [read_arrow(path) for path in paths]
     source = Source(tuple((str(path), table.num_rows) for path, table in zip(paths, tables, strict=True)))
-    texts = [is_text_file(path) for path in paths]
-    if any(texts) and not all(texts):
-        raise InputError(f"{paths[0]} and {paths[texts.index(not texts[0])]}: one is a text file and the other is not; "
-                         "convert all files to Parquet or all to CSV")
-    kind = TextCells if texts[0] else Cells
+    kind = TextCells if are_text_files(paths) else Cells
     found: dict[str, Any] = {}
     for name in dict.fromkeys(name for table in tables for name in table.column_names):
         without = [path for path, table in zip(paths, tables, strict=True) if name not in table.column_names]
@@ -222,6 +218,19 @@ def _joined(parts: list[pyarrow.ChunkedArray], name: str) -> pyarrow.ChunkedArra
 def is_text_file(path: str | Path) -> bool:
     """Whether a file holds text, in which types are spelled."""
     return not str(path).endswith(".parquet")
+
+
+def are_text_files(paths: Sequence[str | Path]) -> bool:
+    """Whether files, which belong to one table, hold text.
+
+    Raises:
+        ValueError: if some do and others do not, since text such as 007 may be a number or not.
+    """
+    texts = [is_text_file(path) for path in paths]
+    if any(texts) and not all(texts):
+        raise InputError(f"{paths[0]} and {paths[texts.index(not texts[0])]}: one is a text file and the other is not; "
+                         "convert all files to Parquet or all to CSV")
+    return texts[0]
 
 
 def read_arrow(path: str | Path) -> pyarrow.Table:
