@@ -7,9 +7,12 @@ import pytest
 
 from tfmtl2r import Category, Dense, _keras2
 from tfmtl2r._backend import tf
+from tfmtl2r.data.chunks import chunks
 from tfmtl2r.data.elwc import ElwcError, read_elwc, write_elwc
 from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.data.own_files import Reading
+from tfmtl2r.errors import InputError
 from tfmtl2r.task import Task
 
 TASKS = (Task("click", kind="binary"), Task("dwell", kind="regression"))
@@ -119,7 +122,45 @@ def test_missing_features(tmp_path):
         np.testing.assert_array_equal(columns[name], want, err_msg=name)
     assert columns["t"].tolist() == ["a", "", ""]
     assert np.isnan(columns["v"][1:]).all()
-    assert read_elwc(path, ["u"], list_id="k", integer_ids=False).context == ("u", "k")
+    whole = write(tmp_path / "b.tfrecord", *(record([{"x": [1.0]}], {"u": [2.0], "k": [k]}) for k in (4, 5)))
+    assert read_elwc(whole, ["u"], list_id="k", integer_ids=False).context == ("u", "k")
+
+
+IDS = [2**53, 2**53 + 1, -1]
+
+
+@pytest.mark.parametrize("context", [True, False])
+def test_integers_keep_their_digits_where_others_are_missing(tmp_path, context):
+    """Also where nobody says that the feature is a category."""
+    rows = [{"k": [number]} for number in IDS] + [{}]
+    path = write(tmp_path / "a.tfrecord", *(record([{} if context else row], row if context else {}) for row in rows))
+    for options in ({}, {"features": ["k"]}):
+        column = read_elwc(path, **options).kept("k")
+        assert column.identities.tolist() == [*IDS, -1]
+        assert column.missing.tolist() == [False, False, False, True]
+        assert column.values.dtype == np.float64
+    write_elwc(read_elwc(path), tmp_path / "again.tfrecord")
+    assert read_elwc(tmp_path / "again.tfrecord").kept("k").identities.tolist() == [*IDS, -1]
+    table, _ = next(chunks([path], Reading("elwc"), None))
+    assert table["k"].to_pylist() == [*IDS, None]
+
+
+@pytest.mark.parametrize(("contexts", "message"), [
+    ([{"q": ["a"]}, {}], r"list id 'q' is missing in 1 of 2 records, first in record 1"),
+    ([{"q": [""]}, {"q": ["a"]}], r"list id 'q' is missing in 1 of 2 records, first in record 0"),
+    ([{"q": [7]}, {}], "list id 'q' is missing in 1 of 2"), ([{"q": [0.5]}, {}], "list id 'q' is missing in 1 of 2"),
+    ([{"q": [7]}, {"q": [8]}, {"q": [7]}], r"list id 'q' is 7 in the records 0 and 2 .*leave list_id out"),
+    ([{"q": [7, 8]}, {"q": [8, 9]}], "list id 'q' has several values"),
+    ([{"q": [2.0**24]}, {"q": [2.0**24 + 2]}], "no longer tells neighbouring ids apart"),
+])
+@pytest.mark.parametrize("files", [1, 2])
+def test_every_record_has_its_own_list_id(tmp_path, contexts, message, files):
+    """Lists without an id, or with one id, would be one list for a split, or in two of them."""
+    records = [record([{"x": [1.0]}, {"x": [2.0]}], context) for context in contexts]
+    parts = [records] if files == 1 else [records[:1], records[1:]]
+    paths = [write(tmp_path / f"{number}.tfrecord", *part) for number, part in enumerate(parts)]
+    with pytest.raises(InputError, match=message):
+        read_elwc(paths, list_id="q")
 
 
 def test_garbage_names_file_and_record(tmp_path):

@@ -229,6 +229,11 @@ def _check_new(lists: Lists, seen: list[np.ndarray]) -> None:
 
 
 def _kept(lists: Lists, names: Sequence[str]) -> pyarrow.Table:
-    """Columns of lists in the order of their rows."""
-    return pyarrow.table({name: pyarrow.array(lists.in_order_of_rows(lists.identities(name)).tolist())
-                          for name in names})
+    """Columns of lists in the order of their rows; a missing number is null."""
+    found = {}
+    for name in names:
+        column = lists.kept(name)
+        cells = lists.in_order_of_rows(column.identities)
+        gone = lists.in_order_of_rows(column.missing) & (cells.dtype.kind in "iuf" and cells.ndim == 1)
+        found[name] = pyarrow.array([None if no else cell for no, cell in zip(gone, cells.tolist(), strict=True)])
+    return pyarrow.table(found)

@@ -24,10 +24,11 @@ import pandas as pd
 
 from tfmtl2r._backend import tf
 from tfmtl2r._keras2 import ranking
+from tfmtl2r.data.cells import Cells
 from tfmtl2r.data.elwc_records import ElwcError, compression, first_line, holds_examples, message_of, records
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.data.ragged import Ragged
-from tfmtl2r.data.stored import Column, Source
+from tfmtl2r.data.stored import Column, Source, refuse_inexact
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Feature
 from tfmtl2r.schema import Schema
@@ -99,12 +100,14 @@ def read_elwc(
         integer_ids: convert ids that were written as text to integers.
 
     Returns:
-        Lists with these columns: floats as float32, integers as int64 (float64 if values are missing).
+        Lists with these columns: floats as float32, integers as int64 (their values are float64 if some are missing,
+        but as ids they are exact).
 
     Raises:
         FileNotFoundError: for a missing file.
         ElwcError: when a file has no records, a record is damaged, is not an ``ExampleListWithContext`` or has no
-            examples, no record has a feature, or a feature has another type or width than expected.
+            examples, no record has a feature, a feature has another type or width than expected, a list id is missing,
+            or two records have one list id.
     """
     files = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     if not files:
@@ -128,6 +131,11 @@ def read_elwc(
         return _of_items(columns, list_id, integer_ids, files)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = None if list_id is None else _ids(columns, list_id, integer_ids, lengths, files)
+    if ids is not None and (again := pd.Series(ids).duplicated().to_numpy()).any():
+        second = int(again.argmax())
+        raise ElwcError(f"{files[0]} and on: the list id {list_id!r} is {ids[second]!s} in the records "
+                        f"{ids.tolist().index(ids[second])} and {second} (counted from 0): a record is a list, and each "
+                        "list needs its own id; leave list_id out, so that the records are numbered")
     context = tuple(f.name for f in fields if f.context)
     return Lists(columns, offsets, ids, context=context, list_id=list_id)
 
@@ -218,10 +226,6 @@ def _of_items(columns: dict[str, Any], list_id: str | None, integers: bool, file
         return Lists(columns)
     rows = next(len(column) for column in columns.values())
     ids = _ids(columns, list_id, integers, np.ones(rows, np.int64), files)
-    missing = (ids == "") if ids.dtype.kind == "O" else (ids != ids)
-    if missing.any():
-        raise ElwcError(f"{files[0]} and on: the list id {list_id!r} is missing in {int(missing.sum())} of {rows} "
-                        f"records, first in record {int(missing.argmax())} (counted from 0)")
     codes, found = pd.factorize(ids)
     order = np.argsort(codes, kind="stable")
     offsets = np.concatenate([[0], np.cumsum(np.bincount(codes))])
@@ -282,34 +286,54 @@ def _column(field: _Field, parts: list[Any], sizes: np.ndarray, files: list[Path
     """Converts the values of all records to a column with one value per item, and replaces missing values."""
     if field.is_list:
         elements, lengths = (np.concatenate(found) for found in zip(*parts, strict=True))
-        cells = Ragged(Column(_values(field, elements, files)), lengths, field.name, Source())
+        cells = Ragged(_stored(_values(field, elements, files)), lengths, field.name, Source())
         return cells.take(np.repeat(np.arange(len(sizes)), sizes)) if field.context else cells
     values = _values(field, np.concatenate(parts), files)
-    return np.repeat(values, sizes, axis=0) if field.context else values
+    if not field.context:
+        return values
+    return _stored(values).take(np.repeat(np.arange(len(sizes)), sizes))
 
 
-def _values(field: _Field, values: np.ndarray, files: list[Path]) -> np.ndarray:
+def _stored(values: Any) -> Column:
+    return values if isinstance(values, Column) else Column(values)
+
+
+def _values(field: _Field, values: np.ndarray, files: list[Path]) -> Any:
+    """The values, or a column of integers of which some are missing: as floats they would lose digits."""
     if field.kind == "bytes":
         try:
             return np.array([value.decode() for value in values.tolist()], object)
         except UnicodeDecodeError as error:
             raise ElwcError(f"{files[0]} and on: feature {field.name!r} is no UTF-8 text: {error}") from error
     absent = (values == ABSENT) & (field.kind == "int64")
-    return np.where(absent, np.nan if field.missing is None else field.missing, values) if absent.any() else values
+    if not absent.any():
+        return values
+    if field.missing is None and values.ndim == 1:
+        return Cells(field.name, pd.Series(pd.arrays.IntegerArray(values, absent)), Source())
+    return np.where(absent, np.nan if field.missing is None else field.missing, values)
 
 
-def _ids(columns: dict[str, np.ndarray], name: str, integers: bool, sizes: np.ndarray, files: list[Path]) -> np.ndarray:
-    """The ids of the lists. With ``integers``, the column is also converted to integers."""
-    if integers and columns[name].dtype.kind == "O":
+def _ids(columns: dict[str, Any], name: str, integers: bool, sizes: np.ndarray, files: list[Path]) -> np.ndarray:
+    """The id of each record's list, which is not missing. With ``integers``, the column is converted to integers."""
+    column = columns[name] if isinstance(columns[name], Column) else Column(columns[name])
+    first = np.cumsum(sizes) - sizes
+    if column.holds_lists or column.identities.ndim > 1:
+        raise ElwcError(f"{files[0]} and on: the list id {name!r} has several values in a record: it must have one")
+    if (missing := column.missing[first]).any():
+        raise ElwcError(f"{files[0]} and on: the list id {name!r} is missing in {int(missing.sum())} of {len(first)} "
+                        f"records, first in record {int(missing.argmax())} (counted from 0)")
+    refuse_inexact(column.identities, f"{files[0]} and on: the list id {name!r}", Source())
+    if integers and column.identities.dtype.kind == "O":
         try:
-            texts = columns[name]
+            texts = column.identities
             columns[name] = texts.astype(np.int64)
             if (odd := columns[name].astype(str) != texts.astype(str)).any():
                 raise ValueError(f"{texts[odd][0]!r} would become {columns[name][odd][0]}")
         except (ValueError, OverflowError) as error:
             raise ElwcError(f"{files[0]} and on: list id {name!r} is no integer: {error}; leave out integer_ids"
                             ) from error
-    return columns[name][np.cumsum(sizes) - sizes]
+        return columns[name][first]
+    return column.identities[first]
 
 
 def _written(name: str, column: Column) -> Any:
