@@ -32,6 +32,16 @@ name = "*"
 [[tasks]]
 name = "click"
 kind = "binary"
+
+[[tasks]]
+name = "grade"
+label = "seconds"
+transform = "grades"
+
+[[tasks]]
+name = "seconds"
+kind = "regression"
+transform = {name = "winsorise", upper = 0.9}
 """
 
 
@@ -44,6 +54,7 @@ def test_columns_labels_and_a_history_with_its_own_row(tmp_path, monkeypatch, ca
         "q": np.repeat(np.arange(40), 3), "age": np.repeat(rng.normal(size=40), 3), "video": video, "click": click,
         "clicked": [[9, 10, *([own] if clicked else [])] for own, clicked in zip(video, click, strict=True)],
         "tags": [rng.choice(["a", "b"], rng.integers(0, 3)).tolist() for _ in range(120)], "other": 1,
+        "seconds": rng.exponential(20, 120),
     })
     table.to_parquet("log.parquet")
     assert cli.main(["prepare", "watched.toml"]) == 0

@@ -12,7 +12,7 @@ from test_public_sets import NAMES as PUBLIC
 from test_public_sets import folder
 
 from tfmtl2r import data, datasets
-from tfmtl2r.data import fit_schema
+from tfmtl2r.data import Lists, fit_schema, fit_tasks, label_values, splits
 from tfmtl2r.data.synthetic import directions, latent_lists, mmoe_rows
 from tfmtl2r.task import Task
 
@@ -258,6 +258,25 @@ def test_table_file_is_split_by_list(table_folder):
     assert [again.lists(split).ids.tolist() for split in SPLITS] == ids
     rows = datasets.get("table", files=str(table_folder / "train.parquet"), goals=[CLICK])
     assert sum(rows.lists(split).num_items for split in SPLITS) == 180
+
+
+@pytest.mark.parametrize(("vali", "test"), [(.025, .125), (.005, .005), (.1, .005), (.333, .333), (.0, .0005)])
+def test_shares_are_those_that_were_wanted(vali, test):
+    found = splits.by_list(Lists({"x": np.arange(20_000)}), vali, test)
+    for split, share in (("vali", vali), ("test", test)):
+        assert abs((found == split).sum() - 20_000 * share) <= 4 * (20_000 * share) ** 0.5
+
+
+def test_loading_fits_the_transforms_of_labels_on_the_training_split(table_folder):
+    frame = pd.read_parquet(table_folder / "train.parquet")
+    frame.assign(seconds=frame["price"] % 7).to_csv(table_folder / "one.csv", index=False)
+    goals = [CLICK, {"name": "seconds", "kind": "graded", "transform": {"name": "grades", "grades": 3}}]
+    data = datasets.get("table", files=str(table_folder / "one.csv"), list_id="user", goals=goals)
+    labels = {split: next(iter(data.load(split, batch_size=99)))[1]["seconds"].numpy() for split in SPLITS}
+    assert set(np.unique(labels["train"])) - {-1} == {0, 1, 2}
+    [_, fitted] = fit_tasks(data.lists("train"), data.tasks())
+    wanted = label_values(data.lists("test"), fitted)
+    assert sorted(labels["test"][labels["test"] >= 0]) == sorted(wanted)
 
 
 def test_table_statistics_come_from_the_training_split(table_folder):

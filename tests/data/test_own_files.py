@@ -10,8 +10,8 @@ from tensorflow_serving.apis import input_pb2
 from tfmtl2r import Category, Schema, Task, datasets
 from tfmtl2r._backend import tf
 from tfmtl2r.data.columns import feature_values
-from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.data.elwc import read_elwc, write_elwc
+from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.data.frame import from_frame, read_lists
 from tfmtl2r.data.own_files import expanded
 from tfmtl2r.errors import InputError, MissingFileError, UserError
@@ -177,6 +177,16 @@ def test_the_ending_decides_about_the_kind_where_it_is_clear(tmp_path):
     assert expanded([str(tmp_path / "c.bin")], "elwc")[0] == "elwc"
 
 
+def test_a_file_that_several_places_stand_for_is_read_once(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "b.txt").write_text("1 qid:1 1:5\n0 qid:1 1:7\n")
+    (tmp_path / "a.txt").symlink_to(tmp_path / "b.txt")
+    for places in (["b.txt", "b.txt"], ["./b.txt", "*.txt"], [str(tmp_path), "b.txt"]):
+        assert len(expanded(places)[1]) == 1, places
+    lists = datasets.get("table", train="b.txt", vali=["*.txt", "b.txt"], test="b.txt", goals=GOALS[:1]).lists("vali")
+    assert (lists.num_lists, lists.num_items) == (1, 2)
+
+
 @pytest.mark.parametrize("spelled", ["times", "dates", "numbers", "text", "nullable", "nanoseconds"])
 def test_the_latest_lists_are_the_test_split(tmp_path, spelled):
     frame = log(200).sample(frac=1, random_state=2)
@@ -240,7 +250,7 @@ def test_a_declared_separator_holds_in_every_table(tmp_path):
             "train": str(tmp_path / "train.csv"),
             "columns": [{"name": "tags", "kind": "bag"}, {"name": "j", "kind": "bag"}]}  # fmt: skip
     found = datasets.get("table", **base)
-    assert [feature.separators for feature in found.schema().features] == [(";",), ("",)]
+    assert [feature.separators for feature in found.schema().features] == [(";",), ()]
     assert set(found.schema().features[0].vocabulary) == {"new york", "a", "b"}
     bags = feature_values(found.lists("vali"), found.schema().features[0])
     assert bags["tags"].tolist() == [["new york"], ["a|b"]]

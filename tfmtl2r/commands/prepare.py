@@ -108,11 +108,13 @@ def _experiment(path: str) -> None:
     from tfmtl2r.commands.train import COMMAND
     from tfmtl2r.data.histories import history_leaks
     from tfmtl2r.data.quality import data_report
+    from tfmtl2r.data.targets import fit_tasks
     from tfmtl2r.experiment import Experiment
 
     experiment = Experiment.of(parse(COMMAND, [path])[0])
     dataset = experiment.dataset()
-    tasks, lists = experiment.select(dataset), dataset.lists("train")
+    lists = dataset.lists("train")
+    tasks = fit_tasks(lists, experiment.select(dataset))
     schema = dataset.schema(tasks)
     dataset.check(tasks, schema)
     print(f"{path}: {lists.num_items} items in the training split")

@@ -136,7 +136,7 @@ class Cells(Column):
         return self.identities if self.kind in ("integer", "integer-na", "boolean") else self.values
 
     @functools.cached_property
-    def missing(self) -> np.ndarray:  # type: ignore[override]
+    def missing(self) -> np.ndarray:
         empty = self.identities == "" if self.kind in ("string", "bytes") else False
         return self.series.isna().to_numpy(bool) | empty
 

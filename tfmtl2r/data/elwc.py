@@ -134,8 +134,8 @@ def read_elwc(
     if ids is not None and (again := pd.Series(ids).duplicated().to_numpy()).any():
         second = int(again.argmax())
         raise ElwcError(f"{files[0]} and on: the list id {list_id!r} is {ids[second]!s} in the records "
-                        f"{ids.tolist().index(ids[second])} and {second} (counted from 0): a record is a list, and each "
-                        "list needs its own id; leave list_id out, so that the records are numbered")
+                        f"{ids.tolist().index(ids[second])} and {second} (counted from 0): a record is a list with "
+                        "its own id; leave list_id out, so that the records are numbered")
     context = tuple(f.name for f in fields if f.context)
     return Lists(columns, offsets, ids, context=context, list_id=list_id)
 

@@ -96,7 +96,7 @@ def expanded(files: str | Sequence[str], kind: str | None = None) -> tuple[str, 
     """The kind and the paths of files, patterns and folders; the files of a pattern or a folder are sorted by name.
 
     Of a folder, the files whose ending is that of the kind count. If there are none, all files count whose names begin
-    with neither ``.`` nor ``_``.
+    with neither ``.`` nor ``_``. A file counts once, also if several of the places stand for it.
 
     Args:
         files: a file, a pattern such as ``logs/*.csv``, a folder, or several of them.
@@ -107,8 +107,11 @@ def expanded(files: str | Sequence[str], kind: str | None = None) -> tuple[str, 
         ValueError: if the endings do not decide about the kind.
     """
     places = [files] if isinstance(files, str) else list(files)
-    found = [path for place in places for path in _paths(place, kind)]
-    return kind or kind_of(found), found
+    found: dict[Path, Path] = {}
+    for place in places:
+        for path in _paths(place, kind):
+            found.setdefault(path.resolve(), path)
+    return kind or kind_of([*found.values()]), [*found.values()]
 
 
 def kind_of(paths: Sequence[Path]) -> str:

@@ -17,6 +17,8 @@ SPLITS = ("train", "vali", "test")
 def by_list(lists: Lists, vali: float, test: float, seed: int | None = None) -> np.ndarray:
     """The split of each list, which the MD5 of seed and id decides; of plain rows, the MD5 of the row number.
 
+    The last two digits of the MD5 decide about shares in whole percents, and the whole MD5 about others.
+
     Args:
         lists: the whole table.
         vali, test: shares of the lists.
@@ -29,9 +31,12 @@ def by_list(lists: Lists, vali: float, test: float, seed: int | None = None) -> 
     ids = np.arange(lists.num_items) if lists.ids is None else lists.ids
     start = "" if seed is None else f"{seed}:"
     digests = [hashlib.md5(f"{start}{i}".encode(), usedforsecurity=False).hexdigest() for i in ids.tolist()]
-    percent = [int(digest, 16) % 100 for digest in digests]
     bounds = np.round(100 * np.array([1 - vali - test, 1 - test]), 6)
-    return np.array(SPLITS)[np.searchsorted(bounds, percent, side="right")]
+    if (bounds == np.round(bounds)).all():
+        places = [float(int(digest, 16) % 100) for digest in digests]
+    else:
+        places = [100 * (int(digest, 16) / 2**128) for digest in digests]
+    return np.array(SPLITS)[np.searchsorted(bounds, places, side="right")]
 
 
 def by_time(lists: Lists, column: str, vali: float, test: float) -> np.ndarray:

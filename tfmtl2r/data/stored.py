@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -97,7 +97,7 @@ class Column:
         """``bool[N]``: which cells are missing: NaN, None, no time, or empty text."""
         import pandas as pd
 
-        gone = np.asarray(pd.isna(self.array))
+        gone: Any = pd.isna(self.array)
         if self.array.dtype.kind in "OU":
             gone[~gone] = self.array[~gone] == ""
         return gone if self.array.ndim == 1 else gone.reshape(len(gone), -1).all(axis=1)

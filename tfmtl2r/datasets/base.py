@@ -19,6 +19,7 @@ from tfmtl2r.data.columns import (
 from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.pipeline import batches
+from tfmtl2r.data.targets import fit_tasks
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Feature
 from tfmtl2r.names import did_you_mean
@@ -144,11 +145,13 @@ class DataSet:
 
         Args:
             split: ``"train"``, ``"vali"`` or ``"test"``.
-            tasks: names or tasks; :attr:`default_tasks` if None.
+            tasks: names or tasks; :attr:`default_tasks` if None. Their transforms are fitted on the training split.
             schema: schema of the features; :meth:`schema` if None.
             **options: options of :func:`tfmtl2r.data.batches`. The training split is shuffled by default.
         """
         chosen = self.select(tasks)
+        if any(task.transform is not None for task in chosen):
+            chosen = fit_tasks(self.lists("train"), chosen)
         options.setdefault("shuffle", split == "train")
         return batches(self.lists(split), chosen, schema or self.schema(chosen), **options)
 

@@ -185,7 +185,7 @@ def _each(values: np.ndarray, missing: np.ndarray, known: np.ndarray) -> dict[st
 def _bins(values: np.ndarray, missing: np.ndarray, known: np.ndarray) -> dict[str, np.ndarray]:
     """Slices of about equally many lists or items, by ascending values. A value that fills a slice has its own."""
     ordered = np.sort(values[known])
-    found, first = np.unique(ordered, return_index=True)
+    found = np.unique(ordered)
     places = np.searchsorted(found, ordered[[len(ordered) * part // BINS for part in range(1, BINS)]])
     full = [place for place in places if place == 0 or (places == place).sum() > 1]
     starts = np.unique([0, *places, *(place + 1 for place in full if place + 1 < len(found))])

@@ -59,7 +59,7 @@ class Listed(Feature):
         if self.separator or self.separators:
             return self
         found = tuple(columns.separator(name) for name in self.columns)
-        return dataclasses.replace(self, separators=found)  # type: ignore[type-var]
+        return dataclasses.replace(self, separators=found if any(found) else ())  # type: ignore[type-var]
 
     def read(self, columns: Columns) -> dict[str, np.ndarray]:
         """Reads the lists, cut to ``max_length`` and padded to the longest."""

@@ -31,8 +31,8 @@ class Time(Feature):
     seconds that have passed, whatever the clocks of the zone did.
 
     A column may contain dates and times (``datetime64``, pandas' with or without time zone, Arrow's), ISO 8601 text, or
-    epoch numbers in ``unit``. Text that is all digits is an epoch number and no date. Times without a zone are in UTC. A request contains epoch numbers, ``int64``, in ``unit``
-    or in seconds; -1 is a missing one.
+    epoch numbers in ``unit``. Text that is all digits is an epoch number and no date. Times without a zone are in UTC.
+    A request contains epoch numbers, ``int64``, in ``unit`` or in seconds; -1 is a missing one.
 
     Args:
         name: column and serving input.
