@@ -41,7 +41,7 @@ def test_the_blocks_of_the_extension_guide_print_what_their_comments_say(capsys)
     finally:
         for kind, name in re.findall(r"^@(\w+)\.register\(\"(\w+)\"", guide, re.MULTILINE):
             getattr(tfmtl2r, kind).registry.unregister(name)
-    assert len(blocks) == 6
+    assert len(blocks) == 7
 
 
 def test_the_parts_of_your_own_are_registered():
