@@ -12,14 +12,15 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tfmtl2r import cli
+from tfmtl2r import Dense, Schema, cli
 from tfmtl2r.data import from_frame
 from tfmtl2r.data.chunks import chunks
 from tfmtl2r.data.elwc import write_elwc
 from tfmtl2r.data.own_files import Reading
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.file_scores import score_files
+from tfmtl2r.evaluation.file_scores import _reading, score_files
 from tfmtl2r.experiment import Experiment
+from tfmtl2r.features import Vector
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.identity import MODEL
 from tfmtl2r.serving.export import _contents
@@ -97,6 +98,22 @@ def test_records_are_scored_as_tables_are(run, tmp_path):
     assert found["session"].tolist() == frame["session"].astype(str).tolist()
     assert found["video"].tolist() == frame["video"].tolist()
     assert_scores(found, run, frame)
+
+
+@pytest.mark.parametrize("feature", [Dense("features", shape=(3,), missing=True), Dense("features", shape=(3,)),
+                                     Vector("features", size=3, projection=2)])
+def test_rows_of_text_files_have_the_columns_of_the_training(tmp_path, feature):
+    """Whatever the feature makes of them; a registered data set changes columns when it reads its own files."""
+    (tmp_path / "a.txt").write_text("1 qid:1 1:5 2:6\n0 qid:1 2:7 4:9\n")
+    config = {"data": {"files": str(tmp_path / "a.txt"), "kind": "letor"},
+              "tasks": [{"name": "label"}, {"name": "last", "label": "features[4]", "kind": "regression"}]}
+    card = SimpleNamespace(config=config, data={"train": {"num_lists": 1}}, name="mine")
+    reading, ids = _reading(card, Schema([feature]), str(tmp_path / "a.txt"), "")
+    assert reading.lists([tmp_path / "a.txt"]).column("features").tolist() == [[5, 6, 0], [0, 7, 0]]
+    assert ids == ["qid"]
+    card.config = {"data": {"name": "mslr", "path": "."}}
+    with pytest.raises(InputError, match="'mine' was trained on the data set 'mslr', which makes labels of features"):
+        _reading(card, Schema([feature]), str(tmp_path / "a.txt"), "")
 
 
 def test_mixed_lists_are_whole_or_refused(run, tmp_path):

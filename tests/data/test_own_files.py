@@ -13,7 +13,8 @@ from tfmtl2r.data.columns import feature_values
 from tfmtl2r.data.elwc import read_elwc, write_elwc
 from tfmtl2r.data.fit import fit_schema
 from tfmtl2r.data.frame import from_frame, read_lists
-from tfmtl2r.data.own_files import expanded
+from tfmtl2r.data.own_files import Reading, expanded
+from tfmtl2r.data.splits import shown_time, times_of_lists
 from tfmtl2r.errors import InputError, MissingFileError, UserError
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.features import Bag, Sequence
@@ -93,6 +94,43 @@ def test_feature_ids_count_from_0_in_all_files_if_they_do_in_one(tmp_path):
     data = datasets.get("table", files=str(tmp_path), goals=[{"name": "label"}])
     assert data.lists("train").column("features").tolist() == [[5, 6, 0], [0, 7, 0]]
     assert data.about("train") == {}
+
+
+def test_a_separator_holds_for_texts_of_every_kind_of_file(tmp_path):
+    (tmp_path / "a.txt").write_text("1 qid:1 1:5 # tags = new;york|b\n0 qid:1 2:7\n")
+    (tmp_path / "b.txt").write_text("1 qid:2 1:5 # tags = c;d\n")
+    write_elwc(from_frame(pd.DataFrame({"qid": [1, 1, 2], "tags": ["new;york|b", "", "c;d"]}), "qid"),
+               tmp_path / "a.tfrecord", list_id="qid")
+    for names in (["a.txt"], ["a.txt", "b.txt"], ["a.tfrecord"]):
+        kind = "elwc" if "tfrecord" in names[0] else "letor"
+        lists = Reading(kind, "qid", separator="|").lists([tmp_path / name for name in names])
+        found = lists.kept("tags").elements()
+        assert found.flat.identities.tolist() == ["new;york", "b", "c;d"][: 2 if names == ["a.txt"] else 3]
+        assert lists.column("tags").tolist()[0] == "new;york|b"
+
+
+def test_a_label_may_be_a_feature_that_one_split_does_not_name(tmp_path):
+    for split, row in (("train", "1:1 5:9"), ("vali", "4:1"), ("test", "2:3")):
+        (tmp_path / f"{split}.txt").write_text(f"1 qid:1 {row}\n0 qid:1 1:1\n")
+    goals = [{"name": "quality", "label": "features[5]", "kind": "regression"}]
+    data = datasets.get("table", files=str(tmp_path), goals=goals)
+    assert [data.lists(split).column("features[5]").tolist() for split in data.splits] == [[9, 0], [0, 0], [0, 0]]
+    assert [data.lists(split).column("features").shape for split in data.splits] == [(2, 4)] * 3
+    places = {split: str(tmp_path / f"{split}.txt") for split in data.splits}
+    with pytest.raises(InputError, match="split divides files, but the files of train, vali and test are given"):
+        datasets.get("table", **places, goals=goals, split={"vali": 0.5})
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_times_may_be_categories_of_integers(missing):
+    times = [2**60 + 1, 2**60, None if missing else 2**60 + 2]
+    lists = from_frame(pd.DataFrame({"t": pd.Series(pd.array(times, "Int64")).astype("category")}))
+    if missing:
+        with pytest.raises(InputError, match="the time 't' is missing"):
+            times_of_lists(lists, "t")
+        return
+    found = times_of_lists(lists, "t")
+    assert (found.tolist(), shown_time(found.min())) == (times, 2**60)
 
 
 def test_three_letor_files_are_equally_wide(tmp_path):

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 import pyarrow
 
-from tfmtl2r.data.cells import TextCells
+from tfmtl2r.data.cells import Cells, TextCells
 from tfmtl2r.data.frame import SUFFIXES, read_lists
 from tfmtl2r.data.letor import read_letor
 from tfmtl2r.data.lists import Lists
-from tfmtl2r.data.stored import Source
+from tfmtl2r.data.stored import Column, Source
 from tfmtl2r.errors import InputError, MissingFileError
 
 ENDINGS = {
@@ -69,13 +69,14 @@ class Reading:
             FileNotFoundError: for a missing file.
             ValueError: for a malformed file or a missing column.
         """
-        return self.made(self._read(paths))
+        return self.made(self.read(paths))
 
     def made(self, lists: Lists) -> Lists:
         """The lists with the columns that ``named`` makes of vectors."""
         return with_components(lists, self.named)
 
-    def _read(self, paths: Sequence[Path]) -> Lists:
+    def read(self, paths: Sequence[Path]) -> Lists:
+        """The lists of files as :meth:`lists` reads them, with whole vectors."""
         if self.kind == "table":
             return read_lists(paths, self.list_id, self.context, self.separator)
         if self.kind == "letor":
@@ -86,6 +87,10 @@ class Reading:
 
             labels = [name for name in self.named if component(name) is None]
             lists = read_elwc(paths, labels=labels, list_id=self.list_id)
+        if self.separator:
+            columns = {name: _separated(name, column, lists.source, self.separator)
+                       for name, column in lists.stored.columns.items()}
+            lists = dataclasses.replace(lists, columns=columns)
         context = tuple(dict.fromkeys([*lists.context, *self.context]))
         for name in context:
             lists.kept(name)
@@ -203,6 +208,14 @@ def _inside(folder: Path, kind: str | None) -> list[Path]:
 
 def _kind_of_one(path: Path) -> str:
     return next((kind for kind, endings in ENDINGS.items() if path.name.lower().endswith(endings)), "")
+
+
+def _separated(name: str, column: Column, source: Source, separator: str) -> Column:
+    """A column whose texts are split at a separator where they are read as lists."""
+    if column.holds_lists or column.identities.dtype.kind not in "OU":
+        return column
+    cells = pyarrow.chunked_array([column.identities.tolist()], pyarrow.string())
+    return (TextCells if column.spells_numbers else Cells)(name, cells, source, separator)
 
 
 def _wide(matrix: np.ndarray, width: int) -> np.ndarray:

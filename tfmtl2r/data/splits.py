@@ -80,9 +80,9 @@ def times_of_lists(lists: Lists, column: str) -> np.ndarray:
     """
     kept = lists.kept(column)
     values = kept.values
-    if values.dtype.kind in "iu" or (values.dtype.kind == "f" and kept.typed.dtype.kind in "iu"):
-        values = kept.typed  # exact, also with missing cells
-        missing = (values == -1) & np.isnan(kept.values.astype(np.float64))
+    typed = kept.spelled.identities if kept.is_category else kept.typed
+    if values.ndim == 1 and values.dtype.kind in "iuf" and typed.dtype.kind in "iu":
+        values, missing = typed, kept.spelled.missing  # exact, also with missing cells
     elif values.dtype.kind == "f" and values.ndim == 1:
         missing = ~np.isfinite(values)
     elif values.dtype.kind in "OU" and values.ndim == 1:

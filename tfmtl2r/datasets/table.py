@@ -88,6 +88,9 @@ class Table(DataSet):
         if bool(self.files) == bool(given) or (given and len(given) < len(self.splits)):
             raise InputError("a table needs either files or all of train, vali and test; given: "
                              + (", ".join([*(["files"] if self.files else []), *given]) or "none"))
+        if given and self.split is not None:
+            raise InputError("split divides files, but the files of train, vali and test are given: leave one of them "
+                             "out")
         if not self.goals:
             raise InputError("a table needs at least one task: its name, the column of its label and its kind")
         object.__setattr__(self, "only_where", checked_rules(self.only_where))
@@ -201,13 +204,13 @@ class Table(DataSet):
             names = list(places) if self._is_letor else [place]
             reading, paths = self.reading(), [expanded(places[name], self._kind)[1] for name in names]
             try:
-                read = [reading.lists(one) for one in paths]
+                read = [reading.read(one) for one in paths]
             except ZeroIdError:  # no file decides alone: all count from 0 if one of them does
                 reading = dataclasses.replace(reading, zero_based=True)
-                read = [reading.lists(one) for one in paths]
+                read = [reading.read(one) for one in paths]
                 self._cache["zero_based"] = True
             for name, lists in zip(names, equally_wide(read) if self._is_letor else read, strict=True):
-                self._cache["whole", name] = only_rows(lists, self.only_where)
+                self._cache["whole", name] = only_rows(reading.made(lists), self.only_where)
         return self._cache[key]
 
 

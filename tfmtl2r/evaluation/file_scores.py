@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -135,6 +136,10 @@ def _reading(
     """How the files are read, and the columns of ids of lists and items."""
     data = card.config["data"]
     kind = expanded(files, data.get("kind") or None)[0]
+    if kind == "letor" and data.get("name"):
+        raise InputError(f"run {card.name!r} was trained on the data set {data['name']!r}, which makes labels of "
+                         "features, clips or drops some of them: its text files cannot be scored as they are; score a "
+                         f"table with the column {LETOR_FEATURES!r} as the run knows it")
     list_id = list_id or data.get("list_id", "")
     if card.data.get("train", {}).get("num_lists") is None:
         if list_id:
@@ -145,7 +150,8 @@ def _reading(
     wanted = {column for feature in schema.features for column in feature.columns}
     named = [name for name in _named(card) if component(name) or name in wanted]
     wide = [feature for feature in schema.features if feature.name == LETOR_FEATURES]
-    width = wide[0].width + sum((component(name) or ("",))[0] == LETOR_FEATURES for name in named) if wide else None
+    taken = sum((component(name) or ("",))[0] == LETOR_FEATURES for name in named)
+    width = math.prod(wide[0].raw[LETOR_FEATURES].shape) + taken if wide else None
     reading = Reading(kind, list_id or None, (), data.get("separator", ""), tuple(named),
                       width if kind == "letor" else None, bool(card.data.get("train", {}).get("zero_based")))
     ids = [list_id or (LETOR_LIST if kind == "letor" else ""), data.get("item_id", "")]
