@@ -140,6 +140,23 @@ def test_swapped_pairs():
         swap_ratios(lists.select([50]), "click", "item", "at")
 
 
+@pytest.mark.parametrize(("ids", "missing"), [
+    (["a", "b"], ""), ([5, 6], -1), ([0.5, -1.0], np.nan),
+    (np.array(["2024-01-01", "2024-01-02"], "M8[s]"), np.datetime64("NaT")),
+])
+def test_rows_without_an_id_are_no_item(ids, missing):
+    """They would count as one item that is shown at all places."""
+    ids = np.array(ids, object if isinstance(missing, str) else None)
+    item = np.concatenate([ids, ids[::-1], np.array([missing] * 4, ids.dtype)])
+    lists = Lists({"click": np.array([1.0, 1, 1, 0, 0, 1, 0, 1]), "item": item}, offsets=np.arange(0, 9, 2))
+    np.testing.assert_allclose(swap_ratios(lists, "click", "item"), [1.0, 0.5])
+    found = regression_em(lists, "click", ["click"], item="item", iterations=1)
+    assert (found.items, found.moved) == (2, 2)
+    nobody = lists.with_column("nobody", np.array([missing] * 8, ids.dtype))
+    found = regression_em(nobody, "click", ["click"], item="nobody", iterations=1)
+    assert (found.items, found.moved) == (0, 0)
+
+
 def test_click_ratios_of_random_orders_are_ratios_of_rates():
     clicks = np.zeros([1000, 4])
     for place, rate in enumerate((120, 60, 30, 18)):
@@ -192,6 +209,8 @@ def test_what_regression_em_cannot_use():
     ]:
         with pytest.raises(ValueError, match=message):
             regression_em(lists, "click", **options)
+    with pytest.raises(ValueError, match="label 'click' is missing in all rows"):
+        regression_em(lists.with_column("click", np.array([-1, -1])), "click", ["click"])
     with pytest.raises(ValueError, match="shown at place 2: its propensity cannot be estimated"):
         regression_em(lists.with_column("at", np.array([1, 3])), "click", ["click"], position="at")
 

@@ -61,3 +61,13 @@ def test_exact_reads_any_shape_and_per_list_is_refused(entropy, rng):
     assert entropy.exact(labels, scores) == pytest.approx(float(stream.result()), rel=1e-6)
     with pytest.raises(TypeError, match="one number over all items"):
         entropy.per_list(labels, scores, np.ones((5, 3), bool))
+
+
+@pytest.mark.parametrize(("facts", "reads"), [
+    ({}, "score"), ({"relevance": True}, "score"), ({"relevance": False}, "value"),
+    ({"relevance": False, "reads": "score"}, "score"), ({"reads": "value"}, "value"),
+])
+def test_a_metric_of_any_number_reads_values_in_the_unit_of_the_label(facts, reads):
+    """Such as R squared, which must not compare standardised scores with seconds."""
+    made = type("Made", (metrics.SummedMetric,), facts)
+    assert made.reads == type("Inherits", (made,), {}).reads == reads

@@ -28,6 +28,7 @@ import numpy as np
 
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.data.text_cells import MISSING
 from tfmtl2r.errors import InputError
 from tfmtl2r.task import Task
 
@@ -100,7 +101,7 @@ def swap_ratios(lists: Lists, label: str, item: str, position: str | None = None
         lists: logged lists.
         label: the column of clicks, 0 or 1; missing values (NaN or negative) do not count.
         item: the column with the id of what was shown. If the relevance of an item depends on the query, the id must
-            contain the query.
+            contain the query. A row without an id does not count.
         position: the column of places, counted from 1; None uses an item's place in its list.
 
     Raises:
@@ -114,8 +115,9 @@ def swap_ratios(lists: Lists, label: str, item: str, position: str | None = None
     [1.0, 0.5]
     """
     clicks, places = _clicks(lists, label, position)
-    known = clicks >= 0
-    items = np.unique(lists.identities(item)[known], return_inverse=True)[1]
+    ids, there = _ids(lists, item)
+    known = (clicks >= 0) & there
+    items = np.unique(ids[known], return_inverse=True)[1]
     places, last = places[known] - 1, int(places[known].max(initial=1))
     cells = items * last + places
     shown = np.bincount(cells, minlength=(items.max(initial=0) + 1) * last).reshape(-1, last)
@@ -188,8 +190,9 @@ def regression_em(
             targets, ``float64[N]`` in [0, 1] for the N items with a known label, that fits a model of your own to them
             and returns its logits s, ``float64[N]``. The first targets are the clicks.
         position: the column of places, counted from 1; None uses an item's place in its list.
-        item: the column with the ids of items, for the report ``moved``. By default, items with equal numbers in
-            ``relevance`` are the same item; with a function, every row is an item of its own.
+        item: the column with the ids of items, for the report ``moved``, in which a row without an id does not count.
+            By default, items with equal numbers in ``relevance`` are the same item; with a function, every row is an
+            item of its own.
         iterations: number of iterations.
         rate: share a of the new value in ``p_k <- (1 - a) p_k + a mean``.
         start: propensities to start with, one per place; by default 1/k.
@@ -198,8 +201,8 @@ def regression_em(
         The propensities, divided by the propensity of place 1, since the clicks determine only ratios.
 
     Raises:
-        ValueError: for a missing column, a place that is not a whole number from 1 or has no item, a column without
-            numbers, or a rate outside (0, 1].
+        ValueError: for a missing column, a label that is missing everywhere, a place that is not a whole number from 1
+            or has no item, a column without numbers, or a rate outside (0, 1].
 
     Source: Wang et al., Position bias estimation for unbiased learning to rank in personal search, WSDM 2018,
     https://doi.org/10.1145/3159652.3159732
@@ -211,8 +214,10 @@ def regression_em(
     clicks, places = _clicks(lists, label, position)
     known = clicks >= 0
     clicks, places = clicks[known].astype(np.float64), places[known] - 1
+    if not len(clicks):
+        raise InputError(f"label {label!r} is missing in all rows: propensities are estimated from clicks, 0 or 1")
     shown = np.bincount(places)
-    if not len(shown) or (shown == 0).any():
+    if (shown == 0).any():
         raise InputError(f"no item with a known label {label!r} was shown at place {int((shown == 0).argmax()) + 1}: "
                          "its propensity cannot be estimated")
     columns = None if callable(relevance) else _numbers(lists, relevance)[known]
@@ -227,11 +232,13 @@ def regression_em(
         theta = (1.0 - rate) * theta + rate * np.bincount(places, weights=examined) / shown
         gamma = _sigmoid(fit(relevant))
     names = np.arange(len(clicks)) if columns is None else np.unique(columns, axis=0, return_inverse=True)[1].ravel()
-    names = names if item is None else np.unique(lists.identities(item)[known], return_inverse=True)[1]
+    if item is not None:
+        ids, there = (values[known] for values in _ids(lists, item))
+        names, places = np.unique(ids[there], return_inverse=True)[1], places[there]
     seen = np.unique(np.stack([names, places]), axis=1)[0]
     if theta[0] == 0:
         raise InputError(f"label {label!r} has no click at place 1, which the other places are compared with")
-    return Propensities(theta / theta[0], int(names.max()) + 1, int((np.bincount(seen) > 1).sum()), tuple(losses))
+    return Propensities(theta / theta[0], int(names.max(initial=-1)) + 1, int((np.bincount(seen) > 1).sum()), tuple(losses))
 
 
 class _Logistic:
@@ -274,6 +281,15 @@ def _sigmoid(logits: np.ndarray) -> np.ndarray:
 def _click_loss(clicks: np.ndarray, chances: np.ndarray) -> float:
     chances = np.clip(chances, 1e-12, 1 - 1e-12)
     return float(-np.mean(clicks * np.log(chances) + (1 - clicks) * np.log1p(-chances)))
+
+
+def _ids(lists: Lists, item: str) -> tuple[np.ndarray, np.ndarray]:
+    """The ids of items, and which rows have one, ``bool[N]``."""
+    ids = lists.identities(item)
+    if ids.dtype.kind in "OU":
+        ids = ids.astype(str)
+        return ids, ~np.isin(ids, MISSING)
+    return ids, (ids == ids) & ((ids != -1) | (ids.dtype.kind == "f"))
 
 
 def _clicks(lists: Lists, label: str, position: str | None) -> tuple[np.ndarray, np.ndarray]:

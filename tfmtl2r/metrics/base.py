@@ -29,13 +29,19 @@ class Metric:
         per_list_mean: True if the metric is a mean of ``per_list``; False for a metric over all items at once, such as
             AUC, which has only ``streaming`` and ``exact``.
         reads: ``"score"`` if the metric reads scores; ``"value"`` if it reads their values in the label's unit
-            (:mod:`tfmtl2r.training.readings`), or the scores of a loss that leaves their level free.
+            (:mod:`tfmtl2r.training.readings`), or the scores of a loss that leaves their level free. By default, a
+            metric of any number (``relevance = False``) reads values, and any other metric reads scores.
     """
 
     direction: ClassVar[str] = "max"
     relevance: ClassVar[bool] = True
     per_list_mean: ClassVar[bool] = True
     reads: ClassVar[Literal["score", "value"]] = "score"
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        if "relevance" in vars(cls) and "reads" not in vars(cls):
+            cls.reads = "score" if cls.relevance else "value"
 
     @property
     def name(self) -> str:

@@ -31,7 +31,6 @@ class MSE(ItemMetric):
     """
 
     relevance = False
-    reads = "value"
 
     def conventions(self) -> dict[str, Any]:
         return {"mean": "items"}
