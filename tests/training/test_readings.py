@@ -114,6 +114,20 @@ def test_other_scores_start_at_0():
     assert all(not reads_logits(one.loss) for one in ranker.readings().values())
 
 
+@pytest.mark.parametrize(("rows", "touched", "level"), [(True, False, np.log(0.01 / 0.99)), (False, False, 0.0),
+                                                       (True, True, 7.0)])
+def test_the_first_data_decide_where_a_ranker_without_has_lists_starts(rows, touched, level):
+    """Weights that came from somewhere else stay."""
+    ranker = MultiTaskRanker(SMALL, [Task("click", kind="binary", statistics=LabelStatistics(0.01, 0.1))], X)
+    ranker.compile()
+    if touched:
+        ranker.architecture.scorers.bias.assign([[[7.0]]])
+    ranker = copy.deepcopy(ranker)
+    frame = pd.DataFrame({"x": [1.0, 2.0], "click": [0, 1]} if rows else {"q": [0, 0], "x": [1.0, 2.0], "click": [0, 1]})
+    ranker.prepare(batches(from_frame(frame, None if rows else "q"), ranker.tasks, X))
+    np.testing.assert_allclose(np.ravel(ranker.architecture.scorers.bias), [level], rtol=1e-6)
+
+
 def log(lists=60, seed=0):
     """A log in which seconds with a heavy tail, far from 0, depend on x."""
     random = np.random.default_rng(seed)

@@ -52,15 +52,18 @@ class Connected:
 
     Args:
         schema: all features of the data.
+        biases: the biases of the untrained network, from which a ranker that does not know yet whether it reads lists
+            can still start elsewhere.
         graphs: compiled forward passes by the names of their inputs.
     """
 
     schema: Schema
+    biases: tuple[Any, ...] = ()
     graphs: dict[tuple[str, ...], Any] = dataclasses.field(default_factory=dict)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Connected:
         """Copies without the graphs, since these read the variables of the original ranker."""
-        return Connected(self.schema)
+        return Connected(self.schema, self.biases)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -372,14 +372,15 @@ class MultiTaskRanker(KerasMethods):
             [task.name for task in self.tasks], schema, conditioned=self.conditioned is not None,
             dtype=self.dtype_policy,
         )
-        start_at_base_rates(self.architecture, self.readings().values())
-        self._connected = Connected(schema)
+        self._connected = Connected(schema, start_at_base_rates(self.architecture, self.readings().values()))
         self.built = True
         self._make_method_state()
 
     def _set_up_for(self, has_lists: bool) -> SetUp:
         if self._set_up is None or self._set_up.has_lists != has_lists:
-            self.has_lists = has_lists
+            undecided, self.has_lists = self.has_lists is None, has_lists
+            if undecided:  # the default losses differ, and so do the scores that stand for a base rate
+                start_at_base_rates(self.architecture, self.readings().values(), self._connected_with().biases)
             chosen, architecture = self._choices(), self.architecture
             losses = TaskLosses(self.tasks, has_lists, architecture.small_heads, architecture.needs_probabilities)
             parts = architecture, losses, chosen.method, chosen.gradients

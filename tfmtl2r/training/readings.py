@@ -146,11 +146,26 @@ def readings_of(tasks: Sequence[Task], has_lists: bool, smearing: Smearing | Non
     return {task.name: Reading(task, loss_of(task, has_lists), residuals.get(task.name)) for task in tasks}
 
 
-def start_at_base_rates(architecture: Any, readings: Iterable[Reading]) -> None:
-    """Sets an untrained network's biases to the base rates of its binary tasks, if these are fitted."""
+def start_at_base_rates(
+    architecture: Any, readings: Iterable[Reading], before: Sequence[Any] | None = None
+) -> tuple[np.ndarray, ...]:
+    """Sets an untrained network's biases to the base rates of its binary tasks, if these are fitted.
+
+    Args:
+        architecture: the network.
+        readings: the readings of its tasks.
+        before: the biases that an earlier call returned. If the network has other ones, it is no longer untrained, and
+            stays as it is.
+
+    Returns:
+        All biases of the network.
+    """
     levels = [reading.level for reading in readings]
-    if any(levels):
-        architecture.start_at(levels)
+    with tf.init_scope():
+        biases = [variable for variable in architecture.variables if "bias" in variable.name]
+        if any(levels) and (before is None or all(map(np.array_equal, before, map(np.array, biases)))):
+            architecture.start_at(levels)
+        return tuple(map(np.array, biases))
 
 
 def residual_quantiles(
