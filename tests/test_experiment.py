@@ -44,7 +44,8 @@ class Ready(DataSet):
 
     def read(self, split):
         names = ("click", "like", "x", "tab", "weight", "other")
-        return Lists({name: np.arange(6.0) % 2 for name in names}, offsets=np.array([0, 3, 6]))
+        columns = {name: np.arange(6.0) % 2 - (split == "test" and name == "other") for name in names}
+        return Lists(columns, offsets=np.array([0, 3, 6]))
 
 
 @pytest.mark.parametrize("change", [
@@ -60,6 +61,19 @@ def test_a_task_alone_reads_the_features_that_it_reads_among_others(change):
     assert found == expected
     assert "x" in found
     assert change.get("only_where", {}).get("column", next(iter(change.values()))) not in found
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    ({"transform": "log1p"}, "test split: .*'other': -1.0 in row .*takes numbers from 0"),
+    ({"only_where": {"column": "gone", "is": 1}}, "train split: .*no column 'gone'"),
+])
+def test_each_task_is_checked_on_all_splits_whatever_was_checked_before(change, message):
+    """A worker trains many experiments on one data set."""
+    dataset, task = Ready(), Task("other", kind="regression")
+    schema = dataset.schema([task])
+    dataset.check([task], schema)
+    with pytest.raises(ValueError, match=message):
+        dataset.check([dataclasses.replace(task, **change)], schema)
 
 
 def test_it_decides_no_number_and_not_where_validation_decides():

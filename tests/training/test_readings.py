@@ -22,8 +22,10 @@ from tfmtl2r.losses.base import reads_logits
 from tfmtl2r.serving.session import LoadedExport
 from tfmtl2r.settings.files import load
 from tfmtl2r.task import LabelStatistics
+from tfmtl2r.training import readings
 from tfmtl2r.training.readings import LARGEST, RESIDUALS, Reading, residual_quantiles
 from tfmtl2r.transforms import of_task
+from tfmtl2r.transforms.log1p import Log1p
 
 NAN = float("nan")
 SMALL = {"name": "shared_bottom", "units": (4,), "head_units": ()}
@@ -78,6 +80,19 @@ def test_values_are_finite_where_scores_are(loss, scores, expected):
         evaluate({"dwell": np.arange(2)}, lists, [LOG], values=values)
 
 
+def test_values_of_many_items_are_computed_in_parts(monkeypatch):
+    """Also those of padded scores; a request or a batch in a graph stays whole."""
+    sizes, inverse = [], Log1p.inverse
+    monkeypatch.setattr(Log1p, "inverse", lambda self, values: sizes.append(values.shape) or inverse(self, values))
+    monkeypatch.setattr(readings, "PART", 10)
+    e, scores = np.linspace(-1, 1, RESIDUALS).astype(np.float32), np.arange(24, dtype=np.float32).reshape(4, 6) / 8
+    found = reading(residuals=e).value(scores)
+    assert sizes == [(10, RESIDUALS), (10, RESIDUALS), (4, RESIDUALS)]
+    whole = tf.function(reading(residuals=e).value)(tf.constant(scores))
+    assert sizes[3:] == [(4, 6, RESIDUALS)]
+    np.testing.assert_allclose(found, whole, rtol=1e-6)
+
+
 def test_smearing_makes_the_mean_right():
     random = np.random.default_rng(0)
     z = random.normal(size=20_000).astype(np.float32)
@@ -123,8 +138,8 @@ def test_the_first_data_decide_where_a_ranker_without_has_lists_starts(rows, tou
     if touched:
         ranker.architecture.scorers.bias.assign([[[7.0]]])
     ranker = copy.deepcopy(ranker)
-    frame = pd.DataFrame({"x": [1.0, 2.0], "click": [0, 1]} if rows else {"q": [0, 0], "x": [1.0, 2.0], "click": [0, 1]})
-    ranker.prepare(batches(from_frame(frame, None if rows else "q"), ranker.tasks, X))
+    data = Lists({"x": np.ones(2), "click": np.arange(2)}, offsets=None if rows else np.array([0, 2]))
+    ranker.prepare(batches(data, ranker.tasks, X))
     np.testing.assert_allclose(np.ravel(ranker.architecture.scorers.bias), [level], rtol=1e-6)
 
 
@@ -179,6 +194,10 @@ def test_a_fitted_task_survives_files_and_copies(trained, tmp_path):
     ranker.save(tmp_path / "model.keras")
     for again in (tfmtl2r.load(tmp_path / "model.keras"), copy.deepcopy(ranker)):
         pd.testing.assert_frame_equal(again.predict(log(3), list_id="q"), expected)
+    lists = from_frame(log(3), "q")
+    again.compile(run_eagerly=True)
+    again.fit(batches(lists, again.tasks, X), verbose=0)  # its residuals were those of other weights
+    assert not np.any(again.smearing.residuals["dwell"])
 
 
 @pytest.mark.slow

@@ -15,7 +15,8 @@ from tfmtl2r.errors import InputError
 class Score:
     """Scores files with runs/NAME and writes a table of ids and scores, in the order of the rows.
 
-    The files are read as those of the training, a part at a time. They need no labels.
+    The files are read as those of the training, a part at a time. They need no labels. All rows are scored, also rows
+    that only_where of [data] keeps out of the training.
 
     Args:
         run: name of the run.

@@ -238,7 +238,7 @@ def regression_em(
     seen = np.unique(np.stack([names, places]), axis=1)[0]
     if theta[0] == 0:
         raise InputError(f"label {label!r} has no click at place 1, which the other places are compared with")
-    return Propensities(theta / theta[0], int(names.max(initial=-1)) + 1, int((np.bincount(seen) > 1).sum()), tuple(losses))
+    return Propensities(theta / theta[0], len(np.unique(names)), int((np.bincount(seen) > 1).sum()), tuple(losses))
 
 
 class _Logistic:

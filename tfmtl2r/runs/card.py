@@ -32,7 +32,8 @@ class RunCard:
         config: all settings of the run, as :meth:`tfmtl2r.settings.Settings.tree` returns them.
         data: split -> its fingerprint, its numbers of lists and items, and the number of items that were cut.
         results: split -> task -> metric -> ``{"value", "num_lists", "conventions", "direction"}``.
-        history: name -> values per epoch, as ``fit`` reported them.
+        history: name -> values per epoch, as ``fit`` reported them. During a training, values of regressions with a
+            transform have no residuals yet (:mod:`tfmtl2r.training.readings`); in ``results`` they have.
         curve: results of a conditioned ranker for a grid of preferences, each ``{"preference": [...], "vali": task ->
             metric -> value, "test": task -> metric -> value}``; empty for other rankers.
         slices: split -> what the slices are made by -> ``{"of": "lists" or "items", "slices": name -> {"num_lists",

@@ -306,6 +306,9 @@ class Goal(Section):
 class Constraint(Section):
     """A bound on a task's training loss, for methods that train in stages (nmt). Give exactly one of the two bounds.
 
+    The loss of a regression reads labels that are divided by their standard deviation, so that mse is 1 for the mean of
+    the labels in any unit.
+
     Args:
         task: name of the task.
         loses_at_most: allowed increase above the task's best training loss: "1%" of it, or a number in units of the

@@ -75,9 +75,12 @@ class KerasMethods(SavedRanker):
         """Trains as Keras does, with Keras' arguments. ``class_weight`` and arguments without effect are refused.
 
         Data of :func:`tfmtl2r.data.batches` are read in the order of the ranker's own count of epochs. A loaded or
-        restored ranker therefore continues with the batches of its next epoch.
+        restored ranker therefore continues with the batches of its next epoch. Residuals of an earlier training are set
+        to 0, until :func:`tfmtl2r.evaluation.scoring.fit_residuals` fits those of this one.
         """
         given = bound("fit", args, kwargs)
+        if self.smearing is not None:
+            self.smearing.reset()
         if self.schema is None:
             say_ranges(given.get("x"))
         self._prepare_early(given.get("x"))

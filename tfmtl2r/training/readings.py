@@ -23,6 +23,8 @@ from tfmtl2r.types import Tensor, TensorLike
 
 RESIDUALS = 100
 """The number of quantiles of residuals."""
+PART = 100_000
+"""The largest number of items whose values are computed at once outside of a graph."""
 LARGEST = 1e35
 """The largest value in the unit of a label; a sum of ``RESIDUALS`` such values is a float32."""
 
@@ -103,8 +105,7 @@ class Reading:
             return linked
         if self.residuals is None:
             return _inverse(self.transform, linked)
-        around = linked[..., None] + tf.convert_to_tensor(self.residuals)
-        return tf.reduce_mean(_inverse(self.transform, around), axis=-1)
+        return _smeared(self.transform, tf.convert_to_tensor(linked), tf.convert_to_tensor(self.residuals))
 
     @property
     def level(self) -> float:
@@ -120,6 +121,15 @@ def _inverse(transform: Reversible, values: Tensor) -> Tensor:
     return tf.clip_by_value(transform.inverse(values), -LARGEST, LARGEST)
 
 
+def _smeared(transform: Reversible, values: Any, residuals: Tensor) -> Any:
+    """The mean of the inverse over residuals. All items of a split come in parts, since each item is 100 numbers."""
+    if tf.is_symbolic_tensor(values) or tf.size(values) <= PART:
+        return tf.reduce_mean(_inverse(transform, values[..., None] + residuals), axis=-1)
+    flat = tf.reshape(values, [-1])
+    parts = [_smeared(transform, flat[start:start + PART], residuals) for start in range(0, len(flat), PART)]
+    return tf.reshape(tf.concat(parts, axis=0), values.shape)
+
+
 class Smearing(keras.layers.Layer):
     """The residual quantiles of each task whose values need them, ``float32[RESIDUALS]``; 0 until they are fitted.
 
@@ -132,6 +142,11 @@ class Smearing(keras.layers.Layer):
         self.residuals = {task: self.add_weight(name=f"residuals_{number}", shape=(RESIDUALS,), initializer="zeros",
                                                 trainable=False) for number, task in enumerate(tasks)}
         self.built = True
+
+    def reset(self) -> None:
+        """Sets all residuals to 0."""
+        for residuals in self.residuals.values():
+            residuals.assign(tf.zeros(residuals.shape))
 
 
 def smearing_of(tasks: Sequence[Task]) -> Smearing | None:
