@@ -3,6 +3,7 @@ evaluation shows slices, and inputs that differ from the training data."""
 
 from __future__ import annotations
 
+import datetime
 import json
 from types import SimpleNamespace
 
@@ -156,7 +157,12 @@ TYPES = {
     "booleans and numbers": ([True], [2, 3], None), "numbers and booleans": ([2, 3], [True], None),
     "fractions": ([7, 8], [9.5], None), "long ids as floats": ([0.5], [2**53 + 1], None),
     "floats that lose digits": (np.float32([1, 2]), [0.1], None), "too long": (np.int32([1]), [2**40], None),
-    "times": (["2026-01-01"], [5], None), "lists of text": ([[1, 2]], [["a"]], None),
+    "times": (["2026-01-01"], [5], None), "dates and times": (
+        pd.Series([datetime.date(2026, 1, 1)]), pd.to_datetime(["2026-01-01T05:00"]).astype("datetime64[us]"), None),
+    "lists that lose digits": ([np.float32([1])], [[0.1]], None),
+    "wider lists": ([[1.5]], [np.float32([1, np.nan])], 2),
+    "no value": ([1, 2], [None, None], [1, 2, None, None]),
+    "lists of text": ([[1, 2]], [["a"]], None),
     "integers of any width": (np.int32([1, 2]), [3, 4], [1, 2, 3, 4]),
     "doubles, since one is missing": ([1, 2], [3.0, None], [1, 2, 3, None]), "numbers": ([0.5], [1, 2], [0.5, 1, 2]),
     "floats": ([0.1, None], np.float32([0.5]), [0.1, None, 0.5]),
@@ -173,14 +179,15 @@ def test_files_of_other_types_keep_every_value_or_are_refused(kind, tmp_path):
     paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
     for path, values in zip(paths, (first, second), strict=True):
         one = pd.Series(values)
-        one = pd.to_datetime(one) if one.dtype == object and str(one[0]).startswith("2026") else one
+        one = pd.to_datetime(one) if isinstance(one[0], str) and one[0].startswith("2026") else one
         one.to_frame("x").to_parquet(path)
     if wanted is None:
         with pytest.raises(InputError, match=r"b.parquet and .*a.parquet: their columns 'x' have other types"):
             list(chunks(paths, Reading(), None))
     else:
         tables = [table for table, _ in chunks(paths, Reading(), None)]
-        assert [cell for table in tables for cell in table["x"].to_pylist()] == wanted
+        found = [cell for table in tables for cell in table["x"].to_pylist()]
+        assert len(found) == wanted if isinstance(wanted, int) else found == wanted
     pd.Series(["7"]).to_frame("x").to_csv(tmp_path / "c.csv")
     with pytest.raises(InputError, match="one is a text file and the other is not"):
         list(chunks([paths[0], tmp_path / "c.csv"], Reading(), None))

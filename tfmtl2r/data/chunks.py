@@ -93,19 +93,29 @@ def _cast(cells: pyarrow.ChunkedArray, field: pyarrow.Field, where: str) -> pyar
     """A column in the type that it has in the first file, if every value keeps its meaning and all of its digits."""
     if cells.type == field.type:
         return cells
+    types = pyarrow.types
     try:
-        if _family(cells.type) != _family(field.type):
+        if not types.is_null(cells.type) and _family(cells.type) != _family(field.type):
             raise pyarrow.ArrowInvalid("these types differ in meaning")
         found = cells.cast(field.type)
-        if pyarrow.types.is_floating(field.type):
-            back = found.cast(cells.type, safe=False)
-            same = pyarrow.compute.or_(pyarrow.compute.equal(back, cells), pyarrow.compute.is_nan(cells))
-            if not pyarrow.compute.all(same, min_count=0).as_py():
-                raise pyarrow.ArrowInvalid("the values would lose digits")
+        back = found.cast(field.type.value_type) if types.is_dictionary(field.type) else found
+        before = cells.cast(cells.type.value_type) if types.is_dictionary(cells.type) else cells
+        if not types.is_null(cells.type) and not _same(back.cast(before.type, safe=False), before):
+            raise pyarrow.ArrowInvalid("the values would lose digits")
     except (pyarrow.ArrowInvalid, pyarrow.ArrowNotImplementedError) as error:
         raise InputError(f"{where}: their columns {field.name!r} have other types, {cells.type} and {field.type}: "
                          f"{error}; convert the files to one type") from error
     return found
+
+
+def _same(one: pyarrow.ChunkedArray, other: pyarrow.ChunkedArray) -> bool:
+    """Whether two columns of one type have the same cells."""
+    while is_list_type(one.type):
+        one, other = pyarrow.compute.list_flatten(one), pyarrow.compute.list_flatten(other)
+    if not pyarrow.types.is_floating(one.type):
+        return bool(one.equals(other))
+    same = pyarrow.compute.or_(pyarrow.compute.equal(one, other), pyarrow.compute.is_nan(other))
+    return bool(pyarrow.compute.all(same, min_count=0).as_py())
 
 
 def _family(kind: pyarrow.DataType) -> str:
