@@ -28,7 +28,7 @@ def encoded(feature, **values):
     return Encoder(schema)(batch=Batch(Lookup(schema)(raw))).numpy()[:, :-1]
 
 
-@pytest.mark.parametrize("texts", [["20240131", "20240201"], ["20240131", "2024-02-01"], ["2024", ""]])
+@pytest.mark.parametrize("texts", [["20240131", "20240201"], ["20240131", "2024-02-01"], ["2024", ""], ["-5", "7"]])
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
 def test_text_of_digits_is_no_date(texts, suffix, tmp_path):
     """It would be a date in one table, and seconds since 1970 in another, where all cells are digits."""

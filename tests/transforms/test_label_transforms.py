@@ -196,18 +196,22 @@ def test_rules_choose_rows_of_every_type(rules, chosen):
 @pytest.mark.parametrize(("column", "rule", "chosen"), [
     ("country", {"is": "NA"}, [0]), ("country", {"in": ["NA", "FR"]}, [0, 1]), ("country", {"is_not": "NA"}, [1, 2, 3]),
     ("country", {"is": "null"}, [3]), ("maybe", {"above": 0}, [0, 3]), ("maybe", {"is_not": 1}, [1, 2, 3]),
-    ("narrow", {"in": [0.1, 1.0]}, [0, 2]), ("narrow", {"is": 0.1}, [0]), ("narrow", {"is_not": 0.1}, [1, 2, 3]),
+    ("narrow", {"in": [0.1, 1.0]}, [0, 2]), ("narrow", {"is": 0.1}, [0]), ("narrow", {"below": 1e300}, [0, 1, 2]),
+    ("narrow", {"is_not": 0.1}, [1, 2, 3]),
+    ("same", {"is": "NA"}, [0, 1, 2]), ("same", {"in": ["nan"]}, [3]), ("same", {"is": 1}, []),
+    ("empty", {"is": "a"}, []), ("empty", {"is_not": "a"}, [0, 1, 2, 3]), ("empty", {"above": "2026-01-01"}, []),
     ("long", {"in": [2**63 + 1, 5]}, [1, 3]), ("group", {"is": 2}, [1]), ("group", {"below": 2}, [0, 3]),
 ])
 def test_rules_compare_in_the_type_of_a_column(column, rule, chosen, tmp_path):
     """Text such as NA is missing in a column of numbers only, and a number has the digits that its column can hold."""
     frame = pd.DataFrame({
-        "country": ["NA", "FR", "", "null"], "maybe": ["1", "NA", "", "2"],
+        "country": ["NA", "FR", "", "null"], "maybe": ["1", "NA", "", "2"], "same": ["NA", "NA", "NA", "nan"],
+        "empty": [None] * 4,
         "narrow": np.array([0.1, 0.2, 1, np.nan], np.float32),
         "long": np.array([2**63, 2**63 + 1, 7, 5], np.uint64), "group": pd.Categorical([1, 2, None, 1]),
     })
     frame.to_csv(tmp_path / "a.csv", index=False)
-    texts = column in ("country", "maybe")
+    texts = column in ("country", "maybe", "same")
     lists = read_lists([tmp_path / "a.csv"]) if texts else from_frame(frame)
     assert np.flatnonzero(chosen_rows(lists, checked_rules({"column": column, **rule}), "data")).tolist() == chosen
 

@@ -32,10 +32,11 @@ def chosen_rows(lists: Lists, rules: tuple[Rule, ...], where: str) -> np.ndarray
         name = f"{where}: only_where, column {rule['column']!r}"
         if rule["column"] not in lists.columns:
             raise InputError(f"{where}: only_where, {missing_column(rule['column'], lists.columns)}")
-        values, known = _read(lists, rule["column"], name)
+        values, known = _read(lists, rule, name)
         for condition, wanted in rule.items():
             if condition != "column":
-                found &= _holds(values, known, condition, wanted, name)
+                with np.errstate(over="ignore"):  # no float32 is as large as 1e300
+                    found &= _holds(values, known, condition, wanted, name)
     return found
 
 
@@ -56,9 +57,9 @@ def only_rows(lists: Lists, rules: tuple[Rule, ...]) -> Lists:
     return lists.select(there).keep(kept[np.repeat(there, lists.sizes)])
 
 
-def _read(lists: Lists, column: str, where: str) -> tuple[np.ndarray, np.ndarray]:
-    """The values of a column as bools, numbers, dates or text, and which of them are known."""
-    kept = lists.kept(column)
+def _read(lists: Lists, rule: Rule, where: str) -> tuple[np.ndarray, np.ndarray]:
+    """The values of a rule's column as bools, numbers, dates or text, and which of them are known."""
+    kept = lists.kept(rule["column"])
     if kept.holds_lists:
         raise InputError(f"{where} has lists, which a rule cannot compare")
     values = kept.spelled.typed
@@ -66,7 +67,17 @@ def _read(lists: Lists, column: str, where: str) -> tuple[np.ndarray, np.ndarray
         values = kept.values
     if values.ndim != 1:
         raise InputError(f"{where} has {values.shape[1]} values per row, which a rule cannot compare")
-    return values.astype(str) if values.dtype.kind in "OU" else values, ~kept.spelled.missing
+    known = ~kept.spelled.missing
+    if not known.any() and values.dtype.kind == "f" and _is_text(rule):
+        # No cell shows the type. Of a text file, all cells may be the text NA.
+        values = kept.identities.astype(str) if kept.spells_numbers else np.full(len(values), "")
+        return values, values != ""
+    return values.astype(str) if values.dtype.kind in "OU" else values, known
+
+
+def _is_text(rule: Rule) -> bool:
+    wanted = [value for key, value in rule.items() if key != "column"]
+    return all(isinstance(one, str) for value in wanted for one in (value if isinstance(value, list) else [value]))
 
 
 def _holds(values: np.ndarray, known: np.ndarray, condition: str, wanted: Any, where: str) -> np.ndarray:

@@ -144,7 +144,7 @@ class Time(Feature):
 
         # Digits without a separator could be a number as well, and would be one in a table where all cells are digits.
         cells = pd.Series(texts.astype(object))
-        cells = cells.where(~cells.astype(str).str.strip().str.isdigit(), "digits")
+        cells = cells.where(~cells.astype(str).str.fullmatch(r"\s*[+-]?\d+\s*"), "digits")
         found = pd.to_datetime(cells, utc=True, format="ISO8601", errors="coerce")
         advice = "write times like 2024-05-31 or 2024-05-31T08:15:00+02:00; for epoch numbers, set unit"
         wrong = found.isna().to_numpy() & ~np.isin(texts.astype(str), (*MISSING, "NaT"))
