@@ -16,10 +16,14 @@ from tfmtl2r._backend import tf
 from tfmtl2r.serving import check as checks
 from tfmtl2r.serving import export as exporting
 from tfmtl2r.serving import warmup
+from tfmtl2r.serving.answers import Answers
+from tfmtl2r.serving.blend import Blend
 from tfmtl2r.serving.check import METADATA, ExportError, check, problems
 from tfmtl2r.serving.differences import differences
 from tfmtl2r.serving.signatures import Plan
 from tfmtl2r.serving.warmup import WARMUP
+from tfmtl2r.task import LabelStatistics
+from tfmtl2r.training.readings import readings_of
 
 SCHEMA = Schema([Dense("price")])
 TASKS = ("click", "dwell")
@@ -341,6 +345,25 @@ def test_differences():
     assert "off from b" in reasons([0.0], [np.inf])[0]
     assert "missing" in next(iter(differences("a", "b", {}, {"score": np.zeros(1)}, 1e-5)))
     assert "not expected" in next(iter(differences("a", "b", {"score": np.zeros(1)}, {}, 1e-5)))
+
+
+@pytest.mark.parametrize(("transform", "mean", "sd"), [("log1p", 2.0, 4.0), (None, 0.0, 1e4), ("log1p", 0.1, 0.1)])
+def test_an_allowed_error_of_a_score_is_allowed_in_its_value(transform, mean, sd):
+    task = tfmtl2r.Task("dwell", kind="regression", transform=transform, statistics=LabelStatistics(mean, sd))
+    answers = Answers((task,), Blend({"dwell": 1.0}), True, readings_of([task], True))
+
+    def answer(scores):
+        found = answers.scores({"dwell": tf.constant(scores)}, tf.constant([[True, True, False]]), {})
+        return {name: value.numpy() for name, value in found.items()}
+
+    scores = np.float32([[1e-4, -2e-4 if transform is None else 3.0, np.nan]])
+    expected = answer(scores)
+    factors = exporting.factors(expected, answer(exporting.moved({"dwell": scores}, 1e-5)["dwell"]), 1e-5)
+    assert set(factors) == {"value_dwell"}
+    found = answer(scores + np.float32(9e-6))
+    assert not list(differences("a", "b", found, expected, 1e-5, factors))
+    assert bool(list(differences("a", "b", found, expected, 1e-5))) is (sd > 1)
+    assert list(differences("a", "b", answer(scores + np.float32(1e-3)), expected, 1e-5, factors))
 
 
 def test_differences_of_rankings():

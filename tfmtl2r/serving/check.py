@@ -65,6 +65,11 @@ class Subject:
         """Allowed error of an output, relative to the largest valid number of the output or to 1, if that is larger."""
         return self.metadata["tolerance"]
 
+    @property
+    def factors(self) -> Mapping[str, float]:
+        """Output -> factor of the tolerance; empty for an export of an earlier version."""
+        return self.metadata.get("tolerance_factors", {})
+
 
 Check = Callable[[Subject], Iterable[str]]
 
@@ -221,7 +226,8 @@ def replays_warmup(subject: Subject) -> Iterator[str]:
     for number, record in enumerate(subject.records):
         found = subject.export.run(record.signature, record.inputs)
         what = f"signature {record.signature!r}, warm-up record {number}"
-        yield from differences(what, "model.predict", found, record.outputs or found, subject.tolerance)
+        expected = record.outputs or found
+        yield from differences(what, "model.predict", found, expected, subject.tolerance, subject.factors)
 
 
 def ignores_padding(subject: Subject) -> Iterator[str]:
@@ -239,7 +245,7 @@ def ignores_padding(subject: Subject) -> Iterator[str]:
             cut = {key: value[(rows, *map(slice, alone[key].shape[1:]))] for key, value in together.items()}
             shapes = next(iter(request.values())).shape
             what = f"signature {name!r}, a request whose first input has the shape {shapes} alone"
-            yield from differences(what, "the same merged with others", alone, cut, subject.tolerance)
+            yield from differences(what, "the same merged with others", alone, cut, subject.tolerance, subject.factors)
 
 
 GRAPH: tuple[Check, ...] = (one_graph, signatures_as_planned, batchable_signatures, servable_operations, warmup_covers)

@@ -10,7 +10,8 @@ from tfmtl2r.serving.answers import PADDED
 
 
 def differences(
-    what: str, other: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], tolerance: float
+    what: str, other: str, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray], tolerance: float,
+    factors: Mapping[str, float] | None = None,
 ) -> Iterator[str]:
     """Yields one sentence for each output that differs or contains numbers that are not finite.
 
@@ -22,6 +23,7 @@ def differences(
         other: name of the source of ``expected``.
         found, expected: output name -> values.
         tolerance: allowed error, relative to the largest valid number of the output or to 1, if that is larger.
+        factors: output name -> factor of its tolerance; 1 for other outputs.
 
     >>> list(differences("a", "b", {"score": np.array([0.5])}, {"score": np.array([0.25])}, 1e-5))
     ["a: 'score' is off from b by up to 0.25 (allowed: 1e-05)"]
@@ -36,7 +38,8 @@ def differences(
             continue
         where = compared if compared is not None and name not in ("score", "valid") else np.ones(values.shape, bool)
         if values.dtype.kind == "f":
-            yield from _numbers(f"{what}: ", name, found[name], values, other, tolerance, where)
+            allowed = tolerance * (factors or {}).get(name, 1.0)
+            yield from _numbers(f"{what}: ", name, found[name], values, other, allowed, where)
         elif (wrong := (found[name] != values) & where).any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             yield (f"{what}: {name!r} differs from {other} in {int(wrong.sum())} of {wrong.size} places, such as "

@@ -17,7 +17,7 @@ from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving import readme, warmup
-from tfmtl2r.serving.answers import request_key, score_key
+from tfmtl2r.serving.answers import request_key, score_key, value_key
 from tfmtl2r.serving.blend import KINDS, Blend, resolved
 from tfmtl2r.serving.check import METADATA, ExportError, problems, said
 from tfmtl2r.serving.configs import write_configs
@@ -140,7 +140,8 @@ def _write(
 ) -> None:
     """Fills the folder of a version and checks it."""
     _write_graph(plan, folder)
-    complete(folder, name, metadata, _records(model, plan, asked))
+    records, factors = _records(model, plan, asked, metadata["tolerance"])
+    complete(folder, name, {**metadata, "tolerance_factors": factors}, records)
 
 
 def complete(
@@ -151,7 +152,8 @@ def complete(
     Args:
         folder: the folder of the SavedModel, which is not published yet.
         name: name of the model.
-        metadata: metadata with ``signatures`` (:func:`described`) and the ``tolerance`` of the checks.
+        metadata: metadata with ``signatures`` (:func:`described`), the ``tolerance`` of the checks, and its
+            ``tolerance_factors`` (:func:`factors`).
         records: pairs of a signature's method and a request with its expected outputs; at least one per signature.
 
     Raises:
@@ -188,10 +190,12 @@ def _name_methods(plan: Plan, folder: Path) -> None:
         updater.save()
 
 
-def _records(model: MultiTaskRanker, plan: Plan, asked: list[Request]) -> list[tuple[str, warmup.Record]]:
-    """Every request for every signature, with the outputs that follow from ``model.predict``."""
+def _records(
+    model: MultiTaskRanker, plan: Plan, asked: list[Request], tolerance: float
+) -> tuple[list[tuple[str, warmup.Record]], dict[str, float]]:
+    """Every request for every signature, with the outputs that follow from ``model.predict``, and :func:`factors`."""
     predicted: dict[tuple[Any, ...], Any] = {}
-    records = []
+    records, found = [], dict[str, float]()
     for name, signature in plan.signatures.items():
         for number, request in enumerate(asked):
             request = {**request, **signature.view(request)}
@@ -202,7 +206,36 @@ def _records(model: MultiTaskRanker, plan: Plan, asked: list[Request]) -> list[t
             scores, valid = predicted[key]
             answer = _answer(signature, scores, valid, request, model.architecture.schema)
             records.append((signature.method, warmup.Record(name, signature.feed(request), answer)))
-    return records
+            if name == DEFAULT:
+                off = _answer(signature, moved(scores, tolerance), valid, request, model.architecture.schema)
+                for output, factor in factors(answer, off, tolerance).items():
+                    found[output] = max(factor, found.get(output, 1.0))
+    return records, found
+
+
+def moved(scores: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
+    """Scores that are off by the allowed error; NaN is padding."""
+    return {task: each + tolerance * np.nanmax(np.abs(each), initial=1.0) for task, each in scores.items()}
+
+
+def factors(
+    answer: Mapping[str, np.ndarray], off: Mapping[str, np.ndarray], tolerance: float
+) -> dict[str, float]:
+    """Output with values -> what its tolerance must be multiplied by, since an error of a score grows in its value.
+
+    An example is the value of a regression of logarithms.
+
+    Args:
+        answer: output -> numbers.
+        off: the same outputs for scores that are off (:func:`moved`).
+        tolerance: allowed error of scores and values, relative to the largest or to 1.
+    """
+    found = {}
+    for output in (name for name in answer if name.startswith(value_key(""))):
+        numbers = answer[output].astype(np.float64)
+        error = np.abs(off[output] - numbers).max(initial=0.0)
+        found[output] = 1.0 + float(error / (tolerance * np.abs(numbers).max(initial=1.0)))
+    return found
 
 
 def _predicted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
@@ -13,6 +14,7 @@ import numpy as np
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE
 from tfmtl2r.errors import InputError, MissingPackageError, UserError
+from tfmtl2r.serving.check import METADATA
 from tfmtl2r.serving.differences import differences
 from tfmtl2r.serving.onnx_operations import Tables, handlers
 from tfmtl2r.serving.session import LoadedExport, quiet
@@ -143,9 +145,12 @@ def _compare(content: bytes, loaded: LoadedExport, signature: str, tables: Table
 
     session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
+    path = loaded.folder / METADATA
+    factors = json.loads(path.read_text(encoding="utf-8")).get("tolerance_factors", {}) if path.is_file() else {}
     for request in _requests(loaded.meta_graph.signature_def[signature], tables):
         found = {name: _as_bytes(value) for name, value in zip(names, session.run(None, request), strict=True)}
-        for difference in differences("the ONNX file", "the export", found, loaded.run(signature, request), TOLERANCE):
+        expected = loaded.run(signature, request)
+        for difference in differences("the ONNX file", "the export", found, expected, TOLERANCE, factors):
             raise OnnxError(f"{difference}; nothing was written")
 
 

@@ -25,7 +25,8 @@ signature           inputs                                            outputs
 signatures ``predict_elwc`` and ``rank``. ``regress`` and ``classify`` score every item alone. A ranker that scores an
 item in the context of its list, or has a blend that fuses ranks, does not have them. Only a conditioned ranker has
 ``predict_preferred``. Its ``rank`` also reads the ``preference``, and its ``predict_elwc`` reads it from the context.
-If a row of ``preference`` is invalid (negative, non-finite or all zero), the preference of the training applies.
+If a row of ``preference`` is invalid (negative, non-finite or all zero), the preference of the training applies. The
+residuals in ``value_<task>`` (:mod:`tfmtl2r.training.readings`) are those of the preference of the training.
 """
 
 from __future__ import annotations
