@@ -328,9 +328,7 @@ class Feature:
         raise NotImplementedError
 
     @classmethod
-    def encode_all(
-        cls, features: Sequence[Self], tensors: Mapping[str, Any], layers: Mapping[str, Any]
-    ) -> list[Any]:
+    def encode_all(cls, features: Sequence[Self], tensors: Mapping[str, Any], layers: Mapping[str, Any]) -> list[Any]:
         """Encodes several features of this kind: :meth:`encode` of each, or one concatenated tensor.
 
         Args:
@@ -389,15 +387,13 @@ class Feature:
     def fill(self, example: Any, values: Mapping[str, Any]) -> None:
         """Writes one value of each input into a ``tf.Example``; missing numbers are left out."""
         for name, value in self.in_example(values).items():
-            if name in example.features.feature:  # another feature reads the input, too
-                continue
+            kind = np.asarray(value).dtype.kind
+            if name in example.features.feature or (kind == "f" and np.isnan(value).all()):
+                continue  # another feature reads the input, too, or the value is missing
             field = example.features.feature[name]
-            if np.asarray(value).dtype.kind == "f":
-                if np.isnan(value).all():
-                    del example.features.feature[name]
-                else:
-                    field.float_list.value.extend(np.ravel(value).tolist())
-            elif np.asarray(value).dtype.kind in "iu":
+            if kind == "f":
+                field.float_list.value.extend(np.ravel(value).tolist())
+            elif kind in "iu":
                 field.int64_list.value.extend(np.ravel(value).tolist())
             else:
                 cells = [value] if isinstance(value, (str, bytes)) else np.ravel(value).tolist()
