@@ -31,6 +31,7 @@ NAN = float("nan")
 SMALL = {"name": "shared_bottom", "units": (4,), "head_units": ()}
 LOG = Task("dwell", kind="regression", transform="log1p", statistics=LabelStatistics(2.0, 0.5))
 X = Schema([Dense("x")])
+LINEAR = {"name": "ndcg", "gain": "linear"}
 
 
 def reading(task=LOG, loss="mse", residuals=None):
@@ -186,6 +187,14 @@ def test_metrics_and_predictions_are_in_the_label_unit(trained):
     slices = score_slices(ranker, lists, [slicing(lists, "list_length")])["list_length"]["slices"]
     assert slices["5"]["results"]["dwell"]["mse"]["value"] == pytest.approx(found)
     assert found > 1_000 > 5 > logs["dwell_loss"]  # seconds squared, and a standardised loss
+
+
+def test_no_value_is_computed_that_no_metric_reads(trained, monkeypatch):
+    ranker, lists = trained
+    monkeypatch.setattr(ranker, "tasks", tuple(dataclasses.replace(t, metrics=(LINEAR,)) for t in ranker.tasks))
+    monkeypatch.setattr(Reading, "best_guess", None)
+    assert 0 < score(ranker, lists)["dwell"]["ndcg"].value < 1
+    assert score_slices(ranker, lists, [slicing(lists, "list_length")])
 
 
 def test_a_fitted_task_survives_files_and_copies(trained, tmp_path):

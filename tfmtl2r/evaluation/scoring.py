@@ -17,6 +17,7 @@ from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.identity import KEY, PER_LIST
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.readings import residual_quantiles
+from tfmtl2r.training.trackers import metrics_of
 from tfmtl2r.types import Batches
 from tfmtl2r.writing import written
 
@@ -50,7 +51,8 @@ def score_along(
 ) -> Iterator[dict[str, dict[str, Score]]]:
     """Evaluates a conditioned ranker for several preferences.
 
-    The results are those of :func:`score` for each preference; the batches are prepared once.
+    The results are those of :func:`score` for each preference; the batches are prepared once. Residuals of transformed
+    regressions are those of the preference given to ``compile``, as in ``predict`` and in exports.
 
     Args:
         model: a trained ranker.
@@ -65,22 +67,27 @@ def score_along(
         raise InputError("train the ranker first: it does not know its features yet")
     data = batches(lists, (), model.architecture.schema, batch_size=batch_size)
     for preference in preferences:
-        scores, values = _read(model, data, preference)
+        scores, values = _read(model, lists, data, preference)
         yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau, values)
 
 
-def _read(model: MultiTaskRanker, data: Batches, preference: Any = None) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The scores of all items, and what metrics of values read in their place."""
+def _read(
+    model: MultiTaskRanker, lists: Lists, data: Batches, preference: Any = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The scores of all items, and what metrics of values read in their place, for the tasks with such metrics."""
     scores = model.predict(data, layout="items", preference=preference)
     readings = model.readings()
-    return scores, {task: np.asarray(readings[task].best_guess(each)) for task, each in scores.items()}
+    names = [task.name for task in model.tasks
+             if any(metric.reads == "value" for metric in metrics_of(task, not lists.is_rows))]
+    return scores, {name: np.asarray(readings[name].best_guess(scores[name])) for name in names}
 
 
 def fit_residuals(model: MultiTaskRanker, lists: Lists, batch_size: int = 256) -> None:
     """Fits the residuals with which ``value_<task>`` of a transformed regression has the right mean.
 
     Nothing is done for a ranker whose values need no residuals (:mod:`tfmtl2r.training.readings`). At most about
-    200,000 items are scored, in lists that are spread evenly over the split.
+    200,000 items are scored, in lists that are spread evenly over the split. A conditioned ranker is scored at the
+    preference given to ``compile``: the mean of its values is right there, and nearly so at similar preferences.
 
     Args:
         model: a trained ranker.
@@ -107,7 +114,7 @@ def score_slices(
     """Evaluates a ranker on slices of a split; see :func:`tfmtl2r.evaluation.slices.sliced`."""
     if not slicings:
         return {}
-    scores, values = _read(model, batches(lists, (), model.architecture.schema, batch_size=batch_size))
+    scores, values = _read(model, lists, batches(lists, (), model.architecture.schema, batch_size=batch_size))
     return sliced(scores, lists, model.tasks, slicings, values=values)
 
 
