@@ -30,7 +30,7 @@ from tfmtl2r.runs.identity import MODEL
 from tfmtl2r.runs.log import logged
 from tfmtl2r.runs.places import CARD, LOGS, find
 from tfmtl2r.schema import Schema
-from tfmtl2r.serving.blend import Blend, resolved
+from tfmtl2r.serving.blend import of_config, resolved
 from tfmtl2r.serving.load import load
 from tfmtl2r.settings import Settings
 from tfmtl2r.settings.things import check_options
@@ -216,8 +216,7 @@ class Experiment(Settings):
         for line in changes if verbose else ():
             print(line)
         asked = self._asked(model)
-        if self.export.blend is not None:
-            resolved(model, Blend(self.export.blend.weights, self.export.blend.kind or "sum"))  # raises before training
+        resolved(model, of_config(self.config()))  # raises before training
         dataset.check(model.tasks, model.schema)
         validate_labels(model.tasks, dataset.lists("train"), self.data.max_list_size)
         if self.training.patience:

@@ -54,6 +54,7 @@ def run(tmp_path_factory):
         features=["*", {"name": "tags", "kind": "bag", "separator": "|"}],
         tasks=[{"name": "click", "kind": "binary", "loss": "bce"}, {"name": "watch time", "kind": "regression"}],
         training={"epochs": 1, "telemetry_every": 0, "checkpoint_minutes": 0}, evaluation={"by": ["user"]},
+        export={"blend": {"weights": {"click": 3, "watch time": 1}}},
     ).run(verbose=0)  # fmt: skip
     return folder, ranker
 
@@ -67,7 +68,8 @@ def assert_scores(found, run, frame, rtol=1e-5):
     for name in wanted:
         np.testing.assert_allclose(found[name], wanted[name], rtol=rtol, atol=1e-6)
     np.testing.assert_allclose(found["probability_click"], 1 / (1 + np.exp(-wanted["score_click"])), rtol=1e-4)
-    np.testing.assert_allclose(found["score"], wanted.filter(like="score_").mean(axis=1), rtol=1e-4, atol=1e-6)
+    blended = 3 * wanted["score_click"] + wanted["score_watch time"]  # as the export of the run
+    np.testing.assert_allclose(found["score"], blended, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("rows", [9, 10**6])
@@ -272,6 +274,8 @@ def test_the_metadata_of_an_export_describe_the_training_data(run, tmp_path):
         if "train" in metadata:
             assert {line.split(" are ")[0] for line in outside(tmp_path, table)} == {
                 "PRICE: 50.0 % of the numbers", "user: 50.0 % of the ids"}
+            lacking = from_frame(pd.DataFrame({"price": [0.0, 1.0]}))
+            assert outside(tmp_path, lacking) == ["user: the table has no such column"]
         else:
             with pytest.raises(InputError, match="does not describe the training data: export the run again"):
                 outside(tmp_path, table)

@@ -51,7 +51,7 @@ def main(arguments: Sequence[str]) -> int:
     from tfmtl2r.runs.card import RunCard
     from tfmtl2r.runs.identity import MODEL
     from tfmtl2r.runs.places import below, find
-    from tfmtl2r.serving.blend import Blend
+    from tfmtl2r.serving.blend import Blend, of_config
     from tfmtl2r.serving.check import METADATA
     from tfmtl2r.serving.export import export
     from tfmtl2r.serving.load import load
@@ -64,8 +64,8 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"{options.run} reads no preference, so its export cannot have a default preference: "
                              "leave out --preference, or train with --conditioned")
         ranker.set_preference(suited([options.preference], ranker.method)[0])
-    own = card.config.get("export", {}).get("blend", {})
-    blend = Blend(_weights(options.blend) or own.get("weights"), options.blend_kind or own.get("kind", "sum"))
+    own = of_config(card.config)
+    blend = Blend(_weights(options.blend) or own.weights, options.blend_kind or own.kind)
     version = export(ranker, options.to or below("saved_models", options.run), blend=blend,
                      rows=None if options.rows == "none" else _rows(card, options.rows),
                      train=card.data.get("train", {}).get("inputs"))

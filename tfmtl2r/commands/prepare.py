@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -99,8 +99,7 @@ def _prepare(file: Path, group: str | None, options: Prepare) -> None:
         print(f"  left out {report.skipped} malformed rows:")
         for problem in report.problems:
             print(f"    {problem}")
-    for line in describe(data_report(lists)):
-        print(f"  {line}")
+    _print_report(describe(data_report(lists)))
 
 
 def _experiment(path: str) -> None:
@@ -127,8 +126,7 @@ def _experiment(path: str) -> None:
     listed = {column for feature in schema.features if feature.reads_lists for column in feature.columns}
     single = [name for name in sorted(read - listed) if not lists.kept(name).holds_lists
               and lists.column(name).dtype.kind in "iufbOU"]  # fmt: skip
-    for line in (*describe(data_report(lists, labels, single)), *history_leaks(lists, schema, labels)):
-        print(f"  {line}")
+    _print_report([*describe(data_report(lists, labels, single)), *history_leaks(lists, schema, labels)])
     for line in (*_splits(dataset, schema), *_cost(experiment, dataset)):
         print(line)
 
@@ -206,9 +204,14 @@ def describe(report: QualityReport) -> list[str]:
     for leak in report.leaks:
         lines.append(f"SUSPECTED LEAK: {leak.feature} gives {leak.label} away ({leak.how}, "
                      f"correlation {leak.correlation:.4f}): remove it from the inputs")
-    if not report.leaks:
-        lines.append("suspected leaks: none")
     return lines
+
+
+def _print_report(lines: Iterable[str]) -> None:
+    lines = list(lines)
+    none = [] if any(line.startswith("SUSPECTED LEAK") for line in lines) else ["suspected leaks: none"]
+    for line in (*lines, *none):
+        print(f"  {line}")
 
 
 def _pairs(values: dict[str, float]) -> str:

@@ -25,7 +25,7 @@ from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.identity import MODEL
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving.answers import Answers
-from tfmtl2r.serving.blend import resolved
+from tfmtl2r.serving.blend import Blend, of_config, resolved
 from tfmtl2r.serving.load import load
 from tfmtl2r.settings import Settings
 from tfmtl2r.training.model import MultiTaskRanker
@@ -42,8 +42,8 @@ def score_files(
     """Scores the rows of files with a run, in bounded memory, and writes the scores in the order of the rows.
 
     The files are read as those of the training: the same kind, list id, separator and features. They need no labels.
-    The written columns are the ids of list and item, ``score_<task>``, ``score`` (the blend by the run's preference)
-    and what the loss of a task makes of its score: ``value_<task>`` and ``probability_<task>``.
+    The written columns are the ids of list and item, ``score_<task>``, ``score`` (the run's blend, ``export.blend``; by
+    default a sum weighted by its preference), ``value_<task>`` and ``probability_<task>``.
 
     Args:
         folder: folder of the run.
@@ -70,7 +70,7 @@ def score_files(
     reading, ids = _reading(card, schema, files, list_id)
     paths = expanded(files, reading.kind)[1]
     keep = None if columns is None else tuple(dict.fromkeys([*ids, *columns]))
-    tables = _scored(ranker, chunks(paths, reading, keep, rows), batch_size)
+    tables = _scored(ranker, chunks(paths, reading, keep, rows), batch_size, of_config(card.config))
     first = next(tables)
     kind: Any = pyarrow.parquet.ParquetWriter
     if str(to).endswith(".csv"):
@@ -87,11 +87,11 @@ def score_files(
 
 
 def _scored(
-    model: MultiTaskRanker, pieces: Iterable[tuple[pyarrow.Table, Lists]], batch_size: int
+    model: MultiTaskRanker, pieces: Iterable[tuple[pyarrow.Table, Lists]], batch_size: int, blend: Blend
 ) -> Iterator[pyarrow.Table]:
     """The kept columns of each piece, and the scores."""
     for kept, lists in pieces:
-        scores = item_scores(model, lists, batch_size)
+        scores = item_scores(model, lists, batch_size, blend)
         if twice := sorted(set(kept.column_names) & set(scores)):
             raise InputError(f"the column {twice[0]!r} of the files has the name of a score: rename it, or leave it "
                              "out of the columns")
@@ -100,16 +100,19 @@ def _scored(
         yield kept
 
 
-def item_scores(model: MultiTaskRanker, lists: Lists, batch_size: int = 256) -> dict[str, np.ndarray]:
+def item_scores(
+    model: MultiTaskRanker, lists: Lists, batch_size: int = 256, blend: Blend | None = None
+) -> dict[str, np.ndarray]:
     """Everything that an export would answer for each item, under the tasks' own names, each ``[N]``.
 
     Args:
         model: a trained ranker.
         lists: the items, with the ranker's features.
         batch_size: lists per batch.
+        blend: the blend in ``score``; by default a sum weighted by the ranker's preference.
     """
     readings = readings_of(model.tasks, not lists.is_rows, model.smearing)
-    answers = Answers(tuple(model.tasks), resolved(model), not lists.is_rows, readings)
+    answers = Answers(tuple(model.tasks), resolved(model, blend), not lists.is_rows, readings)
     own = {safe_name(task.name): task.name for task in model.tasks}
     parts: dict[str, list[np.ndarray]] = {}
     for batch in batches(lists, (), model.architecture.schema, batch_size=batch_size):

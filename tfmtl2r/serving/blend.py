@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -96,6 +97,12 @@ def resolved(model: MultiTaskRanker, blend: Mapping[str, float] | Blend | None =
                              f"are {', '.join(names)}")
         weights = {name: blend.weights.get(name, 0.0) for name in names}
     return Blend(weights, blend.kind)
+
+
+def of_config(config: Mapping[str, Any]) -> Blend:
+    """The blend that an experiment chooses for what it serves (``export.blend``), in the config of its run card."""
+    own = config.get("export", {}).get("blend", {})
+    return Blend(own.get("weights"), own.get("kind", "sum"))
 
 
 def blended(

@@ -30,4 +30,6 @@ def outside(folder: str | Path, table: Lists) -> list[str]:
     if not metadata.get("train"):
         raise InputError(f"{version} does not describe the training data: export the run again (tfmtl2r export)")
     columns = {name: spec["feature"] for name, spec in metadata["inputs"].items()}
-    return worth_a_look(of_table(table, metadata["train"], columns), metadata["train"], "the training data")
+    lines = [f"{columns[name]}: the table has no such column" for name in metadata["train"]
+             if name in columns and columns[name] not in table.columns]
+    return lines + worth_a_look(of_table(table, metadata["train"], columns), metadata["train"], "the training data")
