@@ -36,6 +36,7 @@ def test_train_evaluate_export(here, capsys):
     assert card["data"]["train"]["num_lists"] == 40
     assert len(card["history"]["loss"]) == 2
     assert card["step_ms"] > 0
+    assert f"kept: epoch {card['history']['kept'].index(1.0) + 1} of 2" in capsys.readouterr().out
     assert card["peak_memory_mb"] > 10
     task, result = next(iter(card["results"]["test"].items()))
     assert 0 < result["ndcg@5"]["value"] < 1

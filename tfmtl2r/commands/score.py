@@ -21,7 +21,7 @@ class Score:
     Args:
         run: name of the run.
         files: files, patterns or folders.
-        to: a .parquet or .csv file for the scores, which appears when it is complete.
+        to: a .parquet or .csv file for the scores, which appears, or replaces an earlier one, when it is complete.
         columns: further columns of the files to write; "all" writes all of them.
         list_id: the column with the id of each row's list, if it differs from that of the training.
         batch_size: lists (or rows) per batch.

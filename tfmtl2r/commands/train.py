@@ -34,6 +34,9 @@ def main(arguments: Sequence[str]) -> None:
         _, card = experiment.run(overwrite=switches.overwrite, resume=bool(switches.resume))
     data = experiment.data.tree()
     show(results_table({card.name: card.results["test"]}, title=f"{data.get('name', 'your table')}, test split"))
+    kept = card.history.get("kept", [])
+    if kept.count(1.0) == 1:  # else the training had stages, and each of them kept an epoch
+        print(f"kept: epoch {kept.index(1.0) + 1} of {len(kept)}")
     print(f"run card: {experiment.folder}/run.json   logs: tensorboard --logdir {experiment.folder}/logs")
 
 
