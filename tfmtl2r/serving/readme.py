@@ -38,8 +38,8 @@ _NOTES = (
     "`score` is the {kind} (weights: {weights}). Scores are float32; a place without an item has the score -1e9, the "
     "value and probability 0, and `valid` false. If the server merges requests, an answer may be longer than the "
     "lists of its request: read only the first items. A number that is missing, NaN or infinite is replaced by the "
-    "mean of the training data. A category that is not in the training data is treated as unknown. JSON has no NaN, "
-    "but an example may leave a feature out.",
+    "mean of the training data, and sets the indicator of a feature that was trained with `missing = true`. A category "
+    "that is not in the training data is treated as unknown. JSON has no NaN, but an example may leave a feature out.",
     "A row of `blend_weights` (one number from 0 to {most:g} per task: {tasks}) replaces these weights for its list. "
     "If a row is all zeros or contains any other number, these weights apply. In an ExampleListWithContext, "
     "`blend_weights` is an optional feature of the context.",
