@@ -70,7 +70,7 @@ def test_tied_scores_take_the_better_order():
 def test_a_label_of_72_stops_the_training():
     """A count as a grade fails inside of the training (https://github.com/lightgbm-org/LightGBM/issues/4808)."""
     lists = from_frame(pd.DataFrame({"q": [1, 1, 2], "views": [3, 72, 9]}), "q")
-    with pytest.raises(ValueError, match=r"'views' is too large: 72.* in row 1 .*list 1.*numpy\.digitize"):
+    with pytest.raises(ValueError, match=r"'views' is too large: 72.* in row 1 .*list 1.*transform = .grades."):
         label_values(lists, Task("views"))
     assert label_values(lists, Task("views", kind="regression")).tolist() == [3, 72, 9]
 
