@@ -23,7 +23,7 @@ CLASSES = {
     "MultiTaskRanker": "tfmtl2r.training.model",
     "LazyAdam": "tfmtl2r.training.optimizers",
     "Schedule": "tfmtl2r.training.schedules",
-    "Adagrad": "tfmtl2r.training.optimizers",
+    "Adagrad": "tfmtl2r.training.optimizers", "SGD": "tfmtl2r.training.optimizers",
 }
 """Class that Keras can load -> its module."""
 
