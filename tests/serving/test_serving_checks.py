@@ -381,3 +381,9 @@ def test_differences_of_rankings():
     assert "'ids'" in reasons(ids=np.array([[b"x", b"a", b"b", b"d", b""]], object))[0]
     assert "'indices'" in reasons(indices=np.array([[2, 0, 1, 3, 0]]))[0], "padding ties with nothing"
     assert "'valid'" in reasons(valid=np.array([[True] * 5]))[0]
+
+
+def test_answers_that_are_not_finite_have_no_factor():
+    """Their comparison refuses them; no warning comes before."""
+    bad = {"value_dwell": np.float32([[np.inf, np.nan]])}
+    assert exporting.factors(bad, bad, 1e-5) == {}

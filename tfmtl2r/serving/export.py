@@ -233,6 +233,8 @@ def factors(
     found = {}
     for output in (name for name in answer if name.startswith(value_key(""))):
         numbers = answer[output].astype(np.float64)
+        if not (np.isfinite(numbers) & np.isfinite(off[output])).all():
+            continue  # such an answer is refused by its comparison
         error = np.abs(off[output] - numbers).max(initial=0.0)
         found[output] = 1.0 + float(error / (tolerance * np.abs(numbers).max(initial=1.0)))
     return found
