@@ -208,7 +208,6 @@ def fresh():
 class TestCompiled:
     """Compiled steps: early stopping, several steps per call, data that were made from a pipeline."""
 
-    @pytest.mark.slow
     def test_early_stopping_keeps_the_same_epoch(self, data, fresh, tmp_path):
         data = data[0].map(lambda x, y: (x, y)), data[1]  # no longer able to begin inside an epoch
         history = one_stage(fresh(), data, None, epochs=9, patience=1)

@@ -26,7 +26,7 @@ class KerasMethods(SavedRanker):
     """The part of a ranker that takes the arguments of Keras' methods, and refuses those that it cannot honour."""
 
     method_state: MethodState
-    _checks_features = False
+    _train_step_checks = _test_step_checks = False  # whether the step itself looks for infinite features
     smearing: Smearing | None
 
     def _prepare(self, x: Any) -> None:
@@ -49,7 +49,8 @@ class KerasMethods(SavedRanker):
         Raises:
             TypeError: if the features are not a dict.
         """
-        self._check_in_step(not is_unchanged(x))
+        self._check_in_train_step(not is_unchanged(x))
+        self._check_in_test_step(not is_unchanged(x))
         self._prepare(x)
         self._prepare_training()
 
@@ -84,7 +85,8 @@ class KerasMethods(SavedRanker):
         if self.schema is None:
             say_ranges(given.get("x"))
         self._prepare_early(given.get("x"))
-        self._check_in_step(any(isinstance(given.get(name), _DISTRIBUTED) for name in ("x", "validation_data")))
+        self._check_in_train_step(isinstance(given.get("x"), _DISTRIBUTED))
+        self._check_in_test_step(isinstance(given.get("validation_data"), _DISTRIBUTED))
         callbacks = given.get("callbacks")
         own = [CountEpochs(), SayWithoutValue(), Notices()]  # first, since others save the counter after an epoch
         if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -112,7 +114,7 @@ class KerasMethods(SavedRanker):
         self._prepare_early(given.get("x"))
         if self._fitting:  # fit has prepared its validation data
             return super().evaluate(**given)
-        self._check_in_step(isinstance(given.get("x"), _DISTRIBUTED))
+        self._check_in_test_step(isinstance(given.get("x"), _DISTRIBUTED))
         finite = Finite(self.schema)
         given["x"] = finite.watch(given.get("x"))
         with finite.in_words():
@@ -129,14 +131,19 @@ class KerasMethods(SavedRanker):
         """Evaluates one batch as Keras does, with Keras' arguments."""
         return super().test_on_batch(Finite(self.schema).watch_batch(x), *args, **kwargs)
 
-    def _check_in_step(self, check: bool) -> None:
-        """Makes each step check its features, or no longer. Only a step can check data that are distributed already."""
-        if check != self._checks_features:
-            self._checks_features, self.train_function, self.test_function = check, None, None
+    def _check_in_train_step(self, check: bool) -> None:
+        """Makes each training step check its features, or no longer. Only a step can check distributed data."""
+        if check != self._train_step_checks:
+            self._train_step_checks, self.train_function = check, None
 
-    def _checked(self, batch: Batch) -> Batch:
+    def _check_in_test_step(self, check: bool) -> None:
+        """Does the same for each step of an evaluation, which may read other data than the training that it is in."""
+        if check != self._test_step_checks:
+            self._test_step_checks, self.test_function = check, None
+
+    def _checked(self, batch: Batch, here: bool) -> Batch:
         """The batch, whose features the step checks if nothing before it could."""
-        if self._checks_features and self._compiled is not None and self._compiled.checks != UNCHECKED:
+        if here and self._compiled is not None and self._compiled.checks != UNCHECKED:
             refused(batch)
         return batch
 

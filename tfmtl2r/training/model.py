@@ -240,7 +240,7 @@ class MultiTaskRanker(KerasMethods):
         if self.conditioned is not None and PREFERENCE in unpack(data)[0]:
             raise InputError(f"a training batch has {PREFERENCE!r}, but a conditioned ranker draws the preference that "
                              "it reads and is trained for; leave it out of training data")
-        batch = self._checked(self.batch(data, clock.preference))
+        batch = self._checked(self.batch(data, clock.preference), self._train_step_checks)
         running = self._set_up_for(not batch.is_rows)
         engine, trackers, measures = running.engine, running.trackers, self._choices().train_metrics
 
@@ -263,7 +263,7 @@ class MultiTaskRanker(KerasMethods):
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Adds a batch to the running losses and metrics, without an update of weights."""
-        batch, replicas = self._checked(self.batch(data)), Replicas()
+        batch, replicas = self._checked(self.batch(data), self._test_step_checks), Replicas()
         running = self._set_up_for(not batch.is_rows)
         scores = self.architecture(batch=batch, training=False)
         finite.check_scores(scores, self._choices().checks)
