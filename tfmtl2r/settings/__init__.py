@@ -1,17 +1,10 @@
 """The schema of an experiment: one class per section. Flags, files, run cards and fingerprints derive from it."""
 
+from tfmtl2r.settings.data import Data, Feature, Split
 from tfmtl2r.settings.exporting import Exporting
 from tfmtl2r.settings.outcome import outcome
 from tfmtl2r.settings.schema import FORMAT, Settings, checked_name
-from tfmtl2r.settings.sections import (
-    Constraint,
-    Data,
-    Evaluation,
-    Feature,
-    Goal,
-    Split,
-    Sweeping,
-)
+from tfmtl2r.settings.sections import Constraint, Evaluation, Goal, Sweeping
 from tfmtl2r.settings.training import Optimizer, Start, Training
 from tfmtl2r.settings.values import FilePath, SettingError
 

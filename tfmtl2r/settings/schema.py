@@ -12,8 +12,9 @@ from collections.abc import Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.settings.data import Data, Feature
 from tfmtl2r.settings.exporting import Exporting
-from tfmtl2r.settings.sections import Constraint, Data, Evaluation, Feature, Goal, Sweeping
+from tfmtl2r.settings.sections import Constraint, Evaluation, Goal, Sweeping
 from tfmtl2r.settings.training import Optimizer, Start, Training
 from tfmtl2r.settings.values import FilePath, Section, SettingError, key, name_of
 
