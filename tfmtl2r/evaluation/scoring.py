@@ -67,19 +67,22 @@ def score_along(
         raise InputError("train the ranker first: it does not know its features yet")
     data = batches(lists, (), model.architecture.schema, batch_size=batch_size)
     for preference in preferences:
-        scores, values = _read(model, lists, data, preference)
-        yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau, values)
+        scores, *read = _read(model, lists, data, preference)
+        yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau, *read)
 
 
 def _read(
     model: MultiTaskRanker, lists: Lists, data: Batches, preference: Any = None
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The scores of all items, and what metrics of values read in their place, for the tasks with such metrics."""
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The scores of all items, and what metrics of values and of levels read, for the tasks with such metrics."""
     scores = model.predict(data, layout="items", preference=preference)
     readings = model.readings()
-    names = [task.name for task in model.tasks
-             if any(metric.reads == "value" for metric in metrics_of(task, not lists.is_rows))]
-    return scores, {name: np.asarray(readings[name].best_guess(scores[name])) for name in names}
+    reads = {task.name: {metric.reads for metric in metrics_of(task, not lists.is_rows)} for task in model.tasks}
+    values = {name: np.asarray(readings[name].best_guess(scores[name])) for name, kinds in reads.items()
+              if "value" in kinds}
+    levels = {name: readings[name].value(scores[name]) for name, kinds in reads.items()
+              if kinds & {"level", "probability"}}
+    return scores, values, {name: np.asarray(level) for name, level in levels.items() if level is not None}
 
 
 def fit_residuals(model: MultiTaskRanker, lists: Lists, batch_size: int = 256) -> None:
@@ -114,15 +117,17 @@ def score_slices(
     """Evaluates a ranker on slices of a split; see :func:`tfmtl2r.evaluation.slices.sliced`."""
     if not slicings:
         return {}
-    scores, values = _read(model, lists, batches(lists, (), model.architecture.schema, batch_size=batch_size))
-    return sliced(scores, lists, model.tasks, slicings, values=values)
+    data = batches(lists, (), model.architecture.schema, batch_size=batch_size)
+    scores, values, levels = _read(model, lists, data)
+    return sliced(scores, lists, model.tasks, slicings, values=values, levels=levels)
 
 
 def described(results: dict[str, dict[str, Score]]) -> dict[str, dict[str, dict[str, Any]]]:
     """Returns results in the form of a run card."""
     return {
         task: {
-            metric: {"value": s.value, "num_lists": s.num_lists, "direction": s.direction, "conventions": s.conventions}
+            metric: {"value": s.value, "num_lists": s.num_lists, "direction": s.direction,
+                     "conventions": s.conventions, **s.beside}
             for metric, s in row.items()
         }
         for task, row in results.items()

@@ -47,6 +47,8 @@ def delta_m(results: Results, single: Results) -> float:
         of_task = []
         for metric, score in row.items():
             base = single.get(task, {}).get(metric, {}).get("value")
+            if not score["direction"]:
+                continue  # no side is better
             if base is not None and math.isnan(base) and math.isnan(score["value"]):
                 continue  # the labels of the split leave the metric without a value
             if not base or not math.isfinite(base):

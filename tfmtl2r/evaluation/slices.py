@@ -80,6 +80,7 @@ def slicing(lists: Lists, by: str, train: Lists | None = None, schema: Schema | 
 def sliced(
     scores: Mapping[str, np.ndarray], lists: Lists, tasks: Sequence[Task], slicings: Iterable[Slicing],
     weights: Mapping[str, str] | None = None, values: Mapping[str, np.ndarray] | None = None,
+    levels: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Evaluates scores on each slice, with the metrics of the tasks.
 
@@ -90,6 +91,7 @@ def sliced(
         slicings: divisions of the split.
         weights: as for :func:`tfmtl2r.evaluation.evaluate`.
         values: as for :func:`tfmtl2r.evaluation.evaluate`.
+        levels: as for :func:`tfmtl2r.evaluation.evaluate`.
 
     Returns:
         by -> ``{"of": ..., "slices": name -> {"num_lists", "items", "results"}}``, as plain data. ``num_lists`` is
@@ -100,8 +102,9 @@ def sliced(
         slices = {}
         for name, items in one.slices.items():
             part = _part(lists, items)
-            mine, read = ({task: each[items] for task, each in given.items()} for given in (scores, values or {}))
-            results = evaluate(mine, part, tasks, weights, values=read)
+            mine, read, known = ({task: each[items] for task, each in given.items()}
+                                 for given in (scores, values or {}, levels or {}))
+            results = evaluate(mine, part, tasks, weights, values=read, levels=known)
             slices[name] = {"num_lists": part.num_lists, "items": part.num_items, "results": _plain(results)}
         found[one.by] = {"of": one.of, "slices": slices}
     return found
@@ -116,7 +119,7 @@ def _part(lists: Lists, items: np.ndarray) -> Lists:
 
 
 def _plain(results: Mapping[str, Mapping[str, Score]]) -> dict[str, dict[str, Any]]:
-    return {task: {metric: {"value": one.value, "num_lists": one.num_lists, "direction": one.direction}
+    return {task: {metric: {"value": one.value, "num_lists": one.num_lists, "direction": one.direction, **one.beside}
                    for metric, one in row.items()} for task, row in results.items()}
 
 

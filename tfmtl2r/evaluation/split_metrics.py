@@ -33,7 +33,8 @@ class Score:
         per_list: ``[lists of the split]``, NaN for a list that does not count; None for a metric over all items.
         counts: ``[lists of the split]``, how many times each list counts in the mean; None for a metric over all items.
         conventions: the exact definition of the metric: its gain, ties, empty lists and so on.
-        direction: ``"max"`` or ``"min"``.
+        direction: ``"max"`` or ``"min"``; empty for a metric without a better side.
+        if_calibrated: what a perfectly calibrated model with the same scores would show; None for most metrics.
     """
 
     value: float
@@ -42,12 +43,18 @@ class Score:
     counts: np.ndarray | None
     conventions: dict[str, Any]
     direction: str
+    if_calibrated: float | None = None
+
+    @property
+    def beside(self) -> dict[str, float]:
+        """``{"if_calibrated": ...}`` for a metric that has it."""
+        return {} if self.if_calibrated is None else {"if_calibrated": self.if_calibrated}
 
 
 def evaluate(
     scores: Mapping[str, np.ndarray], lists: Lists, tasks: Sequence[Task], weights: Mapping[str, str] | None = None,
     propensity_weights: Mapping[str, str] | None = None, tau: float | None = None,
-    values: Mapping[str, np.ndarray] | None = None,
+    values: Mapping[str, np.ndarray] | None = None, levels: Mapping[str, np.ndarray] | None = None,
 ) -> dict[str, dict[str, Score]]:
     """Evaluates scores of items against the labels of a split.
 
@@ -64,6 +71,8 @@ def evaluate(
         tau: inverse propensities above ``1 / tau`` count as ``1 / tau``; None leaves them as they are.
         values: task -> ``[N]``, the values of the scores in the label's unit, for metrics that read them; by default
             the scores.
+        levels: task -> ``[N]``, the same for the tasks whose values are known, such as probabilities. Metrics that read
+            a level are left out for other tasks.
 
     Returns:
         task -> metric -> result.
@@ -77,11 +86,12 @@ def evaluate(
     for task in tasks:
         if task.name not in scores:
             continue
-        metrics = metrics_of(task, not lists.is_rows)
-        read = {"score": _of_items(scores, lists, task)}
-        if any(metric.reads == "value" for metric in metrics):
-            read["value"] = _of_items({**scores, **(values or {})}, lists, task)
-        labels = label_values(lists, task)
+        metrics = [metric for metric in metrics_of(task, not lists.is_rows)
+                   if metric.reads in ("score", "value") or task.name in (levels or {})]
+        sources = {"score": scores, "value": {**scores, **(values or {})}}
+        read = {kind: _of_items(sources.get(kind, levels or {}), lists, task)
+                for kind in dict.fromkeys(["score", *(metric.reads for metric in metrics)])}
+        labels = _labels(lists, task)
         each = item_weights(lists, task.name, (weights or {}).get(task.name, task.weight_column))
         results[task.name] = {
             metric.label: _score(metric, labels, read[metric.reads], each, lists) for metric in metrics
@@ -112,7 +122,13 @@ def _estimates(
 def of_metric(metric: Metric, lists: Lists, task: Task, scores: np.ndarray | None = None) -> Score:
     """One metric of a task, of scores ``[N]`` or, without scores, of constant scores."""
     scores = np.zeros(lists.num_items, np.float32) if scores is None else scores
-    return _score(metric, label_values(lists, task), scores, item_weights(lists, task.name, task.weight_column), lists)
+    return _score(metric, _labels(lists, task), scores, item_weights(lists, task.name, task.weight_column), lists)
+
+
+def _labels(lists: Lists, task: Task) -> np.ndarray:
+    """The labels of a task, ``float32[N]``; NaN where missing, as in training."""
+    labels = label_values(lists, task)
+    return labels if task.kind == "regression" else np.where(labels < 0, np.nan, labels)
 
 
 def _of_items(scores: Mapping[str, np.ndarray], lists: Lists, task: Task) -> np.ndarray:
@@ -128,8 +144,10 @@ def _of_items(scores: Mapping[str, np.ndarray], lists: Lists, task: Task) -> np.
 def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, lists: Lists) -> Score:
     metric.validate(labels)
     if not metric.per_list_mean:
+        calibrated = metric.if_calibrated()
+        beside = None if calibrated is None else calibrated.exact(labels, scores, weights)
         value = metric.exact(labels, scores, weights)
-        return Score(value, len(labels), None, None, metric.conventions(), metric.direction)
+        return Score(value, len(labels), None, None, metric.conventions(), metric.direction, beside)
     sizes = np.ones(lists.num_items, np.int64) if lists.is_rows else lists.sizes
     starts = np.cumsum(sizes) - sizes
     parts, counts = [], []

@@ -40,12 +40,19 @@ def check_stop_on(model: MultiTaskRanker, vali: Lists, stop_on: str | None = Non
         if any(np.isnan(of_metric(metric, vali, task).value) for task, metric in chosen):
             raise InputError(f"training.stop_on is {stop_on!r}, which has no value on vali, whose labels are missing "
                              "or all the same: choose another number")
+        if any(not metric.direction for _, metric in chosen):
+            raise InputError(f"training.stop_on is {stop_on!r}, which has no better side: choose another number")
         if stop_on != str(LogName(STOP_ON, validation=True)):
             return
     shares = zip(model.tasks, np.asarray(model.preference), strict=True)
     first = {task.name: next(pair for (name, _), pair in metrics.items() if name == task.name)
              for task, share in shares if share > 0 and any(name == task.name for name, _ in metrics)}
     if first and not any(has_gain(metric, vali, task) for task, metric in first.values()):
+        if level := [f"{metric.label} of {task.name}" for task, metric in first.values()
+                     if isinstance(metric.trivial(), float) and metric.trivial() == metric.perfect()]:
+            raise InputError(f"early stopping looks at the gain of each task's first metric, and {level[0]} has none: "
+                             "the base rate for all items is perfect for it. Put another metric first, or set "
+                             "training.patience to 0")
         raise InputError(f"no metric of {', '.join(first)} has a value on vali, whose labels are missing or all "
                          "the same: early stopping has nothing to look at; set patience to 0, or use another vali "
                          "split")

@@ -201,6 +201,13 @@ def reads_logits(loss: Loss) -> bool:
         return value is not None and bool(np.allclose(value.numpy(), tf.sigmoid(scores), rtol=1e-6, atol=0.0))
 
 
+def gives_chances(loss: Loss) -> bool:
+    """Whether the values of a loss are never negative, so that they can be probabilities of a label of 1."""
+    with tf.init_scope():
+        value = loss.value(tf.constant([-30.0, -1.0, 0.0, 2.0]))
+        return value is not None and bool(tf.reduce_all(value >= 0))
+
+
 def has_order(labels: Labels, known: Mask) -> Tensor:
     """Which lists have two items with different labels, ``bool[B]``: only these lists have a pair to order."""
     highest = tf.reduce_max(tf.where(known, labels, -np.inf), axis=1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from tfmtl2r._backend import tf
+from tfmtl2r.metrics._probabilities import entropy
 from tfmtl2r.metrics.base import SummedMetric
 from tfmtl2r.types import Tensor
 
@@ -49,4 +50,4 @@ class Entropy(_Mean):
 
     def of_sums(self, sums: dict[str, Tensor]) -> Tensor:
         rate = sums["labels"] / sums["weights"]
-        return -tf.math.xlogy(rate, rate) - tf.math.xlogy(1 - rate, 1 - rate)
+        return entropy(rate)

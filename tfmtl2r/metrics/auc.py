@@ -11,6 +11,7 @@ import numpy as np
 from tfmtl2r import ranking
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
+from tfmtl2r.metrics._points import distinct, summarised
 from tfmtl2r.metrics.base import Metric
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Array, Labels, Mask, Scores, Tensor, Weights
@@ -109,7 +110,7 @@ class _StreamingAUC(keras.metrics.Metric):
         scores = tf.clip_by_value(scores, tf.float32.min, tf.float32.max)
         parts = scores, tf.where(positive, weight, 0.0), tf.where(positive, 0.0, weight)
         new = tf.stack([tf.cast(tf.reshape(part, [-1]), tf.float64) for part in parts], axis=1)
-        self.points.assign(_summarised(tf.concat([self.points, new], axis=0), self.metric.bins))
+        self.points.assign(summarised(tf.concat([self.points, new], axis=0), self.metric.bins, _weigh))
 
     def result(self) -> Tensor:
         """The AUC so far, NaN without a positive or without a negative item."""
@@ -120,36 +121,13 @@ class _StreamingAUC(keras.metrics.Metric):
         return _area(gather(tf.convert_to_tensor(self.points)))
 
 
-def _distinct(points: Tensor) -> tuple[Tensor, Tensor]:
-    """Scores ``[N]`` in ascending order, each once, and their weights ``[N, 2]``; the last ones may have no weight."""
-    there = tf.reduce_sum(points[:, 1:], axis=1) > 0
-    keys = tf.where(there, points[:, 0], np.inf)
-    order = tf.argsort(keys)
-    keys, weights = tf.gather(keys, order), tf.gather(points[:, 1:], order)
-    place = tf.cumsum(tf.cast(tf.concat([[False], keys[1:] != keys[:-1]], axis=0), tf.int32))
-    size = tf.shape(keys)[0]
-    weights = tf.math.unsorted_segment_sum(weights, place, size)
-    return tf.where(tf.reduce_any(weights > 0, axis=1), tf.math.unsorted_segment_max(keys, place, size), 0.0), weights
-
-
-def _summarised(points: Tensor, bins: int) -> Tensor:
-    """At most ``bins`` points in place of any number of points."""
-    scores, weights = _distinct(points)
-    each = tf.reduce_sum(weights, axis=1)
-    share = tf.math.divide_no_nan(tf.cumsum(each) - each / 2.0, tf.reduce_sum(each))
-    place = tf.range(tf.shape(each)[0])
-    place = tf.where(tf.math.count_nonzero(each, dtype=tf.int32) <= bins, place, tf.cast(share * bins, tf.int32))
-    place = tf.minimum(place, bins - 1)
-    weights = tf.math.unsorted_segment_sum(weights, place, bins)
-    mean = tf.math.divide_no_nan(tf.math.unsorted_segment_sum(scores * each, place, bins),
-                                 tf.reduce_sum(weights, axis=1))
-    # Rounded to float32, the mean of equal scores is this score, so that ties stay ties.
-    return tf.concat([tf.cast(tf.cast(mean, tf.float32), tf.float64)[:, None], weights], axis=1)
+def _weigh(columns: Tensor) -> Tensor:
+    """Positives and negatives together."""
+    return tf.reduce_sum(columns, axis=1)
 
 
 def _area(points: Tensor) -> Tensor:
     """The share of pairs, by weight, in which the positive has the higher score."""
-    _, weights = _distinct(points)
-    positives, negatives = weights[:, 0], weights[:, 1]
+    _, positives, negatives = tf.unstack(distinct(points, _weigh), axis=1)
     won = tf.reduce_sum(positives * (tf.cumsum(negatives) - negatives / 2.0))
     return tf.cast(won / (tf.reduce_sum(positives) * tf.reduce_sum(negatives)), tf.float32)  # 0 / 0 is NaN

@@ -23,20 +23,23 @@ class Metric:
     Items without a label are removed from the list before ranking. A list without a labelled item never counts.
 
     Class attributes:
-        direction: ``"max"`` if higher values are better, ``"min"`` if lower values are better.
+        direction: ``"max"`` if higher values are better, ``"min"`` if lower values are better, empty if no side is
+            better, as for a ratio that should be 1.
         relevance: True if labels are grades of relevance, where a negative label is missing; False if any number is a
             label.
         per_list_mean: True if the metric is a mean of ``per_list``; False for a metric over all items at once, such as
             AUC, which has only ``streaming`` and ``exact``.
         reads: ``"score"`` if the metric reads scores; ``"value"`` if it reads their values in the label's unit
-            (:mod:`tfmtl2r.training.readings`), or the scores of a loss that leaves their level free. By default, a
-            metric of any number (``relevance = False``) reads values, and any other metric reads scores.
+            (:mod:`tfmtl2r.training.readings`), or the scores of a loss that leaves their level free; ``"level"`` if
+            it reads values only, and ``"probability"`` if these must be probabilities of a binary label: a task without
+            them is refused. By default, a metric of any number (``relevance = False``) reads values, and any other
+            metric reads scores.
     """
 
     direction: ClassVar[str] = "max"
     relevance: ClassVar[bool] = True
     per_list_mean: ClassVar[bool] = True
-    reads: ClassVar[Literal["score", "value"]] = "score"
+    reads: ClassVar[Literal["score", "value", "level", "probability"]] = "score"
 
     def __init_subclass__(cls, **options: Any):
         super().__init_subclass__(**options)
@@ -70,6 +73,13 @@ class Metric:
     def perfect(self) -> Metric | float:
         """The best value: a number, or a metric that is evaluated with the labels as scores, by default itself."""
         return self
+
+    def if_calibrated(self) -> Metric | None:
+        """The metric of what a perfectly calibrated model with these scores would show, for reports; None without one.
+
+        It is above 0 for a calibration error, since labels are random, and depends on the number of items.
+        """
+        return None
 
     # AutoGraph would convert all of TF-Ranking, and tracing would take ten times as long.
     @tf.autograph.experimental.do_not_convert

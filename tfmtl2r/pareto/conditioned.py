@@ -81,7 +81,7 @@ def _chosen(
     known: Sequence[Task], lists: bool, tasks: Sequence[str], metrics: Mapping[str, str]
 ) -> dict[str, str]:
     """Returns task -> metric, checked before the evaluation."""
-    labels = {task.name: [metric.label for metric in metrics_of(task, lists)] for task in known}
+    labels = {task.name: [metric.label for metric in metrics_of(task, lists) if metric.direction] for task in known}
     for task in (*tasks, *metrics):
         if task not in labels:
             raise InputError(f"the ranker has no task {task!r}; its tasks: {', '.join(labels)}")

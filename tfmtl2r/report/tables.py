@@ -20,6 +20,8 @@ def results_table(
 ) -> Table:
     """One row per run or baseline, one column per task and metric; the best of each column is bold.
 
+    In brackets is what a perfectly calibrated model with the same scores would show.
+
     Args:
         results: row name -> task -> metric -> ``{"value", "direction", ...}`` as in a run card.
         title: title of the table.
@@ -37,6 +39,8 @@ def results_table(
         table.add_column(f"{task}\n{metric}", justify="right")
     best = {}
     for (task, metric), direction in columns.items():
+        if not direction:
+            continue
         values = [row[task][metric]["value"] for row in results.values() if metric in row.get(task, {})]
         best[task, metric] = (max if direction == "max" else min)(values)
     for name, row in results.items():
@@ -45,9 +49,8 @@ def results_table(
             if metric not in row.get(task, {}):
                 cells.append("")
                 continue
-            value = row[task][metric]["value"]
-            text = f"{value:.4f}"
-            cells.append(f"[bold]{text}[/bold]" if len(results) > 1 and value == best[task, metric] else text)
+            value, text = row[task][metric]["value"], _number(row[task][metric])
+            cells.append(f"[bold]{text}[/bold]" if len(results) > 1 and value == best.get((task, metric)) else text)
         table.add_row(name, *cells)
     return table
 
@@ -68,7 +71,7 @@ def slice_tables(slices: Mapping[str, Any], by: str, width: int = 80) -> list[Ta
         for task, row in one["results"].items():
             for metric, score in row.items():
                 cells = columns.setdefault((task, metric), ["-"] * len(rows))
-                cells[place] = "-" if math.isnan(score["value"]) else f"{score['value']:.4f}"
+                cells[place] = "-" if math.isnan(score["value"]) else _number(score)
     room = width - max(map(len, names)) - max(len("lists"), *map(len, counts)) - 7
     groups: list[list[tuple[str, str]]] = []
     left = 0
@@ -89,6 +92,12 @@ def slice_tables(slices: Mapping[str, Any], by: str, width: int = 80) -> list[Ta
             table.add_row(escape(name), counts[place], *(columns[column][place] for column in group))
         tables.append(table)
     return tables
+
+
+def _number(score: Mapping[str, Any]) -> str:
+    """A value, with what a perfectly calibrated model would show in brackets."""
+    beside = score.get("if_calibrated")
+    return f"{score['value']:.4f}" + ("" if beside is None else f" ({beside:.4f})")
 
 
 def show(table: Any) -> None:

@@ -31,7 +31,8 @@ class RunCard:
         name: name of the run and of its folder.
         config: all settings of the run, as :meth:`tfmtl2r.settings.Settings.tree` returns them.
         data: split -> its fingerprint, its numbers of lists and items, and the number of items that were cut.
-        results: split -> task -> metric -> ``{"value", "num_lists", "conventions", "direction"}``.
+        results: split -> task -> metric -> ``{"value", "num_lists", "conventions", "direction"}``, and
+            ``"if_calibrated"`` for a metric that has it (:meth:`tfmtl2r.metrics.Metric.if_calibrated`).
         history: name -> values per epoch, as ``fit`` reported them. During a training, values of regressions with a
             transform have no residuals yet (:mod:`tfmtl2r.training.readings`); in ``results`` they have.
         curve: results of a conditioned ranker for a grid of preferences, each ``{"preference": [...], "vali": task ->
@@ -124,7 +125,7 @@ class RunCard:
                  for part in one["slices"].values()]
         for results in (*self.results.values(), *parts):
             for score in (score for row in results.values() for score in row.values()):
-                score["value"] = number(score["value"])
+                score |= {key: number(score[key]) for key in ("value", "if_calibrated") if key in score}
         for results in (part for point in self.curve for part in point.values() if isinstance(part, dict)):
             for row in results.values():
                 row.update({metric: number(value) for metric, value in row.items()})

@@ -134,6 +134,8 @@ class Run:
         if metric not in known:
             raise InputError(f"task {task!r} of run {self.card.name!r} has no metric {metric!r}; its metrics: "
                              f"{', '.join(known) or 'none'}")
+        if not known[metric]["direction"]:
+            raise InputError(f"{metric} of task {task!r} has no better side: choose another metric")
         if self.asked:
             value = next(point for point in self.card.curve if tuple(point["preference"]) == self.asked)[source][task][
                 metric]

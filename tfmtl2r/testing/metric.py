@@ -139,7 +139,7 @@ def nothing_seen_is_no_number(metric: Metric) -> None:
     close(float(stream.result()), np.nan, "a reset")
 
 
-@SUITE.add()
+@SUITE.add(when=lambda metric, promises: metric.direction != "")
 def better_scores_have_the_better_value(metric: Metric) -> None:
     """Scores in the order of the labels have the better value, in the declared direction."""
     labels, valid = np.array([[2.0, 1.0, 1.0, 0.0, 0.0]]), np.ones((1, 5), bool)

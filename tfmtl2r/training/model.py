@@ -31,7 +31,7 @@ from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.readings import smearing_of, start_at_base_rates
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.training.telemetry import Telemetry
-from tfmtl2r.training.trackers import Trackers
+from tfmtl2r.training.trackers import Trackers, check_levels
 from tfmtl2r.types import TaskScores
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,8 @@ class MultiTaskRanker(KerasMethods):
         check_parts(self.tasks)
         described(self.architecture, self.tasks, schema)  # raises for parts that could not be saved
         self.smearing = smearing_of(self.tasks)
+        if has_lists is not None:  # otherwise, the first data decide
+            check_levels(self.readings().values(), has_lists)
         self._described = Described(new_preference(normalised([task.weight for task in self.tasks], self.tasks)))
         if schema is not None:
             self._connect(schema)

@@ -16,7 +16,7 @@ import numpy as np
 
 from tfmtl2r import losses as loss_registry
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.losses.base import Loss, default_name, reads_logits
+from tfmtl2r.losses.base import Loss, default_name, gives_chances, reads_logits
 from tfmtl2r.task import Task
 from tfmtl2r.transforms import Reversible, of_task, quantile
 from tfmtl2r.types import Tensor, TensorLike
@@ -106,6 +106,17 @@ class Reading:
         if self.residuals is None:
             return _inverse(self.transform, linked)
         return _smeared(self.transform, tf.convert_to_tensor(linked), tf.convert_to_tensor(self.residuals))
+
+    @property
+    def has_level(self) -> bool:
+        """Whether scores have values."""
+        with tf.init_scope():  # this is also read while a signature or a step is traced
+            return self.value(tf.zeros([1])) is not None
+
+    @property
+    def has_probability(self) -> bool:
+        """Whether the values are probabilities of a label of 1."""
+        return self.task.kind == "binary" and gives_chances(self.loss)
 
     @property
     def level(self) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,12 @@ import numpy as np
 from tfmtl2r import metrics as metric_registry
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
+from tfmtl2r.errors import InputError
 from tfmtl2r.metrics.base import default_names
 from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous, safe_name
 from tfmtl2r.task import Task
 from tfmtl2r.training.objectives import LossValues, as_lists, flat_lists, item_weights, labels_of, tiled
-from tfmtl2r.training.readings import Smearing, readings_of
+from tfmtl2r.training.readings import Reading, Smearing, readings_of
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.types import Mask, TaskScores
 
@@ -34,7 +35,7 @@ def log_names(tasks: Sequence[Task], has_lists: bool | None) -> list[str]:
 
 
 def directions(tasks: Sequence[Task], has_lists: bool | None) -> dict[str, int]:
-    """The names of all logged values -> 1 if large values are good, -1 if small values are good.
+    """The names of all logged values -> 1 if large values are good, -1 if small values are good, 0 for neither.
 
     Args:
         tasks: the tasks.
@@ -43,9 +44,30 @@ def directions(tasks: Sequence[Task], has_lists: bool | None) -> dict[str, int]:
     found = {LogName("loss"): -1, **{LogName("loss", task.name): -1 for task in tasks}}
     if has_lists is not None:
         metrics = [(task.name, metric) for task in tasks for metric in metrics_of(task, has_lists)]
-        found |= {LogName(metric.label, task): 1 if metric.direction == "max" else -1 for task, metric in metrics}
+        signs = {"max": 1, "min": -1}
+        found |= {LogName(metric.label, task): signs.get(metric.direction, 0) for task, metric in metrics}
         found |= {LogName(STOP_ON): 1} if metrics else {}
     return {str(name): sign for name, sign in found.items()}
+
+
+def check_levels(readings: Iterable[Reading], has_lists: bool) -> None:
+    """Refuses metrics that read a level, such as probabilities, of tasks whose scores have none.
+
+    Raises:
+        InputError: naming the task, the metric and what to choose.
+    """
+    for reading in readings:
+        task, loss = reading.task, type(reading.loss).__name__
+        for metric in metrics_of(task, has_lists):
+            wants = metric.reads == "probability"
+            if wants and task.kind != "binary":
+                raise InputError(f"task {task.name!r}: {metric.label} reads probabilities of a label of 0 or 1, but "
+                                 f"the task is {task.kind}: choose another metric")
+            if not (reading.has_probability if wants else metric.reads != "level" or reading.has_level):
+                what = "probabilities" if wants else "values in the label's unit"
+                raise InputError(f"task {task.name!r}: {metric.label} reads {what}, but the scores of the loss {loss} "
+                                 f"are none: choose a loss with a level, such as "
+                                 f"{'mse' if task.kind == 'regression' else 'bce'!r}")
 
 
 class Tracked:
@@ -120,6 +142,7 @@ class Trackers:
                         Bound(f"{row[0].name}_perfect", row[0].metric.perfect(), of_labels=True)) if row else ()
                        for row in self.metrics]
         self._said: set[str] = set()
+        check_levels(self.readings.values(), has_lists)
         refuse_ambiguous({task.name: [tracked.metric.label for tracked in row]
                           for task, row in zip(self.tasks, self.metrics, strict=True)})
 
@@ -160,8 +183,11 @@ class Trackers:
             mask = tf.ones_like(predicted, tf.bool) if batch.is_rows else tiled(batch.valid, copies)
             weights = item_weights(batch, batch.weights, task, predicted, copies)
             read = {"score": predicted}
-            if any(tracked.metric.reads == "value" for tracked in row):
-                read["value"] = self.readings[task.name].best_guess(predicted)
+            reading, kinds = self.readings[task.name], {tracked.metric.reads for tracked in row}
+            if "value" in kinds:
+                read["value"] = reading.best_guess(predicted)
+            if kinds & {"level", "probability"}:
+                read["level"] = read["probability"] = reading.value(predicted)
             for tracked in row:
                 tracked.stream.update_state(labels, read[tracked.metric.reads], mask, weights)
             for bound in bounds:
