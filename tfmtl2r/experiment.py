@@ -17,6 +17,7 @@ from tfmtl2r.data import Lists, batches, cut_report, fit_tasks
 from tfmtl2r.data.contents import described
 from tfmtl2r.data.order import Order, bounds_of
 from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation.calibration import fit_calibrators
 from tfmtl2r.evaluation.scoring import fit_residuals, record, score, score_along, score_slices
 from tfmtl2r.evaluation.slices import slicing
 from tfmtl2r.evaluation.stopping import check_stop_on
@@ -92,7 +93,16 @@ class Experiment(Settings):
                 chosen += dataset.select([name])
             else:
                 chosen.append(goal.task(own.get(name)))
-        return tuple(chosen)
+        return self._calibrated(chosen, [*own.values(), *chosen])
+
+    def _calibrated(self, chosen: Sequence[Task], known: Sequence[Task]) -> tuple[Task, ...]:
+        """The tasks, of which the binary ones have the experiment's calibrator, unless they have their own."""
+        kind = self.calibration.kind
+        if kind is not None and all(task.kind != "binary" for task in known):
+            raise SettingError(["calibration", "kind"], "calibrates binary tasks, and there are none: leave it out")
+        return tuple(dataclasses.replace(task, calibration=kind)
+                     if kind is not None and task.kind == "binary" and task.calibration is None else task
+                     for task in chosen)
 
     def importance(self, tasks: Sequence[Task]) -> list[float] | None:
         """The preference in the order of the tasks; None without a preference.
@@ -263,6 +273,7 @@ class Experiment(Settings):
             batches(vali, model.tasks, schema, **options), watchers, verbose, attempt.checkpoints,
         )
         fit_residuals(model, train, self.training.batch_size)
+        fit_calibrators(model, vali, self.training.batch_size)
         attempt.keep(model)  # before anything else that could fail
         if limit:
             card.data["train"]["cut"] = cut_report(train, limit)

@@ -14,6 +14,7 @@ from tfmtl2r.rules import checked_rules, columns_of
 from tfmtl2r.types import Described
 
 if TYPE_CHECKING:
+    from tfmtl2r.calibrators.base import Calibrator
     from tfmtl2r.losses.base import Loss
     from tfmtl2r.metrics.base import Metric
     from tfmtl2r.transforms.base import Transform
@@ -55,6 +56,9 @@ class Task:
             :mod:`tfmtl2r.data.propensity`.
         only_where: a rule such as ``{"column": "duration", "above": 0}``, or several rules. Elsewhere the label is
             missing. See :func:`tfmtl2r.rules.checked_rules`.
+        calibration: name of a calibrator (:mod:`tfmtl2r.calibrators`), ``{"name": ..., option: value}``, or a
+            calibrator, which makes probabilities of the scores of a binary task
+            (:func:`tfmtl2r.evaluation.calibration.fit_calibrators`).
         statistics: statistics of the label, which :func:`tfmtl2r.data.fit_tasks` fits. A regression with statistics is
             standardised inside the model.
 
@@ -79,6 +83,7 @@ class Task:
     weight_column: str | None = None
     propensity_column: str | None = None
     only_where: Any = ()
+    calibration: Described | Calibrator | None = None
     statistics: LabelStatistics | None = None
 
     def __post_init__(self) -> None:

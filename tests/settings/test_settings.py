@@ -67,7 +67,7 @@ def test_bad_values_are_refused_by_key_before_anything_is_made(given, message):
 @pytest.mark.parametrize("given", [
     {"preset": "small"}, {"tune": {"trials": 3}}, {"training": {"augment": "x"}},
     {"data": {"files": "a", "kind": "store"}}, {"features": ["a", {"name": "h", "noise": 0.1}]},
-    {"tasks": [{"name": "a", "calibration": "platt"}]},
+    {"calibration": {"kind": "platt", "by": ["a"]}},
     {"constraints": [{"task": "a", "floor": 0.5}]}, {"ensemble": {"members": 4}},
 ])  # fmt: skip
 def test_what_comes_later_is_refused_by_name(given):

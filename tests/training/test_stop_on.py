@@ -26,25 +26,39 @@ def stop_on(task, scores, labels=LABELS, weights=None):
     return float(trackers.logs(np.ones(1, np.float32), Replicas())["stop_on"])
 
 
+LOGITS = ("log_loss", "normalised_entropy")
+GAINLESS = ("calibration_ratio", "ece")
+"""Metrics for which the base rate of all items is as good as the labels."""
+
+
 def task_of(name):
-    kind = "binary" if name in ("auc", "grouped_auc", "log_loss") else "regression" if name == "mse" else "graded"
-    return Task("y", kind=kind, metrics=(name,))
+    levels = (*LOGITS, *GAINLESS)
+    kind = "binary" if name in ("auc", "grouped_auc", *levels) else "regression" if name == "mse" else "graded"
+    return Task("y", kind=kind, metrics=(name,), loss="bce" if name in levels else None)
 
 
 CUT = {"precision": "precision@2", "recall": "recall@2"}
 """Metrics that are the same for every ranking of a whole list."""
 
 
-@pytest.mark.parametrize("name", [CUT.get(name, name) for name in metrics.names()])
+@pytest.mark.parametrize("name", [CUT.get(name, name) for name in metrics.names() if name not in GAINLESS])
 def test_every_metric_has_a_gain_between_knowing_nothing_and_knowing_all(name):
     labels = np.minimum(LABELS, 1)
-    perfect = stop_on(task_of(name), np.nan_to_num(labels) * (100.0 if name == "log_loss" else 1)
-                      - (50.0 if name == "log_loss" else 0), labels)
+    perfect = stop_on(task_of(name), np.nan_to_num(labels) * (100.0 if name in LOGITS else 1)
+                      - (50.0 if name in LOGITS else 0), labels)
     assert perfect == pytest.approx(1.0, abs=1e-5)
     mean = np.nanmean(labels)
-    constant = np.full_like(labels, {"mse": mean, "log_loss": np.log(mean / (1 - mean))}.get(name, 0.3))
+    logit = np.log(mean / (1 - mean))
+    constant = np.full_like(labels, {"mse": mean, **dict.fromkeys(LOGITS, logit)}.get(name, 0.3))
     assert stop_on(task_of(name), constant, labels) == pytest.approx(0.0, abs=1e-5)
     assert stop_on(task_of(name), -9 * np.nan_to_num(labels), labels) <= 0
+
+
+@pytest.mark.parametrize("name", GAINLESS)
+def test_a_metric_that_a_constant_fulfils_has_no_gain(name):
+    labels = np.minimum(LABELS, 1)
+    assert np.isnan(stop_on(task_of(name), 100 * np.nan_to_num(labels) - 50, labels))
+    assert not has_gain(metrics.get(name), FLAT.with_column("y", labels.ravel()), task_of(name))
 
 
 def test_gains_have_no_unit():

@@ -1,4 +1,4 @@
-"""List methods, losses, metrics, architectures, data sets, kinds of features and label transforms, with sources."""
+"""List methods, losses, metrics, architectures, data sets, kinds of features, transforms, calibrators; with sources."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ PACKAGES = {
     "datasets": "tfmtl2r.datasets",
     "features": "tfmtl2r.features",
     "transforms": "tfmtl2r.transforms",
+    "calibrators": "tfmtl2r.calibrators",
 }
 
 
@@ -34,8 +35,8 @@ class List:
     """Lists all registered things. Only the table of methods, with their needs and costs, loads TensorFlow.
 
     Args:
-        kind: methods, losses, metrics, architectures, datasets, (kinds of) features or (label) transforms; by
-            default all.
+        kind: methods, losses, metrics, architectures, datasets, (kinds of) features, (label) transforms or calibrators;
+            by default all.
         markdown: print Markdown tables.
         summary: print the Markdown table of the README, with names only.
     """

@@ -29,7 +29,6 @@ from tfmtl2r.serving.blend import Blend, of_config, resolved
 from tfmtl2r.serving.load import load
 from tfmtl2r.settings import Settings
 from tfmtl2r.training.model import MultiTaskRanker
-from tfmtl2r.training.readings import readings_of
 from tfmtl2r.writing import written
 
 ENDINGS = (".parquet", ".csv")
@@ -111,8 +110,7 @@ def item_scores(
         batch_size: lists per batch.
         blend: the blend in ``score``; by default a sum weighted by the ranker's preference.
     """
-    readings = readings_of(model.tasks, not lists.is_rows, model.smearing)
-    answers = Answers(tuple(model.tasks), resolved(model, blend), not lists.is_rows, readings)
+    answers = Answers(tuple(model.tasks), resolved(model, blend), not lists.is_rows, model.readings(not lists.is_rows))
     own = {safe_name(task.name): task.name for task in model.tasks}
     parts: dict[str, list[np.ndarray]] = {}
     for batch in batches(lists, (), model.architecture.schema, batch_size=batch_size):

@@ -81,7 +81,7 @@ def _read(
     values = {name: np.asarray(readings[name].best_guess(scores[name])) for name, kinds in reads.items()
               if "value" in kinds}
     levels = {name: readings[name].value(scores[name]) for name, kinds in reads.items()
-              if kinds & {"level", "probability"}}
+              if "level" in kinds or ("probability" in kinds and readings[name].probability(scores[name]) is not None)}
     return scores, values, {name: np.asarray(level) for name, level in levels.items() if level is not None}
 
 

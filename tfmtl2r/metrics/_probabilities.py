@@ -9,7 +9,6 @@ import numpy as np
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
-from tfmtl2r.errors import InputError
 from tfmtl2r.metrics.base import SummedMetric
 from tfmtl2r.types import Tensor, TensorLike
 
@@ -41,15 +40,19 @@ def items(
         valid: the same shape; None if all items are real.
         weights: the same shape, or ``[B]`` for the lists of ``[B, L]``; None for weights of 1.
     """
-    labels, scores = tf.cast(labels, tf.float64), tf.cast(scores, tf.float64)
+    labels, scores = _double(labels), _double(scores)
     known = ranking.known(labels, tf.ones_like(labels, tf.bool) if valid is None else tf.cast(valid, tf.bool))
-    weights = tf.ones_like(labels) if weights is None else tf.cast(weights, tf.float64)
+    weights = tf.ones_like(labels) if weights is None else _double(weights)
     if weights.shape.rank == 1 and labels.shape.rank == 2:
         weights = weights[:, None] * tf.ones_like(labels)
     known = tf.reshape(known, [-1])
     cleaned = [tf.where(known, tf.reshape(part, [-1]), 0.0) for part in (weights, labels, scores)]
     known &= cleaned[0] > 0
     return known, *cleaned
+
+
+def _double(values: TensorLike) -> Tensor:
+    return tf.cast(values if tf.is_tensor(values) else np.asarray(values, np.float64), tf.float64)
 
 
 def entropy(probability: Tensor) -> Tensor:
@@ -59,26 +62,3 @@ def entropy(probability: Tensor) -> Tensor:
     0.6931
     """
     return -tf.math.xlogy(probability, probability) - tf.math.xlogy(1 - probability, 1 - probability)
-
-
-def check_choice(metric: Any, option: str, known: tuple[str, ...]) -> None:
-    """Checks that an option of a metric has a known value.
-
-    Raises:
-        ValueError: for any other value.
-    """
-    value = getattr(metric, option)
-    if value not in known:
-        raise InputError(f"{metric.name}: {option} must be one of {', '.join(known)}, not {value!r}")
-
-
-def positive_number(metric: Any, option: str, most: float = np.inf) -> None:
-    """Checks that an option of a metric is a number above 0 and below ``most``.
-
-    Raises:
-        ValueError: for any other value.
-    """
-    value = getattr(metric, option)
-    if not 0 < value < most:
-        raise InputError(f"{metric.name}: {option} must be above 0{f' and below {most:g}' * np.isfinite(most)}, not "
-                         f"{value!r}")

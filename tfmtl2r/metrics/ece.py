@@ -11,7 +11,7 @@ import numpy as np
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.metrics._points import distinct, summarised
-from tfmtl2r.metrics._probabilities import check_choice, items
+from tfmtl2r.metrics._probabilities import items
 from tfmtl2r.metrics.base import Metric
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Array, Labels, Mask, Scores, Tensor, Weights
@@ -38,8 +38,8 @@ class ECE(Metric):
     stands for neighbouring probabilities, and only the edges of the bins move, by about ``1 / points`` of the items.
     Bins of equal width are always exact.
 
-    A perfectly calibrated model shows an error above 0, too, since the labels of a bin are random. :meth:`if_calibrated`
-    is this error.
+    A perfectly calibrated model shows an error above 0, too, since the labels of a bin are random:
+    :meth:`if_calibrated`.
 
     Args:
         bins: number of bins.
@@ -70,7 +70,9 @@ class ECE(Metric):
 
     def __post_init__(self) -> None:
         for option, known in (("by", ("mass", "width")), ("norm", ("l1", "l2", "max")), ("closed", ("right", "left"))):
-            check_choice(self, option, known)
+            if getattr(self, option) not in known:
+                raise InputError(f"{self.name}: {option} must be one of {', '.join(known)}, not "
+                                 f"{getattr(self, option)!r}")
         if self.bins < 1:
             raise InputError(f"{self.name}: bins must be 1 or more, not {self.bins!r}")
         if self.points < self.bins:

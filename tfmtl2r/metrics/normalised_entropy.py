@@ -6,7 +6,8 @@ import dataclasses
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.metrics._probabilities import Probabilities, entropy, positive_number
+from tfmtl2r.errors import InputError
+from tfmtl2r.metrics._probabilities import Probabilities, entropy
 from tfmtl2r.metrics.base import Metric
 from tfmtl2r.registry import Card
 from tfmtl2r.types import Tensor
@@ -43,7 +44,8 @@ class NormalisedEntropy(Probabilities):
     eps: float = 1e-7
 
     def __post_init__(self) -> None:
-        positive_number(self, "eps", 0.5)
+        if not 0 < self.eps < 0.5:
+            raise InputError(f"{self.name}: eps must be above 0 and below 0.5, not {self.eps!r}")
 
     def conventions(self) -> dict[str, Any]:
         return {"over": "all items", "eps": self.eps}

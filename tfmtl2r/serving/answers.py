@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.losses.base import reads_logits
 from tfmtl2r.names import BLEND, safe_name
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving.blend import Blend, blended
@@ -80,9 +79,9 @@ class Answers:
         """
         served = {score_key(task): score for task, score in scores.items()}
         served["score"] = self._blended(scores, valid, extras)
-        values = {task: self.readings[task].value(scores[task]) for task in self.with_value}
-        read = {value_key(task): value for task, value in values.items()}
-        read |= {probability_key(task): values[task] for task in self.with_probability}
+        read = {value_key(task): self.readings[task].value(scores[task]) for task in self.with_value}
+        read |= {probability_key(task): self.readings[task].probability(scores[task])
+                 for task in self.with_probability}
         if valid is None:
             return {**served, **read}
         return {**{name: tf.where(valid, score, PADDED) for name, score in served.items()},
@@ -158,10 +157,8 @@ class Answers:
 
     @functools.cached_property
     def with_value(self) -> list[str]:
-        """The tasks whose loss determines the level of the scores."""
-        with tf.init_scope():  # specs are also read while a signature is traced
-            probe = tf.zeros([1])
-            return [task.name for task in self.tasks if self.readings[task.name].value(probe) is not None]
+        """The tasks whose scores have values: their loss determines the level, or they are calibrated."""
+        return self._with(Reading.value)
 
     @functools.cached_property
     def with_probability(self) -> list[str]:
@@ -173,5 +170,8 @@ class Answers:
         >>> answers.with_probability  # softmax leaves the level free
         ['like']
         """
-        return [task.name for task in self.tasks
-                if task.kind == "binary" and reads_logits(self.readings[task.name].loss)]
+        return self._with(Reading.probability)
+
+    def _with(self, read: Callable[[Reading, Any], Any]) -> list[str]:
+        with tf.init_scope():  # specs are also read while a signature is traced
+            return [task.name for task in self.tasks if read(self.readings[task.name], tf.zeros([1])) is not None]

@@ -17,7 +17,7 @@ from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving import readme, warmup
-from tfmtl2r.serving.answers import request_key, score_key, value_key
+from tfmtl2r.serving.answers import probability_key, request_key, score_key, value_key
 from tfmtl2r.serving.blend import KINDS, Blend, resolved
 from tfmtl2r.serving.check import METADATA, ExportError, problems, said
 from tfmtl2r.serving.configs import write_configs
@@ -207,9 +207,10 @@ def _records(
             answer = _answer(signature, scores, valid, request, model.architecture.schema)
             records.append((signature.method, warmup.Record(name, signature.feed(request), answer)))
             if name == DEFAULT:
-                off = _answer(signature, moved(scores, tolerance), valid, request, model.architecture.schema)
-                for output, factor in factors(answer, off, tolerance).items():
-                    found[output] = max(factor, found.get(output, 1.0))
+                for error in (tolerance, -tolerance):  # a curve may be steep on one side only
+                    off = _answer(signature, moved(scores, error), valid, request, model.architecture.schema)
+                    for output, factor in factors(answer, off, tolerance).items():
+                        found[output] = max(factor, found.get(output, 1.0))
     return records, found
 
 
@@ -231,7 +232,7 @@ def factors(
         tolerance: allowed error of scores and values, relative to the largest or to 1.
     """
     found = {}
-    for output in (name for name in answer if name.startswith(value_key(""))):
+    for output in (name for name in answer if name.startswith((value_key(""), probability_key("")))):
         numbers = answer[output].astype(np.float64)
         if not (np.isfinite(numbers) & np.isfinite(off[output])).all():
             continue  # such an answer is refused by its comparison

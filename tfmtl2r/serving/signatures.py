@@ -50,7 +50,6 @@ from tfmtl2r.serving.blend import Blend
 from tfmtl2r.serving.parsing import Request, item_messages, list_messages, one_item_lists, parse_items, parse_lists
 from tfmtl2r.serving.shapes import checked
 from tfmtl2r.training.model import MultiTaskRanker
-from tfmtl2r.training.readings import readings_of
 from tfmtl2r.types import Mask, TaskScores
 
 DEFAULT = "serving_default"
@@ -147,7 +146,7 @@ class _Graphs:
     def __init__(self, model: MultiTaskRanker, blend: Blend, lists: bool):
         self.model, self.schema, self.lists = model, model.architecture.schema, lists
         self.lookup = Lookup(self.schema)
-        self.answers = Answers(model.tasks, blend, lists, readings_of(model.tasks, lists, model.smearing))
+        self.answers = Answers(model.tasks, blend, lists, model.readings(lists))
         taken = {*self.answers.score_specs(), *self.answers.best_specs(), BLEND_WEIGHTS, ITEM_IDS, TOP}
         if model.conditioned is not None:
             taken.add(PREFERENCE)

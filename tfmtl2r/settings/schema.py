@@ -15,7 +15,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.settings.data import Data, Feature
 from tfmtl2r.settings.exporting import Exporting
 from tfmtl2r.settings.sections import Constraint, Evaluation, Goal, Sweeping
-from tfmtl2r.settings.training import Optimizer, Start, Training
+from tfmtl2r.settings.training import Calibrating, Optimizer, Start, Training
 from tfmtl2r.settings.values import FilePath, Section, SettingError, key, name_of
 
 FORMAT = 2
@@ -46,13 +46,14 @@ class Settings(Section):
         start: the section [start].
         optimizer: the section [optimizer].
         training: the section [training].
+        calibration: the section [calibration].
         evaluation: the section [evaluation].
         sweep: the section [sweep].
         export: the section [export].
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
-        "penalties", "ensemble", "teacher", "calibration", "tune", "preset"
+        "penalties", "ensemble", "teacher", "tune", "preset"
     )
 
     name: str | None = key(outcome=False, axis=True)
@@ -69,6 +70,7 @@ class Settings(Section):
     start: Start = key(Start)
     optimizer: Optimizer = key(Optimizer)
     training: Training = key(Training)
+    calibration: Calibrating = key(Calibrating)
     evaluation: Evaluation = key(Evaluation)
     sweep: Sweeping = key(Sweeping)
     export: Exporting = key(Exporting)

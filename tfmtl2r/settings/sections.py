@@ -36,9 +36,8 @@ class Goal(Section):
         propensity_column: the column with inverse-propensity weights, in losses and in estimates beside the metrics.
         only_where: rows with a label, such as {column = "duration", above = 0} (is, is_not, in, above, below), or a
             list of such rules; elsewhere the label is missing.
+        calibration: calibrator of a binary task (tfmtl2r list calibrators), in place of calibration.kind.
     """
-
-    not_built: ClassVar[tuple[str, ...]] = ("calibration",)
 
     name: str | None = key()
     label: str | None = key()
@@ -51,6 +50,7 @@ class Goal(Section):
     weight_column: str | None = key()
     propensity_column: str | None = key()
     only_where: Any = key()
+    calibration: Any = key(registry="tfmtl2r.calibrators")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -6,7 +6,7 @@ The help of a key on the command line is its entry under ``Args``.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from tfmtl2r.settings.values import Section, SettingError, key
 
@@ -116,3 +116,18 @@ class Training(Section):
     checkpoint_minutes: float = key(10.0, least=0, outcome=False)
     checkpoint_steps: int = key(0, least=0, outcome=False)
     bias_features: tuple[str, ...] | None = key()
+
+
+@dataclasses.dataclass(frozen=True)
+class Calibrating(Section):
+    """The calibration of the trained ranker on the validation split: value_<task> of binary tasks.
+
+    Args:
+        kind: calibrator of the binary tasks: "platt", "isotonic", {name = "isotonic", points = 100}, or "none" (tfmtl2r
+            list calibrators). By default, values are those of the loss. The key calibration of a task takes precedence.
+    """
+
+    identity: ClassVar[str] = "kind"
+    not_built: ClassVar[tuple[str, ...]] = ("by",)
+
+    kind: Any = key(registry="tfmtl2r.calibrators")

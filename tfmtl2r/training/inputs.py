@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from tfmtl2r import architectures, losses, metrics, transforms
+from tfmtl2r import architectures, calibrators, losses, metrics, transforms
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.errors import InputError, InputTypeError
@@ -38,6 +38,8 @@ def specs(schema: Schema, has_lists: bool, preference: int | None = None) -> dic
     return layout
 
 
+_PARTS: dict[str, Any] = {"loss": losses, "transform": transforms, "calibration": calibrators}
+"""Field of a task -> the package of the thing in it."""
 DROWNS = 1000.0
 """How many times the numbers of all others a feature may reach before a warning says so."""
 log = logging.getLogger("tfmtl2r")
@@ -82,10 +84,9 @@ def say_ranges(x: Any) -> None:
 def task_config(task: Task) -> dict[str, Any]:
     """A task as plain data; ``Task(**config)`` is an equal task."""
     config = dict(vars(task))
-    if task.loss is not None and not isinstance(task.loss, (str, Mapping)):
-        config["loss"] = losses.registry.describe(task.loss)
-    if task.transform is not None and not isinstance(task.transform, (str, Mapping)):
-        config["transform"] = transforms.registry.describe(task.transform)
+    for name, package in _PARTS.items():
+        if config[name] is not None and not isinstance(config[name], (str, Mapping)):
+            config[name] = package.registry.describe(config[name])
     config["only_where"] = [dict(rule) for rule in task.only_where]
     config["statistics"] = None if task.statistics is None else dataclasses.asdict(task.statistics)
     if task.metrics is not None:
@@ -94,20 +95,24 @@ def task_config(task: Task) -> dict[str, Any]:
 
 
 def check_parts(tasks: Sequence[Task]) -> None:
-    """Builds the losses, transforms and metrics of all tasks.
+    """Builds the losses, transforms, calibrators and metrics of all tasks.
 
     Raises:
-        ValueError: for an unknown name (the message contains the most similar) or an invalid option.
+        ValueError: for an unknown name (the message contains the most similar), an invalid option, or a calibrator of
+            a task that is not binary.
         TypeError: for an option that does not exist, or an object that is no such part.
     """
     for task in tasks:
-        parts: list[tuple[Any, Any]] = [(losses, task.loss), (transforms, task.transform)]
+        parts: list[tuple[Any, Any]] = [(package, getattr(task, name)) for name, package in _PARTS.items()]
         parts = [part for part in parts if part[1] is not None]
         for package, given in [*parts, *((metrics, metric) for metric in task.metrics or ())]:
             try:
                 package.get(given)
             except (InputError, InputTypeError) as error:
                 raise type(error)(f"task {task.name!r}: {error}") from error
+        if task.kind != "binary" and task.calibration is not None and calibrators.get(task.calibration).shape:
+            raise InputError(f"task {task.name!r}: calibration makes probabilities of a label of 0 or 1, but the task "
+                             f"is {task.kind}: leave calibration out")
 
 
 def described(architecture: Any, tasks: Sequence[Task], schema: Schema | None = None) -> dict[str, Any]:
@@ -119,7 +124,8 @@ def described(architecture: Any, tasks: Sequence[Task], schema: Schema | None = 
     network, goals = architectures.registry.describe(architecture), [task_config(task) for task in tasks]
     needs = architectures.registry.extensions(network) + (schema.extensions() if schema else [])
     for task in goals:
-        needs += losses.registry.extensions(task["loss"]) + transforms.registry.extensions(task["transform"])
+        for name, package in _PARTS.items():
+            needs += package.registry.extensions(task[name])
         for metric in task["metrics"] or ():
             needs += metrics.registry.extensions(metric)
     return {"architecture": network, "tasks": goals, "extensions": needs}

@@ -8,6 +8,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.data.passes import following, is_unchanged
+from tfmtl2r.training.calibration import Calibrations
 from tfmtl2r.training.finite import UNCHECKED, check_weights, told
 from tfmtl2r.training.infinite_features import Finite, refused
 from tfmtl2r.training.inputs import say_ranges
@@ -28,6 +29,7 @@ class KerasMethods(SavedRanker):
     method_state: MethodState
     _train_step_checks = _test_step_checks = False  # whether the step itself looks for infinite features
     smearing: Smearing | None
+    calibrations: Calibrations | None
 
     def _prepare(self, x: Any) -> None:
         """Creates the variables of the network and of the running means, from the structure of the data."""
@@ -76,12 +78,14 @@ class KerasMethods(SavedRanker):
         """Trains as Keras does, with Keras' arguments. ``class_weight`` and arguments without effect are refused.
 
         Data of :func:`tfmtl2r.data.batches` are read in the order of the ranker's own count of epochs. A loaded or
-        restored ranker therefore continues with the batches of its next epoch. Residuals of an earlier training are set
-        to 0, until :func:`tfmtl2r.evaluation.scoring.fit_residuals` fits those of this one.
+        restored ranker therefore continues with the batches of its next epoch. Residuals and calibrators of an earlier
+        training are forgotten, until :func:`tfmtl2r.evaluation.scoring.fit_residuals` and
+        :func:`tfmtl2r.evaluation.calibration.fit_calibrators` fit those of this one.
         """
         given = bound("fit", args, kwargs)
-        if self.smearing is not None:
-            self.smearing.reset()
+        for fitted in (self.smearing, self.calibrations):
+            if fitted is not None:
+                fitted.reset()
         if self.schema is None:
             say_ranges(given.get("x"))
         self._prepare_early(given.get("x"))
@@ -158,9 +162,14 @@ class KerasMethods(SavedRanker):
             self.test_function = told(self.test_function)
         return self.test_function
 
-    def readings(self) -> dict[str, Reading]:
-        """What the labels and scores of each task mean (:mod:`tfmtl2r.training.readings`)."""
-        return readings_of(self.tasks, self.has_lists is not False, self.smearing)
+    def readings(self, has_lists: bool | None = None) -> dict[str, Reading]:
+        """What the labels and scores of each task mean (:mod:`tfmtl2r.training.readings`).
+
+        Args:
+            has_lists: whether batches contain lists; by default what the ranker knows, else True.
+        """
+        has_lists = self.has_lists is not False if has_lists is None else has_lists
+        return readings_of(self.tasks, has_lists, self.smearing, self.calibrations)
 
     def values(self, scores: TaskScores) -> dict[str, Any]:
         """The values of scores in the unit of each task's label, such as probabilities or seconds.
@@ -169,7 +178,7 @@ class KerasMethods(SavedRanker):
             scores: task -> scores, as :meth:`predict` returns them.
 
         Returns:
-            task -> values, for the tasks whose loss determines the level of the scores.
+            task -> values, for the tasks whose loss determines the level of the scores, or that are calibrated.
         """
         return by_task(self.readings(), scores)
 

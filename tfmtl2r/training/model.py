@@ -20,6 +20,7 @@ from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
 from tfmtl2r.training import finite, freezing, optimizers
 from tfmtl2r.training.accumulation import AccumulatingEngine
+from tfmtl2r.training.calibration import calibrations_of
 from tfmtl2r.training.engine import Engine, Step, state_shapes
 from tfmtl2r.training.guard import Guard
 from tfmtl2r.training.inputs import check_parts, described, plain_schema, specs
@@ -87,7 +88,7 @@ class MultiTaskRanker(KerasMethods):
         self.architecture: Architecture = architectures.get(architecture)
         check_parts(self.tasks)
         described(self.architecture, self.tasks, schema)  # raises for parts that could not be saved
-        self.smearing = smearing_of(self.tasks)
+        self.smearing, self.calibrations = smearing_of(self.tasks), calibrations_of(self.tasks)
         if has_lists is not None:  # otherwise, the first data decide
             check_levels(self.readings().values(), has_lists)
         self._described = Described(new_preference(normalised([task.weight for task in self.tasks], self.tasks)))
@@ -388,5 +389,5 @@ class MultiTaskRanker(KerasMethods):
             parts = architecture, losses, chosen.method, chosen.gradients
             engine = Engine(*parts) if chosen.accumulate == 1 else AccumulatingEngine(*parts, parts=chosen.accumulate)
             self._set_up = SetUp(has_lists, engine, Trackers(self.tasks, has_lists, chosen.on_nan != "error",
-                                                              self.smearing))
+                                                              self.readings(has_lists)))
         return self._set_up

@@ -5,6 +5,8 @@ the task's reversible transform, or the identity. An untrained score of 0 then i
 score s is the mean of ``g^-1(mean + sd s + e)``, where e runs over quantiles of the residuals ``g(y) - (mean + sd s)``
 of the training split. The mean of a logarithm is not the logarithm of the mean, so that ``g^-1`` alone would be too low
 (smearing; Duan 1983, https://doi.org/10.1080/01621459.1983.10478017). Before the residuals are known, they are 0.
+
+A binary task may have a calibrator. Once it is fitted, its probability is the value of a score, whatever the loss is.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from tfmtl2r import losses as loss_registry
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.losses.base import Loss, default_name, gives_chances, reads_logits
 from tfmtl2r.task import Task
+from tfmtl2r.training.calibration import Calibration, Calibrations
 from tfmtl2r.transforms import Reversible, of_task, quantile
 from tfmtl2r.types import Tensor, TensorLike
 
@@ -47,6 +50,7 @@ class Reading:
         loss: its loss.
         residuals: variable ``float32[RESIDUALS]``, quantiles of the residuals in the unit of the transformed label, or
             None.
+        calibration: the calibration of a binary task, or None.
 
     >>> from tfmtl2r import losses
     >>> from tfmtl2r.task import LabelStatistics
@@ -57,11 +61,11 @@ class Reading:
     ([-4.0, 1.99...], [0.0, 19.0])
     """
 
-    def __init__(self, task: Task, loss: Loss, residuals: Any = None):
+    def __init__(self, task: Task, loss: Loss, residuals: Any = None, calibration: Calibration | None = None):
         transform = of_task(task) if task.kind == "regression" else None
         self.transform = transform if isinstance(transform, Reversible) else None
         self.statistics = task.statistics if loss.standardise and task.kind != "binary" else None
-        self.task, self.loss, self.residuals = task, loss, residuals
+        self.task, self.loss, self.residuals, self.calibration = task, loss, residuals, calibration
 
     def target(self, labels: Any) -> Tensor:
         """What the loss compares scores with; NaN stays NaN."""
@@ -79,9 +83,28 @@ class Reading:
         return labels if self.statistics is None else (labels - self.statistics.mean) / self.statistics.sd
 
     def value(self, scores: TensorLike) -> Tensor | None:
-        """The value of scores in the label's unit; None if the loss leaves the level of the scores free."""
+        """The value of scores in the label's unit.
+
+        None if the loss leaves the level of the scores free, and no calibrator is fitted now.
+        """
+        if not self.has_own_level and not self._is_calibrated:
+            return None
+        return self.value_later(scores)
+
+    def value_later(self, scores: TensorLike) -> Tensor | None:
+        """The value of scores, for graphs that outlive the fit of a calibrator.
+
+        NaN until this fit if the loss leaves the level free. None if there is no calibrator to fit either.
+        """
         linked = self.loss.value(scores)
-        return None if linked is None else self._in_label_unit(linked)
+        own = None if linked is None else self._in_label_unit(linked)
+        return own if self.calibration is None else self.calibration(scores, own)
+
+    def probability(self, scores: TensorLike) -> Tensor | None:
+        """The value of scores as a probability of a label of 1, at most 1; None if it is none now."""
+        if self.task.kind != "binary" or not (self._is_calibrated or gives_chances(self.loss)):
+            return None
+        return tf.minimum(self.value(scores), 1.0)
 
     def best_guess(self, scores: TensorLike) -> Tensor:
         """The value of scores, or the scores in its place, for metrics that read values.
@@ -90,8 +113,10 @@ class Reading:
         """
         linked = self.loss.value(scores)
         if linked is None and self.statistics is None:  # such scores have no unit that leads back to the label's
-            return tf.convert_to_tensor(scores)
-        return self._in_label_unit(tf.convert_to_tensor(scores) if linked is None else linked)
+            own = tf.convert_to_tensor(scores)
+        else:
+            own = self._in_label_unit(tf.convert_to_tensor(scores) if linked is None else linked)
+        return own if self.calibration is None else self.calibration(scores, own)
 
     def transformed(self, scores: TensorLike) -> Tensor:
         """The value of scores in the unit of the transformed label, without residuals."""
@@ -108,15 +133,24 @@ class Reading:
         return _smeared(self.transform, tf.convert_to_tensor(linked), tf.convert_to_tensor(self.residuals))
 
     @property
-    def has_level(self) -> bool:
-        """Whether scores have values."""
+    def has_own_level(self) -> bool:
+        """Whether the loss determines the level of the scores."""
         with tf.init_scope():  # this is also read while a signature or a step is traced
-            return self.value(tf.zeros([1])) is not None
+            return self.loss.value(tf.zeros([1])) is not None
+
+    @property
+    def has_level(self) -> bool:
+        """Whether scores have values, at the latest when a calibrator is fitted."""
+        return self.calibration is not None or self.has_own_level
 
     @property
     def has_probability(self) -> bool:
-        """Whether the values are probabilities of a label of 1."""
-        return self.task.kind == "binary" and gives_chances(self.loss)
+        """Whether the values are probabilities of a label of 1, at the latest when a calibrator is fitted."""
+        return self.task.kind == "binary" and (self.calibration is not None or gives_chances(self.loss))
+
+    @property
+    def _is_calibrated(self) -> bool:
+        return self.calibration is not None and self.calibration.is_fitted
 
     @property
     def level(self) -> float:
@@ -166,10 +200,14 @@ def smearing_of(tasks: Sequence[Task]) -> Smearing | None:
     return Smearing(names, name="smearing") if names else None
 
 
-def readings_of(tasks: Sequence[Task], has_lists: bool, smearing: Smearing | None = None) -> dict[str, Reading]:
+def readings_of(
+    tasks: Sequence[Task], has_lists: bool, smearing: Smearing | None = None, calibrations: Calibrations | None = None
+) -> dict[str, Reading]:
     """The reading of every task, by name."""
     residuals = {} if smearing is None else smearing.residuals
-    return {task.name: Reading(task, loss_of(task, has_lists), residuals.get(task.name)) for task in tasks}
+    fitted = {} if calibrations is None else calibrations.by_task
+    return {task.name: Reading(task, loss_of(task, has_lists), residuals.get(task.name), fitted.get(task.name))
+            for task in tasks}
 
 
 def start_at_base_rates(

@@ -16,7 +16,7 @@ from tfmtl2r.metrics.base import default_names
 from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous, safe_name
 from tfmtl2r.task import Task
 from tfmtl2r.training.objectives import LossValues, as_lists, flat_lists, item_weights, labels_of, tiled
-from tfmtl2r.training.readings import Reading, Smearing, readings_of
+from tfmtl2r.training.readings import Reading, readings_of
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.types import Mask, TaskScores
 
@@ -67,7 +67,8 @@ def check_levels(readings: Iterable[Reading], has_lists: bool) -> None:
                 what = "probabilities" if wants else "values in the label's unit"
                 raise InputError(f"task {task.name!r}: {metric.label} reads {what}, but the scores of the loss {loss} "
                                  f"are none: choose a loss with a level, such as "
-                                 f"{'mse' if task.kind == 'regression' else 'bce'!r}")
+                                 f"{'mse' if task.kind == 'regression' else 'bce'!r}"
+                                 f"{', or calibration = ' + repr('platt') if task.kind == 'binary' else ''}")
 
 
 class Tracked:
@@ -123,17 +124,18 @@ class Trackers:
         tasks: the tasks.
         has_lists: whether batches contain lists.
         skipping: whether training may leave out batches or tasks; ``<task>_skipped`` then counts these batches.
-        smearing: residuals of the tasks' values.
+        readings: the reading of each task; by default, without anything that is fitted after training.
 
     Raises:
         ValueError: if two log names are equal.
     """
 
     def __init__(
-        self, tasks: Sequence[Task], has_lists: bool, skipping: bool = False, smearing: Smearing | None = None
+        self, tasks: Sequence[Task], has_lists: bool, skipping: bool = False,
+        readings: Mapping[str, Reading] | None = None,
     ):
         self.tasks = tuple(tasks)
-        self.readings = readings_of(tasks, has_lists, smearing)
+        self.readings = readings_of(tasks, has_lists) if readings is None else readings
         names = [str(LogName("skipped", task.name)) for task in self.tasks] if skipping else []
         self.skipped = {name: keras.metrics.Sum(name=safe_name(name)) for name in names}
         self.losses = [keras.metrics.Mean(name=safe_name(str(LogName("loss", task.name)))) for task in self.tasks]
@@ -187,7 +189,7 @@ class Trackers:
             if "value" in kinds:
                 read["value"] = reading.best_guess(predicted)
             if kinds & {"level", "probability"}:
-                read["level"] = read["probability"] = reading.value(predicted)
+                read["level"] = read["probability"] = reading.value_later(predicted)
             for tracked in row:
                 tracked.stream.update_state(labels, read[tracked.metric.reads], mask, weights)
             for bound in bounds:
@@ -234,8 +236,10 @@ class Trackers:
                     continue
                 self._said.add(tracked.name)
                 leaves = "; the task does not count in stop_on" if tracked is row[0] else ""
-                log.warning("task %s: %s has no value on the validation data, whose labels are missing or all the "
-                            "same%s", task.name, tracked.metric.label, leaves)
+                later = tracked.metric.reads in ("level", "probability") and not self.readings[task.name].has_own_level
+                why = ("before its calibrator is fitted, after training" if later else
+                       "on the validation data, whose labels are missing or all the same")
+                log.warning("task %s: %s has no value %s%s", task.name, tracked.metric.label, why, leaves)
 
     def conventions(self) -> dict[str, dict[str, Any]]:
         """Log name of each metric -> the metric's conventions, which are stored beside its values."""

@@ -64,7 +64,8 @@ def continued_tasks(
             take precedence.
     """
     before = {task.name: task for task in earlier.tasks}
-    return tuple(before[asked.name] if keep and _agrees(asked, before.get(asked.name)) else task
+    return tuple(dataclasses.replace(before[asked.name], calibration=asked.calibration)  # which is fitted anew
+                 if keep and _agrees(asked, before.get(asked.name)) else task
                  for asked, task in zip(given, tasks, strict=True))
 
 
@@ -79,13 +80,13 @@ def _agrees(asked: Task, before: Task | None) -> bool:
 
 
 def _unfitted(task: Task | None) -> dict[str, Any]:
-    """A task as plain data, without what was fitted on data."""
+    """A task as plain data, without what was fitted on data, and without its calibrator, which trains nothing."""
     if task is None:
         return {}
     transform = of_task(task)
     if transform is not None:
         transform = dataclasses.replace(transform, **dict.fromkeys(transform.fitted))
-    return task_config(dataclasses.replace(task, transform=transform, statistics=None))
+    return task_config(dataclasses.replace(task, transform=transform, statistics=None, calibration=None))
 
 
 def start_from(model: MultiTaskRanker, earlier: MultiTaskRanker, method_state: bool = False) -> list[str]:

@@ -1,0 +1,43 @@
+"""Fits the calibrators of a trained ranker on a split."""
+
+from __future__ import annotations
+
+import logging
+
+import numpy as np
+
+from tfmtl2r.calibrators.base import NotCalibratedError
+from tfmtl2r.data import Lists, batches
+from tfmtl2r.data.columns import item_weights, label_values
+from tfmtl2r.training.model import MultiTaskRanker
+
+log = logging.getLogger("tfmtl2r")
+
+
+def fit_calibrators(model: MultiTaskRanker, lists: Lists, batch_size: int = 256) -> None:
+    """Fits the calibrators of all tasks, after which ``value_<task>`` is calibrated.
+
+    Nothing is done for a ranker whose tasks have no calibrator. A task whose labels or scores give no usable
+    calibration keeps the values of its loss, and a warning says why. A conditioned ranker is calibrated at the
+    preference given to ``compile``.
+
+    Args:
+        model: a trained ranker.
+        lists: the validation split. The ranker must not be trained on these lists.
+        batch_size: lists per batch.
+    """
+    if model.calibrations is None or model.schema is None:
+        return
+    scores = {}
+    if lists.num_items:
+        scores = model.predict(batches(lists, (), model.architecture.schema, batch_size=batch_size), layout="items")
+    readings = model.readings()
+    for name, calibration in model.calibrations.by_task.items():
+        task = readings[name].task
+        calibration.reset()
+        try:
+            calibration.fit(scores.get(name, np.zeros(0)), label_values(lists, task),
+                            item_weights(lists, name, task.weight_column))
+        except NotCalibratedError as reason:
+            left = "its values are those of its loss" if readings[name].has_own_level else "it has no values"
+            log.warning("task %s is not calibrated, and %s: on the validation split, %s", name, left, reason)
