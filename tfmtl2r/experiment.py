@@ -155,6 +155,8 @@ class Experiment(Settings):
             train_metrics=training.train_metrics,
             seed=training.seed,
             on_nan=training.on_nan,
+            augment=training.augment or 0.0,
+            feature_dropout=training.feature_dropout or 0.0,
             steps_per_execution=training.steps_per_execution,
             accumulate=training.accumulate or 1,
         )

@@ -71,6 +71,11 @@ class Schema:
             found |= {name: feature for name in feature.raw if name not in found or name == feature.name}
         return found
 
+    @property
+    def list_context(self) -> tuple[str, ...]:
+        """Names of the features whose value for an item depends on the other items of its list."""
+        return tuple(feature.name for feature in self.features if feature.list_context)
+
     def get_config(self) -> dict[str, Any]:
         """Plain data from which :meth:`from_config` rebuilds the schema.
 

@@ -151,14 +151,15 @@ def test_recipes_give_mean_0_and_variance_1(recipe):
     feature = fit_schema(train, [Task("y")], [normalised(train, recipe)]).features[0]
     out = encoded(feature, x)
     np.testing.assert_allclose(out.mean(0), 0, atol=1e-4)
-    np.testing.assert_allclose(out.std(0), 1, atol=1e-4)
+    # Ranks are normal scores of 300 values, which are not standardised again.
+    np.testing.assert_allclose(out.std(0), 1, atol=3e-3 if recipe == "rank_gauss" else 1e-4)
     if recipe == "allrank":
         assert [feature.transform[i] for i in (0, 3, 5, 110, 112, 115, 124)] == [
             "log", "none", "none", "log_negative", "none", "log_negative", "log_negative"]
 
 
 def test_recipe_errors():
-    with pytest.raises(ValueError, match="normalisation must be one of zscore"):
+    with pytest.raises(ValueError, match="normalise must be one of zscore"):
         normalised(vectors([1.0]), "minmax")
     with pytest.raises(ValueError, match="expected a vector per item"):
         normalised(Lists({"features": np.zeros(2)}))

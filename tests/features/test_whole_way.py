@@ -12,6 +12,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import batches, fit_schema, from_frame, write_elwc
 from tfmtl2r.data.elwc import read_elwc
 from tfmtl2r.layers.features import Lookup
+from tfmtl2r.serving.check import METADATA
 from tfmtl2r.serving.examples import merged, requests
 from tfmtl2r.serving.session import LoadedExport
 
@@ -57,7 +58,7 @@ DECLARED = [
     Category("near", shares="similar"),
     features.Time("upload", unit="ms", parts=("weekday",)),
     features.Vector("image", projection=2, frozen=False, normalise=True), Dense("duration", missing=True),
-    "*",
+    Dense("price", copies=("rank_gauss", "quantile_clip"), within_list=True, steps=3, noise=0.1), "*",
 ]
 
 
@@ -128,6 +129,15 @@ def test_every_signature_alone_and_merged(way):
         real = np.arange(scores.shape[1]) < request["list_size"][:, None]
         np.testing.assert_allclose(together[row : row + len(scores), : scores.shape[1]][real], scores[real], atol=1e-5)
         row += len(scores)
+
+
+def test_items_of_lists_have_no_score_alone(way):
+    """A feature is standardised within its list: the export has no signature for single items, and tells why."""
+    _, _, _, loaded, folder, _ = way
+    metadata = json.loads((folder / "export" / "1" / METADATA).read_text())
+    assert not {"regress", "classify"} & set(loaded.meta_graph.signature_def)
+    for name in ("regress", "classify"):
+        assert "'price' is standardised within the list" in metadata["left_out"][name]
 
 
 def test_padding_has_no_effect(way):

@@ -30,6 +30,10 @@ def tree(*arguments, command=train.COMMAND):
     ({"training": {"epochs": True}}, r"training\.epochs must be a whole number, not True"),
     ({"training": {"epochs": 0}}, r"training\.epochs must be at least 1, not 0"),
     ({"training": {"train_metrics": 1}}, "must be true or false, not 1"),
+    ({"training": {"feature_dropout": 1}}, r"training\.feature_dropout must be below 1, not 1"),
+    ({"training": {"augment": 1.5}}, r"training\.augment must be at most 1, not 1\.5"),
+    ({"features": [{"name": "x", "transform": ["log1p", "rank"]}]}, r"features\.x\.transform.* must be 'zscore' or"),
+    ({"features": [{"name": "x", "noise": -1}]}, r"features\.x\.noise must be at least 0"),
     ({"training": 3}, "training must be a table of keys, not 3"),
     ({"optimizer": {"learning_rate": 0}}, r"optimizer\.learning_rate must be a number above 0, not 0"),
     ({"optimizer": {"learning_rate": float("nan")}}, "must be a number above 0, not nan"),
@@ -65,9 +69,8 @@ def test_bad_values_are_refused_by_key_before_anything_is_made(given, message):
 
 
 @pytest.mark.parametrize("given", [
-    {"preset": "small"}, {"tune": {"trials": 3}}, {"training": {"augment": "x"}},
-    {"data": {"files": "a", "kind": "store"}}, {"features": ["a", {"name": "h", "noise": 0.1}]},
-    {"calibration": {"kind": "platt", "by": ["a"]}},
+    {"preset": "small"}, {"tune": {"trials": 3}}, {"training": {"workers": "x"}},
+    {"data": {"files": "a", "kind": "store"}}, {"calibration": {"kind": "platt", "by": ["a"]}},
     {"constraints": [{"task": "a", "floor": 0.5}]}, {"ensemble": {"members": 4}},
 ])  # fmt: skip
 def test_what_comes_later_is_refused_by_name(given):
@@ -165,6 +168,7 @@ def test_flags_files_and_defaults_are_layers(tmp_path, monkeypatch):
     (["--optimizer.learning-rate", "1e-2"], "optimizer.learning_rate", 0.01),
     (["--buckets", "auto"], "training.buckets", "auto"), (["--buckets", "10", "20"], "training.buckets", [10, 20]),
     (["--buckets", "[10, 20]"], "training.buckets", [10, 20]), (["--buckets", "7"], "training.buckets", [7]),
+    (["--feature-dropout", "0.1", "--augment", "1"], "training.augment", 1.0),
     (["--from", "first"], "start.from", "first"), (["--set", "start.from=first"], "start.from", "first"),
 ])  # fmt: skip
 def test_the_schema_types_what_is_typed(arguments, path, value):

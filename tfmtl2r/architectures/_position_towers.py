@@ -166,7 +166,7 @@ class PositionTowers:
             if name not in batch.features:
                 raise InputKeyError(f"position feature {name!r} is missing; bias_features needs it in training; got "
                                     f"{sorted(batch.features)}")
-        encoded = self.encoders(batch=batch)
+        encoded = self.encoders(batch=batch, training=True)
         known = tf.random.stateless_uniform(tf.shape(encoded)[1:2], randomness.next_seed()) >= self.dropout
         for feature in self.schema.features:
             known &= per_item(feature, batch, feature.known)

@@ -206,7 +206,7 @@ class Architecture(keras.layers.Layer):
     @property
     def list_context(self) -> bool:
         """Whether an item's scores depend on the other items of its list."""
-        return self.transformer is not None
+        return self.transformer is not None or bool(self.tasks and self.schema.list_context)
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """The cut: a list of tensors that every path from a shared variable to a task loss crosses.

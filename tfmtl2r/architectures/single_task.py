@@ -76,7 +76,7 @@ class SingleTask(TowerArchitecture):
 
     def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """Each task's trunk on its own embeddings."""
-        inputs = self.trunks(self.encoder(batch=batch), training=training)
+        inputs = self.trunks(self.encoder(batch=batch, training=training), training=training)
         # Without layers the inputs of all tasks are still one tensor.
         return inputs if inputs.shape[0] == len(self.tasks) else tf.repeat(inputs, len(self.tasks), axis=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 from tfmtl2r import features as kinds
 from tfmtl2r.data.columns import Columns
 from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.data.thresholds import with_thresholds
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Feature, content, doubt
 from tfmtl2r.schema import Schema
@@ -21,10 +23,50 @@ GUESSES = logging.getLogger("tfmtl2r.guesses")
 """Says in one line which undeclared columns may be something else, at the level INFO. ``tfmtl2r train`` shows it."""
 
 
+@dataclasses.dataclass(frozen=True)
+class Rest:
+    """All columns that are not named, with options: the entry ``name = "*"`` of an experiment file.
+
+    Args:
+        kind: of these features; None for the kind that each column becomes by itself. The options then belong to the
+            columns of kinds that read them.
+        options: the other keys of the entry.
+    """
+
+    kind: str | None
+    options: Mapping[str, Any]
+
+    def of(self, lists: Lists, names: Iterable[str], shared: set[str]) -> list[str | Feature]:
+        """The features that these columns become.
+
+        Args:
+            lists: the training split.
+            names: the columns that are not named.
+            shared: columns whose ids another feature shares; they have no options.
+
+        Raises:
+            ValueError: if no column reads the options.
+        """
+        found = [name if name in shared else self._of(lists, name) for name in names]
+        if self.options and all(isinstance(one, str) for one in found):
+            raise InputError(f"the entry \"*\" of features has {', '.join(self.options)}, but no other column becomes "
+                             "a feature that reads this: name a column, or leave the entry's options out")
+        return found
+
+    def _of(self, lists: Lists, name: str) -> str | Feature:
+        context = name in lists.context
+        reads = kinds.registry.constructor(self.kind).file_keys if self.kind else type(_infer(lists, name)).file_keys
+        if self.kind is None and not set(self.options) <= set(reads):
+            return name
+        # A value of the whole list is constant within the list.
+        options = {key: one for key, one in self.options.items() if not (context and key == "within_list")}
+        return declared(lists, name, context, self.kind, options)
+
+
 def fit_schema(
     lists: Lists,
     tasks: Iterable[Task],
-    features: Schema | Iterable[str | Feature] | None = None,
+    features: Schema | Iterable[str | Feature | Rest] | None = None,
     exclude: Iterable[str] = (),
     *,
     min_count: int = 1,
@@ -45,7 +87,7 @@ def fit_schema(
         tasks: all tasks whose labels the table holds; their label and weight columns leave the inputs, and so do the
             columns of ``only_where`` that are not named.
         features: a schema, or names and features in order (they win over what would be inferred); ``"*"``, the
-            default, stands for all columns that are not named.
+            default, stands for all columns that are not named, and :class:`Rest` for these columns with options.
         exclude: columns that are no features, such as other feedback of the same impression, and ids.
         min_count: values of text and integers that occur less often become the unknown value.
 
@@ -72,20 +114,27 @@ def fit_schema(
         raise InputError(f"feature {name!r} is {owned[name]}: such a column leaves the inputs; take it out of the "
                          "features")
     _check_exists(named - {"*"}, lists)
+    shared = {one.shares for one in given if isinstance(one, Feature)}
     rest = [name for name in lists.columns if name not in {*named, *owned, *exclude, lists.list_id}]
-    chosen = [one for feature in given for one in (rest if feature == "*" else [feature])]
-    shared = {one.shares for one in chosen if not isinstance(one, str)}
+    chosen = [one for feature in given for one in (
+        feature.of(lists, rest, shared) if isinstance(feature, Rest) else rest if feature == "*" else [feature])]
     inferred = [one if not isinstance(one, str) else _of_ids(lists, one) if one in shared else _infer(lists, one)
                 for one in chosen]
     doubts = [f"{name} is {said}" for name in chosen
               if isinstance(name, str) and name not in shared and (said := doubt(_typed(lists, name)))]
     if doubts:
         GUESSES.info("guessed from the columns: %s; declare them if this is wrong", ", ".join(doubts))
-    return Schema(feature.fit(Columns(lists, feature.context), min_count) for feature in inferred)
+    inferred = with_thresholds(lists, tasks, inferred)
+    schema = Schema(feature.fit(Columns(lists, feature.context), min_count) for feature in inferred)
+    if schema.list_context and lists.is_rows:
+        raise InputError(f"feature {schema.list_context[0]!r} is standardised within its list (within_list), but the "
+                         "table has no lists: set list_id to the column with the id of the list, or leave within_list "
+                         "out")
+    return schema
 
 
-def _inputs(feature: str | Feature) -> tuple[str, ...]:
-    return (feature,) if isinstance(feature, str) else feature.columns
+def _inputs(feature: str | Feature | Rest) -> tuple[str, ...]:
+    return ("*",) if isinstance(feature, Rest) else (feature,) if isinstance(feature, str) else feature.columns
 
 
 def _check_exists(names: Iterable[str], lists: Lists) -> None:

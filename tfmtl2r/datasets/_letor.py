@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from tfmtl2r.data.letor import read_letor
 from tfmtl2r.data.lists import Lists
-from tfmtl2r.data.normalise import RECIPES, normalised
+from tfmtl2r.data.normalise import checked_recipes, normalised
 from tfmtl2r.datasets._tfds import read_tfds
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
@@ -37,8 +37,11 @@ class LetorFolder(DataSet):
 
     path: FilePath = ""
     fold: int = 1
-    normalise: str = "signed_log1p"
+    normalise: str | tuple[str, ...] = "signed_log1p"
     cache_dir: FilePath = ""
+    within_list: bool = False
+    steps: Any = None
+    noise: float = 0.0
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -46,14 +49,16 @@ class LetorFolder(DataSet):
         self._check_options()
 
     def _check_options(self) -> None:
-        if self.normalise not in RECIPES:
-            raise InputError(f"normalise must be one of {', '.join(RECIPES)}, not {self.normalise!r}")
+        recipes = checked_recipes(self.normalise)
+        object.__setattr__(self, "normalise", recipes if len(recipes) > 1 else recipes[0])
+        Dense("features", within_list=self.within_list, steps=self.steps, noise=self.noise)  # checks the options
         if not 1 <= self.fold <= 5:
             raise InputError(f"fold must be 1 to 5, not {self.fold}")
 
     def features(self) -> tuple[Dense, ...]:
-        """The feature vector, normalised by the recipe ``normalise``."""
-        return (normalised(self.lists("train"), self.normalise),)
+        """The feature vector, normalised by ``normalise``, with the other inputs that are chosen."""
+        return (normalised(self.lists("train"), self.normalise, within_list=self.within_list, steps=self.steps,
+                           noise=self.noise),)
 
     def file(self, split: str) -> Path:
         """The file of a split.

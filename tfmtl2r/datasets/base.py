@@ -16,7 +16,7 @@ from tfmtl2r.data.columns import (
     warn_of_negative,
     warn_of_propensities,
 )
-from tfmtl2r.data.fit import fit_schema
+from tfmtl2r.data.fit import Rest, fit_schema
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.pipeline import batches
 from tfmtl2r.data.targets import fit_tasks
@@ -48,7 +48,7 @@ class DataSet:
         """Names of the tasks that :meth:`load` uses if ``tasks`` is None; all tasks by default."""
         return tuple(task.name for task in self.tasks())
 
-    def features(self) -> tuple[str | Feature, ...]:
+    def features(self) -> tuple[str | Feature | Rest, ...]:
         """What :func:`tfmtl2r.data.fit_schema` is told about the features; by default to infer them all."""
         return ("*",)
 

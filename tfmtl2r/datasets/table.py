@@ -9,7 +9,7 @@ from typing import Any
 
 from tfmtl2r.data import splits
 from tfmtl2r.data.choose import only_rows
-from tfmtl2r.data.fit import declared
+from tfmtl2r.data.fit import Rest, declared
 from tfmtl2r.data.letor_text import ZeroIdError
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.own_files import LETOR_FEATURES, Reading, equally_wide, expanded, split_files
@@ -101,9 +101,9 @@ class Table(DataSet):
         """The tasks in ``goals``."""
         return validated(Goal.of(goal).task() for goal in self.goals)
 
-    def features(self) -> tuple[str | Feature, ...]:
+    def features(self) -> tuple[str | Feature | Rest, ...]:
         """The features in ``columns``. Missing keys of an entry are inferred from its column in the training split."""
-        found: list[str | Feature] = []
+        found: list[str | Feature | Rest] = []
         for column in self.columns:
             if isinstance(column, Mapping):
                 entry = Entry.of(column)
@@ -156,10 +156,10 @@ class Table(DataSet):
         return Reading(kind or self._kind, self.list_id or None, tuple(self.context), self.separator,
                        tuple(name for name in named if name != "*"))
 
-    def _feature(self, entry: Entry, name: str) -> str | Feature:
+    def _feature(self, entry: Entry, name: str) -> str | Feature | Rest:
         options = {key: value for key, value in entry.tree().items() if key not in ("name", "kind")}
         if name == "*" and (options or entry.kind):
-            raise InputError("the feature \"*\" stands for all other columns and takes no options: name the columns")
+            return Rest(entry.kind, options)
         if name not in (lists := self.lists("train")).columns or not (options or entry.kind):
             return name
         return declared(lists, name, name in self.context, entry.kind, options)

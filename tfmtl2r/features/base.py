@@ -8,107 +8,19 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.features._columns import Columns, Values, size_of
 from tfmtl2r.features._contents import MISSING, content, doubt, names_things
 from tfmtl2r.names import safe_name
 
+if TYPE_CHECKING:
+    from tfmtl2r.batch import Batch
+
 __all__ = ["MISSING", "Columns", "Feature", "Values", "content", "doubt", "names_things", "size_of"]
-
-_MISSING = {"float32": float("nan"), "int64": -1, "string": "", "int32": 0}
-
-
-@dataclasses.dataclass(frozen=True)
-class Values:
-    """One tensor of a feature.
-
-    Args:
-        dtype: ``"float32"``, ``"int32"``, ``"int64"`` or ``"string"``.
-        shape: the axes after the axes of lists and items; ``(None,)`` for values of any number, as in a bag. The input
-            ``<name>_size``, :func:`size_of`, then contains their number.
-    """
-
-    dtype: str
-    shape: tuple[int | None, ...] = ()
-
-    @property
-    def missing(self) -> Any:
-        """The value that represents a missing value in tables, files and requests: NaN, -1, ``""``, or the size 0."""
-        return _MISSING[self.dtype]
-
-    @property
-    def array_type(self) -> Any:
-        """The type of a numpy array of such values."""
-        return object if self.dtype == "string" else np.dtype(self.dtype)
-
-    def spec(self, axes: Sequence[int | None]) -> Any:
-        """The ``tf.TensorSpec`` with these axes of lists and items."""
-        from tfmtl2r._backend import tf
-
-        return tf.TensorSpec([*axes, *self.shape], tf.as_dtype(self.dtype))
-
-
-def size_of(name: str) -> str:
-    """The name of the input with the lengths of the input ``name``, whose last axis is padded.
-
-    >>> size_of("tags")
-    'tags_size'
-    """
-    return f"{name}_size"
-
-
-class Columns(Protocol):
-    """A table from which features read: one row per item, or per list for a feature of the list."""
-
-    def identities(self, name: str) -> np.ndarray:
-        """A column whose values are only compared, ``[N]``: exact integers, text, or whole floats below 2**53.
-
-        In a text file, all values are text, also where they spell numbers.
-
-        Raises:
-            ValueError: for a column that does not exist, or values that are not exact.
-        """
-
-    def numbers(self, name: str) -> np.ndarray:
-        """A column of numbers in the type that it has, ``[N, ...]``; NaN is missing.
-
-        Raises:
-            ValueError: for a column that does not exist, or is not numeric.
-        """
-
-    def values(self, name: str, wanted: Values) -> np.ndarray:
-        """A column, checked and converted. Text is an object array of ``str``.
-
-        Raises:
-            ValueError: for values of another kind or shape; the message contains the row of the first such value.
-        """
-
-    def separator(self, name: str) -> str:
-        """What splits the texts of a column that is read as lists; empty if it has no such texts."""
-
-    def elements(self, name: str, separator: str = "", gaps: bool = False) -> tuple[Columns, np.ndarray]:
-        """A column whose cells are lists, as a table with one row per element, and the lengths of the lists ``[N]``.
-
-        A cell of text is a JSON list or is split, as in :mod:`tfmtl2r.data.ragged`. Another cell is a list of one.
-
-        Args:
-            name: the column.
-            separator: splits a cell of text; empty to choose it from the cells.
-            gaps: whether elements keep their places, also behind missing ones, as those of a vector do.
-        """
-
-    def refuse(self, wrong: np.ndarray, values: np.ndarray, what: str, advice: str) -> None:
-        """Raises a ValueError for the first wrong value, if there is any.
-
-        Args:
-            wrong: ``bool[N, ...]``.
-            values: the values, of the same shape.
-            what: the beginning of the message, followed by value, row, list and count.
-            advice: the end of the message.
-        """
 
 
 class Feature:
@@ -132,6 +44,7 @@ class Feature:
         reads_names: whether values are names, which are only compared. :meth:`of_entry` then receives the column as
             :meth:`Columns.identities` returns it, otherwise as numbers.
         reads_lists: whether the cells of the column are lists of values.
+        by_component: whether the components of a value are numbers that may change one by one.
         file_keys: the keys of an entry ``[[features]]`` of an experiment file that this kind reads.
         fitted: the options that :meth:`fit` finds in the training split.
         reading: the options that concern the table only, and no value of the encoded feature.
@@ -144,6 +57,7 @@ class Feature:
     embedded: ClassVar[bool] = False
     reads_names: ClassVar[bool] = False
     reads_lists: ClassVar[bool] = False
+    by_component: ClassVar[bool] = False
     file_keys: ClassVar[tuple[str, ...]] = ()
     fitted: ClassVar[tuple[str, ...]] = ()
     reading: ClassVar[tuple[str, ...]] = ()
@@ -198,6 +112,11 @@ class Feature:
     def key(self) -> str:
         """The name in variables and files: :func:`tfmtl2r.names.safe_name` of the feature's name."""
         return safe_name(self.name)
+
+    @property
+    def list_context(self) -> bool:
+        """Whether the encoded feature of an item depends on the other items of its list; by default not."""
+        return False
 
     def joined(self, owner: Feature) -> Self:
         """The feature with everything that it takes over from the feature that :attr:`shares` names.
@@ -328,12 +247,18 @@ class Feature:
         raise NotImplementedError
 
     @classmethod
-    def encode_all(cls, features: Sequence[Self], tensors: Mapping[str, Any], layers: Mapping[str, Any]) -> list[Any]:
+    def encode_all(
+        cls, features: Sequence[Self], tensors: Mapping[str, Any], layers: Mapping[str, Any],
+        batch: Batch | None = None, training: bool = False,
+    ) -> list[Any]:
         """Encodes several features of this kind: :meth:`encode` of each, or one concatenated tensor.
 
         Args:
             features: the features, in the order of their columns in the result.
             tensors, layers: as for :meth:`encode`.
+            batch: the batch whose real items, or lists for features of the list, are the rows. None for rows that
+                belong to no list, such as the elements of a history.
+            training: True in a training step.
         """
         return [feature.encode(tensors, layers) for feature in features]
 

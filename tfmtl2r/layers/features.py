@@ -134,7 +134,7 @@ class Encoder(keras.layers.Layer):
             per_list = group[0].context
             tensors = self._rows(group, batch)
             encoded = [tf.cast(value, self.compute_dtype)
-                       for value in type(group[0]).encode_all(group, tensors, self.by_feature.by_name)]
+                       for value in type(group[0]).encode_all(group, tensors, self.by_feature.by_name, batch, training)]
             pieces |= self._in_runs(group, [batch.repeated(value) for value in encoded] if per_list else encoded)
         for feature in self.order:
             if feature.target:
@@ -233,5 +233,5 @@ class ListEncoder(Encoder):
         if batch.is_rows:
             raise InputError("a list encoder needs lists (a batch with list_size): on plain rows leave out "
                              "encoder='transformer'")
-        alone = batch.padded(super().call(batch))
+        alone = batch.padded(super().call(batch, training))
         return batch.packed(self.transformer(alone, batch.valid, training=training))

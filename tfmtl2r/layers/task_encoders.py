@@ -40,9 +40,9 @@ class TaskEncoders(keras.layers.Layer):
         self.fields = self.encoders[0].fields
         self.built = True
 
-    def call(self, batch: Batch) -> Tensor:
+    def call(self, batch: Batch, training: bool = False) -> Tensor:
         """Encodes the real items of a batch once per task."""
-        return tf.stack([encoder(batch=batch) for encoder in self.encoders])
+        return tf.stack([encoder(batch=batch, training=training) for encoder in self.encoders])
 
     def variables_of(self, task: int) -> list[Any]:
         """A task's own embedding tables."""

@@ -16,15 +16,15 @@ Tables = Mapping[str, tuple[np.ndarray, np.ndarray]]
 def handlers(tables: Tables) -> dict[str, tuple[Callable[..., None], list[Any]]]:
     """Operation -> handler for tf2onnx.
 
-    The handlers make log1p accurate, add expm1, convert vocabularies of integers, keep NaN out of the result of a
-    selection, and allow requests without real places.
+    The handlers make log1p accurate, add expm1 and the search in sorted rows, convert vocabularies of integers, keep
+    NaN out of the result of a selection, and allow requests without real places.
 
     Args:
         tables: lookup tables of the graph.
     """
     lookup = functools.partial(_lookup, tables)
-    return {"Log1p": (_log1p, []), "Expm1": (_expm1, []), "LookupTableFindV2": (lookup, []),
-            "SelectV2": (_choose, []), "Where": (_where, [])}
+    return {"LowerBound": (_lower_bound, []), "Log1p": (_log1p, []), "Expm1": (_expm1, []),
+            "LookupTableFindV2": (lookup, []), "SelectV2": (_choose, []), "Where": (_where, [])}
 
 
 def _log1p(graph: Any, node: Any, name: str, _: Any) -> None:
@@ -42,6 +42,33 @@ def _expm1(graph: Any, node: Any, name: str, _: Any) -> None:
     x = node.input[0]
     above = step("Add", step("Exp", x), number("one", 1.0))
     step("Mul", step("Tanh", step("Mul", x, number("half", 0.5))), above, outputs=[node.output[0]], name=name)
+
+
+def _lower_bound(graph: Any, node: Any, name: str, _: Any) -> None:
+    # ONNX has no search: one step for each binary digit of the number of smaller values in a row, largest first.
+    from onnx import TensorProto
+
+    (rows, values), output = node.input, node.output[0]
+    width, shape = graph.get_shape(rows)[1], graph.get_shape(values)
+    graph.remove_node(name)
+
+    def step(op: str, *inputs: str, **options: Any) -> str:
+        return graph.make_node(op, list(inputs), **options).output[0]
+
+    def number(suffix: str, value: int) -> str:
+        return graph.make_const(f"{name}_{suffix}", np.array(value, np.int64)).output[0]
+
+    below = step("ConstantOfShape", step("Shape", values))
+    below = step("Cast", below, attr={"to": TensorProto.INT64})
+    one, last = number("one", 1), number("last", width - 1)
+    for digit in reversed(range(width.bit_length())):
+        more = step("Add", below, number(f"digit_{digit}", 2**digit))
+        place = step("Sub", more, one)  # the value before which all of them would be smaller
+        found = step("GatherElements", rows, step("Min", place, last), attr={"axis": 1})
+        smaller = step("And", step("Less", found, values), step("LessOrEqual", place, last))
+        below = step("Where", smaller, more, below)
+    graph.make_node("Cast", [below], attr={"to": TensorProto.INT32}, outputs=[output], name=name, shapes=[shape],
+                    dtypes=[TensorProto.INT32])
 
 
 def _replaced(graph: Any, node: Any, name: str) -> tuple[Callable[..., str], Callable[[str, float], str]]:

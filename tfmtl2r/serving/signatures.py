@@ -116,7 +116,10 @@ def planned(model: MultiTaskRanker, blend: Blend, lists: bool) -> Plan:
     answers = graphs.answers
     rows = "the ranker scores plain rows, which have no lists"
     alone = None
-    if getattr(model.architecture, "list_context", False):
+    if within := model.architecture.schema.list_context:
+        alone = (f"the input {', '.join(map(repr, within))} is standardised within the list (within_list), so that an "
+                 "item alone has no score")
+    elif getattr(model.architecture, "list_context", False):
         alone = "this architecture scores an item in the context of its list, so that an item alone has no score"
     elif blend.kind == "rank":
         alone = "the blend fuses the ranks of the items of a list, and an item alone has none"

@@ -16,6 +16,7 @@ from tfmtl2r.schema import KINDS
 from tfmtl2r.settings.values import FilePath, Section, SettingError, key
 
 Files = FilePath | tuple[FilePath, ...]
+Transforms = Literal["zscore", "log1p", "signed_log1p", "quantile_clip", "rank_gauss"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -173,10 +174,14 @@ class Feature(Section):
         zone: time zone of hours and days, such as "Europe/Berlin" or "+05:30"; by default UTC.
         reference: the column with the moment of the request, from which the age of a time is counted.
         missing: add an input that is 1 where the value is missing.
-        transform: transform of a number before it is standardised: "zscore" (no transform), "log1p" or "signed_log1p".
+        transform: transform of a number before it is standardised: "zscore" (no transform), "log1p", "signed_log1p",
+            "quantile_clip" (bounds at the .001 and .999 quantiles) or "rank_gauss" (normal scores of ranks); a list
+            gives several inputs, one for each.
+        within_list: add every standardised number again, standardised within its list; scores then depend on the list.
+        steps: add step inputs of a number at thresholds: a list of thresholds, a number of quantiles, or
+            {from = "lightgbm", number = 512}, the best thresholds of tree models (pip install 'tfmtl2r[baselines]').
+        noise: standard deviation of Gaussian noise on a standardised number in training.
     """
-
-    not_built: ClassVar[tuple[str, ...]] = ("within_list", "steps", "noise")
 
     name: str | tuple[str, ...] | None = key()
     kind: str | None = key()
@@ -197,7 +202,10 @@ class Feature(Section):
     zone: str | None = key()
     reference: str | None = key()
     missing: bool | None = key()
-    transform: Literal["zscore", "log1p", "signed_log1p", "quantile_clip", "rank_gauss"] | None = key()
+    transform: Transforms | tuple[Transforms, ...] | None = key()
+    within_list: bool | None = key()
+    steps: Any = key()
+    noise: float | None = key(least=0)
     options: Mapping[str, Any] = key(dict, shown="own", flag=False)
 
     def __post_init__(self) -> None:
@@ -206,9 +214,6 @@ class Feature(Section):
             raise SettingError(["name"], "is missing: give a column, a list of columns, or \"*\"")
         if self.kind is not None:
             _check_feature_kind(self.kind)
-        if self.transform in ("quantile_clip", "rank_gauss"):
-            raise SettingError(["transform"], f"is not built yet for {self.transform!r}; use 'zscore', 'log1p' or "
-                               "'signed_log1p'")
 
     @classmethod
     def of(cls, value: Any) -> Self:

@@ -94,11 +94,13 @@ class Training(Section):
         bias_features: features of the place at which an item was shown, such as ["position"]. Only a shallow tower per
             task reads them, in training; serving does not need them. The architecture's option of this name has more
             options.
+        feature_dropout: probability with which, in training, a number or another feature counts as missing for all
+            items of a list.
+        augment: each training item draws a probability between 0 and this number; with this probability, each of its
+            values is replaced by that of another item of its list.
     """
 
-    not_built: ClassVar[tuple[str, ...]] = (
-        "workers", "on", "feature_dropout", "augment"
-    )
+    not_built: ClassVar[tuple[str, ...]] = ("workers", "on")
 
     epochs: int = key(8, least=1)
     batch_size: int = key(64, least=1)
@@ -116,6 +118,15 @@ class Training(Section):
     checkpoint_minutes: float = key(10.0, least=0, outcome=False)
     checkpoint_steps: int = key(0, least=0, outcome=False)
     bias_features: tuple[str, ...] | None = key()
+    feature_dropout: float | None = key(least=0)
+    augment: float | None = key(least=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.feature_dropout is not None and not self.feature_dropout < 1:
+            raise SettingError(["feature_dropout"], f"must be below 1, not {self.feature_dropout:g}")
+        if self.augment is not None and not self.augment <= 1:
+            raise SettingError(["augment"], f"must be at most 1, not {self.augment:g}")
 
 
 @dataclasses.dataclass(frozen=True)

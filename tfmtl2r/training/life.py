@@ -77,6 +77,7 @@ class Compiled:
         seed: seed of all random numbers in a training step.
         accumulate: number of parts of a batch.
         on_nan: what happens to a step whose numbers are not finite, see :mod:`tfmtl2r.training.finite`.
+        augment, feature_dropout: random changes of training batches, see :mod:`tfmtl2r.training.augmentation`.
         options: the arguments of Keras' ``compile``.
     """
 
@@ -86,6 +87,8 @@ class Compiled:
     seed: int
     accumulate: int
     on_nan: str
+    augment: float
+    feature_dropout: float
     options: dict[str, Any]
 
     @property

@@ -18,7 +18,7 @@ from tfmtl2r.methods.base import Method, check_mode
 from tfmtl2r.preferences import checked_preference, normalised
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
-from tfmtl2r.training import finite, freezing, optimizers
+from tfmtl2r.training import augmentation, finite, freezing, optimizers
 from tfmtl2r.training.accumulation import AccumulatingEngine
 from tfmtl2r.training.calibration import calibrations_of
 from tfmtl2r.training.engine import Engine, Step, state_shapes
@@ -148,6 +148,8 @@ class MultiTaskRanker(KerasMethods):
         seed: int = 0,
         accumulate: int = 1,
         on_nan: str = "error",
+        augment: float = 0.0,
+        feature_dropout: float = 0.0,
         **keras_options: Unpack[CompileOptions],
     ) -> None:
         """Sets optimizer, balancing method and preference.
@@ -166,6 +168,7 @@ class MultiTaskRanker(KerasMethods):
                 one part only. The update is that of the whole batch (:mod:`tfmtl2r.training.accumulation`).
             on_nan: what happens to a step whose losses or gradients are not finite: ``"error"``, ``"skip_batch"`` or
                 ``"drop_task"``, see :class:`tfmtl2r.training.guard.Guard`.
+            augment, feature_dropout: random changes of training batches, see :mod:`tfmtl2r.training.augmentation`.
             **keras_options: ``run_eagerly``, ``steps_per_execution``, ``jit_compile``.
 
         Raises:
@@ -188,7 +191,9 @@ class MultiTaskRanker(KerasMethods):
         weights = [task.weight for task in self.tasks] if preference is None else preference
         values = checked_preference(weights, self.tasks, chosen, self.conditioned is not None)
         options = {name: value for name, value in keras_options.items() if name not in COMPILE}
-        compiled = Compiled(chosen, gradients, train_metrics, seed, accumulate, on_nan, options)
+        augmentation.check(augment, feature_dropout, self.has_lists)
+        compiled = Compiled(chosen, gradients, train_metrics, seed, accumulate, on_nan, augment, feature_dropout,
+                            options)
         super().compile(optimizer=optimizer, **options)
         self.preference.assign(values)
         self._compiled, self._set_up = compiled, None
@@ -245,7 +250,9 @@ class MultiTaskRanker(KerasMethods):
                              "it reads and is trained for; leave it out of training data")
         batch = self._checked(self.batch(data, clock.preference), self._train_step_checks)
         running = self._set_up_for(not batch.is_rows)
-        engine, trackers, measures = running.engine, running.trackers, self._choices().train_metrics
+        engine, trackers, choices = running.engine, running.trackers, self._choices()
+        batch = augmentation.augmented(batch, self._schema(), choices.augment, choices.feature_dropout,
+                                       replicas.own_seed(clock.seed))
 
         def make(batch: Batch) -> Step:
             with randomness.scope(replicas.own_seed(clock.seed), clock.seed):
@@ -258,11 +265,11 @@ class MultiTaskRanker(KerasMethods):
             with randomness.scope(replicas.own_seed(clock.seed), clock.seed):  # same dropout masks as in the step
                 state.write(engine.states_after(batch, step))
             state.unsettled.assign_add(step.unsettled)
-            trackers.update(batch, step, replicas, measures)
+            trackers.update(batch, step, replicas, choices.train_metrics)
 
-        Guard(self._choices().checks, engine, trackers.skip).run(batch, clock.step, make, update)
+        Guard(choices.checks, engine, trackers.skip).run(batch, clock.step, make, update)
         # The running means cover batches with many drawn preferences. Their sum uses the fixed preference.
-        return trackers.logs(self.preference, replicas, metrics=measures) | trackers.skips()
+        return trackers.logs(self.preference, replicas, metrics=choices.train_metrics) | trackers.skips()
 
     def test_step(self, data: Any) -> dict[str, Any]:
         """Adds a batch to the running losses and metrics, without an update of weights."""

@@ -220,6 +220,8 @@ class SavedRanker(keras.Model):
             "seed": chosen.seed,
             "accumulate": chosen.accumulate,
             "on_nan": chosen.on_nan,
+            "augment": chosen.augment,
+            "feature_dropout": chosen.feature_dropout,
             freezing.OPTIMIZED: freezing.optimized(self),
             **chosen.options,
         }
