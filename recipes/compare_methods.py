@@ -24,9 +24,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tfmtl2r import Category, Experiment, RunCard, Task, methods
+from tfmtl2r import Experiment, RunCard, Task, baselines, methods
+from tfmtl2r.baselines import Training
 from tfmtl2r.commands.report import write_report
-from tfmtl2r.data import label_values
 from tfmtl2r.evaluation import evaluate, record
 from tfmtl2r.preferences import leaning
 from tfmtl2r.runs import load_all
@@ -42,7 +42,7 @@ LEFT_OUT = {  # they train one task of several as they come
 }
 MIXED_NDCG = {"name": "ndcg", "k": 10, "mixed_only": True}
 TREES = {"num_leaves": 31, "learning_rate": 0.05, "bagging_fraction": 0.8, "bagging_freq": 1, "feature_fraction": 0.8}
-ROUNDS, STOP_AFTER = 300, 30
+ROUNDS = (20, 50, 100, 150, 200, 300)
 
 
 def main() -> None:
@@ -188,12 +188,13 @@ def beside(dataset, config, scores, tasks) -> None:
 
 def lambdamart(base: Experiment, folder: Path, seeds) -> None:
     """Boosted trees, one model for each task, as run cards beside those of the sweep."""
+    trees = baselines.get("lightgbm", rounds=ROUNDS, grid=[TREES])
     try:
-        import lightgbm
-    except ImportError:
-        print("LightGBM LambdaMART is skipped: pip install 'tfmtl2r[baselines]'")
+        trees.check()
+    except ValueError as error:
+        print(f"LightGBM LambdaMART is skipped: {error}")
         return
-    method = {"name": "LambdaMART", "rounds": ROUNDS, "stop_after": STOP_AFTER, **TREES}
+    method = {"name": "LambdaMART", "rounds": list(ROUNDS), **TREES}
     finished = {run.card.name: run.card for run in load_all(folder)} if folder.is_dir() else {}
     dataset = base.dataset()
     tasks = base.select(dataset)
@@ -202,47 +203,9 @@ def lambdamart(base: Experiment, folder: Path, seeds) -> None:
         config = described(base, name, folder, seed, method, "trees")
         if name in finished and outcome(finished[name].config) == outcome(config):
             continue
-        schema = dataset.schema(tasks)
-        inputs = {split: matrix(dataset.lists(split), schema) for split in dataset.splits}
-        scores = {task.name: trees(lightgbm, dataset, task, inputs, schema, seed) for task in tasks}
-        beside(dataset, config, scores, tasks)
+        fitted = trees.fit(Training.of(dataset, tasks, dataset.schema(tasks), seed))
+        beside(dataset, config, fitted.scores(dataset.lists("test")), tasks)
         print(f"done    {name}")
-
-
-def trees(lightgbm, dataset, task, inputs, schema, seed: int) -> np.ndarray:
-    """Scores of one model on the test items; rounds chosen on validation."""
-    categories = [i for i, (_, is_category) in enumerate(columns(schema)) if is_category]
-    parts = []
-    for split in ("train", "vali"):
-        lists = dataset.lists(split)
-        labels = label_values(lists, task)
-        keep = np.isfinite(labels) & (labels >= 0)
-        group = np.bincount(np.repeat(np.arange(lists.num_lists), lists.sizes)[keep], minlength=lists.num_lists)
-        parts.append(lightgbm.Dataset(inputs[split][keep], labels[keep], group=group[group > 0],
-                                      categorical_feature=categories, reference=parts[0] if parts else None))
-    settings = {"objective": "lambdarank", "metric": "ndcg", "eval_at": [10], "seed": seed, "deterministic": True,
-                "force_row_wise": True, "num_threads": 1, "verbosity": -1, **TREES}  # fmt: skip
-    model = lightgbm.train(settings, parts[0], ROUNDS, valid_sets=[parts[1]],
-                           callbacks=[lightgbm.early_stopping(STOP_AFTER, verbose=False)])
-    return model.predict(inputs["test"], num_iteration=model.best_iteration)
-
-
-def matrix(lists, schema) -> np.ndarray:
-    """Features as LightGBM takes them: numbers as they are, categories as places in the vocabulary, NaN for others."""
-    parts = []
-    for feature in schema.features:
-        values = lists.columns[feature.name]
-        if isinstance(feature, Category):
-            places = {value: place for place, value in enumerate(feature.vocabulary)}
-            values = np.array([places.get(value, np.nan) for value in values.tolist()])
-        parts.append(np.asarray(values, np.float64).reshape(lists.num_items, -1))
-    return np.concatenate(parts, axis=1)
-
-
-def columns(schema) -> list[tuple[str, bool]]:
-    """Name of each column of the matrix, and whether it is a category."""
-    return [(feature.name, isinstance(feature, Category)) for feature in schema.features
-            for _ in range(1 if isinstance(feature, Category) else int(np.prod(feature.shape)))]
 
 
 def write(folder: Path) -> None:

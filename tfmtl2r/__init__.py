@@ -16,6 +16,7 @@ from tfmtl2r import _import_hook, _lazy
 if TYPE_CHECKING:
     from tfmtl2r import (
         architectures,
+        baselines,
         calibrators,
         data,
         datasets,
@@ -61,7 +62,7 @@ _import_hook.install()
 __version__ = "0.1.0"
 __all__ = [
     "Adagrad", "Batch", "Card", "Category", "Dense", "Experiment", "LazyAdam", "MultiTaskRanker", "RunCard", "Schema",
-    "Task", "architectures", "calibrators", "data", "datasets", "errors", "evaluation", "export", "features", "layers",
-    "linalg", "load", "losses", "methods", "metrics", "pages", "pareto", "plugins", "preferences", "ranking",
-    "recommenders", "report", "runs", "serving", "sweeps", "testing", "training", "transforms",
+    "Task", "architectures", "baselines", "calibrators", "data", "datasets", "errors", "evaluation", "export",
+    "features", "layers", "linalg", "load", "losses", "methods", "metrics", "pages", "pareto", "plugins", "preferences",
+    "ranking", "recommenders", "report", "runs", "serving", "sweeps", "testing", "training", "transforms",
 ]

@@ -71,12 +71,15 @@ class Experiment(Settings):
         return Path(self.directory) / self.name
 
     def dataset(self) -> Any:
-        """The data set. A table from files has the experiment's tasks and features."""
-        if self.data.name is not None:
-            if not isinstance(self.data.name, str):
-                return datasets.get(self.data.name)
-            return datasets.get({"name": self.data.name, **self.data.options})
-        return datasets.get("table", **self.table())
+        """The data set, or the fold of it. A table from files has the experiment's tasks and features."""
+        if self.data.name is None:
+            found: Any = datasets.get("table", **self.table())
+        elif isinstance(self.data.name, str):
+            found = datasets.get({"name": self.data.name, **self.data.options})
+        else:
+            found = datasets.get(self.data.name)
+        fold = self.data.cross_validation
+        return found if fold is None else found.cross_fold(**fold.tree())
 
     def select(self, dataset: Any) -> tuple[Task, ...]:
         """The tasks to train. An entry of ``tasks`` changes the data set's task of the same name."""

@@ -85,6 +85,16 @@ def test_every_data_set(name, table_folder):
             for task, score in scores.items():
                 assert task in {t.name for t in data.tasks()}
                 assert score(lists).shape == (lists.num_items,)
+    if name in ("kuairand", "movielens"):  # statistics of the training labels are columns
+        with pytest.raises(ValueError, match="would contain their own test labels"):
+            data.pooled()
+    else:
+        whole = data.pooled()
+        assert whole.num_items == sum(data.lists(split).num_items for split in SPLITS)
+        train = whole.select(np.arange(0, whole.num_lists, 2))
+        anew = data.with_splits({"train": train, "vali": whole, "test": whole})
+        assert anew.schema() == fit_schema(train, data.tasks(), anew.features(), data.exclude())
+        assert data.schema() is schema
     with pytest.raises(ValueError, match="no split 'validation'; its splits: train, vali, test"):
         data.lists("validation")
     with pytest.raises(ValueError, match=f"no task {one[0] + 's'!r}; did you mean {one[0]!r}"):

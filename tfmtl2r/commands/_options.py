@@ -20,6 +20,23 @@ from tfmtl2r.settings.values import Section, Text, converted, facts, hints, name
 
 
 @dataclasses.dataclass(frozen=True)
+class Value:
+    """A flag of one command that is no key of an experiment.
+
+    Args:
+        kind: ``int``, ``float`` or ``str``.
+        help: description, for ``--help``.
+        default: its value if it is not given.
+        several: whether the flag takes several values; they form a list.
+    """
+
+    kind: Any
+    help: str
+    default: Any = None
+    several: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
 class Command:
     """A command that reads an experiment.
 
@@ -27,6 +44,7 @@ class Command:
         name: name of the command, for example ``"train"``.
         about: description of the command, for ``--help``.
         switches: additional flags that are true or false: name -> help.
+        values: additional flags with a value: name -> its description.
         named: whether the first argument may be the name of the result.
         bare: sections whose keys are flags without the section's name.
         defaults: values of keys that neither file nor flags give.
@@ -36,6 +54,7 @@ class Command:
     name: str
     about: str
     switches: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    values: Mapping[str, Value] = dataclasses.field(default_factory=dict)
     named: bool = False
     bare: tuple[str, ...] = ("training",)
     defaults: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -78,7 +97,7 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], a
         parser, flags = _parser(command, tree)
         given, rest = parser.parse_known_args(arguments[1:] if name else arguments)
         if rest:
-            known = [flag for one in flags for flag in one.names]
+            known = [*(flag for one in flags for flag in one.names), *(f"--{name}" for name in command.values)]
             raise InputError(_unknown(rest[0], known, command))
         for flag in (flag for flag in flags if flag.names[0][2:] not in THINGS):
             if (value := getattr(given, ".".join(flag.path), None)) is not None:
@@ -205,7 +224,7 @@ def _described(thing: Any) -> dict[str, Any]:
 def _choose(tree: dict[str, Any], thing: str, name: str) -> None:
     """Sets the name of a thing. If the name changes, the old options are removed."""
     before = _described(tree.get(thing))
-    kept = {key: value for key, value in before.items() if key in ("tasks", "max_list_size", "truncate")}
+    kept = {key: value for key, value in before.items() if key in Data.beside_name and key != "name"}
     tree[thing] = before if before.get("name") == name else {**(kept if thing == "data" else {}), "name": name}
 
 
@@ -225,6 +244,12 @@ def _parser(command: Command, tree: Mapping[str, Any]) -> tuple[_Parser, list[Fl
                        help="any key of an experiment file, such as tasks.dwell.loss=mse; an entry by its name")
     for name, text in command.switches.items():
         where.add_argument(f"--{name}", action="store_true", help=text)
+    own = parser.add_argument_group(command.name) if command.values else where
+    for name, value in command.values.items():
+        shown = "" if value.default is None else f" (default: {value.default})"
+        several: dict[str, Any] = {"nargs": "+"} if value.several else {}
+        own.add_argument(f"--{name}", type=value.kind, default=[] if value.several else value.default,
+                         metavar=_metavar(value.kind), help=(value.help + shown).replace("%", "%%"), **several)
     flags: list[Flag] = []
     for title, group in _groups(command, tree):
         added = parser.add_argument_group(title)

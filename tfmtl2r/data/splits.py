@@ -39,6 +39,36 @@ def by_list(lists: Lists, vali: float, test: float, seed: int | None = None) -> 
     return np.array(SPLITS)[np.searchsorted(bounds, places, side="right")]
 
 
+def by_fold(lists: Lists, number: int, folds: int, seed: int = 0, vali: float = 0.1) -> np.ndarray:
+    """The split of each list in a fold: the lists of this fold are the test split.
+
+    The MD5 of seed and id decides about the fold of a list (of plain rows, the MD5 of seed and row number), so that
+    lists with the same id are in the same fold. Another MD5 takes the validation split from the lists of the other
+    folds.
+
+    Args:
+        lists: the whole table.
+        number: the number of the fold, from 0.
+        folds: the number of folds.
+        seed: another seed gives another division into folds.
+        vali: share of the lists of the other folds for validation.
+
+    >>> rows = Lists({"x": np.arange(1000.0)})
+    >>> parts = [by_fold(rows, number, 4) for number in range(4)]
+    >>> [int((part == "test").sum()) for part in parts], set(sum((part == "test" for part in parts)).tolist())
+    ([...], {1})
+    """
+    ids = np.arange(lists.num_items) if lists.ids is None else lists.ids
+    fold = np.floor(folds * np.array([_share(f"fold:{seed}:{i}") for i in ids.tolist()]))
+    held = np.array([_share(f"vali:{seed}:{number}:{i}") for i in ids.tolist()]) < vali
+    return np.where(fold == number, "test", np.where(held, "vali", "train"))
+
+
+def _share(text: str) -> float:
+    """A number in [0, 1) that the MD5 of a text decides."""
+    return (int(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest(), 16) >> 75) / 2**53
+
+
 def by_time(lists: Lists, column: str, vali: float, test: float) -> np.ndarray:
     """The split of each list: the latest lists are the test split, and the latest others the vali split.
 

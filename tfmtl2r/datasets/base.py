@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Iterable
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -19,6 +20,8 @@ from tfmtl2r.data.columns import (
 from tfmtl2r.data.fit import Rest, fit_schema
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.pipeline import batches
+from tfmtl2r.data.pooling import pooled
+from tfmtl2r.data.splits import by_fold
 from tfmtl2r.data.targets import fit_tasks
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Feature
@@ -76,6 +79,41 @@ class DataSet:
         if split not in self._cache:
             self._cache[split] = self.read(split)
         return self._cache[split]
+
+    def pooled(self) -> Lists:
+        """The lists of all splits in one table, in the order of the splits.
+
+        A subclass whose columns contain statistics of the training split raises an error here: folds of such lists
+        would contain the labels of their own test split.
+        """
+        return pooled([self.lists(split) for split in self.splits])
+
+    def with_splits(self, splits: Mapping[str, Lists]) -> Self:
+        """Returns a copy of the data set with other lists. Its schema and statistics are fitted on its own split train.
+
+        Args:
+            splits: split -> its lists.
+        """
+        found = copy.copy(self)
+        kept = {key: value for key, value in self._cache.items() if isinstance(key, str)}  # nothing that was fitted
+        found.__dict__["_cache"] = kept | dict(splits)
+        return found
+
+    def cross_fold(self, number: int, folds: int, seed: int = 0, vali: float = 0.1) -> Self:
+        """Returns a copy whose splits are those of a fold of all lists (:func:`tfmtl2r.data.splits.by_fold`).
+
+        Raises:
+            ValueError: if a split of the fold has no lists, or the data set has columns that cannot be divided anew.
+        """
+        lists = self.pooled()
+        chosen = by_fold(lists, number, folds, seed, vali)
+        for split in self.splits:
+            if not (chosen == split).any():
+                what = "rows" if lists.is_rows else "lists"
+                raise InputError(f"fold {number} of {folds} has no {what} in its {split} split: the hash of the ids "
+                                 f"puts none of {lists.num_lists} there; take fewer folds, another seed or another "
+                                 "share of vali")
+        return self.with_splits({split: lists.select(chosen == split) for split in self.splits})
 
     def schema(self, tasks: Iterable[str | Task] | None = None) -> Schema:
         """The schema of the features, fitted on the training split.

@@ -176,6 +176,13 @@ class KuaiRand(DataSet):
 
         return scores
 
+    def pooled(self) -> Lists:
+        if self.rates:
+            raise InputError("the rates of KuaiRand are computed from the labels of its training days, so that folds "
+                             "of all days would contain their own test labels: set rates = false, or use its own "
+                             "splits")
+        return super().pooled()
+
     def read(self, split: str) -> Lists:
         frame = self._impressions(split)
         history = self._tables[2]

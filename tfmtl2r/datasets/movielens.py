@@ -151,6 +151,10 @@ class MovieLens(DataSet):
             **({"biases": summed("biases"), "biases and taste": summed("biases", "taste")} if self.folds else {}),
         }
 
+    def pooled(self) -> Lists:
+        raise InputError("the statistics of MovieLens are computed from its training ratings, so that folds of all "
+                         "ratings would contain their own test labels: use its own splits")
+
     def read(self, split: str) -> Lists:
         rows, (movies, genres) = self._ratings(split), self._movies
         film = movies.index.get_indexer(pd.Index(rows["movieId"]))

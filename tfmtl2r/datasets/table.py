@@ -145,6 +145,9 @@ class Table(DataSet):
                              "change split, or set train, vali and test to files")
         return lists.select(mine)
 
+    def pooled(self) -> Lists:
+        return self._whole("files") if "files" in self._places else super().pooled()
+
     def reading(self, kind: str = "") -> Reading:
         """How files of a kind are read; by default the data set's own files."""
         entries = [Entry.of(one).name if isinstance(one, Mapping) else one for one in self.columns]

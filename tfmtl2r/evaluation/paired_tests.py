@@ -71,13 +71,34 @@ def bootstrap(
     Source: Efron, Bootstrap Methods: Another Look at the Jackknife, 1979, https://doi.org/10.1214/aos/1176344552.
     """
     difference, weight = paired_differences(ours, theirs, weights)
-    rng = np.random.default_rng(seed)
-    parts, means = difference * weight, np.empty(draws)
-    for draw in range(draws):
-        lists = rng.integers(0, len(difference), len(difference))
-        means[draw] = parts[lists].sum() / weight[lists].sum()
+    means = bootstrap_means(difference[None], weight[None], draws, seed)[:, 0]
     low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(parts.sum() / weight.sum()), float(low), float(high)
+    return float((difference * weight).sum() / weight.sum()), float(low), float(high)
+
+
+def bootstrap_means(values: np.ndarray, weights: np.ndarray, draws: int = 2000, seed: int = 0) -> np.ndarray:
+    """Returns the weighted means of bootstrap samples, ``[draws, T]``. Each sample takes the same lists for all rows.
+
+    Args:
+        values: ``[T, M]``, T values of M lists; NaN where a list does not count.
+        weights: ``[T, M]``, how many times each list counts.
+        draws: number of samples.
+        seed: seed of the draws.
+
+    Returns:
+        The means; NaN where a sample contains no list that counts in a row.
+    """
+    counted = ~np.isnan(values) & (weights > 0)
+    some = counted.any(axis=0)
+    weight = np.where(counted, weights, 0.0)[:, some]
+    parts = np.where(counted, values, 0.0)[:, some] * weight
+    rng, count = np.random.default_rng(seed), parts.shape[1]
+    means = np.empty((draws, len(parts)))
+    with np.errstate(invalid="ignore"):
+        for draw in range(draws):
+            lists = rng.integers(0, count, count)
+            means[draw] = parts[:, lists].sum(axis=1) / weight[:, lists].sum(axis=1)
+    return means
 
 
 def permutation_test(

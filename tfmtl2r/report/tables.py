@@ -72,15 +72,10 @@ def slice_tables(slices: Mapping[str, Any], by: str, width: int = 80) -> list[Ta
             for metric, score in row.items():
                 cells = columns.setdefault((task, metric), ["-"] * len(rows))
                 cells[place] = "-" if math.isnan(score["value"]) else _number(score)
+    needed = {(task, metric): 3 + max(min(max(len(task), len(metric)), _NAME), *map(len, cells))
+              for (task, metric), cells in columns.items()}
     room = width - max(map(len, names)) - max(len("lists"), *map(len, counts)) - 7
-    groups: list[list[tuple[str, str]]] = []
-    left = 0
-    for (task, metric), cells in columns.items():
-        needed = 3 + max(min(max(len(task), len(metric)), _NAME), *map(len, cells))
-        if needed > left:
-            groups, left = [*groups, []], room
-        groups[-1].append((task, metric))
-        left -= needed
+    groups = side_by_side(needed, room)
     tables = []
     for group in groups:
         table = Table(title=f"{by} (slices of {slices['of']})", title_justify="left")
@@ -98,6 +93,26 @@ def _number(score: Mapping[str, Any]) -> str:
     """A value, with what a perfectly calibrated model would show in brackets."""
     beside = score.get("if_calibrated")
     return f"{score['value']:.4f}" + ("" if beside is None else f" ({beside:.4f})")
+
+
+def side_by_side(needed: Mapping[Any, int], room: int) -> list[list[Any]]:
+    """Divides columns into groups that fit side by side.
+
+    Args:
+        needed: column -> the characters that it takes.
+        room: the characters of a line that the columns of a group may take.
+
+    >>> side_by_side({"a": 4, "b": 5, "c": 4}, 9)
+    [['a', 'b'], ['c']]
+    """
+    groups: list[list[Any]] = []
+    left = 0
+    for column, wide in needed.items():
+        if wide > left or not groups:
+            groups, left = [*groups, []], room
+        groups[-1].append(column)
+        left -= wide
+    return groups
 
 
 def show(table: Any) -> None:

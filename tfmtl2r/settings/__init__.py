@@ -1,6 +1,6 @@
 """The schema of an experiment: one class per section. Flags, files, run cards and fingerprints derive from it."""
 
-from tfmtl2r.settings.data import Data, Feature, Split
+from tfmtl2r.settings.data import Data, Feature, Fold, Split
 from tfmtl2r.settings.exporting import Exporting
 from tfmtl2r.settings.outcome import outcome
 from tfmtl2r.settings.schema import FORMAT, Settings, checked_name
@@ -16,6 +16,7 @@ __all__ = [
     "Exporting",
     "Feature",
     "FilePath",
+    "Fold",
     "Goal",
     "Optimizer",
     "SettingError",

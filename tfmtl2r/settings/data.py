@@ -47,6 +47,34 @@ class Split(Section):
 
 
 @dataclasses.dataclass(frozen=True)
+class Fold(Section):
+    """One fold of all lists, in place of the splits: those of train, vali and test are put together and divided anew.
+
+    tfmtl2r cross-validate trains all folds.
+
+    Args:
+        number: the number of the fold, from 0, whose lists are the test split.
+        folds: the number of folds.
+        seed: seed of the hash that divides the lists by their ids; another seed gives another division.
+        vali: share of the other lists for validation.
+    """
+
+    identity: ClassVar[str] = "number"
+
+    number: int = key(0, least=0)
+    folds: int = key(5, least=2)
+    seed: int = key(0, least=0)
+    vali: float = key(0.1, above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.number >= self.folds:
+            raise SettingError(["number"], f"must be below the number of folds, {self.folds}, not {self.number}")
+        if not self.vali < 1:
+            raise SettingError(["vali"], f"must leave lists to train on: a share below 1, not {self.vali}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Data(Section):
     """The data of an experiment: a registered data set by name, or files of your own.
 
@@ -71,6 +99,8 @@ class Data(Section):
         context: columns with one value per list, such as features of the user.
         time: the column with the time of each row, for split = {by = "time"}; no feature, unless [[features]] names it.
         split: how the files are divided, such as {by = "list", vali = 0.1, test = 0.2}.
+        cross_validation: one fold of all lists in place of the splits, such as {number = 0, folds = 5, seed = 0,
+            vali = 0.1}; for a registered data set, too. tfmtl2r cross-validate sets it.
         leave_out: columns that are not features, such as ids, the place in the list, and feedback that is not a label.
         only_where: the rows to read, such as {column = "duration", above = 0} (is, is_not, in, above, below), or a list
             of such rules that must all hold. These columns are features only if [[features]] names them.
@@ -91,6 +121,7 @@ class Data(Section):
     context: tuple[str, ...] | None = key(shown="own")
     time: str | None = key(shown="own")
     split: Split | None = key(shown="own", flag=False)
+    cross_validation: Fold | None = key(shown="own", flag=False, axis=True)
     leave_out: tuple[str, ...] | None = key(shown="own")
     only_where: Any = key(shown="own")
     max_list_size: int | None = key(least=1)
@@ -99,7 +130,7 @@ class Data(Section):
 
     own_table: ClassVar[tuple[str, ...]] = ("files", "train", "vali", "test", "kind", "separator", "list_id", "item_id",
                                             "context", "time", "split", "leave_out", "only_where")
-    beside_name: ClassVar[tuple[str, ...]] = ("name", "tasks", "max_list_size", "truncate")
+    beside_name: ClassVar[tuple[str, ...]] = ("name", "tasks", "cross_validation", "max_list_size", "truncate")
 
     def __post_init__(self) -> None:
         super().__post_init__()

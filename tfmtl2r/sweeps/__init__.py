@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 from tfmtl2r import _lazy
 
 if TYPE_CHECKING:
+    from tfmtl2r.sweeps.cross_validation import CrossValidation, cross_validate
     from tfmtl2r.sweeps.planning import LOPSIDED, end_losses, ends, plan, single_tasks
     from tfmtl2r.sweeps.sweep import Sweep, over_seeds
     from tfmtl2r.sweeps.table import markdown
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
-__all__ = ["LOPSIDED", "Sweep", "end_losses", "ends", "markdown", "over_seeds", "plan", "single_tasks"]
+__all__ = [
+    "LOPSIDED", "CrossValidation", "Sweep", "cross_validate", "end_losses", "ends", "markdown", "over_seeds", "plan",
+    "single_tasks",
+]

@@ -48,6 +48,7 @@ class Sweep:
         jobs: number of processes at a time; None uses the number of CPUs.
         threads: number of TensorFlow threads in each process.
         report: called with a line for every run that ends; None prints the line.
+        table: whether to write the table of all runs, which must then be on the same data.
 
     Raises:
         ValueError: when the folder is not a sweep, or another process is working on it.
@@ -57,7 +58,8 @@ class Sweep:
     """
 
     def __init__(
-        self, folder: str | Path, jobs: int | None = None, threads: int = 1, report: Callable[[str], None] | None = None
+        self, folder: str | Path, jobs: int | None = None, threads: int = 1,
+        report: Callable[[str], None] | None = None, table: bool = True,
     ):
         if (jobs is not None and jobs < 1) or threads < 1:
             raise InputError(f"jobs and threads must be at least 1, not {jobs} and {threads}")
@@ -66,6 +68,7 @@ class Sweep:
         self.threads = threads
         self.failed: dict[str, str] = {}
         self._report = report
+        self._table = table
         self._workers: list[_Worker] = []
         self._stopped = False
         self._held = contextlib.ExitStack()
@@ -89,7 +92,7 @@ class Sweep:
                           "goes on with the other runs") from error
 
     def run(self, experiments: Sequence[Experiment]) -> list[Run]:
-        """Trains the runs that are not finished, and writes ``table.csv`` and ``table.md`` of the whole sweep.
+        """Trains the runs that are not finished, and writes ``table.csv`` and ``table.md`` of the sweep, if asked.
 
         Args:
             experiments: for example those of :func:`tfmtl2r.sweeps.plan`. They may differ from the experiments of
@@ -108,8 +111,9 @@ class Sweep:
         missing = [job for job in jobs if self._finished(job) is None]
         if missing:
             self._train(missing, len(jobs))
-        for line in write_tables([run for job in known if (run := self._finished(job))], self.folder):
-            (self._report or print)(f"not on the front: {line}")
+        if self._table:
+            for line in write_tables([run for job in known if (run := self._finished(job))], self.folder):
+                (self._report or print)(f"not on the front: {line}")
         return [run for job in jobs if (run := self._finished(job))]
 
     def _finished(self, job: dict[str, Any]) -> Run | None:
