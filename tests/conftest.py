@@ -17,8 +17,12 @@ def pytest_addoption(parser):
     parser.addoption("--share", metavar="K/N", help="runs one of N shares of the tests marked long: share K modulo N")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Leaves out the long tests of the other shares. A test's share depends on its name alone."""
+    """Long tests are slow ones. Leaves out those of the other shares; a test's share depends on its name alone."""
+    for item in items:
+        if item.get_closest_marker("long"):
+            item.add_marker("slow")
     if not (share := config.getoption("--share")):
         return
     turn, shares = map(int, share.split("/"))

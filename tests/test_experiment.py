@@ -87,6 +87,7 @@ def test_it_decides_no_number_and_not_where_validation_decides():
         Experiment("a", training={"patience": 0, "validate_every": -1})
 
 
+@pytest.mark.slow
 def test_buckets_and_deterministic_operations_reach_the_training(tmp_path, monkeypatch):
     """Batches hold lists of similar length, and TensorFlow is told once."""
     asked, made = [], []
@@ -101,6 +102,7 @@ def test_buckets_and_deterministic_operations_reach_the_training(tmp_path, monke
     assert Experiment(training={"buckets": "auto"}).training.buckets == "auto"
 
 
+@pytest.mark.slow
 def test_a_run_has_a_log_of_its_epochs_and_warnings(tmp_path, caplog):
     """Not of what came before and after."""
     training = {"epochs": 2, "patience": 0, "batch_size": 8, "telemetry_every": 0}

@@ -50,6 +50,7 @@ def _elsewhere(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
+@pytest.mark.slow
 def test_training_goes_on_by_the_other_tasks_and_says_so_once(caplog):
     with caplog.at_level(logging.WARNING, "tfmtl2r"):
         _, card = experiment().run(dataset=Clicks(vali=np.zeros(64)), verbose=0)
@@ -62,6 +63,7 @@ def test_training_goes_on_by_the_other_tasks_and_says_so_once(caplog):
                     "task does not count in stop_on"]
 
 
+@pytest.mark.slow
 def test_training_stops_on_the_number_that_the_user_chooses():
     _, card = experiment(stop_on="val_click_loss").run(dataset=Clicks(), verbose=0)
     np.testing.assert_allclose(card.history[f"val_{STOP_ON}"], -np.array(card.history["val_click_loss"]), rtol=1e-6)
@@ -157,6 +159,7 @@ def test_one_run_that_survives_has_the_tasks_that_count_for_all(runs):
     assert [run.card.name for run in found.points.runs] == ["r0"]
 
 
+@pytest.mark.slow
 def test_a_stage_goes_on_without_validation_data_and_without_a_label_of_one_task():
     data = Clicks(train=np.full(64, np.nan))
     tasks = data.tasks()

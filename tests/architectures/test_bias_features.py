@@ -89,6 +89,7 @@ def test_the_position_adds_to_the_logit():
     np.testing.assert_allclose(served, [0.598687660, 0.450166003], atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "options"), [
     ("mgda", {"gradients": "features"}), ("cagrad", {"gradients": "parameters", "accumulate": 2}),
 ])

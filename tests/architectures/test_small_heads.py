@@ -125,6 +125,7 @@ def test_gradients_are_those_of_the_sum(features, labels, name, mode):
         )
 
 
+@pytest.mark.slow
 def test_trained_and_dropped(features, labels, tmp_path):
     """They learn, what evaluation reports is without them, and a loaded ranker goes on with them."""
     model = MultiTaskRanker({"name": "shared_bottom", "units": [6], "head_units": [4], "small_heads": GAMMA}, RANKING,

@@ -72,6 +72,7 @@ def assert_scores(found, run, frame, rtol=1e-5):
     np.testing.assert_allclose(found["score"], blended, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rows", [9, 10**6])
 @pytest.mark.parametrize("ending", ["parquet", "csv", "csv.gz"])
 def test_every_file_in_pieces_of_every_size(run, tmp_path, rows, ending):
@@ -119,6 +120,7 @@ def test_rows_of_text_files_have_the_columns_of_the_training(tmp_path, feature):
         _reading(card, Schema([feature]), str(tmp_path / "a.txt"), "")
 
 
+@pytest.mark.slow
 def test_mixed_lists_are_whole_or_refused(run, tmp_path):
     """Within a piece the rows of a list may lie anywhere; a list that comes again later is an error, not two lists."""
     frame = log(30, seed=2)
@@ -203,6 +205,7 @@ def test_a_list_that_comes_again_is_found_after_any_number_of_pieces(tmp_path):
             list(chunks([tmp_path / "a.csv"], Reading(list_id="q"), rows=4))
 
 
+@pytest.mark.slow
 def test_the_command(run, tmp_path, capsys, monkeypatch):
     folder, _ = run
     monkeypatch.chdir(folder)

@@ -100,6 +100,7 @@ def test_choice_follows_the_preference(here):
     assert knee.preference == (0.5, 0.5)
 
 
+@pytest.mark.slow
 def test_compare_marks_what_is_significant_and_names_who_lost(here, capsys):
     planned = fake_sweep(here / "runs/s", lists=100)
     assert cli.main(["compare", "s"]) == 0
@@ -233,7 +234,7 @@ def test_mistakes_are_one_line(here, capsys, arguments, message):
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_sweep_to_export(here, capsys):
     arguments = ["sweep", "s", *FLAGS, "--methods", "epo", "stch:warmup=0", "--preferences", "angle:2", "--jobs", "2"]
     assert cli.main(arguments) == 0

@@ -156,6 +156,7 @@ def test_padding_has_no_effect(way):
     np.testing.assert_allclose(loaded.run("serving_default", changed)["score"][real], score[real], atol=1e-5)
 
 
+@pytest.mark.long
 def test_onnx(way):
     pytest.importorskip("onnxruntime")
     pytest.importorskip("tf2onnx")

@@ -101,7 +101,6 @@ def test_the_budget_can_be_reduced(planned):
         planned("--data", "mslr-3")
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_reduced_study(tmp_path, looked_at):
     done = run(tmp_path)

@@ -137,6 +137,7 @@ def test_an_experiment_file_names_the_plug_in(plugged):
     assert card["results"]["test"] == same["results"]["test"]
 
 
+@pytest.mark.long
 def test_the_checks_of_tfmtl2r_run_in_the_project_itself(tmp_path):
     shutil.copy(PARTS, tmp_path)
     (tmp_path / "test_parts.py").write_text(textwrap.dedent(CHECKS))
@@ -173,6 +174,7 @@ def test_a_ranker_names_the_file_that_is_missing(plugged):
     assert "ThinTrunk 6 0.5" in told
 
 
+@pytest.mark.long
 def test_by_register_in_a_script(plugged, tmp_path):
     shutil.copy(PARTS, tmp_path)
     python("""
@@ -202,6 +204,7 @@ def test_by_register_in_a_script(plugged, tmp_path):
     assert "half_squared" in told
 
 
+@pytest.mark.long
 def test_by_entry_point(plugged, tmp_path):
     site = installed(tmp_path)
     told = commands(TRAIN, SWEEP, ["list", "methods"], folder=tmp_path, path=site)

@@ -10,7 +10,7 @@ import pytest
 RECIPE = Path(__file__).parents[2] / "recipes" / "quickstart.py"
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_quickstart_beats_popularity_and_exports(tmp_path, looked_at):
     done = subprocess.run([sys.executable, str(RECIPE)], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

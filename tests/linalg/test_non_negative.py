@@ -76,6 +76,7 @@ def test_twenty_rank_deficient_columns_meet_the_optimality_conditions():
     assert abs(slope @ result.solution.numpy()) < 1e-5
 
 
+@pytest.mark.slow
 def test_coordinate_descent_comes_to_the_same_point():
     rng = np.random.default_rng(3)
     for _ in range(10):

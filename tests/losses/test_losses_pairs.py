@@ -286,7 +286,7 @@ print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)
 """
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize(("name", "length", "most"), [("lambda_loss", 8000, 300), ("neural_ndcg", 4000, 500)])
 def test_the_memory_of_long_lists_stays_bounded(name, length, most):
     """In megabytes, for two lists. One pair matrix would take 488 and 122, and a plain gradient keeps five or more."""

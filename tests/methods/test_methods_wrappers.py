@@ -316,6 +316,7 @@ def test_wrappers_of_row_methods_combine_rows():
     assert "features" in Log("mgda").modes
 
 
+@pytest.mark.slow
 def test_a_ranker_with_the_wrappers_of_the_first_format():
     """It holds ``_wrappers.Every``, ``_wrappers.Smooth`` and ``_wrappers.Log`` with their state, and trains on."""
     folder = Path(__file__).parent / "format1"

@@ -190,6 +190,7 @@ SMALL = Experiment(
 )  # fmt: skip
 
 
+@pytest.mark.long
 def test_a_card_has_the_preferences_that_were_wanted_and_that_the_method_can_take(tmp_path):
     small = SMALL.but(directory=str(tmp_path), training={"epochs": 1})
     _, card = small.but(name="a", method="cosmos", evaluation={"preferences": "lattice:1"}).run(verbose=0)
@@ -213,6 +214,7 @@ def test_a_card_has_the_preferences_that_were_wanted_and_that_the_method_can_tak
         small.but(conditioned=None, evaluation={"preferences": "none"})
 
 
+@pytest.mark.long
 def test_early_stopping_looks_along_the_preference(tmp_path):
     small = SMALL.but(directory=str(tmp_path), training={"patience": 1}, optimizer={"learning_rate": 0.05})
     model, card = small.run(verbose=0)

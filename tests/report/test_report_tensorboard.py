@@ -60,6 +60,7 @@ def test_a_second_fit_continues_the_curves(tmp_path, rng):
     assert [step for step, _ in series(tmp_path / "train")["weights/up"]] == [4, 8, 12]
 
 
+@pytest.mark.slow
 def test_gates_of_a_sample_are_shown(tmp_path, rng):
     batches = data(rng)
     tasks = [Task(name, kind="binary", metrics=("ndcg@2",)) for name in ("up", "up_again", "down")]

@@ -60,6 +60,7 @@ def test_a_batch_without_a_label_of_an_output_has_the_loss_nan(make):
     assert np.isfinite(history["loss"]).all()
 
 
+@pytest.mark.slow
 def test_early_stopping_with_a_metric_that_is_nan_fails(make, caplog):
     """``restore_best_weights`` fails where no epoch has a value (https://github.com/keras-team/keras/issues/13658).
 

@@ -9,6 +9,7 @@ from tfmtl2r.data import from_frame
 from tfmtl2r.evaluation.split_metrics import evaluate
 
 
+@pytest.mark.slow
 def test_scores_belong_to_internal_ids(shop):
     """Users are numbered anew, and scores come back under these numbers
     (https://github.com/RUCAIBox/RecBole/issues/979)."""

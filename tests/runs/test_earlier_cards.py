@@ -56,6 +56,7 @@ def test_bounds_keep_their_meaning(bound, tree):
     assert found.constraints[0].bound() == pytest.approx(tree)
 
 
+@pytest.mark.slow
 def test_commands_read_runs_and_sweeps(here, capsys):
     for arguments in (["compare", "s"], ["report", "runs/s"], ["pareto", "s"]):
         assert cli.main(arguments) == 0, capsys.readouterr().err
@@ -67,6 +68,7 @@ def test_commands_read_runs_and_sweeps(here, capsys):
     assert "an earlier version of tfmtl2r wrote the fingerprint in its run card" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_an_earlier_run_is_repeated_in_todays_form(here):
     assert cli.main(["train", "--like", "plain", "--name", "again", "--epochs", "1"]) == 0
     before, again = (RunCard.load(f"runs/{name}") for name in ("plain", "again"))

@@ -58,6 +58,7 @@ def test_a_disk_that_takes_nothing_is_one_line_with_the_path(trained, fails, cap
     assert not any(trained.rglob("*.part*"))
 
 
+@pytest.mark.slow
 def test_an_export_that_fails_leaves_the_earlier_versions(trained, fails, capsys):
     (trained / "saved_models/a/1").mkdir(parents=True)
     fails(errno.ENOSPC)
@@ -234,6 +235,7 @@ def test_names_never_leave_the_folder_in_any_command(trained, capsys, arguments)
     assert content(trained) == before
 
 
+@pytest.mark.slow
 def test_only_the_last_writer_of_two_evaluations_loses_nothing(trained, monkeypatch):
     """A split that another process adds between reading and writing stays."""
     from tfmtl2r.evaluation import scoring
@@ -252,6 +254,7 @@ def test_only_the_last_writer_of_two_evaluations_loses_nothing(trained, monkeypa
         assert {key.split("/")[0] for key in arrays} >= {"test", "train", "vali"}
 
 
+@pytest.mark.slow
 def test_an_evaluation_of_a_run_that_is_replaced_meanwhile_is_not_mixed_in(trained, monkeypatch, capsys):
     from tfmtl2r.evaluation import scoring
 

@@ -23,6 +23,8 @@ SIZES = (3, 1, 7, 2, 12, 1, 5)
 KNOWN = {"brand": ["acme", "b c", "é", "new"], "shop": [7, 3, 2**40, -5], "hashed": ["a", "b"], "hashed_id": [1, 2],
          "country": ["de", "xx"]}
 
+pytestmark = pytest.mark.slow
+
 
 def table(seed=0):
     """Raw rows of lists of many lengths, shuffled, with missing numbers, on an index of its own."""
@@ -159,7 +161,6 @@ def test_nested_lists_of_several_lengths_are_padded(client):
         client.predict({name: np.asarray(value) for name, value in good.items() if name != "list_size"})
 
 
-@pytest.mark.slow
 def test_plain_rows_and_names_that_tensorflow_cannot_carry(tmp_path):
     schema = Schema([Dense("BM25 body"), Dense("1"), Category("score", vocabulary=("a", "b"))])
     ranker = make_ranker(schema, TASKS[1:])

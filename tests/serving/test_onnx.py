@@ -80,6 +80,7 @@ def test_lists_without_items(converted):
     assert (answer["score"] == np.float32(-1e9)).all()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("architecture", ["mmoe", "ple", "dml", "deepmtl2r"])
 def test_lists_without_items_where_tasks_mix_experts(architecture, tmp_path):
     """ONNX Runtime fuses these products and divides by their number of rows."""

@@ -61,7 +61,6 @@ def run(*arguments):
     assert cli.main(list(arguments)) == 0, arguments
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_own_letor_files_to_a_served_model(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

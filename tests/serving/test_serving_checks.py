@@ -115,6 +115,7 @@ def raw_only(model, blend, lists, planned=exporting.planned):
     return Plan(kept, plan.names, plan.left_out, plan.lookup)
 
 
+@pytest.mark.slow
 def test_saved_model_save_is_refused(tmp_path, monkeypatch):
     """The way that loads in Python and fails in the server."""
     ranker = make_ranker(SCHEMA, TASKS)
@@ -208,6 +209,7 @@ def test_damage_is_a_reason_and_no_crash(copied, spoil, reason):
     assert [found for found in problems(copied) if reason in found]
 
 
+@pytest.mark.slow
 def test_a_version_that_is_out_stays_out(tmp_path, monkeypatch, caplog):
     """What cannot be written beside it is a warning: the version may be served already."""
     (tmp_path / "README.md").mkdir()

@@ -74,6 +74,7 @@ many = settings(max_examples=EXAMPLES, deadline=None, derandomize=True, database
                 suppress_health_check=list(HealthCheck))
 
 
+@pytest.mark.long
 def test_lists(exported):
     outcomes = []
 

@@ -11,6 +11,8 @@ from tfmtl2r.serving.check import problems
 from tfmtl2r.serving.examples import requests
 from tfmtl2r.serving.session import LoadedExport
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def conditioned(tmp_path_factory):
@@ -27,7 +29,6 @@ def ask(loaded, request, preference):
     return loaded.run(signature, {**request, "blend_weights": weights, **extra})
 
 
-@pytest.mark.slow
 def test_every_preference_gets_its_own_scores(conditioned):
     ranker, _, loaded = conditioned
     request = requests(SCHEMA, seed=4)[1]
@@ -47,7 +48,6 @@ def test_every_preference_gets_its_own_scores(conditioned):
         np.testing.assert_allclose(same["score_click"], plain["score_click"], atol=1e-5)
 
 
-@pytest.mark.slow
 def test_each_list_of_a_request_has_its_own(conditioned):
     _, _, loaded = conditioned
     request = requests(SCHEMA, seed=4)[0]

@@ -136,6 +136,7 @@ def make_plan(schema, lists=True, blend=None, **options):
     return planned(ranker, resolved(ranker, blend), lists)
 
 
+@pytest.mark.slow
 def test_what_is_left_out_is_said():
     schema = Schema([Dense("price")])
     transformer = {"name": "transformer", "units": 4, "num_layers": 1, "num_heads": 1, "feedforward": 4}

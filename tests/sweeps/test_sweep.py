@@ -266,7 +266,6 @@ with Sweep(sys.argv[1], jobs=int(sys.argv[2]), report=lambda line: print(line, f
 """
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_killed_half_way_and_continued_gives_the_same_table(tmp_path):
     script = tmp_path / "script.py"
@@ -292,7 +291,7 @@ def test_killed_half_way_and_continued_gives_the_same_table(tmp_path):
         assert load(tmp_path / "b" / run.card.name).card.history == run.card.history
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_real_failures_leave_a_log_and_orphans_end(tmp_path):
     bad = plans.named(BASE.but(preference={"task_1": 1.0, "task_2": 2.0}, method="mgda"))
     with Sweep(tmp_path / "s", jobs=1, report=print) as sweep:

@@ -55,6 +55,7 @@ def test_only_the_same_training_goes_on(job, asked, before, resumes):
     assert places.is_ours(folder)
 
 
+@pytest.mark.slow
 def test_a_training_whose_checkpoints_are_damaged_begins_again(job, monkeypatch, capsys):
     """It would otherwise fail each time that the sweep goes on."""
     begin(job)

@@ -47,6 +47,7 @@ def test_the_update_is_that_of_the_whole_batch(gaps, method, mode, architecture)
     np.testing.assert_allclose([*others.values()], [*logs.values()], rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_parts_draw_their_own_masks_twice_alike(problem):
     """With dropout a step is no longer that of the whole batch, but it repeats itself, and its passes agree."""
     dropped = {**BOTTOM, "dropout": 0.5}
@@ -56,6 +57,7 @@ def test_parts_draw_their_own_masks_twice_alike(problem):
     assert any(np.abs(mine - theirs).max() > 1e-6 for mine, theirs in zip(one, whole, strict=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["linear_scalarization", "mgda"])
 def test_memory_holds_one_part(problem, method):
     """In the graph, a part waits for the gradients of the part before it."""

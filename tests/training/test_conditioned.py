@@ -62,6 +62,7 @@ def test_a_method_without_preference_cannot_teach_one():
         ranker(method="mgda")
 
 
+@pytest.mark.slow
 def test_the_preference_is_that_of_the_last_compile_whatever_weights_are_loaded(batch, tmp_path):
     x, y = batch
     model = ranker(preference=[0.2, 0.8])
@@ -94,6 +95,7 @@ def test_a_preference_before_compile_is_an_error():
     np.testing.assert_allclose(model.preference, [0.25, 0.75])
 
 
+@pytest.mark.slow
 def test_the_preference_changes_the_scores_and_the_default_is_the_compiled_one(batch):
     x, y = batch
     model = ranker(preference=[0.2, 0.8])
@@ -110,6 +112,7 @@ def test_the_preference_changes_the_scores_and_the_default_is_the_compiled_one(b
     np.testing.assert_allclose(model(x)["a"], model.scores(x)["a"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_saved_and_loaded(batch, tmp_path):
     x, y = batch
     model = ranker({"name": "mmoe", "num_experts": 2, "expert_units": [6], "head_units": [4]}, preference=[0.3, 0.7])

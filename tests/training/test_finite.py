@@ -48,6 +48,7 @@ def test_such_a_step_ends_the_training_and_changes_nothing(method, gradients):
         np.testing.assert_array_equal(one, two)
 
 
+@pytest.mark.slow
 def test_a_gradient_can_be_infinite_although_the_losses_are_not():
     model = ranker()
     for variable in model.trainable_variables:
@@ -113,6 +114,7 @@ class TestWeights:
         with pytest.raises(NotFiniteError, match=r"evaluate: the weights .*kernel hold NaN or infinite values"):
             broken.evaluate(data(), verbose=0)
 
+    @pytest.mark.slow
     def test_an_epoch_with_them_is_never_the_best(self):
         class Spoil(tf.keras.callbacks.Callback):
             def on_epoch_end(self, epoch, logs=None):

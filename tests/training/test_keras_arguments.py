@@ -82,6 +82,7 @@ def test_arguments_of_fit_without_effect_are_refused(ranker, options, message):
         ranker.fit(verbose=0, **options)
 
 
+@pytest.mark.slow
 def test_data_sets_sequences_generators_and_arrays_train_alike():
     found = []
     for x in (data(), Sequence(), generator()):
@@ -100,6 +101,7 @@ def test_data_sets_sequences_generators_and_arrays_train_alike():
     np.testing.assert_allclose(scores[1:], [scores[0]] * 3, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_generator_connects_a_ranker_without_a_schema():
     ranker = MultiTaskRanker("shared_bottom", TASKS)
     ranker.compile("sgd", run_eagerly=True)
@@ -108,6 +110,7 @@ def test_a_generator_connects_a_ranker_without_a_schema():
     assert ranker.schema.names == ("x",)
 
 
+@pytest.mark.slow
 def test_names_belong_to_the_values_of_evaluate(ranker):
     """Also before the first evaluation, and in ``test_on_batch`` and ``train_on_batch``."""
     fresh = made()
@@ -147,6 +150,7 @@ def test_arguments_of_predict(ranker, capsys):
     assert ranker.predict_on_batch(X)["click"].shape == (12, 3)
 
 
+@pytest.mark.slow
 def test_epochs_count_whatever_the_callbacks_are(ranker):
     before = int(ranker.method_state.epoch)
     whole = keras.callbacks.CallbackList([Watching()], add_history=True, model=ranker)
@@ -236,6 +240,7 @@ def test_an_infinite_feature_of_one_batch_is_an_error(ranker):
         ranker.train_on_batch(X, Y, class_weight={0: 1.0, 1: 2.0})
 
 
+@pytest.mark.slow
 def test_a_step_finds_an_infinite_feature_where_nothing_before_it_can(mirrored):
     """Distributed data, and loops of one's own."""
     bad = np.full((12, 3), np.inf, np.float32)

@@ -59,6 +59,7 @@ def test_fit_stops_before_a_weight_moves(loss, label, message):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@pytest.mark.slow
 def test_labels_at_the_limit_missing_ones_and_padding_pass():
     names, limits = ("ordinal", "ordinal", "pwiser", "approx_ndcg", "bce"), (4, 1, 2, 31, 200)
     ranker = model(*names)

@@ -33,6 +33,7 @@ def representatives():
     return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("method", representatives())
 @pytest.mark.parametrize("mode", ["parameters", "features"])
 @pytest.mark.slow
@@ -52,6 +53,7 @@ def test_training_lowers_the_losses(problem, method, mode):
     np.testing.assert_allclose(history["val_click_ndcg@3"][-1], after["click_ndcg@3"], rtol=1e-6)
 
 
+@pytest.mark.long
 def test_fit_traces_once_whatever_the_batch_shapes(problem):
     model = ranker(problem, "mgda")
     traces = []
@@ -208,6 +210,7 @@ def test_plain_rows(problem, rng):
 
 
 class TestPreference:
+    @pytest.mark.slow
     def test_task_weights_are_the_default_and_can_change_between_steps(self, problem):
         problem.tasks = tuple(Task(**{**vars(t), "weight": w}) for t, w in zip(problem.tasks, (2, 1, 1), strict=True))
         model = ranker(problem)

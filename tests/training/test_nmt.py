@@ -319,6 +319,7 @@ def test_what_a_task_reached_is_its_mean_over_lists():
     np.testing.assert_allclose(state["bounds"], [(64 + 9) / 65, INF], rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_early_stopping_waits_for_the_last_task(tmp_path):
     data = {"name": "synthetic_mslr", "num_lists": 8, "num_tasks": 2, "num_features": 4, "max_length": 6}
     experiment = Experiment("patient", data=data, method="nmt", directory=str(tmp_path),

@@ -264,6 +264,7 @@ def test_saved_with_the_model(tmp_path, name):
         np.testing.assert_allclose(ours, theirs, atol=1e-7)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["parameters", "features"])
 def test_no_step_reads_a_whole_table(mode):
     """TensorFlow copies a variable that an optimizer writes row by row whenever somebody reads all of it."""

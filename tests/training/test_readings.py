@@ -232,6 +232,7 @@ def experiment(folder, data, name="first", **options):
                       training={"epochs": 1, "telemetry_every": 0}, **options)
 
 
+@pytest.mark.slow
 def test_an_experiment_fits_trains_and_starts_again(tmp_path):
     data = tmp_path / "log.csv"
     frame = log()

@@ -76,7 +76,6 @@ def test_the_seed_may_change_between_steps(problem):
     assert drawn != other
 
 
-@pytest.mark.slow
 @pytest.mark.long
 def test_a_worker_keeps_the_compiled_steps_where_it_may(tmp_path):
     """Runs of one process, each as if it were alone."""

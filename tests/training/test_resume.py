@@ -110,6 +110,7 @@ KINDS = [
 ]  # fmt: skip
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("method", "options"), KINDS)
 def test_every_kind_of_machinery_goes_on_bit_by_bit(data, tmp_path, method, options):
     """Stopped in the first and again in the second epoch, with dropout and random cuts."""
@@ -125,8 +126,8 @@ def test_every_kind_of_machinery_goes_on_bit_by_bit(data, tmp_path, method, opti
     assert int(fresh.model.optimizer.iterations) == STEPS * len(history["loss"])
 
 
-@pytest.mark.parametrize("constraints", [pytest.param(None, marks=pytest.mark.slow), {"one": "5%"}])
-@pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.parametrize("constraints", [None, {"one": "5%"}])
 def test_stages_go_on_from_any_step(data, tmp_path, constraints):
     """Goals, bounds, multipliers, candidates and the optimizer of each stage."""
 
@@ -227,6 +228,7 @@ class TestCompiled:
         assert theirs == history
         assert_same(mine, fresh.state())
 
+    @pytest.mark.slow
     def test_a_damaged_checkpoint_is_left_out(self, data, fresh, tmp_path, caplog):
         history = one_stage(fresh(), data, None, patience=0)
         with pytest.raises(Fault):

@@ -80,6 +80,7 @@ def through_a_file(ranker, folder):
 COPIES = [through_a_file, pytest.param(lambda ranker, folder: copy.deepcopy(ranker), marks=pytest.mark.slow)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", COPIES, ids=["file", "deepcopy"])
 @pytest.mark.parametrize("freeze", FREEZE)
 def test_frozen_parts_and_the_optimizer_survive(freeze, again, tmp_path):
@@ -100,6 +101,7 @@ def test_a_ranker_that_was_never_fitted_survives(again, tmp_path):
     assert_equal(ranker := made(), again(ranker, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["ls", "mgda", "db_mtl", "moco", "famo"])
 @pytest.mark.parametrize("freeze", FREEZE[:3])
 def test_freezing_after_compile_and_between_epochs_holds(method, freeze):
@@ -116,6 +118,7 @@ def test_freezing_after_compile_and_between_epochs_holds(method, freeze):
         assert int(ranker.method_state.epoch) == epoch + 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["db_mtl", "moco", "famo"])
 def test_an_evaluation_between_freezing_and_unfreezing_changes_nothing(method):
     """Before and after the first step: method's state and optimizer are those of the next training, not of now."""
@@ -149,6 +152,7 @@ def test_what_cannot_be_trained_is_refused_in_words():
         fit(averaged)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".weights.h5", ".keras"])
 @pytest.mark.parametrize("source", ["ls", "famo", "moco"])
 def test_weights_are_weights_only(source, suffix, tmp_path):

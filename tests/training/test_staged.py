@@ -43,6 +43,7 @@ def weights_of(model):
     return [np.array(v) for v in model.architecture.variables]
 
 
+@pytest.mark.long
 @pytest.mark.slow  # 50 s
 @pytest.mark.parametrize("tolerance", [0.0, 0.01])
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -298,6 +299,7 @@ COMMAND = ["train", "--data", "synthetic_mslr", "--data.num-lists", "40", "--dat
            "2", "--data.num-features", "8", "--architecture.units", "4", "--epochs", "2", "--method", "nmt"]
 
 
+@pytest.mark.long
 @pytest.mark.slow  # 20 s
 def test_from_the_command_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)

@@ -240,6 +240,7 @@ class MultiTaskRanker(KerasMethods):
             raise InputError("compile the ranker first: the method decides which preferences are allowed")
         self.preference.assign(checked_preference(preference, self.tasks, self.method))
 
+    @tf.autograph.experimental.do_not_convert  # there is nothing to convert, and a loop of one's own would try it
     def train_step(self, data: Any) -> dict[str, Any]:
         """Makes one update and returns the running losses and metrics."""
         freezing.check(self)
@@ -271,6 +272,7 @@ class MultiTaskRanker(KerasMethods):
         # The running means cover batches with many drawn preferences. Their sum uses the fixed preference.
         return trackers.logs(self.preference, replicas, metrics=choices.train_metrics) | trackers.skips()
 
+    @tf.autograph.experimental.do_not_convert
     def test_step(self, data: Any) -> dict[str, Any]:
         """Adds a batch to the running losses and metrics, without an update of weights."""
         batch, replicas = self._checked(self.batch(data), self._test_step_checks), Replicas()
