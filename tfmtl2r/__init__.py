@@ -52,6 +52,7 @@ if TYPE_CHECKING:
     from tfmtl2r.serving.export import export
     from tfmtl2r.serving.load import load
     from tfmtl2r.task import Task
+    from tfmtl2r.training.merged import Merged
     from tfmtl2r.training.model import MultiTaskRanker
     from tfmtl2r.training.optimizers import Adagrad, LazyAdam
 else:
@@ -61,8 +62,8 @@ _import_hook.install()
 
 __version__ = "0.1.0"
 __all__ = [
-    "Adagrad", "Batch", "Card", "Category", "Dense", "Experiment", "LazyAdam", "MultiTaskRanker", "RunCard", "Schema",
-    "Task", "architectures", "baselines", "calibrators", "data", "datasets", "errors", "evaluation", "export",
+    "Adagrad", "Batch", "Card", "Category", "Dense", "Experiment", "LazyAdam", "Merged", "MultiTaskRanker", "RunCard",
+    "Schema", "Task", "architectures", "baselines", "calibrators", "data", "datasets", "errors", "evaluation", "export",
     "features", "layers", "linalg", "load", "losses", "methods", "metrics", "pages", "pareto", "plugins", "preferences",
     "ranking", "recommenders", "report", "runs", "serving", "sweeps", "testing", "training", "transforms",
 ]

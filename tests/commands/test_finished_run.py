@@ -259,6 +259,24 @@ def test_evaluate_shows_and_keeps_slices_and_what_differs(run, capsys, monkeypat
     assert not (run[0] / "runs" / "other").exists()
 
 
+def test_runs_are_evaluated_as_the_one_model_that_they_become(run, capsys, monkeypatch):
+    """A run with itself has its own order, and its card stays as it was."""
+    folder, _ = run
+    monkeypatch.chdir(folder)
+    assert cli.main(["evaluate", "mine", "--json", "alone.json"]) == 0
+    before = (folder / "runs" / "mine" / "run.json").read_bytes()
+    assert cli.main(["evaluate", "mine", "mine", "--json", "twice.json"]) == 0
+    assert (folder / "runs" / "mine" / "run.json").read_bytes() == before
+    assert "mine + mine" in capsys.readouterr().out
+    alone, twice = (json.loads((folder / f"{name}.json").read_text()) for name in ("alone", "twice"))
+    assert twice["run"] == "mine + mine"
+    for task, row in alone["results"].items():
+        for metric, found in row.items():
+            assert twice["results"][task][metric]["value"] == pytest.approx(found["value"], rel=1e-4), (task, metric)
+    assert cli.main(["export", "mine", "mine"]) == 1
+    assert "name its folder with --to" in capsys.readouterr().err
+
+
 def test_the_metadata_of_an_export_describe_the_training_data(run, tmp_path):
     """A table of requests is compared with an export, without the run."""
     folder, ranker = run

@@ -1,9 +1,10 @@
-"""Evaluate a trained run on a split of its data set."""
+"""Evaluate a trained run, or several as one, on a split of its data set."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -23,8 +24,10 @@ _SHOWN = 10
 class Evaluate:
     """Evaluates runs/NAME on a split, prints the result and adds it to the run card, if the folder can be written.
 
+    Several runs are evaluated as the one model that ``tfmtl2r export`` makes of them; no run card changes then.
+
     Args:
-        run: name of the run.
+        runs: name of the run; or several names, of runs with the same tasks and data.
         split: train, vali or test.
         by: also show the metrics of parts of the split: by a column, list_length, or new:COLUMN for ids that the
             training split does not contain. Can be given several times; by default evaluation.by of the run.
@@ -32,7 +35,7 @@ class Evaluate:
         directory: the folder of all runs.
     """
 
-    run: Annotated[str, tyro.conf.Positional]
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
     split: str = "test"
     by: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     json: str = ""
@@ -42,43 +45,59 @@ class Evaluate:
 def main(arguments: Sequence[str]) -> None:
     """Evaluates and prints a table."""
     options = tyro.cli(Evaluate, args=arguments, prog="tfmtl2r evaluate")
-    from tfmtl2r.commands._keeping import kept
-    from tfmtl2r.evaluation.scoring import described, record, score, score_slices
+    from tfmtl2r.evaluation.scoring import described, score, score_slices
     from tfmtl2r.evaluation.slices import slicing
     from tfmtl2r.experiment import Experiment
     from tfmtl2r.report.tables import results_table, show, slice_tables
     from tfmtl2r.runs.card import RunCard
     from tfmtl2r.runs.identity import MODEL
-    from tfmtl2r.runs.places import find, training
+    from tfmtl2r.runs.places import find
     from tfmtl2r.serving.load import load
+    from tfmtl2r.training.merged import merged
 
-    folder = find(options.directory, options.run)
+    if not options.runs:
+        raise InputError("no run was given; usage: tfmtl2r evaluate NAME")
+    folders = [find(options.directory, run) for run in options.runs]
+    folder, *others = folders
     card = RunCard.load(folder)
+    name = " + ".join([card.name, *(RunCard.load(other).name for other in others)])
     experiment = Experiment.of(card.config)
     dataset = experiment.dataset()
     lists = dataset.lists(options.split)
-    card.expect(options.split, lists.fingerprint())
-    ranker: Any = load(folder / MODEL)
+    for one in folders:
+        RunCard.load(one).expect(options.split, lists.fingerprint())
+    ranker: Any = merged([load(one / MODEL) for one in folders])
     slicings = [slicing(lists, by, dataset.lists("train"), ranker.schema)
                 for by in dict.fromkeys(options.by or experiment.evaluation.by or ())]
     results = score(ranker, lists)
-    show(results_table({card.name: described(results)}, title=f"{options.split} split"))
+    show(results_table({name: described(results)}, title=f"{options.split} split"))
     inputs = _inputs(card, options.split, lists, ranker.architecture.schema)
     slices = score_slices(ranker, lists, slicings)
     for by, found in slices.items():
         for table in slice_tables(found, by):
             show(table)
     if options.json:
-        write_json(options.json, {"run": card.name, "split": options.split, "results": described(results),
+        write_json(options.json, {"run": name, "split": options.split, "results": described(results),
                                   "slices": slices, "inputs": inputs})
+    if not others:
+        _keep(folder, card, options.split, results, lists, slices)
+
+
+def _keep(folder: Path, card: RunCard, split: str, results: Any, lists: Lists, slices: Mapping[str, Any]) -> None:
+    """Adds the results to the run card, if the folder can be written."""
+    from tfmtl2r.commands._keeping import kept
+    from tfmtl2r.evaluation.scoring import record
+    from tfmtl2r.runs.card import RunCard
+    from tfmtl2r.runs.places import training
+
     with kept("the result"), training(folder):
         current = RunCard.load(folder)  # another evaluation may have added its split
         if current.identity != card.identity:
             raise InputError(f"{folder} was replaced by another training while its earlier model was evaluated: "
                              "evaluate it again")
-        record(current, options.split, results, lists, folder)
+        record(current, split, results, lists, folder)
         if slices:
-            current.slices.setdefault(options.split, {}).update(slices)
+            current.slices.setdefault(split, {}).update(slices)
         current.save(folder)
 
 

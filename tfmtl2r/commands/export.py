@@ -1,4 +1,4 @@
-"""Export a trained run as a checked SavedModel for TensorFlow Serving."""
+"""Export a trained run, or several as one model, as a checked SavedModel for TensorFlow Serving."""
 
 from __future__ import annotations
 
@@ -21,9 +21,12 @@ if TYPE_CHECKING:
 class Export:
     """Writes the next version of a run's model, and checks it with the loader of TensorFlow Serving.
 
+    Several runs become one model: where scores have a unit, the mean of their values is served, with their deviation
+    as uncertainty; otherwise the mean of their scores, standardised within each list.
+
     Args:
-        run: name of the run.
-        to: folder of the export; by default saved_models/RUN.
+        runs: name of the run; or several names, of runs with the same tasks.
+        to: folder of the export; by default saved_models/RUN. Several runs need it.
         blend: weight of each task in the blended score, as in click=1 long_view=0.5; by default those of the
             experiment (export.blend), or the preference.
         preference: for a conditioned run, importance of each task for requests without a preference; by default the
@@ -35,7 +38,7 @@ class Export:
         directory: the folder of all runs.
     """
 
-    run: Annotated[str, tyro.conf.Positional]
+    runs: Annotated[tuple[str, ...], tyro.conf.Positional]
     to: str = ""
     blend: tuple[str, ...] = ()
     preference: tuple[float, ...] = ()
@@ -55,20 +58,29 @@ def main(arguments: Sequence[str]) -> int:
     from tfmtl2r.serving.check import METADATA
     from tfmtl2r.serving.export import export
     from tfmtl2r.serving.load import load
+    from tfmtl2r.training.merged import merged
 
-    folder = find(options.directory, options.run)
-    card = RunCard.load(folder)  # raises an error if this is not a run
-    ranker: Any = load(folder / MODEL)
-    if options.preference:
-        if ranker.conditioned is None:
-            raise InputError(f"{options.run} reads no preference, so its export cannot have a default preference: "
+    if not options.runs:
+        raise InputError("no run was given; usage: tfmtl2r export NAME")
+    if len(options.runs) > 1 and not options.to:
+        raise InputError("several runs become one export: name its folder with --to, as in --to saved_models/NAME")
+    folders = [find(options.directory, run) for run in options.runs]
+    card, *others = [RunCard.load(folder) for folder in folders]  # raises an error if this is not a run
+    rankers: list[Any] = [load(folder / MODEL) for folder in folders]
+    for run, ranker in zip(options.runs, rankers, strict=True):
+        if options.preference and ranker.conditioned is None:
+            raise InputError(f"{run} reads no preference, so its export cannot have a default preference: "
                              "leave out --preference, or train with --conditioned")
-        ranker.set_preference(suited([options.preference], ranker.method)[0])
+        if options.preference:
+            ranker.set_preference(suited([options.preference], ranker.method)[0])
+    inputs: dict[str, Any] = {}
+    for one in (card, *others):
+        inputs = {**one.data.get("train", {}).get("inputs", {}), **inputs}
     own = of_config(card.config)
     blend = Blend(_weights(options.blend) or own.weights, options.blend_kind or own.kind)
-    version = export(ranker, options.to or below("saved_models", options.run), blend=blend,
+    version = export(merged(rankers), options.to or below("saved_models", options.runs[0]), blend=blend,
                      rows=None if options.rows == "none" else _rows(card, options.rows),
-                     train=card.data.get("train", {}).get("inputs"))
+                     train=inputs)
     print(f"exported and checked: {version}")
     for name, reason in json.loads((version / METADATA).read_text(encoding="utf-8"))["left_out"].items():
         print(f"without the signature {name}: {reason}")

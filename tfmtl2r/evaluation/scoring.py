@@ -15,6 +15,7 @@ from tfmtl2r.evaluation.slices import Slicing, sliced
 from tfmtl2r.evaluation.split_metrics import ORDER, Score, evaluate, per_list_arrays
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.identity import KEY, PER_LIST
+from tfmtl2r.training.merged import Merged
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.readings import residual_quantiles
 from tfmtl2r.training.trackers import metrics_of
@@ -25,14 +26,14 @@ MOST_RESIDUALS = 200_000
 
 
 def score(
-    model: MultiTaskRanker, lists: Lists, batch_size: int = 256, preference: Sequence[float] | None = None,
+    model: MultiTaskRanker | Merged, lists: Lists, batch_size: int = 256, preference: Sequence[float] | None = None,
     weights: Mapping[str, str] | None = None, propensity_weights: Mapping[str, str] | None = None,
     tau: float | None = None,
 ) -> dict[str, dict[str, Score]]:
     """Evaluates a ranker on a split.
 
     Args:
-        model: a trained ranker.
+        model: a trained ranker, or several as one (:class:`tfmtl2r.Merged`).
         lists: the split.
         batch_size: lists per batch.
         preference: the preference for a conditioned ranker; None uses the preference given to ``compile``.
@@ -45,7 +46,7 @@ def score(
 
 
 def score_along(
-    model: MultiTaskRanker, lists: Lists, preferences: Iterable[Sequence[float] | np.ndarray | None],
+    model: MultiTaskRanker | Merged, lists: Lists, preferences: Iterable[Sequence[float] | np.ndarray | None],
     batch_size: int = 256, weights: Mapping[str, str] | None = None,
     propensity_weights: Mapping[str, str] | None = None, tau: float | None = None,
 ) -> Iterator[dict[str, dict[str, Score]]]:
@@ -65,17 +66,23 @@ def score_along(
     """
     if model.schema is None:
         raise InputError("train the ranker first: it does not know its features yet")
-    data = batches(lists, (), model.architecture.schema, batch_size=batch_size)
+    data = _prepared(model, lists, batch_size)
     for preference in preferences:
         scores, *read = _read(model, lists, data, preference)
         yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau, *read)
 
 
+def _prepared(model: MultiTaskRanker | Merged, lists: Lists, batch_size: int) -> Batches | None:
+    """Batches of the split for several passes. Members of a merged ranker look up values in their own ways."""
+    return None if isinstance(model, Merged) else batches(lists, (), model.architecture.schema, batch_size=batch_size)
+
+
 def _read(
-    model: MultiTaskRanker, lists: Lists, data: Batches, preference: Any = None
+    model: MultiTaskRanker | Merged, lists: Lists, data: Batches | None, preference: Any = None
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """The scores of all items, and what metrics of values and of levels read, for the tasks with such metrics."""
-    scores = model.predict(data, layout="items", preference=preference)
+    scores = (model.predict(lists, preference=preference) if isinstance(model, Merged)
+              else model.predict(data, layout="items", preference=preference))
     readings = model.readings()
     reads = {task.name: {metric.reads for metric in metrics_of(task, not lists.is_rows)} for task in model.tasks}
     values = {name: np.asarray(readings[name].best_guess(scores[name])) for name, kinds in reads.items()
@@ -112,13 +119,12 @@ def fit_residuals(model: MultiTaskRanker, lists: Lists, batch_size: int = 256) -
 
 
 def score_slices(
-    model: MultiTaskRanker, lists: Lists, slicings: Sequence[Slicing], batch_size: int = 256
+    model: MultiTaskRanker | Merged, lists: Lists, slicings: Sequence[Slicing], batch_size: int = 256
 ) -> dict[str, dict[str, Any]]:
     """Evaluates a ranker on slices of a split; see :func:`tfmtl2r.evaluation.slices.sliced`."""
     if not slicings:
         return {}
-    data = batches(lists, (), model.architecture.schema, batch_size=batch_size)
-    scores, values, levels = _read(model, lists, data)
+    scores, values, levels = _read(model, lists, _prepared(model, lists, batch_size))
     return sliced(scores, lists, model.tasks, slicings, values=values, levels=levels)
 
 

@@ -16,6 +16,7 @@ from tfmtl2r.names import BLEND, safe_name
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving.blend import Blend, blended
 from tfmtl2r.task import Task
+from tfmtl2r.training.merged import uncertainty_of
 from tfmtl2r.training.readings import Reading
 from tfmtl2r.types import Mask, Scores
 
@@ -43,6 +44,11 @@ def value_key(task: str) -> str:
     return f"value_{safe_name(task)}"
 
 
+def uncertainty_key(task: str) -> str:
+    """The name of the output with the deviation of the members' values, for merged rankers."""
+    return f"uncertainty_{safe_name(task)}"
+
+
 def request_key(name: str, schema: Schema) -> str:
     """The key of a further input in a request. It differs from the names of all features.
 
@@ -62,12 +68,14 @@ class Answers:
         blend: a blend with a weight for every task (:func:`tfmtl2r.serving.blend.resolved`).
         lists: whether requests contain lists.
         readings: task -> the meaning of its scores.
+        merged: whether the scores are those of several rankers, with their uncertainties beside them.
     """
 
     tasks: tuple[Task, ...]
     blend: Blend
     lists: bool
     readings: Mapping[str, Reading]
+    merged: bool = False
 
     def scores(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:
         """Outputs of the predict signatures: all scores, values and probabilities of every item.
@@ -77,11 +85,12 @@ class Answers:
             valid: ``bool[B, L]``; None for plain rows.
             extras: further inputs of the request: ``blend_weights``, ``float32[B, T]``, or nothing.
         """
-        served = {score_key(task): score for task, score in scores.items()}
+        served = {score_key(task.name): scores[task.name] for task in self.tasks}
         served["score"] = self._blended(scores, valid, extras)
         read = {value_key(task): self.readings[task].value(scores[task]) for task in self.with_value}
         read |= {probability_key(task): self.readings[task].probability(scores[task])
                  for task in self.with_probability}
+        read |= {uncertainty_key(task): scores[uncertainty_of(task)] for task in self.with_uncertainty}
         if valid is None:
             return {**served, **read}
         return {**{name: tf.where(valid, score, PADDED) for name, score in served.items()},
@@ -90,7 +99,8 @@ class Answers:
     def score_specs(self) -> dict[str, Any]:
         """Types and shapes of :meth:`scores`."""
         names = [*(score_key(task.name) for task in self.tasks), "score",
-                 *map(value_key, self.with_value), *map(probability_key, self.with_probability)]
+                 *map(value_key, self.with_value), *map(probability_key, self.with_probability),
+                 *map(uncertainty_key, self.with_uncertainty)]
         shape = [None, None] if self.lists else [None]
         specs = {name: tf.TensorSpec(shape, tf.float32) for name in names}
         return {**specs, "valid": tf.TensorSpec(shape, tf.bool)} if self.lists else specs
@@ -112,7 +122,7 @@ class Answers:
         width = tf.reduce_max(tf.concat([[0], tf.minimum(extras[TOP], tf.shape(valid)[1])], axis=0))
         order = tf.math.top_k(tf.where(valid, blend, -float("inf")), k=width).indices
         there = tf.range(width) < wanted[:, None]
-        served = {"score": blend, **{score_key(task): score for task, score in scores.items()}}
+        served = {"score": blend, **{score_key(task.name): scores[task.name] for task in self.tasks}}
         served = {name: tf.where(there, tf.gather(value, order, batch_dims=1), PADDED)
                   for name, value in served.items()}
         ids = tf.where(there, tf.gather(extras[ITEM_IDS], order, batch_dims=1), "")
@@ -158,7 +168,12 @@ class Answers:
     @functools.cached_property
     def with_value(self) -> list[str]:
         """The tasks whose scores have values: their loss determines the level, or they are calibrated."""
-        return self._with(Reading.value)
+        return self._with(lambda reading, scores: reading.value(scores))
+
+    @property
+    def with_uncertainty(self) -> list[str]:
+        """The tasks with values whose members may disagree."""
+        return self.with_value if self.merged else []
 
     @functools.cached_property
     def with_probability(self) -> list[str]:
@@ -170,7 +185,7 @@ class Answers:
         >>> answers.with_probability  # softmax leaves the level free
         ['like']
         """
-        return self._with(Reading.probability)
+        return self._with(lambda reading, scores: reading.probability(scores))
 
     def _with(self, read: Callable[[Reading, Any], Any]) -> list[str]:
         with tf.init_scope():  # specs are also read while a signature is traced

@@ -12,6 +12,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.preferences import scaled
 from tfmtl2r.task import Task
+from tfmtl2r.training.merged import Merged
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.types import Mask, Scores, Tensor, Weights
 
@@ -70,7 +71,7 @@ class Blend:
         return np.array(list((self.weights or {}).values()), np.float32)
 
 
-def resolved(model: MultiTaskRanker, blend: Mapping[str, float] | Blend | None = None) -> Blend:
+def resolved(model: MultiTaskRanker | Merged, blend: Mapping[str, float] | Blend | None = None) -> Blend:
     """Returns a blend with a weight for every task of a ranker.
 
     Args:
@@ -89,7 +90,7 @@ def resolved(model: MultiTaskRanker, blend: Mapping[str, float] | Blend | None =
     blend = blend if isinstance(blend, Blend) else Blend(blend)
     names = [task.name for task in model.tasks]
     if blend.weights is None:
-        weights = dict(zip(names, scaled(model.preference.numpy()).tolist(), strict=True))
+        weights = dict(zip(names, scaled(np.asarray(model.preference)).tolist(), strict=True))
     else:
         unknown = sorted(set(blend.weights) - set(names))
         if unknown:

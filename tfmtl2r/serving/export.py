@@ -26,6 +26,7 @@ from tfmtl2r.serving.session import quiet
 from tfmtl2r.serving.signatures import DEFAULT, Plan, Signature, planned
 from tfmtl2r.serving.versions import publish
 from tfmtl2r.training.finite import check_weights
+from tfmtl2r.training.merged import Merged
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.types import Mask
 
@@ -39,7 +40,7 @@ log = logging.getLogger("tfmtl2r")
 
 
 def export(
-    model: MultiTaskRanker,
+    model: MultiTaskRanker | Merged,
     directory: str | Path,
     *,
     blend: Mapping[str, float] | Blend | None = None,
@@ -56,7 +57,7 @@ def export(
     is above 1. The model itself is not changed.
 
     Args:
-        model: a ranker that knows its features.
+        model: a ranker that knows its features, or several trained rankers as one (:class:`tfmtl2r.Merged`).
         directory: the folder of the export; versions are its subfolders 1, 2, ... ``batching.config``,
             ``models.config`` and a README with example requests are written beside them.
         blend: task -> weight for a weighted sum as the output ``score``, or a :class:`tfmtl2r.serving.blend.Blend` for
@@ -96,7 +97,7 @@ def export(
 
 
 def _published(
-    base: Path, model: MultiTaskRanker, plan: Plan, metadata: Mapping[str, Any], real: list[Request]
+    base: Path, model: MultiTaskRanker | Merged, plan: Plan, metadata: Mapping[str, Any], real: list[Request]
 ) -> Path:
     """Publishes the version and writes the files beside it. Warm-up requests are from real data and from the schema."""
     schema, name = model.architecture.schema, base.resolve().name
@@ -121,7 +122,7 @@ def _announce(plan: Plan) -> None:
         log.info("the export has no signature %r: %s", name, reason)
 
 
-def _serves_lists(model: MultiTaskRanker, lists: bool | None) -> bool:
+def _serves_lists(model: MultiTaskRanker | Merged, lists: bool | None) -> bool:
     """Whether requests contain lists: the same kind of data as in training, if the model was trained."""
     if model.schema is None:
         raise InputError("this ranker does not know its features yet, so there are no inputs to export: pass "
@@ -136,7 +137,8 @@ def _serves_lists(model: MultiTaskRanker, lists: bool | None) -> bool:
 
 
 def _write(
-    model: MultiTaskRanker, plan: Plan, metadata: Mapping[str, Any], asked: list[Request], folder: Path, name: str
+    model: MultiTaskRanker | Merged, plan: Plan, metadata: Mapping[str, Any], asked: list[Request], folder: Path,
+    name: str,
 ) -> None:
     """Fills the folder of a version and checks it."""
     _write_graph(plan, folder)
@@ -191,7 +193,7 @@ def _name_methods(plan: Plan, folder: Path) -> None:
 
 
 def _records(
-    model: MultiTaskRanker, plan: Plan, asked: list[Request], tolerance: float
+    model: MultiTaskRanker | Merged, plan: Plan, asked: list[Request], tolerance: float
 ) -> tuple[list[tuple[str, warmup.Record]], dict[str, float]]:
     """Every request for every signature, with the outputs that follow from ``model.predict``, and :func:`factors`."""
     predicted: dict[tuple[Any, ...], Any] = {}
@@ -242,7 +244,7 @@ def factors(
 
 
 def _predicted(
-    model: MultiTaskRanker, plan: Plan, request: Request, preferred: list[str]
+    model: MultiTaskRanker | Merged, plan: Plan, request: Request, preferred: list[str]
 ) -> tuple[dict[str, Any], Any]:
     """Task -> scores from ``model.predict``, and the mask of real places."""
     assert model.schema is not None
@@ -269,7 +271,7 @@ def _answer(
 
 
 def _metadata(
-    model: MultiTaskRanker, plan: Plan, blend: Blend, lists: bool, train: Mapping[str, Any]
+    model: MultiTaskRanker | Merged, plan: Plan, blend: Blend, lists: bool, train: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The content of ``tfmtl2r.json``, which the server ignores."""
     features = {name: feature for feature, name in plan.names.items()}
@@ -281,6 +283,7 @@ def _metadata(
     return {
         "tasks": [{"name": task.name, "kind": task.kind, "score": score_key(task.name)} for task in model.tasks],
         "lists": lists,
+        **({"members": len(model.rankers)} if isinstance(model, Merged) else {}),
         "score": KINDS[blend.kind],
         "blend": dict(blend.weights or {}),
         "blend_kind": blend.kind,

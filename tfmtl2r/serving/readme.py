@@ -50,6 +50,11 @@ _PREFERRED = (
     "preference {preference} applies. `predict_preferred` also reads `blend_weights`; zeros select the weights of "
     "this export. The `preference` does not change how tasks are blended into `score`."
 )
+_MERGED = (
+    "The model consists of {members} rankers. Where the scores of a task have a unit, `value_<task>` is the mean of "
+    "their values and `uncertainty_<task>` is the standard deviation of their values. Otherwise the score is the mean "
+    "of their scores, which are standardised within each list, so that it depends on the other items of the list."
+)
 _LISTS = (
     "The server pads the requests that it merges before the graph reads them, and all of them fail if one is wrong. A "
     "caller must therefore ensure three things. Every input has one row per list, and all inputs have the same number "
@@ -83,7 +88,9 @@ def text(name: str, plan: Plan, schema: Schema, request: Request, metadata: Mapp
     server = f"```\n{_SERVER.format(**values)}\n```\n"
     if conditioned := PREFERENCE in metadata:
         values[PREFERENCE] = " : ".join(f"{value:.4g}" for value in metadata[PREFERENCE])
-    chosen = (*_NOTES, *([_PREFERRED] if conditioned else []), *([_LISTS] if metadata["lists"] else []))
+    values["members"] = metadata.get("members", 1)
+    further = {_MERGED: "members" in metadata, _PREFERRED: conditioned, _LISTS: metadata["lists"]}
+    chosen = (*_NOTES, *(note for note, there in further.items() if there))
     notes = [_paragraph(note.format(**values)) for note in chosen]
     parts = [f"# {name}\n", _paragraph(what), server, *notes]
     short = _cut(request, schema)

@@ -11,7 +11,8 @@ signature           inputs                                            outputs
 =================== ================================================= ==============================================
 ``predict_features`` every feature, ``list_size: int32[B]``            ``score_<task>``, ``value_<task>``,
                                                                       ``probability_<task>``, ``score``,
-                                                                      ``valid``: ``[B, L]``
+                                                                      ``valid``: ``[B, L]``; if merged also
+                                                                      ``uncertainty_<task>``
 ``predict_blended`` the same and ``blend_weights: float32[B, T]``     the same
 ``predict_preferred`` these and ``preference: float32[B, T]``          the same
 ``predict_elwc``    ``inputs: string[B]``, ExampleListWithContext     the same
@@ -49,6 +50,7 @@ from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP, Answers, reque
 from tfmtl2r.serving.blend import Blend
 from tfmtl2r.serving.parsing import Request, item_messages, list_messages, one_item_lists, parse_items, parse_lists
 from tfmtl2r.serving.shapes import checked
+from tfmtl2r.training.merged import Merged, MergedLookup
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.types import Mask, TaskScores
 
@@ -95,14 +97,14 @@ class Plan:
     signatures: dict[str, Signature]
     names: dict[str, str]
     left_out: dict[str, str]
-    lookup: Lookup
+    lookup: Lookup | MergedLookup
 
 
-def planned(model: MultiTaskRanker, blend: Blend, lists: bool) -> Plan:
+def planned(model: MultiTaskRanker | Merged, blend: Blend, lists: bool) -> Plan:
     """Traces every signature that a ranker can have. The graph of the ranker itself is traced once.
 
     Args:
-        model: a ranker that knows its features.
+        model: a ranker that knows its features, or several that are merged.
         blend: a blend with a weight for every task (:func:`tfmtl2r.serving.blend.resolved`).
         lists: whether requests contain lists.
 
@@ -120,7 +122,7 @@ def planned(model: MultiTaskRanker, blend: Blend, lists: bool) -> Plan:
         alone = (f"the input {', '.join(map(repr, within))} is standardised within the list (within_list), so that an "
                  "item alone has no score")
     elif getattr(model.architecture, "list_context", False):
-        alone = "this architecture scores an item in the context of its list, so that an item alone has no score"
+        alone = "this ranker scores an item in the context of its list, so that an item alone has no score"
     elif blend.kind == "rank":
         alone = "the blend fuses the ranks of the items of a list, and an item alone has none"
     weights = {BLEND_WEIGHTS: tf.TensorSpec([None, len(model.tasks)], tf.float32)}
@@ -146,10 +148,10 @@ def planned(model: MultiTaskRanker, blend: Blend, lists: bool) -> Plan:
 class _Graphs:
     """Makes signatures around one traced graph from raw features to scores."""
 
-    def __init__(self, model: MultiTaskRanker, blend: Blend, lists: bool):
+    def __init__(self, model: MultiTaskRanker | Merged, blend: Blend, lists: bool):
         self.model, self.schema, self.lists = model, model.architecture.schema, lists
-        self.lookup = Lookup(self.schema)
-        self.answers = Answers(model.tasks, blend, lists, model.readings(lists))
+        self.lookup = model.lookup() if isinstance(model, Merged) else Lookup(self.schema)
+        self.answers = Answers(model.tasks, blend, lists, model.readings(lists), isinstance(model, Merged))
         taken = {*self.answers.score_specs(), *self.answers.best_specs(), BLEND_WEIGHTS, ITEM_IDS, TOP}
         if model.conditioned is not None:
             taken.add(PREFERENCE)
@@ -240,7 +242,7 @@ class _Graphs:
         if PREFERENCE in raw and self.model.conditioned is not None:
             looked_up[PREFERENCE] = raw[PREFERENCE]
         scores = self.model(looked_up, training=False)
-        return {task: tf.cast(score, tf.float32) for task, score in scores.items()}, self.model.batch(looked_up).valid
+        return {name: tf.cast(score, tf.float32) for name, score in scores.items()}, self.model.batch(looked_up).valid
 
 
 def input_names(schema: Schema, taken: Iterable[str], lists: bool) -> dict[str, str]:

@@ -1,0 +1,273 @@
+"""Several finished rankers that score as one: an ensemble whose members may be of different kinds.
+
+A task whose losses determine the level of the scores in all members has values in the unit of its label. Its value is
+the mean of the members' values, and its score is what gives this value: the logit of a probability, and otherwise the
+value itself. In any other task, only the order within a list is known, so that the scores of each member are
+standardised within the list, ``(s - mean) / sd`` over the real items, and averaged. A list whose scores are equal
+(sd at most 1e-5 of the largest score) gives zeros.
+
+Source of averaging: Lakshminarayanan, Pritzel and Blundell, Simple and scalable predictive uncertainty estimation using
+deep ensembles, NeurIPS 2017, https://arxiv.org/abs/1612.01474
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r._backend import keras, tf
+from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch
+from tfmtl2r.data.lists import Lists
+from tfmtl2r.data.pipeline import batches
+from tfmtl2r.errors import InputError
+from tfmtl2r.layers.features import Lookup
+from tfmtl2r.losses.base import reads_logits
+from tfmtl2r.schema import Schema
+from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.training.readings import Reading
+from tfmtl2r.types import Features, Mask, TaskScores, Tensor
+
+_TIED = 1e-5
+"""Deviation of a list's scores, relative to the largest of them, that rounding alone may cause."""
+
+
+def merged(rankers: Sequence[Any]) -> Any:
+    """The rankers as one; a single ranker stays as it is."""
+    return rankers[0] if len(rankers) == 1 else Merged(rankers)
+
+
+def uncertainty_of(task: str) -> str:
+    """The key of the members' standard deviation of a task's values, beside the scores by task."""
+    return f"\0uncertainty {task}"  # no task has such a name
+
+
+def standardised(scores: Tensor, valid: Mask) -> Tensor:
+    """Scores with mean 0 and deviation 1 (divisor n) within each list; zeros for a list of equal scores.
+
+    Args:
+        scores: ``float32[B, L]``.
+        valid: ``bool[B, L]``; other places are 0 in the result.
+
+    >>> standardised(tf.constant([[3.0, 1.0, 2.0, 0.0]]), tf.constant([[True] * 4])).numpy().round(4).tolist()
+    [[1.3416..., -0.4472..., 0.4472..., -1.3416...]]
+    """
+    count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32), axis=-1, keepdims=True), 1.0)
+    real = tf.where(valid, scores, 0.0)
+    centred = tf.where(valid, real - tf.reduce_sum(real, axis=-1, keepdims=True) / count, 0.0)
+    deviation = tf.sqrt(tf.reduce_sum(centred**2, axis=-1, keepdims=True) / count)
+    tied = deviation <= _TIED * tf.reduce_max(tf.abs(real), axis=-1, keepdims=True)
+    return tf.where(tied, 0.0, centred / tf.where(tied, 1.0, deviation))
+
+
+class MergedReading(Reading):
+    """The meaning of a merged score.
+
+    Args:
+        members: the members' readings of the task.
+    """
+
+    def __init__(self, members: Sequence[Reading]):
+        first = members[0]
+        super().__init__(first.task, first.loss)
+        self.members = tuple(members)
+        with tf.init_scope():
+            probe = tf.zeros([1])
+            self.has_values = all(member.value(probe) is not None for member in members)
+            self.has_chances = all(member.probability(probe) is not None for member in members)
+        # The value of a calibrated softmax may exceed 1, and then has no logit.
+        self.has_logits = self.has_chances and all(
+            member.calibration is not None or reads_logits(member.loss) for member in members)
+
+    def value(self, scores: Any) -> Tensor | None:
+        """The value of merged scores; None if they have no level."""
+        if not self.has_values:
+            return None
+        return tf.sigmoid(scores) if self.has_logits else tf.convert_to_tensor(scores)
+
+    def probability(self, scores: Any) -> Tensor | None:
+        """The value of merged scores as a probability of a label of 1; None if it is none."""
+        value = self.value(scores)
+        return tf.minimum(value, 1.0) if self.has_chances else None
+
+    def best_guess(self, scores: Any) -> Tensor:
+        """The value of merged scores, or the scores in its place."""
+        value = self.value(scores)
+        return tf.convert_to_tensor(scores) if value is None else value
+
+    def merge(self, scores: Sequence[Tensor], valid: Mask | None) -> dict[str, Tensor]:
+        """The merged scores, and the standard deviation of the members' values (divisor: their number).
+
+        Args:
+            scores: the scores of each member, ``float32[B, L]``.
+            valid: ``bool[B, L]``; None for plain rows.
+        """
+        name = self.task.name
+        if not self.has_values:
+            assert valid is not None  # Merged refuses plain rows
+            return {name: tf.add_n([standardised(one, valid) for one in scores]) / len(scores)}
+        values: Any = tf.stack([member.value(one) for member, one in zip(self.members, scores, strict=True)])
+        mean = tf.reduce_mean(values, axis=0)
+        if self.has_logits:
+            against = tf.maximum(tf.reduce_mean(1.0 - values, axis=0), 1e-7)
+            return {name: tf.math.log(tf.maximum(mean, 1e-30)) - tf.math.log(against),
+                    uncertainty_of(name): tf.math.reduce_std(values, axis=0)}
+        return {name: mean, uncertainty_of(name): tf.math.reduce_std(values, axis=0)}
+
+
+class MergedLookup(keras.layers.Layer):
+    """Looks up the raw inputs of all members. The key of a feature is the member's number and the feature's name."""
+
+    def __init__(self, schemas: Sequence[Schema]):
+        super().__init__(dtype="float32")
+        self.members = [Lookup(schema) for schema in schemas]
+
+    def call(self, raw: dict[str, Any]) -> Features:
+        """Looks up every input for every member."""
+        found: Features = {}
+        for number, lookup in enumerate(self.members):
+            found |= {_key(number, name): value for name, value in lookup(raw).items()}
+        return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Network:
+    """What others read of an architecture."""
+
+    schema: Schema
+    variables: list[Any]
+    list_context: bool
+
+
+class Merged:
+    """Several rankers of the same tasks, which are scored, evaluated and exported as one.
+
+    See :mod:`tfmtl2r.training.merged` for what a merged score is.
+
+    Args:
+        rankers: two or more trained rankers with the same tasks. Their architectures, losses and features may differ;
+            a feature that several of them read has the same form in all. Each keeps its statistics and vocabularies.
+
+    Raises:
+        ValueError: for fewer than two rankers, other tasks, lists beside plain rows, conditioned beside other rankers,
+            features of the same name with different inputs, or plain rows whose scores have no level.
+    """
+
+    def __init__(self, rankers: Sequence[MultiTaskRanker]):
+        self.rankers = tuple(rankers)
+        first = self.rankers[0]
+        if len(self.rankers) < 2:
+            raise InputError("a merged ranker needs at least two rankers")
+        for number, other in enumerate(self.rankers, start=1):
+            _check_alike(first, other, number)
+        self.tasks, self.conditioned = first.tasks, first.conditioned
+        self.has_lists = next((one.has_lists for one in self.rankers if one.has_lists is not None), None)
+        self.schema = _united([one.architecture.schema for one in self.rankers])
+        self.dtype_policy = max((one.dtype_policy for one in self.rankers),
+                                key=lambda policy: tf.as_dtype(policy.compute_dtype).size == 2)
+        rows = self.has_lists is False
+        if rows and (free := [name for name, one in self.readings(False).items() if not one.has_values]):
+            raise InputError(f"task {free[0]}: its loss leaves the level of the scores free, and without lists there "
+                             "is nothing to standardise them within: such rankers cannot be merged")
+        self.architecture = _Network(
+            self.schema, [variable for one in self.rankers for variable in one.architecture.variables],
+            any(one.architecture.list_context or one.architecture.schema.list_context for one in self.rankers)
+            or not all(one.has_values for one in self.readings(not rows).values()))
+
+    @property
+    def preference(self) -> Tensor:
+        """The mean of the members' preferences, ``float32[T]``."""
+        return tf.add_n([tf.convert_to_tensor(one.preference) for one in self.rankers]) / len(self.rankers)
+
+    def readings(self, lists: bool | None = None) -> dict[str, MergedReading]:
+        """What the merged scores of each task mean."""
+        lists = self.has_lists is not False if lists is None else lists
+        members = [one.readings(lists) for one in self.rankers]
+        return {task.name: MergedReading([one[task.name] for one in members]) for task in self.tasks}
+
+    def lookup(self) -> MergedLookup:
+        """A layer from raw inputs to what this ranker reads."""
+        return MergedLookup([one.architecture.schema for one in self.rankers])
+
+    def batch(self, features: Features) -> Batch:
+        """The batch of the first member."""
+        return self.rankers[0].batch(self._of(0, features))
+
+    def __call__(self, features: Features, training: bool = False) -> TaskScores:
+        """Merged scores by task, and uncertainties (:func:`uncertainty_of`).
+
+        Args:
+            features: what :meth:`lookup` returns; and ``preference``.
+            training: must be False.
+        """
+        found = [one(self._of(number, features), training=training) for number, one in enumerate(self.rankers)]
+        return self._merged(found, self.batch(features).valid)
+
+    def predict(self, x: Lists | Mapping[str, Any], batch_size: int = 64, preference: Any = None) -> dict[str, Any]:
+        """Merged scores and uncertainties.
+
+        Args:
+            x: lists, for an array over all items by task; or what :meth:`lookup` returns, for arrays ``[B, L]`` with
+                NaN after the last item.
+            batch_size: lists (or rows) per batch.
+            preference: importance of each task, for conditioned rankers.
+        """
+        if isinstance(x, Lists):
+            given: list[Any] = [batches(x, (), one.architecture.schema, batch_size=batch_size) for one in self.rankers]
+            found = [one.predict(data, preference=preference) for one, data in zip(self.rankers, given, strict=True)]
+            sizes = None if x.is_rows else x.sizes
+        else:
+            found = [one.predict(self._of(number, dict(x)), batch_size) for number, one in enumerate(self.rankers)]
+            sizes = x.get(_key(0, LIST_SIZE))
+        length = found[0][self.tasks[0].name].shape[-1]
+        valid = None if sizes is None else tf.sequence_mask(sizes, length)
+        tensors = [{task: tf.constant(scores) for task, scores in one.items()} for one in found]
+        merged = {name: values.numpy() for name, values in self._merged(tensors, valid).items()}
+        if valid is None:
+            return merged
+        if isinstance(x, Lists):
+            return {name: values[valid.numpy()] for name, values in merged.items()}
+        return {name: np.where(valid.numpy(), values, np.nan) for name, values in merged.items()}
+
+    def _merged(self, found: Sequence[TaskScores], valid: Mask | None) -> TaskScores:
+        merged: TaskScores = {}
+        for name, reading in self.readings(valid is not None).items():
+            merged |= reading.merge([tf.cast(one[name], tf.float32) for one in found], valid)
+        return merged
+
+    def _of(self, number: int, features: Features) -> Features:
+        start = _key(number, "")
+        own = {name.removeprefix(start): value for name, value in features.items() if name.startswith(start)}
+        return own | ({PREFERENCE: features[PREFERENCE]} if PREFERENCE in features else {})
+
+
+def _key(number: int, name: str) -> str:
+    return f"{number}\0{name}"
+
+
+def _check_alike(first: MultiTaskRanker, other: MultiTaskRanker, number: int) -> None:
+    """Refuses a ranker that cannot be merged with the first one."""
+    if other.schema is None:
+        raise InputError(f"ranker {number} does not know its features yet: fit it first")
+    if [task.name for task in other.tasks] != [task.name for task in first.tasks]:
+        raise InputError(f"merged rankers have the same tasks in the same order: ranker {number} has "
+                         f"{', '.join(task.name for task in other.tasks)}, the first one has "
+                         f"{', '.join(task.name for task in first.tasks)}")
+    if None not in (first.has_lists, other.has_lists) and first.has_lists != other.has_lists:
+        raise InputError(f"ranker {number} and the first one cannot be merged: one ranks lists, the other plain rows")
+    if (first.conditioned is None) != (other.conditioned is None):
+        raise InputError(f"ranker {number} and the first one cannot be merged: only one of them reads a preference")
+
+
+def _united(schemas: Sequence[Schema]) -> Schema:
+    """The inputs of all schemas; the first schema with a feature describes it."""
+    features: dict[str, Any] = {}
+    for number, schema in enumerate(schemas, start=1):
+        for feature in schema.features:
+            known = features.setdefault(feature.name, feature)
+            if (known.raw, known.context) != (feature.raw, feature.context):
+                raise InputError(f"feature {feature.name!r} of ranker {number} has other inputs than in an earlier one "
+                                 f"({feature.raw} instead of {known.raw}): merged rankers read the same requests")
+    return Schema(features.values())
