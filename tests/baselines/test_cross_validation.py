@@ -10,12 +10,14 @@ import pytest
 
 from tfmtl2r import cli
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.split_metrics import COUNTS
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.identity import PER_LIST
 from tfmtl2r.runs.places import CARD
 from tfmtl2r.sweeps import cross_validate
+from tfmtl2r.sweeps.merged_folds import of_fold
 from tfmtl2r.sweeps.sweep import Sweep
 from tfmtl2r.sweeps.worker import Trainings
 
@@ -100,6 +102,22 @@ def test_a_repeated_call_trains_only_what_is_missing(first, least_squares, train
     assert said == ["done    least_squares-p0-f1of2"]
     assert again.rows[1].totals["y", "ndcg@3"].item() == values["least_squares"]
     assert json.loads((folder / "cross_validation.json").read_text())["rows"]["own"]["y"]["auc"]["direction"] == "max"
+
+
+def test_runs_of_several_cross_validations_become_one_ranker(first, trained, monkeypatch):
+    """A run merged with itself ranks as it does alone; what is evaluated is not evaluated again."""
+    experiment, before = first
+    twin = before.folder.with_name("twin-cv")
+    if not twin.exists():
+        shutil.copytree(before.folder, twin)
+    merged = cross_validate(experiment, folds=2, merge=["twin"])
+    assert not trained
+    assert [row.name for row in merged.rows] == ["own + twin", "own"]
+    assert merged.differences["own"]["y"].value == 0
+    monkeypatch.setattr("tfmtl2r.sweeps.merged_folds.load", None)
+    assert [row.name for row in cross_validate(experiment, folds=2, merge=["twin"]).rows] == ["own + twin", "own"]
+    with pytest.raises(InputError, match="no run of the fold p0-f0of3"):
+        of_fold(twin, "p0-f0of3")
 
 
 def test_the_command_goes_on_and_takes_an_earlier_cross_validation_as_baseline(

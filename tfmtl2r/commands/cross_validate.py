@@ -18,6 +18,9 @@ COMMAND = Command(
         "partitions": Value(int, "number of divisions of the lists into folds", 1),
         "baseline": Value(str, "a baseline (tfmtl2r list baselines) with options as in catboost:loss=\"YetiRank\", or "
                           "the name of an earlier cross-validation; several are possible", several=True),
+        "merge": Value(str, "also show the one ranker that the runs of all seeds become, with those of this earlier "
+                       "cross-validation; the experiment's own name merges its seeds alone; several are possible",
+                       several=True),
         "vali": Value(float, "share of the lists of the other folds for validation", 0.1),
         "jobs": Value(int, "number of parallel processes; by default one per CPU"),
         "threads": Value(int, "TensorFlow threads in each process", 1),
@@ -36,7 +39,7 @@ def main(arguments: Sequence[str]) -> None:
     from tfmtl2r.sweeps.cross_validation import RESULT, cross_validate
 
     found = cross_validate(Experiment.of(tree), given.folds, given.seeds, given.partitions, given.baseline,
-                           given.vali, given.jobs, given.threads)
+                           given.vali, given.jobs, given.threads, merge=given.merge)
     for table in tables(found.rows, found.differences, shutil.get_terminal_size().columns):
         show(table)
     print(f"all numbers: {found.folder / RESULT}")

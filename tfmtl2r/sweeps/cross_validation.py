@@ -28,6 +28,7 @@ from tfmtl2r.runs import finished as finished_runs
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.places import CARD, find
 from tfmtl2r.settings.outcome import outcome
+from tfmtl2r.sweeps import merged_folds
 from tfmtl2r.sweeps.planning import parsed
 from tfmtl2r.sweeps.study import BASELINES
 from tfmtl2r.sweeps.sweep import Sweep
@@ -93,6 +94,7 @@ class CrossValidation:
 def cross_validate(
     experiment: Experiment, folds: int = 5, seeds: int = 1, partitions: int = 1, baselines: Sequence[Any] = (),
     vali: float = 0.1, jobs: int | None = None, threads: int = 1, report: Callable[[str], None] | None = None,
+    merge: Sequence[str] = (),
 ) -> CrossValidation:
     """Trains an experiment and baselines on every fold of all lists, and compares them list by list.
 
@@ -112,6 +114,9 @@ def cross_validate(
         jobs: number of processes at a time; None uses the number of CPUs.
         threads: number of TensorFlow threads in each process.
         report: called with a line for everything that ends; None prints the line.
+        merge: names of cross-validations, the experiment's own or earlier ones on the same folds. If given, the first
+            row is the ranker that the runs of all seeds of these and of the experiment become
+            (:class:`tfmtl2r.Merged`), and differences are those of this row.
 
     Raises:
         ValueError: for an unknown baseline, a fold without lists, a training that failed, or a folder with a
@@ -142,6 +147,12 @@ def cross_validate(
         parts = [Part(*place, runs[str(one.name)].card.results["test"], runs[str(one.name)].folder)
                  for place, one in planned.items()]
         rows = [out_of_fold.gathered(folder.name.removesuffix("-cv"), parts, places, orders)]
+        if merge:
+            merged = _merged(experiment, folder, plan, merge)
+            tests = {place: pool.select(at) for place, at in places.items()}
+            name = " + ".join(merged)
+            found = {place: [run for runs in merged.values() for run in runs[place]] for place in places}
+            rows.insert(0, out_of_fold.gathered(name, merged_folds.parts(name, found, tests, folder), places, orders))
         rows += [out_of_fold.gathered(name, found, places, orders)
                  for name, found in _fit_baselines(experiment, folder, plan, trees, report).items()]
         rows += others
@@ -167,6 +178,20 @@ def _chosen(names: Sequence[Any], experiment: Experiment) -> tuple[dict[str, dic
         made.check()
         trees[given if isinstance(given, str) else _label(described)] = baseline_registry.registry.describe(made)
     return trees, earlier
+
+
+def _merged(
+    base: Experiment, folder: Path, plan: Folds, names: Sequence[str]
+) -> dict[str, dict[tuple[int, int], list[Path]]]:
+    """The runs to merge: name of the cross-validation -> fold -> its runs. The experiment itself is among them."""
+    own = folder.name.removesuffix("-cv")
+    found = {}
+    for name in dict.fromkeys([own, *(name.removesuffix("-cv") for name in names)]):
+        where = folder if name == own else find(base.directory, f"{name}-cv")
+        found[name] = {place: merged_folds.of_fold(where, plan.name(*place)) for place in plan.all()}
+        count = len(found[name][0, 0])
+        found[f"{name} ({count})" if count > 1 else name] = found.pop(name)
+    return found
 
 
 def _label(described: Mapping[str, Any]) -> str:
