@@ -117,6 +117,7 @@ def test_counts_are_refused_where_these_losses_have_an_exponential_gain():
 SCORES = np.array([-40.0, -1.5, 0.0, 2.0, 40.0], np.float32)
 LINKS = {
     "bce": lambda s: 1 / (1 + np.exp(-s)), "mse": lambda s: s, "pointwise_rmse": lambda s: s,
+    "rcr": lambda s: 1 / (1 + np.exp(-s)), "calibrated_softmax": np.exp,
 }
 
 

@@ -260,6 +260,9 @@ OTHER = {
     "bce": 0.5,
     "samples": 4,
     "weighing": "label_diff",
+    "alpha": 0.3,
+    "normalise": "positives",
+    "y0": 0.3,
 }
 
 

@@ -31,6 +31,7 @@ class Loss:
         listwise: True if the loss of an item depends on the other items of the list; False for a pointwise loss, which
             also works on plain rows (the caller reshapes them to ``[B, 1]``).
         needs_seed: True if the loss draws random numbers. Calls without ``seed`` then all use the same fixed seed.
+        every_list: True if a list without a relevant item counts, too, as for a pointwise loss.
         relevance: True if labels are grades of relevance, where a negative label is missing; False if any number is a
             label.
         longest: the largest number of items in a list; None (the default) for lists of any length.
@@ -40,6 +41,7 @@ class Loss:
     """
 
     listwise: ClassVar[bool] = True
+    every_list: ClassVar[bool] = False
     needs_seed: ClassVar[bool] = False
     relevance: ClassVar[bool] = True
     grades: ClassVar[bool] = False
@@ -121,8 +123,9 @@ class Loss:
         return None
 
     def counts(self, labels: Labels, known: Mask) -> PerList:
-        """Which lists count, ``bool[B]``: by default the lists with a relevant item (a label above 0)."""
-        return tf.reduce_any(known & (labels > 0), axis=1)
+        """Which lists count, ``bool[B]``: by default the lists with a relevant item (a label above 0), or, with
+        ``every_list``, with any label."""
+        return tf.reduce_any(known if self.every_list else known & (labels > 0), axis=1)
 
     def validate(self, labels: np.ndarray) -> None:
         """Checks labels before training; training itself checks the labels of every batch in the same way.
@@ -163,6 +166,10 @@ class Loss:
             )
         return LARGEST_LABEL, (f"sums of squares of labels above {LARGEST_LABEL:g} are infinite in float32: divide the "
                                "labels, or train on their logarithms; a missing label is NaN")
+
+    def has_fixed_part(self) -> bool:
+        """Whether propensity weights do not multiply a part of the loss, such as the anchor of a softmax."""
+        return False
 
     def exponential_gain(self) -> bool:
         """Whether the loss, with its options, uses the gain ``2^y - 1``."""

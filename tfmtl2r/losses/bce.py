@@ -31,13 +31,11 @@ class BCE(Loss):
     """
 
     listwise = False
+    every_list = True
 
     def value(self, scores: TensorLike) -> Tensor:
         """The probability ``sigmoid(s)``."""
         return tf.sigmoid(scores)
-
-    def counts(self, labels: Labels, known: Mask) -> PerList:
-        return tf.reduce_any(known, axis=1)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         losses = tf.nn.sigmoid_cross_entropy_with_logits(labels=tf.minimum(labels, 1.0), logits=scores)

@@ -29,15 +29,13 @@ class MSE(Loss):
     """
 
     listwise = False
+    every_list = True
     relevance = False
     standardise = True
 
     def value(self, scores: TensorLike) -> Tensor:
         """The score itself."""
         return tf.identity(scores)
-
-    def counts(self, labels: Labels, known: Mask) -> PerList:
-        return tf.reduce_any(known, axis=1)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         return mean_over_items(tf.math.squared_difference(scores, labels), known, weights)

@@ -45,6 +45,7 @@ class Ordinal(Loss):
     """
 
     listwise = False
+    every_list = True
     levels: int = 4
     spacing: float = 2.0
 
@@ -57,9 +58,6 @@ class Ordinal(Loss):
 
     def highest_label(self) -> tuple[float, str]:
         return float(self.levels), f"levels is {self.levels}; set it to the highest grade"
-
-    def counts(self, labels: Labels, known: Mask) -> PerList:
-        return tf.reduce_any(known, axis=1)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         grades = tf.range(1.0, self.levels + 1.0)

@@ -38,6 +38,7 @@ class PointwiseRMSE(Loss):
     """
 
     listwise = False
+    every_list = True
     relevance = False
     standardise = True
     levels: float = 1.0
@@ -48,9 +49,6 @@ class PointwiseRMSE(Loss):
     def value(self, scores: TensorLike) -> Tensor:
         """``levels s``."""
         return tf.multiply(float(self.levels), scores)
-
-    def counts(self, labels: Labels, known: Mask) -> PerList:
-        return tf.reduce_any(known, axis=1)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         squared = mean_over_items(tf.math.squared_difference(labels, self.levels * scores), known, weights)

@@ -138,7 +138,7 @@ def list_that_does_not_count(loss: Loss) -> None:
     labels = np.vstack([np.zeros((1, 5)), np.full((1, 5), np.nan), LABELS[:1], LABELS[:1], LABELS])
     valid = np.vstack([VALID[:1], VALID[:1], np.zeros((2, 5), bool), VALID])
     value, weight, gradient = with_gradient(loss, labels, scores, valid)
-    absent = slice(0, 4) if loss.listwise else slice(1, 4)
+    absent = slice(0, 4) if loss.listwise and not loss.every_list else slice(1, 4)
     for part in (weight, value, gradient):
         close(part[absent], 0.0, given)
     close(weight[4:], 1.0, f"{given}, the weights of the others")
@@ -232,15 +232,28 @@ def weights_are_relative(loss: Loss) -> None:
 
 @SUITE.add()
 def propensity_weights_multiply_terms(loss: Loss) -> None:
-    """Propensity weights multiply value and gradient, and do not change how much a list counts."""
+    """Propensity weights multiply value and gradient, and do not change how much a list counts.
+
+    A loss with a fixed part grows by the same amount from weights of 1 to 2 as from 2 to 3.
+    """
     value, weight, gradient = with_gradient(loss, LABELS, SCORES, VALID)
-    scores = tf.constant(SCORES)
-    with tf.GradientTape() as tape:
-        tape.watch(scores)
-        twice = loss.per_list(LABELS, scores, VALID, propensity_weights=np.where(VALID, 2.0, np.nan), seed=SEED)
-    close(twice[0], 2 * value, "propensity weights of 2, the values", rtol=1e-5)
-    close(twice[1], weight, "propensity weights of 2, the weights of the lists")
-    close(tape.gradient(twice[0], scores), 2 * gradient, "propensity weights of 2, the gradient", rtol=1e-4, atol=1e-6)
+
+    def times(factor: float) -> tuple[Any, Any]:
+        scores = tf.constant(SCORES)
+        with tf.GradientTape() as tape:
+            tape.watch(scores)
+            found = loss.per_list(LABELS, scores, VALID, propensity_weights=np.where(VALID, factor, np.nan), seed=SEED)
+        close(found[1], weight, f"propensity weights of {factor:g}, the weights of the lists")
+        return found[0].numpy(), tape.gradient(found[0], scores).numpy()
+
+    values, gradients = times(2.0)
+    expected = 2 * value, 2 * gradient
+    if loss.has_fixed_part():
+        expected = 2 * values - value, 2 * gradients - gradient
+        values, gradients = times(3.0)
+        require(not np.allclose(values, value), "propensity weights of 3, the values", f"not {value}", values)
+    close(values, expected[0], "propensity weights, the values", rtol=1e-5)
+    close(gradients, expected[1], "propensity weights, the gradient", rtol=1e-4, atol=1e-6)
 
 
 @SUITE.add()
