@@ -1,7 +1,6 @@
 """Calibration of a ranker: metrics of levels everywhere, tasks without a level, calibrators in files and exports."""
 
 import copy
-import re
 
 import numpy as np
 import pandas as pd
@@ -11,9 +10,10 @@ from rich.console import Console
 import tfmtl2r
 from tfmtl2r import Dense, Experiment, MultiTaskRanker, Schema, Task, calibrators, metrics
 from tfmtl2r._backend import keras
+from tfmtl2r.commands.evaluate import main
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.evaluation import evaluate
-from tfmtl2r.evaluation.calibration import fit_calibrators
+from tfmtl2r.evaluation.calibration import fit_calibrators, reliability
 from tfmtl2r.evaluation.file_scores import item_scores
 from tfmtl2r.evaluation.scoring import described, score, score_slices
 from tfmtl2r.evaluation.slices import slicing
@@ -176,6 +176,19 @@ def test_files_copies_and_trainings_know_what_is_fitted(calibrated, tmp_path):
     np.testing.assert_allclose(answers["score_click"], scores, rtol=1e-5)
 
 
+def test_reliability_is_the_mean_label_of_each_bin(calibrated):
+    ranker, scores, _ = calibrated
+    found = reliability(ranker, VALI, bins=4)["click"]
+    values, y = np.asarray(ranker.values({"click": scores})["click"], float), VALI.columns["click"]
+    order = np.argsort(values[y >= 0], kind="stable")
+    assert (np.diff(found["probability"]) > 0).all()
+    assert len(found["label"]) <= 4
+    lowest = order[:len(order) // 4]
+    assert found["probability"][0] == pytest.approx(values[y >= 0][lowest].mean(), abs=0.1)
+    assert found["ece"] == metrics.get("ece", bins=4).exact(y, np.asarray(ranker.values({"click": scores})["click"]))
+    assert reliability(MultiTaskRanker(SMALL, [Task("click", kind="binary")], X, has_lists=True), VALI) == {}
+
+
 @pytest.mark.slow
 def test_an_export_contains_the_calibration(calibrated, tmp_path):
     ranker, scores, _ = calibrated
@@ -195,24 +208,16 @@ def test_an_export_contains_the_calibration(calibrated, tmp_path):
     np.testing.assert_allclose(found["value_click"].ravel(), expected, rtol=1e-4)
 
 
-@pytest.mark.parametrize(("loss", "column", "message"), [
-    ("softmax", np.ones(VALI.num_items), "and it has no values: on the validation split, all 2000 labels are 1"),
-    ("bce", np.where(VALI.columns["click"] < 0, np.nan, 1 - VALI.columns["click"]),
-     "and its values are those of its loss: .* higher scores do not have more positive"),
-])
-def test_what_cannot_be_calibrated_is_left_with_a_warning(loss, column, message, caplog):
-    ranker = calibrated_ranker(loss, "platt")
-    before = ranker.values({"click": np.float32([0.0, 1.0])})
-    fit_calibrators(ranker, VALI.with_column("click", column))
-    assert len(caplog.records) >= 1
-    assert re.search(message, caplog.text)
-    after = ranker.values({"click": np.float32([0.0, 1.0])})
-    assert list(before) == list(after) == (["click"] if loss == "bce" else [])
-    if before:
-        np.testing.assert_array_equal(before["click"], after["click"])
-    results = score(ranker, VALI)["click"]
-    assert ("ece" in results) == (loss == "bce")
-    assert ("value_click" in item_scores(ranker, VALI)) == (loss == "bce")
+def test_what_cannot_be_calibrated_is_left_with_a_warning(calibrated, caplog):
+    """A fit that is there goes; a task without a level of its own then has no value, and no metric of levels."""
+    ranker, _, before = calibrated
+    ranker, own = copy.deepcopy(ranker), list(before)
+    fit_calibrators(ranker, VALI.with_column("click", np.ones(VALI.num_items)))
+    left = "its values are those of its loss" if own else "it has no values"
+    assert f"task click is not calibrated, and {left}: on the validation split, all 2000 labels are 1" in caplog.text
+    assert list(ranker.values({"click": np.float32([0.0, 1.0])})) == own
+    assert ("ece" in score(ranker, VALI)["click"]) == bool(own)
+    assert ("value_click" in item_scores(ranker, VALI)) == bool(own)
 
 
 def test_only_binary_tasks_are_calibrated():
@@ -232,11 +237,14 @@ def experiment(folder, name="first", **options):
         training={"epochs": 3, "telemetry_every": 0}, optimizer={"learning_rate": 0.1}, **options)
 
 
-def test_an_experiment_fits_on_vali_and_starts_again_without_the_fit(tmp_path):
+def test_an_experiment_fits_on_vali_and_starts_again_without_the_fit(tmp_path, capsys, looked_at):
     frame = pd.DataFrame({**LISTS.columns, "q": np.arange(LISTS.num_items) // 5}).drop(columns=["w", "device"])
     frame.to_csv(tmp_path / "log.csv", index=False)
     ranker, card = experiment(tmp_path, calibration="platt").run(verbose=0)
     assert list(ranker.calibrations.by_task) == ["click"]
+    main(["first", "--directory", str(tmp_path), "--reliability", str(tmp_path / "curve.png")])
+    looked_at(tmp_path / "curve.png")
+    assert "curve.png" in capsys.readouterr().out
     assert ranker.calibrations.by_task["click"].is_fitted
     assert card.config["calibration"] == {"kind": "platt"}
     again = Experiment.of(load(tmp_path / "first" / "experiment.toml"))

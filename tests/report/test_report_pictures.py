@@ -1,8 +1,10 @@
 """Tables and pictures show what they are given."""
 
+import numpy as np
+import pytest
 from rich.console import Console
 
-from tfmtl2r.report.plots import bars
+from tfmtl2r.report.plots import bars, reliability
 from tfmtl2r.report.tables import results_table
 
 RESULTS = {
@@ -25,3 +27,10 @@ def test_table_marks_the_best_and_leaves_gaps():
 def test_bars_writes_a_png(tmp_path, looked_at):
     path = bars(RESULTS, {"click": "ndcg@5", "price": "mse"}, tmp_path / "new" / "bars.png")
     looked_at(path)
+
+
+@pytest.mark.parametrize("tasks", [["click"], ["click", "like", "a rather long name of a task", "buy"]])
+def test_reliability_writes_a_png(tmp_path, looked_at, tasks):
+    p = np.linspace(0.01, 0.3, 10)
+    curve = {"probability": p, "label": p**1.2, "sd": 0.1 * np.sqrt(p), "ece": 0.0123, "if_calibrated": 0.0101}
+    looked_at(reliability(dict.fromkeys(tasks, curve), tmp_path / "reliability.png"))

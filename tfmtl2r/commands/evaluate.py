@@ -32,6 +32,7 @@ class Evaluate:
         by: also show the metrics of parts of the split: by a column, list_length, or new:COLUMN for ids that the
             training split does not contain. Can be given several times; by default evaluation.by of the run.
         json: also write all results to this file.
+        reliability: also draw mean labels against mean probabilities of the binary tasks, to this PNG file.
         directory: the folder of all runs.
     """
 
@@ -39,6 +40,7 @@ class Evaluate:
     split: str = "test"
     by: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     json: str = ""
+    reliability: str = ""
     directory: str = "runs"
 
 
@@ -76,6 +78,8 @@ def main(arguments: Sequence[str]) -> None:
     for by, found in slices.items():
         for table in slice_tables(found, by):
             show(table)
+    if options.reliability:
+        _draw(ranker, lists, options.reliability)
     if options.json:
         write_json(options.json, {"run": name, "split": options.split, "results": described(results),
                                   "slices": slices, "inputs": inputs})
@@ -99,6 +103,20 @@ def _keep(folder: Path, card: RunCard, split: str, results: Any, lists: Lists, s
         if slices:
             current.slices.setdefault(split, {}).update(slices)
         current.save(folder)
+
+
+def _draw(ranker: Any, lists: Lists, path: str) -> None:
+    """Writes the picture of reliability, and prints its path."""
+    from tfmtl2r.evaluation.calibration import reliability
+    from tfmtl2r.report.plots import reliability as draw
+
+    if not path.endswith(".png"):
+        raise InputError(f"the picture of reliability is a PNG file, whose name ends in .png, not {path!r}")
+    curves = reliability(ranker, lists)
+    if not curves:
+        raise InputError("no task has probabilities to draw: this needs a binary task whose loss determines the level "
+                         "of its scores, such as 'bce', or a calibrated one (calibration = \"platt\")")
+    print(draw(curves, path))
 
 
 def _inputs(card: RunCard, split: str, lists: Lists, schema: Schema) -> dict[str, Any]:

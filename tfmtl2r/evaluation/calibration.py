@@ -1,14 +1,16 @@
-"""Fits the calibrators of a trained ranker on a split."""
+"""Fits the calibrators of a trained ranker on a split, and finds how far its probabilities are from labels."""
 
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import numpy as np
 
 from tfmtl2r.calibrators.base import NotCalibratedError
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.data.columns import item_weights, label_values
+from tfmtl2r.metrics.ece import ECE
 from tfmtl2r.training.model import MultiTaskRanker
 
 log = logging.getLogger("tfmtl2r")
@@ -41,3 +43,34 @@ def fit_calibrators(model: MultiTaskRanker, lists: Lists, batch_size: int = 256)
         except NotCalibratedError as reason:
             left = "its values are those of its loss" if readings[name].has_own_level else "it has no values"
             log.warning("task %s is not calibrated, and %s: on the validation split, %s", name, left, reason)
+
+
+def reliability(model: MultiTaskRanker, lists: Lists, batch_size: int = 256, bins: int = 10) -> dict[str, Any]:
+    """The mean probability and the mean label of bins of equal mass, for :func:`tfmtl2r.report.plots.reliability`.
+
+    Args:
+        model: a trained ranker.
+        lists: the split.
+        batch_size: lists per batch.
+        bins: number of bins.
+
+    Returns:
+        task -> ``{"probability", "label", "sd"}``, each ``float64[K]``, and ``"ece"`` and ``"if_calibrated"``, for the
+        binary tasks whose values are probabilities. ``sd`` is the standard deviation that the mean label of the bin has
+        if the probabilities are right.
+    """
+    scores = model.predict(batches(lists, (), model.architecture.schema, batch_size=batch_size), layout="items")
+    found = {}
+    for name, reading in model.readings().items():
+        probability = reading.probability(scores[name])
+        if probability is None:
+            continue
+        labels = label_values(lists, reading.task)
+        weights = item_weights(lists, name, reading.task.weight_column)
+        metric = ECE(bins=bins)
+        sums = metric.of_bins(labels, np.asarray(probability), weights)
+        weight, label, mean, variance = sums[sums[:, 0] > 0].T
+        found[name] = {"probability": mean / weight, "label": label / weight, "sd": np.sqrt(variance) / weight,
+                       "ece": metric.exact(labels, np.asarray(probability), weights),
+                       "if_calibrated": metric.expected.exact(labels, np.asarray(probability), weights)}
+    return found

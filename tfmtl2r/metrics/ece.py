@@ -96,8 +96,12 @@ class ECE(Metric):
         ``sum_k (W_k / W) sqrt(2 v_k / pi)`` with the variance ``v_k = sum w^2 p (1 - p) / W_k^2`` of the mean label of
         bin k. None for the largest error, which has no such formula.
         """
-        return None if self.norm == "max" else _Expected(**{f.name: getattr(self, f.name)
-                                                           for f in dataclasses.fields(self)})
+        return None if self.norm == "max" else self.expected
+
+    @property
+    def expected(self) -> ECE:
+        """The metric of :meth:`if_calibrated`."""
+        return _Expected(**{f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
 
     def streaming(self, name: str | None = None) -> keras.metrics.Metric:
         return _StreamingECE(self, name or self.label)
@@ -113,10 +117,15 @@ class ECE(Metric):
         Returns:
             The error; NaN without an item.
         """
+        sums = self.of_bins(labels, scores, weights)
+        return float(self.error(tf.constant(sums))) if sums.any() else float("nan")
+
+    def of_bins(self, labels: Array, scores: Array, weights: Array | None = None) -> np.ndarray:
+        """:meth:`sums` of all items, on the arrays of :meth:`exact`; 0 without an item."""
         known, *parts = items(labels, scores, None, weights)
         if not bool(tf.reduce_any(known)):
-            return float("nan")
-        return float(self.error(self.sums(self.of_items(*(tf.boolean_mask(part, known) for part in parts)))))
+            return np.zeros((self.bins, 4))
+        return np.asarray(self.sums(self.of_items(*(tf.boolean_mask(part, known) for part in parts))))
 
     def of_items(self, weights: Tensor, labels: Tensor, scores: Tensor) -> Tensor:
         """Every item as a point: key; sums of w, w y, w p and w^2 p (1 - p); and the weight of the first item.

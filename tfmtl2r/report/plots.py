@@ -41,3 +41,35 @@ def bars(results: Mapping[str, Mapping[str, Mapping[str, Any]]], metrics: Mappin
     with written(path) as temporary:
         figure.savefig(temporary, dpi=130)
     return Path(path)
+
+
+def reliability(curves: Mapping[str, Mapping[str, Any]], path: str | Path) -> Path:
+    """Reliability of probabilities, one panel per task: the mean label of items with about the same probability.
+
+    A perfectly calibrated model lies on the diagonal, and 95 % of its points in the grey band around it.
+
+    Args:
+        curves: task -> numbers, as :func:`tfmtl2r.evaluation.calibration.reliability` returns them.
+        path: the PNG file to write.
+    """
+    columns = min(len(curves), 3)
+    rows = -(-len(curves) // columns)
+    figure = Figure(figsize=(0.6 + 3.6 * columns, 0.4 + 3.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    engine: Any = figure.get_layout_engine()
+    engine.set(w_pad=0.12, h_pad=0.12)
+    for number, (task, curve) in enumerate(curves.items()):
+        axes = figure.add_subplot(rows, columns, number + 1)
+        p, y, sd = (np.asarray(curve[name]) for name in ("probability", "label", "sd"))
+        top = 1.06 * max(p.max(initial=0.0), y.max(initial=0.0), (p + 1.96 * sd).max(initial=0.0), 1e-6)
+        axes.plot([0, top], [0, top], color="0.55", linewidth=1, linestyle="--", zorder=1)
+        axes.fill_between(p, np.maximum(p - 1.96 * sd, 0), p + 1.96 * sd, color="0.85", linewidth=0, zorder=0)
+        axes.plot(p, y, marker="o", markersize=4, linewidth=1.3, color="C0", zorder=2)
+        axes.set(xlim=(0, top), ylim=(0, top), xlabel="mean probability", ylabel="mean label")
+        axes.set_aspect("equal")
+        axes.locator_params(nbins=5)
+        axes.set_title(f"{task}\nECE {curve['ece']:.4f} ({curve['if_calibrated']:.4f} if calibrated)", fontsize=9)
+        axes.spines[["top", "right"]].set_visible(False)
+    with written(path) as temporary:
+        figure.savefig(temporary, dpi=130)
+    return Path(path)

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tfmtl2r import architectures, datasets, losses, methods, metrics, plugins
+from tfmtl2r import architectures, calibrators, datasets, losses, methods, metrics, plugins, transforms
 from tfmtl2r.errors import InputError, Stopped
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.runs import finished as finished_runs
@@ -230,12 +230,15 @@ def over_seeds(
 
 
 def _extensions(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
-    """The data sets, architectures, methods, losses and metrics of the jobs that are not built in."""
+    """The data sets, architectures, methods, and parts of tasks of the jobs that are not built in."""
     needs = []
     for job in jobs:
         used = [(datasets, job["data"]), (architectures, job["architecture"]), (methods, job["method"])]
         for task in (task for task in job["tasks"] if isinstance(task, Mapping)):
-            used += [(losses, task.get("loss")), *((metrics, metric) for metric in task.get("metrics") or ())]
+            used += [(losses, task.get("loss")), (transforms, task.get("transform")),
+                     (calibrators, task.get("calibration")),
+                     *((metrics, metric) for metric in task.get("metrics") or ())]
+        used.append((calibrators, job.get("calibration", {}).get("kind")))
         needs += [need for package, described in used for need in package.registry.extensions(described)]
     return needs
 
