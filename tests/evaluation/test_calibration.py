@@ -22,6 +22,7 @@ from tfmtl2r.report.tables import results_table, slice_tables
 from tfmtl2r.serving.onnx import export_onnx
 from tfmtl2r.serving.session import LoadedExport
 from tfmtl2r.settings.files import load
+from tfmtl2r.training.merged import Merged
 
 SMALL = {"name": "shared_bottom", "units": (4,), "head_units": ()}
 LEVELS = ("auc", "ece", "normalised_entropy", "calibration_ratio")
@@ -186,6 +187,8 @@ def test_reliability_is_the_mean_label_of_each_bin(calibrated):
     lowest = order[:len(order) // 4]
     assert found["probability"][0] == pytest.approx(values[y >= 0][lowest].mean(), abs=0.1)
     assert found["ece"] == metrics.get("ece", bins=4).exact(y, np.asarray(ranker.values({"click": scores})["click"]))
+    both = reliability(Merged([ranker, ranker]), VALI, bins=4)["click"]
+    np.testing.assert_allclose(both["label"][:2], found["label"][:2], atol=0.02)
     assert reliability(MultiTaskRanker(SMALL, [Task("click", kind="binary")], X, has_lists=True), VALI) == {}
 
 
@@ -216,7 +219,7 @@ def test_what_cannot_be_calibrated_is_left_with_a_warning(calibrated, caplog):
     left = "its values are those of its loss" if own else "it has no values"
     assert f"task click is not calibrated, and {left}: on the validation split, all 2000 labels are 1" in caplog.text
     assert list(ranker.values({"click": np.float32([0.0, 1.0])})) == own
-    assert ("ece" in score(ranker, VALI)["click"]) == bool(own)
+    assert np.isfinite(score(ranker, VALI)["click"]["ece"].value) == bool(own)
     assert ("value_click" in item_scores(ranker, VALI)) == bool(own)
 
 
@@ -244,6 +247,8 @@ def test_an_experiment_fits_on_vali_and_starts_again_without_the_fit(tmp_path, c
     assert list(ranker.calibrations.by_task) == ["click"]
     main(["first", "--directory", str(tmp_path), "--reliability", str(tmp_path / "curve.png")])
     looked_at(tmp_path / "curve.png")
+    with pytest.raises(ValueError, match=r"is a PNG file, whose name ends in \.png, not 'curve\.pdf'"):
+        main(["first", "--directory", str(tmp_path), "--reliability", "curve.pdf"])
     assert "curve.png" in capsys.readouterr().out
     assert ranker.calibrations.by_task["click"].is_fitted
     assert card.config["calibration"] == {"kind": "platt"}

@@ -59,6 +59,9 @@ def main(arguments: Sequence[str]) -> None:
 
     if not options.runs:
         raise InputError("no run was given; usage: tfmtl2r evaluate NAME")
+    if not options.reliability.endswith(".png") and options.reliability:
+        raise InputError("the picture of reliability is a PNG file, whose name ends in .png, not "
+                         f"{options.reliability!r}")
     folders = [find(options.directory, run) for run in options.runs]
     folder, *others = folders
     card = RunCard.load(folder)
@@ -110,8 +113,6 @@ def _draw(ranker: Any, lists: Lists, path: str) -> None:
     from tfmtl2r.evaluation.calibration import reliability
     from tfmtl2r.report.plots import reliability as draw
 
-    if not path.endswith(".png"):
-        raise InputError(f"the picture of reliability is a PNG file, whose name ends in .png, not {path!r}")
     curves = reliability(ranker, lists)
     if not curves:
         raise InputError("no task has probabilities to draw: this needs a binary task whose loss determines the level "

@@ -10,7 +10,9 @@ import numpy as np
 from tfmtl2r.calibrators.base import NotCalibratedError
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.data.columns import item_weights, label_values
+from tfmtl2r.evaluation.scoring import _predicted, _prepared
 from tfmtl2r.metrics.ece import ECE
+from tfmtl2r.training.merged import Merged
 from tfmtl2r.training.model import MultiTaskRanker
 
 log = logging.getLogger("tfmtl2r")
@@ -45,11 +47,11 @@ def fit_calibrators(model: MultiTaskRanker, lists: Lists, batch_size: int = 256)
             log.warning("task %s is not calibrated, and %s: on the validation split, %s", name, left, reason)
 
 
-def reliability(model: MultiTaskRanker, lists: Lists, batch_size: int = 256, bins: int = 10) -> dict[str, Any]:
+def reliability(model: MultiTaskRanker | Merged, lists: Lists, batch_size: int = 256, bins: int = 10) -> dict[str, Any]:
     """The mean probability and the mean label of bins of equal mass, for :func:`tfmtl2r.report.plots.reliability`.
 
     Args:
-        model: a trained ranker.
+        model: a trained ranker, or several as one.
         lists: the split.
         batch_size: lists per batch.
         bins: number of bins.
@@ -59,7 +61,7 @@ def reliability(model: MultiTaskRanker, lists: Lists, batch_size: int = 256, bin
         binary tasks whose values are probabilities. ``sd`` is the standard deviation that the mean label of the bin has
         if the probabilities are right.
     """
-    scores = model.predict(batches(lists, (), model.architecture.schema, batch_size=batch_size), layout="items")
+    scores = _predicted(model, lists, _prepared(model, lists, batch_size))
     found = {}
     for name, reading in model.readings().items():
         probability = reading.probability(scores[name])

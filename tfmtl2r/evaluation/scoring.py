@@ -77,12 +77,21 @@ def _prepared(model: MultiTaskRanker | Merged, lists: Lists, batch_size: int) ->
     return None if isinstance(model, Merged) else batches(lists, (), model.architecture.schema, batch_size=batch_size)
 
 
+def _predicted(
+    model: MultiTaskRanker | Merged, lists: Lists, data: Batches | None, preference: Any = None
+) -> dict[str, Any]:
+    """The scores of all items; ``data`` are the batches of :func:`_prepared`."""
+    if isinstance(model, Merged):
+        return model.predict(lists, preference=preference)
+    found: dict[str, Any] = model.predict(data, layout="items", preference=preference)
+    return found
+
+
 def _read(
     model: MultiTaskRanker | Merged, lists: Lists, data: Batches | None, preference: Any = None
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """The scores of all items, and what metrics of values and of levels read, for the tasks with such metrics."""
-    scores = (model.predict(lists, preference=preference) if isinstance(model, Merged)
-              else model.predict(data, layout="items", preference=preference))
+    scores = _predicted(model, lists, data, preference)
     readings = model.readings()
     reads = {task.name: {metric.reads for metric in metrics_of(task, not lists.is_rows)} for task in model.tasks}
     values = {name: np.asarray(readings[name].best_guess(scores[name])) for name, kinds in reads.items()

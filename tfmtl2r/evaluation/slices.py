@@ -104,7 +104,7 @@ def sliced(
             part = _part(lists, items)
             mine, read, known = ({task: each[items] for task, each in given.items()}
                                  for given in (scores, values or {}, levels or {}))
-            results = evaluate(mine, part, tasks, weights, values=read, levels=known)
+            results = evaluate(mine, part, tasks, weights, values=read, levels=levels and known)
             slices[name] = {"num_lists": part.num_lists, "items": part.num_items, "results": _plain(results)}
         found[one.by] = {"of": one.of, "slices": slices}
     return found

@@ -72,7 +72,7 @@ def evaluate(
         values: task -> ``[N]``, the values of the scores in the label's unit, for metrics that read them; by default
             the scores.
         levels: task -> ``[N]``, the same for the tasks whose values are known, such as probabilities. Metrics that read
-            a level are left out for other tasks.
+            a level are NaN for other tasks; without ``levels``, they are left out.
 
     Returns:
         task -> metric -> result.
@@ -87,14 +87,15 @@ def evaluate(
         if task.name not in scores:
             continue
         metrics = [metric for metric in metrics_of(task, not lists.is_rows)
-                   if metric.reads in ("score", "value") or task.name in (levels or {})]
+                   if metric.reads in ("score", "value") or levels is not None]
         sources = {"score": scores, "value": {**scores, **(values or {})}}
         read = {kind: _of_items(sources.get(kind, levels or {}), lists, task)
-                for kind in dict.fromkeys(["score", *(metric.reads for metric in metrics)])}
+                for kind in dict.fromkeys(["score", *(metric.reads for metric in metrics)])
+                if kind in sources or task.name in (levels or {})}
         labels = _labels(lists, task)
         each = item_weights(lists, task.name, (weights or {}).get(task.name, task.weight_column))
         results[task.name] = {
-            metric.label: _score(metric, labels, read[metric.reads], each, lists) for metric in metrics
+            metric.label: _score(metric, labels, read.get(metric.reads), each, lists) for metric in metrics
         }
         own = task.propensity_column if task.kind == "binary" and not lists.is_rows else None
         if column := (propensity_weights or {}).get(task.name, own):
@@ -141,8 +142,10 @@ def _of_items(scores: Mapping[str, np.ndarray], lists: Lists, task: Task) -> np.
     return values
 
 
-def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray, weights: np.ndarray, lists: Lists) -> Score:
+def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray | None, weights: np.ndarray, lists: Lists) -> Score:
     metric.validate(labels)
+    if scores is None:
+        return Score(float("nan"), len(labels), None, None, metric.conventions(), metric.direction)
     if not metric.per_list_mean:
         calibrated = metric.if_calibrated()
         beside = None if calibrated is None else calibrated.exact(labels, scores, weights)
