@@ -36,7 +36,9 @@ def test_sizes_and_inputs(name, folder, lists, items, width):
     assert schema.names == ("features",)
     assert schema.features[0].shape == (width,)
     raw = parts[0].columns["features"].astype(np.float64)
-    np.testing.assert_allclose(schema.features[0].mean, (np.sign(raw) * np.log1p(np.abs(raw))).mean(0), atol=1e-6)
+    feature = schema.features[0]
+    assert (feature.transform, feature.copies) == ("signed_log1p", ("rank_gauss",))
+    np.testing.assert_allclose(feature.mean[:width], (np.sign(raw) * np.log1p(np.abs(raw))).mean(0), atol=1e-6)
     x, y = next(iter(data.load("vali", batch_size=3)))
     assert x["features"].shape[2] == width
     assert set(y) == {task.name for task in data.tasks()}

@@ -169,6 +169,15 @@ class TestSteps:
         assert any(abs(threshold - 0.3) < 0.02 for threshold in vector.thresholds[1])
         assert fit_schema(table, TASKS, [one, vector]).features == (one, vector)
 
+    @pytest.mark.parametrize("keep", [True, False])
+    def test_thresholds_stay_in_a_training_that_goes_on(self, keep):
+        """Each is an input of the network, whose weights stay; other statistics follow the new data if asked."""
+        options = {"steps": 3, "copies": ("rank_gauss",)}
+        earlier, later = (fitted(Dense("x", **options), factor * np.arange(8.0)).features[0] for factor in (1, 10))
+        found = later.continued(earlier, keep)
+        assert (found.thresholds, found.above) == (earlier.thresholds, earlier.above)
+        assert found.points == (earlier if keep else later).points
+
     def test_trees_need_the_labels(self):
         with pytest.raises(ValueError, match=r"make the schema with tfmtl2r\.data\.fit_schema"):
             _ = Dense("x", steps={"from": "lightgbm", "number": 4}).width
@@ -195,6 +204,7 @@ def test_noise_is_of_training_only_and_repeats_with_its_seed():
     ({"steps": 0}, "steps must be a list of thresholds"), ({"steps": []}, "steps must be a list of thresholds"),
     ({"steps": [1, "a"]}, "steps must be"), ({"steps": {"from": "trees", "number": 2}}, "steps must be"),
     ({"steps": {"from": "lightgbm", "number": 0.5}}, "steps must be"), ({"steps": [float("inf")]}, "steps must be"),
+    ({"thresholds": [[1]], "above": [[0.5]]}, "thresholds belong to steps: set steps"),
     ({"mean": (0.0,), "copies": ("log1p",)}, "mean has 1 numbers, expected 2"),
 ])
 def test_wrong_options_are_refused(options, message):

@@ -72,7 +72,7 @@ def test_own_letor_files_to_a_served_model(tmp_path, monkeypatch, capsys):
 
     run("prepare", "goals.toml")
     out = capsys.readouterr().out
-    assert "features: dense of the item, 3 wide" in out
+    assert "features: dense of the item, 6 wide" in out, "logarithms and ranks side by side"
     assert "clicks: 0: " in out
     assert "train split: " in out
 

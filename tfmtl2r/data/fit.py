@@ -48,7 +48,7 @@ class Rest:
             ValueError: if no column reads the options.
         """
         found = [name if name in shared else self._of(lists, name) for name in names]
-        if self.options and all(isinstance(one, str) for one in found):
+        if self.options and found and all(isinstance(one, str) for one in found):
             raise InputError(f"the entry \"*\" of features has {', '.join(self.options)}, but no other column becomes "
                              "a feature that reads this: name a column, or leave the entry's options out")
         return found

@@ -13,6 +13,8 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.features.dense import Dense
 
 RECIPES = ("zscore", "log1p", "signed_log1p", "quantile_clip", "rank_gauss", "allrank")
+DEFAULT = ("signed_log1p", "rank_gauss")
+"""Recipes of vectors in LETOR's format that nobody declared."""
 _BY_COMPONENT = ("log1p", "allrank")
 # Numbers of features as in LETOR, counted from 1; allRank's script counts from 0.
 _ALLRANK_PLAIN = (6, 7, 8, 9, 10, 16, 20, 58, 59, 63, 76, 80, 86, *range(96, 106), 122, 123, 128, 130, 131)
@@ -35,7 +37,7 @@ def checked_recipes(recipes: str | Sequence[str]) -> tuple[str, ...]:
 
 
 def normalised(
-    train: Lists, recipe: str | Sequence[str] = "signed_log1p", name: str = "features", **options: Any
+    train: Lists, recipe: str | Sequence[str] = DEFAULT, name: str = "features", **options: Any
 ) -> Dense:
     """Returns a feature vector with a recipe for its normalisation, which :func:`tfmtl2r.data.fit_schema` fits.
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 from tfmtl2r.data.letor import read_letor
 from tfmtl2r.data.lists import Lists
-from tfmtl2r.data.normalise import checked_recipes, normalised
+from tfmtl2r.data.normalise import DEFAULT, checked_recipes, normalised
 from tfmtl2r.datasets._tfds import read_tfds
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
@@ -37,7 +37,7 @@ class LetorFolder(DataSet):
 
     path: FilePath = ""
     fold: int = 1
-    normalise: str | tuple[str, ...] = "signed_log1p"
+    normalise: str | tuple[str, ...] = DEFAULT
     cache_dir: FilePath = ""
     within_list: bool = False
     steps: Any = None

@@ -38,8 +38,8 @@ class Istella(LetorOrTfds):
         path: a folder with ``train``, ``vali`` and ``test`` as ``.txt``, ``.txt.gz`` or ``.txt.bz2``; a folder without
             ``vali`` contains the full set.
         fold: must be 1; there are no folds.
-        normalise: zscore, log1p, signed_log1p, quantile_clip, rank_gauss or allrank, or several of them side by side;
-            see ``tfmtl2r.data.normalise``.
+        normalise: zscore, log1p, signed_log1p, quantile_clip, rank_gauss or allrank, or several of them side by side,
+            by default signed_log1p and rank_gauss; see ``tfmtl2r.data.normalise``.
         cache_dir: folder for caches of the parsed files; empty does not cache.
         within_list, steps, noise: further inputs, see :class:`tfmtl2r.Dense`.
         tfds: configuration ``main``, ``s`` or ``x`` of ``istella`` in tensorflow-datasets, used in place of a path.

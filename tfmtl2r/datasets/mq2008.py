@@ -38,8 +38,8 @@ class MQ2008(LetorFolder):
     Args:
         path: the unpacked folder (``Fold1`` to ``Fold5``), or a folder with ``train``, ``vali`` and ``test``.
         fold: 1 to 5.
-        normalise: zscore, log1p, signed_log1p, quantile_clip, rank_gauss or allrank, or several of them side by side;
-            see ``tfmtl2r.data.normalise``.
+        normalise: zscore, log1p, signed_log1p, quantile_clip, rank_gauss or allrank, or several of them side by side,
+            by default signed_log1p and rank_gauss; see ``tfmtl2r.data.normalise``.
         cache_dir: folder for caches of the parsed files; empty does not cache.
         within_list, steps, noise: further inputs, see :class:`tfmtl2r.Dense`.
 

@@ -12,6 +12,7 @@ from tfmtl2r.data.choose import only_rows
 from tfmtl2r.data.fit import Rest, declared
 from tfmtl2r.data.letor_text import ZeroIdError
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.data.normalise import DEFAULT
 from tfmtl2r.data.own_files import LETOR_FEATURES, Reading, equally_wide, expanded, split_files
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
@@ -40,9 +41,10 @@ class Table(DataSet):
         train, vali, test: the files of each split, in place of ``files``.
         kind: "table" (Parquet or CSV), "letor" (LETOR/SVMlight text) or "elwc" (TFRecords); by default the ending of
             the files decides. LETOR files have the columns ``features``, ``label``, ``qid``, and one for each
-            ``key = value`` in their comments; only ``features`` is an input that nobody names. Their feature ids count
-            from 0 if a row has the id 0, otherwise from 1. ``features[3]`` is the third component of a
-            vector, as a label or among ``leave_out``, and leaves the vector.
+            ``key = value`` in their comments; only ``features`` is an input that nobody names. Its ``transform`` is by
+            default signed_log1p beside rank_gauss. Feature ids count from 0 if a row has the id 0, otherwise from 1.
+            ``features[3]`` is the third component of a vector, as a label or among ``leave_out``, and leaves the
+            vector.
         separator: splits a cell of text that is a list; by default each column decides.
         list_id: column with the id of the list that a row belongs to; empty for plain rows.
         item_id: column with the id of a row's item; no input, unless a feature names it.
@@ -105,7 +107,7 @@ class Table(DataSet):
         """The features in ``columns``. Missing keys of an entry are inferred from its column in the training split."""
         found: list[str | Feature | Rest] = []
         for column in self.columns:
-            if isinstance(column, Mapping):
+            if isinstance(column, (str, Mapping)):
                 entry = Entry.of(column)
                 names = [entry.name] if isinstance(entry.name, str) else list(entry.name or ())
                 found += [self._feature(entry, name) for name in names]
@@ -161,6 +163,8 @@ class Table(DataSet):
 
     def _feature(self, entry: Entry, name: str) -> str | Feature | Rest:
         options = {key: value for key, value in entry.tree().items() if key not in ("name", "kind")}
+        if self._is_letor and name in ("*", LETOR_FEATURES) and not entry.kind:
+            options = {"transform": list(DEFAULT), **options}
         if name == "*" and (options or entry.kind):
             return Rest(entry.kind, options)
         if name not in (lists := self.lists("train")).columns or not (options or entry.kind):

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -134,6 +134,8 @@ class Dense(Feature):
         object.__setattr__(self, "steps", checked_steps(self.steps, f"feature {self.name!r}"))
         if isinstance(self.steps, tuple) and self.thresholds is None:
             object.__setattr__(self, "thresholds", (self.steps,) * self.components)
+        if self.steps is None and self.thresholds is not None:
+            raise InputError(f"feature {self.name!r}: thresholds belong to steps: set steps, or leave them out")
 
     def _check_tables(self, field: str, values: Any) -> None:
         if values is None:
@@ -203,6 +205,13 @@ class Dense(Feature):
     def raw(self) -> dict[str, Values]:
         """A number or a vector."""
         return {self.name: Values("float32", self.shape)}
+
+    def continued(self, earlier: Self, keep: bool) -> Self:
+        """As for other features. Thresholds always stay, since each of them is an input of the network."""
+        found = super().continued(earlier, keep)
+        if keep or self.steps is None or self.steps != earlier.steps:
+            return found
+        return dataclasses.replace(found, thresholds=earlier.thresholds, above=earlier.above)
 
     @classmethod
     def inferred(
