@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import logging
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,14 @@ import numpy as np
 
 from tfmtl2r import architectures, datasets
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.baselines import Training
+from tfmtl2r.baselines import teacher as teachers
 from tfmtl2r.data import Lists, batches, cut_report, fit_tasks
 from tfmtl2r.data.contents import described
 from tfmtl2r.data.order import Order, bounds_of
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.calibration import fit_calibrators
-from tfmtl2r.evaluation.scoring import fit_residuals, record, score, score_along, score_slices
+from tfmtl2r.evaluation.scoring import curve, fit_residuals, record, score, score_slices
 from tfmtl2r.evaluation.slices import slicing
 from tfmtl2r.evaluation.stopping import check_stop_on
 from tfmtl2r.names import did_you_mean
@@ -37,6 +39,7 @@ from tfmtl2r.settings import Settings
 from tfmtl2r.settings.things import check_options
 from tfmtl2r.settings.values import SettingError
 from tfmtl2r.task import Task
+from tfmtl2r.training.distillation import Annealing, Distillation, column_of, columns_of, teach
 from tfmtl2r.training.learnable import validate_labels
 from tfmtl2r.training.loop import Limits, Loop, Saving
 from tfmtl2r.training.model import MultiTaskRanker
@@ -45,6 +48,7 @@ from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.reset import start_as
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
 from tfmtl2r.training.stages import OneStage
+from tfmtl2r.training.step_clock import StepClock
 from tfmtl2r.training.warm_start import continued, continued_tasks, start_from
 
 _STORED = 6
@@ -180,11 +184,15 @@ class Experiment(Settings):
 
     def _earlier(self) -> MultiTaskRanker | None:
         """The ranker of the run to start from. The runs of a sweep lie one folder below the folder of all runs."""
-        if self.start.from_ is None:
-            return None
-        folders = [find(directory, self.start.from_) for directory in (self.directory, Path(self.directory).parent)]
+        return None if self.start.from_ is None else self._run_of(self.start.from_)
+
+    def _run_of(self, name: str, dataset: Any = None) -> MultiTaskRanker:
+        """The ranker of a finished run, which was trained on the training split of the data set, if that is given."""
+        folders = [find(directory, name) for directory in (self.directory, Path(self.directory).parent)]
         folder = next((one for one in folders if (one / CARD).is_file()), folders[0])
-        RunCard.load(folder)  # says what is missing, also a plug-in
+        card = RunCard.load(folder)  # says what is missing, also a plug-in
+        if dataset is not None:
+            card.expect("train", dataset.lists("train").fingerprint())
         ranker: Any = load(folder / MODEL)
         return ranker
 
@@ -234,6 +242,7 @@ class Experiment(Settings):
         resolved(model, of_config(self.config()))  # raises before training
         dataset.check(model.tasks, model.schema)
         validate_labels(model.tasks, dataset.lists("train"), self.data.max_list_size)
+        self._shares(model, dataset)
         if self.training.patience:
             check_stop_on(model, dataset.lists("vali"), self.training.stop_on)
         test = dataset.lists("test")
@@ -249,7 +258,7 @@ class Experiment(Settings):
         if slicings:
             card.slices["test"] = score_slices(model, test, slicings, self.training.batch_size)
         if len(asked):
-            card.curve = _curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
+            card.curve = curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
         if self.training.telemetry_every:
             hparams.write(attempt.folder / LOGS, card.config, card.results["test"])
         attempt.finish(card)
@@ -260,29 +269,68 @@ class Experiment(Settings):
         attempt: Attempt,
     ) -> None:
         """Trains the ranker, saves it, and adds to the card what was done."""
-        train, vali = (dataset.lists(split) for split in ("train", "vali"))
-        schema = model.schema
+        schema, vali = model.schema, dataset.lists("vali")
         assert schema is not None
-        options: dict[str, Any] = {"batch_size": self.training.batch_size}
-        lists = self.training.batch_size * (self.training.accumulate or 1)
-        limit = self.data.max_list_size
-        cut: dict[str, Any] = {"list_limit": limit, "truncate": self.data.truncate} if limit else {}
-        cut["buckets"] = self.training.buckets
-        clock = _StepClock()
+        train, distillation = self._taught(model, dataset, card, attempt.checkpoints)
+        teach(model, distillation)
+        clock = StepClock()
         watchers: list[Any] = [clock, *callbacks]
+        if distillation is not None:
+            watchers.append(Annealing(distillation, self.training.epochs))
         if self.training.telemetry_every:
             watchers.append(self._tensorboard(schema, vali, attempt.folder / LOGS))
-        card.history = self._fit(
-            model,
-            batches(train, model.tasks, schema, shuffle=True, seed=self.training.seed, batch_size=lists, **cut),
-            batches(vali, model.tasks, schema, **options), watchers, verbose, attempt.checkpoints,
-        )
+        card.history = self._fit(model, *self._batches(model, train, vali), watchers, verbose, attempt.checkpoints)
         fit_residuals(model, train, self.training.batch_size)
         fit_calibrators(model, vali, self.training.batch_size)
         attempt.keep(model)  # before anything else that could fail
-        if limit:
-            card.data["train"]["cut"] = cut_report(train, limit)
+        if self.data.max_list_size:
+            card.data["train"]["cut"] = cut_report(train, self.data.max_list_size)
         card.step_ms, card.peak_memory_mb = clock.median_ms(self.training.steps_per_execution), peak_memory_mb()
+
+    def _batches(self, model: MultiTaskRanker, train: Lists, vali: Lists) -> tuple[Any, Any]:
+        """Batches of the training split, with the teacher's scores where it has such columns, and of vali."""
+        training, limit, schema = self.training, self.data.max_list_size, model.schema
+        assert schema is not None
+        cut: dict[str, Any] = {"list_limit": limit, "truncate": self.data.truncate} if limit else {}
+        taught = columns_of([task.name for task in model.tasks if column_of(task.name) in train.columns])
+        size = training.batch_size * (training.accumulate or 1)
+        return (batches(train, [*model.tasks, *taught], schema, shuffle=True, seed=training.seed, batch_size=size,
+                        buckets=training.buckets, **cut),
+                batches(vali, model.tasks, schema, batch_size=training.batch_size))
+
+    def _taught(
+        self, model: MultiTaskRanker, dataset: Any, card: RunCard, kept: Path
+    ) -> tuple[Lists, Distillation | None]:
+        """The training lists with the scores of the teacher, which is only used where it is worth it."""
+        train, vali = dataset.lists("train"), dataset.lists("vali")
+        if self.teacher.from_ is None:
+            return train, None
+        assert model.schema is not None
+        shares = self._shares(model, dataset)
+        found = teachers.kept(kept)
+        if found is None:
+            tasks = [task for task in model.tasks if task.name in shares]
+            data = Training.of(dataset, tasks, model.schema, self.training.seed)
+            lesson = teachers.learnt(self.teacher, data, functools.partial(self._run_of, dataset=dataset))
+            alone, _ = self._model(dataset, None)
+            self._fit(alone, *self._batches(alone, train, vali), [], 0, None)
+            scores = alone.predict(batches(vali, (), model.architecture.schema), layout="items")
+            found = lesson, teachers.worth(lesson, scores, vali, tasks)
+            teachers.keep(kept, *found)
+        lesson, card.teacher = found
+        used = {task: share for task, share in shares.items() if card.teacher[task]["used"]}
+        anneal = 1.0 if self.teacher.anneal is None else self.teacher.anneal
+        names = [task.name for task in model.tasks]
+        return lesson.beside(train), Distillation(teachers.loss_to(self.teacher), used, names, anneal)
+
+    def _shares(self, model: MultiTaskRanker, dataset: Any) -> dict[str, float]:
+        """The share of the distillation loss of each task; raises for a teacher that cannot be used."""
+        if self.teacher.from_ is None:
+            return {}
+        teachers.check(self.teacher, dataset.lists("train"))
+        teachers.loss_to(self.teacher)
+        known = [*dict.fromkeys(task.name for task in [*dataset.tasks(), *model.tasks])]
+        return teachers.shares(self.teacher, model.tasks, known)
 
     def _known(self, dataset: Any, tasks: Sequence[Task]) -> list[Task]:
         """All tasks whose columns must not be inputs, including entries of ``tasks`` that are not trained.
@@ -311,12 +359,14 @@ class Experiment(Settings):
 
     def _fit(
         self, model: MultiTaskRanker, train: Any, vali: Any, callbacks: list[Any], verbose: int | str,
-        checkpoints: Path,
+        checkpoints: Path | None,
     ) -> dict[str, list[float]]:
         """Trains at once or in stages, from the newest checkpoint if there is one, and returns the history."""
         training = self.training
         epochs, patience = training.epochs, training.patience
-        saving = Saving(checkpoints, training.checkpoint_steps, training.checkpoint_minutes)
+        saving = None
+        if checkpoints is not None:
+            saving = Saving(checkpoints, training.checkpoint_steps, training.checkpoint_minutes)
         if self.staged or self.constraints:
             staged: dict[str, Any] = {
                 "epochs": epochs, "patience": patience, "callbacks": callbacks, "verbose": verbose, "saving": saving
@@ -347,35 +397,3 @@ class Experiment(Settings):
     def config(self) -> dict[str, Any]:
         """This experiment as plain data, without its sweep; ``Experiment.of(config)`` is an equal experiment."""
         return {name: value for name, value in self.tree().items() if name != "sweep"}
-
-
-def _curve(model: MultiTaskRanker, splits: Mapping[str, Lists], asked: np.ndarray) -> list[dict[str, Any]]:
-    """The results of a conditioned ranker at each preference, for its card."""
-    points: list[dict[str, Any]] = [{"preference": preference.tolist()} for preference in asked]
-    for split, lists in splits.items():
-        for point, results in zip(points, score_along(model, lists, asked), strict=True):
-            point[split] = {task: {metric: found.value for metric, found in row.items()}
-                            for task, row in results.items()}
-    return points
-
-
-class _StepClock(keras.callbacks.Callback):
-    """Measures the wall time of training steps, without the first epoch, in which TensorFlow compiles."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.first: list[float] = []
-        self.later: list[float] = []
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        self.times = self.later if epoch else self.first
-
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        self.start = time.perf_counter()
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.times.append(time.perf_counter() - self.start)
-
-    def median_ms(self, steps: int) -> float | None:
-        times = self.later or self.first[1:]
-        return 1000 * float(np.median(times)) / steps if times else None

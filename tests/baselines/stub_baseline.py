@@ -1,12 +1,27 @@
-"""A cheap stand-in for trees: least squares on the inputs."""
+"""A cheap stand-in for trees, least squares on the inputs, and trainings without graphs."""
 
+import contextlib
 import dataclasses
+import warnings
 
 import numpy as np
 
+from tfmtl2r._backend import tf
 from tfmtl2r.baselines import Baseline, Fitted
 from tfmtl2r.baselines.trees import matrix
 from tfmtl2r.data.columns import label_values
+
+
+@contextlib.contextmanager
+def eagerly():
+    """Runs trainings of a few steps without graphs, which would take most of the time."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Even though the `tf.config.experimental_run_functions_eagerly`")
+        tf.config.run_functions_eagerly(True)
+        try:
+            yield
+        finally:
+            tf.config.run_functions_eagerly(False)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,14 +2,13 @@
 
 import json
 import shutil
-import warnings
 
 import numpy as np
 import pandas as pd
 import pytest
+from stub_baseline import eagerly
 
 from tfmtl2r import cli
-from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.split_metrics import COUNTS
 from tfmtl2r.experiment import Experiment
@@ -55,14 +54,9 @@ def first(log, tmp_path_factory):
         training={"epochs": 1, "patience": 0, "batch_size": 16, "telemetry_every": 0},
     )  # fmt: skip
     names = []
-    with pytest.MonkeyPatch.context() as patched, warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Even though the `tf.config.experimental_run_functions_eagerly`")
+    with pytest.MonkeyPatch.context() as patched, eagerly():
         patched.setattr(Sweep, "_train", in_process(names))
-        tf.config.run_functions_eagerly(True)  # trainings of a few steps, whose graphs would take most of the time
-        try:
-            result = cross_validate(experiment, folds=2)
-        finally:
-            tf.config.run_functions_eagerly(False)
+        result = cross_validate(experiment, folds=2)
     assert names == ["p0-f0of2-s0", "p0-f1of2-s0"]
     return experiment, result
 

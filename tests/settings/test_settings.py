@@ -211,7 +211,7 @@ def test_mistakes_in_a_file_come_with_their_line(tmp_path, monkeypatch, text, me
     (["--set", "plugins=own.py"], "plug-ins are imported before other settings are read: use --plugins"),
     (["--set", "method=[5]"], r"expected a name or \{name = ..., option = value\}, not \[5\]"),
     (["--set", "training=3"], "training must be a table of keys, not '3'"),
-    (["--preset", "letor"], "--preset is not built yet"), (["--teacher.from", "x"], "--teacher.from is not built yet"),
+    (["--preset", "letor"], "--preset is not built yet"), (["--tune.trials", "3"], "--tune.trials is not built yet"),
     (["--name", "mine.toml"], "must not end in .toml"),
     (["a.toml", "--like", "b"], "give only one of the file a.toml and --like b"),
 ])  # fmt: skip

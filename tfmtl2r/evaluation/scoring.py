@@ -77,6 +77,16 @@ def _prepared(model: MultiTaskRanker | Merged, lists: Lists, batch_size: int) ->
     return None if isinstance(model, Merged) else batches(lists, (), model.architecture.schema, batch_size=batch_size)
 
 
+def curve(model: MultiTaskRanker, splits: Mapping[str, Lists], asked: np.ndarray) -> list[dict[str, Any]]:
+    """The results of a conditioned ranker at each preference, for its card."""
+    points: list[dict[str, Any]] = [{"preference": preference.tolist()} for preference in asked]
+    for split, lists in splits.items():
+        for point, results in zip(points, score_along(model, lists, asked), strict=True):
+            point[split] = {task: {metric: found.value for metric, found in row.items()}
+                            for task, row in results.items()}
+    return points
+
+
 def _predicted(
     model: MultiTaskRanker | Merged, lists: Lists, data: Batches | None, preference: Any = None
 ) -> dict[str, Any]:

@@ -39,6 +39,8 @@ class RunCard:
             metric -> value, "test": task -> metric -> value}``; empty for other rankers.
         slices: split -> what the slices are made by -> ``{"of": "lists" or "items", "slices": name -> {"num_lists",
             "items", "results"}}`` (:mod:`tfmtl2r.evaluation.slices`).
+        teacher: task -> ``{"metric", "teacher", "student", "used"}``: the metric of the teacher and of the ranker
+            without a teacher on the validation split, and whether the teacher is used; empty without a teacher.
         step_ms: median milliseconds of a training step, without the first epoch (which compiles); None if not
             measured.
         peak_memory_mb: highest resident memory of the process.
@@ -56,6 +58,7 @@ class RunCard:
     history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     curve: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     slices: dict[str, Any] = dataclasses.field(default_factory=dict)
+    teacher: dict[str, Any] = dataclasses.field(default_factory=dict)
     step_ms: float | None = None
     peak_memory_mb: float | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=lambda: versions())

@@ -5,7 +5,7 @@ from tfmtl2r.settings.exporting import Exporting
 from tfmtl2r.settings.outcome import outcome
 from tfmtl2r.settings.schema import FORMAT, Settings, checked_name
 from tfmtl2r.settings.sections import Constraint, Evaluation, Goal, Sweeping
-from tfmtl2r.settings.training import Optimizer, Start, Training
+from tfmtl2r.settings.training import Optimizer, Start, Teacher, Training
 from tfmtl2r.settings.values import FilePath, SettingError
 
 __all__ = [
@@ -24,6 +24,7 @@ __all__ = [
     "Split",
     "Start",
     "Sweeping",
+    "Teacher",
     "Training",
     "checked_name",
     "outcome",

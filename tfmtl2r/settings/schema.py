@@ -15,7 +15,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.settings.data import Data, Feature
 from tfmtl2r.settings.exporting import Exporting
 from tfmtl2r.settings.sections import Constraint, Evaluation, Goal, Sweeping
-from tfmtl2r.settings.training import Calibrating, Optimizer, Start, Training
+from tfmtl2r.settings.training import Calibrating, Optimizer, Start, Teacher, Training
 from tfmtl2r.settings.values import FilePath, Section, SettingError, key, name_of
 
 FORMAT = 2
@@ -46,6 +46,7 @@ class Settings(Section):
         start: the section [start].
         optimizer: the section [optimizer].
         training: the section [training].
+        teacher: the section [teacher].
         calibration: the section [calibration].
         evaluation: the section [evaluation].
         sweep: the section [sweep].
@@ -53,7 +54,7 @@ class Settings(Section):
     """
 
     not_built: ClassVar[tuple[str, ...]] = (
-        "penalties", "ensemble", "teacher", "tune", "preset"
+        "penalties", "ensemble", "tune", "preset"
     )
 
     name: str | None = key(outcome=False, axis=True)
@@ -70,6 +71,7 @@ class Settings(Section):
     start: Start = key(Start)
     optimizer: Optimizer = key(Optimizer)
     training: Training = key(Training)
+    teacher: Teacher = key(Teacher)
     calibration: Calibrating = key(Calibrating)
     evaluation: Evaluation = key(Evaluation)
     sweep: Sweeping = key(Sweeping)
@@ -111,6 +113,9 @@ class Settings(Section):
         if self.start.method_state == "keep" and (self.staged or self.constraints):
             raise SettingError(["start", "method_state"], "must be \"reset\" with stages or constraints, which begin "
                                "every stage with a new state")
+        if self.teacher.from_ is not None and (self.staged or self.constraints):
+            raise SettingError(["teacher", "from"], "does not go with stages and constraints, whose bounds are losses "
+                               "of labels: leave it out")
         training = self.training
         if training.stop_on is not None and (not training.patience or self.staged or self.constraints):
             raise SettingError(["training", "stop_on"], "has no effect with patience 0, stages or constraints: leave "

@@ -6,6 +6,7 @@ The help of a key on the command line is its entry under ``Args``.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from tfmtl2r.settings.values import Section, SettingError, key
@@ -127,6 +128,50 @@ class Training(Section):
             raise SettingError(["feature_dropout"], f"must be below 1, not {self.feature_dropout:g}")
         if self.augment is not None and not self.augment <= 1:
             raise SettingError(["augment"], f"must be at most 1, not {self.augment:g}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Teacher(Section):
+    """A teacher, whose scores of the training lists the ranker learns beside the labels. Serving does not need it.
+
+    A task whose teacher is worse than the ranker without a teacher, on the validation split, learns its labels alone.
+
+    Args:
+        from_: a baseline (tfmtl2r list baselines), also as {name = "catboost", loss = "YetiRank"}, or a finished run on
+            the same training split, or a list of both, whose standardised scores are averaged. Baselines are trained on
+            the training split, one model per task.
+        loss: loss to the standardised scores of the teacher: "centred_mse" (the default), "soft_targets", or
+            {name = "soft_targets", soften = "both"}.
+        mix: share of this loss, from 0 (labels only) to 1 (teacher only), for all tasks or per task, such as
+            {relevance = 0.2, dwell = 1.0}; by default 0.5. A task that is not named has the share 0.
+        temperature: temperature of the softmax of loss = "soft_targets".
+        anneal: factor of mix in the last epoch, such as 0.0; the epochs before are linear in between. By default, mix
+            does not change.
+        folds: number of folds of the training lists. If given, the scores of a list come from baselines that were
+            trained on the other folds.
+    """
+
+    not_built: ClassVar[tuple[str, ...]] = ("synthetic",)
+
+    from_: Any = key()
+    loss: Any = key(registry="tfmtl2r.losses")
+    mix: float | Mapping[str, float] | None = key()
+    temperature: float | None = key(above=0)
+    anneal: float | None = key(least=0)
+    folds: int | None = key(least=2)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.from_ is None:
+            for name in ("loss", "mix", "temperature", "anneal", "folds"):
+                if getattr(self, name) is not None:
+                    raise SettingError([name], "has no effect without a teacher: give teacher.from, or leave it out")
+        shares = self.mix if isinstance(self.mix, Mapping) else {"": self.mix}
+        for task, share in shares.items():
+            if share is not None and not 0 <= share <= 1:
+                raise SettingError(["mix", task] if task else ["mix"], f"must be a share from 0 to 1, not {share!r}")
+        if self.anneal is not None and self.anneal > 1:
+            raise SettingError(["anneal"], f"must be a factor from 0 to 1, not {self.anneal!r}")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,7 +16,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tfmtl2r import architectures, calibrators, datasets, losses, methods, metrics, plugins, transforms
+from tfmtl2r import architectures, baselines, calibrators, datasets, losses, methods, metrics, plugins, transforms
 from tfmtl2r.errors import InputError, Stopped
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.runs import finished as finished_runs
@@ -234,6 +234,8 @@ def _extensions(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
     needs = []
     for job in jobs:
         used = [(datasets, job["data"]), (architectures, job["architecture"]), (methods, job["method"])]
+        teachers = job.get("teacher", {}).get("from", [])
+        used += [(baselines, teacher) for teacher in (teachers if isinstance(teachers, list) else [teachers])]
         for task in (task for task in job["tasks"] if isinstance(task, Mapping)):
             used += [(losses, task.get("loss")), (transforms, task.get("transform")),
                      (calibrators, task.get("calibration")),

@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Method
 from tfmtl2r.schema import Schema
+from tfmtl2r.training.distillation import Distillation
 from tfmtl2r.training.engine import Engine
 from tfmtl2r.training.finite import UNCHECKED, check_policy
 from tfmtl2r.training.trackers import Trackers
@@ -79,6 +80,8 @@ class Compiled:
         on_nan: what happens to a step whose numbers are not finite, see :mod:`tfmtl2r.training.finite`.
         augment, feature_dropout: random changes of training batches, see :mod:`tfmtl2r.training.augmentation`.
         options: the arguments of Keras' ``compile``.
+        distillation: mixes the losses with those to a teacher; set after ``compile``
+            (:func:`tfmtl2r.training.distillation.teach`).
     """
 
     method: Method
@@ -90,6 +93,7 @@ class Compiled:
     augment: float
     feature_dropout: float
     options: dict[str, Any]
+    distillation: Distillation | None = None
 
     @property
     def checks(self) -> str:

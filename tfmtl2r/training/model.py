@@ -395,7 +395,7 @@ class MultiTaskRanker(KerasMethods):
                 start_at_base_rates(self.architecture, self.readings().values(), self._connected_with().biases)
             chosen, architecture = self._choices(), self.architecture
             losses = TaskLosses(self.tasks, has_lists, architecture.small_heads, architecture.needs_probabilities)
-            parts = architecture, losses, chosen.method, chosen.gradients
+            parts = architecture, losses.with_teacher(chosen.distillation), chosen.method, chosen.gradients
             engine = Engine(*parts) if chosen.accumulate == 1 else AccumulatingEngine(*parts, parts=chosen.accumulate)
             self._set_up = SetUp(has_lists, engine, Trackers(self.tasks, has_lists, chosen.on_nan != "error",
                                                               self.readings(has_lists)))

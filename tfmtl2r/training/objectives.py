@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +15,8 @@ from tfmtl2r.errors import InputError, InputKeyError
 from tfmtl2r.layers import randomness
 from tfmtl2r.losses.base import Loss, reads_logits
 from tfmtl2r.task import Task
+from tfmtl2r.training.distillation import Distillation
+from tfmtl2r.training.flat import as_lists, flat_lists, item_weights, tiled
 from tfmtl2r.training.readings import Reading, loss_of
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.types import Labels, PerList, TaskScores, Tensor
@@ -70,6 +72,7 @@ class TaskLosses:
                     "uses sigmoid(score) of every task as the probability of a step of a funnel: make it "
                     f"Task({task.name!r}, kind=\"binary\", loss=\"bce\"), or choose an architecture without a funnel"
                 )
+        self.distillation: Distillation | None = None
         self._groups: list[list[int]] = []
         for index, loss in enumerate(self.losses):
             for group in self._groups:
@@ -78,6 +81,11 @@ class TaskLosses:
                     break
             else:
                 self._groups.append([index])
+
+    def with_teacher(self, distillation: Distillation | None) -> TaskLosses:
+        """The same losses, mixed with those of a distillation."""
+        self.distillation = distillation
+        return self
 
     def __call__(self, batch: Batch, scores: TaskScores, replicas: Replicas) -> LossValues:
         """Evaluates all losses over the batch; see :meth:`per_list` and :meth:`reduce`."""
@@ -106,6 +114,8 @@ class TaskLosses:
             for row, index in enumerate(group):
                 values[index] = group_values[row]
                 weights[index] = group_weights[row]
+        if self.distillation is not None:
+            return self.distillation.mixed(batch, scores, tf.stack(values), tf.stack(weights))
         return tf.stack(values), tf.stack(weights)
 
     def reduce(self, values: Any, weights: Tensor, replicas: Replicas) -> LossValues:
@@ -129,7 +139,7 @@ class TaskLosses:
         stacked_labels = _in_range(stacked_labels, mask, loss, tasks)
         options = {"seed": randomness.next_seed()} if loss.needs_seed else {}
         for kind, given in (("weights", batch.weights), ("propensity_weights", batch.propensity_weights)):
-            each = [item_weights(batch, given, task, per_task[0], copies[0]) for task in tasks]
+            each = [item_weights(batch, given, task.name, per_task[0], copies[0]) for task in tasks]
             if any(w is not None for w in each):
                 options[kind] = tf.concat([tf.ones_like(per_task[0]) if w is None else w for w in each], 0)
         values, weights = loss.per_list(stacked_labels, stacked_scores, mask, **options)
@@ -141,51 +151,6 @@ class TaskLosses:
             return tf.reshape(values, [tasks, -1])
         num_lists = tf.size(values) // (tasks * copies)
         return tf.reduce_mean(tf.reshape(values, [tasks, copies, num_lists]), axis=1)
-
-
-def as_lists(batch: Batch, values: Any) -> Tensor:
-    """Plain rows ``[..., B]`` as lists of one item each, ``[..., B, 1]``; returns lists unchanged."""
-    return values[..., None] if batch.is_rows else values
-
-
-def flat_lists(batch: Batch, scores: Any) -> tuple[Any, Any]:
-    """Flattens leading axes of scores: the result has the shape of M copies of the batch, one after another.
-
-    Args:
-        batch: the batch that was scored.
-        scores: ``[..., B, L]`` (plain rows ``[..., B]``).
-
-    Returns:
-        ``[M B, L]``, and M, the product of the leading axes, or None without leading axes.
-    """
-    scores = as_lists(batch, scores)
-    if scores.shape.rank == 2:
-        return scores, None
-    shape = tf.shape(scores)
-    return tf.reshape(scores, [-1, shape[-1]]), tf.reduce_prod(shape[:-2])
-
-
-def tiled(values: Any, copies: Tensor | None) -> Tensor:
-    """Repeats values of items, ``[B, L]``, for M copies of the batch, ``[M B, L]``; unchanged if M is None."""
-    return values if copies is None else tf.tile(values, [copies, 1])
-
-
-def item_weights(batch: Batch, given: Mapping[str, Any], task: Task, like: Any, copies: Tensor | None) -> Any:
-    """A task's weights as weights of items, ``float32[M B, L]`` like its flat scores; None without weights.
-
-    Args:
-        batch: the batch.
-        given: weights by task, per list ``[B]`` or per item ``[B, L]``.
-        task: the task.
-        like: the flat scores, see :func:`flat_lists`.
-        copies: M, or None.
-    """
-    weights = given.get(task.name)
-    if weights is None:
-        return None
-    weights = tf.cast(weights, tf.float32)
-    weights = weights[:, None] if weights.shape.rank == 1 else weights
-    return tiled(weights, copies) * tf.ones_like(like, tf.float32)
 
 
 def _in_range(labels: Any, valid: Any, loss: Loss, tasks: Sequence[Task]) -> Any:

@@ -15,7 +15,8 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.metrics.base import default_names
 from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous, safe_name
 from tfmtl2r.task import Task
-from tfmtl2r.training.objectives import LossValues, as_lists, flat_lists, item_weights, labels_of, tiled
+from tfmtl2r.training.flat import as_lists, flat_lists, item_weights, tiled
+from tfmtl2r.training.objectives import LossValues, labels_of
 from tfmtl2r.training.readings import Reading, readings_of
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.types import Mask, TaskScores
@@ -183,7 +184,7 @@ class Trackers:
             predicted, copies = flat_lists(batch, scores[task.name])
             labels = tiled(as_lists(batch, labels_of(batch, task)), copies)
             mask = tf.ones_like(predicted, tf.bool) if batch.is_rows else tiled(batch.valid, copies)
-            weights = item_weights(batch, batch.weights, task, predicted, copies)
+            weights = item_weights(batch, batch.weights, task.name, predicted, copies)
             read = {"score": predicted}
             reading, kinds = self.readings[task.name], {tracked.metric.reads for tracked in row}
             if "value" in kinds:

@@ -1,0 +1,236 @@
+"""Teachers: the standardised scores of baselines or runs on the training lists, and whether they are worth learning."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from tfmtl2r import baselines, losses
+from tfmtl2r.baselines.base import Training, centred
+from tfmtl2r.data import Lists, batches
+from tfmtl2r.data.splits import by_fold
+from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation.split_metrics import of_metric
+from tfmtl2r.losses.base import Loss
+from tfmtl2r.metrics.base import Metric
+from tfmtl2r.settings import Teacher
+from tfmtl2r.task import Task
+from tfmtl2r.training.distillation import column_of
+from tfmtl2r.training.readings import loss_of
+from tfmtl2r.training.trackers import metrics_of
+from tfmtl2r.writing import written
+
+FILE = "teacher.npz"
+log = logging.getLogger("tfmtl2r")
+
+Scores = dict[str, np.ndarray]
+Runs = Callable[[str], Any]
+"""From the name of a run to its ranker; checks that the run was trained on the same training split."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Lesson:
+    """What a teacher teaches.
+
+    Args:
+        scores: task -> scores of all items of the training split, ``float32[N]``.
+        vali: task -> scores of all items of the validation split, ``float64[N]``.
+    """
+
+    scores: Mapping[str, np.ndarray]
+    vali: Mapping[str, np.ndarray]
+
+    def beside(self, lists: Lists) -> Lists:
+        """The training lists with the scores as columns."""
+        for task, scores in self.scores.items():
+            lists = lists.with_column(column_of(task), scores)
+        return lists
+
+
+def shares(settings: Teacher, tasks: Sequence[Task], known: Sequence[str]) -> dict[str, float]:
+    """task -> share of the distillation loss, for tasks with a share above 0.
+
+    Args:
+        settings: the section [teacher].
+        tasks: the tasks of the run.
+        known: names of all tasks that may be named.
+
+    Raises:
+        ValueError: for the name of an unknown task, or a task whose value depends on the level of its scores.
+    """
+    given = 0.5 if settings.mix is None else settings.mix
+    if isinstance(given, Mapping) and (unknown := sorted({*given} - {*known})):
+        raise InputError(f"teacher.mix names {unknown[0]!r}, which is no task; the tasks are {', '.join(known)}")
+    found = {task.name: given.get(task.name, 0.0) if isinstance(given, Mapping) else given for task in tasks}
+    found = {task: share for task, share in found.items() if share > 0}
+    for task in (task for task in tasks if task.name in found):
+        loss = loss_of(task, True)
+        if loss.value(np.zeros(1, np.float32)) is not None:
+            raise InputError(f"task {task.name!r} has values in the label's unit, from its loss {type(loss).__name__}, "
+                             "which the standardised scores of a teacher would shift: give it a loss for the order "
+                             "alone, such as loss = \"softmax\" (with calibration it has values again), or leave it to "
+                             f"its labels (teacher.mix.{task.name} = 0)")
+    return found
+
+
+def loss_to(settings: Teacher) -> Loss:
+    """The distillation loss.
+
+    Raises:
+        ValueError: for a temperature of a loss without one, or a loss whose labels are grades.
+    """
+    described = settings.loss or "centred_mse"
+    described = {"name": described} if isinstance(described, str) else dict(described)
+    if settings.temperature is not None:
+        known = [option.name for option in losses.registry.options(described["name"])]
+        if "temperature" not in known or "temperature" in described:
+            raise InputError(f"teacher.temperature has no effect on the loss {described['name']!r}"
+                             + (", which has one of its own" if "temperature" in described else "")
+                             + ": leave it out, or choose soft_targets")
+        described["temperature"] = settings.temperature
+    loss = losses.get(described)
+    if loss.relevance or not loss.listwise:
+        raise InputError(f"teacher.loss must compare the scores of a list with any numbers, such as centred_mse or "
+                         f"soft_targets, but {described['name']!r} does not")
+    return loss
+
+
+def learnt(settings: Teacher, training: Training, runs: Runs) -> Lesson:
+    """Trains the baselines, scores the splits with all teachers, and averages their standardised scores.
+
+    The scores of a teacher are centred in each list and divided by one standard deviation per task, which is that of
+    the training split.
+
+    Args:
+        settings: the section [teacher].
+        training: the data, with the tasks to learn.
+        runs: reads a run.
+
+    Raises:
+        ValueError: for a teacher without one of the tasks, or folds of a run.
+    """
+    sources = settings.from_ if isinstance(settings.from_, (list, tuple)) else [settings.from_]
+    train: dict[str, list[np.ndarray]] = {task.name: [] for task in training.tasks}
+    vali: dict[str, list[np.ndarray]] = {task.name: [] for task in training.tasks}
+    for source in sources:
+        found = _of_baseline(source, settings.folds, training) if _is_baseline(source) else \
+            _of_run(source, settings.folds, training, runs)
+        for task in train:
+            if task not in found[0]:
+                raise InputError(f"the teacher {source!r} has no scores of the task {task!r}; leave this task to its "
+                                 f"labels (teacher.mix.{task} = 0)")
+            own, beside = centred(found[0][task], training.train), centred(found[1][task], training.vali)
+            spread = float(np.sqrt(np.mean(own**2)))
+            train[task].append(own / spread if spread > 0 else own)
+            vali[task].append(beside / spread if spread > 0 else beside)
+    scores = {task: np.mean(parts, axis=0) for task, parts in train.items()}
+    spreads = {task: float(np.sqrt(np.mean(one**2))) or 1.0 for task, one in scores.items()}
+    return Lesson({task: (one / spreads[task]).astype(np.float32) for task, one in scores.items()},
+                  {task: np.mean(parts, axis=0) / spreads[task] for task, parts in vali.items()})
+
+
+def check(settings: Teacher, train: Lists) -> None:
+    """Checks the teachers that are baselines, before any training: their names, options and libraries.
+
+    Raises:
+        ValueError: for one that cannot be used, or plain rows.
+    """
+    if train.is_rows:
+        raise InputError("a teacher is not built yet for plain rows, since its scores are compared within lists: leave "
+                         "teacher.from out, or set data.list_id")
+    for source in settings.from_ if isinstance(settings.from_, (list, tuple)) else [settings.from_]:
+        if _is_baseline(source):
+            baselines.get(source).check()
+        elif not isinstance(source, str):
+            raise InputError(f"teacher.from must name a baseline ({', '.join(baselines.names())}) or a run, not "
+                             f"{source!r}")
+
+
+def _is_baseline(source: Any) -> bool:
+    name = source.get("name") if isinstance(source, Mapping) else source
+    return name in {*baselines.names(), *baselines.registry.aliases()}
+
+
+def _of_baseline(source: Any, folds: int | None, training: Training) -> tuple[Scores, Scores]:
+    """The scores of both splits. With folds, each training list has those of models that have not seen it."""
+    described = baselines.registry.describe(baselines.get(source))
+    whole = training.fit(baselines.get(source), described)
+    vali = whole.scores(training.vali)
+    if folds is None:
+        return whole.scores(training.train), vali
+    found = {task.name: np.full(training.train.num_items, np.nan) for task in training.tasks}
+    starts = np.asarray(training.train.offsets)
+    for number in range(folds):
+        held = by_fold(training.train, number, folds, training.seed) == "test"
+        if not held.any():
+            continue
+        if held.all():
+            raise InputError(f"teacher.folds: the hash of the ids puts all {len(held)} training lists into one of "
+                             f"{folds} folds; leave folds out")
+        others = dataclasses.replace(training, train=training.train.select(~held), fitted={})
+        items = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in np.flatnonzero(held)])
+        for task, scores in others.fit(baselines.get(source), described).scores(training.train.select(held)).items():
+            found[task][items] = scores
+    return found, vali
+
+
+def _of_run(source: str, folds: int | None, training: Training, runs: Runs) -> tuple[Scores, Scores]:
+    if folds is not None:
+        raise InputError(f"teacher.folds trains the teacher once more for each fold, but {source!r} is a finished run: "
+                         "leave folds out, or choose a baseline")
+    ranker = runs(source)
+    both = [{task: np.asarray(one, np.float64) for task, one in ranker.predict(
+        batches(lists, (), ranker.architecture.schema), layout="items").items()} for lists in
+        (training.train, training.vali)]
+    return both[0], both[1]
+
+
+def worth(lesson: Lesson, student: Mapping[str, np.ndarray], vali: Lists, tasks: Sequence[Task]) -> dict[str, Any]:
+    """Compares a teacher with a ranker that was trained without it, by each task's first metric of scores on vali.
+
+    Args:
+        lesson: the teacher.
+        student: task -> scores of the ranker on the validation split, ``[N]``.
+        vali: the validation split.
+        tasks: the tasks to learn.
+
+    Returns:
+        task -> ``{"metric", "teacher", "student", "used"}``. A task without a metric of scores uses the teacher.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for task in tasks:
+        metric: Metric | None = next((one for one in metrics_of(task, True) if one.reads == "score"), None)
+        if metric is None:
+            found[task.name] = {"metric": None, "teacher": None, "student": None, "used": True}
+            continue
+        ours, theirs = (of_metric(metric, vali, task, np.asarray(scores, np.float32)).value
+                        for scores in (lesson.vali[task.name], student[task.name]))
+        worse = ours < theirs if metric.direction == "max" else ours > theirs
+        found[task.name] = {"metric": metric.label, "teacher": ours, "student": theirs, "used": not worse}
+        if worse:
+            log.warning("the teacher of task %r is not used: on the validation split, its %s is %.4f, and that of the "
+                        "ranker without a teacher %.4f", task.name, metric.label, ours, theirs)
+    return found
+
+
+def keep(folder: Path, lesson: Lesson, found: Mapping[str, Any]) -> None:
+    """Writes a teacher's scores and its comparison, so that a training that goes on need not train it again."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {f"scores/{task}": scores for task, scores in lesson.scores.items()}
+    with written(folder / FILE) as temporary:
+        np.savez_compressed(temporary, worth=np.array(json.dumps(found)), **arrays)  # type: ignore[arg-type]
+
+
+def kept(folder: Path) -> tuple[Lesson, dict[str, Any]] | None:
+    """What :func:`keep` wrote, without the scores of the validation split; None if there is nothing."""
+    if not (folder / FILE).is_file():
+        return None
+    with np.load(folder / FILE) as stored:
+        scores = {name.removeprefix("scores/"): stored[name] for name in stored if name.startswith("scores/")}
+        return Lesson(scores, {}), json.loads(str(stored["worth"]))
