@@ -1,10 +1,13 @@
 """Shared fixtures. Two logical CPUs are set up before anything initialises TensorFlow, for tests with two replicas."""
 
 import itertools
+import os
 import zlib
 
 import numpy as np
 import pytest
+
+os.environ.setdefault("TF_NUM_INTRAOP_THREADS", "1")  # two processes of tests share two CPUs; before TensorFlow
 
 from tfmtl2r._backend import keras, tf
 
@@ -28,13 +31,13 @@ def pytest_collection_modifyitems(config, items):
     turn, shares = map(int, share.split("/"))
 
     def runs(item):
-        name = item.nodeid.split("[")[0].encode()
-        return item.get_closest_marker("long") is None or zlib.crc32(name) % shares == turn % shares
+        return item.get_closest_marker("long") is None or zlib.crc32(item.nodeid.encode()) % shares == turn % shares
 
     config.hook.pytest_deselected(items=[item for item in items if not runs(item)])
     items[:] = filter(runs, items)
     if hasattr(config, "workeroutput"):
-        config.workeroutput["long"] = [item.nodeid for item in items if item.get_closest_marker("long")]
+        found = [item.nodeid.split("[")[0] for item in items if item.get_closest_marker("long")]
+        config.workeroutput["long"] = [f"{name} ({found.count(name)})" for name in dict.fromkeys(found)]
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -47,7 +47,7 @@ def described(name, check):
 
 
 def slow(check):
-    return [pytest.mark.slow] if check.slow else []
+    return [pytest.mark.long] if check.slow else []
 
 
 def parameters():

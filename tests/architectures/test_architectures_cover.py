@@ -64,7 +64,7 @@ def covering(chosen, kept):
 
 FAST = covering([], lambda first, second: (first, second) != (0, 1))
 CASES = [
-    pytest.param(*case, marks=[] if case in FAST else [pytest.mark.slow], id="-".join(case))
+    pytest.param(*case, marks=[] if case in FAST else [pytest.mark.long], id="-".join(case))
     for case in covering(FAST, lambda *_: True)
 ]
 

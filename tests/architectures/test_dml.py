@@ -43,7 +43,7 @@ ABLATIONS = {
 FAST = {("mmoe", "full"), ("mmoe", "full, no stop"), ("single_task", "full")}
 CASES = [
     pytest.param(base, ABLATIONS[name], id=f"{base}: {name}",
-                 marks=[] if (base, name) in FAST else [pytest.mark.slow])
+                 marks=[] if (base, name) in FAST else [pytest.mark.long])
     for base in BASES for name in (ABLATIONS if base == "mmoe" else ("full", "full, no stop"))
 ]
 

@@ -21,7 +21,7 @@ RAYS = {check for failures in EXPECTED_FAILURES.values() for check in failures}
 
 
 def slow(check):
-    return [pytest.mark.slow] if check.slow else []
+    return [pytest.mark.long] if check.slow else []
 
 
 def names_of(method):

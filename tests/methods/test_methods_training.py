@@ -10,7 +10,7 @@ from tfmtl2r import Dense, MultiTaskRanker, Schema, methods
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.task import Task
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 NAMES = methods.names()
 STATEFUL = [name for name in NAMES if methods.get(name).initial_state(3, 4)]
 TASKS = ("one", "two", "three")

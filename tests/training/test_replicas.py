@@ -24,7 +24,7 @@ def runs():
             kind = (method.needs, mode)
             if kind not in kinds or name in FIRST:
                 fast = kind not in kinds and kind == ({"gram"}, "parameters")
-                params.append(pytest.param(name, mode, marks=[] if fast else [pytest.mark.slow]))
+                params.append(pytest.param(name, mode, marks=[] if fast else [pytest.mark.long]))
             kinds.add(kind)
     return params
 

@@ -79,11 +79,8 @@ class MultiTaskRanker(KerasMethods):
     ):
         super().__init__(**kwargs)
         if conditioned is not None and not conditioned > 0:
-            raise InputError("conditioned is the concentration of a Dirichlet distribution, above 0, not "
-                             f"{conditioned}")
-        self.has_lists = has_lists
-        self.conditioned = conditioned
-        self.autocast = False
+            raise InputError(f"conditioned is a concentration of a Dirichlet distribution, above 0, not {conditioned}")
+        self.has_lists, self.conditioned, self.autocast = has_lists, conditioned, False
         self.tasks = validated(tasks)
         self.architecture: Architecture = architectures.get(architecture)
         check_parts(self.tasks)
