@@ -97,6 +97,14 @@ def test_a_text_that_is_not_canonical_is_only_a_text(text):
         Lists({"x": np.array([number])}).fingerprint() for number in numbers}
 
 
+@pytest.mark.parametrize("beside", [{}, {"y": np.arange(60.0)}])
+def test_how_a_matrix_lies_in_memory_changes_nothing(beside):
+    matrix, offsets = np.arange(300.0).reshape(60, 5), np.arange(0, 61, 6)
+    known = Lists({"x": matrix, **beside}, offsets).fingerprint()
+    for other in (np.asfortranarray(matrix), np.repeat(matrix, 2, axis=1)[:, ::2]):
+        assert Lists({"x": other, **beside}, offsets).fingerprint() == known
+
+
 class TestEarlierVersions:
     """Fingerprints of the first version have no version in front."""
 

@@ -80,6 +80,7 @@ def _digests(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -> I
         last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + _ROWS, side="right")) - 1)
         rows = slice(int(bounds[first]), int(bounds[last]))
         codes = np.concatenate([_codes(values[rows], columns[name].dtype.kind) for name, values in flat.items()], 1)
+        codes = np.ascontiguousarray(codes)  # columns that lie column by column in memory stay so
         content, width = codes.data.cast("B"), 8 * codes.shape[1]
         ends = ((bounds[first:last + 1] - bounds[first]) * width).tolist()
         for low, high in itertools.pairwise(ends):
