@@ -142,11 +142,9 @@ class MultiTaskRanker(KerasMethods):
         gradients: str = "parameters",
         preference: Sequence[float] | None = None,
         train_metrics: bool = True,
-        seed: int = 0,
-        accumulate: int = 1,
+        seed: int = 0, accumulate: int = 1,
         on_nan: str = "error",
-        augment: float = 0.0,
-        feature_dropout: float = 0.0,
+        augment: float = 0.0, feature_dropout: float = 0.0,
         **keras_options: Unpack[CompileOptions],
     ) -> None:
         """Sets optimizer, balancing method and preference.
@@ -394,6 +392,6 @@ class MultiTaskRanker(KerasMethods):
             losses = TaskLosses(self.tasks, has_lists, architecture.small_heads, architecture.needs_probabilities)
             parts = architecture, losses.with_teacher(chosen.distillation), chosen.method, chosen.gradients
             engine = Engine(*parts) if chosen.accumulate == 1 else AccumulatingEngine(*parts, parts=chosen.accumulate)
-            self._set_up = SetUp(has_lists, engine, Trackers(self.tasks, has_lists, chosen.on_nan != "error",
-                                                              self.readings(has_lists)))
+            trackers = Trackers(self.tasks, has_lists, chosen.on_nan != "error", self.readings(has_lists))
+            self._set_up = SetUp(has_lists, engine, trackers)
         return self._set_up
