@@ -289,11 +289,11 @@ class Experiment(Settings):
 
     def _batches(self, model: MultiTaskRanker, train: Lists, vali: Lists) -> tuple[Any, Any]:
         """Batches of the training split, with the teacher's scores where it has such columns, and of vali."""
-        training, limit, schema = self.training, self.data.max_list_size, model.schema
-        assert schema is not None
+        training, limit, schema = self.training, self.data.max_list_size, model.architecture.schema
         cut: dict[str, Any] = {"list_limit": limit, "truncate": self.data.truncate} if limit else {}
         taught = columns_of([task.name for task in model.tasks if column_of(task.name) in train.columns])
-        size = training.batch_size * (training.accumulate or 1)
+        copies = 1 + (self.teacher.synthetic or 0) if taught else 1  # of each list; the number of steps stays the same
+        size = training.batch_size * (training.accumulate or 1) * copies
         return (batches(train, [*model.tasks, *taught], schema, shuffle=True, seed=training.seed, batch_size=size,
                         buckets=training.buckets, **cut),
                 batches(vali, model.tasks, schema, batch_size=training.batch_size))
@@ -301,17 +301,18 @@ class Experiment(Settings):
     def _taught(
         self, model: MultiTaskRanker, dataset: Any, card: RunCard, kept: Path
     ) -> tuple[Lists, Distillation | None]:
-        """The training lists with the scores of the teacher, which is only used where it is worth it."""
+        """The lists to train on with the scores of the teacher, which is only used where it is worth it."""
         train, vali = dataset.lists("train"), dataset.lists("vali")
         if self.teacher.from_ is None:
             return train, None
         assert model.schema is not None
-        shares = self._shares(model, dataset)
+        shares, known = self._shares(model, dataset), self._known(dataset, model.tasks)
+        lists = teachers.lists_of(self.teacher, train, model.schema, known, self.training.seed)
         found = teachers.kept(kept)
         if found is None:
             tasks = [task for task in model.tasks if task.name in shares]
             data = Training.of(dataset, tasks, model.schema, self.training.seed)
-            lesson = teachers.learnt(self.teacher, data, functools.partial(self._run_of, dataset=dataset))
+            lesson = teachers.learnt(self.teacher, data, lists, functools.partial(self._run_of, dataset=dataset))
             alone, _ = self._model(dataset, None)
             self._fit(alone, *self._batches(alone, train, vali), [], 0, None)
             scores = alone.predict(batches(vali, (), model.architecture.schema), layout="items")
@@ -320,8 +321,8 @@ class Experiment(Settings):
         lesson, card.teacher = found
         used = {task: share for task, share in shares.items() if card.teacher[task]["used"]}
         anneal = 1.0 if self.teacher.anneal is None else self.teacher.anneal
-        names = [task.name for task in model.tasks]
-        return lesson.beside(train), Distillation(teachers.loss_to(self.teacher), used, names, anneal)
+        mixed = Distillation(teachers.loss_to(self.teacher), used, [task.name for task in model.tasks], anneal)
+        return (lesson.beside(lists), mixed) if used else (train, None)
 
     def _shares(self, model: MultiTaskRanker, dataset: Any) -> dict[str, float]:
         """The share of the distillation loss of each task; raises for a teacher that cannot be used."""

@@ -8,10 +8,11 @@ import pandas as pd
 import pytest
 from stub_baseline import LeastSquares, eagerly
 
-from tfmtl2r import Dense, Experiment, Schema, Task, baselines, losses
+from tfmtl2r import Category, Dense, Experiment, Schema, Task, baselines, losses
 from tfmtl2r._backend import tf
 from tfmtl2r.baselines import Baseline, Fitted, Training
 from tfmtl2r.baselines import teacher as teachers
+from tfmtl2r.baselines.synthetic import with_copies
 from tfmtl2r.batch import Batch
 from tfmtl2r.data import Lists
 from tfmtl2r.settings import Teacher
@@ -98,10 +99,12 @@ def test_out_of_fold_scores_come_from_models_that_have_not_seen_the_list(monkeyp
     baselines.register("memory")(Memory)
     try:
         training = Training(lists(0, 20), lists(99, 5), TASKS[:1], Schema([Dense("x")]))
-        inside = teachers._of_baseline("memory", None, training)
-        outside = teachers._of_baseline("memory", 4, training)
+        twice = with_copies(training.train, training.schema, TASKS, 1, seed=0, most=0.0)
+        inside = teachers._of_baseline("memory", None, training, twice)
+        outside = teachers._of_baseline("memory", 4, training, twice)
     finally:
         baselines.registry.unregister("memory")
+    assert len(outside[0]["a"]) == 120
     assert set(inside[0]["a"]) == {1.0}
     assert set(outside[0]["a"]) == {0.0}
     assert set(outside[1]["a"]) == {0.0}
@@ -109,16 +112,43 @@ def test_out_of_fold_scores_come_from_models_that_have_not_seen_the_list(monkeyp
 
 def test_teachers_are_standardised_and_averaged(least_squares):
     training = Training(lists(0, 20), lists(99, 5), TASKS[:1], Schema([Dense("x")]))
-    one = teachers.learnt(Teacher(from_=least_squares), training, None)
+    one = teachers.learnt(Teacher(from_=least_squares), training, training.train, None)
     scores = one.scores["a"].reshape(20, 3)
     assert scores.mean(axis=1) == pytest.approx(0, abs=1e-6)
     assert (scores**2).mean() == pytest.approx(1, rel=1e-5)
-    both = teachers.learnt(Teacher(from_=[least_squares, {"name": least_squares}]), training, None)
+    both = teachers.learnt(Teacher(from_=[least_squares, {"name": least_squares}]), training, training.train, None)
     assert both.scores["a"] == pytest.approx(one.scores["a"], abs=1e-5)
     assert teachers.worth(one, {"a": -one.vali["a"]}, training.vali, TASKS[:1])["a"]["used"]
     bad = teachers.worth(dataclasses.replace(one, vali={"a": -one.vali["a"]}), one.vali, training.vali, TASKS[:1])
     assert not bad["a"]["used"]
     assert bad["a"]["student"] > bad["a"]["teacher"]
+
+
+def test_synthetic_lists_hold_values_of_their_own_list_and_no_labels(rng):
+    sizes = np.array([5, 1, 4])
+    count, owner = int(sizes.sum()), np.repeat(np.arange(3), sizes)
+    train = Lists({"x": owner * 100.0 + np.arange(count), "m": owner[:, None] * 100.0 + rng.normal(size=(count, 3)),
+                   "id": np.array([f"{of}-{item}" for item, of in enumerate(owner)], object), "c": owner * 1.0,
+                   "a": np.ones(count, int), "b": np.zeros(count, int)},
+                  np.concatenate([[0], np.cumsum(sizes)]), np.array(["p", "q", "r"], object), ("c",))
+    schema = Schema([Dense("x"), Dense("m", shape=(3,)), Category("id", vocabulary=("0-0",)), Dense("c", context=True)])
+    made = with_copies(train, schema, TASKS, 30, seed=1)
+    assert made.num_lists == 93
+    for name in ("a", "b"):
+        assert not np.isnan(made.column(name)[:count]).any()
+        assert np.isnan(made.column(name)[count:]).all()
+    x, m = made.column("x").reshape(31, -1), made.column("m").reshape(31, -1, 3)
+    ids = made.column("id").reshape(31, -1)
+    assert (x[0] == train.column("x")).all()
+    assert (x // 100 == owner).all()
+    assert (np.round(m / 100) == owner[:, None]).all()
+    assert [text.split("-")[0] for text in ids[7]] == [str(of) for of in owner]
+    moved = (x[1:] != x[0])[:, owner != 1]
+    assert 0.18 < moved.mean() < 0.32  # a quarter of the values: probabilities of 0 to 1/2
+    assert (m[1:] != m[0])[:, owner != 1].all(axis=-1).mean() < moved.mean()  # each component by itself
+    assert moved.mean(axis=0).std() < 0.15
+    assert (x[:, owner == 1] == x[0, owner == 1]).all()
+    assert not (x[1] == x[2]).all()
 
 
 @pytest.fixture(scope="module")
@@ -141,14 +171,17 @@ def experiment(tmp_path_factory):
 def test_a_good_teacher_is_learnt_and_a_bad_one_changes_nothing(experiment, least_squares, caplog):
     with eagerly(), caplog.at_level(logging.WARNING, "tfmtl2r"):
         plain = experiment.run(verbose=0)[0]
-        bad, bad_card = experiment.but(name="bad", teacher={"from": {"name": least_squares, "sign": -1.0}}).run(0)
-        good, card = experiment.but(name="good", teacher={"from": least_squares, "mix": {"y": 1.0}}).run(verbose=0)
+        wrong = {"from": {"name": least_squares, "sign": -1.0}, "synthetic": 2}
+        bad, bad_card = experiment.but(name="bad", teacher=wrong).run(0)
+        right = {"from": least_squares, "mix": {"y": 1.0}, "synthetic": 2}
+        good, card = experiment.but(name="good", teacher=right).run(verbose=0)
     assert [weight.tolist() for weight in bad.get_weights()] == [weight.tolist() for weight in plain.get_weights()]
     assert not bad_card.teacher["y"]["used"]
     assert "the teacher of task 'y' is not used: on the validation split, its ndcg@3 is" in caplog.text
     assert card.teacher["y"]["used"]
     assert card.teacher["y"]["teacher"] >= card.teacher["y"]["student"]
     assert card.history["y_loss"] != bad_card.history["y_loss"]
+    assert int(good.optimizer.iterations) == int(plain.optimizer.iterations)  # whatever synthetic lists there are
     assert any((ours != theirs).any() for ours, theirs in zip(good.get_weights(), plain.get_weights(), strict=True))
     folder = experiment.but(name="good").folder
     assert not (folder / ".attempt" / "checkpoints").exists()
@@ -176,7 +209,8 @@ def test_a_training_that_goes_on_keeps_its_teacher(tmp_path):
     ({"from": "lightgbm", "mix": 1.5}, r"teacher\.mix must be a share from 0 to 1"),
     ({"from": "lightgbm", "mix": {"y": -1}}, r"teacher\.mix\.y must be a share from 0 to 1"),
     ({"from": "lightgbm", "anneal": 2.0}, r"teacher\.anneal must be a factor from 0 to 1"),
-    ({"from": "lightgbm", "synthetic": 5}, r"teacher\.synthetic is not built yet"),
+    ({"from": "lightgbm", "synthetic": 0}, r"teacher\.synthetic must be"),
+    ({"synthetic": 5}, r"teacher\.synthetic has no effect without a teacher"),
     ({"from": "least_squares", "mix": {"z": 1}}, "teacher.mix names 'z', which is no task; the tasks are y"),
     ({"from": "least_squares", "loss": "softmax"}, "teacher.loss must compare the scores of a list with any numbers"),
     ({"from": "least_squares", "temperature": 2.0}, "teacher.temperature has no effect on the loss 'centred_mse'"),

@@ -13,12 +13,14 @@ import numpy as np
 
 from tfmtl2r import baselines, losses
 from tfmtl2r.baselines.base import Training, centred
+from tfmtl2r.baselines.synthetic import with_copies
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.data.splits import by_fold
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.split_metrics import of_metric
 from tfmtl2r.losses.base import Loss
 from tfmtl2r.metrics.base import Metric
+from tfmtl2r.schema import Schema
 from tfmtl2r.settings import Teacher
 from tfmtl2r.task import Task
 from tfmtl2r.training.distillation import column_of
@@ -39,7 +41,7 @@ class Lesson:
     """What a teacher teaches.
 
     Args:
-        scores: task -> scores of all items of the training split, ``float32[N]``.
+        scores: task -> scores of all items of the lists to learn from, ``float32[N]``.
         vali: task -> scores of all items of the validation split, ``float64[N]``.
     """
 
@@ -47,7 +49,7 @@ class Lesson:
     vali: Mapping[str, np.ndarray]
 
     def beside(self, lists: Lists) -> Lists:
-        """The training lists with the scores as columns."""
+        """The lists to learn from, with the scores as columns."""
         for task, scores in self.scores.items():
             lists = lists.with_column(column_of(task), scores)
         return lists
@@ -101,15 +103,16 @@ def loss_to(settings: Teacher) -> Loss:
     return loss
 
 
-def learnt(settings: Teacher, training: Training, runs: Runs) -> Lesson:
-    """Trains the baselines, scores the splits with all teachers, and averages their standardised scores.
+def learnt(settings: Teacher, training: Training, lists: Lists, runs: Runs) -> Lesson:
+    """Trains the baselines, scores the lists with all teachers, and averages their standardised scores.
 
     The scores of a teacher are centred in each list and divided by one standard deviation per task, which is that of
-    the training split.
+    the lists to learn from.
 
     Args:
         settings: the section [teacher].
         training: the data, with the tasks to learn.
+        lists: the lists to learn from: the training lists, and perhaps copies of all of them after them.
         runs: reads a run.
 
     Raises:
@@ -119,13 +122,13 @@ def learnt(settings: Teacher, training: Training, runs: Runs) -> Lesson:
     train: dict[str, list[np.ndarray]] = {task.name: [] for task in training.tasks}
     vali: dict[str, list[np.ndarray]] = {task.name: [] for task in training.tasks}
     for source in sources:
-        found = _of_baseline(source, settings.folds, training) if _is_baseline(source) else \
-            _of_run(source, settings.folds, training, runs)
+        found = _of_baseline(source, settings.folds, training, lists) if _is_baseline(source) else \
+            _of_run(source, settings.folds, training, lists, runs)
         for task in train:
             if task not in found[0]:
                 raise InputError(f"the teacher {source!r} has no scores of the task {task!r}; leave this task to its "
                                  f"labels (teacher.mix.{task} = 0)")
-            own, beside = centred(found[0][task], training.train), centred(found[1][task], training.vali)
+            own, beside = centred(found[0][task], lists), centred(found[1][task], training.vali)
             spread = float(np.sqrt(np.mean(own**2)))
             train[task].append(own / spread if spread > 0 else own)
             vali[task].append(beside / spread if spread > 0 else beside)
@@ -133,6 +136,19 @@ def learnt(settings: Teacher, training: Training, runs: Runs) -> Lesson:
     spreads = {task: float(np.sqrt(np.mean(one**2))) or 1.0 for task, one in scores.items()}
     return Lesson({task: (one / spreads[task]).astype(np.float32) for task, one in scores.items()},
                   {task: np.mean(parts, axis=0) / spreads[task] for task, parts in vali.items()})
+
+
+def lists_of(settings: Teacher, train: Lists, schema: Schema, tasks: Sequence[Task], seed: int) -> Lists:
+    """The lists to learn from: the training lists, and the synthetic ones after them.
+
+    Args:
+        settings: the section [teacher].
+        train: the training lists.
+        schema: the features.
+        tasks: all tasks whose labels the data have.
+        seed: seed of the synthetic lists.
+    """
+    return with_copies(train, schema, tasks, settings.synthetic, seed) if settings.synthetic else train
 
 
 def check(settings: Teacher, train: Lists) -> None:
@@ -157,15 +173,15 @@ def _is_baseline(source: Any) -> bool:
     return name in {*baselines.names(), *baselines.registry.aliases()}
 
 
-def _of_baseline(source: Any, folds: int | None, training: Training) -> tuple[Scores, Scores]:
-    """The scores of both splits. With folds, each training list has those of models that have not seen it."""
+def _of_baseline(source: Any, folds: int | None, training: Training, lists: Lists) -> tuple[Scores, Scores]:
+    """The scores of the lists and of vali. With folds, a list has those of models that have not seen it or its copy."""
     described = baselines.registry.describe(baselines.get(source))
     whole = training.fit(baselines.get(source), described)
     vali = whole.scores(training.vali)
     if folds is None:
-        return whole.scores(training.train), vali
-    found = {task.name: np.full(training.train.num_items, np.nan) for task in training.tasks}
-    starts = np.asarray(training.train.offsets)
+        return whole.scores(lists), vali
+    found = {task.name: np.full(lists.num_items, np.nan) for task in training.tasks}
+    starts = np.asarray(lists.offsets)
     for number in range(folds):
         held = by_fold(training.train, number, folds, training.seed) == "test"
         if not held.any():
@@ -174,20 +190,22 @@ def _of_baseline(source: Any, folds: int | None, training: Training) -> tuple[Sc
             raise InputError(f"teacher.folds: the hash of the ids puts all {len(held)} training lists into one of "
                              f"{folds} folds; leave folds out")
         others = dataclasses.replace(training, train=training.train.select(~held), fitted={})
+        held = np.tile(held, lists.num_lists // len(held))
         items = np.concatenate([np.arange(starts[i], starts[i + 1]) for i in np.flatnonzero(held)])
-        for task, scores in others.fit(baselines.get(source), described).scores(training.train.select(held)).items():
+        for task, scores in others.fit(baselines.get(source), described).scores(lists.select(held)).items():
             found[task][items] = scores
     return found, vali
 
 
-def _of_run(source: str, folds: int | None, training: Training, runs: Runs) -> tuple[Scores, Scores]:
+def _of_run(
+    source: str, folds: int | None, training: Training, lists: Lists, runs: Runs
+) -> tuple[Scores, Scores]:
     if folds is not None:
         raise InputError(f"teacher.folds trains the teacher once more for each fold, but {source!r} is a finished run: "
                          "leave folds out, or choose a baseline")
     ranker = runs(source)
     both = [{task: np.asarray(one, np.float64) for task, one in ranker.predict(
-        batches(lists, (), ranker.architecture.schema), layout="items").items()} for lists in
-        (training.train, training.vali)]
+        batches(split, (), ranker.architecture.schema), layout="items").items()} for split in (lists, training.vali)]
     return both[0], both[1]
 
 

@@ -149,9 +149,9 @@ class Teacher(Section):
             does not change.
         folds: number of folds of the training lists. If given, the scores of a list come from baselines that were
             trained on the other folds.
+        synthetic: number of further copies of each training list, in which values are swapped between items. They have
+            no labels, only scores of the teacher. Batches are longer by as much, so that the steps are as many.
     """
-
-    not_built: ClassVar[tuple[str, ...]] = ("synthetic",)
 
     from_: Any = key()
     loss: Any = key(registry="tfmtl2r.losses")
@@ -159,11 +159,12 @@ class Teacher(Section):
     temperature: float | None = key(above=0)
     anneal: float | None = key(least=0)
     folds: int | None = key(least=2)
+    synthetic: int | None = key(least=1)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.from_ is None:
-            for name in ("loss", "mix", "temperature", "anneal", "folds"):
+            for name in ("loss", "mix", "temperature", "anneal", "folds", "synthetic"):
                 if getattr(self, name) is not None:
                     raise SettingError([name], "has no effect without a teacher: give teacher.from, or leave it out")
         shares = self.mix if isinstance(self.mix, Mapping) else {"": self.mix}
