@@ -18,7 +18,7 @@ from rich.table import Table
 
 from tfmtl2r import Batch, Dense, Task
 from tfmtl2r.data import Lists, fit_schema
-from tfmtl2r.layers.features import Encoder
+from tfmtl2r.layers import Encoder
 from tfmtl2r.report import show
 
 # isort: split

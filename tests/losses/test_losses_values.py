@@ -239,6 +239,7 @@ def test_bce_is_tf_rankings_sigmoid_cross_entropy_and_mse_its_mean_squared():
 
 
 OTHER = {
+    "soften": "both",
     "temperature": 2.5,
     "epsilon": 0.5,
     "gamma": 3.0,

@@ -122,7 +122,8 @@ np.savez(sys.argv[3], **model.predict(x))
 """
 
 
-@pytest.mark.parametrize("policy", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.slow)])
+@pytest.mark.long
+@pytest.mark.parametrize("policy", ["float32", "mixed_bfloat16"])
 def test_save_and_load_in_a_new_process(problem, tmp_path, policy):
     keras.mixed_precision.set_global_policy(policy)
     model = ranker(problem, "pcgrad", keras.optimizers.Adam(0.01), architecture={"layer_norm": True})

@@ -51,8 +51,9 @@ def standardised(scores: Tensor, valid: Mask) -> Tensor:
         scores: ``float32[B, L]``.
         valid: ``bool[B, L]``; other places are 0 in the result.
 
-    >>> standardised(tf.constant([[3.0, 1.0, 2.0, 0.0]]), tf.constant([[True] * 4])).numpy().round(4).tolist()
-    [[1.3416..., -0.4472..., 0.4472..., -1.3416...]]
+    >>> found = standardised(tf.constant([[3.0, 1.0, 2.0, 0.0]]), tf.constant([[True] * 4]))
+    >>> found.numpy().astype(float).round(4).tolist()
+    [[1.3416, -0.4472, 0.4472, -1.3416]]
     """
     count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32), axis=-1, keepdims=True), 1.0)
     real = tf.where(valid, scores, 0.0)
