@@ -33,13 +33,12 @@ COMMAND = Command(
 def main(arguments: Sequence[str]) -> None:
     """Trains what is missing and prints the tables."""
     tree, given = parse(COMMAND, arguments)
-    from tfmtl2r.evaluation.fold_tables import tables
     from tfmtl2r.experiment import Experiment
     from tfmtl2r.report.tables import show
     from tfmtl2r.sweeps.cross_validation import RESULT, cross_validate
 
     found = cross_validate(Experiment.of(tree), given.folds, given.seeds, given.partitions, given.baseline,
                            given.vali, given.jobs, given.threads, merge=given.merge)
-    for table in tables(found.rows, found.differences, shutil.get_terminal_size().columns):
+    for table in found.tables(shutil.get_terminal_size().columns):
         show(table)
     print(f"all numbers: {found.folder / RESULT}")

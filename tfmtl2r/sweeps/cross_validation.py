@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.table import Table
 
 from tfmtl2r import baselines as baseline_registry
 from tfmtl2r.baselines import Training
@@ -20,6 +21,7 @@ from tfmtl2r.data import fit_tasks
 from tfmtl2r.data.splits import by_fold
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation import out_of_fold
+from tfmtl2r.evaluation.fold_tables import tables
 from tfmtl2r.evaluation.out_of_fold import Difference, OutOfFold, Part
 from tfmtl2r.evaluation.scoring import record
 from tfmtl2r.experiment import Experiment
@@ -89,6 +91,10 @@ class CrossValidation:
     folder: Path
     rows: tuple[OutOfFold, ...]
     differences: Mapping[str, Mapping[str, Difference]]
+
+    def tables(self, width: int = 80) -> list[Table]:
+        """The values and differences for a terminal with lines of this many characters."""
+        return tables(self.rows, self.differences, width)
 
 
 def cross_validate(
