@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from tfmtl2r import MultiTaskRanker, Task, methods
+from tfmtl2r import Dense, MultiTaskRanker, Schema, Task, methods
 from tfmtl2r._backend import keras, tf
 
 ARCHITECTURE = {"name": "shared_bottom", "units": [8, 6], "head_units": [4]}
@@ -265,3 +265,16 @@ def test_a_task_that_never_occurs_has_no_loss(problem):
         assert np.isnan(logs[f"{prefix}grade_loss"]).all()
         np.testing.assert_allclose(
             logs[f"{prefix}loss"], logs[f"{prefix}click_loss"][0] + logs[f"{prefix}dwell_loss"][0], rtol=1e-5)
+
+
+def test_several_rankers_are_no_ranker_that_is_traced_again(caplog):
+    """TensorFlow warns about a function that it traces again and again; it knows functions by their code."""
+    x = {"x": np.ones((2, 3), np.float32), "list_size": np.array([3, 2], np.int32)}
+    logger = tf.get_logger()
+    logger.addHandler(caplog.handler)
+    try:
+        for _ in range(7):
+            MultiTaskRanker({"name": "shared_bottom", "units": [2]}, ["click"], Schema([Dense("x")])).predict(x)
+    finally:
+        logger.removeHandler(caplog.handler)
+    assert caplog.text == ""

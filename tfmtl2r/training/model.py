@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import logging
 from collections.abc import Mapping, Sequence
 from typing import Any, Unpack
@@ -331,13 +332,14 @@ class MultiTaskRanker(KerasMethods):
     def scores(self, features: dict[str, Any]) -> TaskScores:
         """Returns the same scores as ``ranker(features)``, from one compiled graph for all batch shapes.
 
-        With ``run_eagerly=True`` there is no graph.
+        With ``run_eagerly=True`` there is no graph. TensorFlow counts the graphs of each ranker by themselves.
         """
         asked = len(self.tasks) if self.conditioned is not None and PREFERENCE in features else None
         layout = specs(self._schema(), has_lists=LIST_SIZE in features, preference=asked)
         graphs, key = self._connected_with().graphs, tuple(layout)
         if key not in graphs:
-            graphs[key] = tf.function(lambda x: self(x, training=False), input_signature=[layout], autograph=False)
+            score = functools.partial(self, training=False)
+            graphs[key] = tf.function(score, input_signature=[layout], autograph=False)
         missing = sorted(set(layout) - set(features))
         if missing:
             raise InputKeyError(f"feature {missing[0]!r} is missing; got {sorted(features)}")
