@@ -52,8 +52,7 @@ from tfmtl2r.training.step_clock import StepClock
 from tfmtl2r.training.warm_start import continued, continued_tasks, start_from
 
 _STORED = 6
-"""How often a training stores its weights at least: the model and a checkpoint, each with two moments of the optimizer.
-"""
+"""How often a training stores its weights at least: model and checkpoint, each with two moments of the optimizer."""
 log = logging.getLogger("tfmtl2r")
 
 
@@ -289,7 +288,8 @@ class Experiment(Settings):
 
     def _batches(self, model: MultiTaskRanker, train: Lists, vali: Lists) -> tuple[Any, Any]:
         """Batches of the training split, with the teacher's scores where it has such columns, and of vali."""
-        training, limit, schema = self.training, self.data.max_list_size, model.architecture.schema
+        training, limit, schema = self.training, self.data.max_list_size, model.schema
+        assert schema is not None  # it contains the features of positions, which only training reads
         cut: dict[str, Any] = {"list_limit": limit, "truncate": self.data.truncate} if limit else {}
         taught = columns_of([task.name for task in model.tasks if column_of(task.name) in train.columns])
         copies = 1 + (self.teacher.synthetic or 0) if taught else 1  # of each list; the number of steps stays the same
