@@ -39,7 +39,7 @@ def results(folder, tasks, name):
     return {task: {metric: one["value"] for metric, one in row.items()} for task, row in card.results["test"].items()}
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_seconds_beat_their_mean_and_clicks_lose_nothing(files):
     folder, trivial = files
     together, without = (results(folder, tasks, name)

@@ -88,7 +88,7 @@ def test_evaluate_checks_too():
         ranker.evaluate(data(with_label(5.0)), verbose=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_one_replica_with_a_bad_label_stops_both(mirrored):
     """And leaves the weights as they were and the strategy in working order."""
     ranker = model("ordinal", strategy=mirrored())

@@ -138,7 +138,7 @@ def test_save_and_load_in_a_new_process(problem, tmp_path, policy):
 
 
 @pytest.mark.parametrize("method", representatives())
-@pytest.mark.slow
+@pytest.mark.long
 def test_resuming_gives_the_same_next_steps(problem, tmp_path, method):
     """Dropout, the method's randomness and state, the optimizer: all as if training had not stopped."""
     options = {"architecture": {"dropout": 0.3}}
@@ -153,7 +153,7 @@ def test_resuming_gives_the_same_next_steps(problem, tmp_path, method):
     assert int(resumed.method_state.epoch) == 2
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_mixed_precision_trains_with_float32_variables_and_scores(problem):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")
     for mode in ("parameters", "features"):

@@ -96,7 +96,7 @@ def test_metrics_and_a_replica_without_lists(gaps, strategies):
     assert_same(*logs)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_loop_of_ones_own(gaps, strategies):
     """Without ``fit``: ``strategy.run(model.train_step)`` on a distributed data set, watched by telemetry."""
     results = []
