@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tfmtl2r import Experiment, RunCard, Task, cli
-from tfmtl2r.commands import _options, sweep, train
+from tfmtl2r.commands import _options, cross_validate, sweep, train
 from tfmtl2r.settings import Data, SettingError, Settings, files
 from tfmtl2r.settings.outcome import keys, keys_where, outcome
 from tfmtl2r.settings.starter import starter
@@ -233,6 +233,13 @@ def test_the_starter_holds_every_key_with_its_default(tmp_path, capsys):
     assert (tmp_path / "new/experiment.toml").read_text() == text
     assert cli.main(["init", str(tmp_path / "new")]) == 1
     assert "already exists and is not overwritten" in capsys.readouterr().err
+
+
+def test_a_flag_with_several_values_may_be_repeated():
+    """No earlier value is lost."""
+    command = cross_validate.COMMAND
+    apart = _options.parse(command, ["--baseline", "lightgbm", "--baseline", "own", "xgboost"])
+    assert apart[1].baseline == ["lightgbm", "own", "xgboost"]
 
 
 def test_every_flag_has_a_help_text():

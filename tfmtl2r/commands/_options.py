@@ -247,7 +247,7 @@ def _parser(command: Command, tree: Mapping[str, Any]) -> tuple[_Parser, list[Fl
     own = parser.add_argument_group(command.name) if command.values else where
     for name, value in command.values.items():
         shown = "" if value.default is None else f" (default: {value.default})"
-        several: dict[str, Any] = {"nargs": "+"} if value.several else {}
+        several: dict[str, Any] = {"nargs": "+", "action": "extend"} if value.several else {}
         own.add_argument(f"--{name}", type=value.kind, default=[] if value.several else value.default,
                          metavar=_metavar(value.kind), help=(value.help + shown).replace("%", "%%"), **several)
     flags: list[Flag] = []
