@@ -240,6 +240,8 @@ def test_a_flag_with_several_values_may_be_repeated():
     command = cross_validate.COMMAND
     apart = _options.parse(command, ["--baseline", "lightgbm", "--baseline", "own", "xgboost"])
     assert apart[1].baseline == ["lightgbm", "own", "xgboost"]
+    tree, _ = _options.parse(command, ["--evaluation.by", "user", "--evaluation.by", "age", "video"])
+    assert list(tree["evaluation"]["by"]) == ["user", "age", "video"]
 
 
 def test_every_flag_has_a_help_text():

@@ -312,7 +312,7 @@ def _add(group: Any, flag: Flag) -> None:
     if kind is bool:
         group.add_argument(*flag.names, action=argparse.BooleanOptionalAction, **options)
     elif kind is list:
-        group.add_argument(*flag.names, nargs="*", metavar=_metavar(flag.hint), **options)
+        group.add_argument(*flag.names, nargs="*", action="extend", metavar=_metavar(flag.hint), **options)
     else:
         group.add_argument(*flag.names, metavar=_metavar(flag.hint), **options)
 
