@@ -20,10 +20,10 @@ X = {"x": RNG.normal(size=(8, 3)).astype(np.float32), "brand": RNG.integers(0, 3
 Y = {task.name: RNG.integers(0, 2, (8, 3)).astype(np.float32) for task in TASKS}
 
 
-def made(method="ls", optimizer="adam", units=2, **options):
+def made(method="ls", optimizer="adam", units=2, tasks=TASKS, values=("a", "b"), **options):
     keras.utils.set_random_seed(1)
-    schema = Schema([Dense("x"), Category("brand", vocabulary=("a", "b"), dim=2)])
-    ranker = MultiTaskRanker({"name": "shared_bottom", "units": [units], "head_units": []}, TASKS, schema)
+    schema = Schema([Dense("x"), Category("brand", vocabulary=values, dim=2)])
+    ranker = MultiTaskRanker({"name": "shared_bottom", "units": [units], "head_units": []}, tasks, schema)
     ranker.compile(optimizer, method=method, run_eagerly=True, **options)
     return ranker
 
@@ -186,6 +186,29 @@ def test_weights_that_do_not_fit_change_nothing(tmp_path):
         ranker.set_weights(before[:1])
     for ours, theirs in zip(ranker.get_weights(), before, strict=True):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize(("other", "message"), [
+    ({"tasks": TASKS[::-1]}, r"for the tasks click, buy, but this ranker has buy, click"),
+    ({"values": ("b", "a")}, r"other known values of the feature 'brand'"),
+], ids=["tasks", "values"])
+def test_weights_whose_places_mean_something_else_are_refused(other, message, tmp_path):
+    """The shapes are equal, so that nothing else would notice."""
+    made().save_weights(tmp_path / "w.weights.h5")
+    with pytest.raises(ValueError, match=f"(?s){message}"):
+        made(**other).load_weights(tmp_path / "w.weights.h5")
+
+
+@pytest.mark.parametrize("change", ["enable_lora", "quantize"])
+def test_layers_that_no_file_contains_are_refused_before_training(change, tmp_path):
+    ranker = made()
+    layer = next(each for each in ranker.architecture._flatten_layers() if isinstance(each, keras.layers.Dense))
+    getattr(layer, change)(*([2] if change == "enable_lora" else ["int8"]))
+    for refused in (lambda: fit(ranker), lambda: ranker.save(tmp_path / "m.keras")):
+        with pytest.raises(ValueError, match=r"which no file of a ranker contains"):
+            refused()
+    with pytest.raises(ValueError, match="a ranker cannot be quantised"):
+        ranker.quantize("int8")
 
 
 class Broken(keras.callbacks.Callback):

@@ -62,12 +62,27 @@ def to_optimize(ranker: Any, config: dict[str, Any]) -> list[Any] | None:
     return None if places is None else [ranker.architecture.variables[i] for i in places]
 
 
-def check(ranker: Any) -> None:
-    """Refuses a training step that would train nothing, or that the optimizer could not make.
+def refuse_changed(ranker: Any) -> None:
+    """Refuses layers with other variables than the architecture gave them, since no file could be loaded.
 
     Raises:
-        ValueError: if every variable is frozen, or if variables were unfrozen after the first step.
+        ValueError: for a layer after ``enable_lora`` or ``quantize``.
     """
+    for layer in _layers(ranker):
+        if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
+            what = "the variables of enable_lora" if getattr(layer, "lora_enabled", False) else "quantised weights"
+            raise InputError(f"the layer {layer.name!r} has {what}, which no file of a ranker contains: a ranker could be "
+                             "neither saved nor loaded; make the ranker again without them")
+
+
+def check(ranker: Any) -> None:
+    """Refuses a training step that would train nothing, that the optimizer could not make, or that could not be saved.
+
+    Raises:
+        ValueError: if every variable is frozen, if variables were unfrozen after the first step, or for layers with
+            variables that the architecture did not give them.
+    """
+    refuse_changed(ranker)
     trainable = ranker.trainable_variables
     if not trainable:
         raise InputError("every variable of the ranker is frozen, so training would change nothing: set trainable = "

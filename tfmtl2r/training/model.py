@@ -284,7 +284,8 @@ class MultiTaskRanker(KerasMethods):
         spec = getattr(x, "element_spec", x)
         features = spec[0] if isinstance(spec, tuple) else spec
         if not isinstance(features, Mapping):
-            raise InputTypeError(f"a ranker reads a dict of features by name, not {type(features).__name__}")
+            raise InputTypeError(f"a ranker reads a dict of features by name, not {type(features).__name__}; "
+                                 "tfmtl2r.data.batches makes batches of a table's lists")
         with self.distribute_strategy.scope() if self.distribute_strategy else contextlib.nullcontext():
             if self._connected is None:
                 self._connect(plain_schema(features))

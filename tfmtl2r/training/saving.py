@@ -5,6 +5,7 @@ Format 1 had no such key. It called the schema ``features`` and the flag ``has_l
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -111,10 +112,12 @@ class SavedRanker(keras.Model):
 
         Raises:
             ValueError: for an ``.h5`` file, which could not be loaded.
+            ValueError: for a layer with the variables of ``enable_lora`` or ``quantize``, which could not be loaded.
             NotFiniteError: for weights that are NaN or infinite.
         """
         if str(filepath).lower().endswith((".h5", ".hdf5")):
             raise InputError(f"{filepath}: {_HDF5}")
+        freezing.refuse_changed(self)
         finite.check_weights(self.architecture.variables, f"{filepath} is not written")
         local = isinstance(filepath, (str, Path)) and "://" not in str(filepath) and str(filepath).endswith(".keras")
         if not local or not overwrite or zipped is False:  # a folder, or what Keras asks or refuses
@@ -131,6 +134,15 @@ class SavedRanker(keras.Model):
         """
         raise InputError(_SERVED)
 
+    def quantize(self, *args: Any, **kwargs: Any) -> None:
+        """Refuses: most layers of a ranker have no quantised form, and a file could not be loaded.
+
+        Raises:
+            ValueError: always.
+        """
+        raise InputError("a ranker cannot be quantised: its layers for tables, towers and scores have no quantised form; "
+                         "use mixed_bfloat16 to make training cheaper")
+
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
         """Refuses ``tf.saved_model.save``, which would write scores of ids in place of raw features."""
         if save_type == "savedmodel":
@@ -138,22 +150,38 @@ class SavedRanker(keras.Model):
         return super()._trackable_children(save_type, **kwargs)  # type: ignore[misc]
 
     def save_own_variables(self, store: Any) -> None:
-        """Writes the names of the features. Their order determines which weights of the first layer belong to which
-        feature."""
-        if self.schema is not None:
-            store["features"] = np.frombuffer("\n".join(self.schema.names).encode(), np.uint8)
+        """Writes what the places of weights mean: the names of the features and of the tasks in their order, and a digest
+        of the known values of each feature, since a value's place is its row in a table."""
+        for key, texts in self._meanings().items():
+            store[key] = np.frombuffer("\n".join(texts).encode(), np.uint8)
 
     def load_own_variables(self, store: Any) -> None:
-        """Checks that weights were written for the same features. Files of format 1 contain no names to check.
+        """Checks that weights were written for the same features, tasks and known values. Earlier files contain fewer of
+        these, and then there is less to check.
 
         Raises:
-            ValueError: if the features or their order differ.
+            ValueError: if one of these differs, or their order.
         """
-        saved = bytes(np.asarray(store["features"])).decode().split("\n") if "features" in list(store.keys()) else None
-        known = None if self.schema is None else list(self.schema.names)
-        if saved is not None and saved != known:
-            raise InputError(f"the weights were written for the features {', '.join(saved)}, but the schema of this "
-                             f"ranker has {', '.join(known or ['none'])}: give it the same features in the same order")
+        written_keys, mine = list(store.keys()), self._meanings()
+        for key in (key for key in ("features", "tasks", "values") if key in written_keys):
+            saved, known = bytes(np.asarray(store[key])).decode().split("\n"), mine.get(key)
+            if saved == known:
+                continue
+            if key == "values" and known is not None and self.schema is not None:
+                place = next(i for i, (a, b) in enumerate(zip(saved, known, strict=True)) if a != b)
+                raise InputError(f"the weights were written for other known values of the feature "
+                                 f"{self.schema.names[place]!r}, so that rows of its table belong to other values: load "
+                                 "the whole ranker with tfmtl2r.load, or fit the schema on the same data")
+            raise InputError(f"the weights were written for the {key} {', '.join(saved)}, but this ranker has "
+                             f"{', '.join(known or ['none'])}: give it the same {key} in the same order")
+
+    def _meanings(self) -> dict[str, list[str]]:
+        found = {"tasks": [task.name for task in self.tasks]}
+        if self.schema is not None:
+            values = [feature.known_values or () for feature in self.schema.features]
+            digests = [hashlib.sha256("\0".join(map(str, each)).encode()).hexdigest() for each in values]
+            found |= {"features": list(self.schema.names), "values": digests}
+        return found
 
     def get_weights(self) -> list[np.ndarray]:
         """The weights of the architecture, without the preference, the epoch counter and the method's state."""
