@@ -140,8 +140,8 @@ class SavedRanker(keras.Model):
         Raises:
             ValueError: always.
         """
-        raise InputError("a ranker cannot be quantised: its layers for tables, towers and scores have no quantised form; "
-                         "use mixed_bfloat16 to make training cheaper")
+        raise InputError("a ranker cannot be quantised: its tables, towers and scorers have no quantised form; use "
+                         "mixed_bfloat16 to make training cheaper")
 
     def _trackable_children(self, save_type: str = "checkpoint", **kwargs: Any) -> Any:
         """Refuses ``tf.saved_model.save``, which would write scores of ids in place of raw features."""
@@ -150,14 +150,15 @@ class SavedRanker(keras.Model):
         return super()._trackable_children(save_type, **kwargs)  # type: ignore[misc]
 
     def save_own_variables(self, store: Any) -> None:
-        """Writes what the places of weights mean: the names of the features and of the tasks in their order, and a digest
-        of the known values of each feature, since a value's place is its row in a table."""
+        """Writes what the places of weights mean: the names of features and tasks in their order, and a digest of the
+        known values of each feature, since a value's place is its row in a table."""
         for key, texts in self._meanings().items():
             store[key] = np.frombuffer("\n".join(texts).encode(), np.uint8)
 
     def load_own_variables(self, store: Any) -> None:
-        """Checks that weights were written for the same features, tasks and known values. Earlier files contain fewer of
-        these, and then there is less to check.
+        """Checks that weights were written for the same features, tasks and known values.
+
+        Earlier files contain fewer of these, and then there is less to check.
 
         Raises:
             ValueError: if one of these differs, or their order.
@@ -169,9 +170,9 @@ class SavedRanker(keras.Model):
                 continue
             if key == "values" and known is not None and self.schema is not None:
                 place = next(i for i, (a, b) in enumerate(zip(saved, known, strict=True)) if a != b)
-                raise InputError(f"the weights were written for other known values of the feature "
-                                 f"{self.schema.names[place]!r}, so that rows of its table belong to other values: load "
-                                 "the whole ranker with tfmtl2r.load, or fit the schema on the same data")
+                raise InputError("the weights were written for other known values of the feature "
+                                 f"{self.schema.names[place]!r}, so that the rows of its table mean others: load the "
+                                 "whole ranker with tfmtl2r.load, or fit the schema on the same data")
             raise InputError(f"the weights were written for the {key} {', '.join(saved)}, but this ranker has "
                              f"{', '.join(known or ['none'])}: give it the same {key} in the same order")
 
