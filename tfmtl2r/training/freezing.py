@@ -71,7 +71,7 @@ def refuse_changed(ranker: Any) -> None:
     for layer in _layers(ranker):
         if getattr(layer, "lora_enabled", False) or getattr(layer, "quantization_mode", None):
             what = "the variables of enable_lora" if getattr(layer, "lora_enabled", False) else "quantised weights"
-            raise InputError(f"the layer {layer.name!r} has {what}, which no file of a ranker contains, so that the ranker "
+            raise InputError(f"the layer {layer.name!r} has {what}, which no file of a ranker contains, so that it "
                              "could not be loaded: make the ranker again without them")
 
 
