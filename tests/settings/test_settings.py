@@ -155,6 +155,14 @@ def test_flags_files_and_defaults_are_layers(tmp_path, monkeypatch):
     (["--set", "name=7"], "name", "7"),
     (["--set", "architecture.units=[8, 4]"], "architecture.units", [8, 4]),
     (["--set", 'architecture={name = "dml", base = {name = "ple"}}'], "architecture.base.name", "ple"),
+    (["--architecture", '{name="dml",base={name="ple"}}'], "architecture.base.name", "ple"),
+    (["--architecture", "{units=[4]}"], "architecture.units", [4]),
+    (["--data", '{name = "mslr", fold = 2}'], "data.fold", 2),
+    (["--method", '{name = "every", steps = 5, method = "nash_mtl"}'], "method.steps", 5),
+    (["--tasks", '{name = "like", loss = "mse"}', "click"], "tasks",
+     [{"name": "like", "loss": "mse"}, {"name": "click"}]),
+    (["--data.split", '{by = "time", test = 0.2}', "--data.files", "a.csv", "--data.time", "t",
+      "--data.list-id", "q", "--tasks", "click"], "data.split.by", "time"),
     (["--architecture", "dml", "--architecture.base", "ple", "--set", "architecture.base.levels=1"],
      "architecture.base", {"name": "ple", "levels": 1}),
     (["--preference", "click=2", "like=1"], "preference", {"click": 2.0, "like": 1.0}),
@@ -177,6 +185,16 @@ def test_the_schema_types_what_is_typed(arguments, path, value):
         found = found[name]
     assert found == value
     assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(("arguments", "message"), [
+    (["--set", "data.split={by = 'time', test = .2}"], r"data\.split must be a TOML table .* not .* \(Invalid value\)"),
+    (["--architecture", "{name = 'mmoe"], "architecture must be a TOML table such as"),
+    (["--tasks", "[click"], "tasks must be a TOML list such as"),
+])
+def test_a_table_that_does_not_parse_is_never_a_name(arguments, message):
+    with pytest.raises(SettingError, match=message):
+        Settings.of(tree(*arguments))
 
 
 @pytest.mark.parametrize(("text", "message"), [

@@ -193,8 +193,11 @@ def _assignment(text: str) -> tuple[list[str], Any]:
     path, equals, value = text.partition("=")
     if not equals or not path.strip():
         raise InputError(f"--set takes KEY=VALUE, such as tasks.dwell.loss=mse, not {text!r}")
-    text = value.strip()
-    return [part.strip() for part in path.split(".")], read(text) if text.startswith(("{", "[")) else Text(text)
+    text, places = value.strip(), [part.strip() for part in path.split(".")]
+    try:
+        return places, read(text) if text.startswith(("{", "[")) else Text(text)
+    except SettingError as error:
+        raise error.within(*places) from None
 
 
 def _assign_all(tree: dict[str, Any], sets: Sequence[tuple[list[str], Any]]) -> None:
@@ -221,11 +224,17 @@ def _described(thing: Any) -> dict[str, Any]:
     return {"name": thing} if isinstance(thing, str) else dict(thing or {})
 
 
-def _choose(tree: dict[str, Any], thing: str, name: str) -> None:
-    """Sets the name of a thing. If the name changes, the old options are removed."""
+def _choose(tree: dict[str, Any], thing: str, text: str) -> None:
+    """Sets a thing by a name or a table. If the name changes, the old options are removed."""
+    try:
+        given = dict(read(text)) if text.startswith("{") else {"name": text}
+    except SettingError as error:
+        raise error.within(thing) from None
     before = _described(tree.get(thing))
-    kept = {key: value for key, value in before.items() if key in Data.beside_name and key != "name"}
-    tree[thing] = before if before.get("name") == name else {**(kept if thing == "data" else {}), "name": name}
+    if given.get("name", before.get("name")) != before.get("name"):
+        kept = {*Data.beside_name} - {"name"} if thing == "data" else {}
+        before = {key: value for key, value in before.items() if key in kept}
+    tree[thing] = {**before, **given}
 
 
 def _parser(command: Command, tree: Mapping[str, Any]) -> tuple[_Parser, list[Flag]]:

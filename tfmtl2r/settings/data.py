@@ -120,7 +120,7 @@ class Data(Section):
     item_id: str | None = key(shown="own")
     context: tuple[str, ...] | None = key(shown="own")
     time: str | None = key(shown="own")
-    split: Split | None = key(shown="own", flag=False)
+    split: Split | None = key(shown="own")
     cross_validation: Fold | None = key(shown="own", flag=False, axis=True)
     leave_out: tuple[str, ...] | None = key(shown="own")
     only_where: Any = key(shown="own")

@@ -39,4 +39,4 @@ class Exporting(Section):
 
     not_built: ClassVar[tuple[str, ...]] = ("features",)
 
-    blend: Blending | None = key(outcome=False, shown="never", flag=False)
+    blend: Blending | None = key(outcome=False, shown="never")

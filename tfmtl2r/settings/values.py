@@ -8,6 +8,7 @@ import dataclasses
 import datetime
 import functools
 import math
+import re
 import tomllib
 import types
 import typing
@@ -193,7 +194,7 @@ def converted(value: Any, hint: Any) -> Any:
             return str(value)
         raise SettingError([], f"must be {expected(hint)}, not {value!r}{did_you_mean(str(value), arguments)}")
     if isinstance(hint, type) and issubclass(hint, Section):
-        return hint.of(value)
+        return hint.of(read(value) if isinstance(value, Text) and value.startswith("{") else value)
     if origin in (tuple, list):
         return _sequence(value, hint, arguments)
     if origin is not None and issubclass(origin, Mapping):
@@ -254,16 +255,23 @@ def expected(hint: Any) -> str:
 def read(text: str) -> Any:
     """Parses a text from the command line as TOML or Python; returns the text itself if it is neither.
 
+    Raises:
+        SettingError: for a text that begins a table or a list and is neither TOML nor Python.
+
     >>> read("[8, 4]"), read("0.5"), read("mse"), read('{name = "dml"}')
     ([8, 4], 0.5, 'mse', {'name': 'dml'})
     """
+    problem = ""
     try:
         return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        pass
+    except tomllib.TOMLDecodeError as error:
+        problem = re.sub(r" \(at line.*", "", str(error))
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
+        if text.startswith(("{", "[")):
+            what = "table such as {name = 'x', number = 0.5}" if text.startswith("{") else "list such as ['x', 'y']"
+            raise SettingError([], f"must be a TOML {what}, not {str(text)!r} ({problem})") from None
         return str(text)
 
 
@@ -296,8 +304,11 @@ def _one_of(value: Any, hint: Any, arguments: Sequence[Any]) -> Any:
 
 
 def _sequence(value: Any, hint: Any, arguments: Sequence[Any]) -> tuple[Any, ...]:
+    if isinstance(value, list) and len(value) == 1 and isinstance(value[0], Text) and value[0].startswith("["):
+        value = value[0]  # a flag that takes several values was given a list as one text
     if isinstance(value, Text):
-        value = read(value) if value.startswith("[") else [Text(part) for part in value.split(",")]
+        tables = value.startswith(("[", "{"))
+        value = read(value if value.startswith("[") else f"[{value}]") if tables else [*map(Text, value.split(","))]
     if isinstance(value, np.ndarray):
         value = value.tolist()
     if isinstance(value, (str, Mapping)) or not isinstance(value, Sequence):
