@@ -8,6 +8,8 @@ import pandas as pd
 import pytest
 
 from tfmtl2r.data import Lists, from_frame, read_table
+from tfmtl2r.data.chunks import chunks
+from tfmtl2r.data.own_files import Reading
 
 
 def brute_force(frame: pd.DataFrame, list_id: str) -> dict:
@@ -164,6 +166,20 @@ def test_fingerprint_sees_values_names_boundaries_and_the_order_of_items():
         from_frame(pd.concat([frame, frame.assign(q=[3, 3, 4])]), "q"),
     ]
     assert lists.fingerprint() not in {one.fingerprint() for one in other}
+
+
+@pytest.mark.parametrize(("name", "delimiter"), [
+    ("a.csv", ";"), ("a.csv", "\t"), ("a.csv", "|"), ("a.tsv", "\t"), ("a.tsv.gz", "\t"), ("a.csv.gz", ";")])
+def test_what_stands_between_cells_is_found_in_the_header(tmp_path, name, delimiter, caplog):
+    frame = pd.DataFrame({"q": [7, 7, 8], "x": [0.5, np.nan, 2], "s": ["a,b", "c", 'd "e"']})
+    frame["p"] = ["1,5", "20,7", "-3,0"]
+    frame.to_csv(tmp_path / name, index=False, sep=delimiter)
+    pd.testing.assert_frame_equal(read_table(tmp_path / name), frame)
+    assert "column 'p', such as 1,5, look like numbers with a decimal comma" in caplog.text
+    assert caplog.text.count("decimal comma") == 1
+    [(table, lists)] = chunks([tmp_path / name], Reading("table", "q"), keep=None)
+    assert lists.num_lists == 2
+    assert table["s"].to_pylist() == frame["s"].tolist()
 
 
 @pytest.mark.parametrize("suffix", [".parquet", ".csv", ".csv.gz"])

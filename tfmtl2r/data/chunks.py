@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import gzip
 import itertools
 from collections.abc import Iterator, Sequence
@@ -17,6 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from tfmtl2r.data.cells import Cells, TextCells
+from tfmtl2r.data.delimiters import header, parsing
 from tfmtl2r.data.frame import are_text_files, as_written, check_names, grouped, is_text_file
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.data.own_files import Reading
@@ -164,14 +164,11 @@ def _in_pieces(batches: Iterator[pyarrow.RecordBatch], rows: int) -> Iterator[py
 def _csv(path: Path) -> Iterator[pyarrow.RecordBatch]:
     opened: Any = gzip.open if path.name.endswith(".gz") else open
     with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
-        names = next(filter(None, csv.reader(file)), [])
+        names, delimiter = header(file, path)
     if not names:
         raise InputError(f"{path}: the table is empty: it has no header")
-    yield from pyarrow.csv.open_csv(
-        path, read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK),
-        parse_options=pyarrow.csv.ParseOptions(newlines_in_values=True),
-        convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string())),
-    )
+    yield from pyarrow.csv.open_csv(path, read_options=pyarrow.csv.ReadOptions(block_size=_BLOCK),
+                                    **parsing(names, delimiter))
 
 
 def _with_last(pieces: Iterator[tuple[pyarrow.Table, tuple]]) -> Iterator[tuple[pyarrow.Table, tuple, bool]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import csv
 import gzip
 import io
 import logging
@@ -21,12 +20,13 @@ import pyarrow.parquet
 
 from tfmtl2r.data import text_cells
 from tfmtl2r.data.cells import Cells, Lacking, TextCells, series_of
+from tfmtl2r.data.delimiters import header, parsing, tell_decimal_commas
 from tfmtl2r.data.encoding import not_utf8
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.data.stored import Column, Source
 from tfmtl2r.errors import InputError, InputTypeError, MissingFileError
 
-SUFFIXES = (".parquet", ".csv", ".csv.gz")
+SUFFIXES = (".parquet", ".csv", ".csv.gz", ".tsv", ".tsv.gz")
 _UNNAMED = re.compile(r"(Unnamed: \d+|__index_level_\d+__)?")
 """The names that pandas gives to a column without name, such as an index that was written into the file."""
 log = logging.getLogger("tfmtl2r")
@@ -134,10 +134,11 @@ def _left_out(name: str, source: Source) -> bool:
 
 
 def read_table(path: str | Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
-    """Reads a ``.parquet``, ``.csv`` or ``.csv.gz`` file.
+    """Reads a ``.parquet``, ``.csv``, ``.csv.gz``, ``.tsv`` or ``.tsv.gz`` file.
 
-    In CSV files, an empty cell is a missing value. ``NA``, ``NaN`` and ``null`` are missing values in a column of
-    numbers, and ordinary text in a column of text. Every row must have as many cells as the header.
+    A comma divides the cells of a CSV file, or a semicolon, a tab or a bar if the header has no comma. An empty cell is
+    a missing value. ``NA``, ``NaN`` and ``null`` are missing values in a column of numbers, and ordinary text in a
+    column of text. Every row must have as many cells as the header.
 
     Args:
         path: the file.
@@ -274,16 +275,13 @@ def _read_csv(path: Path) -> pyarrow.Table:
     content = gzip.decompress(path.read_bytes()) if path.name.endswith(".gz") else path.read_bytes()
     if wrong := not_utf8(content):
         raise InputError(f"{path}: {wrong}")
-    header = csv.reader(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""))
-    names = next(filter(None, header), [])
+    names, delimiter = header(io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline=""), path)
     # One block for the whole file, since a column may hold long texts. The limit of a block is an int32.
     block = min(max(len(content), 1) + 1, 2**31 - 1)
-    parse = pyarrow.csv.ParseOptions(newlines_in_values=True)
-    read = pyarrow.csv.ReadOptions(block_size=block)
-    return pyarrow.csv.read_csv(
-        pyarrow.BufferReader(content), read_options=read, parse_options=parse,
-        convert_options=pyarrow.csv.ConvertOptions(column_types=dict.fromkeys(names, pyarrow.string())),
-    )
+    table = pyarrow.csv.read_csv(pyarrow.BufferReader(content), pyarrow.csv.ReadOptions(block_size=block),
+                                 **parsing(names, delimiter))
+    tell_decimal_commas(table, delimiter, path)
+    return table
 
 
 def check_names(names: Iterable[Any], where: str = "") -> None:

@@ -88,7 +88,7 @@ class Data(Section):
         train: files of the training split, in place of files.
         vali: files of the validation split.
         test: files of the test split.
-        kind: "table" (.parquet, .csv, .csv.gz), "letor" (LETOR/SVMlight text) or "elwc" (TFRecords of
+        kind: "table" (.parquet, .csv, .tsv), "letor" (LETOR/SVMlight text) or "elwc" (TFRecords of
             ExampleListWithContext or tf.Example); by default the ending of the files decides. LETOR files have the
             columns label, qid, features, and one for each key = value in their comments; features[3] is the third
             feature, as a label or among leave_out.
