@@ -8,6 +8,8 @@ import pytest
 
 from tfmtl2r import Task, experiment
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.commands._options import parse
+from tfmtl2r.commands.train import COMMAND
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.datasets import DataSet
 from tfmtl2r.experiment import Experiment
@@ -61,6 +63,34 @@ def test_a_task_alone_reads_the_features_that_it_reads_among_others(change):
     assert found == expected
     assert "x" in found
     assert change.get("only_where", {}).get("column", next(iter(change.values()))) not in found
+
+
+def test_rules_of_the_data_choose_rows_of_a_ready_data_set_too():
+    rules = {"column": "tab", "is": 1}
+    experiment = Experiment("a", data={"name": Ready(), "only_where": rules}, tasks=["click"])
+    dataset = experiment.dataset()
+    assert [dataset.lists(split).num_items for split in dataset.splits] == [3, 3, 3]
+    assert dataset.lists("train").sizes.tolist() == [1, 2]
+    assert "tab" not in dataset.schema().names
+    assert "tab" in Ready().schema().names
+    found = Experiment.of(parse(COMMAND, ["--data", "kuairand_excerpt", "--data.only-where",
+                                          '{column = "is_like", is = 1}'])[0])
+    assert found.tree()["data"]["only_where"] == {"column": "is_like", "is": 1}
+    assert found.dataset().lists("vali").column("is_like").tolist() == [1] * found.dataset().lists("vali").num_items
+    with pytest.raises(ValueError, match="data, the train split: only_where leaves none of 6 rows"):
+        Ready().where({"column": "tab", "is": 7}).lists("train")
+
+
+def test_a_training_tells_suspected_leaks_before_its_first_step(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(Experiment, "_train", lambda *_: pytest.fail("first step"))
+    rows = [f"{i // 4},{i % 4},{i % 2},{i % 2}" for i in range(120)]
+    (tmp_path / "log.csv").write_text("\n".join(["q,x,seen,click", *rows]))
+    experiment = Experiment("a", data={"files": str(tmp_path / "log.csv"), "list_id": "q"}, directory=str(tmp_path),
+                            tasks=[{"name": "click", "kind": "binary"}])
+    with pytest.raises(pytest.fail.Exception, match="first step"):
+        experiment.run(verbose=2)
+    lines = capsys.readouterr().out.splitlines()
+    assert "SUSPECTED LEAK: seen gives click away (equal, correlation 1.0000): remove it from the inputs" in lines
 
 
 @pytest.mark.parametrize(("change", "message"), [

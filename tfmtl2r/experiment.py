@@ -17,6 +17,7 @@ from tfmtl2r.baselines import Training
 from tfmtl2r.baselines import teacher as teachers
 from tfmtl2r.data import Lists, batches, cut_report, fit_tasks
 from tfmtl2r.data.contents import described
+from tfmtl2r.data.leaks import suspected_leaks
 from tfmtl2r.data.order import Order, bounds_of
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.calibration import fit_calibrators
@@ -75,12 +76,11 @@ class Experiment(Settings):
 
     def dataset(self) -> Any:
         """The data set, or the fold of it. A table from files has the experiment's tasks and features."""
-        if self.data.name is None:
-            found: Any = datasets.get("table", **self.table())
-        elif isinstance(self.data.name, str):
-            found = datasets.get({"name": self.data.name, **self.data.options})
-        else:
-            found = datasets.get(self.data.name)
+        name, rules = self.data.name, self.data.only_where
+        named = {"name": name, **self.data.options} if isinstance(name, str) else name
+        found: Any = datasets.get("table", **self.table()) if name is None else datasets.get(named)
+        if name is not None and rules is not None:
+            found = found.where(rules)
         fold = self.data.cross_validation
         return found if fold is None else found.cross_fold(**fold.tree())
 
@@ -235,12 +235,12 @@ class Experiment(Settings):
         before: MultiTaskRanker | None,
     ) -> tuple[MultiTaskRanker, RunCard]:
         model, changes = self._model(dataset, before)
-        for line in changes if verbose else ():
-            print(line)
         asked = self._asked(model)
         resolved(model, of_config(self.config()))  # raises before training
         dataset.check(model.tasks, model.schema)
         validate_labels(model.tasks, dataset.lists("train"), self.data.max_list_size)
+        leaks = suspected_leaks(dataset.lists("train"), model.architecture.schema, model.tasks) if verbose else ()
+        print(*(f"{line}\n" for line in (*(changes if verbose else ()), *leaks)), sep="", end="")
         self._shares(model, dataset)
         if self.training.patience:
             check_stop_on(model, dataset.lists("vali"), self.training.stop_on)

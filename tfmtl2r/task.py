@@ -54,6 +54,8 @@ class Task:
         weight_column: the column with the importance of the rows, in losses and metrics of the task.
         propensity_column: the column with inverse-propensity weights, which enter losses only; see
             :mod:`tfmtl2r.data.propensity`.
+        tau: bound of propensities, in (0, 1]: inverse propensities above ``1 / tau`` count as ``1 / tau``, in losses
+            and in estimates of metrics. None leaves them as they are.
         only_where: a rule such as ``{"column": "duration", "above": 0}``, or several rules. Elsewhere the label is
             missing. See :func:`tfmtl2r.rules.checked_rules`.
         calibration: name of a calibrator (:mod:`tfmtl2r.calibrators`), ``{"name": ..., option: value}``, or a
@@ -82,6 +84,7 @@ class Task:
     transform: Described | Transform | None = None
     weight_column: str | None = None
     propensity_column: str | None = None
+    tau: float | None = None
     only_where: Any = ()
     calibration: Described | Calibrator | None = None
     statistics: LabelStatistics | None = None
@@ -94,6 +97,8 @@ class Task:
             raise InputError(f"task {self.name!r}: weight must be a finite number >= 0, not {self.weight!r}")
         if self.priority is not None and self.priority < 1:
             raise InputError(f"task {self.name!r}: priority must be 1 (most important) or more, not {self.priority!r}")
+        if self.tau is not None and not 0 < self.tau <= 1:
+            raise InputError(f"task {self.name!r}: tau must lie in (0, 1], not {self.tau!r}")
         object.__setattr__(self, "label", self.name if self.label == "" else str(self.label))
         if isinstance(self.metrics, (str, Mapping)) or not isinstance(self.metrics, (Iterable, NoneType)):
             raise InputTypeError(f"task {self.name!r}: metrics must be several, such as ('ndcg@5', 'auc'), not "
@@ -123,7 +128,7 @@ def validated(tasks: Any) -> tuple[Task, ...]:
     """Returns the tasks as a tuple.
 
     Raises:
-        ValueError: without tasks, for two tasks of one name, or if all weights are 0.
+        ValueError: without tasks, for two tasks of one name, for a tau without propensities, or if all weights are 0.
     """
     tasks = tuple(Task(t) if isinstance(t, str) else t for t in tasks)
     names = [task.name for task in tasks]
@@ -133,6 +138,10 @@ def validated(tasks: Any) -> tuple[Task, ...]:
     if twice:
         raise InputError(f"two tasks are called {twice[0]!r}; names must differ")
     refuse_equal_keys(names, "tasks")
+    for task in tasks:
+        if task.tau is not None and task.propensity_column is None:
+            raise InputError(f"task {task.name!r}: tau bounds the inverse propensities of propensity_column, which the "
+                             "task does not have: set propensity_column, or leave tau out")
     if not any(task.weight > 0 for task in tasks):
         raise InputError("all task weights are 0; at least one must be above 0")
     return tasks

@@ -1,15 +1,18 @@
 """The weight columns of tasks: importance in losses and metrics, inverse propensities in losses only; both checked."""
 
+import dataclasses
 import logging
 
 import numpy as np
 import pytest
 
-from tfmtl2r import Schema, Task, datasets
+from tfmtl2r import Dense, Schema, Task, datasets
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import IMPORTANCE, PROPENSITY, Batch
+from tfmtl2r.commands._options import parse
+from tfmtl2r.commands.train import COMMAND
 from tfmtl2r.data import Lists, batches, fit_schema
-from tfmtl2r.evaluation.split_metrics import of_metric
+from tfmtl2r.evaluation.split_metrics import evaluate, of_metric
 from tfmtl2r.metrics import get
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
@@ -48,6 +51,23 @@ def test_batches_take_the_columns_of_tasks_unless_others_are_named():
     np.testing.assert_array_equal(weights["y"][PROPENSITY], [[1, 2], [1, 4]])
     *_, weights = next(iter(batches(lists(), [task], schema, weights={"y": "p"})))
     np.testing.assert_array_equal(weights["y"][IMPORTANCE], [[1, 2], [1, 4]])
+
+
+def test_tau_bounds_propensities_in_losses_and_in_estimates_alone():
+    task = Task("y", kind="binary", metrics=("mrr",), weight_column="w", propensity_column="p", tau=0.5)
+    data = lists(y=np.array([0.0, 1, 0, 1]))
+    *_, weights = next(iter(batches(data, [task], fit_schema(data, [task], ["x"]))))
+    np.testing.assert_array_equal(weights["y"][IMPORTANCE], [[1, 1], [1, 3]])
+    np.testing.assert_array_equal(weights["y"][PROPENSITY], [[1, 2], [1, 2]])
+    found = evaluate({"y": np.arange(4.0)}, data, [task])["y"]
+    assert (found["ips_mrr"].value, found["ips_mrr"].conventions["tau"]) == (2, 0.5)
+    assert evaluate({"y": np.arange(4.0)}, data, [task], tau=0.25)["y"]["ips_mrr"].value == 3
+    assert parse(COMMAND, ["--set", "tasks.click.tau=0.2"])[0]["tasks"] == [{"name": "click", "tau": "0.2"}]
+    for tau in (0, 1.5, -1, float("nan")):
+        with pytest.raises(ValueError, match=r"task 'y': tau must lie in \(0, 1\]"):
+            dataclasses.replace(task, tau=tau)
+    with pytest.raises(ValueError, match="task 'y': tau bounds the inverse propensities of propensity_column"):
+        batches(data, [dataclasses.replace(task, propensity_column=None)], Schema([Dense("x")]))
 
 
 class Own(datasets.DataSet):

@@ -157,7 +157,8 @@ def test_every_table_fits_a_terminal(tasks):
                "mse": {"value": 123456.789, "num_lists": 3, "direction": "min"}}
     results = {f"a rather long name of task {i}": metrics for i in range(tasks)}
     found = {"of": "items", "slices": {"[red] an uncommonly long value of a column": {
-        "num_lists": 123456, "items": 9, "results": results}}}  # fmt: skip
+        "num_lists": 123456, "items": 9, "results": results}, "[few]": {
+        "num_lists": 2, "items": 9, "results": results}}}  # fmt: skip
     shown = slice_tables(found, "a column with a long name")
     console = Console(width=200, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     for table in shown:
@@ -165,5 +166,6 @@ def test_every_table_fits_a_terminal(tasks):
     text = console.export_text()
     console.file.close()
     assert max(map(len, text.splitlines())) <= 80
-    assert text.count("0.5000") == tasks
+    assert text.count("0.5000") == 2 * tasks
+    assert " ".join(text.split()).count("at most 2 lists, too few for a number that means anything: [few]") == 1
     assert "[red] an uncommonly" in text

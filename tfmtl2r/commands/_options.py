@@ -310,7 +310,8 @@ def _options(thing: str, package: str, name: str) -> list[Flag]:
     registry = registry_of(package)
     texts = help_of(registry.constructor(name))
     return [Flag((f"--{thing}.{option.name.replace('_', '-')}",), (thing, option.name), option.annotation,
-                 texts.get(option.name, ""), option.default, name) for option in registry.options(name)]
+                 texts.get(option.name, ""), option.default, name) for option in registry.options(name)
+            if thing != "data" or option.name not in Data.beside_name]
 
 
 def _add(group: Any, flag: Flag) -> None:

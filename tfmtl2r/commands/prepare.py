@@ -105,7 +105,7 @@ def _prepare(file: Path, group: str | None, options: Prepare) -> None:
 def _experiment(path: str) -> None:
     """Prints what each column of an experiment's training split becomes, and a report of the split."""
     from tfmtl2r.commands.train import COMMAND
-    from tfmtl2r.data.histories import history_leaks
+    from tfmtl2r.data.leaks import history_leaks, single_columns
     from tfmtl2r.data.quality import data_report
     from tfmtl2r.data.targets import fit_tasks
     from tfmtl2r.experiment import Experiment
@@ -123,10 +123,8 @@ def _experiment(path: str) -> None:
     read = {column for feature in schema.features for column in feature.columns}
     rest = [name for name in lists.columns if name not in {*read, *labels, lists.list_id}]
     print(f"  left out: {', '.join(rest) or 'nothing'}")
-    listed = {column for feature in schema.features if feature.reads_lists for column in feature.columns}
-    single = [name for name in sorted(read - listed) if not lists.kept(name).holds_lists
-              and lists.column(name).dtype.kind in "iufbOU"]  # fmt: skip
-    _print_report([*describe(data_report(lists, labels, single)), *history_leaks(lists, schema, labels)])
+    report = data_report(lists, labels, single_columns(lists, schema))
+    _print_report([*describe(report), *history_leaks(lists, schema, labels)])
     for line in (*_splits(dataset, schema), *_cost(experiment, dataset)):
         print(line)
 
@@ -201,10 +199,7 @@ def describe(report: QualityReport) -> list[str]:
             lines.append(f"{label}: {report.empty_lists[label]} of {report.num_lists} lists have no label above 0")
     lines.append(f"constant features: {', '.join(report.constant) or 'none'}")
     lines.append(f"duplicate rows within a list: {report.duplicates}")
-    for leak in report.leaks:
-        lines.append(f"SUSPECTED LEAK: {leak.feature} gives {leak.label} away ({leak.how}, "
-                     f"correlation {leak.correlation:.4f}): remove it from the inputs")
-    return lines
+    return [*lines, *map(str, report.leaks)]
 
 
 def _print_report(lines: Iterable[str]) -> None:

@@ -40,17 +40,22 @@ def chosen_rows(lists: Lists, rules: tuple[Rule, ...], where: str) -> np.ndarray
     return found
 
 
-def only_rows(lists: Lists, rules: tuple[Rule, ...]) -> Lists:
+def only_rows(lists: Lists, rules: tuple[Rule, ...], where: str = "data") -> Lists:
     """Drops the rows that do not satisfy the rules of ``[data] only_where``, and lists without a row that does.
+
+    Args:
+        lists: the table.
+        rules: rules, as from :func:`tfmtl2r.rules.checked_rules`.
+        where: the place of the rules, for error messages.
 
     Raises:
         ValueError: as for :func:`chosen_rows`, and if no row is left.
     """
     if not rules:
         return lists
-    kept = chosen_rows(lists, rules, "data")
+    kept = chosen_rows(lists, rules, where)
     if not kept.any():
-        raise InputError(f"data: only_where leaves none of {len(kept)} rows: {list(map(dict, rules))}")
+        raise InputError(f"{where}: only_where leaves none of {len(kept)} rows: {list(map(dict, rules))}")
     if lists.offsets is None:
         return lists.select(kept)
     there = np.add.reduceat(kept, lists.offsets[:-1], dtype=np.int64) > 0

@@ -54,7 +54,7 @@ class Columns:
 
     def numbers(self, name: str) -> np.ndarray:
         """A column of numbers in the type that it has; text of a text file is parsed."""
-        return self._of_lists(name, _numbers(self.lists, name, f"feature {name!r}"))
+        return self._of_lists(name, numbers_of(self.lists, name, f"feature {name!r}"))
 
     def values(self, name: str, wanted: Values) -> np.ndarray:
         """A column in the type and shape that is wanted."""
@@ -140,7 +140,7 @@ def raw_labels(lists: Lists, task: Task) -> np.ndarray:
     where = f"task {task.name!r}: label column {task.label!r}"
     if task.label not in lists.columns:
         raise InputError(f"task {task.name!r}: {missing_column(task.label, lists.columns)}")
-    values = _numbers(lists, task.label, where)
+    values = numbers_of(lists, task.label, where)
     _refuse(np.isinf(values), values, f"{where} is infinite", "mark a missing label with NaN", lists)
     values = _as_float32(values, where, lists).astype(np.float64)
     if task.only_where:
@@ -194,7 +194,7 @@ def _beside(lists: Lists, column: str, task: Task) -> np.ndarray:
     if column not in lists.columns:
         raise InputError(f"task {task.name!r}: transform reads a column that is missing: "
                          f"{missing_column(column, lists.columns)}")
-    return _numbers(lists, column, f"task {task.name!r}: column {column!r} of transform").astype(np.float64)
+    return numbers_of(lists, column, f"task {task.name!r}: column {column!r} of transform").astype(np.float64)
 
 
 def warn_of_negative(values: np.ndarray, task: Task, where: str) -> None:
@@ -220,7 +220,7 @@ def weight_values(lists: Lists, task: str, name: str) -> np.ndarray:
     where = f"task {task!r}: weight column {name!r}"
     if name not in lists.columns:
         raise InputError(f"task {task!r}: {missing_column(name, lists.columns)}")
-    values = _as_float32(_numbers(lists, name, where), where, lists)
+    values = _as_float32(numbers_of(lists, name, where), where, lists)
     _refuse(~(np.isfinite(values) & (values >= 0)), values, where, "expected a finite number >= 0", lists)
     return values[lists.offsets[:-1]] if lists.offsets is not None and name in lists.context else values
 
@@ -231,6 +231,20 @@ def item_weights(lists: Lists, task: str, name: str | None) -> np.ndarray:
         return np.ones(lists.num_items, np.float32)
     values = weight_values(lists, task, name)
     return values if lists.is_rows or name not in lists.context else np.repeat(values, lists.sizes)
+
+
+def bounded(weights: np.ndarray, tau: float | None) -> np.ndarray:
+    """Inverse propensities of at most ``1 / tau``.
+
+    Raises:
+        ValueError: for a tau outside (0, 1].
+
+    >>> bounded(np.array([0.0, 2.0, 10.0]), 0.2).tolist()
+    [0.0, 2.0, 5.0]
+    """
+    if tau is not None and not 0.0 < tau <= 1.0:
+        raise InputError(f"tau must lie in (0, 1], or be None, not {tau!r}")
+    return weights if tau is None else np.minimum(weights, 1.0 / tau)
 
 
 def warn_of_propensities(lists: Lists, task: Task, where: str) -> None:
@@ -261,8 +275,17 @@ def _shortest(time: str) -> str:
     return f"{whole}.{fraction}" if fraction else whole.removesuffix("T00:00:00")
 
 
-def _numbers(lists: Lists, name: str, where: str) -> np.ndarray:
-    """A column of numbers. In a text file, text that spells numbers counts as numbers."""
+def numbers_of(lists: Lists, name: str, where: str) -> np.ndarray:
+    """A column of numbers. In a text file, text that spells numbers counts as numbers.
+
+    Args:
+        lists: the table.
+        name: the column.
+        where: what the column is, for error messages.
+
+    Raises:
+        ValueError: for a missing column, or one with other text, dates or lists.
+    """
     values = lists.column(name)
     if values.dtype.kind in "iufb":
         return values

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from tfmtl2r.data.columns import numbers_of
 from tfmtl2r.data.lists import Lists
 
 SAMPLE = 50_000
@@ -26,6 +27,10 @@ class Leak:
     feature: str
     how: str
     correlation: float
+
+    def __str__(self) -> str:
+        return (f"SUSPECTED LEAK: {self.feature} gives {self.label} away ({self.how}, correlation "
+                f"{self.correlation:.4f}): remove it from the inputs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,19 +87,11 @@ def data_report(
     >>> report.constant, [(leak.feature, leak.how) for leak in report.leaks], report.labels["y"]
     (('c',), [('x', 'determines')], {'0': 3, '1': 3, '2': 3})
     """
-    targets = {name: lists.column(name).astype(np.float64) for name in labels}
+    targets = {name: numbers_of(lists, name, f"label column {name!r}").astype(np.float64) for name in labels}
     if features is None:
         features = [name for name, values in lists.stored.readable().items()
                     if name not in (*labels, lists.list_id) and values.dtype.kind in "iufb"]
-    constant, leaks = [], []
-    for name, values, is_text in _components(lists, features):
-        if _is_constant(values):
-            constant.append(name)
-            continue
-        groups = _grouped(values, is_text)
-        for label, target in targets.items():
-            leak = None if is_text else _leak(label, target, name, values)
-            leaks += [found for found in [leak or _explains(label, target, name, groups)] if found]
+    constant, leaks = leaks_of(lists, targets, features)
     return QualityReport(
         items=lists.num_items,
         num_lists=None if lists.is_rows else lists.num_lists,
@@ -105,6 +102,28 @@ def data_report(
         empty_lists={} if lists.is_rows else {name: _empty(lists, values) for name, values in targets.items()},
         constant=tuple(constant), duplicates=count_duplicates(lists), leaks=tuple(leaks),
     )
+
+
+def leaks_of(
+    lists: Lists, targets: Mapping[str, np.ndarray], features: Sequence[str]
+) -> tuple[list[str], list[Leak]]:
+    """The features with a single value, and the features that may reveal a label; see :func:`data_report`.
+
+    Args:
+        lists: lists or plain rows.
+        targets: label -> ``float64[N]``; NaN is missing.
+        features: input columns.
+    """
+    constant, leaks = [], []
+    for name, values, is_text in _components(lists, features):
+        if _is_constant(values):
+            constant.append(name)
+            continue
+        groups = _grouped(values, is_text)
+        for label, target in targets.items():
+            leak = None if is_text else _leak(label, target, name, values)
+            leaks += [found for found in [leak or _explains(label, target, name, groups)] if found]
+    return constant, leaks
 
 
 def count_duplicates(lists: Lists) -> int:

@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.batch import IMPORTANCE, LIST_SIZE
-from tfmtl2r.data.columns import feature_values, label_values, relevance, weight_values
+from tfmtl2r.batch import IMPORTANCE, LIST_SIZE, PROPENSITY
+from tfmtl2r.data.columns import bounded, feature_values, label_values, relevance, weight_values
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.truncate import choose
 from tfmtl2r.layers.features import Lookup
@@ -51,7 +51,8 @@ class MemorySource:
     ):
         values = _looked_up(lists, schema)
         per_list = {name for name, f in schema.inputs.items() if f.context and not lists.is_rows}
-        weigh = {key: weight_values(lists, key[0], column) for key, column in weights.items()}
+        bounds = {(task.name, PROPENSITY): task.tau for task in tasks}
+        weigh = {key: bounded(weight_values(lists, key[0], column), bounds.get(key)) for key, column in weights.items()}
         listed = {key for key, column in weights.items() if column in lists.context}
         self.rows = lists.is_rows
         self.limit = limit

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from tfmtl2r.data.choose import only_rows
 from tfmtl2r.data.columns import (
     feature_values,
     item_weights,
@@ -26,6 +27,7 @@ from tfmtl2r.data.targets import fit_tasks
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Feature
 from tfmtl2r.names import did_you_mean
+from tfmtl2r.rules import Rule, checked_rules, columns_of
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 from tfmtl2r.types import Batches
@@ -77,7 +79,7 @@ class DataSet:
         if split not in self.splits:
             raise InputError(f"{type(self).__name__} has no split {split!r}; its splits: {', '.join(self.splits)}")
         if split not in self._cache:
-            self._cache[split] = self.read(split)
+            self._cache[split] = only_rows(self.read(split), self._rules, f"data, the {split} split")
         return self._cache[split]
 
     def pooled(self) -> Lists:
@@ -87,6 +89,18 @@ class DataSet:
         would contain the labels of their own test split.
         """
         return pooled([self.lists(split) for split in self.splits])
+
+    def where(self, rules: Any) -> Self:
+        """Returns a copy whose splits contain only the rows for which all rules hold.
+
+        The columns of the rules are features only if the data set names them (:meth:`features`).
+
+        Args:
+            rules: a rule or several (:func:`tfmtl2r.rules.checked_rules`).
+        """
+        found = copy.copy(self)
+        found.__dict__.update(_cache={}, _rules=checked_rules(rules))
+        return found
 
     def with_splits(self, splits: Mapping[str, Lists]) -> Self:
         """Returns a copy of the data set with other lists. Its schema and statistics are fitted on its own split train.
@@ -127,7 +141,8 @@ class DataSet:
         own = [task for task in self.select(tasks) if task not in offered]
         key = tuple(sorted({column for task in own for column in (*task.columns, *task.rule_columns)}))
         if key not in self._cache:
-            self._cache[key] = fit_schema(self.lists("train"), [*offered, *own], self.features(), self.exclude())
+            self._cache[key] = fit_schema(self.lists("train"), [*offered, *own], self.features(),
+                                          [*self.exclude(), *columns_of(self._rules)])
         return self._cache[key]
 
     def check(self, tasks: Iterable[Task], schema: Schema) -> None:
@@ -200,6 +215,11 @@ class DataSet:
             split: one of ``splits``.
         """
         raise NotImplementedError
+
+    @functools.cached_property
+    def _rules(self) -> tuple[Rule, ...]:
+        """The rules of :meth:`where`."""
+        return ()
 
     @functools.cached_property
     def _cache(self) -> dict[Any, Any]:

@@ -21,7 +21,6 @@ from __future__ import annotations
 import numpy as np
 
 from tfmtl2r.data import Lists
-from tfmtl2r.errors import InputError
 from tfmtl2r.metrics.base import ItemMetric, Metric
 
 _CHUNK = 512  # clicks per evaluation
@@ -30,20 +29,6 @@ _CHUNK = 512  # clicks per evaluation
 def estimable(metric: Metric) -> bool:
     """Whether a metric has such estimates: a metric of the order of relevant items, with a value per list."""
     return metric.per_list_mean and metric.relevance and not isinstance(metric, ItemMetric)
-
-
-def clipped(weights: np.ndarray, tau: float | None) -> np.ndarray:
-    """Inverse propensities of at most ``1 / tau``.
-
-    Raises:
-        ValueError: for a tau outside (0, 1].
-
-    >>> clipped(np.array([0.0, 2.0, 10.0]), 0.2).tolist()
-    [0.0, 2.0, 5.0]
-    """
-    if tau is not None and not 0.0 < tau <= 1.0:
-        raise InputError(f"tau must lie in (0, 1], or be None, not {tau!r}")
-    return weights if tau is None else np.minimum(weights, 1.0 / tau)
 
 
 def per_list(

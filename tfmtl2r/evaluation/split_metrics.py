@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.data import Lists
-from tfmtl2r.data.columns import item_weights, label_values
+from tfmtl2r.data.columns import bounded, item_weights, label_values
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation import click_estimates
 from tfmtl2r.metrics.base import Metric
@@ -68,7 +68,7 @@ def evaluate(
             :func:`tfmtl2r.data.batches`; by default the ``propensity_column`` of a binary task in lists. The results
             then also contain estimates from weighted clicks, such as ``ips_ndcg@5`` and ``snips_ndcg@5``
             (:mod:`tfmtl2r.evaluation.click_estimates`).
-        tau: inverse propensities above ``1 / tau`` count as ``1 / tau``; None leaves them as they are.
+        tau: inverse propensities above ``1 / tau`` count as ``1 / tau``; by default the task's ``tau``.
         values: task -> ``[N]``, the values of the scores in the label's unit, for metrics that read them; by default
             the scores.
         levels: task -> ``[N]``, the same for the tasks whose values are known, such as probabilities. Metrics that read
@@ -99,7 +99,8 @@ def evaluate(
         }
         own = task.propensity_column if task.kind == "binary" and not lists.is_rows else None
         if column := (propensity_weights or {}).get(task.name, own):
-            results[task.name] |= _estimates(task, labels, read["score"], column, tau, lists)
+            bound = task.tau if tau is None else tau
+            results[task.name] |= _estimates(task, labels, read["score"], column, bound, lists)
     return results
 
 
@@ -110,7 +111,7 @@ def _estimates(
     if task.kind != "binary" or lists.is_rows:
         raise InputError(f"task {task.name!r}: inverse propensities correct metrics of clicks in lists; the task is "
                          f"{task.kind}, and the data are {'plain rows' if lists.is_rows else 'lists'}")
-    weights = click_estimates.clipped(item_weights(lists, task.name, column), tau)
+    weights = bounded(item_weights(lists, task.name, column), tau)
     found: dict[str, Score] = {}
     for metric in filter(click_estimates.estimable, metrics_of(task, True)):
         both = click_estimates.per_list(metric, labels, scores, weights, lists)

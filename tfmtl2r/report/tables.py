@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+_FEW = 2
+"""The largest number of lists of which a metric means little."""
 _NAME = 26
 """Largest width of a name in a table of slices."""
 
@@ -76,9 +78,13 @@ def slice_tables(slices: Mapping[str, Any], by: str, width: int = 80) -> list[Ta
               for (task, metric), cells in columns.items()}
     room = width - max(map(len, names)) - max(len("lists"), *map(len, counts)) - 7
     groups = side_by_side(needed, room)
+    few = [name for name, one in zip(names, rows.values(), strict=True) if one["num_lists"] <= _FEW]
+    what = "rows" if slices["of"] == "rows" else "lists"
+    note = f"at most {_FEW} {what}, too few for a number that means anything: {', '.join(few)}" if few else None
     tables = []
     for group in groups:
-        table = Table(title=f"{by} (slices of {slices['of']})", title_justify="left")
+        table = Table(title=f"{by} (slices of {slices['of']})", title_justify="left",
+                      caption=escape(note) if note and group is groups[-1] else None, caption_justify="left")
         table.add_column("", no_wrap=True)
         table.add_column("rows" if slices["of"] == "rows" else "lists", justify="right")
         for task, metric in group:

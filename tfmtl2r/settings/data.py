@@ -103,7 +103,8 @@ class Data(Section):
             vali = 0.1}; for a registered data set, too. tfmtl2r cross-validate sets it.
         leave_out: columns that are not features, such as ids, the place in the list, and feedback that is not a label.
         only_where: the rows to read, such as {column = "duration", above = 0} (is, is_not, in, above, below), or a list
-            of such rules that must all hold. These columns are features only if [[features]] names them.
+            of such rules that must all hold; for a registered data set, too. These columns are features only if
+            [[features]] or the data set names them.
         max_list_size: longer training lists are cut to this number of items.
         truncate: the items that a cut list keeps: the first items or random items.
     """
@@ -123,14 +124,15 @@ class Data(Section):
     split: Split | None = key(shown="own")
     cross_validation: Fold | None = key(shown="own", flag=False, axis=True)
     leave_out: tuple[str, ...] | None = key(shown="own")
-    only_where: Any = key(shown="own")
+    only_where: Any = key()
     max_list_size: int | None = key(least=1)
     truncate: Literal["first", "random"] = key("first")
     options: Mapping[str, Any] = key(dict, shown="own", flag=False)
 
     own_table: ClassVar[tuple[str, ...]] = ("files", "train", "vali", "test", "kind", "separator", "list_id", "item_id",
-                                            "context", "time", "split", "leave_out", "only_where")
-    beside_name: ClassVar[tuple[str, ...]] = ("name", "tasks", "cross_validation", "max_list_size", "truncate")
+                                            "context", "time", "split", "leave_out")
+    beside_name: ClassVar[tuple[str, ...]] = ("name", "tasks", "cross_validation", "only_where", "max_list_size",
+                                              "truncate")
 
     def __post_init__(self) -> None:
         super().__post_init__()

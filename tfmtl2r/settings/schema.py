@@ -135,7 +135,7 @@ class Settings(Section):
         data = self.data.tree()
         return {"goals": [goal.tree() for goal in self.tasks],
                 "columns": [feature.tree() for feature in self.features] or ["*"],
-                **{key: data[key] for key in self.data.own_table if key in data}}
+                **{key: data[key] for key in (*self.data.own_table, "only_where") if key in data}}
 
     def but(self, **changes: Any) -> Self:
         """Returns a copy with other values. A mapping for a section changes only the keys that it contains.

@@ -34,6 +34,7 @@ class Goal(Section):
             {name = "grades", grades = 4} or {name = "ratio", duration = "duration_s", cap = 5}.
         weight_column: the column with the importance of the rows, in losses and metrics.
         propensity_column: the column with inverse-propensity weights, in losses and in estimates beside the metrics.
+        tau: bound of propensities, such as 0.1: inverse propensities above 1 / tau count as 1 / tau.
         only_where: rows with a label, such as {column = "duration", above = 0} (is, is_not, in, above, below), or a
             list of such rules; elsewhere the label is missing.
         calibration: calibrator of a binary task (tfmtl2r list calibrators), in place of calibration.kind.
@@ -49,6 +50,7 @@ class Goal(Section):
     transform: Any = key(registry="tfmtl2r.transforms")
     weight_column: str | None = key()
     propensity_column: str | None = key()
+    tau: float | None = key()
     only_where: Any = key()
     calibration: Any = key(registry="tfmtl2r.calibrators")
 

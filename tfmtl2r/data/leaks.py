@@ -1,4 +1,4 @@
-"""A check of histories: a history must end before its row, or it gives the label away."""
+"""Finds inputs that give labels away: columns that determine a label, and histories that contain their own row."""
 
 from __future__ import annotations
 
@@ -6,11 +6,46 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from tfmtl2r.data.columns import Columns
+from tfmtl2r.data.columns import Columns, numbers_of
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.data.quality import leaks_of
 from tfmtl2r.schema import Schema
+from tfmtl2r.task import Task
 
 OFTEN = 0.9
+SAMPLE = 100_000
+
+
+def suspected_leaks(lists: Lists, schema: Schema, tasks: Iterable[Task]) -> list[str]:
+    """Returns a line for each input of a ranker that may give a label away.
+
+    A line is about a column (:func:`tfmtl2r.data.data_report`) or a history (:func:`history_leaks`). Of more than
+    100,000 items, evenly chosen lists are read.
+
+    Args:
+        lists: the training split.
+        schema: its fitted features.
+        tasks: the tasks.
+
+    >>> from tfmtl2r import Dense
+    >>> rows = Lists({"x": np.arange(9.0), "y": np.repeat([0.0, 1.0, 2.0], 3)})
+    >>> suspected_leaks(rows, Schema([Dense("x")]), [Task("y")])[0][:59]
+    'SUSPECTED LEAK: x gives y away (determines, correlation 0.9'
+    """
+    labels = list(dict.fromkeys(task.label for task in tasks))
+    if (step := -(-lists.num_items // SAMPLE)) > 1:
+        lists = lists.select(np.arange(lists.num_lists) % step == 0)
+    targets = {label: numbers_of(lists, label, f"label column {label!r}").astype(np.float64) for label in labels}
+    _, leaks = leaks_of(lists, targets, single_columns(lists, schema))
+    return [*map(str, leaks), *history_leaks(lists, schema, labels)]
+
+
+def single_columns(lists: Lists, schema: Schema) -> list[str]:
+    """The columns of numbers and text that features read, without columns of lists."""
+    listed = {column for feature in schema.features if feature.reads_lists for column in feature.columns}
+    read = {column for feature in schema.features for column in feature.columns}
+    return [name for name in sorted(read - listed)
+            if not lists.kept(name).holds_lists and lists.column(name).dtype.kind in "iufbOU"]
 
 
 def history_leaks(lists: Lists, schema: Schema, labels: Iterable[str]) -> Iterator[str]:
@@ -37,7 +72,7 @@ def history_leaks(lists: Lists, schema: Schema, labels: Iterable[str]) -> Iterat
             continue
         inside = _inside(lists, feature.name, owner.name, feature.separator_of(feature.name))
         for label in labels:
-            values = lists.column(label).astype(np.float64)
+            values = numbers_of(lists, label, f"label column {label!r}").astype(np.float64)
             positive, negative = inside[values > 0], inside[values == 0]
             if len(positive) and len(negative) and positive.mean() >= OFTEN and negative.mean() < OFTEN / 2:
                 where = f"{100 * positive.mean():.0f} % of the rows with a {label!r} above 0"
