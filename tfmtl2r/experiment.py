@@ -320,9 +320,9 @@ class Experiment(Settings):
             teachers.keep(kept, *found)
         lesson, card.teacher = found
         used = {task: share for task, share in shares.items() if card.teacher[task]["used"]}
-        anneal = 1.0 if self.teacher.anneal is None else self.teacher.anneal
-        mixed = Distillation(teachers.loss_to(self.teacher), used, [task.name for task in model.tasks], anneal)
-        return (lesson.beside(lists), mixed) if used else (train, None)
+        lists = lesson.beside(lists)
+        return (lists, teachers.distillation(self.teacher, used, model, self._batches(model, lists, vali)[0])) if used \
+            else (train, None)
 
     def _shares(self, model: MultiTaskRanker, dataset: Any) -> dict[str, float]:
         """The share of the distillation loss of each task; raises for a teacher that cannot be used."""

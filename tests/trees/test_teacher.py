@@ -69,6 +69,28 @@ def test_losses_are_mixed_list_by_list(batch, scores):
     assert mixed({"a": 0.25}, batch, twice)[0] == pytest.approx(mixed({"a": 0.25}, batch, scores)[0], rel=1e-5)
 
 
+def test_both_losses_get_gradients_of_one_length(batch, scores):
+    """So that ``mix`` is a share, whatever the losses are: a sum over pairs is far longer than a mean of squares."""
+    tasks = [dataclasses.replace(TASKS[0], loss="ranknet"), TASKS[1]]
+    distillation = Distillation(losses.get("centred_mse"), {"a": 1.0}, ["a", "b"])
+    per_list = TaskLosses(tasks, True).per_list
+
+    def length(of):
+        equal = {task: tf.zeros((3, 4)) for task in "ab"}
+        with tf.GradientTape() as tape:
+            tape.watch(equal["a"])
+            values, weights = of(batch, equal)
+            total = tf.reduce_sum(values[0] * weights[0])
+        rows = tf.reduce_sum(tape.gradient(total, equal["a"]) ** 2, 1).numpy()[weights[0].numpy() > 0]
+        return np.sqrt(rows.mean())
+
+    labelled = length(per_list)
+    distillation.balance(per_list, [batch, batch])
+    assert abs(distillation.scale[0] - 1) > 0.1
+    assert distillation.scale[1] == 1
+    assert length(TaskLosses(tasks, True).with_teacher(distillation).per_list) == pytest.approx(labelled, rel=1e-5)
+
+
 def test_the_mix_changes_from_epoch_to_epoch():
     distillation = Distillation(losses.get("centred_mse"), {"a": 0.8}, ["a", "b"], anneal=0.25)
     callback, seen = Annealing(distillation, 4), []
@@ -119,6 +141,10 @@ def test_teachers_are_standardised_and_averaged(least_squares):
     both = teachers.learnt(Teacher(from_=[least_squares, {"name": least_squares}]), training, training.train, None)
     assert both.scores["a"] == pytest.approx(one.scores["a"], abs=1e-5)
     assert teachers.worth(one, {"a": -one.vali["a"]}, training.vali, TASKS[:1])["a"]["used"]
+    noisy = np.where(np.arange(training.vali.num_items) < 3, -1, 1) * one.vali["a"]  # one list is worse
+    noise = teachers.worth(dataclasses.replace(one, vali={"a": noisy}), one.vali, training.vali, TASKS[:1])["a"]
+    assert noise["used"]
+    assert 0 < noise["student"] - noise["teacher"] <= noise["error"] * (1 + 1e-6)
     bad = teachers.worth(dataclasses.replace(one, vali={"a": -one.vali["a"]}), one.vali, training.vali, TASKS[:1])
     assert not bad["a"]["used"]
     assert bad["a"]["student"] > bad["a"]["teacher"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,18 +18,25 @@ from tfmtl2r.baselines.synthetic import with_copies
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.data.splits import by_fold
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.split_metrics import of_metric
+from tfmtl2r.evaluation.paired_tests import paired_differences
+from tfmtl2r.evaluation.split_metrics import Score, of_metric
 from tfmtl2r.losses.base import Loss
 from tfmtl2r.metrics.base import Metric
 from tfmtl2r.schema import Schema
 from tfmtl2r.settings import Teacher
 from tfmtl2r.task import Task
-from tfmtl2r.training.distillation import column_of
+from tfmtl2r.training.distillation import Distillation, column_of
+from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.readings import loss_of
 from tfmtl2r.training.trackers import metrics_of
 from tfmtl2r.writing import written
 
+if TYPE_CHECKING:
+    from tfmtl2r.training.model import MultiTaskRanker
+
 FILE = "teacher.npz"
+BALANCED = 16
+"""Number of batches from which the lengths of gradients are taken."""
 log = logging.getLogger("tfmtl2r")
 
 Scores = dict[str, np.ndarray]
@@ -212,6 +220,9 @@ def _of_run(
 def worth(lesson: Lesson, student: Mapping[str, np.ndarray], vali: Lists, tasks: Sequence[Task]) -> dict[str, Any]:
     """Compares a teacher with a ranker that was trained without it, by each task's first metric of scores on vali.
 
+    A teacher is not used if it is worse by more than the standard error of the difference over lists. A validation
+    split cannot tell a smaller difference from chance.
+
     Args:
         lesson: the teacher.
         student: task -> scores of the ranker on the validation split, ``[N]``.
@@ -219,22 +230,54 @@ def worth(lesson: Lesson, student: Mapping[str, np.ndarray], vali: Lists, tasks:
         tasks: the tasks to learn.
 
     Returns:
-        task -> ``{"metric", "teacher", "student", "used"}``. A task without a metric of scores uses the teacher.
+        task -> ``{"metric", "teacher", "student", "error", "used"}``. A task without a metric of scores uses
+            the teacher.
     """
     found: dict[str, dict[str, Any]] = {}
     for task in tasks:
         metric: Metric | None = next((one for one in metrics_of(task, True) if one.reads == "score"), None)
         if metric is None:
-            found[task.name] = {"metric": None, "teacher": None, "student": None, "used": True}
+            found[task.name] = {**dict.fromkeys(("metric", "teacher", "student", "error")), "used": True}
             continue
-        ours, theirs = (of_metric(metric, vali, task, np.asarray(scores, np.float32)).value
+        ours, theirs = (of_metric(metric, vali, task, np.asarray(scores, np.float32))
                         for scores in (lesson.vali[task.name], student[task.name]))
-        worse = ours < theirs if metric.direction == "max" else ours > theirs
-        found[task.name] = {"metric": metric.label, "teacher": ours, "student": theirs, "used": not worse}
-        if worse:
+        gain, error = _gain(ours, theirs)
+        used = not gain < -error * (1 + 1e-6)  # equal if one list alone differs
+        found[task.name] = {"metric": metric.label, "teacher": ours.value, "student": theirs.value,
+                            "error": error, "used": used}
+        if not used:
             log.warning("the teacher of task %r is not used: on the validation split, its %s is %.4f, and that of the "
-                        "ranker without a teacher %.4f", task.name, metric.label, ours, theirs)
+                        "ranker without a teacher %.4f (standard error of the difference %.4f)", task.name,
+                        metric.label, ours.value, theirs.value, error)
     return found
+
+
+def distillation(settings: Teacher, used: Mapping[str, float], model: MultiTaskRanker, data: Any) -> Distillation:
+    """The distillation of a training, balanced on the first lists.
+
+    Args:
+        settings: the section [teacher].
+        used: task -> share of the distillation loss, for the tasks whose teacher is used.
+        model: the ranker.
+        data: the batches of the training, with the scores of the teacher.
+    """
+    anneal = 1.0 if settings.anneal is None else settings.anneal
+    found = Distillation(loss_to(settings), used, [task.name for task in model.tasks], anneal)
+    found.balance(TaskLosses(model.tasks, has_lists=True).per_list, map(model.batch, data.take(BALANCED)))
+    return found
+
+
+def _gain(ours: Score, theirs: Score) -> tuple[float, float]:
+    """How much better the first one is, and the standard error over lists; 0 for a metric over all items."""
+    sign = 1.0 if ours.direction == "max" else -1.0
+    if ours.per_list is None or theirs.per_list is None:
+        return sign * (ours.value - theirs.value), 0.0
+    if np.isnan(ours.per_list - theirs.per_list).all():
+        return 0.0, 0.0
+    gains, weights = paired_differences(ours.per_list, theirs.per_list, ours.counts)
+    mean = float(np.average(gains, weights=weights))
+    squares, lists = float(np.sum((weights * (gains - mean)) ** 2)), len(gains)
+    return sign * mean, math.sqrt(squares * lists / max(1, lists - 1)) / float(np.sum(weights))
 
 
 def keep(folder: Path, lesson: Lesson, found: Mapping[str, Any]) -> None:

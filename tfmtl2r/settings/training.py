@@ -134,7 +134,8 @@ class Training(Section):
 class Teacher(Section):
     """A teacher, whose scores of the training lists the ranker learns beside the labels. Serving does not need it.
 
-    A task whose teacher is worse than the ranker without a teacher, on the validation split, learns its labels alone.
+    A task learns its labels alone if its teacher is worse than the ranker without a teacher by more than the standard
+    error of the difference, on the validation split.
 
     Args:
         from_: a baseline (tfmtl2r list baselines), also as {name = "catboost", loss = "YetiRank"}, or a finished run on
@@ -143,7 +144,8 @@ class Teacher(Section):
         loss: loss to the standardised scores of the teacher: "centred_mse" (the default), "soft_targets", or
             {name = "soft_targets", soften = "both"}.
         mix: share of this loss, from 0 (labels only) to 1 (teacher only), for all tasks or per task, such as
-            {relevance = 0.2, dwell = 1.0}; by default 0.5. A task that is not named has the share 0.
+            {relevance = 0.2, dwell = 1.0}; by default 0.5. A task that is not named has the share 0. The loss is scaled
+            so that its gradient is as long as that of the task's loss at the start.
         temperature: temperature of the softmax of loss = "soft_targets".
         anneal: factor of mix in the last epoch, such as 0.0; the epochs before are linear in between. By default, mix
             does not change.

@@ -7,13 +7,14 @@ without them, such as those of validation, have the losses of the tasks alone. S
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
+from tfmtl2r.layers import randomness
 from tfmtl2r.losses.base import Loss
 from tfmtl2r.task import Task
 from tfmtl2r.training.flat import as_lists, flat_lists, item_weights, tiled
@@ -34,10 +35,10 @@ def columns_of(tasks: Sequence[str]) -> list[Task]:
 
 
 class Distillation:
-    """Mixes losses of labels and losses to a teacher: ``(1 - m) w l + m v d`` for each list.
+    """Mixes losses of labels and losses to a teacher: ``(1 - m) w l + m v c d`` for each list.
 
     ``l`` is the task's loss with weight ``w``, ``d`` the distillation loss with weight ``v``, and the list counts with
-    the greater of the two weights. A task with m = 0 keeps its loss exactly.
+    the greater of the two weights. A task with m = 0 keeps its loss exactly. ``c`` is 1 before :meth:`balance`.
 
     Args:
         loss: the distillation loss, whose labels are the teacher's scores.
@@ -52,11 +53,42 @@ class Distillation:
         self.given = np.array([mix.get(task, 0.0) for task in tasks], np.float32)
         self.anneal = anneal
         self.mix = tf.Variable(self.given, trainable=False)
+        self.scale = np.ones(len(self.tasks), np.float32)
 
     @property
     def taught(self) -> tuple[str, ...]:
         """The tasks with a mix above 0."""
         return tuple(task for task, share in zip(self.tasks, self.given, strict=True) if share > 0)
+
+    def balance(self, per_list: Callable[[Batch, TaskScores], tuple[PerList, PerList]], data: Iterable[Batch]) -> None:
+        """Sets c of each taught task so that both of its losses have gradients of the same length, before any training.
+
+        ``c = rms |w dl/ds| / rms |v dd/ds|``: root mean squares over the lists that have the loss, at equal scores s. A
+        summed loss over pairs is a hundred times as long as a mean over items, so that otherwise m would not be the
+        teacher's share, and tasks with labels would drown those with teachers.
+
+        Args:
+            per_list: losses and weights of the labels; see :meth:`tfmtl2r.training.objectives.TaskLosses.per_list`.
+            data: batches with the columns of the teacher.
+        """
+        squares = np.zeros((2, len(self.tasks)))
+        counts = np.zeros((2, len(self.tasks)))
+        for batch in data:
+            scores = {task: tf.zeros(tf.shape(batch.valid)) for task in self.tasks}
+            with randomness.scope(randomness.step_seed(0, 0)), tf.GradientTape(persistent=True) as tape:
+                tape.watch(list(scores.values()))
+                labelled = dict(zip(self.tasks, zip(*per_list(batch, scores), strict=True), strict=True))
+                taught = {task: self._of_task(batch, scores[task], task) for task in self.taught}
+                both = [{task: (values * weights, weights) for task, (values, weights) in found.items()}
+                        for found in (labelled, taught)]
+            for kind, found in enumerate(both):
+                for index, task in enumerate(self.tasks):
+                    gradient = tape.gradient(found[task][0], scores[task]) if task in found else None
+                    if gradient is not None:
+                        squares[kind, index] += float(tf.reduce_sum(tf.square(gradient)))
+                        counts[kind, index] += float(tf.math.count_nonzero(found[task][1]))
+        ours, theirs = np.sqrt(squares / np.maximum(counts, 1))
+        self.scale = np.where((ours > 0) & (theirs > 0), ours / np.where(theirs > 0, theirs, 1), 1.0).astype(np.float32)
 
     def mixed(self, batch: Batch, scores: TaskScores, values: PerList, weights: PerList) -> tuple[PerList, PerList]:
         """The mixed losses and weights of a batch, both ``float32[T, B]``.
@@ -73,7 +105,7 @@ class Distillation:
         losses, counts = (tf.stack(part) for part in zip(*found, strict=True))
         share = self.mix[:, None]
         both = tf.where(share > 0, tf.maximum(weights, counts), weights)
-        total = (1.0 - share) * weights * values + share * counts * losses
+        total = (1.0 - share) * weights * values + share * counts * self.scale[:, None] * losses
         return tf.where(share > 0, tf.math.divide_no_nan(total, both), values), both
 
     def _of_task(self, batch: Batch, scores: Any, task: str) -> tuple[Tensor, Tensor]:
