@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from tfmtl2r import preferences
+from tfmtl2r import Task, preferences
 from tfmtl2r.pareto.front import preference_error
 
 
@@ -73,3 +73,11 @@ def test_zeros_are_raised_for_methods_that_divide():
     assert (raised > 0).all()
     np.testing.assert_allclose(raised.sum(axis=1), 1)
     np.testing.assert_allclose(raised[1], [0.5, 0.5])
+
+
+def test_a_preference_by_name_is_put_into_the_order_of_the_tasks():
+    tasks = [Task("a"), Task("b")]
+    assert preferences.normalised({"b": 3, "a": 1}, tasks).tolist() == [0.25, 0.75]
+    for wrong in ({"a": 1}, {"a": 1, "b": 1, "c": 1}, {}):
+        with pytest.raises(ValueError, match="must have one number for each of a, b; it has"):
+            preferences.normalised(wrong, tasks)

@@ -25,7 +25,7 @@ from tfmtl2r.evaluation.scoring import curve, fit_residuals, record, score, scor
 from tfmtl2r.evaluation.slices import slicing
 from tfmtl2r.evaluation.stopping import check_stop_on
 from tfmtl2r.names import did_you_mean
-from tfmtl2r.preferences import grid, normalised, suited
+from tfmtl2r.preferences import grid, in_order, normalised, suited
 from tfmtl2r.report import hparams
 from tfmtl2r.report.tensorboard import TensorBoard
 from tfmtl2r.runs.attempt import Attempt
@@ -116,13 +116,7 @@ class Experiment(Settings):
         Raises:
             ValueError: if the preference does not name exactly these tasks.
         """
-        if self.preference is None:
-            return None
-        names = [task.name for task in tasks]
-        if set(names) != set(self.preference):
-            raise InputError(f"preference must have one number for each of {', '.join(names)}; it has "
-                             f"{', '.join(self.preference) or 'none'}")
-        return [self.preference[name] for name in names]
+        return None if self.preference is None else in_order(self.preference, tasks)
 
     def model(self, dataset: Any, before: MultiTaskRanker | None = None) -> MultiTaskRanker:
         """A compiled ranker that has seen no data yet.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from tfmtl2r.task import Task
 from tfmtl2r.types import Array
 
 __all__ = [
-    "above_zero", "by_angle", "checked_preference", "das_dennis", "drawn", "from_file", "grid", "has_ray",
+    "above_zero", "by_angle", "checked_preference", "das_dennis", "drawn", "from_file", "grid", "has_ray", "in_order",
     "is_preference", "leaning", "low_discrepancy", "normalised", "per_list", "scaled", "suited", "usual_grid",
 ]
 
@@ -44,18 +44,36 @@ def is_preference(preference: Array) -> bool:
     return bool(np.isfinite(values).all() and (values >= 0).all() and 0 < values.sum() < math.inf)
 
 
-def normalised(preference: Array, tasks: Sequence[Task]) -> np.ndarray:
+def in_order(preference: Array | Mapping[str, float], tasks: Sequence[Task]) -> Any:
+    """The numbers of a preference in the order of the tasks; numbers without names stay as they are.
+
+    Raises:
+        ValueError: if names are not exactly those of the tasks.
+    """
+    if not isinstance(preference, Mapping):
+        return preference
+    names = [task.name for task in tasks]
+    if {*names} != {*preference}:
+        raise InputError(f"preference must have one number for each of {', '.join(names)}; it has "
+                         f"{', '.join(map(str, preference)) or 'none'}")
+    return [preference[name] for name in names]
+
+
+def normalised(preference: Array | Mapping[str, float], tasks: Sequence[Task]) -> np.ndarray:
     """A preference for a ranker, scaled to sum 1.
 
     Args:
-        preference: importance of each task.
+        preference: importance of each task, in the order of the tasks or by name.
         tasks: tasks of the ranker.
 
     Raises:
-        ValueError: for a wrong length, a number that is negative or not finite, or all zeros.
+        ValueError: for a wrong length or other names, a number that is negative or not finite, or all zeros.
+
+    >>> normalised({"like": 3, "click": 1}, [Task("click"), Task("like")]).tolist()
+    [0.25, 0.75]
     """
-    values = np.asarray(preference, np.float64)
     names = ", ".join(task.name for task in tasks)
+    values = np.asarray(in_order(preference, tasks), np.float64)
     if values.shape != (len(tasks),):
         raise InputError(f"a preference needs one number per task ({names}), got {preference!r}")
     if not is_preference(values):
@@ -64,12 +82,12 @@ def normalised(preference: Array, tasks: Sequence[Task]) -> np.ndarray:
 
 
 def checked_preference(
-    preference: Array, tasks: Sequence[Task], method: Any, conditioned: bool = False
+    preference: Array | Mapping[str, float], tasks: Sequence[Task], method: Any, conditioned: bool = False
 ) -> np.ndarray:
     """A preference that a ranker can be trained for, scaled to sum 1.
 
     Args:
-        preference: importance of each task.
+        preference: importance of each task, in the order of the tasks or by name.
         tasks: tasks of the ranker.
         method: a :class:`tfmtl2r.methods.Method`.
         conditioned: whether the ranker has the preference as an input.

@@ -141,7 +141,7 @@ class MultiTaskRanker(KerasMethods):
         optimizer: str | keras.optimizers.Optimizer = "adam",
         method: str | Mapping[str, Any] | Method = "linear_scalarization",
         gradients: str = "parameters",
-        preference: Sequence[float] | None = None,
+        preference: Sequence[float] | Mapping[str, float] | None = None,
         train_metrics: bool = True,
         seed: int = 0, accumulate: int = 1,
         on_nan: str = "error",
@@ -157,7 +157,7 @@ class MultiTaskRanker(KerasMethods):
                 the shared features that the heads read (the architecture's cut), at 1.1 to 1.3 times the time of a
                 plain step. The norm of a combined gradient there bounds its norm in the parameters, up to a constant
                 (Sener and Koltun 2018, https://arxiv.org/abs/1810.04650).
-            preference: importance of each task in the tasks' order; ``Task.weight`` by default.
+            preference: importance of each task, by name or in the tasks' order; ``Task.weight`` by default.
             train_metrics: True to compute the metrics on training batches, too.
             seed: seed of all random numbers in a training step.
             accumulate: number of parts of a batch that run one after the other in a step, so that memory has to hold
@@ -223,11 +223,11 @@ class MultiTaskRanker(KerasMethods):
             self._retrace()
         return self._telemetry
 
-    def set_preference(self, preference: Sequence[float]) -> None:
+    def set_preference(self, preference: Sequence[float] | Mapping[str, float]) -> None:
         """Changes the preference of a compiled ranker between steps, without a new trace.
 
         Args:
-            preference: importance of each task, >= 0, normalised to sum 1.
+            preference: importance of each task, by name or in the tasks' order, >= 0, normalised to sum 1.
 
         Raises:
             ValueError: before ``compile``, or for a preference that the method cannot use.
