@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from tfmtl2r import (
         architectures,
         baselines,
+        blends,
         calibrators,
         data,
         datasets,
@@ -63,7 +64,8 @@ _import_hook.install()
 __version__ = "0.1.0"
 __all__ = [
     "Adagrad", "Batch", "Card", "Category", "Dense", "Experiment", "LazyAdam", "Merged", "MultiTaskRanker", "RunCard",
-    "Schema", "Task", "architectures", "baselines", "calibrators", "data", "datasets", "errors", "evaluation", "export",
-    "features", "layers", "linalg", "load", "losses", "methods", "metrics", "pages", "pareto", "plugins", "preferences",
+    "Schema", "Task", "architectures", "baselines", "blends", "calibrators", "data", "datasets", "errors",
+    "evaluation", "export", "features", "layers", "linalg", "load", "losses", "methods", "metrics",
+    "pages", "pareto", "plugins", "preferences",
     "ranking", "recommenders", "report", "runs", "serving", "sweeps", "testing", "training", "transforms",
 ]

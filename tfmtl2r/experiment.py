@@ -20,8 +20,8 @@ from tfmtl2r.data.contents import described
 from tfmtl2r.data.leaks import suspected_leaks
 from tfmtl2r.data.order import Order, bounds_of
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.calibration import fit_calibrators
-from tfmtl2r.evaluation.scoring import curve, fit_residuals, record, score, score_slices
+from tfmtl2r.evaluation.after_training import fit_after_training
+from tfmtl2r.evaluation.scoring import curve, record, score, score_slices
 from tfmtl2r.evaluation.slices import slicing
 from tfmtl2r.evaluation.stopping import check_stop_on
 from tfmtl2r.names import did_you_mean
@@ -34,7 +34,7 @@ from tfmtl2r.runs.identity import MODEL
 from tfmtl2r.runs.log import logged
 from tfmtl2r.runs.places import CARD, LOGS, find
 from tfmtl2r.schema import Schema
-from tfmtl2r.serving.blend import of_config, resolved
+from tfmtl2r.serving.blend import prepare
 from tfmtl2r.serving.load import load
 from tfmtl2r.settings import Settings
 from tfmtl2r.settings.things import check_options
@@ -230,7 +230,7 @@ class Experiment(Settings):
     ) -> tuple[MultiTaskRanker, RunCard]:
         model, changes = self._model(dataset, before)
         asked = self._asked(model)
-        resolved(model, of_config(self.config()))  # raises before training
+        prepare(model, self.config(), not dataset.lists("train").is_rows)
         dataset.check(model.tasks, model.schema)
         validate_labels(model.tasks, dataset.lists("train"), self.data.max_list_size)
         leaks = suspected_leaks(dataset.lists("train"), model.architecture.schema, model.tasks) if verbose else ()
@@ -273,8 +273,7 @@ class Experiment(Settings):
         if self.training.telemetry_every:
             watchers.append(self._tensorboard(schema, vali, attempt.folder / LOGS))
         card.history = self._fit(model, *self._batches(model, train, vali), watchers, verbose, attempt.checkpoints)
-        fit_residuals(model, train, self.training.batch_size)
-        fit_calibrators(model, vali, self.training.batch_size)
+        fit_after_training(model, train, vali, self.training.batch_size)
         attempt.keep(model)  # before anything else that could fail
         if self.data.max_list_size:
             card.data["train"]["cut"] = cut_report(train, self.data.max_list_size)

@@ -94,10 +94,13 @@ def test_one_curl_per_preference(served, angles):
         assert code == 200, answer
         outputs, expected = answer["outputs"], predicted(ranker, inputs, preference)
         assert all(np.all(row) for row in outputs["valid"])
+        blend = expected.pop("score")
         for task, scores in expected.items():
             np.testing.assert_allclose(outputs[f"score_{task}"][0], scores, rtol=0, atol=1e-5)
-        # The weights of the blend are the tasks' own, one half each, whatever the preference is.
-        np.testing.assert_allclose(outputs["score"][0], np.mean([*expected.values()], axis=0), rtol=0, atol=1e-5)
+        # The ranker was fitted, so that its blend divides each head by its deviation.
+        each = [score / sd for score, sd in zip(expected.values(), ranker.head_statistics.deviations, strict=True)]
+        np.testing.assert_allclose(outputs["score"][0], np.float32(preference) @ each, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(outputs["score"][0], blend, rtol=0, atol=1e-5)
         orders.append(np.argsort(-np.array(outputs["score"][0])).tolist())
         print("near {} : far {} -> items by score {}".format(*preference, orders[-1]))
     near_first = [np.mean([a < b for a, b in itertools.combinations(order, 2)]) for order in orders]
@@ -115,4 +118,5 @@ def test_the_client_gets_the_same(served, transport, angles):
             inputs = asked(body["inputs"], preference, angles)
             answer = client.predict(inputs, SIGNATURE)
             for task, scores in predicted(ranker, inputs, preference).items():
-                np.testing.assert_allclose(answer[f"score_{task}"][0], scores, rtol=0, atol=1e-5)
+                name = task if task == "score" else f"score_{task}"
+                np.testing.assert_allclose(answer[name][0], scores, rtol=0, atol=1e-5)

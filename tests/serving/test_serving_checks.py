@@ -329,7 +329,8 @@ def test_answers_that_depend_on_other_requests_are_noticed(subject):
     assert not list(checks.ignores_padding(subject))
     reasons = list(checks.ignores_padding(dataclasses.replace(subject, export=PadsWithZero(subject.export))))
     assert {r.split(",")[0] for r in reasons} == {
-        f"signature {name!r}" for name in ("serving_default", "predict_features", "predict_blended", "rank")}
+        f"signature {name!r}" for name in ("serving_default", "predict_features", "predict_blended",
+                                           "predict_preferred", "rank")}
     assert all("the same merged with others" in reason for reason in reasons)
 
 

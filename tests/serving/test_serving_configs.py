@@ -180,6 +180,7 @@ def test_every_curl_line_works(exported):
         scores[name] = answer.get("score", answer.get("outputs"))
     for name in ("predict_blended", "predict_elwc"):
         np.testing.assert_allclose(scores[name], scores["predict_features"], atol=1e-3)
+    assert np.abs(scores["predict_preferred"] - scores["predict_features"]).max() > 1e-4  # its preference is not zeros
     np.testing.assert_allclose(scores["regress"], scores["predict_features"][0], atol=1e-3)
     np.testing.assert_allclose(scores["rank"][0], -np.sort(-scores["predict_features"][0]), atol=1e-3)
 

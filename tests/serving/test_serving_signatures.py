@@ -38,7 +38,7 @@ def blend_of(scores, weights):
 def test_which_signatures(exported):
     definitions = exported.loaded.meta_graph.signature_def
     methods = {name: definitions[name].method_name.rpartition("/")[2] for name in definitions if name[0] != "_"}
-    predict = ("serving_default", "predict_features", "predict_blended", "predict_elwc", "rank")
+    predict = ("serving_default", "predict_features", "predict_blended", "predict_preferred", "predict_elwc", "rank")
     assert methods == {**dict.fromkeys(predict, "predict"), "regress": "regress", "classify": "classify"}
     assert json.loads((exported.folder / METADATA).read_text())["left_out"] == {}
 
@@ -146,13 +146,15 @@ def test_what_is_left_out_is_said():
     assert "rank" in plan.signatures
     plan = make_plan(schema, blend=Blend(kind="rank"))
     assert set(plan.left_out) == {"regress", "classify"}
-    assert "ranks of the items" in plan.left_out["classify"]
+    assert "compares the items" in plan.left_out["classify"]
     plan = make_plan(schema, lists=False)
     assert set(plan.left_out) == {"predict_elwc", "rank"}
     assert "list_size" not in plan.signatures["predict_features"].inputs
-    assert set(plan.signatures) == {"serving_default", "predict_features", "predict_blended", "regress", "classify"}
-    with pytest.raises(ValueError, match="'rank' needs lists"):
-        make_plan(schema, lists=False, blend=Blend(kind="rank"))
+    assert set(plan.signatures) == {"serving_default", "predict_features", "predict_blended", "predict_preferred",
+                                    "regress", "classify"}
+    for kind in ("rank", "product", "mixture"):
+        with pytest.raises(ValueError, match=f"'{kind}' needs lists"):
+            make_plan(schema, lists=False, blend=Blend(kind=kind))
 
 
 def test_names_of_further_inputs_are_kept_free():

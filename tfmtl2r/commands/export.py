@@ -31,8 +31,8 @@ class Export:
             experiment (export.blend), or the preference.
         preference: for a conditioned run, importance of each task for requests without a preference; by default the
             run's preference.
-        blend_kind: how the tasks' scores are blended: sum, product or rank; by default as in the experiment
-            (export.blend), or sum.
+        blend_kind: how the tasks' scores are blended, a name of tfmtl2r list blends; by default as in the experiment
+            (export.blend), or what was chosen for the run.
         rows: split of the run's data whose first lists become warm-up requests; none for requests with generated
             values.
         directory: the folder of all runs.

@@ -1,4 +1,4 @@
-"""List methods, losses, metrics, architectures, data sets, features, transforms, calibrators and baselines."""
+"""List methods, losses, metrics, architectures, data sets, features, transforms, calibrators, blends, baselines."""
 
 from __future__ import annotations
 
@@ -27,6 +27,7 @@ PACKAGES = {
     "features": "tfmtl2r.features",
     "transforms": "tfmtl2r.transforms",
     "calibrators": "tfmtl2r.calibrators",
+    "blends": "tfmtl2r.blends",
     "baselines": "tfmtl2r.baselines",
 }
 
@@ -36,8 +37,8 @@ class List:
     """Lists all registered things. Only the table of methods, with their needs and costs, loads TensorFlow.
 
     Args:
-        kind: methods, losses, metrics, architectures, datasets, (kinds of) features, (label) transforms, calibrators or
-            baselines; by default all.
+        kind: methods, losses, metrics, architectures, datasets, (kinds of) features, (label) transforms, calibrators,
+            blends or baselines; by default all.
         markdown: print Markdown tables.
         summary: print the Markdown table of the README, with names only.
     """

@@ -8,6 +8,7 @@ from tfmtl2r import _lazy
 
 if TYPE_CHECKING:
     from tfmtl2r.evaluation.file_scores import item_scores, score_files
+    from tfmtl2r.evaluation.heads import measure_heads
     from tfmtl2r.evaluation.paired_tests import bootstrap, holm, permutation_test
     from tfmtl2r.evaluation.scoring import record, score, score_along, score_slices
     from tfmtl2r.evaluation.seeds import by_seed, deviation, paired, seeds_table, write_csv
@@ -20,6 +21,6 @@ else:
 
 __all__ = [
     "Comparison", "Score", "Slicing", "bootstrap", "by_seed", "compare", "delta_m", "deviation", "evaluate", "holm",
-    "item_scores", "negative_transfer", "paired", "permutation_test", "record", "score", "score_along",
+    "item_scores", "measure_heads", "negative_transfer", "paired", "permutation_test", "record", "score", "score_along",
     "score_files", "score_slices", "seeds_table", "sliced", "slicing", "trivial_results", "write_csv",
 ]

@@ -28,6 +28,7 @@ from tfmtl2r.serving.answers import Answers
 from tfmtl2r.serving.blend import Blend, of_config, resolved
 from tfmtl2r.serving.load import load
 from tfmtl2r.settings import Settings
+from tfmtl2r.training.blending import check_usable, facts_of
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.writing import written
 
@@ -42,7 +43,7 @@ def score_files(
 
     The files are read as those of the training: the same kind, list id, separator and features. They need no labels.
     The written columns are the ids of list and item, ``score_<task>``, ``score`` (the run's blend, ``export.blend``; by
-    default a sum weighted by its preference), ``value_<task>`` and ``probability_<task>``.
+    default weighted by its preference), ``value_<task>`` and ``probability_<task>``.
 
     Args:
         folder: folder of the run.
@@ -108,9 +109,12 @@ def item_scores(
         model: a trained ranker.
         lists: the items, with the ranker's features.
         batch_size: lists per batch.
-        blend: the blend in ``score``; by default a sum weighted by the ranker's preference.
+        blend: the blend in ``score``; by default the ranker's own, weighted by its preference.
     """
-    answers = Answers(tuple(model.tasks), resolved(model, blend), not lists.is_rows, model.readings(not lists.is_rows))
+    facts, chosen = facts_of(model, not lists.is_rows), resolved(model, blend)
+    check_usable(chosen.made, facts, not lists.is_rows)
+    answers = Answers(tuple(model.tasks), chosen, not lists.is_rows, facts.readings, deviations=facts.deviations,
+                      constants=facts.constants)
     own = {safe_name(task.name): task.name for task in model.tasks}
     parts: dict[str, list[np.ndarray]] = {}
     for batch in batches(lists, (), model.architecture.schema, batch_size=batch_size):

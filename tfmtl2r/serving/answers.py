@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.batch import PREFERENCE
 from tfmtl2r.names import BLEND, safe_name
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving.blend import Blend, blended
 from tfmtl2r.task import Task
+from tfmtl2r.training.blending import Facts
 from tfmtl2r.training.merged import uncertainty_of
 from tfmtl2r.training.readings import Reading
 from tfmtl2r.types import Mask, Scores
@@ -69,6 +71,7 @@ class Answers:
         lists: whether requests contain lists.
         readings: task -> the meaning of its scores.
         merged: whether the scores are those of several rankers, with their uncertainties beside them.
+        deviations, constants: what the kind of blend may need, see :class:`tfmtl2r.training.blending.Facts`.
     """
 
     tasks: tuple[Task, ...]
@@ -76,6 +79,8 @@ class Answers:
     lists: bool
     readings: Mapping[str, Reading]
     merged: bool = False
+    deviations: Any = None
+    constants: Any = None
 
     def scores(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:
         """Outputs of the predict signatures: all scores, values and probabilities of every item.
@@ -83,7 +88,8 @@ class Answers:
         Args:
             scores: task -> ``float32[B, L]`` (plain rows: ``[B]``).
             valid: ``bool[B, L]``; None for plain rows.
-            extras: further inputs of the request: ``blend_weights``, ``float32[B, T]``, or nothing.
+            extras: further inputs of the request: ``blend_weights`` and ``preference``, each ``float32[B, T]``, or
+                nothing.
         """
         served = {score_key(task.name): scores[task.name] for task in self.tasks}
         served["score"] = self._blended(scores, valid, extras)
@@ -163,7 +169,9 @@ class Answers:
         return {"classes": tf.TensorSpec(shape, tf.string), "scores": tf.TensorSpec(shape, tf.float32)}
 
     def _blended(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> Scores:
-        return blended(self.blend, self.tasks, scores, valid, extras.get(BLEND_WEIGHTS))
+        asked = extras.get(BLEND_WEIGHTS), extras.get(PREFERENCE)
+        facts = Facts(self.readings, self.deviations, self.constants)
+        return blended(self.blend, self.tasks, scores, valid, *asked, facts)
 
     @functools.cached_property
     def with_value(self) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 import tfmtl2r
+from tfmtl2r import blends
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.data.lists import Lists
@@ -18,13 +19,14 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving import readme, warmup
 from tfmtl2r.serving.answers import probability_key, request_key, score_key, value_key
-from tfmtl2r.serving.blend import KINDS, Blend, resolved
+from tfmtl2r.serving.blend import Blend, resolved
 from tfmtl2r.serving.check import METADATA, ExportError, problems, said
 from tfmtl2r.serving.configs import write_configs
 from tfmtl2r.serving.examples import Request, from_rows, requests, with_extras
 from tfmtl2r.serving.session import quiet
 from tfmtl2r.serving.signatures import DEFAULT, Plan, Signature, planned
 from tfmtl2r.serving.versions import publish
+from tfmtl2r.training.blending import facts_of
 from tfmtl2r.training.finite import check_weights
 from tfmtl2r.training.merged import Merged
 from tfmtl2r.training.model import MultiTaskRanker
@@ -62,8 +64,9 @@ def export(
             ``models.config`` and a README with example requests are written beside them.
         blend: task -> weight for a weighted sum as the output ``score``, or a :class:`tfmtl2r.serving.blend.Blend` for
             another kind. Weights are not scaled; a task that is left out has weight 0. The default is the model's
-            preference, which sums to 1. Raw scores are added, so their scales matter: a softmax score and a regression
-            in milliseconds are not comparable.
+            own kind of blend (``deviation`` after a plain ``fit``; ``sum`` if the model does not know the deviations of
+            its heads), weighted by its preference, which sums to 1. In a sum, scales matter: a softmax score and a
+            regression in milliseconds are not comparable.
         lists: whether the ranker ranks lists or plain rows. The default is the kind of data it was last fitted on, or
             lists.
         rows: real data. Its first eight lists (or rows) become warm-up requests, beside requests from the schema.
@@ -284,9 +287,9 @@ def _metadata(
         "tasks": [{"name": task.name, "kind": task.kind, "score": score_key(task.name)} for task in model.tasks],
         "lists": lists,
         **({"members": len(model.rankers)} if isinstance(model, Merged) else {}),
-        "score": KINDS[blend.kind],
+        "score": blend.made.definition,
         "blend": dict(blend.weights or {}),
-        "blend_kind": blend.kind,
+        **_kind(model, blend),
         **asked,
         "inputs": inputs,
         "train": _contents(model.architecture.schema, plan, train),
@@ -295,6 +298,19 @@ def _metadata(
         "left_out": plan.left_out,
         "tolerance": HALF_TOLERANCE if half else TOLERANCE,
         "versions": {"tfmtl2r": tfmtl2r.__version__, "tensorflow": tf.__version__, "keras": keras.__version__},
+    }
+
+
+def _kind(model: MultiTaskRanker | Merged, blend: Blend) -> dict[str, Any]:
+    """The kind of the blend, its options, the numbers that it reads, and how it was chosen."""
+    kind, facts = blends.registry.describe(blend.made), facts_of(model)
+    numbers = {"deviations": facts.deviations, "constants": facts.constants}
+    return {
+        "blend_kind": kind.pop("name"),
+        **({"blend_options": kind} if kind else {}),
+        **{f"blend_{name}": dict(zip(blend.weights or {}, found.tolist(), strict=True))
+           for name, found in numbers.items() if name in blend.made.needs and found is not None},
+        "blend_choice": dict(blend.choice),
     }
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving.answers import ITEM_IDS, TOP, request_key
-from tfmtl2r.serving.blend import KINDS, MOST
+from tfmtl2r.serving.blend import MOST
 from tfmtl2r.serving.configs import BATCHING, CANARY, MODELS, STABLE
 from tfmtl2r.serving.examples import Request
 from tfmtl2r.serving.server import POLL_SECONDS
@@ -45,10 +45,14 @@ _NOTES = (
     "`blend_weights` is an optional feature of the context.",
 )
 _PREFERRED = (
-    "A row of `preference` (one number >= 0 per task: {tasks}; only their ratio counts) selects the trade-off for the "
-    "scores of its list. For an invalid row (all 0, negative or non-finite) and in all other signatures, the "
-    "preference {preference} applies. `predict_preferred` also reads `blend_weights`; zeros select the weights of "
-    "this export. The `preference` does not change how tasks are blended into `score`."
+    "A row of `preference` (one number >= 0 per task: {tasks}; only their ratio counts) is the weights of `score` for "
+    "its list. For an invalid row (all 0, negative or non-finite) and in all other signatures, the weights of this "
+    "export apply."
+)
+_CONDITIONED = (
+    "The `preference` is also an input of the ranker, so that all scores depend on it. Without a valid row, the "
+    "preference {preference} is the input. In `rank` and `predict_elwc`, a valid row of `blend_weights` takes the "
+    "place of the `preference` in `score` alone."
 )
 _MERGED = (
     "The model consists of {members} rankers. Where the scores of a task have a unit, `value_<task>` is the mean of "
@@ -79,7 +83,7 @@ def text(name: str, plan: Plan, schema: Schema, request: Request, metadata: Mapp
     values = {
         "name": urllib.parse.quote(name), "tensorflow": ".".join(versions["tensorflow"].split(".")[:2]),
         "tasks": ", ".join(blend), "most": MOST, "seconds": POLL_SECONDS,
-        "kind": KINDS[metadata["blend_kind"]], "models": MODELS, "batching": BATCHING, "canary": CANARY,
+        "kind": metadata["score"], "models": MODELS, "batching": BATCHING, "canary": CANARY,
         "weights": ", ".join(f"{task} {value:.4g}" for task, value in blend.items()), "stable": STABLE,
     }
     what = ("SavedModels of a multi-task ranker, one folder per version, written and checked by tfmtl2r "
@@ -89,20 +93,21 @@ def text(name: str, plan: Plan, schema: Schema, request: Request, metadata: Mapp
     if conditioned := PREFERENCE in metadata:
         values[PREFERENCE] = " : ".join(f"{value:.4g}" for value in metadata[PREFERENCE])
     values["members"] = metadata.get("members", 1)
-    further = {_MERGED: "members" in metadata, _PREFERRED: conditioned, _LISTS: metadata["lists"]}
+    further = {_MERGED: "members" in metadata, _PREFERRED: "predict_preferred" in plan.signatures,
+               _CONDITIONED: conditioned, _LISTS: metadata["lists"]}
     chosen = (*_NOTES, *(note for note, there in further.items() if there))
     notes = [_paragraph(note.format(**values)) for note in chosen]
     parts = [f"# {name}\n", _paragraph(what), server, *notes]
     short = _cut(request, schema)
-    if conditioned:  # zeros would select the default
-        short[PREFERENCE] = np.array([[2.0] + [1.0] * (len(blend) - 1)] * len(short[PREFERENCE]), np.float32)
+    lean = np.array([[2.0] + [1.0] * (len(blend) - 1)] * len(short[PREFERENCE]), np.float32)
     for signature in plan.signatures:
         if signature == DEFAULT:
             continue
         default = f", also `{DEFAULT}`" if plan.signatures[signature] is plan.signatures[DEFAULT] else ""
+        shown = {**short, PREFERENCE: lean} if signature == "predict_preferred" else short  # zeros select the default
         outputs = ", ".join(f"`{output}`" for output in plan.signatures[signature].outputs)
         parts.append(f"## {signature}{default}\n\nReturns {outputs}.\n\n```\n"
-                     f"{_curl(name, signature, plan, schema, short)}\n```\n")
+                     f"{_curl(name, signature, plan, schema, shown)}\n```\n")
     if plan.left_out:
         parts.append("## Left out\n\n" + "".join(f"- `{key}`: {why}\n" for key, why in plan.left_out.items()))
     return "\n".join(parts)

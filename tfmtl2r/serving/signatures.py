@@ -14,7 +14,8 @@ signature           inputs                                            outputs
                                                                       ``valid``: ``[B, L]``; if merged also
                                                                       ``uncertainty_<task>``
 ``predict_blended`` the same and ``blend_weights: float32[B, T]``     the same
-``predict_preferred`` these and ``preference: float32[B, T]``          the same
+``predict_preferred`` features, ``list_size``, ``preference:           the same
+                    float32[B, T]``
 ``predict_elwc``    ``inputs: string[B]``, ExampleListWithContext     the same
 ``rank``            the same as ``predict_blended`` and               ``indices``, ``ids``, ``score``,
                     ``item_ids: string[B, L]``, ``k: int32[B]``       ``score_<task>``, ``valid``: ``[B, max k]``
@@ -24,10 +25,11 @@ signature           inputs                                            outputs
 
 ``serving_default`` is ``predict_features``. For plain rows, there are no ``list_size``, no axis of items, and no
 signatures ``predict_elwc`` and ``rank``. ``regress`` and ``classify`` score every item alone. A ranker that scores an
-item in the context of its list, or has a blend that fuses ranks, does not have them. Only a conditioned ranker has
-``predict_preferred``. Its ``rank`` also reads the ``preference``, and its ``predict_elwc`` reads it from the context.
-If a row of ``preference`` is invalid (negative, non-finite or all zero), the preference of the training applies. The
-residuals in ``value_<task>`` (:mod:`tfmtl2r.training.readings`) are those of the preference of the training.
+item in the context of its list, or has such a blend, does not have them. The ``preference`` of a request is the
+weights of its blend, and the input of a conditioned ranker. ``predict_elwc`` reads it from the context, and ``rank`` of
+a conditioned ranker has it as an input; ``blend_weights`` take precedence there. If a row of ``preference`` is invalid
+(negative, non-finite or all zero), the weights of the export and the preference of the training apply. The residuals
+in ``value_<task>`` (:mod:`tfmtl2r.training.readings`) are those of the preference of the training.
 """
 
 from __future__ import annotations
@@ -41,7 +43,6 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
-from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import size_of
 from tfmtl2r.layers.features import Lookup
 from tfmtl2r.names import digest, served_as
@@ -50,6 +51,7 @@ from tfmtl2r.serving.answers import BLEND_WEIGHTS, ITEM_IDS, TOP, Answers, reque
 from tfmtl2r.serving.blend import Blend
 from tfmtl2r.serving.parsing import Request, item_messages, list_messages, one_item_lists, parse_items, parse_lists
 from tfmtl2r.serving.shapes import checked
+from tfmtl2r.training.blending import check_usable, facts_of
 from tfmtl2r.training.merged import Merged, MergedLookup
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.types import Mask, TaskScores
@@ -109,11 +111,9 @@ def planned(model: MultiTaskRanker | Merged, blend: Blend, lists: bool) -> Plan:
         lists: whether requests contain lists.
 
     Raises:
-        ValueError: when a blend of kind ``"rank"`` has plain rows.
+        ValueError: for a blend that the ranker cannot serve.
     """
-    if blend.kind == "rank" and not lists:
-        raise InputError("a blend of the kind 'rank' needs lists, but this ranker scores plain rows: choose "
-                         "'sum' or 'product'")
+    check_usable(blend.made, facts_of(model, lists), lists)
     graphs = _Graphs(model, blend, lists)
     answers = graphs.answers
     rows = "the ranker scores plain rows, which have no lists"
@@ -123,22 +123,21 @@ def planned(model: MultiTaskRanker | Merged, blend: Blend, lists: bool) -> Plan:
                  "item alone has no score")
     elif getattr(model.architecture, "list_context", False):
         alone = "this ranker scores an item in the context of its list, so that an item alone has no score"
-    elif blend.kind == "rank":
-        alone = "the blend fuses the ranks of the items of a list, and an item alone has none"
+    elif blend.made.list_context:
+        alone = "the blend compares the items of a list, so that an item alone has no blended score"
     weights = {BLEND_WEIGHTS: tf.TensorSpec([None, len(model.tasks)], tf.float32)}
-    asked = {PREFERENCE: tf.TensorSpec([None, len(model.tasks)], tf.float32)} if model.conditioned else {}
-    weighed = {**weights, **asked}
-    ranking = {**weighed, ITEM_IDS: tf.TensorSpec([None, None], tf.string), TOP: tf.TensorSpec([None], tf.int32)}
+    preferred = {PREFERENCE: tf.TensorSpec([None, len(model.tasks)], tf.float32)}
+    ranking = {**weights, **(preferred if model.conditioned else {}),
+               ITEM_IDS: tf.TensorSpec([None, None], tf.string), TOP: tf.TensorSpec([None], tf.int32)}
     makers: dict[str, tuple[str | None, Callable[[], Signature]]] = {
         "predict_features": (None, lambda: graphs.raw({}, answers.scores, answers.score_specs())),
         "predict_blended": (None, lambda: graphs.raw(weights, answers.scores, answers.score_specs())),
-        "predict_elwc": (None if lists else rows, lambda: graphs.elwc(weighed)),
+        "predict_preferred": (None, lambda: graphs.raw(preferred, answers.scores, answers.score_specs())),
+        "predict_elwc": (None if lists else rows, lambda: graphs.elwc({**weights, **preferred})),
         "rank": (None if lists else rows, lambda: graphs.raw(ranking, answers.best, answers.best_specs())),
         "regress": (alone, lambda: graphs.items(answers.regressed, answers.regressed_specs(), REGRESS)),
         "classify": (alone, lambda: graphs.items(answers.classified, answers.classified_specs(), CLASSIFY)),
     }
-    if asked:
-        makers["predict_preferred"] = None, lambda: graphs.raw(weighed, answers.scores, answers.score_specs())
     signatures = {name: make() for name, (reason, make) in makers.items() if reason is None}
     left_out = {name: reason for name, (reason, _) in makers.items() if reason is not None}
     signatures = {DEFAULT: signatures["predict_features"], **signatures}
@@ -151,10 +150,10 @@ class _Graphs:
     def __init__(self, model: MultiTaskRanker | Merged, blend: Blend, lists: bool):
         self.model, self.schema, self.lists = model, model.architecture.schema, lists
         self.lookup = model.lookup() if isinstance(model, Merged) else Lookup(self.schema)
-        self.answers = Answers(model.tasks, blend, lists, model.readings(lists), isinstance(model, Merged))
-        taken = {*self.answers.score_specs(), *self.answers.best_specs(), BLEND_WEIGHTS, ITEM_IDS, TOP}
-        if model.conditioned is not None:
-            taken.add(PREFERENCE)
+        facts = facts_of(model, lists)
+        self.answers = Answers(model.tasks, blend, lists, facts.readings, isinstance(model, Merged), facts.deviations,
+                               facts.constants)
+        taken = {*self.answers.score_specs(), *self.answers.best_specs(), BLEND_WEIGHTS, PREFERENCE, ITEM_IDS, TOP}
         self.names = input_names(self.schema, taken, lists)
         self.features = {name: f.raw[name].spec([None, None] if lists and not f.context else [None])
                          for name, f in self.schema.inputs.items()}

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
-from tfmtl2r.settings.values import Section, key
+from tfmtl2r.settings.values import Section, SettingError, key
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,15 +17,30 @@ class Blending(Section):
     """The blend of all tasks' scores into the served score.
 
     Args:
-        kind: "sum" (the default), "product" or "rank", see :class:`tfmtl2r.serving.blend.Blend`.
-        weights: weight of each task, such as {click = 1, like = 2}; by default the preference.
+        kind: a kind of blend (tfmtl2r list blends), or {name = "mixture", constants = true}. "auto", the default, is
+            chosen on vali by the served utility.
+        weights: weight of each task, such as {click = 1, like = 2}, of raw scores (kind = "sum") without another kind;
+            "preference", the default, is that of the run.
+        temperature: divides scores before the softmax of a mixture.
     """
 
     identity: ClassVar[str] = "kind"
-    not_built: ClassVar[tuple[str, ...]] = ("temperature", "utility")
+    not_built: ClassVar[tuple[str, ...]] = ("utility",)
 
-    kind: Literal["sum", "product", "rank"] | None = key()
-    weights: Mapping[str, float] | None = key()
+    kind: Any = key(registry="tfmtl2r.blends")
+    weights: Mapping[str, float] | Literal["preference"] | None = key()
+    temperature: float | None = key(above=0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.kind == "auto" and isinstance(self.weights, Mapping):
+            raise SettingError(["kind"], 'is "auto", but weights of your own have the scale of one kind: choose it')
+        for name, default in (("kind", "auto"), ("weights", "preference")):
+            if getattr(self, name) == default:
+                object.__setattr__(self, name, None)
+        if self.temperature is not None and self.kind is None:
+            raise SettingError(["temperature"], "is an option of a kind of blend: choose one, such as "
+                               '{kind = "mixture", temperature = 2.0}')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +48,8 @@ class Exporting(Section):
     """The export of the trained ranker.
 
     Args:
-        blend: how the scores of the tasks become the served score: "sum", "product", "rank", or {kind = "rank",
-            weights = {click = 1, like = 2}}.
+        blend: how the scores of the tasks become the served score: a kind such as "deviation", or {kind = "rank",
+            weights = {click = 1, like = 2}}; by default chosen on vali.
     """
 
     not_built: ClassVar[tuple[str, ...]] = ("features",)

@@ -16,7 +16,18 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from tfmtl2r import architectures, baselines, calibrators, datasets, losses, methods, metrics, plugins, transforms
+from tfmtl2r import (
+    architectures,
+    baselines,
+    blends,
+    calibrators,
+    datasets,
+    losses,
+    methods,
+    metrics,
+    plugins,
+    transforms,
+)
 from tfmtl2r.errors import InputError, Stopped
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.runs import finished as finished_runs
@@ -241,6 +252,7 @@ def _extensions(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
                      (calibrators, task.get("calibration")),
                      *((metrics, metric) for metric in task.get("metrics") or ())]
         used.append((calibrators, job.get("calibration", {}).get("kind")))
+        used.append((blends, job.get("export", {}).get("blend", {}).get("kind")))
         needs += [need for package, described in used for need in package.registry.extensions(described)]
     return needs
 

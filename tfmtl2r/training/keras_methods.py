@@ -10,6 +10,7 @@ from tfmtl2r.batch import Batch
 from tfmtl2r.data.passes import following, is_unchanged
 from tfmtl2r.training.calibration import Calibrations
 from tfmtl2r.training.finite import UNCHECKED, check_weights, told
+from tfmtl2r.training.head_statistics import HeadStatistics
 from tfmtl2r.training.infinite_features import Finite, refused
 from tfmtl2r.training.inputs import say_ranges
 from tfmtl2r.training.keras_arguments import WEIGHTED, batched, bound, refuse, signature_of, streamed
@@ -30,6 +31,7 @@ class KerasMethods(SavedRanker):
     _train_step_checks = _test_step_checks = False  # whether the step itself looks for infinite features
     smearing: Smearing | None
     calibrations: Calibrations | None
+    head_statistics: HeadStatistics
 
     def _prepare(self, x: Any) -> None:
         """Creates the variables of the network and of the running means, from the structure of the data."""
@@ -123,6 +125,10 @@ class KerasMethods(SavedRanker):
         given["x"] = finite.watch(given.get("x"))
         with finite.in_words():
             return super().evaluate(**given)
+
+    def predict_on_batch(self, x: Mapping[str, Any]) -> Any:
+        """Scores of one batch, as :meth:`predict` returns them."""
+        return self.predict(x, batch_size=len(next(iter(x.values()))))
 
     @signature_of(keras.Model.train_on_batch)
     def train_on_batch(self, x: Any, *args: Any, **kwargs: Any) -> Any:

@@ -25,7 +25,9 @@ from tfmtl2r.data.pipeline import batches
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.features import Lookup
 from tfmtl2r.losses.base import reads_logits
+from tfmtl2r.preferences import normalised
 from tfmtl2r.schema import Schema
+from tfmtl2r.training.blending import SCORE, blend_scores, default_of, facts_of
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.readings import Reading
 from tfmtl2r.types import Features, Mask, TaskScores, Tensor
@@ -156,6 +158,8 @@ class Merged:
             features of the same name with different inputs, or plain rows whose scores have no level.
     """
 
+    blend = head_statistics = None  # a merged score has another scale than those of the members
+
     def __init__(self, rankers: Sequence[MultiTaskRanker]):
         self.rankers = tuple(rankers)
         first = self.rankers[0]
@@ -213,7 +217,7 @@ class Merged:
             x: lists, for an array over all items by task; or what :meth:`lookup` returns, for arrays ``[B, L]`` with
                 NaN after the last item.
             batch_size: lists (or rows) per batch.
-            preference: importance of each task, for conditioned rankers.
+            preference: importance of each task; the result then contains the blended ``score``, too.
         """
         if isinstance(x, Lists):
             given: list[Any] = [batches(x, (), one.architecture.schema, batch_size=batch_size) for one in self.rankers]
@@ -225,7 +229,11 @@ class Merged:
         length = found[0][self.tasks[0].name].shape[-1]
         valid = None if sizes is None else tf.sequence_mask(sizes, length)
         tensors = [{task: tf.constant(scores) for task, scores in one.items()} for one in found]
-        merged = {name: values.numpy() for name, values in self._merged(tensors, valid).items()}
+        found_here = self._merged(tensors, valid)
+        if preference is not None:
+            weights = tf.constant([normalised(preference, self.tasks)], tf.float32)
+            found_here[SCORE] = blend_scores(default_of(self), self.tasks, found_here, valid, weights, facts_of(self))
+        merged = {name: values.numpy() for name, values in found_here.items()}
         if valid is None:
             return merged
         if isinstance(x, Lists):

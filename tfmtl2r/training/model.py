@@ -24,6 +24,7 @@ from tfmtl2r.training.accumulation import AccumulatingEngine
 from tfmtl2r.training.calibration import calibrations_of
 from tfmtl2r.training.engine import Engine, Step, state_shapes
 from tfmtl2r.training.guard import Guard
+from tfmtl2r.training.head_statistics import HeadStatistics
 from tfmtl2r.training.inputs import check_parts, described, plain_schema, specs
 from tfmtl2r.training.keras_arguments import COMPILE, refuse
 from tfmtl2r.training.keras_methods import KerasMethods
@@ -87,6 +88,7 @@ class MultiTaskRanker(KerasMethods):
         check_parts(self.tasks)
         described(self.architecture, self.tasks, schema)  # raises for parts that could not be saved
         self.smearing, self.calibrations = smearing_of(self.tasks), calibrations_of(self.tasks)
+        self.head_statistics = HeadStatistics([task.name for task in self.tasks], name="head_statistics")
         if has_lists is not None:  # otherwise, the first data decide
             check_levels(self.readings().values(), has_lists)
         self._described = Described(new_preference(normalised([task.weight for task in self.tasks], self.tasks)))
@@ -263,6 +265,7 @@ class MultiTaskRanker(KerasMethods):
                 state.write(engine.states_after(batch, step))
             state.unsettled.assign_add(step.unsettled)
             trackers.update(batch, step, replicas, choices.train_metrics)
+            self.head_statistics.update(batch, step.scores, replicas)
 
         Guard(choices.checks, engine, trackers.skip).run(batch, clock.step, make, update)
         # The running means cover batches with many drawn preferences. Their sum uses the fixed preference.
@@ -325,10 +328,6 @@ class MultiTaskRanker(KerasMethods):
         from tfmtl2r.training.prediction import Run, predict  # loads pandas, which training does not need
 
         return predict(self, x, Run(batch_size, verbose, steps, callbacks), layout, list_id, preference)
-
-    def predict_on_batch(self, x: Mapping[str, Any]) -> Any:
-        """Scores of one batch, as :meth:`predict` returns them."""
-        return self.predict(x, batch_size=len(next(iter(x.values()))))
 
     def scores(self, features: dict[str, Any]) -> TaskScores:
         """Returns the same scores as ``ranker(features)``, from one compiled graph for all batch shapes.

@@ -16,6 +16,7 @@ from tfmtl2r.batch import LIST_SIZE, PREFERENCE, unpack
 from tfmtl2r.data.passes import is_unchanged
 from tfmtl2r.errors import InputError
 from tfmtl2r.preferences import normalised
+from tfmtl2r.training.blending import SCORE, blend_scores, check_usable, default_of, facts_of
 from tfmtl2r.training.infinite_features import Finite
 from tfmtl2r.types import Batches
 
@@ -61,21 +62,25 @@ def predict(
             the last item. ``"ragged"``: per task a list of arrays. ``"items"``: per task one array over all real items.
             For plain rows every layout is ``[rows]``.
         list_id: for a DataFrame of lists, the column of the list id. The rows of a list need not be adjacent.
-        preference: importance of each task, for a conditioned ranker; the preference of ``compile`` if None.
+        preference: importance of each task, which an export answers by its signature ``predict_preferred``: the weights
+            of the ranker's blend, and the input of a conditioned ranker. If None, there is no blended score, and the
+            preference of ``compile`` is the input.
 
     Returns:
-        dict task -> scores, which ``model.values`` converts to the unit of the labels. For a DataFrame, a DataFrame on
-        the same index with a column ``score_<task>`` per task, and ``value_<task>`` for the tasks that have values.
+        dict task -> scores, which ``model.values`` converts to the unit of the labels; with a preference also
+        ``"score"``, the blended score. A conditioned ranker that does not know the deviations of its heads, such as one
+        of an earlier version, has no blended score. For a DataFrame, a DataFrame on the same index with a column
+        ``score_<task>`` per task, ``value_<task>`` for the tasks that have values, and ``score`` with a preference.
 
     Raises:
-        ValueError: for an unknown layout, ``list_id`` without a DataFrame, an invalid preference, a preference for a
-            ranker that is not conditioned, ``steps`` with a DataFrame, or ``batch_size`` with batches.
+        ValueError: for an unknown layout, ``list_id`` without a DataFrame, an invalid preference, a preference for
+            tasks of which one is called ``score``, ``steps`` with a DataFrame, or ``batch_size`` with batches.
     """
     if layout not in LAYOUTS:
         raise InputError(f"layout must be one of {', '.join(map(repr, LAYOUTS))}, not {layout!r}")
     if preference is not None:
-        if model.conditioned is None:
-            raise InputError("this ranker reads no preference: make it with conditioned=1.0, or leave out preference")
+        if any(task.name == SCORE for task in model.tasks):
+            raise InputError("a task is called 'score', like the blended score of a preference: rename the task")
         preference = normalised(preference, model.tasks).astype(np.float32)
     if isinstance(x, pd.DataFrame):
         if run.steps is not None:
@@ -98,7 +103,8 @@ def _predict_frame(
     batches = data.batches(lists, (), model.architecture.schema, batch_size=run.size)
     scores, sizes = _run(model, batches, run, preference)
     items = _arrange(scores, sizes, "items")
-    columns = {f"score_{task}": lists.in_order_of_rows(scores) for task, scores in items.items()}
+    blended = {SCORE: lists.in_order_of_rows(items.pop(SCORE))} if SCORE in items and preference is not None else {}
+    columns = blended | {f"score_{task}": lists.in_order_of_rows(scores) for task, scores in items.items()}
     columns |= {f"value_{task}": lists.in_order_of_rows(np.asarray(values))
                 for task, values in model.values(items).items()}
     return pd.DataFrame(columns, index=frame.index)
@@ -110,16 +116,21 @@ def _run(
     """The scores of each batch, and its list sizes (None for plain rows)."""
     scores: dict[str, list[np.ndarray]] = {task.name: [] for task in model.tasks}
     sizes: list[np.ndarray] = []
+    blend = None if preference is None or not _knows_a_blend(model) else _Blended(model, preference)
+    if blend is not None:
+        scores[SCORE] = []
     callbacks, known, finite = _callbacks(model, batches, run), is_unchanged(batches), Finite(model.schema)
     model.stop_predicting = False
     callbacks.on_predict_begin()
     for number, element in enumerate(itertools.islice(_elements(batches), run.steps)):
         callbacks.on_predict_batch_begin(number)
         features, *_ = unpack(element if known else finite.watch_batch(element))
-        if preference is not None:
+        if preference is not None and model.conditioned is not None:
             num_lists = len(next(iter(features.values())))
             features[PREFERENCE] = np.tile(preference, (num_lists, 1))
         found = model.scores(features)
+        if blend is not None:
+            found = {**found, SCORE: blend(found, features.get(LIST_SIZE))}
         for task, values in found.items():
             scores[task].append(values.numpy())
         if LIST_SIZE in features:
@@ -131,6 +142,26 @@ def _run(
     if not next(iter(scores.values())):
         raise InputError("there is nothing to predict: the data are empty")
     return scores, sizes or None
+
+
+def _knows_a_blend(model: MultiTaskRanker) -> bool:
+    """Whether a preference gives a blended score; a conditioned ranker of an earlier version has none."""
+    return model.conditioned is None or model.blend is not None or model.head_statistics.deviations is not None
+
+
+class _Blended:
+    """The blended score of batches for one preference."""
+
+    def __init__(self, model: MultiTaskRanker, preference: Any):
+        self.model, self.weights, self.kind = model, tf.constant(preference[None], tf.float32), default_of(model)
+        self.facts: Any = None
+
+    def __call__(self, scores: dict[str, Any], sizes: Any) -> Any:
+        if self.facts is None:
+            self.facts = facts_of(self.model, sizes is not None)
+            check_usable(self.kind, self.facts, sizes is not None)
+        valid = None if sizes is None else tf.sequence_mask(sizes, tf.shape(next(iter(scores.values())))[1])
+        return blend_scores(self.kind, self.model.tasks, scores, valid, self.weights, self.facts)
 
 
 def _elements(batches: Any) -> Iterable[Any]:

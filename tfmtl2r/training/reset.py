@@ -46,6 +46,7 @@ def start_as(ranker: MultiTaskRanker, other: MultiTaskRanker) -> bool:
     mine, theirs = ([*each.weights, *each.optimizer.variables] for each in (ranker, other))
     for variable, value in zip(mine, theirs, strict=True):
         variable.assign(value)
+    ranker.blend = other.blend
     ranker.start_from_seed(other.seed)
     return True
 
@@ -55,7 +56,7 @@ def _compiled(ranker: MultiTaskRanker) -> tuple[Any, ...]:
     config, options = ranker.get_config(), ranker.get_compile_config()
     optimizer = options.pop("optimizer")
     return (
-        {key: value for key, value in config.items() if key not in ("name", "has_lists")},
+        {key: value for key, value in config.items() if key not in ("name", "has_lists", "blend")},
         {key: value for key, value in options.items() if key not in ("seed", "preference", OPTIMIZED)},
         optimizer["class_name"],
         {key: value for key, value in optimizer["config"].items() if key != "name"},

@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from keras.src.backend.common import global_state  # has no public name
 
-from tfmtl2r import methods
+from tfmtl2r import blends, methods
 from tfmtl2r._backend import keras
 from tfmtl2r.errors import InputError
 from tfmtl2r.plugins import expect
@@ -59,6 +59,8 @@ class SavedRanker(keras.Model):
     tasks: tuple[Task, ...]
     has_lists: bool | None
     conditioned: float | None
+    blend: blends.Blend | None = None
+    """The kind of blend of the served score, chosen after training; None for the default."""
     _compiled: Compiled | None = None
     _fitting = False
 
@@ -88,6 +90,7 @@ class SavedRanker(keras.Model):
             "schema": None if self.schema is None else self.schema.get_config(),
             "has_lists": self.has_lists,
             "conditioned": self.conditioned,
+            **({} if self.blend is None else {"blend": blends.registry.describe(self.blend)}),
             **freezing.described(self),
         }
 
@@ -97,11 +100,12 @@ class SavedRanker(keras.Model):
         config = current(config)
         expect(config.pop("extensions", []))
         frozen = config.pop(freezing.FROZEN, None)
-        policy = keras.saving.deserialize_keras_object(config.pop("dtype"))
+        policy, blend = keras.saving.deserialize_keras_object(config.pop("dtype")), config.pop("blend", None)
         config["tasks"] = [Task(**task) for task in config["tasks"]]
         if config["schema"] is not None:
             config["schema"] = Schema.from_config(config["schema"])
         ranker = cls(**config, dtype=policy)
+        ranker.blend = None if blend is None else blends.get(blend)
         freezing.apply(ranker, frozen)
         return ranker
 
