@@ -6,6 +6,7 @@ import pytest
 from tfmtl2r import Dense, Schema, Task, losses
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
+from tfmtl2r.data.dual_propensities import dual_learning, dual_loss
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.pipeline import batches
 from tfmtl2r.data.propensity import (
@@ -231,3 +232,59 @@ def test_weighted_softmax(tau, value, gradient):
     count = CLICKS.sum()  # the loss of a list with several clicks is their mean
     np.testing.assert_allclose(loss * count, [value], rtol=1e-6)
     np.testing.assert_allclose(tape.gradient(loss, scores)[0] * count, gradient, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("tau", "value", "gradient"), [
+    (None, 1.329900603, (0.473990846, 0.007704821, 0.064147685, -0.545843353)),
+    (0.2, 1.389424412, (0.473990846, -0.111342798, 0.064147685, -0.426795734)),
+])  # fmt: skip
+def test_self_normalised_softmax(tau, value, gradient):
+    weights = np.minimum(1 / THETA, np.inf if tau is None else 1 / tau)
+    scores = tf.constant([S], tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(scores)
+        loss, weight = losses.get("normalised_softmax").per_list([CLICKS], scores, tf.ones([1, 4], tf.bool),
+                                                                 propensity_weights=weights[None])
+    np.testing.assert_allclose((loss[0], weight[0]), (value, (CLICKS * weights).sum()), rtol=1e-6)
+    np.testing.assert_allclose(tape.gradient(loss, scores)[0], gradient, rtol=1e-5, atol=1e-7)
+
+
+def test_a_batch_is_divided_by_the_sum_of_its_weights():
+    columns = {"click": np.array([0.0, 1, 0, 1, 1, 0, 0, 0]), "x": np.array([*S, .2, .1, 0, -.3]),
+               "w": np.array([1, 2, 4, 10, 1, 2, 4, 10.0])}
+    lists = Lists(columns, offsets=np.array([0, 4, 8]))
+    task = Task("click", kind="binary", loss="snips_softmax", propensity_column="w", metrics=())
+    schema = Schema([Dense("x")])
+    batch = Batch.of(next(iter(batches(lists, [task], schema))), schema)
+    found = TaskLosses([task], has_lists=True)(batch, {"click": batch.features["x"]}, Replicas())
+    np.testing.assert_allclose(found.total, [1.320139170], rtol=1e-6)
+
+
+def test_golden_losses_of_dual_learning():
+    places, zero = np.array([0.0, -0.5, -1, -1.5]), np.array([0])
+    for logits, others, value, gradient in (
+        (S, places, 8.466329513, (2.905758385, -.579752500, .393251634, -2.719257520)),
+        (places, S, 7.270533240, (1.987223250, -1.512970000, .731058579, -1.205311829)),
+    ):
+        found, slope = dual_loss(logits, others, CLICKS, zero, zero)
+        assert found == pytest.approx(value, rel=1e-9)
+        np.testing.assert_allclose(slope, gradient, rtol=1e-8)
+
+
+def test_dual_learning_finds_propensities_in_ordinary_logs(rng):
+    worth = 0.6 * rng.normal(size=(8000, 5))
+    worth = np.take_along_axis(worth, np.argsort(-worth - 0.6 * rng.normal(size=worth.shape), axis=1), 1)
+    theta = power_law(5, 0.8)
+    clicks = rng.random(worth.shape) < theta * np.minimum(np.exp(worth - 1.2), 1)
+    lists = Lists({"click": clicks.ravel().astype(int), "worth": worth.ravel()}, offsets=np.arange(0, 40_001, 5))
+    found = dual_learning(lists, "click", ["worth"])
+    np.testing.assert_allclose(found.values, theta, atol=0.05)
+    assert found.moved == 0  # no two items are alike
+    assert np.abs(click_ratios(lists, "click") - theta).max() > 0.15
+    gone = lists.with_column("at", np.tile([2, 3, 4, 5, 6], 8000))
+    for given, options, message in [
+        (Lists({"click": CLICKS, "worth": S}), {}, "plain rows"), (gone, {"position": "at"}, "has no item at place 1"),
+        (lists.with_column("click", np.zeros(40_000)), {}, "'click' has no click"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            dual_learning(given, "click", ["worth"], **options)

@@ -117,7 +117,7 @@ def test_counts_are_refused_where_these_losses_have_an_exponential_gain():
 SCORES = np.array([-40.0, -1.5, 0.0, 2.0, 40.0], np.float32)
 LINKS = {
     "bce": lambda s: 1 / (1 + np.exp(-s)), "mse": lambda s: s, "pointwise_rmse": lambda s: s,
-    "rcr": lambda s: 1 / (1 + np.exp(-s)), "calibrated_softmax": np.exp,
+    "rcr": lambda s: 1 / (1 + np.exp(-s)), "calibrated_softmax": np.exp, "weighted_logistic": np.exp,
 }
 
 
@@ -141,7 +141,23 @@ def test_the_value_of_a_score_is_where_the_loss_is_lowest():
     """Labels of mean 0.3: the score with the lowest loss has the value 0.3."""
     grid = tf.linspace(-4.0, 4.0, 401)
     labels = tf.repeat(tf.constant([[1.0] * 30 + [0.0] * 70]), 401, axis=0)
-    for name in ("bce", "mse"):
+    for name in ("bce", "mse", "weighted_logistic"):
         loss = losses.get(name)
         values, _ = loss.per_list(labels, tf.repeat(grid[:, None], 100, axis=1), tf.ones([401, 100], tf.bool))
         assert float(loss.value(grid[int(tf.argmin(values))])) == pytest.approx(0.3, abs=0.01)
+
+
+@pytest.mark.parametrize(("unbiased", "value", "gradient"), [
+    (False, 4.609936001, (.268941421, -1.824255238, .549833997, -1.240102075)),
+    (True, 7.482449944, (.268941421, -1.006680762, .549833997, -.550127594)),
+])
+def test_weighted_logistic_regression(unbiased, value, gradient):
+    loss = losses.get("weighted_logistic", unbiased=unbiased)
+    scores, watched = np.array([-1, 1.5, .2, .8]), [0.0, 10, 0, 4]
+    found = value_and_gradient(loss, watched, scores)
+    assert 4 * found[0] == pytest.approx(value, rel=1e-6)  # the mean of the items
+    np.testing.assert_allclose(4 * found[1], gradient, rtol=1e-6)
+    np.testing.assert_allclose(loss.value(tf.constant(scores)), [.367879441, 4.481689070, 1.221402758, 2.225540928],
+                               rtol=1e-8)
+    best = value_and_gradient(loss, watched, np.full(4, np.log(3.5 if unbiased else 7)))[1]
+    assert best.sum() == pytest.approx(0, abs=1e-6)

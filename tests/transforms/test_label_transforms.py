@@ -20,7 +20,8 @@ WATCH = np.array([3.0, 30, 12, 0, 90, 5])
 DURATION = {"duration": np.array([10.0, 20, 60, 15, 45, 0])}
 TAIL = np.array([0.0, 1, 2, 3, 4, 5, 6, 7, 8, 100])
 GRADED = np.array([0.0, 0, 0, 0, 1, 2, 3, 5, 8, 20])
-OPTIONS = {"ratio": {"duration": "duration"}, "clip": {"upper": 5.0}}
+OPTIONS = {"ratio": {"duration": "duration"}, "clip": {"upper": 5.0}, "duration_quantile": {"duration": "duration"},
+           "watch_time_gain": {"duration": "duration"}}
 """Options that a transform cannot do without."""
 
 
@@ -35,6 +36,60 @@ def test_a_ratio_without_a_duration_is_missing(cap, expected):
     np.testing.assert_allclose(made("ratio", cap=cap).apply(WATCH, DURATION), expected, rtol=1e-9)
     for nothing in (0.0, -3.0, NAN):
         assert np.isnan(made("ratio", cap=cap).apply(WATCH[:1], {"duration": np.array([nothing])}))
+
+
+WATCHED = np.array([2.0, 4, 4, 8, 10, 20, 30, 60])
+SECONDS = {"s": np.array([5.0, 6, 7, 8, 50, 60, 70, 80])}
+
+
+@pytest.mark.parametrize(("name", "expected", "values", "labels"), [
+    ("d2q", [.125, .5, .5, .875, .125, .375, .625, .875], [.5, .9, 0, .5, .9, 1], [4, 8, 2, 25, 60, 60]),
+    ("wtg", [-1.147078669, -.229415734, -.229415734, 1.605910137, -1.069044968, -.534522484, 0, 1.603567451],
+     [0, 1.605910137, 0, 1.603567451], [4.5, 8, 30, 60]),
+])
+def test_golden_labels_among_equally_long_items_and_their_way_back(name, expected, values, labels):
+    fitted = transforms.get(name, duration="s", groups=2).fit(WATCHED, None, SECONDS)
+    assert fitted.edges == (29.0,)
+    np.testing.assert_allclose(fitted.apply(WATCHED, SECONDS), expected, rtol=1e-8)
+    there = {"s": np.repeat([1.0, 500.0], len(values) // 2)}
+    np.testing.assert_allclose(fitted.back(np.array(values), there), labels, rtol=1e-8)
+    for nothing in (0.0, -3.0, NAN):
+        assert np.isnan(fitted.apply(WATCHED[:1], {"s": np.array([nothing])}))
+        assert np.isnan(fitted.back(WATCHED[:1], {"s": np.array([nothing])}))
+    tied = transforms.get(name, duration="s", groups=9).fit(np.full(8, 7.0), None, {"s": np.repeat([3.0, 9.0], 4)})
+    assert tied.apply(np.array([7.0, 7.0]), {"s": np.array([1.0, 9.0])}).tolist() == [.5 * (name == "d2q")] * 2
+    weights = np.array([1.0, 2, 1, 3, 1, 1, 1, 4])
+    twice = {"s": np.repeat(SECONDS["s"], weights.astype(int))}
+    unweighted = transforms.get(name, duration="s", groups=1).fit(np.repeat(WATCHED, weights.astype(int)), None, twice)
+    weighted = transforms.get(name, duration="s", groups=1).fit(WATCHED, weights, SECONDS)
+    np.testing.assert_allclose(weighted.apply(WATCHED, SECONDS), unweighted.apply(WATCHED, SECONDS), rtol=1e-9)
+
+
+def test_tables_of_long_logs_are_short_and_nearly_exact(rng):
+    watch, seconds = rng.exponential(20, 50_000), rng.choice([15.0, 30, 60], 50_000)
+    fitted = transforms.get("d2q", duration="s").fit(watch, None, {"s": seconds})
+    assert max(len(labels) for labels, _ in fitted.tables) == 200
+    share = fitted.apply(watch, {"s": seconds})
+    assert np.abs(share - (watch.argsort().argsort() + 0.5) / 50_000).max() < 0.03
+    np.testing.assert_allclose(np.quantile(fitted.back(share, {"s": seconds}) - watch, [0.01, 0.99]), 0, atol=0.05)
+
+
+def test_gains_of_a_task_that_is_no_regression_are_refused():
+    task = Task("watch", transform={"name": "wtg", "duration": "duration", "groups": 1})
+    with pytest.raises(ValueError, match=r"'watch', transformed, is negative: .*use kind='regression'"):
+        fit_tasks(table(), [task])
+    [fitted] = fit_tasks(table(), [dataclasses.replace(task, kind="regression")])
+    assert np.isnan(label_values(table(), fitted)).tolist() == [False] * 5 + [True]
+    assert fitted.statistics.mean == pytest.approx(0, abs=1e-6)
+    with pytest.raises(ValueError, match="'watch': no row with a label has a 'duration' above 0"):
+        fit_tasks(table(duration=np.zeros(6)), [dataclasses.replace(task, kind="regression")])
+
+
+def test_ways_back():
+    np.testing.assert_allclose(made("ratio").back(np.array([.5, .5]), {"duration": np.array([10.0, 0])}), [5, NAN])
+    np.testing.assert_allclose(made("log1p").back(np.log1p(WATCH), {}), WATCH, rtol=1e-12)
+    with pytest.raises(ValueError, match="Grades has no way back"):
+        made("grades").back(WATCH, {})
 
 
 def test_golden_logarithms():
@@ -103,12 +158,13 @@ def test_weighted_quantiles():
 def test_every_transform_leaves_missing_labels_missing_and_can_be_saved(name):
     label = np.array([NAN, 0.0, 1.0, 4.0])
     columns = {"duration": np.array([2.0, 2, 4, 1])}
-    transform = made(name).fit(label[1:], None)
+    known = {"duration": columns["duration"][1:]}
+    transform = made(name).fit(label[1:], None, known)
     assert np.isnan(transform.apply(label, columns)).tolist() == [True, False, False, False]
     again = transforms.get(transforms.registry.describe(transform))
     assert again == transform
     np.testing.assert_array_equal(again.apply(label, columns), transform.apply(label, columns))
-    assert transform.fit(label[2:], None) == transform  # statistics that are given stay
+    assert transform.fit(label[2:], None, known) == transform  # statistics that are given stay
     if transform.reversible:
         there = transform.forward(label[1:])
         np.testing.assert_allclose(transform.forward(transform.inverse(there)), there, rtol=1e-12)
@@ -162,6 +218,7 @@ def test_wrong_input_names_task_column_row_and_value(options, message):
 @pytest.mark.parametrize(("name", "options", "message"), [
     ("clip", {}, "clip needs lower, upper or both"), ("clip", {"lower": 2, "upper": 1}, "in this order"),
     ("winsorise", {"upper": 95}, "from 0 to 1"), ("winsorise", {"upper": None}, "lower, upper or both"),
+    ("d2q", {"duration": "d", "groups": 0}, "groups must be at least 1"),
     ("grades", {"grades": 1}, "2 to 31 grades"), ("ratio", {"duration": "d", "cap": 0}, "cap must be"),
 ])
 def test_wrong_options(name, options, message):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         simulate_clicks,
     )
     from tfmtl2r.data.columns import feature_values, label_values
+    from tfmtl2r.data.dual_propensities import dual_learning
     from tfmtl2r.data.elwc import read_elwc, write_elwc
     from tfmtl2r.data.fit import fit_schema
     from tfmtl2r.data.frame import from_frame, read_lists, read_table
@@ -48,8 +49,8 @@ else:
 
 __all__ = [
     "Cascade", "DynamicBayes", "Lists", "PositionBased", "Propensities", "TrustBiased", "batches", "click_ratios",
-    "cut_report", "data_report", "feature_values", "fit_cascade", "fit_position_based", "fit_schema", "fit_tasks",
-    "from_frame", "label_values", "labels_from_features", "normalised", "out_of_fold_rates", "posteriors", "power_law",
-    "prepare_letor", "read_elwc", "read_letor", "read_lists", "read_table", "regression_em", "sample_lists",
-    "simulate_clicks", "swap_ratios", "with_click_weights", "write_elwc",
+    "cut_report", "data_report", "dual_learning", "feature_values", "fit_cascade", "fit_position_based", "fit_schema",
+    "fit_tasks", "from_frame", "label_values", "labels_from_features", "normalised", "out_of_fold_rates", "posteriors",
+    "power_law", "prepare_letor", "read_elwc", "read_letor", "read_lists", "read_table", "regression_em",
+    "sample_lists", "simulate_clicks", "swap_ratios", "with_click_weights", "write_elwc",
 ]

@@ -12,7 +12,7 @@ from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import MISSING, Feature, Values
 from tfmtl2r.task import Task
-from tfmtl2r.transforms import of_task
+from tfmtl2r.transforms import Transform, of_task
 
 log = logging.getLogger("tfmtl2r")
 HIGHEST_GRADE = 30
@@ -171,8 +171,10 @@ def label_values(lists: Lists, task: Task) -> np.ndarray:
     where = f"task {task.name!r}: label column {task.label!r}"
     values, transform = raw_labels(lists, task), of_task(task)
     if transform is not None and not (task.kind == "regression" and transform.reversible):
-        beside = {column: _beside(lists, column, task) for column in transform.columns}
-        values = transform.apply(values, beside)
+        values = transform.apply(values, read_beside(lists, task, transform))
+        if task.kind != "regression":
+            advice = f"a negative label of a {task.kind} task means missing: use kind='regression'"
+            _refuse(values < 0, values, f"{where}, transformed, is negative", advice, lists)
     values = values.astype(np.float32)
     if task.kind == "binary":
         wrong = (values >= 0) & (values != 0) & (values != 1)
@@ -189,12 +191,16 @@ def label_values(lists: Lists, task: Task) -> np.ndarray:
     return values
 
 
-def _beside(lists: Lists, column: str, task: Task) -> np.ndarray:
-    """A column that a transform reads beside the label, ``float64[N]``."""
-    if column not in lists.columns:
-        raise InputError(f"task {task.name!r}: transform reads a column that is missing: "
-                         f"{missing_column(column, lists.columns)}")
-    return numbers_of(lists, column, f"task {task.name!r}: column {column!r} of transform").astype(np.float64)
+def read_beside(lists: Lists, task: Task, transform: Transform) -> dict[str, np.ndarray]:
+    """The columns that a task's transform reads beside the label, each ``float64[N]``."""
+    found = {}
+    for column in transform.columns:
+        if column not in lists.columns:
+            raise InputError(f"task {task.name!r}: transform reads a column that is missing: "
+                             f"{missing_column(column, lists.columns)}")
+        where = f"task {task.name!r}: column {column!r} of transform"
+        found[column] = numbers_of(lists, column, where).astype(np.float64)
+    return found
 
 
 def warn_of_negative(values: np.ndarray, task: Task, where: str) -> None:

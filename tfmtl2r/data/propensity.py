@@ -4,10 +4,10 @@ Users only click items that they look at: ``P(click at place k) = p_k r``, where
 (the probability of a look) and r is the relevance of the item. If each click has the weight ``1 / p_k``, its
 expectation is r at every place (Joachims et al. 2017, https://arxiv.org/abs/1608.04468). Estimate the propensities
 from a power law (:func:`power_law`), from randomised rankings (:func:`click_ratios`), from swapped pairs
-(:func:`swap_ratios`) or from ordinary logs (:func:`regression_em`). Add a column of weights
-(:func:`with_click_weights`), and name the column in ``batches``. These weights enter losses only, and estimates of
-metrics that are asked for (:func:`tfmtl2r.evaluation.evaluate`). Weights that say how important items are enter metrics
-as well, and are another column::
+(:func:`swap_ratios`) or from ordinary logs (:func:`regression_em`, :func:`tfmtl2r.data.dual_learning`). Add a column of
+weights (:func:`with_click_weights`), and name the column in ``batches``. These weights enter losses only, and estimates
+of metrics that are asked for (:func:`tfmtl2r.evaluation.evaluate`). Weights that say how important items are enter
+metrics as well, and are another column::
 
     lists = with_click_weights(lists, "click", power_law(50, eta=0.8), position="position")
     data = batches(lists, tasks, schema, propensity_weights={"click": "click_weight"})
@@ -114,7 +114,7 @@ def swap_ratios(lists: Lists, label: str, item: str, position: str | None = None
     >>> swap_ratios(Lists(columns, offsets=np.array([0, 2, 4])), "click", "item").tolist()
     [1.0, 0.5]
     """
-    clicks, places = _clicks(lists, label, position)
+    clicks, places = clicks_and_places(lists, label, position)
     ids, there = _ids(lists, item)
     known = (clicks >= 0) & there
     items = np.unique(ids[known], return_inverse=True)[1]
@@ -211,7 +211,7 @@ def regression_em(
     """
     if not 0.0 < rate <= 1.0:
         raise InputError(f"rate must lie in (0, 1], not {rate}")
-    clicks, places = _clicks(lists, label, position)
+    clicks, places = clicks_and_places(lists, label, position)
     known = clicks >= 0
     clicks, places = clicks[known].astype(np.float64), places[known] - 1
     if not len(clicks):
@@ -220,7 +220,7 @@ def regression_em(
     if (shown == 0).any():
         raise InputError(f"no item with a known label {label!r} was shown at place {int((shown == 0).argmax()) + 1}: "
                          "its propensity cannot be estimated")
-    columns = None if callable(relevance) else _numbers(lists, relevance)[known]
+    columns = None if callable(relevance) else feature_numbers(lists, relevance)[known]
     fit = relevance if callable(relevance) else _Logistic(columns)
     theta = 1.0 / np.arange(1, len(shown) + 1) if start is None else np.array(start, np.float64)
     if theta.shape != shown.shape or not ((theta >= 0) & (theta <= 1)).all():
@@ -235,10 +235,21 @@ def regression_em(
     if item is not None:
         ids, there = (values[known] for values in _ids(lists, item))
         names, places = np.unique(ids[there], return_inverse=True)[1], places[there]
-    seen = np.unique(np.stack([names, places]), axis=1)[0]
+    items, moved = seen_at(names, places)
     if theta[0] == 0:
         raise InputError(f"label {label!r} has no click at place 1, which the other places are compared with")
-    return Propensities(theta / theta[0], len(np.unique(names)), int((np.bincount(seen) > 1).sum()), tuple(losses))
+    return Propensities(theta / theta[0], items, moved, tuple(losses))
+
+
+def seen_at(names: np.ndarray, places: np.ndarray) -> tuple[int, int]:
+    """The number of different items, and of items that were seen at two or more places.
+
+    Args:
+        names: ``int64[N]``, the number of each item.
+        places: ``int64[N]``.
+    """
+    seen = np.unique(np.stack([names, places]), axis=1)[0]
+    return len(np.unique(names)), int((np.bincount(seen) > 1).sum())
 
 
 class _Logistic:
@@ -262,7 +273,7 @@ class _Logistic:
         return self.inputs @ self.weights
 
 
-def _numbers(lists: Lists, names: Sequence[str]) -> np.ndarray:
+def feature_numbers(lists: Lists, names: Sequence[str]) -> np.ndarray:
     """Columns of numbers, ``float64[N, F]``, with 0 for missing values."""
     if isinstance(names, str) or not names:
         raise InputError(f"relevance must be names of columns, such as ['price'], or a function, not {names!r}")
@@ -292,7 +303,7 @@ def _ids(lists: Lists, item: str) -> tuple[np.ndarray, np.ndarray]:
     return ids, (ids == ids) & ((ids != -1) | (ids.dtype.kind == "f"))
 
 
-def _clicks(lists: Lists, label: str, position: str | None) -> tuple[np.ndarray, np.ndarray]:
+def clicks_and_places(lists: Lists, label: str, position: str | None) -> tuple[np.ndarray, np.ndarray]:
     """The clicks, missing where negative, and the places of all items."""
     clicks = label_values(lists, Task("click", label=label, kind="binary"))
     return np.nan_to_num(clicks, nan=-1.0), _places(lists, position)

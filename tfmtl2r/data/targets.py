@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from tfmtl2r.data.columns import item_weights, label_values, raw_labels
+from tfmtl2r.data.columns import item_weights, label_values, raw_labels, read_beside
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.task import LabelStatistics, Task
@@ -44,7 +44,8 @@ def _fitted(lists: Lists, task: Task) -> Task:
             raise InputError(f"task {task.name!r}, column {task.label!r}: no row of the training split has a label, so "
                              "that its transform cannot be fitted")
         try:
-            transform = transform.fit(labels[known], weights[known])
+            beside = {name: values[known] for name, values in read_beside(lists, task, transform).items()}
+            transform = transform.fit(labels[known], weights[known], beside)
         except InputError as error:
             raise InputError(f"task {task.name!r}, column {task.label!r}: {error}") from error
         task = dataclasses.replace(task, transform=transform)

@@ -69,8 +69,8 @@ class Loss:
 
         Returns:
             ``(loss, weight)``, both ``float32[B]``. The loss is >= 0. The weight is the mean weight of the labelled
-            items for a list that counts, and 1 without weights. A list that does not count, or whose weights are all 0,
-            has weight 0, loss 0 and a gradient of exactly 0.
+            items for a list that counts, and 1 without weights, times :meth:`mass`. A list that does not count, or
+            whose weights are all 0, has weight 0, loss 0 and a gradient of exactly 0.
 
         Raises:
             ValueError: when a shape is not ``[B, L]``.
@@ -97,6 +97,7 @@ class Loss:
             multiplied = tf.where(known, parts["propensity_weights"], 0.0)
             weights = multiplied if weights is None else weights * multiplied
         loss = tf.maximum(self.compute(labels, scores, known, weights, seed), 0.0)
+        weight *= self.mass(labels, weights)
         return tf.where(counts, loss, 0.0), tf.where(counts, weight, 0.0)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
@@ -126,6 +127,19 @@ class Loss:
         """Which lists count, ``bool[B]``: by default the lists with a relevant item (a label above 0), or, with
         ``every_list``, with any label."""
         return tf.reduce_any(known if self.every_list else known & (labels > 0), axis=1)
+
+    def mass(self, labels: Labels, weights: Weights | None) -> PerList:
+        """How much a list counts beside its mean importance, ``float32[B]``; by default 1.
+
+        Args:
+            labels: as for :meth:`compute`.
+            weights: as for :meth:`compute`.
+        """
+        return tf.ones_like(labels[:, 0])
+
+    def is_normalised(self) -> bool:
+        """Whether the loss of a list is divided by the sum of its weights, so that a common factor has no effect."""
+        return False
 
     def validate(self, labels: np.ndarray) -> None:
         """Checks labels before training; training itself checks the labels of every batch in the same way.

@@ -31,7 +31,9 @@ class Goal(Section):
         weight: importance of the task, by default 1; an alternative to the key preference.
         priority: priority in prioritised training (staged); 1 is the most important.
         transform: transform of the label: "log1p", {name = "clip", upper = 3600}, {name = "winsorise", upper = 0.95},
-            {name = "grades", grades = 4} or {name = "ratio", duration = "duration_s", cap = 5}.
+            {name = "grades", grades = 4}, {name = "ratio", duration = "duration_s", cap = 5}, or the rank or the gain
+            among items of similar duration, {name = "duration_quantile", duration = "duration_s", groups = 10} and
+            "watch_time_gain".
         weight_column: the column with the importance of the rows, in losses and metrics.
         propensity_column: the column with inverse-propensity weights, in losses and in estimates beside the metrics.
         tau: bound of propensities, such as 0.1: inverse propensities above 1 / tau count as 1 / tau.

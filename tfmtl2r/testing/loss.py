@@ -76,6 +76,12 @@ def with_gradient(
     return value.numpy(), weight.numpy(), gradient.numpy()
 
 
+def _masses(loss: Loss, labels: Any, weights: Any = 1.0) -> np.ndarray:
+    """How much each list of real items counts, if it counts at all."""
+    real = np.where(np.asarray(labels) >= 0, labels, 0).astype(np.float32)
+    return loss.mass(tf.constant(real), tf.constant(np.broadcast_to(weights, real.shape).astype(np.float32))).numpy()
+
+
 def _same(found: Any, expected: Any, given: str) -> None:
     for part, got, wanted in zip(("values", "weights", "gradient"), found, expected, strict=True):
         close(got, wanted, f"{given}, the {part}")
@@ -88,7 +94,7 @@ def finite_and_not_negative(loss: Loss) -> None:
     require(value.shape == weight.shape == (3,), "three lists", "shapes (3,)", (value.shape, weight.shape))
     finite(value, "three lists")
     require((value >= 0).all(), "three lists", "values of at least 0", value)
-    close(weight, 1.0, "three lists, the weights")
+    close(weight, _masses(loss, LABELS * VALID), "three lists, the weights")
     finite(gradient, "three lists, the gradient")
     require((gradient != 0).any(axis=1).all(), "three lists", "a gradient in each list", gradient)
 
@@ -141,7 +147,7 @@ def list_that_does_not_count(loss: Loss) -> None:
     absent = slice(0, 4) if loss.listwise and not loss.every_list else slice(1, 4)
     for part in (weight, value, gradient):
         close(part[absent], 0.0, given)
-    close(weight[4:], 1.0, f"{given}, the weights of the others")
+    close(weight[4:], _masses(loss, LABELS * VALID), f"{given}, the weights of the others")
     require((value[4:] > 0).all(), given, "values above 0 for the others", value[4:])
     finite(gradient, given)
     if not loss.needs_seed:
@@ -218,13 +224,14 @@ def weights_are_relative(loss: Loss) -> None:
         given = f"weights of {constant:g}, NaN in padding"
         found = with_gradient(loss, LABELS, SCORES, VALID, np.where(VALID, constant, np.nan))
         close(found[0], value, f"{given}, the values", rtol=1e-5)
-        close(found[1], constant, f"{given}, the weights of the lists")
+        close(found[1], constant * _masses(loss, LABELS * VALID), f"{given}, the weights of the lists")
         close(found[2], gradient, f"{given}, the gradient", rtol=1e-4, atol=1e-6)
     each = np.where(LABELS > 1, 3.0, 1.0)
     uneven = with_gradient(loss, LABELS, SCORES, VALID, each)
     require(not np.allclose(uneven[0][:2], value[:2]), "weights of 3 above label 1", f"not {value[:2]}", uneven[0][:2])
     means = (each * VALID).sum(axis=1) / VALID.sum(axis=1)
-    close(uneven[1], means, "weights of 3 above label 1, the weights of the lists", rtol=1e-6)
+    relative = _masses(loss, LABELS * VALID, each / means[:, None])
+    close(uneven[1], means * relative, "weights of 3 above label 1, the weights of the lists", rtol=1e-6)
     none = with_gradient(loss, LABELS, SCORES, VALID, np.zeros_like(SCORES))
     for part, zeros in zip(("values", "weights of the lists", "gradient"), none, strict=True):
         close(zeros, 0.0, f"weights of 0, the {part}")
@@ -234,21 +241,27 @@ def weights_are_relative(loss: Loss) -> None:
 def propensity_weights_multiply_terms(loss: Loss) -> None:
     """Propensity weights multiply value and gradient, and do not change how much a list counts.
 
-    A loss with a fixed part grows by the same amount from weights of 1 to 2 as from 2 to 3.
+    A loss with a fixed part grows by the same amount from weights of 1 to 2 as from 2 to 3. In a loss that is divided
+    by their sum, equal weights have no effect, and uneven weights have one.
     """
-    value, weight, gradient = with_gradient(loss, LABELS, SCORES, VALID)
+    value, _, gradient = with_gradient(loss, LABELS, SCORES, VALID)
 
-    def times(factor: float) -> tuple[Any, Any]:
+    def times(factor: Any) -> tuple[Any, Any]:
         scores = tf.constant(SCORES)
         with tf.GradientTape() as tape:
             tape.watch(scores)
             found = loss.per_list(LABELS, scores, VALID, propensity_weights=np.where(VALID, factor, np.nan), seed=SEED)
-        close(found[1], weight, f"propensity weights of {factor:g}, the weights of the lists")
+        masses = _masses(loss, LABELS * VALID, factor)
+        close(found[1], masses, f"propensity weights of {factor}, the weights of the lists")
         return found[0].numpy(), tape.gradient(found[0], scores).numpy()
 
     values, gradients = times(2.0)
     expected = 2 * value, 2 * gradient
-    if loss.has_fixed_part():
+    if loss.is_normalised():
+        expected = value, gradient
+        uneven, _ = times(np.where(LABELS > 1, 3.0, 1.0))
+        require(not np.allclose(uneven, value), "uneven propensity weights, the values", f"not {value}", uneven)
+    elif loss.has_fixed_part():
         expected = 2 * values - value, 2 * gradients - gradient
         values, gradients = times(3.0)
         require(not np.allclose(values, value), "propensity weights of 3, the values", f"not {value}", values)

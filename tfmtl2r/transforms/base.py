@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import InputError
 from tfmtl2r.task import Task
 from tfmtl2r.types import Tensor
 
@@ -34,12 +35,15 @@ class Transform:
         """The columns that are read beside the label."""
         return ()
 
-    def fit(self, labels: np.ndarray, weights: np.ndarray | None) -> Self:
+    def fit(
+        self, labels: np.ndarray, weights: np.ndarray | None, columns: Mapping[str, np.ndarray] | None = None
+    ) -> Self:
         """Returns the transform with its statistics; statistics that are given stay.
 
         Args:
             labels: ``float64[N]``, the known labels of the training split.
             weights: ``float64[N]``, importance of the rows, or None.
+            columns: :attr:`columns` by name, each ``float64[N]``; None for a transform that reads no columns.
         """
         return self
 
@@ -55,6 +59,18 @@ class Transform:
             columns: :attr:`columns` by name, each ``float64[N]``.
         """
         raise NotImplementedError
+
+    def back(self, values: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Converts transformed labels, such as ``value_<task>``, to the unit of the label.
+
+        Args:
+            values: ``float64[N]``; NaN is missing.
+            columns: :attr:`columns` by name, each ``float64[N]``.
+
+        Raises:
+            ValueError: for a transform without a way back.
+        """
+        raise InputError(f"{type(self).__name__} has no way back to the unit of the label")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +99,10 @@ class Reversible(Transform):
 
     def apply(self, labels: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         found: Any = self.forward(tf.constant(labels, tf.float64))
+        return np.asarray(found)
+
+    def back(self, values: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        found: Any = self.inverse(tf.constant(values, tf.float64))
         return np.asarray(found)
 
 

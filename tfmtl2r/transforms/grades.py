@@ -51,7 +51,9 @@ class Grades(Transform):
             edges = tuple(sorted(set(self.edges)))
             object.__setattr__(self, "edges", edges)
 
-    def fit(self, labels: np.ndarray, weights: np.ndarray | None) -> Self:
+    def fit(
+        self, labels: np.ndarray, weights: np.ndarray | None, columns: Mapping[str, np.ndarray] | None = None
+    ) -> Self:
         if self.edges is not None:
             return self
         first: list[float] = []

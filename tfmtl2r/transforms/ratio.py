@@ -19,7 +19,8 @@ __all__ = ["Ratio"]
 class Ratio(Transform):
     """``min(y / duration, cap)``. Without a duration above 0 the label is missing, not 0.
 
-    The ratio favours short items as the watch time favours long items. Both columns have the same unit.
+    The ratio favours short items as the watch time favours long items. Both columns have the same unit. Metrics and
+    ``value_<task>`` are ratios; :meth:`back` multiplies a ratio by the duration.
 
     Args:
         duration: the column with the duration. It may be a feature, too.
@@ -48,3 +49,7 @@ class Ratio(Transform):
         there = duration > 0
         ratio = np.where(there, labels / np.where(there, duration, 1.0), np.nan)
         return ratio if self.cap is None else np.minimum(ratio, self.cap)
+
+    def back(self, values: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
+        duration = columns[self.duration]
+        return np.where(duration > 0, values * duration, np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal, Self
 
 import numpy as np
@@ -51,7 +52,9 @@ class Winsorise(Reversible):
         if self.edges is not None:
             object.__setattr__(self, "edges", tuple(self.edges))
 
-    def fit(self, labels: np.ndarray, weights: np.ndarray | None) -> Self:
+    def fit(
+        self, labels: np.ndarray, weights: np.ndarray | None, columns: Mapping[str, np.ndarray] | None = None
+    ) -> Self:
         if self.edges is not None:
             return self
         edges = [None if share is None else float(quantile(labels, [share], weights, self.method)[0])
