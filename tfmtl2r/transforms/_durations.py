@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -28,7 +28,7 @@ class Grouped(Transform):
         ValueError: for less than one group.
     """
 
-    fitted = ("edges",)
+    fitted: ClassVar[tuple[str, ...]] = ("edges",)
 
     duration: str
     groups: int = 10
