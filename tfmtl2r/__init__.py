@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         pareto,
         plugins,
         preferences,
+        presets,
         ranking,
         report,
         runs,
@@ -65,7 +66,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Adagrad", "Batch", "Card", "Category", "Dense", "Experiment", "LazyAdam", "Merged", "MultiTaskRanker", "RunCard",
     "Schema", "Task", "architectures", "baselines", "blends", "calibrators", "data", "datasets", "errors",
-    "evaluation", "export", "features", "layers", "linalg", "load", "losses", "methods", "metrics",
-    "pages", "pareto", "plugins", "preferences",
-    "ranking", "recommenders", "report", "runs", "serving", "sweeps", "testing", "training", "transforms",
+    "evaluation", "export", "features", "layers", "linalg", "load", "losses", "methods", "metrics", "pages", "pareto",
+    "plugins", "preferences", "presets", "ranking", "recommenders", "report", "runs", "serving", "sweeps", "testing",
+    "training", "transforms",
 ]

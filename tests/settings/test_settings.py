@@ -69,7 +69,7 @@ def test_bad_values_are_refused_by_key_before_anything_is_made(given, message):
 
 
 @pytest.mark.parametrize("given", [
-    {"preset": "small"}, {"tune": {"trials": 3}}, {"training": {"workers": "x"}},
+    {"tune": {"trials": 3}}, {"training": {"workers": "x"}},
     {"data": {"files": "a", "kind": "store"}}, {"calibration": {"kind": "platt", "by": ["a"]}},
     {"constraints": [{"task": "a", "floor": 0.5}]}, {"ensemble": {"members": 4}},
 ])  # fmt: skip
@@ -229,7 +229,8 @@ def test_mistakes_in_a_file_come_with_their_line(tmp_path, monkeypatch, text, me
     (["--set", "plugins=own.py"], "plug-ins are imported before other settings are read: use --plugins"),
     (["--set", "method=[5]"], r"expected a name or \{name = ..., option = value\}, not \[5\]"),
     (["--set", "training=3"], "training must be a table of keys, not '3'"),
-    (["--preset", "letor"], "--preset is not built yet"), (["--tune.trials", "3"], "--tune.trials is not built yet"),
+    (["--preset", "lettor"], "no preset is called 'lettor'; did you mean 'letor'"),
+    (["--tune.trials", "3"], "--tune.trials is not built yet"),
     (["--name", "mine.toml"], "must not end in .toml"),
     (["a.toml", "--like", "b"], "give only one of the file a.toml and --like b"),
 ])  # fmt: skip

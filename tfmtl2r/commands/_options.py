@@ -15,6 +15,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.settings import Data, SettingError, Settings, files
 from tfmtl2r.settings.help import help_of
+from tfmtl2r.settings.layers import layered, preset_of, with_preset
 from tfmtl2r.settings.things import THINGS, check_options
 from tfmtl2r.settings.values import Section, Text, converted, facts, hints, name_of, read, registry_of, section_of
 
@@ -85,7 +86,8 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], a
     file = _taken(arguments, lambda argument: argument.endswith(".toml"))
     name = _taken(arguments[:1], bool) if command.named else None
     early, _ = _early(command).parse_known_args(arguments[1:] if name else arguments)
-    tree = _begin(command, file, early)
+    tree = _begin(file, early)
+    before = tree.get("preset")
     sets = [_assignment(text) for text in early.set or ()]
     if name:
         tree["name"] = name
@@ -94,7 +96,9 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], a
             if chosen := getattr(early, thing):
                 _choose(tree, thing, chosen)
         _assign_all(tree, [(path, value) for path, value in sets if path[0] in THINGS])
-        parser, flags = _parser(command, tree)
+        if early.preset:
+            tree["preset"] = early.preset
+        parser, flags = _parser(command, _above_preset(tree))
         given, rest = parser.parse_known_args(arguments[1:] if name else arguments)
         if rest:
             known = [*(flag for one in flags for flag in one.names), *(f"--{name}" for name in command.values)]
@@ -106,11 +110,17 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], a
                 files.assign(tree, flag.path, _typed(flag, value))
         _assign_all(tree, sets)
         if _resumed(early):
-            begun = _begin(command, file, early)
+            begun = _begin(file, early)
             tree |= {key: begun[key] for key in ("name", "directory")}  # --directory is where the run was sought
             if Settings.of(tree) != Settings.of(begun):
                 raise InputError(f"{_resumed(early)} goes on with the settings of that training: leave out all flags "
                                  "that change them, or begin a training of another name with --like")
+        if early.like and tree.get("preset") != before:
+            raise InputError(f"--preset has no effect beside --like {early.like}: the settings of a run are complete, "
+                             "and a preset is below them; begin with a file, or give the keys themselves")
+        tree = with_preset(tree, Settings)
+        if not (early.like or _resumed(early)):
+            tree = layered(command.defaults, tree, Settings)
         check_options(Settings.of(tree))
     except SettingError as error:
         if file and error.path[:1] and files.line_of(Path(file).read_text(encoding="utf-8"), error.path):
@@ -137,14 +147,20 @@ class _Parser(argparse.ArgumentParser):
 def _early(command: Command) -> _Parser:
     """Parses the flags that are needed before the flags of the chosen things are known."""
     parser = _Parser(add_help=False, allow_abbrev=False)
-    for flag in ("like", "directory", *(["resume"] if command.resumes else []), *THINGS):
+    for flag in ("like", "directory", "preset", *(["resume"] if command.resumes else []), *THINGS):
         parser.add_argument(f"--{flag}")
     parser.add_argument("--set", action="append")
     return parser
 
 
-def _begin(command: Command, file: str | None, early: argparse.Namespace) -> dict[str, Any]:
-    """The tree without flags."""
+def _above_preset(tree: dict[str, Any]) -> dict[str, Any]:
+    """The tree above the things that its preset chooses, whose options are flags."""
+    preset = preset_of(tree)
+    return tree if preset is None else layered(preset.settings, tree, Settings)
+
+
+def _begin(file: str | None, early: argparse.Namespace) -> dict[str, Any]:
+    """The tree without flags, presets and defaults of the command."""
     given = [file and f"the file {file}", early.like and f"--like {early.like}", _resumed(early)]
     if len(sources := [source for source in given if source]) > 1:
         raise InputError(f"give only one of {' and '.join(sources)}")
@@ -153,10 +169,10 @@ def _begin(command: Command, file: str | None, early: argparse.Namespace) -> dic
     if file:
         named = converted(files.raw(file).get("plugins", []), tuple[str, ...])
         plugins.load(*named, folder=Path(file).parent)
-        return _merged(command.defaults, files.load(file))
+        return files.load(file)
     if early.like:
         return {key: value for key, value in _of_run(early).items() if key not in ("name", "plugins")}
-    return _merged(command.defaults, {})
+    return {}
 
 
 def _resumed(early: argparse.Namespace) -> str:
@@ -179,14 +195,6 @@ def _of_run(early: argparse.Namespace) -> dict[str, Any]:
     folder = find(early.directory or Settings().directory, early.like)
     config = RunCard.load(folder).config  # names a plug-in that is missing or has changed
     return files.load(folder / files.FILE) if (folder / files.FILE).is_file() else config
-
-
-def _merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    found = {**below, **above}
-    for key in below.keys() & above.keys():
-        if isinstance(below[key], Mapping) and isinstance(above[key], Mapping):
-            found[key] = _merged(below[key], above[key])
-    return found
 
 
 def _assignment(text: str) -> tuple[list[str], Any]:
@@ -243,7 +251,8 @@ def _parser(command: Command, tree: Mapping[str, Any]) -> tuple[_Parser, list[Fl
         prog=f"tfmtl2r {command.name}", description=command.about, allow_abbrev=False,
         usage=f"tfmtl2r {command.name}{first} [EXPERIMENT.toml | --like RUN] [flags]",
         formatter_class=lambda prog: argparse.HelpFormatter(prog, max_help_position=30),
-        epilog="Flags override the file, and the file overrides defaults. tfmtl2r init writes a file with every key.",
+        epilog="Flags override the file, the file overrides the preset (tfmtl2r list presets), and the preset "
+        "overrides defaults. tfmtl2r init writes a file with every key.",
     )
     where = parser.add_argument_group("where settings come from")
     where.add_argument("--like", metavar="RUN", help="start from the settings of an earlier run")

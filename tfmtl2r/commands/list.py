@@ -1,4 +1,4 @@
-"""List methods, losses, metrics, architectures, data sets, features, transforms, calibrators, blends, baselines."""
+"""List methods, losses, metrics, architectures, data sets, features, transforms, calibrators, blends, presets, ..."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ PACKAGES = {
     "calibrators": "tfmtl2r.calibrators",
     "blends": "tfmtl2r.blends",
     "baselines": "tfmtl2r.baselines",
+    "presets": "tfmtl2r.presets",
 }
 
 
@@ -38,7 +39,7 @@ class List:
 
     Args:
         kind: methods, losses, metrics, architectures, datasets, (kinds of) features, (label) transforms, calibrators,
-            blends or baselines; by default all.
+            blends, baselines or presets; by default all.
         markdown: print Markdown tables.
         summary: print the Markdown table of the README, with names only.
     """

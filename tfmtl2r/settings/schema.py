@@ -14,9 +14,10 @@ from typing import Any, ClassVar, Literal, Self
 from tfmtl2r.errors import InputError
 from tfmtl2r.settings.data import Data, Feature
 from tfmtl2r.settings.exporting import Exporting
+from tfmtl2r.settings.layers import as_given, layered, marked, with_keys, with_preset
 from tfmtl2r.settings.sections import Constraint, Evaluation, Goal, Sweeping
 from tfmtl2r.settings.training import Calibrating, Optimizer, Start, Teacher, Training
-from tfmtl2r.settings.values import FilePath, Section, SettingError, key, name_of
+from tfmtl2r.settings.values import FilePath, Section, SettingError, key
 
 FORMAT = 2
 """Version of the format in which experiment files, run cards and sweep stores are written."""
@@ -29,6 +30,8 @@ class Settings(Section):
     Args:
         format: version of the format of experiment files; 2.
         name: name of the run and of its folder; by default the method and the time.
+        preset: settings under one name (tfmtl2r list presets), such as "letor", "letor-single", "clicks" or "small".
+            Every other key that is given takes precedence.
         directory: the folder of all runs.
         plugins: Python files that register methods, losses, metrics, architectures or data sets of your own.
         architecture: a name (tfmtl2r list architectures) or {name = "mmoe", option = value}.
@@ -53,9 +56,7 @@ class Settings(Section):
         export: the section [export].
     """
 
-    not_built: ClassVar[tuple[str, ...]] = (
-        "penalties", "ensemble", "tune", "preset"
-    )
+    not_built: ClassVar[tuple[str, ...]] = ("penalties", "ensemble", "tune")
 
     name: str | None = key(outcome=False, axis=True)
     data: Data = key(Data)
@@ -78,9 +79,13 @@ class Settings(Section):
     export: Exporting = key(Exporting)
     directory: FilePath = key("runs", outcome=False)
     plugins: tuple[FilePath, ...] = key((), outcome=False, flag=False)
+    preset: Any = key(registry="tfmtl2r.presets", outcome=False, shown="never")
     format: int = key(FORMAT, outcome=False, flag=False)
 
     def __post_init__(self) -> None:
+        if self.preset is not None:
+            for name, value in with_preset(as_given(self), Settings).items():
+                object.__setattr__(self, name, value)
         super().__post_init__()
         if self.format != FORMAT:
             raise SettingError(["format"], f"is {self.format}: this version of tfmtl2r reads experiments of format "
@@ -144,13 +149,16 @@ class Settings(Section):
         >>> settings.but(training={"seed": 2}, method="mgda").training.tree()["epochs"]
         3
         """
+        if changes.get("preset") is not None:
+            if self.preset is not None:
+                raise SettingError(["preset"], f"is applied already, and so are its keys: {self.preset}")
+            return type(self).of(layered(as_given(self), as_given(changes), Settings))
         for name, change in changes.items():
             before = getattr(self, name, None)
             if isinstance(before, Section) and isinstance(change, Mapping) and not change.get("name"):
-                given = {name_of(field): getattr(before, field.name) for field in dataclasses.fields(before)}
-                given = {key: value for key, value in given.items() if value is not None}
-                changes[name] = type(before).of({**given, **change})
-        return dataclasses.replace(self, **changes)
+                changes[name] = with_keys(before, change)
+        made: Self = marked(dataclasses.replace(self, **changes), self.given | changes.keys())
+        return made
 
 
 def checked_name(name: str) -> str:

@@ -17,7 +17,8 @@ HEAD = """\
 #
 # Fill in the three places marked FILL IN: your file, the column with the id of each list, and a [[tasks]] entry for
 # each label. A line such as "# epochs = 8" is a key with its default: remove the "# " and change the value. To set a
-# key that is "(not set)", write a line such as  loss = "softmax".  Flags of the command line override this file.
+# key that is "(not set)", write a line such as  loss = "softmax".  Flags of the command line override this file, and
+# every key here overrides the preset (tfmtl2r list presets), such as  preset = "letor".
 # Paths are relative to the folder of this file.
 """
 _FILLED: dict[str, dict[str, tuple[Any, str]]] = {

@@ -90,6 +90,14 @@ class Section:
     """The key that identifies an entry of a list. A text in place of the whole section is the value of this key."""
     not_built: ClassVar[tuple[str, ...]] = ()
     """Keys of the format that this version does not support yet."""
+    given: ClassVar[frozenset[str]] = frozenset()
+    """The fields that were given to the constructor of this object; all others have their defaults."""
+
+    def __new__(cls, *arguments: Any, **named: Any) -> Self:
+        made = super().__new__(cls)
+        fields = [field.name for field in dataclasses.fields(cls)]
+        object.__setattr__(made, "given", frozenset([*fields[:len(arguments)], *named]))
+        return made
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
