@@ -4,7 +4,7 @@
 
 Cross-validates three rankers on all lists of MSLR-WEB10K or MSLR-WEB30K, or of a slice of them: one with z-scored
 logarithms as inputs, one with ranks, copies within the list and steps at the thresholds of trees, and one with ranks
-and copies that learns from trees in place of the labels. Then it merges the runs of the last two and compares the
+and copies that learns from trees beside the labels. Then it merges the runs of the last two and compares the
 merge, list by list, with every single one and with boosted trees. What is finished is not run again, so that more
 partitions and seeds can be added later. The runs are in runs/*-cv.
 """
@@ -45,8 +45,8 @@ def experiments(options: argparse.Namespace) -> dict[str, Experiment]:
     return {
         "logs": make("logs", {"normalise": "signed_log1p"}, 0.3, 1e-3),
         "steps": make("steps", {**BOTH, **STEPS}, 0.3 if single else 0.1, 3e-3),
-        "taught": make("taught", BOTH, 0.0, 3e-3, method="linear_scalarization",
-                       teacher={"from": "lightgbm", "mix": 1.0, "synthetic": 1}),
+        "taught": make("taught", BOTH, 0.3 if single else 0.1, 3e-3,
+                       teacher={"from": "lightgbm", "mix": 0.7, "synthetic": 1}),
     }  # fmt: skip
 
 
