@@ -1,4 +1,4 @@
-"""GradCraft, ConicGrad and PCD: golden updates in float64, edge cases, and what each one guarantees."""
+"""GradCraft, ConicGrad, PCD and EMTL: golden updates in float64, edge cases, and what each one guarantees."""
 
 import numpy as np
 import pytest
@@ -100,6 +100,28 @@ def test_conic_grad_stays_in_its_cone_and_opposes_no_task():
         widest = projected @ mean / np.linalg.norm(projected) / np.linalg.norm(mean)
         assert update @ mean >= min(c, widest) * (mean @ mean) * (1 - 1e-5)
         np.testing.assert_allclose(conic(rows[::-1], c), update, atol=1e-6 * np.linalg.norm(mean))
+
+
+@pytest.mark.parametrize(("rows", "tau", "expected"), [
+    (TWO, 0, [-0.973329, 2.919986, 2.919986]), (TWO, 0.02, [-0.820033, 2.943429, 2.943429]),
+    (TWO, 0.5, [0, 0, 0]),  # the authors' code gives (2.0889, 2.611178, 2.611178), which increases the main loss
+    (TWO[::-1], 0.02, [1.838587, 4.160505, 4.160505]), (THREE, 0.02, [0.903050, 0.217728, 0, 1.066346]),
+    (THREE, 0.5, [0.458671, 0.602835, 0.698074, 0.968970]), (THREE[::2], 0, THREE[0]),
+])
+def test_pcd_of_two_and_three_tasks(rows, tau, expected):
+    np.testing.assert_allclose(methods.combine(methods.get("pcd", tau=tau), rows), expected, atol=2e-6)
+
+
+def test_emtl_makes_contributions_equal():
+    losses, lengths = np.array([0.5, 2.0]), np.linalg.norm(TWO, axis=1)
+    weights = np.array([0.532909, 1.467091])
+    np.testing.assert_allclose(methods.combine("emtl", TWO, losses), weights @ TWO, atol=1e-5)
+    np.testing.assert_allclose(methods.combine(methods.get("emtl", penalty=0.0), TWO, losses),
+                               methods.combine("mgda", TWO), atol=1e-6)
+    strong = methods.combine(methods.get("emtl", penalty=1e9), TWO, losses)
+    np.testing.assert_allclose(strong, weights @ TWO, atol=1e-3)
+    found = np.linalg.lstsq(TWO.T, strong, rcond=None)[0] * lengths / losses
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
 
 
 @pytest.mark.parametrize(("options", "expected"), [
