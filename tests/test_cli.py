@@ -84,3 +84,25 @@ def test_the_commands_fit_the_terminal(columns, monkeypatch):
     lines = cli.usage().split("\n")
     assert all(len(line) <= columns for line in lines)
     assert all(any(line.startswith(f"  {name} ") for line in lines) for name in cli.commands())
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+def test_the_help_of_every_command_fits_the_terminal(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for command in (*map(str.split, cli.commands()), ["bench", "methods"], ["pareto", "export"], []):
+        try:
+            cli.main([*command, "--help"])
+        except SystemExit as stop:
+            if stop.code:
+                pytest.fail(f"{command}: {stop}")
+        printed = capsys.readouterr().out
+        assert max(map(len, printed.splitlines())) <= columns, command
+        assert "usage:" in printed, command
+    flowing = " ".join(shown_help(["score"], capsys).split())
+    assert "All rows are scored, also rows that only_where of [data] keeps out of the training." in flowing
+
+
+def shown_help(command, capsys):
+    with pytest.raises(SystemExit):
+        cli.main([*command, "--help"])
+    return capsys.readouterr().out

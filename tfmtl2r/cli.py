@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import importlib
+import io
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import tfmtl2r
@@ -93,7 +95,22 @@ def _run(arguments: list[str]) -> int:
     plugins.of_folder()
     plugins.load(*paths)
     command = importlib.import_module(f"tfmtl2r.commands.{arguments[0].replace('-', '_')}")
-    return command.main(arguments[1:]) or 0
+    with _help_fitted() if {"-h", "--help"} & {*arguments[1:]} else contextlib.nullcontext():
+        return command.main(arguments[1:]) or 0
+
+
+@contextlib.contextmanager
+def _help_fitted() -> Iterator[None]:
+    """Prints the output at the end, with lines that are longer than the terminal is wide broken between words."""
+    shown = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(shown):
+            yield
+    finally:
+        columns = shutil.get_terminal_size().columns
+        for line in shown.getvalue().splitlines():
+            indent = " " * (len(line) - len(line.lstrip()) + 2 * line.startswith(("usage:", " ")))
+            print(line if len(line) <= columns else textwrap.fill(line, columns, subsequent_indent=indent))
 
 
 if __name__ == "__main__":

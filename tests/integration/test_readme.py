@@ -1,6 +1,8 @@
 """What the README and the extension guide show is so: lists of names, and examples."""
 
+import json
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ import pytest
 import tfmtl2r
 from tfmtl2r import losses, methods
 from tfmtl2r.commands.list import methods_markdown, summary
+from tfmtl2r.serving.session import LoadedExport
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -67,3 +70,9 @@ def test_the_example_runs(tmp_path, monkeypatch):
     exec(code, names)
     assert names["version"].name == "1"
     assert "serving_default" in names["signatures"]
+    [line] = re.findall(r"^curl .*$", README, re.MULTILINE)
+    _, _, body, url = shlex.split(line)
+    assert url == f"localhost:8501/v1/models/{names['version'].parent.name}:predict"
+    with LoadedExport(names["version"]) as served:  # as the server loads it
+        answer = served.run("serving_default", json.loads(body)["inputs"])
+    assert answer["score"].shape == answer["value_click"].shape == (1, 2)
