@@ -389,5 +389,5 @@ class Experiment(Settings):
         return needed
 
     def config(self) -> dict[str, Any]:
-        """This experiment as plain data, without its sweep; ``Experiment.of(config)`` is an equal experiment."""
-        return {name: value for name, value in self.tree().items() if name != "sweep"}
+        """This experiment as plain data, without the plan of a sweep or a search of which it is a part."""
+        return {name: value for name, value in self.tree().items() if name not in ("sweep", "tune")}

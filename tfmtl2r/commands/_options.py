@@ -19,6 +19,9 @@ from tfmtl2r.settings.layers import layered, preset_of, with_preset
 from tfmtl2r.settings.things import THINGS, check_options
 from tfmtl2r.settings.values import Section, Text, converted, facts, hints, name_of, read, registry_of, section_of
 
+_PLANS = ("sweep", "tune")
+"""Sections that plan several trainings, each of them for one command."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Value:
@@ -278,10 +281,10 @@ def _parser(command: Command, tree: Mapping[str, Any]) -> tuple[_Parser, list[Fl
 
 
 def _groups(command: Command, tree: Mapping[str, Any]) -> list[tuple[str, list[Flag]]]:
-    top = [flag for flag in _flags(Settings, (), bare=True) if flag.path[0] not in ("data", "sweep")]
+    top = [flag for flag in _flags(Settings, (), bare=True) if flag.path[0] not in ("data", *_PLANS)]
     groups = [("the experiment", top)]
     for name, hint in hints(Settings).items():
-        if isinstance(hint, type) and issubclass(hint, Section) and (name != "sweep" or name in command.bare):
+        if isinstance(hint, type) and issubclass(hint, Section) and (name not in _PLANS or name in command.bare):
             group = _flags(hint, (name,), name in command.bare)
             if name == "data" and _described(tree.get("data")).get("name"):
                 group = [flag for flag in group if flag.path[1] in Data.beside_name]

@@ -4,7 +4,7 @@ from tfmtl2r.settings.data import Data, Feature, Fold, Split
 from tfmtl2r.settings.exporting import Exporting
 from tfmtl2r.settings.outcome import outcome
 from tfmtl2r.settings.schema import FORMAT, Settings, checked_name
-from tfmtl2r.settings.sections import Constraint, Evaluation, Goal, Sweeping
+from tfmtl2r.settings.sections import Constraint, Evaluation, Goal, Sweeping, Tuning
 from tfmtl2r.settings.training import Optimizer, Start, Teacher, Training
 from tfmtl2r.settings.values import FilePath, SettingError
 
@@ -26,6 +26,7 @@ __all__ = [
     "Sweeping",
     "Teacher",
     "Training",
+    "Tuning",
     "checked_name",
     "outcome",
 ]

@@ -15,7 +15,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.settings.data import Data, Feature
 from tfmtl2r.settings.exporting import Exporting
 from tfmtl2r.settings.layers import as_given, layered, marked, with_keys, with_preset
-from tfmtl2r.settings.sections import Constraint, Evaluation, Goal, Sweeping
+from tfmtl2r.settings.sections import Constraint, Evaluation, Goal, Sweeping, Tuning
 from tfmtl2r.settings.training import Calibrating, Optimizer, Start, Teacher, Training
 from tfmtl2r.settings.values import FilePath, Section, SettingError, key
 
@@ -53,10 +53,11 @@ class Settings(Section):
         calibration: the section [calibration].
         evaluation: the section [evaluation].
         sweep: the section [sweep].
+        tune: the section [tune].
         export: the section [export].
     """
 
-    not_built: ClassVar[tuple[str, ...]] = ("penalties", "ensemble", "tune")
+    not_built: ClassVar[tuple[str, ...]] = ("penalties", "ensemble")
 
     name: str | None = key(outcome=False, axis=True)
     data: Data = key(Data)
@@ -76,6 +77,7 @@ class Settings(Section):
     calibration: Calibrating = key(Calibrating)
     evaluation: Evaluation = key(Evaluation)
     sweep: Sweeping = key(Sweeping)
+    tune: Tuning = key(Tuning)
     export: Exporting = key(Exporting)
     directory: FilePath = key("runs", outcome=False)
     plugins: tuple[FilePath, ...] = key((), outcome=False, flag=False)

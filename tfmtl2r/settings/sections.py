@@ -1,4 +1,4 @@
-"""The sections of an experiment about its tasks, its evaluation and its sweep: every key with its type and facts.
+"""The sections of an experiment about its tasks, its evaluation, its sweep and its search: keys, types and facts.
 
 The help of a key on the command line is its entry under ``Args``.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 from tfmtl2r.errors import InputError
@@ -163,3 +164,22 @@ class Sweeping(Section):
     single_task: bool = key(True, outcome=False)
     jobs: int | None = key(least=1, outcome=False)
     threads: int = key(1, least=1, outcome=False)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning(Section):
+    """The search of tfmtl2r tune: trainings of the experiment with other values of some keys, on the same budget.
+
+    Args:
+        trials: number of trials in all, those of earlier calls among them.
+        minutes: no trial starts after this time; by default, only trials counts.
+        objectives: logged numbers of the validation, such as ["val_click_ndcg@5"]; several give the front of trials. By
+            default, ["val_stop_on"], the mean of the tasks' gains.
+        space: the keys to choose, each with a list of values or a range, such as {"optimizer.learning_rate" = {low =
+            1e-4, high = 1e-2, log = true}, "architecture.dropout" = [0.1, 0.3], method = ["mgda", "cagrad"]}.
+    """
+
+    trials: int = key(20, least=1, outcome=False)
+    minutes: float | None = key(above=0, outcome=False)
+    objectives: tuple[str, ...] = key(("val_stop_on",), outcome=False)
+    space: Mapping[str, Any] | None = key(outcome=False, flag=False)

@@ -11,10 +11,11 @@ if TYPE_CHECKING:
     from tfmtl2r.sweeps.planning import LOPSIDED, end_losses, ends, plan, single_tasks
     from tfmtl2r.sweeps.sweep import Sweep, over_seeds
     from tfmtl2r.sweeps.table import markdown
+    from tfmtl2r.sweeps.tuning import Search
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
 __all__ = [
-    "LOPSIDED", "CrossValidation", "Sweep", "cross_validate", "end_losses", "ends", "markdown", "over_seeds", "plan",
-    "single_tasks",
+    "LOPSIDED", "CrossValidation", "Search", "Sweep", "cross_validate", "end_losses", "ends", "markdown", "over_seeds",
+    "plan", "single_tasks",
 ]

@@ -1,0 +1,261 @@
+"""Search: trainings of an experiment with other values of some keys, chosen by Optuna. The extra ``[tune]`` has it.
+
+A search lies in the folder ``NAME-tune`` below the folder of all runs. ``journal.log`` is Optuna's own record, which
+its dashboards read. Each finished trial is a run ``trial-0000`` beside it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from tfmtl2r._backend import keras
+from tfmtl2r.errors import InputError, Stopped, UserError
+from tfmtl2r.experiment import Experiment
+from tfmtl2r.names import did_you_mean
+from tfmtl2r.runs.lock import locked
+from tfmtl2r.runs.places import remove
+from tfmtl2r.settings import SettingError, files
+from tfmtl2r.settings.outcome import outcome
+from tfmtl2r.sweeps import space
+from tfmtl2r.training.trackers import directions
+from tfmtl2r.writing import one_line, write_json
+
+JOURNAL, RESULT, LOCK = "journal.log", "tune.json", ".tune.lock"
+_SETTINGS, _VALUES, _ERROR = "settings", "values", "error"
+
+
+class Search:
+    """The search of an experiment: its trials so far, and :meth:`run`, which adds trials.
+
+    Entering takes the lock of the folder. A trial that a killed process left is not finished, and is trained again.
+
+    Args:
+        experiment: the experiment, with its section ``tune``.
+        report: called with a line for every trial that ends.
+
+    Raises:
+        ValueError: for a space or objectives that cannot be used, a folder with a search of other settings, or if
+            Optuna is not installed.
+
+    >>> with Search(experiment) as search:  # doctest: +SKIP
+    ...     search.run()
+    ...     print(search.best[0].values)
+    """
+
+    def __init__(self, experiment: Experiment, report: Callable[[str], None] = print):
+        if importlib.util.find_spec("optuna") is None:
+            raise InputError("tfmtl2r tune needs optuna, which is not installed: pip install 'tfmtl2r[tune]'")
+        import optuna
+
+        optuna.logging.set_verbosity(optuna.logging.ERROR)  # this class reports the trials
+        self.optuna = optuna
+        self.base, self.report = experiment, report
+        self.folder = Path(experiment.directory) / f"{experiment.name or 'experiment'}-tune"
+        self.dataset = experiment.dataset()
+        self.num_lists = int(self.dataset.lists("vali").num_lists)
+        self.signs = _signs(experiment, self.dataset)
+        self.space = space.checked(experiment, self.dataset)
+        self.study: Any = None
+        self._held = contextlib.ExitStack()
+
+    def __enter__(self) -> Search:
+        path = self.folder / JOURNAL
+        known = path.is_file()
+        if not known and self.folder.is_dir() and any(not one.name.startswith(".") for one in self.folder.iterdir()):
+            raise InputError(f"{self.folder} is not empty and contains no search ({JOURNAL}): choose another name")
+        self._held.enter_context(locked(self.folder / LOCK, f"searches in {self.folder}"))
+        with contextlib.ExitStack() as undo:
+            undo.push(self._held.__exit__)
+            self._open(path)
+            undo.pop_all()
+        return self
+
+    def __exit__(self, kind: Any = None, error: BaseException | None = None, trace: Any = None) -> None:
+        self._held.close()
+        if isinstance(error, KeyboardInterrupt):
+            raise Stopped(f"stopped; {self.folder} keeps its finished trials, and the same command goes on") from error
+
+    def _open(self, path: Path) -> None:
+        storages, samplers = self.optuna.storages, self.optuna.samplers
+        storage = storages.JournalStorage(storages.journal.JournalFileBackend(
+            str(path), storages.journal.JournalFileOpenLock(str(path))))
+        name = self.folder.name.removesuffix("-tune")
+        self.study = self.optuna.create_study(
+            study_name=name, storage=storage, load_if_exists=True,
+            directions=["maximize" if sign > 0 else "minimize" for sign in self.signs.values()],
+            pruner=self.optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=1))
+        self._check_same()
+        for trial in self.study.get_trials(states=[self.optuna.trial.TrialState.RUNNING]):  # nobody else holds the lock
+            self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
+            if len(trial.params) == len(self.space):
+                self.study.enqueue_trial(trial.params)
+        # The seed grows, so that a search that goes on does not draw its first values again.
+        self.study.sampler = samplers.TPESampler(seed=self.base.training.seed + len(self.study.trials))
+
+    def _check_same(self) -> None:
+        """Raises if the folder has trials of another experiment, space or objectives."""
+        mine = json.loads(json.dumps({**outcome(self.base.config()), "tune.objectives": [*self.signs],
+                                      "tune.space": self.base.tune.space}))
+        before = self.study.user_attrs.get(_SETTINGS)
+        if before is None:
+            self.study.set_user_attr(_SETTINGS, mine)
+            return
+        differ = sorted(key for key in {*mine, *before} if mine.get(key) != before.get(key))
+        if differ:
+            raise InputError(f"the search in {self.folder} has {differ[0]}={before.get(differ[0])!r}, not "
+                             f"{mine.get(differ[0])!r}: give the new search another name")
+
+    @property
+    def finished(self) -> list[Any]:
+        """The trials that have ended: complete, pruned or failed, but not killed."""
+        failed = self.optuna.trial.TrialState.FAIL
+        return [trial for trial in self.study.trials
+                if trial.state.is_finished() and (trial.state != failed or _ERROR in trial.user_attrs)]
+
+    @property
+    def best(self) -> list[Any]:
+        """The complete trials, the best first; with several objectives, those of the front."""
+        complete = self.study.get_trials(states=[self.optuna.trial.TrialState.COMPLETE])
+        if not complete:
+            return []
+        found = self.study.best_trials if len(self.signs) > 1 else complete
+        sign = next(iter(self.signs.values()))
+        return sorted(found, key=lambda trial: (-sign * trial.values[0], trial.number))
+
+    def run(self) -> None:
+        """Trains until the search has as many trials as asked, or the time is over, and writes the results.
+
+        Raises:
+            ValueError: if no trial is complete; the message contains the first reason.
+        """
+        tune, start = self.base.tune, time.monotonic()
+        left = math.inf if tune.minutes is None else 60 * tune.minutes
+        while len(self.finished) < tune.trials and time.monotonic() - start < left:
+            self._next()
+        self._write()
+        if not self.best:
+            reasons = [trial.user_attrs[_ERROR] for trial in self.finished if _ERROR in trial.user_attrs]
+            raise InputError(f"no trial of {self.folder} is complete; " + (f"the first failed: {reasons[0]}" if reasons
+                             else "give more minutes"))
+
+    def _next(self) -> None:
+        trial = self.study.ask()
+        state = self.optuna.trial.TrialState
+        chosen = {key: one.suggest(trial, key) for key, one in self.space.items()}
+        name = f"trial-{trial.number:04d}"
+        trial.set_user_attr(_VALUES, json.dumps(chosen))
+        try:
+            values = self._train(trial, chosen, name)
+        except self.optuna.TrialPruned:
+            self.study.tell(trial, state=state.PRUNED)
+            remove(self.folder / name)
+            self.report(f"pruned  {name}: {_text(chosen)}")
+        except UserError as error:
+            trial.set_user_attr(_ERROR, one_line(error))
+            self.study.tell(trial, state=state.FAIL)
+            self.report(f"FAILED  {name}: {one_line(error)}")
+        else:
+            self.study.tell(trial, values)
+            self.report(f"done    {name}: {' '.join(f'{value:.4f}' for value in values)}   {_text(chosen)}")
+
+    def _train(self, trial: Any, chosen: Mapping[str, Any], name: str) -> list[float]:
+        keras.backend.clear_session()
+        experiment = space.with_values(self.base, self.dataset, chosen).but(name=name, directory=str(self.folder))
+        data = self.dataset if experiment.data == self.base.data and experiment.features == self.base.features and \
+            experiment.tasks == self.base.tasks else experiment.dataset()
+        if data.lists("vali").fingerprint() != self.dataset.lists("vali").fingerprint():
+            raise InputError("its validation split has other lists or labels, so that trials cannot be compared")
+        watchers = [_Pruning(trial, next(iter(self.signs)), self.optuna)] if len(self.signs) == 1 else []
+        _, card = experiment.run(verbose=0, dataset=data, callbacks=watchers, overwrite=True)
+        kept = card.history.get("kept", [])
+        at = kept.index(1.0) if 1.0 in kept else -1
+        values = [float(card.history[objective][at]) for objective in self.signs]
+        for objective, value in zip(self.signs, values, strict=True):
+            if not math.isfinite(value):
+                raise InputError(f"{objective} is {value}")
+        return values
+
+    def _write(self) -> None:
+        """Writes all trials, and the best one as an experiment."""
+        best = self.best
+        rows = [{"number": trial.number, "state": trial.state.name.lower(), "values": trial.values,
+                 "settings": _values(trial), "error": trial.user_attrs.get(_ERROR)} for trial in self.finished]
+        write_json(self.folder / RESULT, {
+            "objectives": [*self.signs], "maximise": [sign > 0 for sign in self.signs.values()],
+            "num_lists": self.num_lists, "best": [trial.number for trial in best], "trials": rows,
+        })
+        if best:
+            found = space.with_values(self.base, self.dataset, _values(best[0]))
+            named = found.but(name=f"{self.folder.name.removesuffix('-tune')}-best", directory=self.base.directory)
+            files.save(named.config(), self.folder / files.FILE)
+
+    def table(self, most: int = 10) -> Table:
+        """The best trials with their settings and values."""
+        pruned, failed = (sum(trial.state == state for trial in self.finished)
+                          for state in (self.optuna.trial.TrialState.PRUNED, self.optuna.trial.TrialState.FAIL))
+        title = "best trials" if len(self.signs) == 1 else "front of trials"
+        table = Table(title=title, title_justify="left", caption_justify="left", caption=(
+            f"values on {self.num_lists} validation lists; of {len(self.finished)} trials, {pruned} pruned, "
+            f"{failed} failed"))
+        for column in ("trial", *self.signs):
+            table.add_column(column, justify="right")
+        for key in self.space:
+            table.add_column(escape(key), overflow="fold")
+        for trial in self.best[:most]:
+            values = _values(trial)
+            table.add_row(str(trial.number), *(f"{value:.4f}" for value in trial.values),
+                          *(escape(_shown(values[key])) for key in self.space))
+        return table
+
+
+def _signs(experiment: Experiment, dataset: Any) -> dict[str, int]:
+    """Objective -> 1 for large, -1 for small values, after a check that the validation logs it."""
+    objectives = experiment.tune.objectives
+    if not objectives or len(set(objectives)) < len(objectives):
+        raise SettingError(["tune", "objectives"], f"must be one or several different numbers, not {list(objectives)}")
+    if experiment.staged or experiment.constraints:
+        raise SettingError(["tune"], "does not go with stages and constraints, whose last epoch is not the kept one")
+    known = directions(experiment.select(dataset), not dataset.lists("train").is_rows)
+    signs = {f"val_{name}": sign for name, sign in known.items() if sign}
+    for objective in objectives:
+        if objective not in signs:
+            raise SettingError(["tune", "objectives"], f"has {objective!r}, which is no logged number of the validation"
+                               f"{did_you_mean(objective, signs)}; these are {', '.join(signs)}")
+    return {objective: signs[objective] for objective in objectives}
+
+
+class _Pruning(keras.callbacks.Callback):
+    """Reports each epoch's objective, and ends a trial that is worse than the median of the trials before it."""
+
+    def __init__(self, trial: Any, objective: str, optuna: Any):
+        super().__init__()
+        self.trial, self.objective, self.optuna = trial, objective, optuna
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        value = (logs or {}).get(self.objective)
+        if value is not None and math.isfinite(value):
+            self.trial.report(float(value), epoch)
+            if self.trial.should_prune():
+                raise self.optuna.TrialPruned
+
+
+def _values(trial: Any) -> dict[str, Any]:
+    return json.loads(trial.user_attrs[_VALUES])
+
+
+def _text(values: Mapping[str, Any]) -> str:
+    return "  ".join(f"{key}={_shown(value)}" for key, value in values.items())
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else value if isinstance(value, str) else json.dumps(value)
