@@ -273,7 +273,7 @@ class Experiment(Settings):
         if self.training.telemetry_every:
             watchers.append(self._tensorboard(schema, vali, attempt.folder / LOGS))
         card.history = self._fit(model, *self._batches(model, train, vali), watchers, verbose, attempt.checkpoints)
-        fit_after_training(model, train, vali, self.training.batch_size)
+        card.blend = fit_after_training(model, train, vali, self.training.batch_size)
         attempt.keep(model)  # before anything else that could fail
         if self.data.max_list_size:
             card.data["train"]["cut"] = cut_report(train, self.data.max_list_size)

@@ -20,7 +20,7 @@ from tfmtl2r.task import Task
 from tfmtl2r.types import Array
 
 __all__ = [
-    "above_zero", "by_angle", "checked_preference", "das_dennis", "drawn", "from_file", "grid", "has_ray", "in_order",
+    "above_zero", "by_angle", "checked_preference", "corners", "das_dennis", "drawn", "from_file", "grid", "has_ray",
     "is_preference", "leaning", "low_discrepancy", "normalised", "per_list", "scaled", "suited", "usual_grid",
 ]
 
@@ -318,6 +318,21 @@ def leaning(tasks: int, more: float) -> np.ndarray:
     """
     equal = np.full((1, tasks), 1 / tasks)
     return np.concatenate([equal, (1 - more) * equal + more * np.eye(tasks)])
+
+
+def corners(tasks: int) -> np.ndarray:
+    """Equal importance, the corners (0.8 for one task), and the means of both: the grid of the served utility.
+
+    Args:
+        tasks: T; the grid has ``2 T + 1`` rows, or one row for a single task.
+
+    >>> corners(2).round(3).tolist()
+    [[0.5, 0.5], [0.8, 0.2], [0.2, 0.8], [0.65, 0.35], [0.35, 0.65]]
+    """
+    if tasks == 1:
+        return np.ones((1, 1))
+    ends = np.where(np.eye(tasks) > 0, 0.8, 0.2 / (tasks - 1))
+    return np.concatenate([np.full((1, tasks), 1 / tasks), ends, (ends + 1 / tasks) / 2])
 
 
 def usual_grid(tasks: int) -> np.ndarray:

@@ -46,7 +46,12 @@ def test_train_evaluate_export(here, capsys):
     assert list((here / "runs/one/logs/train").glob("events*"))
 
     capsys.readouterr()
-    assert cli.main(["evaluate", "one"]) == 0
+    first, second = card["results"]["test"]
+    assert cli.main(["evaluate", "one", "--preference", f"{first}=0.8,{second}=0.2", "--json", "served.json"]) == 0
+    assert "the served ranking" in capsys.readouterr().out
+    served = json.loads((here / "served.json").read_text())["served"]
+    assert 0 < served[first]["ndcg@5"]["value"] < 1
+    assert card["blend"] == {"by": "given", "kind": "rank"}
     again = json.loads((here / "runs/one/run.json").read_text())
     np.testing.assert_allclose(again["results"]["test"][task]["ndcg@5"]["value"], result["ndcg@5"]["value"], rtol=1e-5)
     assert cli.main(["evaluate", "one", "--split", "vali"]) == 0
@@ -64,6 +69,14 @@ def test_same_seed_same_run(here):
     first, second = (json.loads((here / f"runs/{name}/run.json").read_text()) for name in ("a", "b"))
     assert first["history"] == second["history"]
     assert first["data"] == second["data"]
+    assert first["blend"] == second["blend"]
+    assert first["blend"]["by"] == "vali"
+    assert {"deviation", "mixture", "rank", "sum"} <= {str(row["kind"]) for row in first["blend"]["table"]}
+    assert cli.main(["export", "a"]) == 0
+    served = json.loads((here / "saved_models/a/1" / METADATA).read_text())
+    kind = first["blend"]["kind"]
+    assert served["blend_kind"] == (kind if isinstance(kind, str) else kind["name"])
+    assert served["blend_choice"] == first["blend"]
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ B is the number of lists, L of items, T of tasks. Plain rows have scores ``[N, T
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from tfmtl2r._backend import tf
 from tfmtl2r.types import Mask, Scores, Tensor
@@ -53,6 +53,16 @@ class Blend:
     """Whether the score of an item depends on the other items of its list."""
     positive: ClassVar[bool] = False
     """Whether weights below 0 have no meaning."""
+
+    @classmethod
+    def variants(cls) -> tuple[Self, ...]:
+        """The objects of this kind among which a choice on a validation split looks."""
+        return (cls(),)
+
+    @property
+    def precedence(self) -> int:
+        """Decides ties of such a choice: the smallest number is taken first."""
+        return 100
 
     @property
     def needs(self) -> frozenset[str]:

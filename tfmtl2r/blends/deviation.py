@@ -26,6 +26,8 @@ class Deviation(Blend):
 
     definition = "sum over tasks of weight * score_<task> / deviation of the head on the training split"
 
+    precedence = 0
+
     @property
     def needs(self) -> frozenset[str]:
         """The deviations."""

@@ -49,6 +49,16 @@ class Mixture(Blend):
         if not 0 < self.temperature < float("inf"):
             raise InputError(f"Mixture: temperature must be a number above 0, not {self.temperature}")
 
+    @classmethod
+    def variants(cls) -> tuple[Mixture, ...]:
+        """Without and with constants."""
+        return cls(), cls(constants=True)
+
+    @property
+    def precedence(self) -> int:
+        """Without constants first."""
+        return 3 if self.constants else 2
+
     @property
     def needs(self) -> frozenset[str]:
         """Lists, and the constants if they are wanted."""

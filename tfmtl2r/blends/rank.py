@@ -33,6 +33,8 @@ class Rank(Blend):
     definition = ("sum over tasks of weight / (60 + rank of the item in its list by score_<task>); items with equal "
                   "scores have their mean rank")
 
+    precedence = 4
+
     @property
     def needs(self) -> frozenset[str]:
         """Lists."""

@@ -24,6 +24,8 @@ class Value(Blend):
 
     definition = "sum over tasks of weight * value_<task>"
 
+    precedence = 1
+
     @property
     def needs(self) -> frozenset[str]:
         """The values."""

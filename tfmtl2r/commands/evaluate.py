@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.names import did_you_mean
 from tfmtl2r.writing import write_json
 
 if TYPE_CHECKING:
@@ -31,6 +32,8 @@ class Evaluate:
         split: train, vali or test.
         by: also show the metrics of parts of the split: by a column, list_length, or new:COLUMN for ids that the
             training split does not contain. Can be given several times; by default evaluation.by of the run.
+        preference: importance of each task, as in click=0.8,dwell=0.2: also show the ranking that is served for it, one
+            order on which every task is measured.
         json: also write all results to this file.
         reliability: also draw mean labels against mean probabilities of the binary tasks, to this PNG file.
         directory: the folder of all runs.
@@ -39,6 +42,7 @@ class Evaluate:
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
     split: str = "test"
     by: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    preference: str = ""
     json: str = ""
     reliability: str = ""
     directory: str = "runs"
@@ -76,6 +80,7 @@ def main(arguments: Sequence[str]) -> None:
                 for by in dict.fromkeys(options.by or experiment.evaluation.by or ())]
     results = score(ranker, lists)
     show(results_table({name: described(results)}, title=f"{options.split} split"))
+    served = _served(ranker, lists, options)
     inputs = _inputs(card, options.split, lists, ranker.architecture.schema)
     slices = score_slices(ranker, lists, slicings)
     for by, found in slices.items():
@@ -85,9 +90,34 @@ def main(arguments: Sequence[str]) -> None:
         _draw(ranker, lists, options.reliability)
     if options.json:
         write_json(options.json, {"run": name, "split": options.split, "results": described(results),
-                                  "slices": slices, "inputs": inputs})
+                                  "slices": slices, "inputs": inputs, **served})
     if not others:
         _keep(folder, card, options.split, results, lists, slices)
+
+
+def _served(ranker: Any, lists: Lists, options: Evaluate) -> dict[str, Any]:
+    """Prints the results of the ranking that is served at the preference, and returns them; empty without one."""
+    from tfmtl2r.evaluation.scoring import described
+    from tfmtl2r.evaluation.served import score_served
+    from tfmtl2r.report.tables import results_table, show
+    from tfmtl2r.settings.values import SettingError, Text, converted
+
+    if not options.preference:
+        return {}
+    if len(options.runs) > 1:
+        raise InputError("the served ranking of several runs as one is that of their export: name one run, or leave "
+                         "--preference out")
+    try:
+        given = converted([Text(part) for part in options.preference.split(",")], dict[str, float])
+    except SettingError as error:
+        raise error.within("--preference") from None
+    names = [task.name for task in ranker.tasks]
+    if unknown := sorted(set(given) - set(names)):
+        raise InputError(f"--preference names {unknown[0]!r}, which is no task of {options.runs[0]}"
+                         f"{did_you_mean(unknown[0], names)}; its tasks are {', '.join(names)}")
+    results = described(score_served(ranker, lists, [given.get(name, 0.0) for name in names]))
+    show(results_table({f"served at {options.preference}": results}, title="the served ranking, one order"))
+    return {"preference": given, "served": results}
 
 
 def _keep(folder: Path, card: RunCard, split: str, results: Any, lists: Lists, slices: Mapping[str, Any]) -> None:

@@ -76,8 +76,9 @@ def main(arguments: Sequence[str]) -> int:
     inputs: dict[str, Any] = {}
     for one in (card, *others):
         inputs = {**one.data.get("train", {}).get("inputs", {}), **inputs}
-    own = of_config(card.config)
-    blend = Blend(_weights(options.blend) or own.weights, options.blend_kind or own.kind)
+    own = of_config(card.config, card.blend if len(folders) == 1 else {})
+    choice = {"choice": own.choice} if not options.blend_kind else {}
+    blend = Blend(_weights(options.blend) or own.weights, options.blend_kind or own.kind, **choice)
     version = export(merged(rankers), options.to or below("saved_models", options.runs[0]), blend=blend,
                      rows=None if options.rows == "none" else _rows(card, options.rows),
                      train=inputs)

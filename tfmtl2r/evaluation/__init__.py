@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from tfmtl2r.evaluation.paired_tests import bootstrap, holm, permutation_test
     from tfmtl2r.evaluation.scoring import record, score, score_along, score_slices
     from tfmtl2r.evaluation.seeds import by_seed, deviation, paired, seeds_table, write_csv
+    from tfmtl2r.evaluation.served import Utility, score_served, served_utility
     from tfmtl2r.evaluation.significance import Comparison, compare, delta_m, negative_transfer
     from tfmtl2r.evaluation.slices import Slicing, sliced, slicing
     from tfmtl2r.evaluation.split_metrics import Score, evaluate
@@ -20,7 +21,8 @@ else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
 __all__ = [
-    "Comparison", "Score", "Slicing", "bootstrap", "by_seed", "compare", "delta_m", "deviation", "evaluate", "holm",
-    "item_scores", "measure_heads", "negative_transfer", "paired", "permutation_test", "record", "score", "score_along",
-    "score_files", "score_slices", "seeds_table", "sliced", "slicing", "trivial_results", "write_csv",
+    "Comparison", "Score", "Slicing", "Utility", "bootstrap", "by_seed", "compare", "delta_m", "deviation", "evaluate",
+    "holm", "item_scores", "measure_heads", "negative_transfer", "paired", "permutation_test", "record", "score",
+    "score_along", "score_files", "score_served", "score_slices", "seeds_table", "served_utility", "sliced", "slicing",
+    "trivial_results", "write_csv",
 ]

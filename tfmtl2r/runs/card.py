@@ -41,6 +41,8 @@ class RunCard:
             "items", "results"}}`` (:mod:`tfmtl2r.evaluation.slices`).
         teacher: task -> ``{"metric", "teacher", "student", "used"}``: the metric of the teacher and of the ranker
             without a teacher on the validation split, and whether the teacher is used; empty without a teacher.
+        blend: how the kind of blend of the served score was chosen: ``by``, ``kind``, and for a choice on vali the
+            ``table`` of all kinds (:func:`tfmtl2r.evaluation.blend_choice.choose_blend`); empty in earlier cards.
         step_ms: median milliseconds of a training step, without the first epoch (which compiles); None if not
             measured.
         peak_memory_mb: highest resident memory of the process.
@@ -59,6 +61,7 @@ class RunCard:
     curve: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     slices: dict[str, Any] = dataclasses.field(default_factory=dict)
     teacher: dict[str, Any] = dataclasses.field(default_factory=dict)
+    blend: dict[str, Any] = dataclasses.field(default_factory=dict)
     step_ms: float | None = None
     peak_memory_mb: float | None = None
     versions: dict[str, str] = dataclasses.field(default_factory=lambda: versions())

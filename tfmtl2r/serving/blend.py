@@ -103,16 +103,19 @@ def resolved(model: MultiTaskRanker | Merged, blend: Mapping[str, float] | Blend
     return Blend(weights, default_of(model), own if blend.choice is GIVEN else blend.choice)
 
 
-def of_config(config: Mapping[str, Any]) -> Blend:
+def of_config(config: Mapping[str, Any], choice: Mapping[str, Any] = GIVEN) -> Blend:
     """The blend that an experiment chooses for what it serves (``export.blend``), in the config of its run card.
 
-    The kind is None if the experiment leaves it to the ranker (``"auto"``).
+    Args:
+        config: the experiment.
+        choice: how the ranker's own kind was chosen, if the experiment leaves it to the ranker (``"auto"``); the kind
+            is None then.
     """
     own = config.get("export", {}).get("blend", {})
     kind, temperature = own.get("kind", "sum" if own.get("weights") else None), own.get("temperature")
     if temperature is not None:
         kind = {**(kind if isinstance(kind, Mapping) else {"name": kind}), "temperature": temperature}
-    return Blend(own.get("weights"), kind)
+    return Blend(own.get("weights"), kind, GIVEN if kind is not None or not choice else choice)
 
 
 def prepare(model: MultiTaskRanker, config: Mapping[str, Any], has_lists: bool) -> None:
