@@ -1,5 +1,6 @@
 """The recipes on trade-offs, reduced: they run to their end, and what they claim can be read off what they print."""
 
+import json
 import os
 import re
 import subprocess
@@ -31,6 +32,17 @@ def test_income_comes_first(tmp_path):
     assert re.search(r"income within 1\.0% of its optimum in 1 of 1 seeds; never_married below its stage-1 value in 1 "
                      "of 1", out)
     assert "equal weights" in out
+
+
+def test_one_ranker_has_the_front(tmp_path):
+    """Two goals on 100 lists: every row is there, and the file holds what was printed."""
+    out = run(tmp_path, "front.py", "--quick")
+    numbers = json.loads((tmp_path / "runs/front/synthetic-2.json").read_text())
+    assert {"one ranker, blended: auto", "one ranker, blended: mixture", "one training per preference",
+            "null: equal-weight seeds"} <= set(numbers)
+    assert all(name in out for name in numbers)
+    assert all(len(row["points"]) == 5 and row["hypervolume"] > 0 for row in numbers.values())
+    assert abs(numbers["null: equal-weight seeds"]["gain"]) < 4 * numbers["null: equal-weight seeds"]["error"]
 
 
 @pytest.mark.long

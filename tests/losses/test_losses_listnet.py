@@ -33,6 +33,17 @@ def test_formula():
     assert value("listnet", weights=weights) == pytest.approx(expected, rel=1e-5)
 
 
+def test_gains_as_targets_of_softmax():
+    gains = 2**Y - 1
+    expected = -(gains / gains.sum()) @ np.log(softmax(S))
+    assert value("softmax", gain="exp2") == pytest.approx(expected, rel=1e-6)
+    assert value("softmax", gain="exp2") == pytest.approx(value("softmax", gains), rel=1e-6)
+    with pytest.raises(ValueError, match="gain must be one of 'exp2', 'linear', not 'log'"):
+        losses.get("softmax", gain="log")
+    with pytest.raises(ValueError, match="leave gain out"):
+        losses.get("softmax", gain="exp2", lambda_weight="dcg")
+
+
 def test_only_differences_of_labels_matter():
     assert value("listnet", Y + 2) == pytest.approx(value("listnet"), rel=1e-6)
     assert value("binary_listnet", Y + 2) != pytest.approx(value("binary_listnet"), rel=1e-2)

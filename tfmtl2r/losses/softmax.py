@@ -25,15 +25,18 @@ __all__ = ["Softmax"]
 class Softmax(Bridged):
     """Cross-entropy between the labels of a list, normalised to sum 1, and the softmax of its scores.
 
-    ``loss[b] = - sum_i (y_i / sum_j y_j) log(exp(s_i / t) / sum_j exp(s_j / t))``. A list counts once, whatever its
-    number of relevant items.
+    ``loss[b] = - sum_i (g_i / sum_j g_j) log(exp(s_i / t) / sum_j exp(s_j / t))`` with ``g_i = y_i``. A list counts
+    once, whatever its number of relevant items.
 
     Args:
         temperature: t.
+        gain: ``"linear"`` for ``g_i = y_i``, or ``"exp2"`` for the gains of NDCG, ``g_i = 2^y_i - 1``: the softmax of
+            the scores then estimates shares of gain, which a blend of the kind ``mixture`` adds up.
         lambda_weight: ``"dcg"`` replaces ``y_i`` by ``(2^y_i - 1) / log2(1 + rank_i)`` at the current rank.
 
     Raises:
-        ValueError: for an unknown lambda weight, or a temperature that is not above 0.
+        ValueError: for an unknown lambda weight or gain, a temperature that is not above 0, or the gain ``"exp2"``
+            beside a lambda weight, which has it already.
 
     >>> loss, weight = Softmax().per_list([[1.0, 0.0]], [[0.0, 0.0]], [[True, True]])
     >>> round(float(loss[0]), 4)  # log 2
@@ -46,14 +49,25 @@ class Softmax(Bridged):
     impl = "SoftmaxLoss"
     temperature: float = 1.0
     lambda_weight: str | None = None
+    gain: str = "linear"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.lambda_weight not in (None, "dcg"):
             raise InputError(f"Softmax: lambda_weight must be 'dcg' or None, not {self.lambda_weight!r}")
+        if self.gain not in ranking.GAINS:
+            raise InputError(f"Softmax: gain must be one of {', '.join(map(repr, ranking.GAINS))}, not {self.gain!r}")
+        if self.gain == "exp2" and self.lambda_weight:
+            raise InputError("Softmax: lambda_weight='dcg' has the gains 2^y - 1 already: leave gain out")
+
+    def exponential_gain(self) -> bool:
+        """Whether labels must be grades."""
+        return self.gain == "exp2" or bool(self.lambda_weight)
 
     def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         if self.lambda_weight:
             rank = tf.cast(ranking.ranks(scores, known, seed), tf.float32)
             labels = tf.where(known, ranking.gains(labels) * ranking.discounts(rank), 0.0)
+        elif self.gain == "exp2":
+            labels = tf.where(known, ranking.gains(labels), 0.0)
         return super().bridge(labels, scores, known, weights, seed)
