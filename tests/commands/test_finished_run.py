@@ -19,7 +19,7 @@ from tfmtl2r.data.chunks import chunks
 from tfmtl2r.data.elwc import write_elwc
 from tfmtl2r.data.own_files import Reading
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.file_scores import _reading, score_files
+from tfmtl2r.evaluation.file_scores import _reading, how_to_read, score_files
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.features import Vector
 from tfmtl2r.runs.card import RunCard
@@ -104,6 +104,34 @@ def test_records_are_scored_as_tables_are(run, tmp_path):
     assert_scores(found, run, frame)
 
 
+@pytest.mark.slow
+def test_an_export_and_a_saved_ranker_give_the_scores_of_the_run(run, tmp_path, monkeypatch, capsys):
+    """An export of a run knows its ids, names of tasks and separators; a file of a ranker needs the list id."""
+    monkeypatch.chdir(run[0])
+    frame = log(12, seed=7).drop(columns=["click", "watch time"])
+    frame.sample(frac=1, random_state=0).to_parquet(tmp_path / "in.parquet")
+    frame.assign(tags=frame["tags"].map("|".join)).to_csv(tmp_path / "in.csv", index=False)
+    assert cli.main(["export", "mine", "--rows", "none"]) == 0
+    saved = "runs/mine/model.keras", ["--list-id", "session"]
+    for file, rows in (("in.parquet", "65536"), ("in.csv", "9")):
+        for name, flags in (("mine", []), ("saved_models/mine", []), saved):
+            arguments = [name, str(tmp_path / file), "--to", str(tmp_path / "o.parquet"), "--rows", rows, *flags]
+            assert cli.main(["score", *arguments]) in (0, None), capsys.readouterr().err
+            found = pd.read_parquet(tmp_path / "o.parquet")
+            if name == "mine":
+                wanted = found
+            elif flags:
+                found = found[["session", *wanted.columns[2:4]]]  # neither item ids nor the blend of the experiment
+            assert list(found) == [column for column in wanted if column in found]
+            for column in found:
+                if found[column].dtype.kind == "f":
+                    np.testing.assert_allclose(found[column], wanted[column], rtol=1e-4, atol=1e-5)
+                else:
+                    assert found[column].tolist() == wanted[column].tolist()
+    assert cli.main(["score", "runs/mine/model.keras", str(tmp_path / "in.csv"), "--to", "o.csv"]) == 1
+    assert "model.keras ranks lists, and its data set has no list id of its own" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("feature", [Dense("features", shape=(3,), missing=True), Dense("features", shape=(3,)),
                                      Vector("features", size=3, projection=2)])
 def test_rows_of_text_files_have_the_columns_of_the_training(tmp_path, feature):
@@ -112,12 +140,12 @@ def test_rows_of_text_files_have_the_columns_of_the_training(tmp_path, feature):
     config = {"data": {"files": str(tmp_path / "a.txt"), "kind": "letor"},
               "tasks": [{"name": "label"}, {"name": "last", "label": "features[4]", "kind": "regression"}]}
     card = SimpleNamespace(config=config, data={"train": {"num_lists": 1}}, name="mine")
-    reading, ids = _reading(card, Schema([feature]), str(tmp_path / "a.txt"), "")
+    reading, ids = _reading(how_to_read(card, Schema([feature])), str(tmp_path / "a.txt"), "")
     assert reading.lists([tmp_path / "a.txt"]).column("features").tolist() == [[5, 6, 0], [0, 7, 0]]
     assert ids == ["qid"]
     card.config = {"data": {"name": "mslr", "path": "."}}
     with pytest.raises(InputError, match="'mine' was trained on the data set 'mslr', which makes labels of features"):
-        _reading(card, Schema([feature]), str(tmp_path / "a.txt"), "")
+        _reading(how_to_read(card, Schema([feature])), str(tmp_path / "a.txt"), "")
 
 
 @pytest.mark.slow

@@ -50,6 +50,7 @@ class Export:
 def main(arguments: Sequence[str]) -> int:
     """Exports, and prints the folder of the version and the signatures that it lacks."""
     options = tyro.cli(Export, args=arguments, prog="tfmtl2r export")
+    from tfmtl2r.evaluation.file_scores import how_to_read
     from tfmtl2r.preferences import suited
     from tfmtl2r.runs.card import RunCard
     from tfmtl2r.runs.identity import MODEL
@@ -81,7 +82,7 @@ def main(arguments: Sequence[str]) -> int:
     blend = Blend(_weights(options.blend) or own.weights, options.blend_kind or own.kind, **choice)
     version = export(merged(rankers), options.to or below("saved_models", options.runs[0]), blend=blend,
                      rows=None if options.rows == "none" else _rows(card, options.rows),
-                     train=inputs)
+                     train=inputs, files=how_to_read(card, rankers[0].architecture.schema))
     print(f"exported and checked: {version}")
     for name, reason in json.loads((version / METADATA).read_text(encoding="utf-8"))["left_out"].items():
         print(f"without the signature {name}: {reason}")

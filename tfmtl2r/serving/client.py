@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from tfmtl2r.names import checked_folder, did_you_mean
 from tfmtl2r.serving.answers import probability_key, score_key, value_key
 from tfmtl2r.serving.listed import has_items, nothing, padded
 from tfmtl2r.serving.tables import columns_of, values_of
-from tfmtl2r.serving.transport import Grpc, Rest, ServingError, Transport
+from tfmtl2r.serving.transport import Grpc, Local, Rest, ServingError, Transport
 from tfmtl2r.serving.values import as_array, misnamed
 
 VALID = "valid"
@@ -49,7 +50,7 @@ class Client:
 
     Args:
         target: ``"localhost:8500"`` calls gRPC, ``"http://localhost:8501"`` (or https) calls REST. gRPC is faster,
-            because REST writes every number as text.
+            because REST writes every number as text. The folder of an export is loaded into this process.
         model: name of the model on the server.
         version: a version number, or a label like ``"stable"``; by default the newest served version.
         timeout: maximum number of seconds to wait for an answer.
@@ -74,9 +75,9 @@ class Client:
         checked_folder(model, "model")
         if not timeout > 0:
             raise InputError(f"timeout must be above 0 seconds, not {timeout}")
-        rest = target.startswith(("http://", "https://"))
+        kind = Rest if target.startswith(("http://", "https://")) else Local if Path(target).is_dir() else Grpc
         self.model = model
-        self._transport: Transport = (Rest if rest else Grpc)(target, model, version, timeout)
+        self._transport: Transport = kind(target, model, version, timeout)
         self._signatures: dict[str, RemoteSignature] = {}
         tasks = tuple(tasks)
         self._own_names = {score_key(task): f"score_{task}" for task in tasks}

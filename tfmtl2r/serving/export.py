@@ -49,6 +49,7 @@ def export(
     lists: bool | None = None,
     rows: Lists | None = None,
     train: Mapping[str, Any] | None = None,
+    files: Mapping[str, Any] | None = None,
 ) -> Path:
     """Writes the next numbered version of a ranker as a SavedModel for an unmodified TensorFlow Serving.
 
@@ -72,6 +73,8 @@ def export(
         rows: real data. Its first eight lists (or rows) become warm-up requests, beside requests from the schema.
         train: what the inputs of the training split contained (:func:`tfmtl2r.data.contents.contents`), for the
             metadata. ``tfmtl2r export-check`` and ``tfmtl2r client`` compare tables with it.
+        files: how files of requests are read (:func:`tfmtl2r.evaluation.file_scores.how_to_read`), for the metadata.
+            ``tfmtl2r score`` reads it.
 
     Returns:
         The folder of the version. It also contains warm-up requests and ``assets.extra/tfmtl2r.json`` with the tasks,
@@ -96,7 +99,8 @@ def export(
     plan = planned(model, chosen, lists)
     _announce(plan)
     real = [] if rows is None else from_rows(rows, model.architecture.schema, lists)
-    return _published(Path(directory), model, plan, _metadata(model, plan, chosen, lists, train or {}), real)
+    metadata = _metadata(model, plan, chosen, lists, train or {}, files or {})
+    return _published(Path(directory), model, plan, metadata, real)
 
 
 def _published(
@@ -274,7 +278,8 @@ def _answer(
 
 
 def _metadata(
-    model: MultiTaskRanker | Merged, plan: Plan, blend: Blend, lists: bool, train: Mapping[str, Any]
+    model: MultiTaskRanker | Merged, plan: Plan, blend: Blend, lists: bool, train: Mapping[str, Any],
+    files: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The content of ``tfmtl2r.json``, which the server ignores."""
     features = {name: feature for feature, name in plan.names.items()}
@@ -293,6 +298,7 @@ def _metadata(
         **asked,
         "inputs": inputs,
         "train": _contents(model.architecture.schema, plan, train),
+        **({"files": dict(files)} if files else {}),
         "outputs": default["outputs"],
         "signatures": signatures,
         "left_out": plan.left_out,

@@ -16,6 +16,8 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import UserError
+from tfmtl2r.serving.session import LoadedExport
+from tfmtl2r.serving.versions import latest
 
 UNREACHABLE = ("no server answers at {}: start one with `tfmtl2r serve NAME`, and check the address (gRPC listens at "
                "8500, REST at http://HOST:8501 unless told otherwise)")
@@ -48,6 +50,22 @@ class Transport(Protocol):
 
     def close(self) -> None:
         """Closes the connection."""
+
+
+class Local:
+    """An export that is loaded into this process, as a server loads it."""
+
+    def __init__(self, target: str, model: str, version: int | str | None, timeout: float):
+        self._export = LoadedExport(latest(target if version is None else f"{target}/{version}"))
+
+    def close(self) -> None:
+        self._export.__exit__()
+
+    def signatures(self) -> Mapping[str, Any]:
+        return self._export.meta_graph.signature_def
+
+    def predict(self, inputs: Mapping[str, np.ndarray], signature: str) -> dict[str, np.ndarray]:
+        return self._export.run(signature, inputs)
 
 
 class Grpc:
