@@ -97,8 +97,7 @@ def compare_with_trees(base: Experiment, tasks: tuple[Task, ...], trees: list[st
         for task, ours in zip(tasks, network, strict=True):
             score = found[task.name]["ndcg@5"]
             gain, low, high = bootstrap(ours, score.per_list, weights=score.counts)
-            print(f"{name}: {task.name} ndcg@5 {score.value:.4f}, auc {found[task.name]['auc'].value:.4f}; "
-                  f"networks {gain:+.4f} [{low:+.4f}, {high:+.4f}]")
+            print(f"{name}: {task.name} ndcg@5 {score.value:.4f}; networks {gain:+.4f} [{low:+.4f}, {high:+.4f}]")
     for task, row in zip(binary, np.mean(errors, axis=0), strict=True):
         print("{}: ece {:.4f}, after Platt scaling {:.4f}, if calibrated {:.4f}".format(task.name, *row))
 
