@@ -8,6 +8,11 @@ shared-bottom on a batch of the KuaiRand excerpt, 64 lists of 28 features, of wh
 ``keras.layers.Embedding`` tables and Keras' Adam, where the library has its own tables and optimizer. Both run
 interleaved, a few steps each in turn, so that other load on the machine hits both alike; a ratio is the median over
 rounds of the ratio within a round.
+
+    python recipes/bench_architectures.py --members 1 2 4 8
+
+measures ensembles of a shared-bottom network against a plain step, and against as many steps of plain networks one
+after another ("loop").
 """
 
 from __future__ import annotations
@@ -199,14 +204,42 @@ def measure(steps: list[Callable[[], dict]], rounds: int, repeats: int) -> np.nd
     return times[1:]  # the first round warms up
 
 
+def ensembles(tasks: int, members: Sequence[int], rounds: int, repeats: int) -> None:
+    """Prints the cost of a step of ensembles, as multiples of a plain step."""
+    data, base = numbers(tasks), {"name": "shared_bottom", "units": (*UNITS, 64), "head_units": ()}
+    many = [compiled_step(base, data) for _ in range(max(members))]
+    plain, size, _ = many[0]
+
+    def loop(count: int) -> Callable[[], dict]:
+        return lambda: [step() for step, *_ in many[:count]][-1]
+
+    table = Table(title=f"{tasks} tasks, {LISTS} lists x {ITEMS} items x {FEATURES} features, {size:,} parameters, "
+                        f"load {os.getloadavg()[0]:.1f}")
+    for name in ("share", "members", "parameters", "ms", "plain steps", "quartiles", "loop", "tracing s"):
+        table.add_column(name, justify="left" if name == "share" else "right")
+    for share in ("none", "trunk", "kernels"):
+        for count in members:
+            described = {"name": "ensemble", "base": base, "members": count, "share": share}
+            step, parameters, traced = compiled_step(described, data)
+            times = measure([plain, step, loop(count)], rounds, repeats)
+            low, middle, high = np.percentile(times[:, 1] / times[:, 0], [25, 50, 75])
+            table.add_row(share, str(count), f"{parameters:,}", f"{np.median(times[:, 1]):.1f}", f"{middle:.2f}",
+                          f"{low:.2f}-{high:.2f}", f"{np.median(times[:, 2] / times[:, 0]):.2f}", f"{traced:.1f}")
+    show(table)
+
+
 def main() -> None:
-    """Measures both architectures and prints one table."""
+    """Measures both architectures, or ensembles, and prints one table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--tasks", type=int, default=5)
     parser.add_argument("--experts", type=int, default=8, help="of MMoE; of PLE one per task, the rest shared")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=3, help="steps of a variant in each round")
+    parser.add_argument("--members", type=int, nargs="+", help="measures ensembles of these numbers of members")
     options = parser.parse_args()
+    if options.members:
+        ensembles(options.tasks, options.members, options.rounds, options.steps)
+        return
     shared = options.experts - options.tasks
     if shared < 1:
         parser.error(f"PLE needs more experts than tasks, got {options.experts} experts for {options.tasks} tasks")

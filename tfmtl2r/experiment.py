@@ -165,15 +165,15 @@ class Experiment(Settings):
         return (before if before is not None and start_as(before, model) else model), changes
 
     def _architecture(self) -> Any:
-        """The architecture, with the experiment's bias features as its option."""
+        """The architecture, with the experiment's bias features as its option, or an ensemble of it."""
         names = self.training.bias_features
         if not names:
-            return self.architecture
+            return self.ensemble.around(self.architecture)
         described = architectures.registry.describe(architectures.get(self.architecture))
         if described.get("bias_features"):
             raise SettingError(["training", "bias_features"], "are given, but the architecture has the option "
                                "bias_features, too: leave one of them out")
-        return {**described, "bias_features": list(names)}
+        return self.ensemble.around({**described, "bias_features": list(names)})
 
     def _earlier(self) -> MultiTaskRanker | None:
         """The ranker of the run to start from. The runs of a sweep lie one folder below the folder of all runs."""

@@ -20,6 +20,8 @@ def small(name):
     sizes = {key: size for key, size in SMALL.items() if key in options}
     if isinstance(options.get("units"), int):
         sizes["units"] = WIDTH
+    if name == "ensemble":
+        sizes |= {"base": {"name": "mmoe", **small("mmoe"), "activation": "tanh"}, "members": 2}
     return {**sizes, **({"dropout": 0.0} if "dropout" in options else {})}
 
 

@@ -32,6 +32,9 @@ VARIANTS = [
     ("snr", {"connection": "aver"}),
     ("snr", {"levels": 1}),
     ("cross_stitch", {"units": (6,)}),
+    ("ensemble", {"share": "trunk"}),
+    ("ensemble", {"share": "kernels"}),
+    ("ensemble", {"share": "kernels", "base": {"name": "ple", **small("ple"), "activation": "tanh"}}),
 ]
 
 
@@ -84,7 +87,7 @@ def test_one_width_is_not_a_stack_of_widths(name):
     stacks = [option.name for option in architectures.registry.options(name) if isinstance(option.default, tuple)
               and option.name.endswith("units")]
     stacks += ["head_units"] if name == "dml" else []
-    assert stacks or name == "deepmtl2r"
+    assert stacks or name in ("deepmtl2r", "ensemble")
     for option in stacks:
         for one in (64, "64"):
             with pytest.raises(TypeError, match=rf"{option} is one width per layer, such as \(64,\).*got '?64"):

@@ -18,7 +18,7 @@ from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.replicas import Replicas
 
-NAMES = architectures.names()
+NAMES = [name for name in architectures.names() if name != "ensemble"]  # its base has the option
 GAMMA = 0.7
 SMOOTH = {"shared_bottom": {"activation": "tanh"}, "drgrad": {"activation": "tanh", "router": False, "updater": False},
           "esmm": {"activation": "tanh"}, "aitm": {"activation": "tanh", "calibrator": 0.0},

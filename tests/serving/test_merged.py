@@ -12,11 +12,12 @@ from tfmtl2r._backend import tf
 from tfmtl2r.data import Lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.scoring import score
+from tfmtl2r.layers.numbers import standardised
 from tfmtl2r.serving.check import METADATA
 from tfmtl2r.serving.examples import requests
 from tfmtl2r.serving.session import LoadedExport
 from tfmtl2r.task import LabelStatistics
-from tfmtl2r.training.merged import standardised, uncertainty_of
+from tfmtl2r.training.members import uncertainty_of
 
 TASKS = (Task("click"), Task("buy", kind="binary", loss="bce"),
          Task("dwell", kind="regression", transform="log1p", statistics=LabelStatistics(2.0, 0.5)))
@@ -83,7 +84,7 @@ def test_what_the_export_says(exported):
     metadata = json.loads((exported / METADATA).read_text())
     assert metadata["members"] == 2
     assert set(metadata["left_out"]) == {"regress", "classify"}  # a click score depends on its list
-    assert "consists of 2 rankers" in (exported.parent / "README.md").read_text()
+    assert "consists of 2 members" in (exported.parent / "README.md").read_text()
 
 
 def test_the_metrics_are_those_of_the_merged_scores(pair, rng):

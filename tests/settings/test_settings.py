@@ -71,7 +71,7 @@ def test_bad_values_are_refused_by_key_before_anything_is_made(given, message):
 @pytest.mark.parametrize("given", [
     {"training": {"workers": "x"}},
     {"data": {"files": "a", "kind": "store"}}, {"calibration": {"kind": "platt", "by": ["a"]}},
-    {"constraints": [{"task": "a", "floor": 0.5}]}, {"ensemble": {"members": 4}},
+    {"constraints": [{"task": "a", "floor": 0.5}]}, {"ensemble": {"members": 4, "batches": "own"}},
 ])  # fmt: skip
 def test_what_comes_later_is_refused_by_name(given):
     with pytest.raises(SettingError, match="is not built yet") as found:
@@ -230,7 +230,7 @@ def test_mistakes_in_a_file_come_with_their_line(tmp_path, monkeypatch, text, me
     (["--set", "method=[5]"], r"expected a name or \{name = ..., option = value\}, not \[5\]"),
     (["--set", "training=3"], "training must be a table of keys, not '3'"),
     (["--preset", "lettor"], "no preset is called 'lettor'; did you mean 'letor'"),
-    (["--ensemble", "3"], "--ensemble is not built yet"), (["--tune.trials", "3"], "is not a flag of tfmtl2r train"),
+    (["--penalties", "3"], "--penalties is not built yet"), (["--tune.trials", "3"], "is not a flag of tfmtl2r train"),
     (["--name", "mine.toml"], "must not end in .toml"),
     (["a.toml", "--like", "b"], "give only one of the file a.toml and --like b"),
 ])  # fmt: skip

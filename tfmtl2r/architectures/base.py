@@ -90,6 +90,8 @@ class Architecture(keras.layers.Layer):
         schema: the features that scores depend on. Features that only training reads are left out.
         needs_probabilities: True if the architecture uses ``sigmoid(score)`` as a task's probability. All tasks must
             then be binary, with a loss whose link is the sigmoid, such as ``bce``.
+        members: length of the first axis of all scores, ``[members, ..., B, L]``, which the ranker merges to one score
+            per item (:mod:`tfmtl2r.training.members`); None for scores without such an axis.
 
     Raises:
         ValueError: for an unknown encoder, interaction or option of bias_features, or small_heads that is not a finite
@@ -97,6 +99,7 @@ class Architecture(keras.layers.Layer):
     """
 
     needs_probabilities: bool = False
+    members: int | None = None
     given_options: Mapping[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:

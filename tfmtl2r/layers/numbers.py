@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.types import Count, Tensor
+from tfmtl2r.types import Count, Mask, Tensor
 
 _NOISE = 1e-12
 """A variance below this share of the mean square is rounding noise of a constant."""
@@ -62,10 +62,34 @@ def within_list(values: Tensor, known: Tensor, list_of: Tensor, num_lists: Count
     counts = tf.maximum(tf.math.unsorted_segment_sum(weights, list_of, num_lists), 1.0)
     centre = mean(values)
     away = (values - tf.gather(centre, list_of)) * weights
-    variance = mean(away**2)
+    return tf.clip_by_value(away * tf.gather(_scale(mean(away**2), centre), list_of), -clip, clip)
+
+
+def standardised(scores: Tensor, valid: Mask) -> Tensor:
+    """The same for padded lists: scores with mean 0 and deviation 1 (divisor n), zeros for a list of equal scores.
+
+    Args:
+        scores: ``float32[..., B, L]``.
+        valid: ``bool[B, L]``; other places are 0 in the result.
+
+    >>> found = standardised(tf.constant([[3.0, 1.0, 2.0, 0.0]]), tf.constant([[True] * 4]))
+    >>> found.numpy().astype(float).round(4).tolist()
+    [[1.3416, -0.4472, 0.4472, -1.3416]]
+    """
+    count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32), axis=-1, keepdims=True), 1.0)
+
+    def mean(x: Tensor) -> Tensor:
+        return tf.reduce_sum(tf.where(valid, x, 0.0), axis=-1, keepdims=True) / count
+
+    centre = mean(scores)
+    away = tf.where(valid, scores - centre, 0.0)
+    return away * _scale(mean(away**2), centre)
+
+
+def _scale(variance: Tensor, centre: Tensor) -> Tensor:
+    """1 / deviation; 0 if the deviation is rounding noise."""
     varies = variance > _NOISE * (variance + centre**2)
-    scale = tf.where(varies, tf.math.rsqrt(tf.where(varies, variance, 1.0)), 0.0)
-    return tf.clip_by_value(away * tf.gather(scale, list_of), -clip, clip)
+    return tf.where(varies, tf.math.rsqrt(tf.where(varies, variance, 1.0)), 0.0)
 
 
 def steps(values: Tensor, known: Tensor, thresholds: np.ndarray, shares: np.ndarray) -> Tensor:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -122,6 +122,31 @@ class Loss:
             scores: a listwise loss determines only differences within a list.
         """
         return None
+
+    def averaged(self, scores: Tensor) -> Tensor:
+        """The scores whose value is the mean of the values of several scores, for a loss with a link.
+
+        This is the mean for a linear link, the logit of the mean probability for the sigmoid, and ``log mean exp(s)``
+        for an exponential. A loss with another link overrides this method.
+
+        Args:
+            scores: ``float32[members, ...]``.
+
+        Raises:
+            InputError: for another link.
+        """
+        if reads_logits(self):  # in logarithms, so that probabilities near 1 keep their differences
+            return (tf.reduce_logsumexp(tf.math.log_sigmoid(scores), axis=0)
+                    - tf.reduce_logsumexp(tf.math.log_sigmoid(-scores), axis=0))
+        with tf.init_scope():
+            linked: Any = self.value(tf.constant([-2.0, -1.0, 0.0, 1.0, 2.0]))
+            value = linked.numpy()
+        if np.allclose(value, value[2] * np.exp([-2.0, -1.0, 0.0, 1.0, 2.0]), rtol=1e-5):
+            return tf.reduce_logsumexp(scores, axis=0) - tf.math.log(tf.cast(tf.shape(scores)[0], tf.float32))
+        if not np.allclose(np.diff(value), value[1] - value[0], rtol=1e-5):
+            raise InputError(f"{type(self).__name__} has a link that is neither linear, exponential nor the sigmoid: "
+                             "define the method averaged of the loss, or train no ensemble")
+        return tf.reduce_mean(scores, axis=0)
 
     def counts(self, labels: Labels, known: Mask) -> PerList:
         """Which lists count, ``bool[B]``: by default the lists with a relevant item (a label above 0), or, with

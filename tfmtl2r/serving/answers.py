@@ -18,7 +18,7 @@ from tfmtl2r.schema import Schema
 from tfmtl2r.serving.blend import Blend, blended
 from tfmtl2r.task import Task
 from tfmtl2r.training.blending import Facts
-from tfmtl2r.training.merged import uncertainty_of
+from tfmtl2r.training.members import uncertainty_of
 from tfmtl2r.training.readings import Reading
 from tfmtl2r.types import Mask, Scores
 
@@ -70,7 +70,7 @@ class Answers:
         blend: a blend with a weight for every task (:func:`tfmtl2r.serving.blend.resolved`).
         lists: whether requests contain lists.
         readings: task -> the meaning of its scores.
-        merged: whether the scores are those of several rankers, with their uncertainties beside them.
+        merged: whether the scores are those of several members, with their uncertainties beside them.
         deviations, constants: what the kind of blend may need, see :class:`tfmtl2r.training.blending.Facts`.
     """
 

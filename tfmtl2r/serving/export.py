@@ -291,7 +291,7 @@ def _metadata(
     return {
         "tasks": [{"name": task.name, "kind": task.kind, "score": score_key(task.name)} for task in model.tasks],
         "lists": lists,
-        **({"members": len(model.rankers)} if isinstance(model, Merged) else {}),
+        **({"members": model.num_members} if model.has_members else {}),
         "score": blend.made.definition,
         "blend": dict(blend.weights or {}),
         **_kind(model, blend),

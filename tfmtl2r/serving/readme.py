@@ -55,7 +55,7 @@ _CONDITIONED = (
     "place of the `preference` in `score` alone."
 )
 _MERGED = (
-    "The model consists of {members} rankers. Where the scores of a task have a unit, `value_<task>` is the mean of "
+    "The model consists of {members} members. Where the scores of a task have a unit, `value_<task>` is the mean of "
     "their values and `uncertainty_<task>` is the standard deviation of their values. Otherwise the score is the mean "
     "of their scores, which are standardised within each list, so that it depends on the other items of the list."
 )

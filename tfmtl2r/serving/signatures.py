@@ -121,7 +121,7 @@ def planned(model: MultiTaskRanker | Merged, blend: Blend, lists: bool) -> Plan:
     if within := model.architecture.schema.list_context:
         alone = (f"the input {', '.join(map(repr, within))} is standardised within the list (within_list), so that an "
                  "item alone has no score")
-    elif getattr(model.architecture, "list_context", False):
+    elif model.list_context:
         alone = "this ranker scores an item in the context of its list, so that an item alone has no score"
     elif blend.made.list_context:
         alone = "the blend compares the items of a list, so that an item alone has no blended score"
@@ -151,7 +151,7 @@ class _Graphs:
         self.model, self.schema, self.lists = model, model.architecture.schema, lists
         self.lookup = model.lookup() if isinstance(model, Merged) else Lookup(self.schema)
         facts = facts_of(model, lists)
-        self.answers = Answers(model.tasks, blend, lists, facts.readings, isinstance(model, Merged), facts.deviations,
+        self.answers = Answers(model.tasks, blend, lists, facts.readings, model.has_members, facts.deviations,
                                facts.constants)
         taken = {*self.answers.score_specs(), *self.answers.best_specs(), BLEND_WEIGHTS, PREFERENCE, ITEM_IDS, TOP}
         self.names = input_names(self.schema, taken, lists)

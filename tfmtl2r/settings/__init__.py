@@ -5,13 +5,14 @@ from tfmtl2r.settings.exporting import Exporting
 from tfmtl2r.settings.outcome import outcome
 from tfmtl2r.settings.schema import FORMAT, Settings, checked_name
 from tfmtl2r.settings.sections import Constraint, Evaluation, Goal, Sweeping, Tuning
-from tfmtl2r.settings.training import Optimizer, Start, Teacher, Training
+from tfmtl2r.settings.training import Ensembling, Optimizer, Start, Teacher, Training
 from tfmtl2r.settings.values import FilePath, SettingError
 
 __all__ = [
     "FORMAT",
     "Constraint",
     "Data",
+    "Ensembling",
     "Evaluation",
     "Exporting",
     "Feature",

@@ -16,7 +16,7 @@ from tfmtl2r.settings.data import Data, Feature
 from tfmtl2r.settings.exporting import Exporting
 from tfmtl2r.settings.layers import as_given, layered, marked, with_keys, with_preset
 from tfmtl2r.settings.sections import Constraint, Evaluation, Goal, Sweeping, Tuning
-from tfmtl2r.settings.training import Calibrating, Optimizer, Start, Teacher, Training
+from tfmtl2r.settings.training import Calibrating, Ensembling, Optimizer, Start, Teacher, Training
 from tfmtl2r.settings.values import FilePath, Section, SettingError, key
 
 FORMAT = 2
@@ -49,6 +49,7 @@ class Settings(Section):
         start: the section [start].
         optimizer: the section [optimizer].
         training: the section [training].
+        ensemble: the section [ensemble].
         teacher: the section [teacher].
         calibration: the section [calibration].
         evaluation: the section [evaluation].
@@ -57,7 +58,7 @@ class Settings(Section):
         export: the section [export].
     """
 
-    not_built: ClassVar[tuple[str, ...]] = ("penalties", "ensemble")
+    not_built: ClassVar[tuple[str, ...]] = ("penalties",)
 
     name: str | None = key(outcome=False, axis=True)
     data: Data = key(Data)
@@ -73,6 +74,7 @@ class Settings(Section):
     start: Start = key(Start)
     optimizer: Optimizer = key(Optimizer)
     training: Training = key(Training)
+    ensemble: Ensembling = key(Ensembling)
     teacher: Teacher = key(Teacher)
     calibration: Calibrating = key(Calibrating)
     evaluation: Evaluation = key(Evaluation)

@@ -131,6 +131,40 @@ class Training(Section):
 
 
 @dataclasses.dataclass(frozen=True)
+class Ensembling(Section):
+    """An ensemble: several members of the architecture, trained side by side and served as one ranker.
+
+    Where the scores of a task have a unit, value_<task> is the mean of the members' values, and uncertainty_<task>
+    their standard deviation. Otherwise, the members' scores are standardised within the list and averaged.
+
+    Args:
+        members: number of members; by default no ensemble.
+        share: what the members have in common: "none" (the default), "trunk" (all layers below the heads) or "kernels"
+            (all kernels, scaled by vectors of each member, as in BatchEnsemble and TabM).
+        batches: the lists of a step: "same" (the default), the same for all members.
+    """
+
+    members: int | None = key(least=1)
+    share: Literal["none", "trunk", "kernels"] | None = key()
+    batches: Literal["same", "own"] | None = key()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("share", "batches"):
+            if self.members is None and getattr(self, name) is not None:
+                raise SettingError([name], "has no effect without members: give ensemble.members, or leave it out")
+        if self.batches == "own":
+            raise SettingError(["batches"], "= \"own\" is not built yet: all members read the same lists; "
+                               "choose \"same\", or leave it out")
+
+    def around(self, architecture: Any) -> Any:
+        """The architecture of the ranker: the given one, or an ensemble of it."""
+        if self.members is None:
+            return architecture
+        return {"name": "ensemble", "base": architecture, "members": self.members, "share": self.share or "none"}
+
+
+@dataclasses.dataclass(frozen=True)
 class Teacher(Section):
     """A teacher, whose scores of the training lists the ranker learns beside the labels. Serving does not need it.
 

@@ -232,13 +232,13 @@ def ones_are_the_plain_sum_on_numbers(description: Mapping[str, Any]) -> None:
 
 @SUITE.add()
 def scores_are_float32_per_item(description: Mapping[str, Any]) -> None:
-    """A dict of ``float32[B, L]``, one entry per task; tasks start differently."""
+    """A dict of ``float32[..., B, L]``, one entry per task; tasks start differently."""
     scores = connected(description)(batch=_batch())
     require(list(scores) == list(TASKS), "three tasks", TASKS, list(scores))
     for task, values in scores.items():
-        good = values.shape == (3, LENGTH) and values.dtype == tf.float32
-        require(good, f"the scores of {task}", f"float32 (3, {LENGTH})", f"{values.dtype.name} {values.shape}")
-    first = [float(values[0, 0]) for values in scores.values()]
+        good = values.shape[-2:] == (3, LENGTH) and values.dtype == tf.float32
+        require(good, f"the scores of {task}", f"float32 (..., 3, {LENGTH})", f"{values.dtype.name} {values.shape}")
+    first = [float(tf.reduce_mean(values[..., 0, 0])) for values in scores.values()]
     require(len(set(first)) == 3, "fresh variables", "another score for each task", first)
 
 
@@ -248,7 +248,8 @@ def padding_has_no_influence(description: Mapping[str, Any]) -> None:
     architecture, features = connected(description), _features()
     clean = architecture(batch=_batch(features))
     for task, scores in architecture(batch=_batch(_with_padding(features, np.nan))).items():
-        close(scores.numpy()[VALID], clean[task].numpy()[VALID], f"NaN in padding, {task}", rtol=1e-6, atol=1e-7)
+        found, expected = (one.numpy()[..., VALID] for one in (scores, clean[task]))
+        close(found, expected, f"NaN in padding, {task}", rtol=1e-6, atol=1e-7)
         finite(scores, f"NaN in padding, {task}")
 
 
@@ -272,7 +273,7 @@ def permuted_items_have_permuted_scores(description: Mapping[str, Any]) -> None:
     permuted = {key: value if key == "age" else tf.gather(value, order, axis=1) for key, value in features.items()}
     scores = architecture(batch=_batch(features, full))
     for task, moved in architecture(batch=_batch(permuted, full)).items():
-        close(moved, tf.gather(scores[task], order, axis=1), f"items in the order {order}, {task}", atol=5e-6)
+        close(moved, tf.gather(scores[task], order, axis=-1), f"items in the order {order}, {task}", atol=5e-6)
 
 
 @SUITE.add()
@@ -286,8 +287,8 @@ def rows_are_lists_of_one(description: Mapping[str, Any]) -> None:
         return
     lists = architecture(batch=_batch(one, np.ones([3, 1], bool)))
     for task, scores in architecture(batch=rows).items():
-        require(scores.shape == (3,), f"three rows, {task}", "shape (3,)", scores.shape)
-        close(scores, lists[task][:, 0], f"three rows, {task}", rtol=1e-7, atol=1e-6)
+        require(scores.shape[-1:] == (3,), f"three rows, {task}", "shape (..., 3)", scores.shape)
+        close(scores, lists[task][..., 0], f"three rows, {task}", rtol=1e-7, atol=1e-6)
 
 
 @SUITE.add()
@@ -296,7 +297,7 @@ def batch_of_no_lists(description: Mapping[str, Any]) -> None:
     architecture = connected(description)
     batch = _batch({key: value[:0] for key, value in _features().items()}, VALID[:0])
     for task, scores in architecture(batch=batch).items():
-        require(scores.shape == (0, LENGTH), f"no lists, {task}", (0, LENGTH), scores.shape)
+        require(scores.shape[-2:] == (0, LENGTH), f"no lists, {task}", (0, LENGTH), scores.shape)
     for key, seen in architecture.inspect(batch).items():
         finite(seen, f"no lists, {key}")
 

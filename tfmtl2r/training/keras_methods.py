@@ -8,6 +8,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.data.passes import following, is_unchanged
+from tfmtl2r.training import members
 from tfmtl2r.training.calibration import Calibrations
 from tfmtl2r.training.finite import UNCHECKED, check_weights, told
 from tfmtl2r.training.head_statistics import HeadStatistics
@@ -18,8 +19,8 @@ from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.notices import Notices
 from tfmtl2r.training.readings import Reading, Smearing, by_task, readings_of
 from tfmtl2r.training.saving import SavedRanker
-from tfmtl2r.training.trackers import SayWithoutValue, log_names
-from tfmtl2r.types import TaskScores
+from tfmtl2r.training.trackers import SayWithoutValue, check_levels, log_names
+from tfmtl2r.types import Mask, TaskScores
 
 _DISTRIBUTED = tf.distribute.DistributedDataset
 
@@ -176,6 +177,33 @@ class KerasMethods(SavedRanker):
         """
         has_lists = self.has_lists is not False if has_lists is None else has_lists
         return readings_of(self.tasks, has_lists, self.smearing, self.calibrations)
+
+    def merged(self, scores: TaskScores, valid: Mask | None) -> TaskScores:
+        """The scores of the architecture; those of an ensemble as one score per item (:func:`members.merge`)."""
+        count = self.architecture.members
+        return scores if count is None else members.merge(self.readings(valid is not None), scores, count, valid)
+
+    def check_scores(self, has_lists: bool) -> None:
+        """Refuses tasks whose scores cannot be measured or merged."""
+        readings = self.readings(has_lists)
+        check_levels(readings.values(), has_lists)
+        members.check(readings, self.num_members, has_lists)
+
+    @property
+    def num_members(self) -> int:
+        """The number of members of an ensemble; 1 for any other architecture."""
+        return self.architecture.members or 1
+
+    @property
+    def has_members(self) -> bool:
+        """Whether there are several members, whose values may disagree."""
+        return self.num_members > 1
+
+    @property
+    def list_context(self) -> bool:
+        """Whether an item's scores depend on the other items of its list."""
+        merged = self.has_members and not all(reading.has_own_level for reading in self.readings().values())
+        return merged or self.architecture.list_context
 
     def values(self, scores: TaskScores) -> dict[str, Any]:
         """The values of scores in the unit of each task's label, such as probabilities or seconds.

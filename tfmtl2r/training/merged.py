@@ -4,7 +4,7 @@ A task whose losses determine the level of the scores in all members has values 
 the mean of the members' values, and its score is what gives this value: the logit of a probability, and otherwise the
 value itself. In any other task, only the order within a list is known, so that the scores of each member are
 standardised within the list, ``(s - mean) / sd`` over the real items, and averaged. A list whose scores are equal
-(sd at most 1e-5 of the largest score) gives zeros.
+gives zeros.
 
 Source of averaging: Lakshminarayanan, Pritzel and Blundell, Simple and scalable predictive uncertainty estimation using
 deep ensembles, NeurIPS 2017, https://arxiv.org/abs/1612.01474
@@ -24,45 +24,20 @@ from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.pipeline import batches
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers.features import Lookup
+from tfmtl2r.layers.numbers import standardised
 from tfmtl2r.losses.base import reads_logits
 from tfmtl2r.preferences import normalised
 from tfmtl2r.schema import Schema
 from tfmtl2r.training.blending import SCORE, blend_scores, default_of, facts_of
+from tfmtl2r.training.members import deviation, logit_of, uncertainty_of
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.readings import Reading
 from tfmtl2r.types import Features, Mask, TaskScores, Tensor
-
-_TIED = 1e-5
-"""Deviation of a list's scores, relative to the largest of them, that rounding alone may cause."""
 
 
 def merged(rankers: Sequence[Any]) -> Any:
     """The rankers as one; a single ranker stays as it is."""
     return rankers[0] if len(rankers) == 1 else Merged(rankers)
-
-
-def uncertainty_of(task: str) -> str:
-    """The key of the members' standard deviation of a task's values, beside the scores by task."""
-    return f"\0uncertainty {task}"  # no task has such a name
-
-
-def standardised(scores: Tensor, valid: Mask) -> Tensor:
-    """Scores with mean 0 and deviation 1 (divisor n) within each list; zeros for a list of equal scores.
-
-    Args:
-        scores: ``float32[B, L]``.
-        valid: ``bool[B, L]``; other places are 0 in the result.
-
-    >>> found = standardised(tf.constant([[3.0, 1.0, 2.0, 0.0]]), tf.constant([[True] * 4]))
-    >>> found.numpy().astype(float).round(4).tolist()
-    [[1.3416, -0.4472, 0.4472, -1.3416]]
-    """
-    count = tf.maximum(tf.reduce_sum(tf.cast(valid, tf.float32), axis=-1, keepdims=True), 1.0)
-    real = tf.where(valid, scores, 0.0)
-    centred = tf.where(valid, real - tf.reduce_sum(real, axis=-1, keepdims=True) / count, 0.0)
-    deviation = tf.sqrt(tf.reduce_sum(centred**2, axis=-1, keepdims=True) / count)
-    tied = deviation <= _TIED * tf.reduce_max(tf.abs(real), axis=-1, keepdims=True)
-    return tf.where(tied, 0.0, centred / tf.where(tied, 1.0, deviation))
 
 
 class MergedReading(Reading):
@@ -115,9 +90,8 @@ class MergedReading(Reading):
         mean = tf.reduce_mean(values, axis=0)
         if self.has_logits:
             against = tf.maximum(tf.reduce_mean(1.0 - values, axis=0), 1e-7)
-            return {name: tf.math.log(tf.maximum(mean, 1e-30)) - tf.math.log(against),
-                    uncertainty_of(name): tf.math.reduce_std(values, axis=0)}
-        return {name: mean, uncertainty_of(name): tf.math.reduce_std(values, axis=0)}
+            return {name: logit_of(mean, against), uncertainty_of(name): deviation(values)}
+        return {name: mean, uncertainty_of(name): deviation(values)}
 
 
 class MergedLookup(keras.layers.Layer):
@@ -141,7 +115,6 @@ class _Network:
 
     schema: Schema
     variables: list[Any]
-    list_context: bool
 
 
 class Merged:
@@ -177,9 +150,12 @@ class Merged:
             raise InputError(f"task {free[0]}: its loss leaves the level of the scores free, and without lists there "
                              "is nothing to standardise them within: such rankers cannot be merged")
         self.architecture = _Network(
-            self.schema, [variable for one in self.rankers for variable in one.architecture.variables],
-            any(one.architecture.list_context or one.architecture.schema.list_context for one in self.rankers)
-            or not all(one.has_values for one in self.readings(not rows).values()))
+            self.schema, [variable for one in self.rankers for variable in one.architecture.variables])
+        self.list_context = (any(one.list_context or one.architecture.schema.list_context for one in self.rankers)
+                             or not all(one.has_values for one in self.readings(not rows).values()))
+        self.num_members = len(self.rankers)
+
+    has_members = True
 
     @property
     def preference(self) -> Tensor:

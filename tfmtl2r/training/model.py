@@ -34,7 +34,7 @@ from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.readings import smearing_of, start_at_base_rates
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.training.telemetry import Telemetry
-from tfmtl2r.training.trackers import Trackers, check_levels
+from tfmtl2r.training.trackers import Trackers
 from tfmtl2r.types import TaskScores
 
 log = logging.getLogger(__name__)
@@ -90,20 +90,20 @@ class MultiTaskRanker(KerasMethods):
         self.smearing, self.calibrations = smearing_of(self.tasks), calibrations_of(self.tasks)
         self.head_statistics = HeadStatistics([task.name for task in self.tasks], name="head_statistics")
         if has_lists is not None:  # otherwise, the first data decide
-            check_levels(self.readings().values(), has_lists)
+            self.check_scores(has_lists)
         self._described = Described(new_preference(normalised([task.weight for task in self.tasks], self.tasks)))
         if schema is not None:
             self._connect(schema)
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> TaskScores:
-        """Scores (logits) per task: ``float32[B, L]`` for lists, ``[B]`` for plain rows.
+        """Scores (logits) per task: ``float32[B, L]`` for lists, ``[B]`` for plain rows; an ensemble's are merged.
 
         Args:
             inputs: looked-up features (categories as ids, see :class:`tfmtl2r.batch.Batch`), with ``list_size`` for
                 lists.
             training: True in a training step: dropout and other random layers are active.
         """
-        return self.architecture(batch=self.batch(inputs), training=training)
+        return self.merged(self.architecture(batch=(batch := self.batch(inputs)), training=training), batch.valid)
 
     @property
     def schema(self) -> Schema | None:
@@ -265,7 +265,7 @@ class MultiTaskRanker(KerasMethods):
                 state.write(engine.states_after(batch, step))
             state.unsettled.assign_add(step.unsettled)
             trackers.update(batch, step, replicas, choices.train_metrics)
-            self.head_statistics.update(batch, step.scores, replicas)
+            self.head_statistics.update(batch, self.merged(step.scores, batch.valid), replicas)
 
         Guard(choices.checks, engine, trackers.skip).run(batch, clock.step, make, update)
         # The running means cover batches with many drawn preferences. Their sum uses the fixed preference.
@@ -280,7 +280,7 @@ class MultiTaskRanker(KerasMethods):
         finite.check_scores(scores, self._choices().checks)
         with randomness.scope(randomness.step_seed(self.method_state.seed, 0)):
             running.trackers.update_losses(running.engine.losses(batch, scores, replicas), replicas)
-        running.trackers.update_metrics(batch, scores)
+        running.trackers.update_metrics(batch, self.merged(scores, batch.valid))
         return running.trackers.logs(self.preference, replicas)
 
     def _prepare(self, x: Any) -> None:
@@ -391,6 +391,7 @@ class MultiTaskRanker(KerasMethods):
             if undecided:  # the default losses differ, and so do the scores that stand for a base rate
                 start_at_base_rates(self.architecture, self.readings().values(), self._connected_with().biases)
             chosen, architecture = self._choices(), self.architecture
+            self.check_scores(has_lists)
             losses = TaskLosses(self.tasks, has_lists, architecture.small_heads, architecture.needs_probabilities)
             parts = architecture, losses.with_teacher(chosen.distillation), chosen.method, chosen.gradients
             engine = Engine(*parts) if chosen.accumulate == 1 else AccumulatingEngine(*parts, parts=chosen.accumulate)

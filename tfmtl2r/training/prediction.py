@@ -18,6 +18,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.preferences import normalised
 from tfmtl2r.training.blending import SCORE, blend_scores, check_usable, default_of, facts_of
 from tfmtl2r.training.infinite_features import Finite
+from tfmtl2r.training.members import uncertainty_of
 from tfmtl2r.types import Batches
 
 if TYPE_CHECKING:
@@ -71,6 +72,8 @@ def predict(
         ``"score"``, the blended score. A conditioned ranker that does not know the deviations of its heads, such as one
         of an earlier version, has no blended score. For a DataFrame, a DataFrame on the same index with a column
         ``score_<task>`` per task, ``value_<task>`` for the tasks that have values, and ``score`` with a preference.
+        An ensemble adds the standard deviation of its members' values: ``uncertainty_<task>``, or under the key
+        :func:`tfmtl2r.training.members.uncertainty_of` of the task.
 
     Raises:
         ValueError: for an unknown layout, ``list_id`` without a DataFrame, an invalid preference, a preference for
@@ -103,10 +106,12 @@ def _predict_frame(
     batches = data.batches(lists, (), model.architecture.schema, batch_size=run.size)
     scores, sizes = _run(model, batches, run, preference)
     items = _arrange(scores, sizes, "items")
-    blended = {SCORE: lists.in_order_of_rows(items.pop(SCORE))} if SCORE in items and preference is not None else {}
-    columns = blended | {f"score_{task}": lists.in_order_of_rows(scores) for task, scores in items.items()}
-    columns |= {f"value_{task}": lists.in_order_of_rows(np.asarray(values))
-                for task, values in model.values(items).items()}
+    values = model.values(items)
+    found = {SCORE: items[SCORE]} if SCORE in items and preference is not None else {}
+    found |= {f"score_{task.name}": items[task.name] for task in model.tasks}
+    found |= {f"value_{task}": np.asarray(one) for task, one in values.items()}
+    found |= {f"uncertainty_{task}": items[uncertainty_of(task)] for task in values if uncertainty_of(task) in items}
+    columns = {name: lists.in_order_of_rows(one) for name, one in found.items()}
     return pd.DataFrame(columns, index=frame.index)
 
 
@@ -114,7 +119,7 @@ def _run(
     model: MultiTaskRanker, batches: Batches, run: Run, preference: Any = None
 ) -> tuple[dict[str, list[np.ndarray]], list[np.ndarray] | None]:
     """The scores of each batch, and its list sizes (None for plain rows)."""
-    scores: dict[str, list[np.ndarray]] = {task.name: [] for task in model.tasks}
+    scores: dict[str, list[np.ndarray]] = {}
     sizes: list[np.ndarray] = []
     blend = None if preference is None or not _knows_a_blend(model) else _Blended(model, preference)
     if blend is not None:
@@ -132,14 +137,14 @@ def _run(
         if blend is not None:
             found = {**found, SCORE: blend(found, features.get(LIST_SIZE))}
         for task, values in found.items():
-            scores[task].append(values.numpy())
+            scores.setdefault(task, []).append(values.numpy())
         if LIST_SIZE in features:
             sizes.append(np.asarray(features[LIST_SIZE]))
         callbacks.on_predict_batch_end(number, {"outputs": found})
         if model.stop_predicting:
             break
     callbacks.on_predict_end()
-    if not next(iter(scores.values())):
+    if not any(scores.values()):
         raise InputError("there is nothing to predict: the data are empty")
     return scores, sizes or None
 
