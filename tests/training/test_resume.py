@@ -287,6 +287,11 @@ def test_keys_of_the_optimizer_reach_it(tmp_path):
     assert {key: getattr(used, key) for key in wanted} == wanted
     with pytest.raises(ValueError, match=r"optimizer\.ema must be a number below 1, such as 0\.999, not 1\.0"):
         experiment(tmp_path, "mine", optimizer={"ema": 1.0})
+    share = experiment(tmp_path, "mine", optimizer={"warmup_steps": 0.5})
+    assert share.model(share.dataset()).optimizer._learning_rate.warmup_steps == steps // 2
+    assert Experiment.of(parse(COMMAND, ["--optimizer.warmup-steps", "0.5"])[0]).optimizer.warmup_steps == 0.5
+    with pytest.raises(ValueError, match=r"a share of all steps below 1, not 1\.5"):
+        experiment(tmp_path, "mine", optimizer={"warmup_steps": 1.5})
     with pytest.raises(ValueError, match=f"warmup_steps is 900, but the training has {steps} steps"):
         experiment(tmp_path, "mine", optimizer={"warmup_steps": 900}).model(mine.dataset())
 

@@ -44,7 +44,8 @@ class Optimizer(Section):
             tables that a batch reads.
         learning_rate: the step size.
         schedule: "constant" (the default), or "linear" or "cosine", which fall to 0 until the end of a stage.
-        warmup_steps: number of first steps over which the step size grows to learning_rate.
+        warmup_steps: number of first steps over which the step size grows to learning_rate, or their share of all
+            steps, such as 0.05.
         weight_decay: share of every weight, times the step size, that a step takes away.
         ema: decay of moving averages of the weights, such as 0.999, which are validated and kept in their place.
         clip_norm: largest norm of the combined gradient of all tasks.
@@ -54,7 +55,7 @@ class Optimizer(Section):
     name: Literal["adam", "adagrad", "sgd"] | None = key()
     learning_rate: float = key(1e-3, above=0)
     schedule: Literal["constant", "linear", "cosine"] | None = key()
-    warmup_steps: int | None = key(least=0)
+    warmup_steps: int | float | None = key(least=0)
     weight_decay: float | None = key(least=0)
     ema: float | None = key(above=0)
     clip_norm: float | None = key(above=0)
@@ -64,6 +65,9 @@ class Optimizer(Section):
         super().__post_init__()
         if self.ema is not None and not self.ema < 1:
             raise SettingError(["ema"], f"must be a number below 1, such as 0.999, not {self.ema!r}")
+        if isinstance(self.warmup_steps, float) and not self.warmup_steps < 1:
+            raise SettingError(["warmup_steps"], "must be a whole number of steps or a share of all steps below 1, not "
+                               f"{self.warmup_steps!r}")
 
 
 @dataclasses.dataclass(frozen=True)

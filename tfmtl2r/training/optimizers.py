@@ -291,7 +291,9 @@ def chosen(settings: Settings, steps: int) -> Any:
     """
     rate: Any = settings.learning_rate
     if settings.schedule not in (None, "constant") or settings.warmup_steps:
-        rate = Schedule(rate, settings.schedule or "constant", settings.warmup_steps or 0, steps)
+        warmup = settings.warmup_steps or 0
+        first = warmup if isinstance(warmup, int) else int(warmup * steps)
+        rate = Schedule(rate, settings.schedule or "constant", first, steps)
     average: dict[str, Any] = {"use_ema": True, "ema_momentum": settings.ema} if settings.ema else {}
     return OURS[settings.name or "adam"](
         rate, weight_decay=settings.weight_decay or None, global_clipnorm=settings.clip_norm,
