@@ -203,6 +203,11 @@ def test_a_transform_that_is_no_regression_replaces_the_label():
     ({"transform": {"name": "ratio", "duration": "durations"}}, r"watch.*has no column 'durations'.*'duration'"),
     ({"transform": {"name": "ratio", "duration": "text"}}, r"column 'text' of transform.*text"),
     ({"transform": "grades", "label": "none"}, r"'none': no row of the training split has a label"),
+    ({"label": "pairs"}, r"'pairs': expected one number per row, got lists of 2"),
+    ({"weight_column": "pairs"}, r"weight column 'pairs': expected one number per row"),
+    ({"transform": {"name": "ratio", "duration": "pairs"}}, r"'pairs' of transform: expected one number per row"),
+    ({"transform": {"name": "wtg", "duration": "endless"}}, r"'endless' of transform is infinite: inf in row 2"),
+    ({"transform": {"name": "ratio", "duration": "tiny"}}, r"'watch', transformed, is too large for float32"),
     ({"weight_column": "below"}, r"weight column 'below'.*-2.0 in row 1"),
     ({"only_where": {"column": "nowhere", "is": 1}}, r"task 'watch': only_where, .*no column 'nowhere'"),
     ({"only_where": {"column": "text", "above": 1}}, r"'text' has text, such as 'a', which cannot be compared with 1"),
@@ -210,7 +215,8 @@ def test_a_transform_that_is_no_regression_replaces_the_label():
 ])
 def test_wrong_input_names_task_column_row_and_value(options, message):
     lists = table(below=np.array([1.0, -2, 3, 4, 5, 6]), none=np.full(6, NAN),
-                  text=np.array(["a"] * 6, object))
+                  text=np.array(["a"] * 6, object), pairs=np.ones((6, 2)), tiny=np.full(6, 1e-300),
+                  endless=np.array([1, 2, np.inf, 4, 5, 6]))
     with pytest.raises(ValueError, match=message):
         fit_tasks(lists, [Task("watch", kind="regression", **options)])
 

@@ -140,7 +140,7 @@ def raw_labels(lists: Lists, task: Task) -> np.ndarray:
     where = f"task {task.name!r}: label column {task.label!r}"
     if task.label not in lists.columns:
         raise InputError(f"task {task.name!r}: {missing_column(task.label, lists.columns)}")
-    values = numbers_of(lists, task.label, where)
+    values = _one_per_row(lists, task.label, where)
     _refuse(np.isinf(values), values, f"{where} is infinite", "mark a missing label with NaN", lists)
     values = _as_float32(values, where, lists).astype(np.float64)
     if task.only_where:
@@ -175,7 +175,7 @@ def label_values(lists: Lists, task: Task) -> np.ndarray:
         if task.kind != "regression":
             advice = f"a negative label of a {task.kind} task means missing: use kind='regression'"
             _refuse(values < 0, values, f"{where}, transformed, is negative", advice, lists)
-    values = values.astype(np.float32)
+    values = _as_float32(values, f"{where}, transformed," if transform else where, lists)
     if task.kind == "binary":
         wrong = (values >= 0) & (values != 0) & (values != 1)
         _refuse(wrong, values, f"{where} must be 0 or 1", "use kind='graded' or kind='regression'", lists)
@@ -199,7 +199,8 @@ def read_beside(lists: Lists, task: Task, transform: Transform) -> dict[str, np.
             raise InputError(f"task {task.name!r}: transform reads a column that is missing: "
                              f"{missing_column(column, lists.columns)}")
         where = f"task {task.name!r}: column {column!r} of transform"
-        found[column] = numbers_of(lists, column, where).astype(np.float64)
+        found[column] = _one_per_row(lists, column, where).astype(np.float64)
+        _refuse(np.isinf(found[column]), found[column], f"{where} is infinite", "mark a missing value with NaN", lists)
     return found
 
 
@@ -226,7 +227,7 @@ def weight_values(lists: Lists, task: str, name: str) -> np.ndarray:
     where = f"task {task!r}: weight column {name!r}"
     if name not in lists.columns:
         raise InputError(f"task {task!r}: {missing_column(name, lists.columns)}")
-    values = _as_float32(numbers_of(lists, name, where), where, lists)
+    values = _as_float32(_one_per_row(lists, name, where), where, lists)
     _refuse(~(np.isfinite(values) & (values >= 0)), values, where, "expected a finite number >= 0", lists)
     return values[lists.offsets[:-1]] if lists.offsets is not None and name in lists.context else values
 
@@ -306,6 +307,15 @@ def numbers_of(lists: Lists, name: str, where: str) -> np.ndarray:
         f"{where}: expected numbers, got text, such as {values[item]!r} in {lists.place(item)}; "
         "convert it (pandas.to_numeric) and mark missing values with an empty cell or NaN"
     )
+
+
+def _one_per_row(lists: Lists, name: str, where: str) -> np.ndarray:
+    """A column with one number per row."""
+    values = numbers_of(lists, name, where)
+    if values.ndim != 1:
+        raise InputError(f"{where}: expected one number per row, got lists of {values.shape[1]} numbers; make a column "
+                         "of each number")
+    return values
 
 
 def _is_number(text: object) -> bool:
