@@ -6,8 +6,10 @@ import shutil
 import numpy as np
 import pytest
 
+import tfmtl2r
 from tfmtl2r import cli, pareto
 from tfmtl2r.data import batches
+from tfmtl2r.evaluation import score_served
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto import plots
 from tfmtl2r.pareto.conditioned import Curve
@@ -104,11 +106,20 @@ def test_the_command_line_shows_the_front_of_a_conditioned_run(trained, monkeypa
         assert message in capsys.readouterr().err
 
 
-def test_an_ordinary_run_is_no_front(trained, monkeypatch, capsys):
-    folder, *_ = trained
-    monkeypatch.setattr("tfmtl2r.serving.load.load", lambda path: type("Ranker", (), {"conditioned": None}))
-    assert cli.main(["pareto", "c", "--directory", str(folder)]) == 1
-    assert "a single point: name a sweep, or a run trained with --conditioned" in capsys.readouterr().err
+def test_an_ordinary_run_has_the_front_of_its_served_ranking(trained, monkeypatch, capsys):
+    folder, _, lists = trained
+    monkeypatch.setenv("COLUMNS", "200")
+    assert cli.main(["pareto", "o", "--directory", str(folder), "--preferences", "lattice:2"]) == 0
+    out = capsys.readouterr().out
+    assert "one ranker, blended: the served ranking" in out
+    assert "own head" not in out
+    saved = json.loads((folder / "o/pareto/test/pareto.json").read_text())
+    model = tfmtl2r.load(folder / "o/model.keras")
+    for preference, values in zip(saved["preferences"], saved["values"], strict=True):
+        results = score_served(model, lists, preference)
+        np.testing.assert_allclose(values, [next(iter(row.values())).value for row in results.values()], rtol=1e-6)
+    assert saved["measured_on"] == "served ranking"
+    assert saved["gain"] == pytest.approx(saved["utility"] - saved["null"])
 
 
 def test_the_card_of_a_conditioned_run_holds_its_curve(trained):
@@ -176,7 +187,7 @@ def test_what_is_exported_of_a_curve_asks_for_the_preference_that_was_picked(tra
         default = loaded.run("predict_blended", {**request, "blend_weights": weights})
         for preference, same in ((chosen.asked, True), ((0.5, 0.5), False)):
             wanted = np.tile(np.float32(preference), (count, 1))
-            asked = loaded.run("predict_preferred", {**request, "blend_weights": weights, "preference": wanted})
+            asked = loaded.run("predict_preferred", {**request, "preference": wanted})
             assert np.allclose(asked["score_task_1"], default["score_task_1"], atol=1e-6) == same
     assert cli.main(["export", "o", "--directory", str(folder), "--preference", "1", "2",
                      "--to", str(tmp_path / "o")]) == 1

@@ -1,4 +1,4 @@
-"""Show the Pareto front and hypervolume of a sweep or a conditioned run, or export its best model."""
+"""Show the Pareto front and hypervolume of a sweep or of one run, or export its best model."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ __all__ = ["Pareto", "show_front"]
 class Pareto:
     """Prints front and indicators of a sweep, and writes plots (PNG and TensorBoard) and pareto.json.
 
-    The files are in runs/SWEEP/pareto/ON. tfmtl2r pareto export SWEEP exports the best model. The front of a
-    conditioned run consists of the results of its model at many preferences.
+    The files are in runs/SWEEP/pareto/ON. tfmtl2r pareto export SWEEP exports the best model. The front of one run, by
+    its name, is that of the ranking that its model serves at many preferences: one order per preference, on which every
+    task is measured. A conditioned run also has a table with each task by its own head.
 
     Args:
-        sweep: name of the sweep, or of a conditioned run.
-        on: the objectives: test or vali (metrics of that split), train_loss or vali_loss; for a conditioned run a
-            split.
+        sweep: name of the sweep, or of a run.
+        on: the objectives: test or vali (metrics of that split), train_loss or vali_loss; for a run a split.
         tasks: the tasks that are objectives; by default all.
-        preferences: preferences at which a conditioned run is evaluated: lattice:H, spread:N, angle:N, or a file with
+        preferences: preferences at which a run is evaluated: lattice:H, spread:N, angle:N, or a file with
             one preference per line. By default lattice:10 for two tasks, and equal importance with spread:10 for more.
         reference: reference point of the hypervolume; by default the worst value of all points + 0.1 of the range.
         pick: the run to mark: knee, or nearest to the preference; by default none.
@@ -122,47 +122,70 @@ def show_front(options: Pareto) -> None:
 
 
 def show_curve(options: Pareto) -> None:
-    """Evaluates the model of a conditioned run at each preference, and shows the front."""
+    """Evaluates the model of a run at each preference, and shows the front of the served ranking.
+
+    A conditioned run also has a table of its own heads, and of nothing else if it ranks plain rows.
+    """
     from tfmtl2r.commands._keeping import kept
+    from tfmtl2r.evaluation.blend_choice import utilities
+    from tfmtl2r.evaluation.served import as_numbers
     from tfmtl2r.experiment import Experiment
     from tfmtl2r.pareto import plots
-    from tfmtl2r.pareto.conditioned import curve
-    from tfmtl2r.pareto.front import Reference, ideal_point, indicators, reference_point
+    from tfmtl2r.pareto.conditioned import curve, served_curve
+    from tfmtl2r.pareto.front import Reference
     from tfmtl2r.pareto.summary import pick, write
     from tfmtl2r.preferences import grid, suited
-    from tfmtl2r.report.tables import show
     from tfmtl2r.runs.finished import load as load_run
     from tfmtl2r.runs.identity import MODEL
     from tfmtl2r.runs.places import find
     from tfmtl2r.serving.load import load
+    from tfmtl2r.training.blending import default_of, described
 
     folder = find(options.directory, options.sweep)
     run = load_run(folder)
     if options.on not in ("train", "vali", "test"):
-        raise InputError(f"a conditioned run is evaluated on a split: train, vali or test, not {options.on!r}")
+        raise InputError(f"a run is evaluated on a split: train, vali or test, not {options.on!r}")
     model: Any = load(folder / MODEL)
-    if model.conditioned is None:
-        raise InputError(f"{options.sweep} is one ordinary run, a single point: name a sweep, or a run trained with "
-                         "--conditioned")
-    asked = suited(grid(options.preferences, len(run.tasks)), model.method)
     lists = Experiment.of(run.card.config).dataset().lists(options.on)
     run.card.expect(options.on, lists.fingerprint())
-    one = curve(model, lists, asked, tasks=options.tasks)
+    if model.conditioned is None and (lists.is_rows or len(run.tasks) < 2):
+        raise InputError(f"{options.sweep} is one ordinary run of {'plain rows' if lists.is_rows else 'one task'}, a "
+                         "single point: name a sweep, or a run trained with --conditioned")
+    asked = suited(grid(options.preferences, len(run.tasks)), model.method)
+    heads = None if model.conditioned is None else curve(model, lists, asked, tasks=options.tasks)
+    one = heads if lists.is_rows else served_curve(model, lists, asked, tasks=options.tasks)
+    assert one is not None  # plain rows are those of a conditioned run
     row = (pick(one, options.pick or "nearest", options.preference) if options.pick or options.preference else None)
-    limit = Reference(options.reference) if options.reference else reference_point(one.values, one.maximise)
-    found = indicators(one.values, limit, ideal_point(one.values, one.maximise), one.maximise)
-    show(curve_table(one, row))
-    print(f"hypervolume {found['hypervolume']:.4g}, share of box {found['share']:.4g}, R2 {found['r2']:.4g}")
-    print(_depends_on(limit, found["ideal"]))
+    found = _shown(one, "one model" if lists.is_rows else "one ranker, blended: the served ranking", row,
+                   options.reference)
+    if not lists.is_rows:
+        (utility,) = utilities(model, [default_of(model)], lists)
+        gain, error = utility.gain
+        found |= {"measured_on": "served ranking", "blend": described(default_of(model)), **as_numbers(utility)}
+        print(f"blend {found['blend']}; served utility {utility.value:.4f}, {gain:+.4f} above its null (standard error "
+              f"{error:.4f})")
+        if heads is not None:
+            found["own_heads"] = _shown(heads, "one model, each task by its own head", None, options.reference)
     to = folder / "pareto" / options.on
+    limit = Reference(tuple(found["reference"]), found["reference_rule"])
     pictures = plots.overview({options.sweep: one}, chosen=None if row is None else one.values[row], reference=limit)
     with kept("the front"):
         paths = plots.save(pictures, to)
-        numbers_at = write(to, {
-            "objectives": one.labels, "maximise": one.maximise, "preferences": one.preferences.tolist(),
-            "values": one.values.tolist(), "reference_rule": limit.rule, **found,
-        })
-        print(f"numbers: {numbers_at}   pictures: {', '.join(map(str, paths))}")
+        print(f"numbers: {write(to, found)}   pictures: {', '.join(map(str, paths))}")
+
+
+def _shown(one: Curve, title: str, row: int | None, reference: Sequence[float]) -> dict[str, Any]:
+    """Prints a curve and its indicators, and returns all numbers."""
+    from tfmtl2r.pareto.front import Reference, ideal_point, indicators, reference_point
+    from tfmtl2r.report.tables import show
+
+    limit = Reference(tuple(reference)) if reference else reference_point(one.values, one.maximise)
+    found = indicators(one.values, limit, ideal_point(one.values, one.maximise), one.maximise)
+    show(curve_table(one, row, title))
+    print(f"hypervolume {found['hypervolume']:.4g}, share of box {found['share']:.4g}, R2 {found['r2']:.4g}")
+    print(_depends_on(limit, found["ideal"]))
+    return {"objectives": one.labels, "maximise": one.maximise, "preferences": one.preferences.tolist(),
+            "values": one.values.tolist(), "reference_rule": limit.rule, **found}
 
 
 def export_pick(options: Export) -> int:
@@ -207,14 +230,14 @@ def front_table(found: Summary, chosen: int | None = None) -> Table:
     return table
 
 
-def curve_table(one: Curve, chosen: int | None = None) -> Table:
+def curve_table(one: Curve, chosen: int | None = None, title: str = "one model") -> Table:
     """A row per preference, in the given order. The front and the chosen preference are marked."""
     from rich.table import Table
 
     from tfmtl2r.pareto.front import non_dominated
 
     on = non_dominated(one.values, one.maximise)
-    table = Table(title=f"one model: {int(on.sum())} of {len(on)} preferences are on the front", title_justify="left")
+    table = Table(title=f"{title}: {int(on.sum())} of {len(on)} preferences are on the front", title_justify="left")
     table.add_column("")
     for column in ("preference", "front", *one.labels):
         table.add_column(column, justify="right")

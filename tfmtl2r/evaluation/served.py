@@ -178,18 +178,29 @@ def score_served(
     """
     data = batches(lists, (), model.architecture.schema, batch_size=batch_size)
     served = model.predict(data, layout="items", preference=preference)[SCORE]
+    return score_order(served, lists, model.tasks)
+
+
+def score_order(order: np.ndarray, lists: Lists, tasks: Sequence[Task]) -> dict[str, dict[str, Score]]:
+    """Evaluates one order of the items for every task; see :func:`score_served`.
+
+    Args:
+        order: the served score of every item, ``[N]``.
+        lists: the split.
+        tasks: the tasks.
+    """
     results: dict[str, dict[str, Score]] = {}
-    for task in model.tasks:
+    for task in tasks:
         chosen = [metric for metric in metrics_of(task, not lists.is_rows) if metric.reads == "score"]
         if not chosen and lists.is_rows:
             raise InputError(f"task {task.name!r} has no metric that reads an order, such as auc: give it one")
         if chosen:
-            results[task.name] = {metric.label: of_metric(metric, lists, task, served) for metric in chosen}
+            results[task.name] = {metric.label: of_metric(metric, lists, task, order) for metric in chosen}
         else:
             metric = ranking_metric(task)
             labelled = lists.with_column(task.label, labels_of(lists, task, metric))
             plain = dataclasses.replace(task, transform=None)
-            results[task.name] = {metric.label: of_metric(metric, labelled, plain, served)}
+            results[task.name] = {metric.label: of_metric(metric, labelled, plain, order)}
     return results
 
 

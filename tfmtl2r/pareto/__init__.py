@@ -8,7 +8,7 @@ from tfmtl2r import _lazy
 
 if TYPE_CHECKING:
     from tfmtl2r.pareto import plots
-    from tfmtl2r.pareto.conditioned import Curve, curve
+    from tfmtl2r.pareto.conditioned import Curve, curve, served_curve
     from tfmtl2r.pareto.front import (
         Reference,
         bands,
@@ -30,5 +30,5 @@ else:
 __all__ = [
     "Curve", "Reference", "Summary", "bands", "by_angle", "curve", "das_dennis", "from_file", "hypervolume",
     "indicators", "knee", "low_discrepancy", "max_weighted_loss", "nearest", "non_dominated", "plots",
-    "preference_error", "r2", "reference_point", "summarise",
+    "preference_error", "r2", "reference_point", "served_curve", "summarise",
 ]

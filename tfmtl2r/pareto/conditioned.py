@@ -1,4 +1,4 @@
-"""The curve of a conditioned ranker: one model evaluated for many preferences."""
+"""The curve of one ranker for many preferences: of the ranking that it serves, or of its own heads if conditioned."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ import numpy as np
 
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation.blend_choice import served_orders
 from tfmtl2r.evaluation.scoring import score_along
+from tfmtl2r.evaluation.served import ranking_metric, score_order
 from tfmtl2r.evaluation.split_metrics import Score
-from tfmtl2r.preferences import scaled
+from tfmtl2r.preferences import normalised, scaled
 from tfmtl2r.task import Task
+from tfmtl2r.training.blending import default_of
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.trackers import metrics_of
 from tfmtl2r.types import Array
@@ -60,11 +63,48 @@ def curve(
         ValueError: when the ranker is not conditioned, a preference is invalid, or the ranker does not have a task or
             metric.
     """
-    preferences = np.atleast_2d(np.asarray(preferences, np.float64))
-    if not len(preferences):
-        raise InputError("a curve needs at least one preference")
+    preferences = _checked(preferences)
     chosen = _chosen(model.tasks, not lists.is_rows, tasks, metrics or {})
-    results = tuple(score_along(model, lists, preferences, batch_size))
+    return _curve(preferences, chosen, tuple(score_along(model, lists, preferences, batch_size)))
+
+
+def served_curve(
+    model: MultiTaskRanker, lists: Lists, preferences: Array, tasks: Sequence[str] = (), batch_size: int = 256
+) -> Curve:
+    """Evaluates the ranking that a ranker serves at many preferences, conditioned or not.
+
+    The ranker orders each list once per preference by its kind of blend, and every task is measured on this order.
+
+    Args:
+        model: a trained ranker of lists.
+        lists: a split with labels.
+        preferences: ``[N, T]``.
+        tasks: tasks whose metrics are the objectives; all tasks if empty. Each has the first of its metrics that reads
+            an order.
+        batch_size: lists per batch.
+
+    Raises:
+        ValueError: for plain rows, an invalid preference, or a task that the ranker does not have.
+    """
+    preferences = np.stack([normalised(each, model.tasks) for each in _checked(preferences)])
+    known = [task.name for task in model.tasks]
+    if unknown := [task for task in tasks if task not in known]:
+        raise InputError(f"the ranker has no task {unknown[0]!r}; its tasks: {', '.join(known)}")
+    (orders,) = served_orders(model, [default_of(model)], lists, preferences, batch_size)
+    results = tuple(score_order(order, lists, model.tasks) for order in orders)
+    return _curve(preferences, {task: ranking_metric(model.tasks[known.index(task)]).label
+                                for task in tasks or known}, results)
+
+
+def _checked(preferences: Array) -> np.ndarray:
+    rows = np.atleast_2d(np.asarray(preferences, np.float64))
+    if not len(rows):
+        raise InputError("a curve needs at least one preference")
+    return rows
+
+
+def _curve(preferences: np.ndarray, chosen: dict[str, str], results: tuple[dict[str, dict[str, Score]], ...]) -> Curve:
+    """The curve of a metric of each task."""
     valued = {task: metric for task, metric in chosen.items()
               if not all(np.isnan(row[task][metric].value) for row in results)}
     chosen = valued or chosen  # as in tfmtl2r.runs.finished.objectives
