@@ -22,22 +22,19 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+import keras
 import numpy as np
 from rich.table import Table
 
 import tfmtl2r
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
-from tfmtl2r._backend import keras
-from tfmtl2r.data import Lists, batches
-from tfmtl2r.data.columns import label_values
+from tfmtl2r.blends import registry
+from tfmtl2r.data import Lists, batches, label_values
 from tfmtl2r.data.synthetic import grade
-from tfmtl2r.evaluation import measure_heads
-from tfmtl2r.evaluation.blend_choice import choose_blend, kinds_of, served_orders
-from tfmtl2r.evaluation.served import metrics_along, utility_of
+from tfmtl2r.evaluation import choose_blend, kinds_of, measure_heads, metrics_along, served_orders, utility_of
 from tfmtl2r.pareto import hypervolume
 from tfmtl2r.preferences import corners
 from tfmtl2r.report import show
-from tfmtl2r.training.blending import described
 from tfmtl2r.writing import write_json
 
 LENGTH, FEATURES = 30, 32
@@ -116,11 +113,12 @@ def front(splits, tasks, schema, options) -> dict:
     for seed in many:
         ranker = trained(splits["train"], tasks, schema, seed, options)
         measure_heads(ranker, splits["train"])
-        chosen, kinds = choose_blend(ranker, splits["vali"])["kind"], kinds_of(ranker)
+        choose_blend(ranker, splits["vali"])
+        chosen, kinds = named(ranker.blend), kinds_of(ranker)
         for kind, orders in zip(kinds, served_orders(ranker, kinds, test, grid), strict=True):
             values = measured(orders)
-            rows.setdefault(f"one ranker, blended: {described(kind)}", []).append(np.append(values, values[:1], 0))
-            if described(kind) == chosen:
+            rows.setdefault(f"one ranker, blended: {named(kind)}", []).append(np.append(values, values[:1], 0))
+            if named(kind) == chosen:
                 rows.setdefault("one ranker, blended: auto", []).append(np.append(values, values[:1], 0))
                 print(f"seed {seed}: auto chose {chosen}")
         if not options.no_separate:
@@ -131,6 +129,12 @@ def front(splits, tasks, schema, options) -> dict:
             # Against the mean of these seeds: a single one of them would be better or worse by chance.
             rows.setdefault("null: equal-weight seeds", []).append(np.append(null, null.mean(0, keepdims=True), 0))
     return {"rows": {name: np.stack(found) for name, found in rows.items()}, "counts": counts, "grid": grid}
+
+
+def named(kind) -> str:
+    """The name of a kind of blend, and its options."""
+    found = registry.describe(kind)
+    return " ".join([found.pop("name"), *(f"{option}={value}" for option, value in found.items())])
 
 
 def trained(train: Lists, tasks, schema, seed: int, options) -> MultiTaskRanker:

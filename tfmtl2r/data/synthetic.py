@@ -9,6 +9,7 @@ import numpy as np
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
 
+__all__ = ["GRADE_SHARES", "directions", "generator", "grade", "latent_lists", "mmoe_rows"]
 GRADE_SHARES = (0.5425, 0.3013, 0.1352, 0.0167, 0.0043)
 """Shares of the grades 0 to 4 in MSLR-WEB."""
 _STREAMS = {"parameters": 0, "train": 1, "vali": 2, "test": 3}
