@@ -31,6 +31,7 @@ def tree(*arguments, command=train.COMMAND):
     ({"training": {"epochs": 0}}, r"training\.epochs must be at least 1, not 0"),
     ({"training": {"train_metrics": 1}}, "must be true or false, not 1"),
     ({"training": {"feature_dropout": 1}}, r"training\.feature_dropout must be below 1, not 1"),
+    ({"training": {"augment": 0.5}, "teacher": {"from": "lightgbm"}}, r"augment swaps .* use teacher\.synthetic"),
     ({"training": {"augment": 1.5}}, r"training\.augment must be at most 1, not 1\.5"),
     ({"features": [{"name": "x", "transform": ["log1p", "rank"]}]}, r"features\.x\.transform.* must be 'zscore' or"),
     ({"features": [{"name": "x", "noise": -1}]}, r"features\.x\.noise must be at least 0"),

@@ -125,6 +125,9 @@ class Settings(Section):
         if self.teacher.from_ is not None and (self.staged or self.constraints):
             raise SettingError(["teacher", "from"], "does not go with stages and constraints, whose bounds are losses "
                                "of labels: leave it out")
+        if self.teacher.from_ is not None and self.training.augment:
+            raise SettingError(["training", "augment"], "swaps values within lists, and a teacher's scores belong to "
+                               "unchanged lists: use teacher.synthetic, whose copies the teacher scores")
         training = self.training
         if training.stop_on is not None and (not training.patience or self.staged or self.constraints):
             raise SettingError(["training", "stop_on"], "has no effect with patience 0, stages or constraints: leave "
