@@ -1,6 +1,7 @@
 """Sweep, front, choice and comparison from the command line."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -177,18 +178,19 @@ def test_named_single_task_runs_need_no_equal_settings(here, capsys):
 def test_a_choice_is_exported_as_its_run_would_be(here, capsys, monkeypatch):
     fake_sweep(here / "runs/s")
     asked = []
-    monkeypatch.setattr("tfmtl2r.serving.load.load", lambda path: path)
+    connected = SimpleNamespace(schema=SimpleNamespace(features=()))
+    monkeypatch.setattr("tfmtl2r.serving.load.load", lambda path: SimpleNamespace(path=path, architecture=connected))
 
     def export(ranker, to, **options):
-        asked.append((ranker, to, options))
+        asked.append((ranker.path, to, options))
         raise ExportError("the check failed")
 
     monkeypatch.setattr("tfmtl2r.serving.export.export", export)
     assert cli.main(["pareto", "export", "s"]) == 1
     assert "the check failed" in capsys.readouterr().err
-    (ranker, to, options), = asked
-    assert RunCard.load(ranker.parent).config["preference"] == {"task_1": 0.5, "task_2": 0.5}
-    assert ranker.name == "model.keras"
+    (model, to, options), = asked
+    assert RunCard.load(model.parent).config["preference"] == {"task_1": 0.5, "task_2": 0.5}
+    assert model.name == "model.keras"
     assert to == "saved_models/s"
     assert options["rows"].num_lists > 0  # warm-up requests are those of the run's data
 

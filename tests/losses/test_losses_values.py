@@ -276,6 +276,8 @@ def test_every_option_changes_the_value(name):
             other = {option: "list_mle" if name == "list_mle" else "dcg"}
         if option in ("beta", "log_scores"):  # of the noise in NeuralNDCG's scores
             base, other = {"samples": 4}, {"samples": 4, option: 0.5 if option == "beta" else True}
+        if option == "gain" and name == "softmax":  # linear by default
+            other = {option: "exp2"}
         if option == "soften":  # at the temperature 1, both are the same
             base, other = {"temperature": 2.0}, {"temperature": 2.0, option: "both"}
         if option == "lambda_top_n":
