@@ -11,7 +11,7 @@ import numpy as np
 from tfmtl2r import blends
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
-from tfmtl2r.preferences import scaled
+from tfmtl2r.preferences import per_list, scaled
 from tfmtl2r.task import Task
 from tfmtl2r.training.blending import Facts, blend_scores, check_suits, default_of, described
 from tfmtl2r.training.merged import Merged
@@ -147,7 +147,9 @@ def blended(
         tasks: tasks of the ranker.
         scores: task -> ``float32[B, L]`` (plain rows: ``[B]``).
         valid: ``bool[B, L]``; None for plain rows.
-        weights, preference: what each list requests, ``float32[B, T]``; see :func:`chosen`.
+        weights: what each list requests, ``float32[B, T]``; see :func:`chosen`.
+        preference: the preference of each list, ``float32[B, T]``, which is scaled to sum 1; an invalid row stands for
+            the weights of the blend. Weights take precedence.
         facts: what the kind reads beside scores, if anything.
 
     Returns:
@@ -163,8 +165,10 @@ def blended(
     True
     """
     used: Any = blend.values[None]
-    for asked in (preference, weights):
-        used = used if asked is None else chosen(asked, used)
+    if preference is not None:
+        used = per_list(preference, blend.values, tf.shape(preference)[0])
+    if weights is not None:
+        used = chosen(weights, used)
     return blend_scores(blend.made, tasks, dict(scores), valid, used, facts or Facts({}))
 
 
