@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import types
 import typing
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from tfmtl2r import plugins
+from tfmtl2r.commands._flags import kind_of, metavar_of, text_of
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.settings import Data, SettingError, Settings, files
 from tfmtl2r.settings.help import help_of
 from tfmtl2r.settings.layers import layered, preset_of, with_preset
 from tfmtl2r.settings.things import THINGS, check_options
-from tfmtl2r.settings.values import Section, Text, converted, facts, hints, name_of, read, registry_of, section_of
+from tfmtl2r.settings.values import Section, Text, converted, facts, hints, name_of, read, registry_of
 
 _PLANS = ("sweep", "tune")
 """Sections that plan several trainings, each of them for one command."""
@@ -270,7 +270,7 @@ def _parser(command: Command, tree: Mapping[str, Any]) -> tuple[_Parser, list[Fl
         shown = "" if value.default is None else f" (default: {value.default})"
         several: dict[str, Any] = {"nargs": "+", "action": "extend"} if value.several else {}
         own.add_argument(f"--{name}", type=value.kind, default=[] if value.several else value.default,
-                         metavar=_metavar(value.kind), help=(value.help + shown).replace("%", "%%"), **several)
+                         metavar=metavar_of(value.kind), help=(value.help + shown).replace("%", "%%"), **several)
     flags: list[Flag] = []
     for title, group in _groups(command, tree):
         added = parser.add_argument_group(title)
@@ -327,48 +327,16 @@ def _options(thing: str, package: str, name: str) -> list[Flag]:
 
 
 def _add(group: Any, flag: Flag) -> None:
-    shown = "" if flag.default in (None, (), "") else f" (default: {_shown(flag.default)})"
+    shown = "" if flag.default in (None, (), "") else f" (default: {text_of(flag.default)})"
     options: dict[str, Any] = {"dest": ".".join(flag.path), "default": None,
                                "help": (flag.help + shown).replace("%", "%%")}
-    kind = _kind(flag.hint)
+    kind = kind_of(flag.hint)
     if kind is bool:
         group.add_argument(*flag.names, action=argparse.BooleanOptionalAction, **options)
     elif kind is list:
-        group.add_argument(*flag.names, nargs="*", action="extend", metavar=_metavar(flag.hint), **options)
+        group.add_argument(*flag.names, nargs="*", action="extend", metavar=metavar_of(flag.hint), **options)
     else:
-        group.add_argument(*flag.names, metavar=_metavar(flag.hint), **options)
-
-
-def _kind(hint: Any) -> Any:
-    """``bool``, ``list`` for types with several values, else None."""
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return _kind(arguments[0])
-    if origin in (tuple, list) or (isinstance(origin, type) and issubclass(origin, (Sequence, Mapping))):
-        return list
-    one_of = [one for one in arguments if one is not type(None)] if origin in (typing.Union, types.UnionType) else []
-    # A table, or a list of lists, is a single text on the command line.
-    kinds = {_kind(one) for one in one_of if not (str in one_of and typing.get_origin(one) in (dict, Mapping))
-             and not any(typing.get_origin(inner) is tuple for inner in typing.get_args(one))}
-    return bool if hint is bool or kinds == {bool} else list if list in kinds else None
-
-
-def _metavar(hint: Any) -> str:
-    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
-    if origin is typing.Annotated:
-        return "PATH" if "path" in arguments else _metavar(arguments[0])
-    if origin is Literal:
-        return "{" + ",".join(map(str, arguments)) + "}"
-    if isinstance(origin, type) and issubclass(origin, Mapping):
-        return "TASK=NUMBER"
-    if arguments:
-        return next((_metavar(one) for one in arguments if one not in (type(None), ...)), "VALUE")
-    simple = {int: "INT", float: "NUMBER", str: "TEXT", bool: "BOOL"}
-    return "NAME" if section_of(hint) or hint is Any else simple.get(hint, "VALUE")
-
-
-def _shown(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
+        group.add_argument(*flag.names, metavar=metavar_of(flag.hint), **options)
 
 
 def _typed(flag: Flag, value: Any) -> Any:
