@@ -12,7 +12,8 @@ rounds of the ratio within a round.
     python recipes/bench_architectures.py --members 1 2 4 8
 
 measures ensembles of a shared-bottom network against a plain step, and against as many steps of plain networks one
-after another ("loop"). Two shared cores under load, 5 tasks, about 76,600 parameters, medians of 15 rounds, plain step = 1:
+after another ("loop"). Two shared cores under load, 5 tasks, about 76,600 parameters, medians of 15 rounds,
+plain step = 1:
 
 | members | 1 | 2 | 4 | 8 | parameters of 8 |
 | --- | --- | --- | --- | --- | --- |

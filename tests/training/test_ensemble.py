@@ -198,8 +198,7 @@ def test_a_step_is_the_mean_of_the_steps_of_plain_networks(share, mode):
             np.testing.assert_allclose(ours[id(variable)], sum(theirs) / 3, atol=2e-6, err_msg=variable.path)
 
 
-@pytest.fixture(scope="module", params=[pytest.param(share, marks=[pytest.mark.slow] if share != "kernels" else [])
-                                        for share in SHARES])
+@pytest.fixture(scope="module", params=[pytest.param(share, marks=pytest.mark.slow) for share in SHARES])
 def exported(request, tmp_path_factory):
     ranker = shaken(make(request.param))
     return ranker, tfmtl2r.export(ranker, tmp_path_factory.mktemp("exports") / "one")
