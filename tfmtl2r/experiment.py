@@ -37,6 +37,7 @@ from tfmtl2r.schema import Schema
 from tfmtl2r.serving.blend import prepare
 from tfmtl2r.serving.load import load
 from tfmtl2r.settings import Settings
+from tfmtl2r.settings.outcome import outcome
 from tfmtl2r.settings.things import check_options
 from tfmtl2r.settings.values import SettingError
 from tfmtl2r.task import Task
@@ -181,13 +182,16 @@ class Experiment(Settings):
 
     def _run_of(self, name: str, dataset: Any = None) -> MultiTaskRanker:
         """The ranker of a finished run, which was trained on the training split of the data set, if that is given."""
-        folders = [find(directory, name) for directory in (self.directory, Path(self.directory).parent)]
-        folder = next((one for one in folders if (one / CARD).is_file()), folders[0])
+        folder = self._folder_of(name)
         card = RunCard.load(folder)  # says what is missing, also a plug-in
         if dataset is not None:
             card.expect("train", dataset.lists("train").fingerprint())
         ranker: Any = load(folder / MODEL)
         return ranker
+
+    def _folder_of(self, name: str) -> Path:
+        folders = [find(directory, name) for directory in (self.directory, Path(self.directory).parent)]
+        return next((one for one in folders if (one / CARD).is_file()), folders[0])
 
     def _optimizer(self, dataset: Any) -> Any:
         training, sizes = self.training, dataset.lists("train").sizes
@@ -264,7 +268,7 @@ class Experiment(Settings):
         """Trains the ranker, saves it, and adds to the card what was done."""
         schema, vali = model.schema, dataset.lists("vali")
         assert schema is not None
-        train, distillation = self._taught(model, dataset, card, attempt.checkpoints)
+        train, distillation = self._taught(model, dataset, card)
         teach(model, distillation)
         clock = StepClock()
         watchers: list[Any] = [clock, *callbacks]
@@ -291,27 +295,29 @@ class Experiment(Settings):
                         buckets=training.buckets, **cut),
                 batches(vali, model.tasks, schema, batch_size=training.batch_size))
 
-    def _taught(
-        self, model: MultiTaskRanker, dataset: Any, card: RunCard, kept: Path
-    ) -> tuple[Lists, Distillation | None]:
+    def _taught(self, model: MultiTaskRanker, dataset: Any, card: RunCard) -> tuple[Lists, Distillation | None]:
         """The lists to train on with the scores of the teacher, which is only used where it is worth it."""
         train, vali = dataset.lists("train"), dataset.lists("vali")
         if self.teacher.from_ is None:
             return train, None
-        assert model.schema is not None
-        shares, known = self._shares(model, dataset), self._known(dataset, model.tasks)
-        lists = teachers.lists_of(self.teacher, train, model.schema, known, self.training.seed)
-        found = teachers.kept(kept)
-        if found is None:
+        schema, shares, known = model.schema, self._shares(model, dataset), self._known(dataset, model.tasks)
+        assert schema is not None
+        lists = teachers.lists_of(self.teacher, train, schema, known)
+
+        def learn() -> tuple[teachers.Lesson, dict[str, Any]]:  # with seed 0: all seeds share the teacher
             tasks = [task for task in model.tasks if task.name in shares]
-            data = Training.of(dataset, tasks, model.schema, self.training.seed)
+            data, first = Training.of(dataset, tasks, schema), self.but(training={"seed": 0})
             lesson = teachers.learnt(self.teacher, data, lists, functools.partial(self._run_of, dataset=dataset))
-            alone, _ = self._model(dataset, None)
-            self._fit(alone, *self._batches(alone, train, vali), [], 0, None)
+            alone, _ = first._model(dataset, None)
+            first._fit(alone, *first._batches(alone, train, vali), [], 0, None)
             scores = alone.predict(batches(vali, (), model.architecture.schema), layout="items")
-            found = lesson, teachers.worth(lesson, scores, vali, tasks)
-            teachers.keep(kept, *found)
-        lesson, card.teacher = found
+            keras.utils.set_random_seed(self.training.seed)
+            return lesson, teachers.worth(lesson, scores, vali, tasks)
+
+        runs = [RunCard.load(self._folder_of(name)).identity for name in teachers.runs_of(self.teacher)]
+        data = [about["fingerprint"] for about in card.data.values()]
+        on = [outcome(self.config(), ["training.seed"]), data, runs]
+        lesson, card.teacher = teachers.once(self.folder.parent, on, learn)
         used = {task: share for task, share in shares.items() if card.teacher[task]["used"]}
         lists = lesson.beside(lists)
         return (lists, teachers.distillation(self.teacher, used, model, self._batches(model, lists, vali)[0])) if used \
@@ -322,7 +328,6 @@ class Experiment(Settings):
         if self.teacher.from_ is None:
             return {}
         teachers.check(self.teacher, dataset.lists("train"))
-        teachers.loss_to(self.teacher)
         known = [*dict.fromkeys(task.name for task in [*dataset.tasks(), *model.tasks])]
         return teachers.shares(self.teacher, model.tasks, known)
 

@@ -221,13 +221,34 @@ def test_a_good_teacher_is_learnt_and_a_bad_one_changes_nothing(experiment, leas
         lesson._run_of("good", experiment.but(data={"split": {"seed": 3}}).dataset())
 
 
-def test_a_training_that_goes_on_keeps_its_teacher(tmp_path):
-    lesson = teachers.Lesson({"a/b": np.arange(3, dtype=np.float32)}, {})
-    assert teachers.kept(tmp_path) is None
-    teachers.keep(tmp_path / "x", lesson, {"a/b": {"used": True, "teacher": 0.5}})
-    again, found = teachers.kept(tmp_path / "x")
-    assert again.scores["a/b"].tolist() == [0, 1, 2]
-    assert found == {"a/b": {"used": True, "teacher": 0.5}}
+def test_a_teacher_is_learnt_once(tmp_path):
+    calls = []
+
+    def learn():
+        calls.append(1)
+        return teachers.Lesson({"a/b": np.arange(3, dtype=np.float32)}, {}), {"a/b": {"used": True, "teacher": 0.5}}
+
+    for parts in ({"x": 1}, {"x": 1}, {"x": 2}, {"x": 1}):
+        lesson, found = teachers.once(tmp_path, parts, learn)
+        assert lesson.scores["a/b"].tolist() == [0, 1, 2]
+        assert found == {"a/b": {"used": True, "teacher": 0.5}}
+    assert len(calls) == 2
+
+
+@pytest.mark.slow  # four trainings
+def test_seeds_share_a_teacher_and_other_settings_do_not(experiment, least_squares, monkeypatch):
+    count, learnt = [], teachers.learnt
+    monkeypatch.setattr(teachers, "learnt", lambda *given: count.append(1) or learnt(*given))
+    taught = experiment.but(teacher={"from": least_squares, "synthetic": 1}, training={"epochs": 1})
+    with eagerly():
+        found = [taught.but(name=name, training={"seed": seed}).run(verbose=0)
+                 for name, seed in (("first", 3), ("again", 3), ("other", 4))]
+        assert len(count) == 1
+        taught.but(name="faster", optimizer={"learning_rate": 0.1}).run(verbose=0)
+    assert len(count) == 2
+    first, again, other = ([weight.tolist() for weight in ranker.get_weights()] for ranker, _ in found)
+    assert first == again  # whether the teacher was learnt in the run, or kept
+    assert first != other
 
 
 @pytest.mark.parametrize(("given", "message"), [

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock
 
-from tfmtl2r import baselines, losses
+from tfmtl2r import __version__, baselines, losses
 from tfmtl2r.baselines.base import Training, centred
 from tfmtl2r.baselines.synthetic import with_copies
 from tfmtl2r.data import Lists, batches
@@ -22,6 +23,7 @@ from tfmtl2r.evaluation.paired_tests import paired_differences
 from tfmtl2r.evaluation.split_metrics import Score, of_metric
 from tfmtl2r.losses.base import Loss
 from tfmtl2r.metrics.base import Metric
+from tfmtl2r.names import digest
 from tfmtl2r.schema import Schema
 from tfmtl2r.settings import Teacher
 from tfmtl2r.task import Task
@@ -34,7 +36,8 @@ from tfmtl2r.writing import written
 if TYPE_CHECKING:
     from tfmtl2r.training.model import MultiTaskRanker
 
-FILE = "teacher.npz"
+FOLDER = ".teachers"
+"""The folder of all runs keeps the teachers here. Without it, they are trained again."""
 BALANCED = 16
 """Number of batches from which the lengths of gradients are taken."""
 log = logging.getLogger("tfmtl2r")
@@ -126,10 +129,9 @@ def learnt(settings: Teacher, training: Training, lists: Lists, runs: Runs) -> L
     Raises:
         ValueError: for a teacher without one of the tasks, or folds of a run.
     """
-    sources = settings.from_ if isinstance(settings.from_, (list, tuple)) else [settings.from_]
     train: dict[str, list[np.ndarray]] = {task.name: [] for task in training.tasks}
     vali: dict[str, list[np.ndarray]] = {task.name: [] for task in training.tasks}
-    for source in sources:
+    for source in _sources(settings):
         found = _of_baseline(source, settings.folds, training, lists) if _is_baseline(source) else \
             _of_run(source, settings.folds, training, lists, runs)
         for task in train:
@@ -146,7 +148,7 @@ def learnt(settings: Teacher, training: Training, lists: Lists, runs: Runs) -> L
                   {task: np.mean(parts, axis=0) / spreads[task] for task, parts in vali.items()})
 
 
-def lists_of(settings: Teacher, train: Lists, schema: Schema, tasks: Sequence[Task], seed: int) -> Lists:
+def lists_of(settings: Teacher, train: Lists, schema: Schema, tasks: Sequence[Task]) -> Lists:
     """The lists to learn from: the training lists, and the synthetic ones after them.
 
     Args:
@@ -154,13 +156,12 @@ def lists_of(settings: Teacher, train: Lists, schema: Schema, tasks: Sequence[Ta
         train: the training lists.
         schema: the features.
         tasks: all tasks whose labels the data have.
-        seed: seed of the synthetic lists.
     """
-    return with_copies(train, schema, tasks, settings.synthetic, seed) if settings.synthetic else train
+    return with_copies(train, schema, tasks, settings.synthetic, seed=0) if settings.synthetic else train
 
 
 def check(settings: Teacher, train: Lists) -> None:
-    """Checks the teachers that are baselines, before any training: their names, options and libraries.
+    """Checks the loss and the teachers that are baselines, before any training: names, options and libraries.
 
     Raises:
         ValueError: for one that cannot be used, or plain rows.
@@ -168,12 +169,22 @@ def check(settings: Teacher, train: Lists) -> None:
     if train.is_rows:
         raise InputError("a teacher is not built yet for plain rows, since its scores are compared within lists: leave "
                          "teacher.from out, or set data.list_id")
-    for source in settings.from_ if isinstance(settings.from_, (list, tuple)) else [settings.from_]:
+    loss_to(settings)
+    for source in _sources(settings):
         if _is_baseline(source):
             baselines.get(source).check()
         elif not isinstance(source, str):
             raise InputError(f"teacher.from must name a baseline ({', '.join(baselines.names())}) or a run, not "
                              f"{source!r}")
+
+
+def runs_of(settings: Teacher) -> list[str]:
+    """The teachers that are runs."""
+    return [source for source in _sources(settings) if not _is_baseline(source)]
+
+
+def _sources(settings: Teacher) -> Sequence[Any]:
+    return settings.from_ if isinstance(settings.from_, (list, tuple)) else [settings.from_]
 
 
 def _is_baseline(source: Any) -> bool:
@@ -280,18 +291,25 @@ def _gain(ours: Score, theirs: Score) -> tuple[float, float]:
     return sign * mean, math.sqrt(squares * lists / max(1, lists - 1)) / float(np.sum(weights))
 
 
-def keep(folder: Path, lesson: Lesson, found: Mapping[str, Any]) -> None:
-    """Writes a teacher's scores and its comparison, so that a training that goes on need not train it again."""
-    folder.mkdir(parents=True, exist_ok=True)
-    arrays = {f"scores/{task}": scores for task, scores in lesson.scores.items()}
-    with written(folder / FILE) as temporary:
-        np.savez_compressed(temporary, worth=np.array(json.dumps(found)), **arrays)  # type: ignore[arg-type]
+def once(runs: Path, parts: Any, learn: Callable[[], tuple[Lesson, dict[str, Any]]]) -> tuple[Lesson, dict[str, Any]]:
+    """A teacher and its comparison, as they were kept in the folder of all runs; the first process makes them.
 
+    Args:
+        runs: the folder of all runs.
+        parts: all on which the teacher and the comparison depend, as plain data.
+        learn: makes both. It runs in one process at a time; the others wait.
 
-def kept(folder: Path) -> tuple[Lesson, dict[str, Any]] | None:
-    """What :func:`keep` wrote, without the scores of the validation split; None if there is nothing."""
-    if not (folder / FILE).is_file():
-        return None
-    with np.load(folder / FILE) as stored:
+    Returns:
+        Both, the teacher without its scores of the validation split.
+    """
+    path = runs / FOLDER / f"{digest(json.dumps([__version__, parts], sort_keys=True))}.npz"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_suffix(".lock")):
+        if not path.is_file():
+            lesson, found = learn()
+            arrays = {f"scores/{task}": scores for task, scores in lesson.scores.items()}
+            with written(path) as temporary:
+                np.savez_compressed(temporary, worth=np.array(json.dumps(found)), **arrays)  # type: ignore[arg-type]
+    with np.load(path) as stored:
         scores = {name.removeprefix("scores/"): stored[name] for name in stored if name.startswith("scores/")}
         return Lesson(scores, {}), json.loads(str(stored["worth"]))
