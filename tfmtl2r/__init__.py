@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         metrics,
         pages,
         pareto,
+        penalties,
         plugins,
         preferences,
         presets,
@@ -67,6 +68,6 @@ __all__ = [
     "Adagrad", "Batch", "Card", "Category", "Dense", "Experiment", "LazyAdam", "Merged", "MultiTaskRanker", "RunCard",
     "Schema", "Task", "architectures", "baselines", "blends", "calibrators", "data", "datasets", "errors",
     "evaluation", "export", "features", "layers", "linalg", "load", "losses", "methods", "metrics", "pages", "pareto",
-    "plugins", "preferences", "presets", "ranking", "recommenders", "report", "runs", "serving", "sweeps", "testing",
-    "training", "transforms",
+    "penalties", "plugins", "preferences", "presets", "ranking", "recommenders", "report", "runs", "serving", "sweeps",
+    "testing", "training", "transforms",
 ]

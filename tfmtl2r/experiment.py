@@ -46,6 +46,7 @@ from tfmtl2r.training.learnable import validate_labels
 from tfmtl2r.training.loop import Limits, Loop, Saving
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.optimizers import chosen
+from tfmtl2r.training.penalising import fitted
 from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.reset import start_as
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
@@ -160,6 +161,7 @@ class Experiment(Settings):
             feature_dropout=training.feature_dropout or 0.0,
             steps_per_execution=training.steps_per_execution,
             accumulate=training.accumulate or 1,
+            penalties=fitted(self.penalties, dataset.lists("train"), tasks),
         )
         changes = [] if earlier is None else start_from(model, earlier, self.start.method_state == "keep")
         changes = [f"start from {self.start.from_}: {line}" for line in changes]

@@ -133,7 +133,7 @@ def test_facts_decide_fingerprints_and_axes():
     assert {"name", "directory", "training.telemetry_every", "training.validate_every", "sweep.jobs"} <= set(
         keys_where(outcome=False))
     assert set(keys_where(several=True)) == {"method", "preference", "gradients", "staged", "constraints",
-                                             "conditioned"}
+                                             "conditioned", "penalties"}
     assert "training.seed" in keys_where(axis=True)
     assert "gradients" not in keys_where(axis=True)
     one = Settings(training={"telemetry_every": 0}, directory="elsewhere", name="x").tree()
@@ -231,7 +231,8 @@ def test_mistakes_in_a_file_come_with_their_line(tmp_path, monkeypatch, text, me
     (["--set", "method=[5]"], r"expected a name or \{name = ..., option = value\}, not \[5\]"),
     (["--set", "training=3"], "training must be a table of keys, not '3'"),
     (["--preset", "lettor"], "no preset is called 'lettor'; did you mean 'letor'"),
-    (["--penalties", "3"], "--penalties is not built yet"), (["--tune.trials", "3"], "is not a flag of tfmtl2r train"),
+    (["--penalties", "3"], "--penalties is not a flag of tfmtl2r train"),
+    (["--tune.trials", "3"], "is not a flag of tfmtl2r train"),
     (["--name", "mine.toml"], "must not end in .toml"),
     (["a.toml", "--like", "b"], "give only one of the file a.toml and --like b"),
 ])  # fmt: skip

@@ -28,6 +28,7 @@ PACKAGES = {
     "transforms": "tfmtl2r.transforms",
     "calibrators": "tfmtl2r.calibrators",
     "blends": "tfmtl2r.blends",
+    "penalties": "tfmtl2r.penalties",
     "baselines": "tfmtl2r.baselines",
     "presets": "tfmtl2r.presets",
 }
@@ -39,7 +40,7 @@ class List:
 
     Args:
         kind: methods, losses, metrics, architectures, datasets, (kinds of) features, (label) transforms, calibrators,
-            blends, baselines or presets; by default all.
+            blends, penalties, baselines or presets; by default all.
         markdown: print Markdown tables.
         summary: print the Markdown table of the README, with names only.
     """

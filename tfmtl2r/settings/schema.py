@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.settings.data import Data, Feature
@@ -46,6 +46,8 @@ class Settings(Section):
         features: the entries of [[features]], for a table of your own; by default all columns.
         tasks: the entries of [[tasks]]; a name alone stands for the data set's task of this name.
         constraints: the entries of [[constraints]].
+        penalties: the entries of [[penalties]], terms between tasks (tfmtl2r list penalties), such as {name =
+            "distribution_matching", source = "click", target = "like"}.
         start: the section [start].
         optimizer: the section [optimizer].
         training: the section [training].
@@ -58,8 +60,6 @@ class Settings(Section):
         export: the section [export].
     """
 
-    not_built: ClassVar[tuple[str, ...]] = ("penalties",)
-
     name: str | None = key(outcome=False, axis=True)
     data: Data = key(Data)
     tasks: tuple[Goal, ...] = key((), axis=True)
@@ -71,6 +71,7 @@ class Settings(Section):
     staged: bool = key(False, axis=True, several=True)
     features: tuple[Feature, ...] = key((), shown="own")
     constraints: tuple[Constraint, ...] = key((), axis=True, several=True)
+    penalties: tuple[Any, ...] = key((), registry="tfmtl2r.penalties", axis=True, several=True, flag=False)
     start: Start = key(Start)
     optimizer: Optimizer = key(Optimizer)
     training: Training = key(Training)

@@ -111,7 +111,9 @@ class Section:
         known = facts(field)
         try:
             value = converted(value, hints(type(self))[field.name])
-            if known.registry and not isinstance(value, tuple):
+            if known.registry and isinstance(value, tuple):
+                value = tuple(_thing(entry, None) for entry in value)
+            elif known.registry:
                 value = _thing(value, default_of(field))
         except SettingError as error:
             raise error.within(name_of(field)) from None

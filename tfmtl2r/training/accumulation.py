@@ -20,7 +20,7 @@ from tfmtl2r.methods.base import State
 from tfmtl2r.methods.deciding import weigh
 from tfmtl2r.training import rows as per_task_rows
 from tfmtl2r.training.engine import Engine, Step, pairs, scaled
-from tfmtl2r.training.head_gradients import added, forward, halves, joined, penalty_of
+from tfmtl2r.training.head_gradients import added, forward, halves, joined
 from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import LossValues
 from tfmtl2r.training.replicas import Replicas
@@ -33,7 +33,7 @@ class Measured(NamedTuple):
     Args:
         scores: dict task -> scores of the whole batch.
         losses: losses of the whole batch.
-        asked: count of the architecture's penalty on scores; None without a penalty.
+        asked: ``float32[K]``, counts of the penalties on scores; None without penalties.
         gram: inner products of the tasks' gradients at the cut, if they were asked for.
     """
 
@@ -74,9 +74,9 @@ class AccumulatingEngine(Engine):
                 values, counted = self.losses.per_list(part, scores)
                 sums = tf.math.divide_no_nan(tf.reduce_sum(values * counted, axis=1), measured.losses.count)
                 objective = tf.reduce_sum(weights * sums)
-                penalty = penalty_of(self.architecture, scores, part)
+                penalty = self.penalties(scores, part)
                 if penalty is not None:
-                    objective += tf.math.divide_no_nan(penalty[0], measured.asked)
+                    objective += tf.reduce_sum(tf.math.divide_no_nan(penalty[0], measured.asked))
             return tape.gradient(objective, [v.value for v in variables])
 
         gradients = _summed(self._in_turn(batch, seeds, differentiated))
@@ -101,7 +101,7 @@ class AccumulatingEngine(Engine):
             for lists in [part.at(chosen) for chosen in places] or [part]:
                 with tf.GradientTape(persistent=True) as trunk:
                     cut = self.architecture.shared(lists, True)
-                heads = forward(self.architecture, self.losses, cut, lists).backward(
+                heads = forward(self.architecture, self.losses, self.penalties, cut, lists).backward(
                     losses.count, measured.asked, [v.value for v in self.private_variables])
                 rows.append(self._rows(trunk, heads, replicas))
                 counts.append(heads.count)
@@ -130,7 +130,7 @@ class AccumulatingEngine(Engine):
         def differentiated(part: Batch) -> list[Any]:
             with tf.GradientTape() as trunk:
                 cut = self.architecture.shared(part, True)
-            heads = forward(self.architecture, self.losses, cut, part).backward(
+            heads = forward(self.architecture, self.losses, self.penalties, cut, part).backward(
                 losses.count, measured.asked, [v.value for v in self.private_variables])
             combined = trunk.gradient(heads.tensors, shared, output_gradients=heads.weighted(weights))
             return [*combined, *heads.gradients]
@@ -146,10 +146,10 @@ class AccumulatingEngine(Engine):
         def measured(part: Batch) -> tuple[Any, ...]:
             if not gram:
                 scores = self.architecture(batch=part, training=True)
-                penalty = penalty_of(self.architecture, scores, part)
+                penalty = self.penalties(scores, part)
                 return scores, *self.losses.per_list(part, scores), penalty and penalty[1], None
-            run = forward(self.architecture, self.losses, self.architecture.shared(part, True), part)
-            heads = run.backward(tf.ones([tasks]), tf.ones([]), [])
+            run = forward(self.architecture, self.losses, self.penalties, self.architecture.shared(part, True), part)
+            heads = run.backward(tf.ones([tasks]), run.penalty and run.penalty[1], [])
             return run.scores, run.values, run.weights, run.penalty and run.penalty[1], heads.gram(replicas)
 
         seeds = randomness.next_seeds() if seeds is None else seeds

@@ -28,11 +28,13 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.linalg import settling
 from tfmtl2r.methods.base import Method, Signals, State
 from tfmtl2r.methods.deciding import merge, standing_still, weigh
+from tfmtl2r.penalties.base import Penalty
 from tfmtl2r.training import rows as per_task_rows
-from tfmtl2r.training.head_gradients import Heads, added, forward, halves, joined, penalty_of
+from tfmtl2r.training.head_gradients import Heads, added, forward, halves, joined
 from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import LossValues, TaskLosses
 from tfmtl2r.training.optimizers import is_table
+from tfmtl2r.training.penalising import Penalties
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.types import Gram, Tensor
 
@@ -72,16 +74,21 @@ class Engine:
         losses: the tasks' losses.
         method: the balancing method.
         mode: ``"parameters"`` or ``"features"``.
+        penalties: penalties on scores, which are added to the objective after balancing.
 
     Raises:
         ValueError: if a trainable variable is in no variable group of the architecture.
     """
 
-    def __init__(self, architecture: Architecture, losses: TaskLosses, method: Method, mode: str):
+    def __init__(
+        self, architecture: Architecture, losses: TaskLosses, method: Method, mode: str,
+        penalties: Sequence[Penalty] = (),
+    ):
         self.architecture = architecture
         self.losses = losses
         self.method = method
         self.mode = mode
+        self.penalties = Penalties(architecture, losses, penalties)
         groups = architecture.groups()
         self.shared_groups = [group for group in groups if group.shared]
         self.shared_variables = [v for group in self.shared_groups for v in group.variables]
@@ -151,9 +158,9 @@ class Engine:
             with tape.stop_recording():
                 signals, weights, state = self._scalarisation(clock, losses, states[0])
             objective = tf.reduce_sum(weights * losses.local)
-            asked = penalty_of(self.architecture, scores, batch)
+            asked = self.penalties(scores, batch)
             if asked is not None:
-                objective += tf.math.divide_no_nan(asked[0], replicas.sum(asked[1]))
+                objective += tf.reduce_sum(tf.math.divide_no_nan(asked[0], replicas.sum(asked[1])))
         gradients = tape.gradient(objective, [v.value for v in keras_variables])
         return Step(scores, losses, pairs(gradients, keras_variables), weights, None, [state], [signals], None)
 
@@ -213,7 +220,7 @@ class Engine:
         for part in parts:
             with tf.GradientTape(persistent=self.mode == "parameters") as trunk:
                 cut = self.architecture.shared(part, True)
-            runs.append(forward(self.architecture, self.losses, cut, part))
+            runs.append(forward(self.architecture, self.losses, self.penalties, cut, part))
             trunks.append(trunk)
         values, weights = (tf.concat([getattr(run, name) for run in runs], 1) for name in ("values", "weights"))
         losses = self.losses.reduce(values, weights, replicas)

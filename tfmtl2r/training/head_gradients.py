@@ -15,8 +15,9 @@ from tfmtl2r.architectures.base import Architecture
 from tfmtl2r.batch import Batch
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.training.objectives import TaskLosses
+from tfmtl2r.training.penalising import Penalties
 from tfmtl2r.training.replicas import Replicas
-from tfmtl2r.types import Gram, PerList, TaskScores, Tensor
+from tfmtl2r.types import Gram, Tensor
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Forward:
         values: loss of every list, ``float32[T, B]``.
         weights: weight of every list, ``float32[T, B]``.
         sums: ``float32[T]``, the weighted sums of the losses.
-        penalty: sum and count of the architecture's penalty on scores, or None.
+        penalty: sums and counts of the penalties on scores, ``float32[K]`` each, or None.
     """
 
     tape: Any
@@ -46,7 +47,7 @@ class Forward:
 
         Args:
             count: ``float32[T]``, the divisor of the sums of losses.
-            asked: the divisor of the sum of the penalty; None without a penalty.
+            asked: ``float32[K]``, the divisors of the sums of the penalties; None without penalties.
             variables: the heads' variables.
         """
         sources = [[branch.tap for branch in self.branches], variables]
@@ -72,7 +73,7 @@ class Heads:
         cotangents: the gradient at every branch.
         gradients: the plain gradients of the heads' variables.
         count: ``float32[T]``, this replica's weight of the part's lists.
-        penalty: the gradient of the architecture's penalty at every tensor of the cut, or None.
+        penalty: the gradient of all penalties at every tensor of the cut, or None.
     """
 
     branches: list[Branch]
@@ -101,12 +102,15 @@ class Heads:
         return replicas.sum(tf.add_n([b.gram(c) for b, c in zip(self.branches, self.cotangents, strict=True)]))
 
 
-def forward(architecture: Architecture, losses: TaskLosses, cut: list[Any], batch: Batch) -> Forward:
+def forward(
+    architecture: Architecture, losses: TaskLosses, penalties: Penalties, cut: list[Any], batch: Batch
+) -> Forward:
     """Runs heads and losses on per-task copies of the cut.
 
     Args:
         architecture: a connected architecture.
         losses: the tasks' losses.
+        penalties: the penalties on scores.
         cut: the result of ``architecture.shared`` for the batch.
         batch: a whole batch or some of its lists.
     """
@@ -115,17 +119,8 @@ def forward(architecture: Architecture, losses: TaskLosses, cut: list[Any], batc
         scores = architecture.scores(branches, batch, True)
         values, weights = losses.per_list(batch, scores)
         sums = tf.reduce_sum(values * weights, axis=1)
-        penalty = penalty_of(architecture, scores, batch)
+        penalty = penalties(scores, batch)
     return Forward(tape, [b for b in branches if b.tap is not None], scores, values, weights, sums, penalty)
-
-
-def penalty_of(architecture: Architecture, scores: TaskScores, batch: Batch) -> tuple[PerList, PerList] | None:
-    """Sum and count of an architecture's penalty on scores, or None."""
-    asked = architecture.penalty(scores, batch)
-    if asked is None:
-        return None
-    values, weights = asked
-    return tf.reduce_sum(values * weights), tf.reduce_sum(weights)
 
 
 def halves(part: Batch, replicas: Replicas, batch: Batch) -> list[Any]:

@@ -59,6 +59,18 @@ def refuse(where: str, given: Mapping[str, Any], instead: Mapping[str, str]) -> 
             raise InputError(f"{where} has no argument {name}: {remedy}")
 
 
+def check_steps(steps: int) -> None:
+    """Refuses several steps per call of a compiled function under a distribution strategy.
+
+    Raises:
+        ValueError: for more than one step with more than one replica.
+    """
+    replicas = tf.distribute.get_strategy().num_replicas_in_sync
+    if replicas > 1 and steps != 1:
+        raise InputError(f"steps_per_execution must be 1 with {replicas} replicas: Keras 3 cannot run several "
+                         "steps at once under a distribution strategy")
+
+
 def signature_of(method: _Method) -> Callable[[Callable[..., Any]], _Method]:
     """Gives a method the signature of Keras' method, for readers, editors and type checkers."""
 

@@ -12,6 +12,7 @@ from typing import Any, TypedDict
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods.base import Method
+from tfmtl2r.penalties.base import Penalty
 from tfmtl2r.schema import Schema
 from tfmtl2r.training.distillation import Distillation
 from tfmtl2r.training.engine import Engine
@@ -79,6 +80,7 @@ class Compiled:
         accumulate: number of parts of a batch.
         on_nan: what happens to a step whose numbers are not finite, see :mod:`tfmtl2r.training.finite`.
         augment, feature_dropout: random changes of training batches, see :mod:`tfmtl2r.training.augmentation`.
+        penalties: penalties on scores, ready to use.
         options: the arguments of Keras' ``compile``.
         distillation: mixes the losses with those to a teacher; set after ``compile``
             (:func:`tfmtl2r.training.distillation.teach`).
@@ -92,6 +94,7 @@ class Compiled:
     on_nan: str
     augment: float
     feature_dropout: float
+    penalties: tuple[Penalty, ...]
     options: dict[str, Any]
     distillation: Distillation | None = None
 

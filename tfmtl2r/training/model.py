@@ -26,11 +26,12 @@ from tfmtl2r.training.engine import Engine, Step, state_shapes
 from tfmtl2r.training.guard import Guard
 from tfmtl2r.training.head_statistics import HeadStatistics
 from tfmtl2r.training.inputs import check_parts, described, plain_schema, specs
-from tfmtl2r.training.keras_arguments import COMPILE, refuse
+from tfmtl2r.training.keras_arguments import COMPILE, check_steps, refuse
 from tfmtl2r.training.keras_methods import KerasMethods
 from tfmtl2r.training.life import Compiled, CompileOptions, Connected, Described, ModelOptions, SetUp
 from tfmtl2r.training.method_state import MethodState, new_preference
 from tfmtl2r.training.objectives import TaskLosses
+from tfmtl2r.training.penalising import checked
 from tfmtl2r.training.readings import smearing_of, start_at_base_rates
 from tfmtl2r.training.replicas import Replicas
 from tfmtl2r.training.telemetry import Telemetry
@@ -145,9 +146,9 @@ class MultiTaskRanker(KerasMethods):
         gradients: str = "parameters",
         preference: Sequence[float] | Mapping[str, float] | None = None,
         train_metrics: bool = True,
-        seed: int = 0, accumulate: int = 1,
-        on_nan: str = "error",
+        seed: int = 0, accumulate: int = 1, on_nan: str = "error",
         augment: float = 0.0, feature_dropout: float = 0.0,
+        penalties: Sequence[Any] = (),
         **keras_options: Unpack[CompileOptions],
     ) -> None:
         """Sets optimizer, balancing method and preference.
@@ -167,6 +168,7 @@ class MultiTaskRanker(KerasMethods):
             on_nan: what happens to a step whose losses or gradients are not finite: ``"error"``, ``"skip_batch"`` or
                 ``"drop_task"``, see :class:`tfmtl2r.training.guard.Guard`.
             augment, feature_dropout: random changes of training batches, see :mod:`tfmtl2r.training.augmentation`.
+            penalties: names with options, or penalties (:mod:`tfmtl2r.penalties`); they must be fitted.
             **keras_options: ``run_eagerly``, ``steps_per_execution``, ``jit_compile``.
 
         Raises:
@@ -182,16 +184,13 @@ class MultiTaskRanker(KerasMethods):
         methods.registry.describe(chosen)  # raises for a method that could not be saved
         check_mode(chosen, gradients)
         keras_options.setdefault("jit_compile", False)
-        replicas = tf.distribute.get_strategy().num_replicas_in_sync
-        if replicas > 1 and keras_options.get("steps_per_execution", 1) != 1:
-            raise InputError(f"steps_per_execution must be 1 with {replicas} replicas: Keras 3 cannot run several "
-                             "steps at once under a distribution strategy")
+        check_steps(keras_options.get("steps_per_execution", 1))
         weights = [task.weight for task in self.tasks] if preference is None else preference
         values = checked_preference(weights, self.tasks, chosen, self.conditioned is not None)
         options = {name: value for name, value in keras_options.items() if name not in COMPILE}
         augmentation.check(augment, feature_dropout, self.has_lists)
         compiled = Compiled(chosen, gradients, train_metrics, seed, accumulate, on_nan, augment, feature_dropout,
-                            options)
+                            checked(penalties, self.tasks), options)
         super().compile(optimizer=optimizer, **options)
         self.preference.assign(values)
         self._compiled, self._set_up = compiled, None
@@ -393,7 +392,8 @@ class MultiTaskRanker(KerasMethods):
             chosen, architecture = self._choices(), self.architecture
             self.check_scores(has_lists)
             losses = TaskLosses(self.tasks, has_lists, architecture.small_heads, architecture.needs_probabilities)
-            parts = architecture, losses.with_teacher(chosen.distillation), chosen.method, chosen.gradients
+            parts = architecture, losses.with_teacher(chosen.distillation), chosen.method, chosen.gradients, \
+                chosen.penalties
             engine = Engine(*parts) if chosen.accumulate == 1 else AccumulatingEngine(*parts, parts=chosen.accumulate)
             trackers = Trackers(self.tasks, has_lists, chosen.on_nan != "error", self.readings(has_lists))
             self._set_up = SetUp(has_lists, engine, trackers)

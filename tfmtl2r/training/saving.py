@@ -13,7 +13,7 @@ from typing import Any, Self
 import numpy as np
 from keras.src.backend.common import global_state  # has no public name
 
-from tfmtl2r import blends, methods
+from tfmtl2r import blends, methods, penalties
 from tfmtl2r._backend import keras
 from tfmtl2r.errors import InputError
 from tfmtl2r.plugins import expect
@@ -243,10 +243,12 @@ class SavedRanker(keras.Model):
         if chosen is None:
             return {}
         method = methods.registry.describe(chosen.method)
+        beside = [penalties.registry.describe(penalty) for penalty in chosen.penalties]
         return {
             "optimizer": keras.saving.serialize_keras_object(self.optimizer),
             "method": method,
-            "extensions": methods.registry.extensions(method),
+            "extensions": [*methods.registry.extensions(method),
+                           *(need for penalty in beside for need in penalties.registry.extensions(penalty))],
             "gradients": chosen.gradients,
             "preference": np.asarray(self.preference, np.float64).tolist(),
             "train_metrics": chosen.train_metrics,
@@ -255,6 +257,7 @@ class SavedRanker(keras.Model):
             "on_nan": chosen.on_nan,
             "augment": chosen.augment,
             "feature_dropout": chosen.feature_dropout,
+            "penalties": beside,
             freezing.OPTIMIZED: freezing.optimized(self),
             **chosen.options,
         }
