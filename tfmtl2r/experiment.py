@@ -299,27 +299,32 @@ class Experiment(Settings):
 
     def _taught(self, model: MultiTaskRanker, dataset: Any, card: RunCard) -> tuple[Lists, Distillation | None]:
         """The lists to train on with the scores of the teacher, which is only used where it is worth it."""
-        train, vali = dataset.lists("train"), dataset.lists("vali")
-        if self.teacher.from_ is None:
+        train, vali, schema = dataset.lists("train"), dataset.lists("vali"), model.schema
+        if self.teacher.from_ is None or schema is None:
             return train, None
-        schema, shares, known = model.schema, self._shares(model, dataset), self._known(dataset, model.tasks)
-        assert schema is not None
-        lists = teachers.lists_of(self.teacher, train, schema, known)
+        shares = self._shares(model, dataset)
+        lists = teachers.lists_of(self.teacher, train, schema, self._known(dataset, model.tasks))
 
-        def learn() -> tuple[teachers.Lesson, dict[str, Any]]:  # with seed 0: all seeds share the teacher
-            tasks = [task for task in model.tasks if task.name in shares]
-            data, first = Training.of(dataset, tasks, schema), self.but(training={"seed": 0})
-            lesson = teachers.learnt(self.teacher, data, lists, functools.partial(self._run_of, dataset=dataset))
-            alone, _ = first._model(dataset, None)
-            first._fit(alone, *first._batches(alone, train, vali), [], 0, None)
-            scores = alone.predict(batches(vali, (), model.architecture.schema), layout="items")
+        taught = [task for task in model.tasks if task.name in shares]
+        first = self.but(training={"seed": 0})  # runs that differ in their seed alone share what follows
+
+        def learn() -> teachers.Lesson:
+            data = Training.of(dataset, taught, schema)
+            return teachers.learnt(self.teacher, data, lists, functools.partial(self._run_of, dataset=dataset))
+
+        def alone() -> dict[str, np.ndarray]:
+            student, _ = first._model(dataset, None)
+            first._fit(student, *first._batches(student, train, vali), [], 0, None)
             keras.utils.set_random_seed(self.training.seed)
-            return lesson, teachers.worth(lesson, scores, vali, tasks)
+            found: Any = student.predict(batches(vali, (), model.architecture.schema), layout="items")
+            return {f"/{task}": scores for task, scores in found.items()}
 
-        runs = [RunCard.load(self._folder_of(name)).identity for name in teachers.runs_of(self.teacher)]
         data = [about["fingerprint"] for about in card.data.values()]
-        on = [outcome(self.config(), ["training.seed"]), data, runs]
-        lesson, card.teacher = teachers.once(self.folder.parent, on, learn)
+        runs = [RunCard.load(self._folder_of(name)).identity for name in teachers.runs_of(self.teacher)]
+        own, others = teachers.divided(outcome(first.config()))
+        lesson = teachers.Lesson.once(self.folder.parent, [own, data, runs, [*shares]], learn)
+        student = teachers.once(self.folder.parent, [others, data], alone)
+        card.teacher = teachers.worth(lesson, {task[1:]: one for task, one in student.items()}, vali, taught)
         used = {task: share for task, share in shares.items() if card.teacher[task]["used"]}
         lists = lesson.beside(lists)
         return (lists, teachers.distillation(self.teacher, used, model, self._batches(model, lists, vali)[0])) if used \
@@ -334,10 +339,7 @@ class Experiment(Settings):
         return teachers.shares(self.teacher, model.tasks, known)
 
     def _known(self, dataset: Any, tasks: Sequence[Task]) -> list[Task]:
-        """All tasks whose columns must not be inputs, including entries of ``tasks`` that are not trained.
-
-        A sweep's runs of one task alone therefore read the same features as its runs of all tasks.
-        """
+        """All tasks whose columns must not be inputs, so that a sweep's runs of one task read the features of all."""
         own = {task.name: task for task in dataset.tasks()}
         return [*tasks, *(goal.task(own.get(goal.name)) for goal in self.tasks if goal.name not in self.task_names)]
 
@@ -354,8 +356,8 @@ class Experiment(Settings):
         return suited(rows, model.method)
 
     def _tensorboard(self, schema: Schema, vali: Lists, folder: Path) -> TensorBoard:
-        size = self.training.batch_size
-        first = next(iter(batches(vali.select(np.arange(min(size, vali.num_lists))), (), schema, batch_size=size)))
+        size = min(self.training.batch_size, vali.num_lists)
+        first = next(iter(batches(vali.select(np.arange(size)), (), schema, batch_size=size)))
         return TensorBoard(folder, self.training.telemetry_every, first[0] if isinstance(first, tuple) else first)
 
     def _fit(

@@ -226,26 +226,30 @@ def test_a_teacher_is_learnt_once(tmp_path):
 
     def learn():
         calls.append(1)
-        return teachers.Lesson({"a/b": np.arange(3, dtype=np.float32)}, {}), {"a/b": {"used": True, "teacher": 0.5}}
+        return teachers.Lesson({"a/b": np.arange(3, dtype=np.float32)}, {"a/b": np.arange(2.0)})
 
-    for parts in ({"x": 1}, {"x": 1}, {"x": 2}, {"x": 1}):
-        lesson, found = teachers.once(tmp_path, parts, learn)
+    for on in ({"x": 1}, {"x": 1}, {"x": 2}, {"x": 1}):
+        lesson = teachers.Lesson.once(tmp_path, on, learn)
         assert lesson.scores["a/b"].tolist() == [0, 1, 2]
-        assert found == {"a/b": {"used": True, "teacher": 0.5}}
+        assert lesson.vali["a/b"].tolist() == [0, 1]
     assert len(calls) == 2
 
 
-@pytest.mark.slow  # four trainings
+@pytest.mark.slow  # six trainings
 def test_seeds_share_a_teacher_and_other_settings_do_not(experiment, least_squares, monkeypatch):
-    count, learnt = [], teachers.learnt
-    monkeypatch.setattr(teachers, "learnt", lambda *given: count.append(1) or learnt(*given))
-    taught = experiment.but(teacher={"from": least_squares, "synthetic": 1}, training={"epochs": 1})
+    counts, learnt = [], teachers.learnt
+    monkeypatch.setattr(teachers, "learnt", lambda *given: counts.append(1) or learnt(*given))
+    taught = experiment.but(teacher={"from": least_squares, "synthetic": 1}, training={"epochs": 1},
+                            directory=str(experiment.folder.parent / "shared"))
     with eagerly():
         found = [taught.but(name=name, training={"seed": seed}).run(verbose=0)
                  for name, seed in (("first", 3), ("again", 3), ("other", 4))]
-        assert len(count) == 1
-        taught.but(name="faster", optimizer={"learning_rate": 0.1}).run(verbose=0)
-    assert len(count) == 2
+        assert len(counts) == 1
+        taught.but(name="mixed", teacher={"mix": 0.1}, optimizer={"learning_rate": 0.1}).run(verbose=0)
+        assert len(counts) == 1
+        assert len([*(taught.folder.parent / teachers.FOLDER).glob("*.npz")]) == 3  # two rankers without a teacher
+        taught.but(name="more", teacher={"synthetic": 2}).run(verbose=0)
+    assert len(counts) == 2
     first, again, other = ([weight.tolist() for weight in ranker.get_weights()] for ranker, _ in found)
     assert first == again  # whether the teacher was learnt in the run, or kept
     assert first != other

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
 FOLDER = ".teachers"
 """The folder of all runs keeps the teachers here. Without it, they are trained again."""
+_READ = ("data", "features", "tasks", "start", "teacher.from", "teacher.folds", "teacher.synthetic")
 BALANCED = 16
 """Number of batches from which the lengths of gradients are taken."""
 log = logging.getLogger("tfmtl2r")
@@ -64,6 +65,17 @@ class Lesson:
         for task, scores in self.scores.items():
             lists = lists.with_column(column_of(task), scores)
         return lists
+
+    @classmethod
+    def once(cls, runs: Path, on: Any, learn: Callable[[], Lesson]) -> Lesson:
+        """The kept teacher, or the one that ``learn`` makes, see :func:`once`."""
+        def arrays() -> dict[str, np.ndarray]:
+            return {f"{part}/{task}": scores for part, found in dataclasses.asdict(learn()).items()
+                    for task, scores in found.items()}
+
+        kept = once(runs, on, arrays)
+        return cls(*({name.partition("/")[2]: scores for name, scores in kept.items() if name.startswith(f"{part}/")}
+                     for part in ("scores", "vali")))
 
 
 def shares(settings: Teacher, tasks: Sequence[Task], known: Sequence[str]) -> dict[str, float]:
@@ -176,6 +188,19 @@ def check(settings: Teacher, train: Lists) -> None:
         elif not isinstance(source, str):
             raise InputError(f"teacher.from must name a baseline ({', '.join(baselines.names())}) or a run, not "
                              f"{source!r}")
+
+
+def divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The settings on which the scores of a teacher depend, and those on which the ranker without a teacher depends.
+
+    Args:
+        settings: the result of :func:`tfmtl2r.settings.outcome.outcome`.
+
+    >>> divided({"data.name": "mslr", "method": {"name": "mgda"}, "teacher.from": "lightgbm", "teacher.mix": 0.5})
+    ({'data.name': 'mslr', 'teacher.from': 'lightgbm'}, {'data.name': 'mslr', 'method': {'name': 'mgda'}})
+    """
+    own = {name: value for name, value in settings.items() if name.partition(".")[0] in _READ or name in _READ}
+    return own, {name: value for name, value in settings.items() if not name.startswith("teacher.")}
 
 
 def runs_of(settings: Teacher) -> list[str]:
@@ -291,25 +316,20 @@ def _gain(ours: Score, theirs: Score) -> tuple[float, float]:
     return sign * mean, math.sqrt(squares * lists / max(1, lists - 1)) / float(np.sum(weights))
 
 
-def once(runs: Path, parts: Any, learn: Callable[[], tuple[Lesson, dict[str, Any]]]) -> tuple[Lesson, dict[str, Any]]:
-    """A teacher and its comparison, as they were kept in the folder of all runs; the first process makes them.
+def once(runs: Path, on: Any, make: Callable[[], Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Arrays as they were kept in the folder of all runs; the first process makes them.
 
     Args:
         runs: the folder of all runs.
-        parts: all on which the teacher and the comparison depend, as plain data.
-        learn: makes both. It runs in one process at a time; the others wait.
-
-    Returns:
-        Both, the teacher without its scores of the validation split.
+        on: all on which the arrays depend, as plain data.
+        make: makes the arrays. It runs in one process at a time; the others wait.
     """
-    path = runs / FOLDER / f"{digest(json.dumps([__version__, parts], sort_keys=True))}.npz"
+    path = runs / FOLDER / f"{digest(json.dumps([__version__, on], sort_keys=True))}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
         if not path.is_file():
-            lesson, found = learn()
-            arrays = {f"scores/{task}": scores for task, scores in lesson.scores.items()}
+            found: dict[str, Any] = {**make()}
             with written(path) as temporary:
-                np.savez_compressed(temporary, worth=np.array(json.dumps(found)), **arrays)  # type: ignore[arg-type]
+                np.savez_compressed(temporary, **found)
     with np.load(path) as stored:
-        scores = {name.removeprefix("scores/"): stored[name] for name in stored if name.startswith("scores/")}
-        return Lesson(scores, {}), json.loads(str(stored["worth"]))
+        return {**stored}

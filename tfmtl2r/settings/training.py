@@ -178,7 +178,7 @@ class Teacher(Section):
     Args:
         from_: a baseline (tfmtl2r list baselines), also as {name = "catboost", loss = "YetiRank"}, or a finished run on
             the same training split, or a list of both, whose standardised scores are averaged. Baselines are trained on
-            the training split, one model per task, with seed 0, so that runs with different seeds share them; the
+            the training split, one model per task, with seed 0, so that runs on the same data share them; the
             folder of all runs keeps their scores in .teachers.
         loss: loss to the standardised scores of the teacher: "centred_mse" (the default), "soft_targets", or
             {name = "soft_targets", soften = "both"}.
