@@ -14,7 +14,7 @@ import tyro
 
 _VARIABLES = (r"KERAS_|CUDA_|XLA_FLAGS|OMP_|"
               r"TF_(CONFIG|CPP|CUDNN|DETERMINISTIC|DISABLE|ENABLE|FORCE_GPU|GPU|NUM|USE|XLA)")
-"""Environment variables that change what TensorFlow and Keras do. Terraform's begin with TF_ too, and can be secrets."""
+"""Environment variables that TensorFlow and Keras read. Those of Terraform begin with TF_ too, and can be secrets."""
 
 
 @dataclasses.dataclass(frozen=True)
