@@ -105,12 +105,14 @@ class Experiment(Settings):
 
     def _calibrated(self, chosen: Sequence[Task], known: Sequence[Task]) -> tuple[Task, ...]:
         """The tasks, of which the binary ones have the experiment's calibrator, unless they have their own."""
-        kind = self.calibration.kind
+        kind, by = self.calibration.kind, self.calibration.by
         if kind is not None and all(task.kind != "binary" for task in known):
             raise SettingError(["calibration", "kind"], "calibrates binary tasks, and there are none: leave it out")
-        return tuple(dataclasses.replace(task, calibration=kind)
-                     if kind is not None and task.kind == "binary" and task.calibration is None else task
-                     for task in chosen)
+        if by is not None and kind is None and all(task.calibration is None for task in known):
+            raise SettingError(["calibration", "by"], "has no effect without a calibrator: give calibration.kind, such "
+                               "as \"platt\", or leave it out")
+        return tuple(dataclasses.replace(task, calibration=self.calibration.around(task.calibration or kind))
+                     if task.kind == "binary" else task for task in chosen)
 
     def importance(self, tasks: Sequence[Task]) -> list[float] | None:
         """The preference in the order of the tasks; None without a preference.

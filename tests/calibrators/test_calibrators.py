@@ -15,7 +15,7 @@ Y = np.array([0, 0, 1, 0, 1, 0, 1, 1.0])
 ONES = np.ones(8)
 W = np.array([1, 1, 2, 1, 1, 1, 1, 1.0])
 PLATT = calibrators.get("platt")
-FITTED = [name for name in calibrators.names() if calibrators.get(name).shape]
+FITTED = ["isotonic", "platt"]
 
 
 def applied(calibrator, scores, fitted):
@@ -131,3 +131,103 @@ def test_a_long_table_is_cut_to_its_points(rng):
     np.testing.assert_allclose(applied(short, scores, fitted), labels, atol=1e-3)
     with pytest.raises(ValueError, match="points must be 2 or more, not 1"):
         calibrators.get("isotonic", points=1)
+
+
+def test_every_calibrator_of_scores_alone_is_tested_here():
+    alone = [name for name in calibrators.names() if name != "per_value" and calibrators.get(name).shape]
+    assert alone == FITTED
+
+
+def two_groups(number=3000):
+    """Scores whose level differs between group 0 and group 1, and 20 items of group 2, which are like group 0."""
+    random = np.random.default_rng(3)
+    group = np.append(np.arange(number) % 2, [2] * 20)
+    scores = random.normal(size=len(group))
+    labels = (random.random(len(group)) < 1 / (1 + np.exp(1.0 - 3.0 * (group == 1) - 2 * scores))).astype(float)
+    return scores, labels, group[:, None].astype(float)
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_each_value_has_its_own_fit_and_others_that_of_all(name):
+    scores, labels, groups = two_groups()
+    both = calibrators.get("per_value", columns=["g"], calibrator=name, prior=0.0)
+    fitted = both.fit(scores, labels, columns=groups)
+    each = calibrators.get(name)
+    grid = np.linspace(-3, 3, 13)
+
+    def of(group):
+        table = tf.constant(fitted, tf.float32)
+        return both.apply(tf.constant(grid, tf.float32), table, tf.constant([[group]], tf.float32)).numpy()
+
+    for group in (0, 1, 2):
+        mine = groups[:, 0] == group
+        np.testing.assert_allclose(of(group), applied(each, grid, each.fit(scores[mine], labels[mine])), atol=1e-5)
+    np.testing.assert_allclose(of(7), applied(each, grid, each.fit(scores, labels)), atol=1e-5)
+    np.testing.assert_array_equal(of(np.nan), of(7))
+
+
+@pytest.mark.parametrize("name", FITTED)
+def test_the_prior_pulls_small_values_only(name):
+    """20 items are nearly calibrated like all items, and 1,500 items nearly by their own."""
+    scores, labels, groups = two_groups()
+    each, grid = calibrators.get(name), np.linspace(-2, 2, 9).astype(np.float32)
+    whole = applied(each, grid, each.fit(scores, labels))
+    found = {}
+    for prior in (0.0, 100.0):
+        both = calibrators.get("per_value", columns=["g"], calibrator=name, prior=prior)
+        table = tf.constant(both.fit(scores, labels, columns=groups), tf.float32)
+        found[prior] = [both.apply(grid, table, tf.constant([[g]], tf.float32)).numpy() for g in (1.0, 2.0)]
+    (large, small), (pulled_large, pulled_small) = found[0.0], found[100.0]
+    assert np.abs(pulled_large - large).mean() < 0.1 * np.abs(whole - large).mean()
+    assert np.abs(pulled_small - whole).mean() < 0.5 * np.abs(small - whole).mean()
+
+
+def test_only_the_most_frequent_values_have_a_fit_of_their_own():
+    scores, labels, groups = two_groups()
+    fitted = calibrators.get("per_value", columns=["g"], most=1).fit(scores, labels, columns=groups)
+    assert fitted[1, 0] == 0
+    assert fitted.shape == (2, 3)
+    labels[groups[:, 0] == 1] = 1.0  # its own labels tell nothing, but with the prior they do
+    fitted = calibrators.get("per_value", columns=["g"], prior=0).fit(scores, labels, columns=groups)
+    assert sorted(fitted[np.isfinite(fitted[:, 0]), 0]) == [0, 2]
+    fitted = calibrators.get("per_value", columns=["g"]).fit(scores, labels, columns=groups)
+    assert sorted(fitted[np.isfinite(fitted[:, 0]), 0]) == [0, 1, 2]
+
+
+def test_two_columns_are_a_combination_of_values():
+    scores, labels, groups = two_groups(400)
+    pair = np.concatenate([groups % 2, groups], axis=1)
+    both = calibrators.get("per_value", columns=("parity", "g"))
+    table = tf.constant(both.fit(scores, labels, columns=pair), tf.float32)
+    single = calibrators.get("per_value", columns=["g"])
+    expected = single.apply(tf.constant(scores, tf.float32), tf.constant(single.fit(scores, labels, columns=groups), tf.float32),
+                            tf.constant(groups, tf.float32))
+    scores = tf.constant(scores, tf.float32)
+    np.testing.assert_allclose(both.apply(scores, table, tf.constant(pair, tf.float32)), expected, atol=1e-6)
+    new = both.apply(scores, table, tf.constant([[1.0, 0.0]]))
+    np.testing.assert_allclose(new, both.apply(scores, table, tf.constant([[9.0, 9.0]])))
+
+
+class Doubled(calibrators.Calibrator):
+    """A calibrator that only knows how to apply one fit."""
+
+    def apply(self, scores, fitted, columns=None):
+        return scores * fitted[0]
+
+
+def test_a_calibrator_of_ones_own_needs_no_rows():
+    found = Doubled().apply_rows(tf.constant([[1.0, 2.0], [3.0, 4.0]]), tf.constant([[2.0], [10.0]]),
+                                 tf.constant([[0, 1], [1, 0]]))
+    np.testing.assert_array_equal(found, [[2, 20], [30, 8]])
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"columns": []}, "needs columns"), ({"columns": ["g"], "prior": -1}, "prior = -1"),
+    ({"columns": ["g"], "most": 0}, "most = 0"), ({"columns": ["g"], "calibrator": "none"}, "'none' is no calibrator"),
+    ({"columns": ["g"], "calibrator": {"name": "per_value", "columns": ["h"]}}, "is no calibrator of a value"),
+])
+def test_wrong_options_of_per_value(options, message):
+    with pytest.raises(ValueError, match=message):
+        calibrators.get("per_value", **options)
+    with pytest.raises(ValueError, match=r"columns must be \[N, 1\], not \(2, 2\)"):
+        calibrators.get("per_value", columns=["g"]).fit([0.0, 1.0], [0, 1], columns=np.zeros((2, 2)))

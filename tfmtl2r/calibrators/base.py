@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.types import Tensor
 
@@ -34,13 +35,19 @@ class Calibrator:
         """The shape of the fitted numbers. They are empty, ``()``, if nothing is fitted and the loss decides."""
         return ()
 
-    def fit(self, scores: Any, labels: Any, weights: Any = None) -> np.ndarray:
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """The categorical features that the probability depends on beside the score; by default none."""
+        return ()
+
+    def fit(self, scores: Any, labels: Any, weights: Any = None, columns: Any = None) -> np.ndarray:
         """Fits the numbers.
 
         Args:
             scores: raw scores, ``[N]``.
             labels: ``[N]``, 0 or 1, or probabilities; missing where NaN or negative; above 1 counts as 1.
             weights: ``[N]``, importance of the items, or None.
+            columns: ``[N, C]``, the ids of the items in :attr:`reads`; None for a calibrator without columns.
 
         Returns:
             ``float64`` of :attr:`shape`, as :meth:`apply` reads them.
@@ -74,14 +81,27 @@ class Calibrator:
         """Why fitted numbers cannot be used; an empty text if they can."""
         return ""
 
-    def apply(self, scores: Any, fitted: Any) -> Tensor:
+    def apply(self, scores: Any, fitted: Any, columns: Any = None) -> Tensor:
         """Probabilities of scores of any shape, inside the graph.
 
         Args:
             scores: ``float32[...]``.
             fitted: ``float32`` of :attr:`shape`.
+            columns: ``float32[..., C]``, the ids in :attr:`reads`; leading axes of the scores may be missing. None
+                for a calibrator without columns.
         """
         raise NotImplementedError
+
+    def apply_rows(self, scores: Any, fitted: Any, rows: Any) -> Tensor:
+        """Probabilities of scores of which each has its own fit. By default, all fits are applied to each score.
+
+        Args:
+            scores: ``float32[...]``.
+            fitted: ``float32[R, *shape]``.
+            rows: ``int32[...]``, the row of each score.
+        """
+        every = tf.stack([self.apply(scores, fitted[row]) for row in range(fitted.shape[0])], axis=-1)
+        return tf.gather(every, rows, axis=-1, batch_dims=len(scores.shape))
 
 
 def chances(labels: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

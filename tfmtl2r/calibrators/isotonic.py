@@ -66,14 +66,19 @@ class Isotonic(Calibrator):
             return table[:, np.round(np.linspace(0, last, self.points)).astype(int)]
         return table[:, np.minimum(np.arange(self.points), last)]
 
-    def apply(self, scores: Any, fitted: Any) -> Tensor:
-        known, values = fitted[0], fitted[1]
+    def apply(self, scores: Any, fitted: Any, columns: Any = None) -> Tensor:
+        return self.apply_rows(scores, fitted[None], tf.zeros_like(scores, tf.int32))
+
+    def apply_rows(self, scores: Any, fitted: Any, rows: Any) -> Tensor:
+        known, values = (tf.reshape(fitted[:, side], [-1]) for side in (0, 1))  # all tables, one after the other
+        first = rows * self.points
         place = tf.zeros_like(scores, tf.int32)  # of the last point that is not above the score
         for step in (1 << power for power in reversed(range((self.points - 1).bit_length()))):
             ahead = place + step
-            reached = tf.gather(known, tf.minimum(ahead, self.points - 1)) <= scores
+            reached = tf.gather(known, first + tf.minimum(ahead, self.points - 1)) <= scores
             place = tf.where(reached & (ahead < self.points), ahead, place)
-        after = tf.minimum(place + 1, self.points - 1)
+        after = first + tf.minimum(place + 1, self.points - 1)
+        place = first + place
         low, high = tf.gather(known, place), tf.gather(known, after)
         share = tf.clip_by_value(tf.math.divide_no_nan(scores - low, high - low), 0.0, 1.0)
         return tf.gather(values, place) * (1 - share) + tf.gather(values, after) * share

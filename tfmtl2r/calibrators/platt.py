@@ -60,8 +60,11 @@ class Platt(Calibrator):
     def refusal(self, fitted: np.ndarray) -> str:
         return "" if fitted[0] > 0 else f"higher scores do not have more positive labels (a = {fitted[0]:.4g})"
 
-    def apply(self, scores: Any, fitted: Any) -> Tensor:
+    def apply(self, scores: Any, fitted: Any, columns: Any = None) -> Tensor:
         return tf.sigmoid(fitted[0] * scores + fitted[1])
+
+    def apply_rows(self, scores: Any, fitted: Any, rows: Any) -> Tensor:
+        return tf.sigmoid(tf.gather(fitted[:, 0], rows) * scores + tf.gather(fitted[:, 1], rows))
 
 
 def _newton(scores: np.ndarray, targets: np.ndarray, weights: np.ndarray, start: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from tfmtl2r.data import Lists, batches
 from tfmtl2r.data.columns import item_weights, label_values
 from tfmtl2r.evaluation.scoring import _predicted, _prepared
 from tfmtl2r.metrics.ece import ECE
+from tfmtl2r.training.beside import stacked
 from tfmtl2r.training.merged import Merged
 from tfmtl2r.training.model import MultiTaskRanker
 
@@ -40,8 +41,9 @@ def fit_calibrators(model: MultiTaskRanker, lists: Lists, batch_size: int = 256)
         task = readings[name].task
         calibration.reset()
         try:
+            columns = stacked(readings[name].columns, scores) if scores else None
             calibration.fit(scores.get(name, np.zeros(0)), label_values(lists, task),
-                            item_weights(lists, name, task.weight_column))
+                            item_weights(lists, name, task.weight_column), columns)
         except NotCalibratedError as reason:
             left = "its values are those of its loss" if readings[name].has_own_level else "it has no values"
             log.warning("task %s is not calibrated, and %s: on the validation split, %s", name, left, reason)
@@ -64,7 +66,7 @@ def reliability(model: MultiTaskRanker | Merged, lists: Lists, batch_size: int =
     scores = _predicted(model, lists, _prepared(model, lists, batch_size))
     found = {}
     for name, reading in model.readings().items():
-        probability = reading.probability(scores[name])
+        probability = reading.probability(scores[name], scores)
         if probability is None:
             continue
         labels = label_values(lists, reading.task)

@@ -104,10 +104,10 @@ def _read(
     scores = _predicted(model, lists, data, preference)
     readings = model.readings()
     reads = {task.name: {metric.reads for metric in metrics_of(task, not lists.is_rows)} for task in model.tasks}
-    values = {name: np.asarray(readings[name].best_guess(scores[name])) for name, kinds in reads.items()
+    values = {name: np.asarray(readings[name].best_guess(scores[name], scores)) for name, kinds in reads.items()
               if "value" in kinds}
-    levels = {name: readings[name].value(scores[name]) for name, kinds in reads.items()
-              if "level" in kinds or ("probability" in kinds and readings[name].probability(scores[name]) is not None)}
+    levels = {name: readings[name].value(scores[name], scores) for name, kinds in reads.items()
+              if "level" in kinds or ("probability" in kinds and readings[name].has_chance)}
     return scores, values, {name: np.asarray(level) for name, level in levels.items() if level is not None}
 
 

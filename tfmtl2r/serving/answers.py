@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from tfmtl2r._backend import tf
@@ -93,8 +93,8 @@ class Answers:
         """
         served = {score_key(task.name): scores[task.name] for task in self.tasks}
         served["score"] = self._blended(scores, valid, extras)
-        read = {value_key(task): self.readings[task].value(scores[task]) for task in self.with_value}
-        read |= {probability_key(task): self.readings[task].probability(scores[task])
+        read = {value_key(task): self.readings[task].value(scores[task], scores) for task in self.with_value}
+        read |= {probability_key(task): self.readings[task].probability(scores[task], scores)
                  for task in self.with_probability}
         read |= {uncertainty_key(task): scores[uncertainty_of(task)] for task in self.with_uncertainty}
         if valid is None:
@@ -176,7 +176,7 @@ class Answers:
     @functools.cached_property
     def with_value(self) -> list[str]:
         """The tasks whose scores have values: their loss determines the level, or they are calibrated."""
-        return self._with(lambda reading, scores: reading.value(scores))
+        return [task.name for task in self.tasks if self.readings[task.name].has_value]
 
     @property
     def with_uncertainty(self) -> list[str]:
@@ -193,8 +193,4 @@ class Answers:
         >>> answers.with_probability  # softmax leaves the level free
         ['like']
         """
-        return self._with(lambda reading, scores: reading.probability(scores))
-
-    def _with(self, read: Callable[[Reading, Any], Any]) -> list[str]:
-        with tf.init_scope():  # specs are also read while a signature is traced
-            return [task.name for task in self.tasks if read(self.readings[task.name], tf.zeros([1])) is not None]
+        return [task.name for task in self.tasks if self.readings[task.name].has_chance]

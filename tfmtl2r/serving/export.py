@@ -26,6 +26,7 @@ from tfmtl2r.serving.examples import Request, from_rows, requests, with_extras
 from tfmtl2r.serving.session import quiet
 from tfmtl2r.serving.signatures import DEFAULT, Plan, Signature, planned
 from tfmtl2r.serving.versions import publish
+from tfmtl2r.training.beside import is_column
 from tfmtl2r.training.blending import facts_of
 from tfmtl2r.training.finite import check_weights
 from tfmtl2r.training.merged import Merged
@@ -224,8 +225,9 @@ def _records(
 
 
 def moved(scores: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
-    """Scores that are off by the allowed error; NaN is padding."""
-    return {task: each + tolerance * np.nanmax(np.abs(each), initial=1.0) for task, each in scores.items()}
+    """Scores that are off by the allowed error, with columns beside them that are not; NaN is padding."""
+    return {task: each if is_column(task) else each + tolerance * np.nanmax(np.abs(each), initial=1.0)
+            for task, each in scores.items()}
 
 
 def factors(

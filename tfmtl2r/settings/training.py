@@ -223,9 +223,17 @@ class Calibrating(Section):
     Args:
         kind: calibrator of the binary tasks: "platt", "isotonic", {name = "isotonic", points = 100}, or "none" (tfmtl2r
             list calibrators). By default, values are those of the loss. The key calibration of a task takes precedence.
+        by: categorical features, such as ["device"]: each frequent value, or combination of values, has a calibrator
+            of its own, and all others have that of all items. Requests must contain these features.
     """
 
     identity: ClassVar[str] = "kind"
-    not_built: ClassVar[tuple[str, ...]] = ("by",)
 
     kind: Any = key(registry="tfmtl2r.calibrators")
+    by: tuple[str, ...] | None = key()
+
+    def around(self, calibrator: Any) -> Any:
+        """A calibrator for each value of the columns, if there are any."""
+        if self.by is None or calibrator is None or calibrator == "none":
+            return calibrator
+        return {"name": "per_value", "columns": [*self.by], "calibrator": calibrator}

@@ -78,7 +78,7 @@ def check_usable(kind: Blend, facts: Facts, has_lists: bool) -> None:
     measure = "call tfmtl2r.evaluation.measure_heads(ranker, lists of train)"
     if "values" in kind.needs:
         for task, reading in facts.readings.items():
-            if reading.value(tf.zeros([1])) is None:
+            if not reading.has_value:
                 raise InputError(f"a blend of the kind {name!r} needs value_{task}, whose calibrator is not fitted: "
                                  "fit it (tfmtl2r.evaluation.calibration.fit_calibrators), or choose another kind")
     if "deviations" in kind.needs and facts.deviations is None:
@@ -104,7 +104,7 @@ def blend_scores(
     """
     each = [tf.cast(scores[task.name], tf.float32) for task in tasks]
     needs = kind.needs
-    values = ([facts.readings[task.name].value(score) for task, score in zip(tasks, each, strict=True)]
+    values = ([facts.readings[task.name].value(score, scores) for task, score in zip(tasks, each, strict=True)]
               if "values" in needs else None)
     heads = Heads(
         tf.stack(each, axis=-1), valid, tuple(task.kind for task in tasks),

@@ -32,19 +32,25 @@ class Calibration:
         with tf.init_scope():  # this is also read while a signature or a step is traced
             return bool(np.array(self.fitted) > 0)
 
-    def fit(self, scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> None:
+    def fit(self, scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, columns: Any = None) -> None:
         """Fits the numbers; see :meth:`tfmtl2r.calibrators.Calibrator.fit`."""
-        self.numbers.assign(self.calibrator.fit(scores, labels, weights))
+        self.numbers.assign(self.calibrator.fit(scores, labels, weights, columns))
         self.fitted.assign(1.0)
 
     def reset(self) -> None:
         """Forgets the fit."""
         self.fitted.assign(0.0)
 
-    def __call__(self, scores: Any, otherwise: Any) -> Tensor:
-        """Probabilities of scores; ``otherwise`` before the fit, or NaN if this is None."""
+    def __call__(self, scores: Any, otherwise: Any, columns: Any = None) -> Tensor:
+        """Probabilities of scores; ``otherwise`` before the fit, or NaN if this is None.
+
+        Args:
+            scores: ``float32[...]``.
+            otherwise: ``float32[...]``, or None.
+            columns: what the calibrator reads beside scores, see :meth:`tfmtl2r.calibrators.Calibrator.apply`.
+        """
         scores = tf.cast(scores, tf.float32)
-        found = self.calibrator.apply(scores, tf.convert_to_tensor(self.numbers))
+        found = self.calibrator.apply(scores, tf.convert_to_tensor(self.numbers), columns)
         otherwise = np.float32(np.nan) if otherwise is None else tf.cast(otherwise, tf.float32)
         return tf.where(tf.convert_to_tensor(self.fitted) > 0, found, otherwise)
 

@@ -9,6 +9,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.data.passes import following, is_unchanged
 from tfmtl2r.training import members
+from tfmtl2r.training.beside import check_columns, columns_of
 from tfmtl2r.training.calibration import Calibrations
 from tfmtl2r.training.finite import UNCHECKED, check_weights, told
 from tfmtl2r.training.head_statistics import HeadStatistics
@@ -20,7 +21,7 @@ from tfmtl2r.training.notices import Notices
 from tfmtl2r.training.readings import Reading, Smearing, by_task, readings_of
 from tfmtl2r.training.saving import SavedRanker
 from tfmtl2r.training.trackers import SayWithoutValue, check_levels, log_names
-from tfmtl2r.types import Mask, TaskScores
+from tfmtl2r.types import TaskScores
 
 _DISTRIBUTED = tf.distribute.DistributedDataset
 
@@ -178,16 +179,26 @@ class KerasMethods(SavedRanker):
         has_lists = self.has_lists is not False if has_lists is None else has_lists
         return readings_of(self.tasks, has_lists, self.smearing, self.calibrations)
 
-    def merged(self, scores: TaskScores, valid: Mask | None) -> TaskScores:
-        """The scores of the architecture; those of an ensemble as one score per item (:func:`members.merge`)."""
-        count = self.architecture.members
-        return scores if count is None else members.merge(self.readings(valid is not None), scores, count, valid)
+    def merged(self, scores: TaskScores, batch: Batch) -> TaskScores:
+        """The scores of the architecture; those of an ensemble as one score per item (:func:`members.merge`).
+
+        The columns that values depend on are beside them (:mod:`tfmtl2r.training.beside`).
+        """
+        readings, count = self.readings(not batch.is_rows), self.architecture.members
+        columns = columns_of(batch, [name for reading in readings.values() for name in reading.columns])
+        scores = {**scores, **columns}
+        return scores if count is None else {**members.merge(readings, scores, count, batch.valid), **columns}
 
     def check_scores(self, has_lists: bool) -> None:
         """Refuses tasks whose scores cannot be measured or merged."""
         readings = self.readings(has_lists)
         check_levels(readings.values(), has_lists)
         members.check(readings, self.num_members, has_lists)
+
+    def check_columns(self) -> None:
+        """Refuses calibrators that read what a request does not contain."""
+        for name, reading in self.readings().items():
+            check_columns(name, reading.columns, self.architecture.schema)
 
     @property
     def num_members(self) -> int:
@@ -209,7 +220,7 @@ class KerasMethods(SavedRanker):
         """The values of scores in the unit of each task's label, such as probabilities or seconds.
 
         Args:
-            scores: task -> scores, as :meth:`predict` returns them.
+            scores: what :meth:`predict` returns: scores by task, and what their values depend on beside them.
 
         Returns:
             task -> values, for the tasks whose loss determines the level of the scores, or that are calibrated.

@@ -62,7 +62,7 @@ def merge(readings: Mapping[str, Reading], scores: TaskScores, members: int, val
 
     Args:
         readings: the reading of every task, which all members share.
-        scores: task -> ``float32[members, B, L]``.
+        scores: task -> ``float32[members, B, L]``; the columns that values depend on, ``float32[B, L]``, beside them.
         members: number of members.
         valid: ``bool[B, L]``; None for plain rows.
     """
@@ -78,7 +78,7 @@ def merge(readings: Mapping[str, Reading], scores: TaskScores, members: int, val
             assert valid is not None  # check refuses plain rows
             each = standardised(each, valid)
             merged[name] = tf.reduce_mean(each, axis=0)
-        values = reading.value_later(each) if reading.has_level else None
+        values = reading.value_later(each, scores) if reading.has_level else None
         if values is not None:
             merged[uncertainty_of(name)] = deviation(values)
     return merged

@@ -51,42 +51,47 @@ class MergedReading(Reading):
         first = members[0]
         super().__init__(first.task, first.loss)
         self.members = tuple(members)
-        with tf.init_scope():
-            probe = tf.zeros([1])
-            self.has_values = all(member.value(probe) is not None for member in members)
-            self.has_chances = all(member.probability(probe) is not None for member in members)
+        self._has_value = all(member.has_value for member in members)
+        self._has_chance = all(member.has_chance for member in members)
         # The value of a calibrated softmax may exceed 1, and then has no logit.
-        self.has_logits = self.has_chances and all(
+        self.has_logits = self._has_chance and all(
             member.calibration is not None or reads_logits(member.loss) for member in members)
 
-    def value(self, scores: Any) -> Tensor | None:
-        """The value of merged scores; None if they have no level."""
-        if not self.has_values:
+    @property
+    def has_value(self) -> bool:
+        """Whether all members' scores have values."""
+        return self._has_value
+
+    @property
+    def has_chance(self) -> bool:
+        """Whether the values of all members are probabilities."""
+        return self._has_chance
+
+    def value(self, scores: Any, beside: Any = None) -> Tensor | None:
+        """The value of merged scores; None if they have no level. The members have read their columns already."""
+        if not self.has_value:
             return None
         return tf.sigmoid(scores) if self.has_logits else tf.convert_to_tensor(scores)
 
-    def probability(self, scores: Any) -> Tensor | None:
-        """The value of merged scores as a probability of a label of 1; None if it is none."""
-        value = self.value(scores)
-        return tf.minimum(value, 1.0) if self.has_chances else None
-
-    def best_guess(self, scores: Any) -> Tensor:
+    def best_guess(self, scores: Any, beside: Any = None) -> Tensor:
         """The value of merged scores, or the scores in its place."""
         value = self.value(scores)
         return tf.convert_to_tensor(scores) if value is None else value
 
-    def merge(self, scores: Sequence[Tensor], valid: Mask | None) -> dict[str, Tensor]:
+    def merge(self, found: Sequence[TaskScores], valid: Mask | None) -> dict[str, Tensor]:
         """The merged scores, and the standard deviation of the members' values (divisor: their number).
 
         Args:
-            scores: the scores of each member, ``float32[B, L]``.
+            found: the scores of each member by task, ``float32[B, L]``, and its columns beside them.
             valid: ``bool[B, L]``; None for plain rows.
         """
         name = self.task.name
-        if not self.has_values:
+        scores = [tf.cast(one[name], tf.float32) for one in found]
+        if not self.has_value:
             assert valid is not None  # Merged refuses plain rows
             return {name: tf.add_n([standardised(one, valid) for one in scores]) / len(scores)}
-        values: Any = tf.stack([member.value(one) for member, one in zip(self.members, scores, strict=True)])
+        values: Any = tf.stack([member.value(own, one)
+                                for member, own, one in zip(self.members, scores, found, strict=True)])
         mean = tf.reduce_mean(values, axis=0)
         if self.has_logits:
             against = tf.maximum(tf.reduce_mean(1.0 - values, axis=0), 1e-7)
@@ -146,13 +151,13 @@ class Merged:
         self.dtype_policy = max((one.dtype_policy for one in self.rankers),
                                 key=lambda policy: tf.as_dtype(policy.compute_dtype).size == 2)
         rows = self.has_lists is False
-        if rows and (free := [name for name, one in self.readings(False).items() if not one.has_values]):
+        if rows and (free := [name for name, one in self.readings(False).items() if not one.has_value]):
             raise InputError(f"task {free[0]}: its loss leaves the level of the scores free, and without lists there "
                              "is nothing to standardise them within: such rankers cannot be merged")
         self.architecture = _Network(
             self.schema, [variable for one in self.rankers for variable in one.architecture.variables])
         self.list_context = (any(one.list_context or one.architecture.schema.list_context for one in self.rankers)
-                             or not all(one.has_values for one in self.readings(not rows).values()))
+                             or not all(one.has_value for one in self.readings(not rows).values()))
         self.num_members = len(self.rankers)
 
     has_members = True
@@ -218,8 +223,8 @@ class Merged:
 
     def _merged(self, found: Sequence[TaskScores], valid: Mask | None) -> TaskScores:
         merged: TaskScores = {}
-        for name, reading in self.readings(valid is not None).items():
-            merged |= reading.merge([tf.cast(one[name], tf.float32) for one in found], valid)
+        for reading in self.readings(valid is not None).values():
+            merged |= reading.merge(found, valid)
         return merged
 
     def _of(self, number: int, features: Features) -> Features:

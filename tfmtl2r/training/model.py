@@ -104,7 +104,7 @@ class MultiTaskRanker(KerasMethods):
                 lists.
             training: True in a training step: dropout and other random layers are active.
         """
-        return self.merged(self.architecture(batch=(batch := self.batch(inputs)), training=training), batch.valid)
+        return self.merged(self.architecture(batch=(batch := self.batch(inputs)), training=training), batch)
 
     @property
     def schema(self) -> Schema | None:
@@ -264,7 +264,7 @@ class MultiTaskRanker(KerasMethods):
                 state.write(engine.states_after(batch, step))
             state.unsettled.assign_add(step.unsettled)
             trackers.update(batch, step, replicas, choices.train_metrics)
-            self.head_statistics.update(batch, self.merged(step.scores, batch.valid), replicas)
+            self.head_statistics.update(batch, self.merged(step.scores, batch), replicas)
 
         Guard(choices.checks, engine, trackers.skip).run(batch, clock.step, make, update)
         # The running means cover batches with many drawn preferences. Their sum uses the fixed preference.
@@ -279,7 +279,7 @@ class MultiTaskRanker(KerasMethods):
         finite.check_scores(scores, self._choices().checks)
         with randomness.scope(randomness.step_seed(self.method_state.seed, 0)):
             running.trackers.update_losses(running.engine.losses(batch, scores, replicas), replicas)
-        running.trackers.update_metrics(batch, self.merged(scores, batch.valid))
+        running.trackers.update_metrics(batch, self.merged(scores, batch))
         return running.trackers.logs(self.preference, replicas)
 
     def _prepare(self, x: Any) -> None:
@@ -380,6 +380,7 @@ class MultiTaskRanker(KerasMethods):
             [task.name for task in self.tasks], schema, conditioned=self.conditioned is not None,
             dtype=self.dtype_policy,
         )
+        self.check_columns()
         self._connected = Connected(schema, start_at_base_rates(self.architecture, self.readings().values()))
         self.built = True
         self._make_method_state()

@@ -20,6 +20,7 @@ from tfmtl2r import losses as loss_registry
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.losses.base import Loss, default_name, gives_chances, reads_logits
 from tfmtl2r.task import Task
+from tfmtl2r.training.beside import stacked
 from tfmtl2r.training.calibration import Calibration, Calibrations
 from tfmtl2r.transforms import Reversible, of_task, quantile
 from tfmtl2r.types import Tensor, TensorLike
@@ -82,31 +83,46 @@ class Reading:
             labels = self.transform.forward(labels)
         return labels if self.statistics is None else (labels - self.statistics.mean) / self.statistics.sd
 
-    def value(self, scores: TensorLike) -> Tensor | None:
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The categorical features that values depend on beside scores."""
+        return () if self.calibration is None else self.calibration.calibrator.reads
+
+    @property
+    def has_value(self) -> bool:
+        """Whether scores have values now: the loss determines their level, or a calibrator is fitted."""
+        return self.has_own_level or self._is_calibrated
+
+    @property
+    def has_chance(self) -> bool:
+        """Whether the values of scores now are probabilities of a label of 1."""
+        return self.task.kind == "binary" and (self._is_calibrated or gives_chances(self.loss))
+
+    def value(self, scores: TensorLike, beside: Mapping[str, Any] | None = None) -> Tensor | None:
         """The value of scores in the label's unit.
 
         None if the loss leaves the level of the scores free, and no calibrator is fitted now.
-        """
-        if not self.has_own_level and not self._is_calibrated:
-            return None
-        return self.value_later(scores)
 
-    def value_later(self, scores: TensorLike) -> Tensor | None:
+        Args:
+            scores: the scores of the task.
+            beside: the scores by task that these are taken from, with :attr:`columns` beside them
+                (:mod:`tfmtl2r.training.beside`). Values without columns do not need it.
+        """
+        return self.value_later(scores, beside) if self.has_value else None
+
+    def value_later(self, scores: TensorLike, beside: Mapping[str, Any] | None = None) -> Tensor | None:
         """The value of scores, for graphs that outlive the fit of a calibrator.
 
         NaN until this fit if the loss leaves the level free. None if there is no calibrator to fit either.
         """
         linked = self.loss.value(scores)
-        own = None if linked is None else self._in_label_unit(linked)
-        return own if self.calibration is None else self.calibration(scores, own)
+        return self._calibrated(scores, None if linked is None else self._in_label_unit(linked), beside)
 
-    def probability(self, scores: TensorLike) -> Tensor | None:
+    def probability(self, scores: TensorLike, beside: Mapping[str, Any] | None = None) -> Tensor | None:
         """The value of scores as a probability of a label of 1, at most 1; None if it is none now."""
-        if self.task.kind != "binary" or not (self._is_calibrated or gives_chances(self.loss)):
-            return None
-        return tf.minimum(self.value(scores), 1.0)
+        return tf.minimum(self.value(scores, beside), 1.0) if self.has_chance else None
 
-    def best_guess(self, scores: TensorLike) -> Tensor:
+    def best_guess(self, scores: TensorLike, beside: Mapping[str, Any] | None = None) -> Tensor:
         """The value of scores, or the scores in its place, for metrics that read values.
 
         Scores of a loss that leaves their level free count as standardised labels if the loss reads such labels.
@@ -116,7 +132,12 @@ class Reading:
             own = tf.convert_to_tensor(scores)
         else:
             own = self._in_label_unit(tf.convert_to_tensor(scores) if linked is None else linked)
-        return own if self.calibration is None else self.calibration(scores, own)
+        return self._calibrated(scores, own, beside)
+
+    def _calibrated(self, scores: Any, own: Any, beside: Mapping[str, Any] | None) -> Any:
+        if self.calibration is None:
+            return own
+        return self.calibration(scores, own, stacked(self.columns, beside))
 
     def transformed(self, scores: TensorLike) -> Tensor:
         """The value of scores in the unit of the transformed label, without residuals."""
@@ -254,5 +275,5 @@ def residual_quantiles(
 
 def by_task(readings: Mapping[str, Reading], scores: Mapping[str, Any]) -> dict[str, Any]:
     """The values of scores, task by task, for the tasks that have values."""
-    found = {task: readings[task].value(values) for task, values in scores.items() if task in readings}
+    found = {task: readings[task].value(values, scores) for task, values in scores.items() if task in readings}
     return {task: value for task, value in found.items() if value is not None}

@@ -15,6 +15,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.metrics.base import default_names
 from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous, safe_name
 from tfmtl2r.task import Task
+from tfmtl2r.training.beside import columns_of
 from tfmtl2r.training.flat import as_lists, flat_lists, item_weights, tiled
 from tfmtl2r.training.objectives import LossValues, labels_of
 from tfmtl2r.training.readings import Reading, readings_of
@@ -187,10 +188,12 @@ class Trackers:
             weights = item_weights(batch, batch.weights, task.name, predicted, copies)
             read = {"score": predicted}
             reading, kinds = self.readings[task.name], {tracked.metric.reads for tracked in row}
+            columns = {key: tiled(as_lists(batch, ids), copies)
+                       for key, ids in columns_of(batch, reading.columns).items()}
             if "value" in kinds:
-                read["value"] = reading.best_guess(predicted)
+                read["value"] = reading.best_guess(predicted, columns)
             if kinds & {"level", "probability"}:
-                read["level"] = read["probability"] = reading.value_later(predicted)
+                read["level"] = read["probability"] = reading.value_later(predicted, columns)
             for tracked in row:
                 tracked.stream.update_state(labels, read[tracked.metric.reads], mask, weights)
             for bound in bounds:
