@@ -200,9 +200,9 @@ def test_two_columns_are_a_combination_of_values():
     both = calibrators.get("per_value", columns=("parity", "g"))
     table = tf.constant(both.fit(scores, labels, columns=pair), tf.float32)
     single = calibrators.get("per_value", columns=["g"])
-    expected = single.apply(tf.constant(scores, tf.float32), tf.constant(single.fit(scores, labels, columns=groups), tf.float32),
-                            tf.constant(groups, tf.float32))
+    numbers = tf.constant(single.fit(scores, labels, columns=groups), tf.float32)
     scores = tf.constant(scores, tf.float32)
+    expected = single.apply(scores, numbers, tf.constant(groups, tf.float32))
     np.testing.assert_allclose(both.apply(scores, table, tf.constant(pair, tf.float32)), expected, atol=1e-6)
     new = both.apply(scores, table, tf.constant([[1.0, 0.0]]))
     np.testing.assert_allclose(new, both.apply(scores, table, tf.constant([[9.0, 9.0]])))
