@@ -63,7 +63,7 @@ else:
 
 _import_hook.install()
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "Adagrad", "Batch", "Card", "Category", "Dense", "Experiment", "LazyAdam", "Merged", "MultiTaskRanker", "RunCard",
     "Schema", "Task", "architectures", "baselines", "blends", "calibrators", "data", "datasets", "errors",
