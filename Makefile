@@ -20,7 +20,7 @@ help:
 	@echo "make test-slow   long fits, and a third of the tests of over 15 s, another third after each commit"
 	@echo "make test-long   all tests of over 15 s"
 	@echo "make test-browser  tests of pages in chromium, which is installed where it is missing (Debian)"
-	@echo "make lint        style, import layers, types on Linux, Windows and macOS"
+	@echo "make lint        style, import layers, dependencies, dead code, types on Linux, Windows and macOS"
 	@echo "make clean       remove caches and builds; .venv, runs/ and saved_models/ stay"
 
 setup: .venv/.dev
@@ -50,6 +50,9 @@ test-browser: .venv/.dev
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
+	$(BIN)/deptry .
+	@# Code that nothing uses. The tests count as users, and are not searched themselves.
+	! $(BIN)/vulture | grep '^tfmtl2r/'
 	$(BIN)/mypy
 	$(BIN)/mypy --platform win32 --cache-dir .mypy_cache/win32
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
