@@ -19,6 +19,7 @@ from tfmtl2r.data import Lists, batches, cut_report, fit_tasks
 from tfmtl2r.data.contents import described
 from tfmtl2r.data.leaks import suspected_leaks
 from tfmtl2r.data.order import Order, bounds_of
+from tfmtl2r.data.store.manifest import is_store
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.after_training import fit_after_training
 from tfmtl2r.evaluation.scoring import curve, record, score, score_slices
@@ -80,7 +81,8 @@ class Experiment(Settings):
         """The data set, or the fold of it. A table from files has the experiment's tasks and features."""
         name, rules = self.data.name, self.data.only_where
         named = {"name": name, **self.data.options} if isinstance(name, str) else name
-        found: Any = datasets.get("table", **self.table()) if name is None else datasets.get(named)
+        own = "store" if self.data.kind == "store" or is_store(self.data.files) else "table"
+        found: Any = datasets.get(own, **self.table()) if name is None else datasets.get(named)
         if name is not None and rules is not None:
             found = found.where(rules)
         fold = self.data.cross_validation

@@ -30,6 +30,7 @@ class Prepare:
 
     Of an experiment file, it prints what each column of the data becomes, a report of the training split, what differs
     in the other splits, and the memory, parameters and steps to expect.
+    With --to, it makes a store of an experiment file's own files instead, from which train reads in little memory.
     Of tables (.csv, .csv.gz, .parquet), it prints what each column would become as a feature.
 
     Args:
@@ -41,6 +42,8 @@ class Prepare:
         num_features: number of features per row; by default the highest id in the file.
         zero_based: feature ids start at 0; by default at 1.
         comments: report on the key = value pairs in comments, too.
+        to: folder of the store to make; set data.files to it for the training. An interrupted preparation continues.
+        shard_items: a shard of the store ends with the list that reaches this number of items; 131072 by default.
     """
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -51,16 +54,26 @@ class Prepare:
     num_features: int | None = None
     zero_based: bool | None = None
     comments: bool = False
+    to: str | None = None
+    shard_items: int | None = None
 
 
 def main(arguments: Sequence[str]) -> None:
     """Parses and prints a report for each file."""
     options = tyro.cli(Prepare, args=arguments, prog="tfmtl2r prepare")
     if any(path.endswith(".toml") for path in options.paths):
-        if options != Prepare(options.paths[:1]):
-            raise InputError("an experiment file is prepared alone and without flags: tfmtl2r prepare experiment.toml")
-        _experiment(options.paths[0])
+        shard_items = options.shard_items if options.to else None
+        if options != Prepare(options.paths[:1], to=options.to, shard_items=shard_items):
+            raise InputError("an experiment file is prepared alone and without flags but --to and --shard-items: "
+                             "tfmtl2r prepare experiment.toml [--to FOLDER [--shard-items N]]")
+        if options.to is None:
+            _experiment(options.paths[0])
+        else:
+            _store(options.paths[0], options.to, options.shard_items)
         return
+    if options.to is not None or options.shard_items is not None:
+        raise InputError("--to makes a store of the data of an experiment file: tfmtl2r prepare experiment.toml --to "
+                         "FOLDER")
     from tfmtl2r.data.frame import SUFFIXES
     from tfmtl2r.data.letor import expand
 
@@ -100,6 +113,20 @@ def _prepare(file: Path, group: str | None, options: Prepare) -> None:
         for problem in report.problems:
             print(f"    {problem}")
     _print_report(describe(data_report(lists)))
+
+
+def _store(path: str, to: str, shard_items: int | None) -> None:
+    """Makes a store of an experiment's files."""
+    from tfmtl2r.commands._storing import SHARD_ITEMS, lines, store
+    from tfmtl2r.commands.train import COMMAND
+    from tfmtl2r.experiment import Experiment
+
+    manifest = store(Experiment.of(parse(COMMAND, [path])[0]), Path(to), shard_items or SHARD_ITEMS)
+    print(f"{to}: the store is whole; train from it with --data.files {to}")
+    for feature in manifest.schema.features:
+        print(f"  {feature.name}: {described(feature)}")
+    for line in lines(manifest):
+        print(f"  {line}")
 
 
 def _experiment(path: str) -> None:

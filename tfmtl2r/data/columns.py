@@ -168,6 +168,8 @@ def label_values(lists: Lists, task: Task) -> np.ndarray:
     >>> label_values(Lists({"click": np.array([1, 0, -1])}), Task("click", kind="binary")).tolist()
     [1.0, 0.0, -1.0]
     """
+    if (prepared := lists.ready(task.label)) is not None:
+        return prepared.labels(task)
     where = f"task {task.name!r}: label column {task.label!r}"
     values, transform = raw_labels(lists, task), of_task(task)
     if transform is not None and not (task.kind == "regression" and transform.reversible):
@@ -224,6 +226,8 @@ def weight_values(lists: Lists, task: str, name: str) -> np.ndarray:
     Raises:
         ValueError: for a missing column, text, or a weight that is not a finite number >= 0.
     """
+    if (prepared := lists.ready(name)) is not None:
+        return prepared.weights(name)
     where = f"task {task!r}: weight column {name!r}"
     if name not in lists.columns:
         raise InputError(f"task {task!r}: {missing_column(name, lists.columns)}")

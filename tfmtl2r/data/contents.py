@@ -54,6 +54,8 @@ def contents(
     >>> found["brand"]["missing"], found["brand"]["unknown"], found["price"]["highest"]
     (0.333..., 0.5, 3.0)
     """
+    if lists.prepared is not None:
+        return lists.prepared.contents(schema)
     owners = {feature.name: feature for feature in schema.features}
     found: dict[str, dict[str, Any]] = {}
     some = lists

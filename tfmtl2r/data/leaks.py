@@ -19,6 +19,8 @@ SAMPLE = 100_000
 def suspected_leaks(lists: Lists, schema: Schema, tasks: Iterable[Task]) -> list[str]:
     """Returns a line for each input of a ranker that may give a label away.
 
+    Lists of a store have been examined when the store was made, and give no lines.
+
     A line is about a column (:func:`tfmtl2r.data.data_report`) or a history (:func:`history_leaks`). Of more than
     100,000 items, evenly chosen lists are read.
 
@@ -32,6 +34,8 @@ def suspected_leaks(lists: Lists, schema: Schema, tasks: Iterable[Task]) -> list
     >>> suspected_leaks(rows, Schema([Dense("x")]), [Task("y")])[0][:59]
     'SUSPECTED LEAK: x gives y away (determines, correlation 0.9'
     """
+    if lists.prepared is not None:
+        return []
     labels = list(dict.fromkeys(task.label for task in tasks))
     if (step := -(-lists.num_items // SAMPLE)) > 1:
         lists = lists.select(np.arange(lists.num_lists) % step == 0)

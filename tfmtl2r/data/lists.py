@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from tfmtl2r.data import fingerprints
+from tfmtl2r.data.prepared import Elsewhere, Prepared
 from tfmtl2r.data.stored import NO_FILE, Column, Source, Stored
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
@@ -31,6 +32,7 @@ class Lists:
         source_rows: ``int64[N]``, the row of each item in the source table, so that scores can be returned in the order
             of this table; by default 0, 1, 2, ...
         source: the files of the source table, for error messages.
+        prepared: the values of a store, if the columns lie elsewhere (:mod:`tfmtl2r.data.prepared`).
 
     Raises:
         ValueError: for columns of different lengths, a list without items, or a context column that varies in a list.
@@ -49,6 +51,7 @@ class Lists:
     list_id: str | None = None
     source_rows: np.ndarray | None = None
     source: Source = NO_FILE
+    prepared: Prepared | None = None
 
     def __post_init__(self) -> None:
         columns = Stored(self.columns)
@@ -58,14 +61,14 @@ class Lists:
         if len(set(lengths.values())) > 1:
             raise InputError(f"columns differ in length: {lengths}")
         object.__setattr__(self, "columns", columns)
-        if self.source_rows is None:
+        if self.source_rows is None and self.prepared is None:
             object.__setattr__(self, "source_rows", np.arange(self.num_items))
         object.__setattr__(self, "context", tuple(self.context))
         if self.offsets is not None:
             self._check_offsets()
         elif self.context:
             raise InputError(f"plain rows have no context columns, got {self.context}: give a list id, or no context")
-        for name in self.context:
+        for name in self.context if self.prepared is None else ():
             if self.kept(name).holds_lists:
                 self.elements_of_lists(name)
             else:
@@ -108,6 +111,22 @@ class Lists:
     def sizes(self) -> np.ndarray:
         """``int64[n_lists]``, the number of items of each list; 1 for each plain row."""
         return np.ones(self.num_items, np.int64) if self.offsets is None else np.diff(self.offsets)
+
+    def ready(self, name: str) -> Prepared | None:
+        """The prepared values, if the column lies elsewhere."""
+        return self.prepared if isinstance(self.stored.columns.get(name), Elsewhere) else None
+
+    def parts(self, items: int = 1 << 18) -> Iterator[Lists]:
+        """The lists, a part of about this number of items after the other, if they are in a store.
+
+        Lists in memory are one part. A caller that needs sums over all items therefore needs little memory.
+        """
+        if self.prepared is None:
+            yield self
+            return
+        step = max(1, items * self.num_lists // self.num_items)
+        for first in range(0, self.num_lists, step):
+            yield self.select(np.arange(first, min(first + step, self.num_lists)))
 
     def column(self, name: str) -> np.ndarray:
         """Returns the values of a column.
@@ -181,15 +200,16 @@ class Lists:
 
     def in_order_of_rows(self, values: np.ndarray) -> np.ndarray:
         """Returns values per item, ``[N, ...]``, in the order of the rows of the source table."""
-        assert self.source_rows is not None
+        if self.source_rows is None:
+            raise InputError("lists of a store do not know the rows of the files of which the store was made: read the "
+                             "files")
         ordered = np.empty_like(values)
         ordered[self.source_rows] = values
         return ordered
 
     def place(self, item: int) -> str:
         """Describes the row and the list of an item, for error messages."""
-        assert self.source_rows is not None
-        row = self.source.row(int(self.source_rows[item]))
+        row = self.source.row(int(item if self.source_rows is None else self.source_rows[item]))
         if self.offsets is None or self.ids is None:
             return row
         found = self.ids[np.searchsorted(self.offsets, item, side="right") - 1]
@@ -200,11 +220,11 @@ class Lists:
         indices = np.asarray(list_indices)
         indices = np.flatnonzero(indices) if indices.dtype == bool else indices.astype(np.int64)
         if self.offsets is None or self.ids is None:
-            return self._taken(indices, None, None)
+            return self._taken(indices, None, None, indices)
         sizes = self.sizes[indices]
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         items = np.arange(offsets[-1]) + np.repeat(self.offsets[indices] - offsets[:-1], sizes)
-        return self._taken(items, offsets, self.ids[indices])
+        return self._taken(items, offsets, self.ids[indices], indices)
 
     def keep(self, items: np.ndarray) -> Lists:
         """Returns the lists without the items for which ``items``, ``bool[N]``, is False. No list may become empty."""
@@ -213,10 +233,14 @@ class Lists:
         counts = np.add.reduceat(items.astype(np.int64), self.offsets[:-1])
         return self._taken(np.flatnonzero(items), np.concatenate([[0], np.cumsum(counts)]), self.ids)
 
-    def _taken(self, items: np.ndarray, offsets: np.ndarray | None, ids: np.ndarray | None) -> Lists:
-        assert self.source_rows is not None
+    def _taken(
+        self, items: np.ndarray, offsets: np.ndarray | None, ids: np.ndarray | None, lists: np.ndarray | None = None
+    ) -> Lists:
+        rows = None if self.source_rows is None else self.source_rows[items]
+        prepared = None if self.prepared is None or lists is None else self.prepared.take(lists)
         return dataclasses.replace(
-            self, columns=self.stored.take(items), offsets=offsets, ids=ids, source_rows=self.source_rows[items]
+            self, columns=self.stored.take(items), offsets=offsets, ids=ids, source_rows=rows,
+            prepared=prepared,
         )
 
     def with_column(self, name: str, values: np.ndarray) -> Lists:
@@ -230,6 +254,8 @@ class Lists:
         order of the items in a list. It does not depend on the order of the lists, on the types of the columns, or on
         ids of lists that are not a column.
         """
+        if self.prepared is not None:
+            return self.prepared.fingerprint
         return fingerprints.fingerprint(self.stored.readable(), self.offsets)
 
     def order(self) -> str:
@@ -237,6 +263,8 @@ class Lists:
 
         If two runs have the same digest, their values per list can be paired.
         """
+        if self.prepared is not None:
+            return self.prepared.order
         return fingerprints.order(self.stored.readable(), self.offsets)
 
 

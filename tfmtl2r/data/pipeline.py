@@ -97,9 +97,13 @@ def batches(
     _check(lists, tasks, batch_size, list_limit, truncate, seed, buckets, columns)
     if list_limit is not None:
         lists = _cut(lists, tasks, list_limit, truncate)
-    random = list_limit is not None and truncate == "random" and int(lists.sizes.max()) > list_limit
-    limit = list_limit if random else None
-    source = MemorySource(lists, tasks, schema, columns, limit)
+    longer = list_limit is not None and int(lists.sizes.max()) > list_limit
+    random = longer and truncate == "random"
+    source: Source
+    if lists.prepared is None:
+        source = MemorySource(lists, tasks, schema, columns, list_limit if random else None)
+    else:
+        source = lists.prepared.source(tasks, schema, columns, list_limit if longer else None, random)
     sizes = np.minimum(lists.sizes, list_limit or lists.sizes.max())
     order = Order(sizes, batch_size, shuffle=shuffle, seed=seed, bounds=bounds_of(sizes, buckets),
                   drop_remainder=drop_remainder)
@@ -139,11 +143,11 @@ def _pipeline(source: Source, order: Order, passes: Passes, first: int = 0) -> B
 
 
 def _cut(lists: Lists, tasks: tuple[Task, ...], limit: int, truncate: str) -> Lists:
-    """Logs how much a limit cuts. Cuts the lists if the same items stay in every epoch."""
+    """Logs how much a limit cuts. Cuts lists in memory if the same items stay in every epoch."""
     report = cut_report(lists, limit)
     log.info("list_limit=%d cuts %d of %d items, from %d of %d lists (%s)", limit, report["items_cut"],
              report["items"], report["lists_cut"], lists.num_lists, truncate)
-    if truncate == "random" or not report["items_cut"]:
+    if truncate == "random" or not report["items_cut"] or lists.prepared is not None:
         return lists
     return lists.keep(keep_first(lists.offsets, relevance(lists, tasks), limit))  # type: ignore[arg-type]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Protocol
 
 import numpy as np
@@ -49,7 +50,7 @@ class MemorySource:
     def __init__(
         self, lists: Lists, tasks: tuple[Task, ...], schema: Schema, weights: dict[Any, str], limit: int | None
     ):
-        values = _looked_up(lists, schema)
+        values = dict(looked_up(lists, schema))
         per_list = {name for name, f in schema.inputs.items() if f.context and not lists.is_rows}
         bounds = {(task.name, PROPENSITY): task.tau for task in tasks}
         weigh = {key: bounded(weight_values(lists, key[0], column), bounds.get(key)) for key, column in weights.items()}
@@ -79,10 +80,7 @@ class MemorySource:
 
     def keys(self, seed: int, epoch: Tensor) -> Tensor | None:
         """A random number per item of the source, which decides the items that stay in a cut list in an epoch."""
-        if self.limit is None:
-            return None
-        _, key_seed = tf.unstack(tf.random.split(tf.stack([np.int64(seed), epoch]), 2))
-        return tf.random.stateless_uniform([self.items], key_seed)
+        return None if self.limit is None else item_keys(seed, epoch, self.items)
 
     def take(self, numbers: Tensor, keys: Tensor | None = None) -> Any:
         """Returns a batch; see :class:`Source`."""
@@ -100,7 +98,7 @@ class MemorySource:
         x = {name: parts["x"][name] for name in self.order}
         if not self.rows:
             x[LIST_SIZE] = sizes
-        batch = (x, parts["y"], _by_task(parts["w"])) if parts["w"] else (x, parts["y"])
+        batch = (x, parts["y"], by_task(parts["w"])) if parts["w"] else (x, parts["y"])
         return batch if parts["y"] else x
 
     def _items(self, numbers: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -116,7 +114,13 @@ class MemorySource:
         return tf.gather(items, places, batch_dims=1), sizes
 
 
-def _by_task(weights: dict[tuple[str, str], Any]) -> dict[str, Any]:
+def item_keys(seed: int, epoch: Tensor, items: int) -> Tensor:
+    """A random number in [0, 1) per item, which seed and epoch decide."""
+    _, key_seed = tf.unstack(tf.random.split(tf.stack([np.int64(seed), epoch]), 2))
+    return tf.random.stateless_uniform([items], key_seed)
+
+
+def by_task(weights: dict[tuple[str, str], Any]) -> dict[str, Any]:
     """Weights by (task, kind) as ``sample_weight`` of a batch: the importance alone, or a dict of kinds."""
     kinds: dict[str, dict[str, Any]] = {}
     for (task, kind), values in weights.items():
@@ -124,16 +128,14 @@ def _by_task(weights: dict[tuple[str, str], Any]) -> dict[str, Any]:
     return {task: found[IMPORTANCE] if set(found) == {IMPORTANCE} else found for task, found in kinds.items()}
 
 
-def _looked_up(lists: Lists, schema: Schema) -> dict[str, np.ndarray]:
-    """Looks up the features of all items, and the context features of all lists, in chunks."""
-    found: dict[str, np.ndarray] = {}
+def looked_up(lists: Lists, schema: Schema) -> Iterator[tuple[str, np.ndarray]]:
+    """Looks up the features of all items, and the context features of all lists, in chunks, one after the other."""
     lookup = Lookup(schema)
     for feature in schema.features:
         for name, values in feature_values(lists, feature).items():
             chunks = [lookup.input(feature, name, tf.convert_to_tensor(values[i : i + LOOKUP_ROWS])).numpy()
                       for i in range(0, len(values), LOOKUP_ROWS)]
-            found[name] = np.concatenate(chunks)
-    return found
+            yield name, np.concatenate(chunks)
 
 
 def _packed(columns: dict[tuple[str, Any], np.ndarray]) -> tuple[tuple[tuple[str, Any], ...], Any]:

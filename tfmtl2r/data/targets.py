@@ -35,6 +35,8 @@ def fit_tasks(lists: Lists, tasks: Iterable[Task]) -> tuple[Task, ...]:
 
 
 def _fitted(lists: Lists, task: Task) -> Task:
+    if (prepared := lists.ready(task.label)) is not None:
+        return prepared.fitted(task)
     weights = item_weights(lists, task.name, task.weight_column).astype(np.float64)
     transform = of_task(task)
     if transform is not None:

@@ -14,13 +14,14 @@ from tfmtl2r.data.letor_text import ZeroIdError
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.normalise import DEFAULT
 from tfmtl2r.data.own_files import LETOR_FEATURES, Reading, equally_wide, expanded, split_files
+from tfmtl2r.data.store.writing import Preparation, settled
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.features.base import Feature
 from tfmtl2r.registry import Card
 from tfmtl2r.rules import checked_rules, columns_of
+from tfmtl2r.settings import Data, FilePath, Goal, Split
 from tfmtl2r.settings import Feature as Entry
-from tfmtl2r.settings import FilePath, Goal, Split
 from tfmtl2r.task import Task, validated
 from tfmtl2r.transforms import of_task
 
@@ -146,6 +147,19 @@ class Table(DataSet):
             raise InputError(f"{self.files}: {how} puts none of its {len(mine)} lists into {split!r}; "
                              "change split, or set train, vali and test to files")
         return lists.select(mine)
+
+    def preparation(self, shard_items: int) -> Preparation:
+        """What a store of the files is made of.
+
+        Args:
+            shard_items: the number of items that fills a shard.
+        """
+        keys = (*Data.own_table, "only_where", "columns", "goals")
+        places = {key: getattr(self, key) for key in keys if key not in ("files", *self.splits)}
+        paths = [path for place in self._places.values() for path in expanded(place, self._kind)[1]]
+        files = [[str(path.resolve()), path.stat().st_size, path.stat().st_mtime_ns] for path in paths
+                 if path.is_file()]
+        return Preparation({key: settled(value) for key, value in places.items()}, files, shard_items)
 
     def pooled(self) -> Lists:
         return self._whole("files") if "files" in self._places else super().pooled()

@@ -53,6 +53,12 @@ def constants_of(lists: Lists, tasks: Sequence[Task]) -> np.ndarray:
     """
     if lists.is_rows:
         return np.zeros(len(tasks))
+    ratios = [np.concatenate(parts) for parts in zip(*(_ratios(part, tasks) for part in lists.parts()), strict=True)]
+    return np.array([float(np.mean(mine)) if len(mine) else 0.0 for mine in ratios])
+
+
+def _ratios(lists: Lists, tasks: Sequence[Task]) -> list[np.ndarray]:
+    """``sum_i gain_i / IDCG@10`` of each list with a relevant item, for each task."""
     number = np.repeat(np.arange(lists.num_lists), lists.sizes)
     places = np.arange(lists.num_items) - np.repeat(np.cumsum(lists.sizes) - lists.sizes, lists.sizes)
     discounts = np.where(places < _CUTOFF, 1 / np.log2(2.0 + places), 0.0)
@@ -62,8 +68,8 @@ def constants_of(lists: Lists, tasks: Sequence[Task]) -> np.ndarray:
         total = np.bincount(number, gains, lists.num_lists)
         best = gains[np.lexsort([-gains, number])]
         ideal = np.bincount(number, best * discounts, lists.num_lists)
-        found.append(float(np.mean(total[ideal > 0] / ideal[ideal > 0])) if (ideal > 0).any() else 0.0)
-    return np.array(found)
+        found.append(total[ideal > 0] / ideal[ideal > 0])
+    return found
 
 
 def _gains(labels: np.ndarray, kind: str) -> np.ndarray:

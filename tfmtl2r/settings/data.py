@@ -89,7 +89,8 @@ class Data(Section):
         vali: files of the validation split.
         test: files of the test split.
         kind: "table" (.parquet, .csv, .tsv), "letor" (LETOR/SVMlight text) or "elwc" (TFRecords of
-            ExampleListWithContext or tf.Example); by default the ending of the files decides. LETOR files have the
+            ExampleListWithContext or tf.Example); by default the ending of the files decides. "store" is a folder that
+            tfmtl2r prepare --to has made, and is recognised by itself. LETOR files have the
             columns label, qid, features, and one for each key = value in their comments; features[3] is the third
             feature, as a label or among leave_out.
         separator: what splits a cell of text that is a list, such as "|"; by default each column decides.
@@ -155,8 +156,9 @@ class Data(Section):
         self._check_table()
 
     def _check_table(self) -> None:
-        if self.kind == "store":
-            raise SettingError(["kind"], "is not built yet for 'store'; use 'table', 'letor' or 'elwc'")
+        if self.kind == "store" and not isinstance(self.files, str):
+            raise SettingError(["kind"], "'store' needs files = \"FOLDER\", the store that tfmtl2r prepare --to has "
+                               "made")
         if self.split is not None and self.train is not None:
             raise SettingError(["split"], "divides files, but the files of train, vali and test are given: leave one "
                                "of them out")

@@ -23,21 +23,25 @@ def validate_labels(tasks: Sequence[Task], lists: Lists, limit: int | None) -> N
     """
     longest = 0 if lists.is_rows else int(lists.sizes.max(initial=0))
     for task in tasks:
-        loss, labels = loss_of(task, not lists.is_rows), label_values(lists, task)
-        try:
-            loss.check_length(min(longest, limit or longest))
-            loss.validate(np.asarray(Reading(dataclasses.replace(task, statistics=None), loss).target(labels)))
-        except ValueError as error:
-            raise InputError(f"task {task.name!r}, column {task.label!r}: {error}") from error
-        _validate_presence(task, labels)
+        loss, known, positive = loss_of(task, not lists.is_rows), 0, 0
+        reading = Reading(dataclasses.replace(task, statistics=None), loss)
+        for part in lists.parts():
+            labels = label_values(part, task)
+            try:
+                loss.check_length(min(longest, limit or longest))
+                loss.validate(np.asarray(reading.target(labels)))
+            except ValueError as error:
+                raise InputError(f"task {task.name!r}, column {task.label!r}: {error}") from error
+            there = ~np.isnan(labels) if task.kind == "regression" else labels >= 0
+            known, positive = known + int(there.sum()), positive + int((labels[there] > 0).sum())
+        _validate_presence(task, lists.num_items, known, positive)
 
 
-def _validate_presence(task: Task, labels: np.ndarray) -> None:
+def _validate_presence(task: Task, items: int, known: int, positive: int) -> None:
     """Refuses a task from which nothing can be learnt."""
-    known = ~np.isnan(labels) if task.kind == "regression" else labels >= 0
-    lacking = "label" if not known.any() else ""
-    if not lacking and task.kind != "regression" and not (labels[known] > 0).any():
-        lacking = f"label above 0 ({int(known.sum())} have the label 0)"
+    lacking = "" if known else "label"
+    if known and task.kind != "regression" and not positive:
+        lacking = f"label above 0 ({known} have the label 0)"
     if lacking:
-        raise InputError(f"task {task.name!r}, column {task.label!r}: none of the {len(labels)} items of train has a "
+        raise InputError(f"task {task.name!r}, column {task.label!r}: none of the {items} items of train has a "
                          f"{lacking}, so that the task cannot be learnt; correct the column, or leave the task out")
