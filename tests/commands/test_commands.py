@@ -1,5 +1,6 @@
 """The command line, from training to export."""
 
+import importlib
 import json
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from tfmtl2r import Experiment, architectures, cli
 from tfmtl2r.commands import _options
-from tfmtl2r.commands.list import method_rows
+from tfmtl2r.commands.list import PACKAGES, method_rows
 from tfmtl2r.commands.train import COMMAND
 from tfmtl2r.errors import InputError
 from tfmtl2r.serving.check import METADATA
@@ -120,6 +121,7 @@ def test_changed_data_are_noticed(here, capsys):
         ([*TRAIN, "--name", "x", "--method", "mgda", "--preference", "task_1=1", "task_2=2"], "MGDA has no preference"),
         (["evaluate", "missing"], "is not a run of tfmtl2r train"),
         (["list", "everything"], "kind must be one of methods"),
+        (["list", "cagard"], "did you mean 'cagrad'"),
     ],
 )
 def test_mistakes_are_one_line(here, capsys, arguments, message):
@@ -140,6 +142,28 @@ def test_methods_are_readable_at_the_width_of_a_terminal(width, capsys, monkeypa
     for name, also, title, needs, _, costs, promises, _ in method_rows():
         assert f"{name}{f' ({also})' if also else ''}: {title} needs {needs}" in flowing
         assert f"costs {costs} {f'promises {promises} ' if promises else ''}source" in flowing
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_list_is_a_page_of_names_with_a_line_each(width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert cli.main(["list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= width
+    assert [line.split()[0] for line in lines if line.startswith("  ")] == [
+        name for package in PACKAGES.values() for name in importlib.import_module(package).names()]
+
+
+@pytest.mark.parametrize(("name", "expected"), [
+    ("cagrad", ("CAGrad (conflict-averse", "Liu et al. 2021", "promises sums to tasks", "c = 0.4 radius around")),
+    ("dwa", ("dynamic_weight_average (methods)", "also dwa", "temperature = 2.0")),
+    ("mse", ("mse (losses)", "mse (metrics)")),
+])
+def test_list_explains_a_name(name, expected, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    assert cli.main(["list", name]) == 0
+    flowing = " ".join(capsys.readouterr().out.split())
+    assert not [part for part in expected if part not in flowing], flowing
 
 
 def test_list_shows_everything_as_markdown(capsys):

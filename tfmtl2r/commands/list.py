@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import inspect
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from tfmtl2r.constructors import Option
 from tfmtl2r.errors import InputError
+from tfmtl2r.names import did_you_mean
+from tfmtl2r.settings.help import help_of
 
 if TYPE_CHECKING:
     from tfmtl2r.methods import Method
@@ -36,35 +40,100 @@ PACKAGES = {
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """Lists all registered things. Only the table of methods, with their needs and costs, loads TensorFlow.
+    """Lists all names with one line each, all things of a kind, or what there is to know about one name.
+
+    Only the table of methods, with their needs and costs, and the page of one name load TensorFlow.
 
     Args:
-        kind: methods, losses, metrics, architectures, datasets, (kinds of) features, (label) transforms, calibrators,
-            blends, penalties, baselines or presets; by default all.
+        what: methods, losses, metrics, architectures, datasets, (kinds of) features, (label) transforms, calibrators,
+            blends, penalties, baselines or presets; or a name, such as cagrad; by default all names.
         markdown: print Markdown tables.
-        summary: print the Markdown table of the README, with names only.
+        summary: print one Markdown table with names only.
     """
 
-    kind: Annotated[str, tyro.conf.Positional] = "all"
+    what: Annotated[str, tyro.conf.Positional] = "all"
     markdown: bool = False
     summary: bool = False
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Prints one table per kind."""
+    """Prints the names, the table of a kind, or the page of a name."""
     options = tyro.cli(List, args=arguments, prog="tfmtl2r list")
-    if options.kind not in ("all", *PACKAGES):
-        raise InputError(f"kind must be one of {', '.join(PACKAGES)}, not {options.kind!r}")
     if options.summary:
         print(summary())
-        return
+    elif options.what == "all" and not options.markdown:
+        show_names()
+    elif options.what in ("all", *PACKAGES):
+        for kind in PACKAGES if options.what == "all" else [options.what]:
+            show_kind(kind, PACKAGES[kind], options.markdown, detailed=kind == options.what)
+    else:
+        show_thing(options.what)
+
+
+def show_kind(kind: str, package: str, as_markdown: bool, detailed: bool) -> None:
+    """Prints the table of a kind; for methods also with needs and costs, if ``detailed``."""
+    if kind == "methods" and detailed:
+        print(methods_markdown()) if as_markdown else show_methods()
+    else:
+        print(markdown(kind, cards(package))) if as_markdown else show(kind, package, cards(package))
+
+
+def show_names() -> None:
+    """Prints every name with its title, a line each."""
+    console = Console(highlight=False)
     for kind, package in PACKAGES.items():
-        if options.kind in ("all", kind):
-            if kind == options.kind == "methods":
-                print(methods_markdown()) if options.markdown else show_methods()
-                continue
-            rows = cards(package)
-            print(markdown(kind, rows)) if options.markdown else show(kind, package, rows)
+        rows = cards(package)
+        console.print(f"{kind} ({len(rows)})", style="italic")
+        widest = max((len(row[0]) for row in rows), default=0)
+        for name, also, title, _ in rows:
+            origin = came_from(package, name)
+            more = [f"also {also}"] * bool(also) + [origin] * (origin != "built-in")
+            rest = f"  {title} ({', '.join(more)})" if more else f"  {title}"
+            line = Text.assemble("  ", (name.ljust(widest), "bold"), rest)
+            console.print(line, no_wrap=True, overflow="ellipsis")
+    console.print("\ntfmtl2r list KIND shows sources, promises and costs; tfmtl2r list NAME explains one thing.")
+
+
+def show_thing(name: str) -> None:
+    """Prints title, source, promises, docstring and options of the things with a name or alias, one for each kind.
+
+    Raises:
+        InputError: for an unknown name; the message contains the most similar names.
+    """
+    registries = {kind: importlib.import_module(package).registry for kind, package in PACKAGES.items()}
+    known = {kind: {*registry.names(), *registry.aliases()} for kind, registry in registries.items()}
+    found = [kind for kind, names in known.items() if name in names]
+    if not found:
+        hint = did_you_mean(name, [*PACKAGES, *set().union(*known.values())])
+        raise InputError(f"kind must be one of {', '.join(PACKAGES)}, or the name of a thing, not {name!r}{hint}")
+    console = Console(highlight=False)
+    for kind in found:
+        registry = registries[kind]
+        canonical, card, thing = registry.resolve(name), registry.card(name), registry.constructor(name)
+        console.print(Text.assemble((canonical, "bold"), f" ({kind}): {card.title}"))
+        facts = {"also": ", ".join(card.aliases), "note": card.note, "source": card.paper,
+                 "promises": ", ".join(card.promises).replace("_", " "), "from": came_from(PACKAGES[kind], canonical)}
+        about = Table.grid("", "", padding=(0, 2))
+        for label, fact in facts.items():
+            if fact:
+                about.add_row(f"  {label}", Text(fact, overflow="fold"))
+        console.print(about)
+        console.print(Text(f"\n{_explained(thing)}\n"))
+        _show_options(console, registry.options(canonical), help_of(thing))
+
+
+def _explained(thing: Any) -> str:
+    """A docstring down to its first section or doctest."""
+    text = inspect.getdoc(thing) or ""
+    return re.split(r"\n+(?:Args:|Raises:|Returns:|Attributes:|>>> )", text)[0].replace("``", "").strip()
+
+
+def _show_options(console: Console, options: Sequence[Option], texts: Mapping[str, str]) -> None:
+    table = Table.grid("", "", padding=(0, 2))
+    for option in options:
+        table.add_row(Text(f"  {option.name} = {option.default!r}", overflow="fold"), texts.get(option.name, ""))
+    console.print("options" if options else "no options", style="italic")
+    console.print(table)
 
 
 METHOD_COLUMNS = ("name", "also", "what it is", "needs", "gradients", "costs", "promises", "source")
@@ -88,7 +157,7 @@ def show_methods() -> None:
 
 
 def methods_markdown() -> str:
-    """The methods as the Markdown table of the README."""
+    """The methods as a Markdown table."""
     lines = [f"| {' | '.join(METHOD_COLUMNS)} |", "| --- " * len(METHOD_COLUMNS) + "|"]
     for name, *middle, paper in method_rows():
         lines.append(f"| `{name}` | {' | '.join(middle)} | {linked(paper)} |")
