@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow test-long test-browser lint clean
+.PHONY: help setup quickstart test test-slow test-long test-browser docs lint clean
 
 BIN := .venv/bin
 SUPPORTED := import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))
@@ -21,6 +21,7 @@ help:
 	@echo "make test-long   all tests of over 15 s"
 	@echo "make test-browser  tests of pages in chromium, which is installed where it is missing (Debian)"
 	@echo "make lint        style, import layers, dependencies, dead code, types on Linux, Windows and macOS"
+	@echo "make docs        the documentation, as pages in docs/_build/html"
 	@echo "make clean       remove caches and builds; .venv, runs/ and saved_models/ stay"
 
 setup: .venv/.dev
@@ -47,6 +48,10 @@ test-browser: .venv/.dev
 		echo "chromium cannot be installed on this machine: the tests that need it are skipped"; }
 	$(BIN)/python -m pytest -m browser
 
+docs: .venv/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 lint: .venv/.dev
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
@@ -58,12 +63,13 @@ lint: .venv/.dev
 	$(BIN)/mypy --platform darwin --cache-dir .mypy_cache/darwin
 
 clean:
-	rm -rf dist build .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
+	rm -rf dist build docs/_build docs/generated .pytest_cache .ruff_cache .mypy_cache .import_linter_cache .hypothesis
 	find tfmtl2r tests recipes -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # Stamps: installed once, and again when pyproject.toml changes.
 .venv/.dev: EXTRA := [dev]
-.venv/.dev .venv/.runtime: pyproject.toml | .venv/bin/python
+.venv/.docs: EXTRA := [docs]
+.venv/.dev .venv/.docs .venv/.runtime: pyproject.toml | .venv/bin/python
 	@echo "Installing tfmtl2r$(EXTRA) and its libraries into .venv; the first time this takes a few minutes"
 	@$(PIP) install -e '.$(EXTRA)' | $(PROGRESS)
 	@touch .venv/.runtime $@

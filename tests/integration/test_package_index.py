@@ -28,16 +28,16 @@ def test_with_an_address_images_and_files_are_absolute(for_index):
     shown = for_index(README, "https://example.org/us/it/")
     assert relative(README)
     assert relative(shown) == []
-    assert "](https://example.org/us/it/raw/HEAD/docs/images/tensorboard.png)" in shown
-    assert "[docs/study/compare.md](https://example.org/us/it/blob/HEAD/docs/study/compare.md)" in shown
+    assert "](https://example.org/us/it/raw/HEAD/docs/images/quickstart.png)" in shown
+    assert "[Benchmarks](https://example.org/us/it/blob/HEAD/docs/benchmarks.md)" in shown
     assert shown.count("![") == README.count("![")
 
 
 def test_without_an_address_captions_remain(for_index):
     shown = for_index(README, "")
     assert relative(shown) == []
-    assert "*TensorBoard: the cosine between the gradients of every pair of tasks*" in shown
-    assert "docs/study/compare.md has the results" in shown
+    assert "*NDCG@5 per task of two rankers and three rankings that need no training*" in shown
+    assert "| Benchmarks | what it costs" in shown
     assert for_index("[a](https://b.c) ![d](https://e.f/g.png) [h](#i)", "") == \
         "[a](https://b.c) ![d](https://e.f/g.png) [h](#i)"
 
