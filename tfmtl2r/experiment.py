@@ -21,7 +21,7 @@ from tfmtl2r.data.leaks import suspected_leaks
 from tfmtl2r.data.order import Order, bounds_of
 from tfmtl2r.data.store.manifest import is_store
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.after_training import fit_after_training
+from tfmtl2r.evaluation.after_training import check_tuning, fit_after_training, tune_after_training
 from tfmtl2r.evaluation.scoring import curve, record, score, score_slices
 from tfmtl2r.evaluation.slices import slicing
 from tfmtl2r.evaluation.stopping import check_stop_on
@@ -241,6 +241,7 @@ class Experiment(Settings):
         model, changes = self._model(dataset, before)
         asked = self._asked(model)
         prepare(model, self.config(), not dataset.lists("train").is_rows)
+        check_tuning(model, self, not dataset.lists("train").is_rows)
         dataset.check(model.tasks, model.schema)
         validate_labels(model.tasks, dataset.lists("train"), self.data.max_list_size)
         leaks = suspected_leaks(dataset.lists("train"), model.architecture.schema, model.tasks) if verbose else ()
@@ -283,7 +284,9 @@ class Experiment(Settings):
         if self.training.telemetry_every:
             watchers.append(self._tensorboard(schema, vali, attempt.folder / LOGS))
         card.history = self._fit(model, *self._batches(model, train, vali), watchers, verbose, attempt.checkpoints)
-        card.blend = fit_after_training(model, train, vali, self.training.batch_size)
+        size = self.training.batch_size
+        card.blend = fit_after_training(model, train, vali, size)
+        card.blend |= tune_after_training(model, self, vali, dataset.lists("test"), size)
         attempt.keep(model)  # before anything else that could fail
         if self.data.max_list_size:
             card.data["train"]["cut"] = cut_report(train, self.data.max_list_size)
@@ -374,12 +377,12 @@ class Experiment(Settings):
         saving = None
         if checkpoints is not None:
             saving = Saving(checkpoints, training.checkpoint_steps, training.checkpoint_minutes)
-        if self.staged or self.constraints:
+        if self.staged or self.loss_bounds:
             staged: dict[str, Any] = {
                 "epochs": epochs, "patience": patience, "callbacks": callbacks, "verbose": verbose, "saving": saving
             }
-            if self.constraints:
-                bounds = {str(bound.task): Constraint(**bound.bound()) for bound in self.constraints}
+            if self.loss_bounds:
+                bounds = {str(bound.task): Constraint(**bound.bound()) for bound in self.loss_bounds}
                 return fit_constrained(model, train, vali, constraints=bounds, **staged).history
             return fit_prioritised(model, train, vali, **staged).history
         needed = self.check_epochs(model.method, len(model.tasks))
@@ -395,7 +398,7 @@ class Experiment(Settings):
             InputError: if ``epochs`` is smaller, and the tasks are not trained in stages.
         """
         needed: int = method.epochs_needed(num_tasks)
-        if self.training.epochs < needed and not (self.staged or self.constraints):
+        if self.training.epochs < needed and not (self.staged or self.loss_bounds):
             raise InputError(f"{self.name}: {type(method).__name__} takes {needed} epochs to come to the last of "
                              f"{num_tasks} tasks, but epochs is {self.training.epochs}: some would never be trained; "
                              "give more epochs, a smaller stage_epochs, or train in stages (staged, --staged)")

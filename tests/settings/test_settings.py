@@ -57,6 +57,15 @@ def tree(*arguments, command=train.COMMAND):
     ({"data": {"max_list_size": 0}}, r"data\.max_list_size must be at least 1, not 0"),
     ({"constraints": [{"task": "a"}]}, r"constraints\.a must have exactly one of loses_at_most and at_most"),
     ({"constraints": [{"task": "a", "loses_at_most": "much"}]}, r"constraints\.a\.loses_at_most must be a share"),
+    ({"constraints": [{"task": "a", "floor": 0.5}]}, r"constraints\.a\.floor is a value of a metric: give the metric"),
+    ({"constraints": [{"task": "a", "metric": "ndcg", "at_most": 1}]}, "one of floor and loses_at_most with a metric"),
+    ({"constraints": [{"task": "a", "metric": "ndcg", "floor": 1, "loses_at_most": 1}]}, "exactly one of floor and"),
+    ({"tasks": ["a"], "constraints": [{"task": "a", "metric": "ndcg", "floor": 0.5}]},
+     r"constraints\.a\.metric is a bound for tuned weights of the served score: set export\.blend"),
+    ({"tasks": ["a"], "constraints": [{"task": "a", "at_most": 1}] * 2}, r"constraints\.a is given twice"),
+    ({"tasks": ["a"], "export": {"blend": {"weights": "tuned"}}}, "but nothing states what for: give utility"),
+    ({"export": {"blend": {"utility": {"a": 1}}}}, "utility is what tuned weights maximise: set weights"),
+    ({"export": {"blend": {"weights": "tuned", "utility": {"a": -1}}}}, "must be finite numbers >= 0, not all 0"),
     ({"name": "mine.toml"}, "must not end in .toml"),
     ({"method": 5}, "method must be a name or a table such as"), ({"architecture": [8]}, "architecture must be a na"),
     ({"tasks": [{"name": "a", "loss": {"gain": "exp2"}}]}, r"tasks\.a\.loss must be a name or a table such as"),
@@ -71,7 +80,7 @@ def test_bad_values_are_refused_by_key_before_anything_is_made(given, message):
 
 @pytest.mark.parametrize("given", [
     {"training": {"workers": "x"}},
-    {"constraints": [{"task": "a", "floor": 0.5}]}, {"ensemble": {"members": 4, "batches": "own"}},
+    {"ensemble": {"members": 4, "batches": "own"}},
 ])  # fmt: skip
 def test_what_comes_later_is_refused_by_name(given):
     with pytest.raises(SettingError, match="is not built yet") as found:

@@ -18,13 +18,14 @@ if TYPE_CHECKING:
     from tfmtl2r.evaluation.slices import Slicing, sliced, slicing
     from tfmtl2r.evaluation.split_metrics import Score, evaluate
     from tfmtl2r.evaluation.trivial import trivial_results
+    from tfmtl2r.evaluation.tuned_weights import Tuned, reached, tune_weights
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
 __all__ = [
-    "Comparison", "Score", "Slicing", "Utility", "bootstrap", "by_seed", "choose_blend", "compare", "delta_m",
-    "deviation", "evaluate", "holm", "item_scores", "kinds_of", "measure_heads", "metrics_along", "negative_transfer",
-    "paired", "permutation_test", "record", "score", "score_along", "score_files", "score_served", "score_slices",
-    "seeds_table", "served_orders", "served_utility", "sliced", "slicing", "trivial_results", "utilities", "utility_of",
-    "write_csv",
+    "Comparison", "Score", "Slicing", "Tuned", "Utility", "bootstrap", "by_seed", "choose_blend", "compare",
+    "delta_m", "deviation", "evaluate", "holm", "item_scores", "kinds_of", "measure_heads", "metrics_along",
+    "negative_transfer", "paired", "permutation_test", "reached", "record", "score", "score_along", "score_files",
+    "score_served", "score_slices", "seeds_table", "served_orders", "served_utility", "sliced", "slicing",
+    "trivial_results", "tune_weights", "utilities", "utility_of", "write_csv",
 ]

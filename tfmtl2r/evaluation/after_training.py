@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+
 from tfmtl2r.data import Lists
+from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.blend_choice import choose_blend
 from tfmtl2r.evaluation.calibration import fit_calibrators
 from tfmtl2r.evaluation.heads import measure_heads
 from tfmtl2r.evaluation.scoring import fit_residuals
+from tfmtl2r.evaluation.tuned_weights import Tuned, reached, tune_weights, unreachable, wish_of
+from tfmtl2r.preferences import suited
+from tfmtl2r.settings import Settings
 from tfmtl2r.training.blending import described
+from tfmtl2r.training.merged import Merged
 from tfmtl2r.training.model import MultiTaskRanker
+
+log = logging.getLogger("tfmtl2r")
 
 
 def fit_after_training(
@@ -33,3 +44,45 @@ def fit_after_training(
     if model.blend is None:
         return choose_blend(model, vali, batch_size)
     return {"by": "given", "kind": described(model.blend)}
+
+
+def check_tuning(model: MultiTaskRanker, settings: Settings, has_lists: bool) -> None:
+    """Refuses wishes for tuned weights that the ranker cannot have, before its training.
+
+    Raises:
+        ValueError: for plain rows, a single task, an unknown task, or a metric that is no bound of an order.
+    """
+    if not settings.tunes_weights:
+        return
+    if not has_lists or len(model.tasks) < 2:
+        raise InputError("export.blend.weights can be \"tuned\" for several tasks in lists only: leave it out")
+    wish_of(model, _utility(settings), settings.metric_bounds)
+
+
+def tune_after_training(
+    model: MultiTaskRanker, settings: Settings, vali: Lists, test: Lists, batch_size: int = 256
+) -> dict[str, Any]:
+    """Chooses tuned weights on vali if the settings ask for them, and measures on test what they reach.
+
+    Returns:
+        ``{"tuned": ...}`` for the card, with the numbers on vali, and those on test under ``"test"``; otherwise empty.
+    """
+    if not settings.tunes_weights:
+        return {}
+    own = wish_of(model, _utility(settings), ()).utility
+    tuned = tune_weights(model, vali, own, settings.metric_bounds, batch_size)
+    use(model, tuned)
+    found = tuned.numbers()
+    if problem := unreachable(found):
+        log.warning("%s; the run is kept, and its weights are the nearest ones", problem)
+    return {"tuned": {**found, "test": reached(model, test, tuned, own, batch_size).numbers()}}
+
+
+def use(model: MultiTaskRanker | Merged, tuned: Tuned) -> None:
+    """Sets the tuned weights as the preference of a conditioned ranker, which reads them; others keep their own."""
+    if isinstance(model, MultiTaskRanker) and model.conditioned is not None:
+        model.set_preference(suited(np.array([[*tuned.weights.values()]]), model.method)[0])
+
+
+def _utility(settings: Settings) -> Mapping[str, float] | None:
+    return None if settings.export.blend is None else settings.export.blend.utility

@@ -11,11 +11,13 @@ import numpy as np
 from tfmtl2r import blends, constructors
 from tfmtl2r._backend import tf
 from tfmtl2r.blends.base import Blend
-from tfmtl2r.data import Lists, batches
+from tfmtl2r.data import Lists
 from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation.scoring import predicted, prepared
 from tfmtl2r.evaluation.served import Utility, as_numbers, metrics_along, places, ranking_metric, utility_of
 from tfmtl2r.preferences import corners
 from tfmtl2r.training.blending import Facts, blend_scores, check_usable, default_of, described, facts_of
+from tfmtl2r.training.merged import Merged
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.types import Array
 
@@ -23,7 +25,7 @@ MOST_LISTS = 2_000
 """The largest number of lists of vali that the choice looks at; they are spread evenly over the split."""
 
 
-def kinds_of(model: MultiTaskRanker, has_lists: bool = True) -> list[Blend]:
+def kinds_of(model: MultiTaskRanker | Merged, has_lists: bool = True) -> list[Blend]:
     """All kinds that a trained ranker can serve, in the order in which ties are decided."""
     facts = facts_of(model, has_lists)
     found = [kind for name in blends.names() if not constructors.required(blends.registry.constructor(name), {})
@@ -41,7 +43,7 @@ def _is_usable(kind: Blend, facts: Facts, has_lists: bool) -> bool:
 
 
 def served_orders(
-    model: MultiTaskRanker, kinds: Sequence[Blend], lists: Lists, preferences: Array, batch_size: int = 256
+    model: MultiTaskRanker | Merged, kinds: Sequence[Blend], lists: Lists, preferences: Array, batch_size: int = 256
 ) -> np.ndarray:
     """The scores that each kind of blend serves at each preference, ``float32[K, G, N]``.
 
@@ -52,26 +54,45 @@ def served_orders(
         preferences: ``[G, T]``, each row of sum 1.
         batch_size: lists per batch.
     """
-    preferences = np.asarray(preferences, np.float32)
-    data = batches(lists, (), model.architecture.schema, batch_size=batch_size)
-    asked = [None] if model.conditioned is None else list(preferences)
-    each = [model.predict(data, layout="items", preference=preference) for preference in asked]
-    stacked = {task.name: np.stack([one[task.name] for one in each]) for task in model.tasks}
-    facts, many = facts_of(model, True), len(preferences)
-    found = np.zeros((len(kinds), many, lists.num_items), np.float32)
-    for index, valid in places(lists, many):
-        scores = {task: np.broadcast_to(values[:, index], (many, *index.shape)).reshape(-1, index.shape[1])
-                  for task, values in stacked.items()}
-        mask, weights = np.tile(valid, (many, 1)), np.repeat(preferences, len(index), axis=0)
-        for number, kind in enumerate(kinds):
-            blended = blend_scores(kind, model.tasks, {task: tf.constant(s) for task, s in scores.items()},
-                                   tf.constant(mask), tf.constant(weights), facts).numpy()
-            found[number][:, index[valid]] = blended.reshape(many, *index.shape)[:, valid]
-    return found
+    return Scored(model, lists, batch_size).orders(kinds, preferences)
+
+
+class Scored:
+    """The scores of a ranker on a split, from which its orders at any preferences follow.
+
+    Args:
+        model, lists, batch_size: see :func:`served_orders`.
+    """
+
+    def __init__(self, model: MultiTaskRanker | Merged, lists: Lists, batch_size: int = 256):
+        self.model, self.lists = model, lists
+        self.facts = facts_of(model, True)
+        self._data = prepared(model, lists, batch_size)
+        self._scores = None if model.conditioned is not None else self._at(None)
+
+    def _at(self, preference: Any) -> dict[str, np.ndarray]:
+        found = predicted(self.model, self.lists, self._data, preference)
+        return {task.name: found[task.name] for task in self.model.tasks}
+
+    def orders(self, kinds: Sequence[Blend], preferences: Array) -> np.ndarray:
+        """The scores that each kind of blend serves at each preference; see :func:`served_orders`."""
+        preferences = np.asarray(preferences, np.float32)
+        each = [self._scores] if self._scores is not None else [self._at(preference) for preference in preferences]
+        tasks, many = self.model.tasks, len(preferences)
+        stacked = {task.name: np.stack([one[task.name] for one in each]) for task in tasks}
+        found = np.zeros((len(kinds), many, self.lists.num_items), np.float32)
+        for index, valid in places(self.lists, many):
+            scores = {task: tf.constant(np.broadcast_to(values[:, index], (many, *index.shape)).reshape(
+                -1, index.shape[1])) for task, values in stacked.items()}
+            mask, weights = tf.constant(np.tile(valid, (many, 1))), np.repeat(preferences, len(index), axis=0)
+            for number, kind in enumerate(kinds):
+                blended = blend_scores(kind, tasks, scores, mask, tf.constant(weights), self.facts).numpy()
+                found[number][:, index[valid]] = blended.reshape(many, *index.shape)[:, valid]
+        return found
 
 
 def utilities(
-    model: MultiTaskRanker, kinds: Sequence[Blend], lists: Lists, preferences: Array | None = None,
+    model: MultiTaskRanker | Merged, kinds: Sequence[Blend], lists: Lists, preferences: Array | None = None,
     batch_size: int = 256,
 ) -> list[Utility]:
     """The served utility of each kind of blend of one ranker, on the same lists. See :func:`served_orders`.
@@ -88,7 +109,7 @@ def utilities(
     return [utility_of(each[:-1], each[-1:], counts, grid) for each in values]
 
 
-def choose_blend(model: MultiTaskRanker, vali: Lists, batch_size: int = 256) -> dict[str, Any]:
+def choose_blend(model: MultiTaskRanker | Merged, vali: Lists, batch_size: int = 256) -> dict[str, Any]:
     """Gives a ranker the kind of blend with the largest served utility on vali, and returns how it was chosen.
 
     Kinds whose utility is within one paired standard error of the largest are ties; the first of them is chosen, in the
@@ -104,9 +125,9 @@ def choose_blend(model: MultiTaskRanker, vali: Lists, batch_size: int = 256) -> 
         of the table per kind: ``utility``, ``null``, ``gain``, its ``error``, and how far it is ``behind`` the largest
         (``behind_error``: the paired standard error). ``{"by": "default", "kind", "reason"}`` without a choice.
     """
-    reason = _no_choice(model, vali)
+    reason = no_choice(model, vali)
     if reason is None:
-        vali = vali.select(np.unique(np.linspace(0, vali.num_lists - 1, min(vali.num_lists, MOST_LISTS)).astype(int)))
+        vali = spread(vali)
         kinds = kinds_of(model)
         found = utilities(model, kinds, vali, batch_size=batch_size)
         best = found[int(np.argmax([each.value for each in found]))]
@@ -123,8 +144,14 @@ def choose_blend(model: MultiTaskRanker, vali: Lists, batch_size: int = 256) -> 
     return {"by": "default", "kind": described(model.blend), "reason": reason}
 
 
-def _no_choice(model: MultiTaskRanker, vali: Lists) -> str | None:
-    """Why no kind can be chosen on vali; None if one can."""
+def spread(lists: Lists) -> Lists:
+    """At most ``MOST_LISTS`` lists, spread evenly over a split."""
+    count = min(lists.num_lists, MOST_LISTS)
+    return lists.select(np.unique(np.linspace(0, lists.num_lists - 1, count).astype(int)))
+
+
+def no_choice(model: MultiTaskRanker | Merged, vali: Lists) -> str | None:
+    """Why nothing about the served score can be chosen on vali; None if it can."""
     if vali.is_rows:
         return "plain rows have no lists, whose orders could be compared"
     if vali.num_lists < 2 or not vali.num_items:

@@ -10,7 +10,7 @@ import numpy as np
 from tfmtl2r.calibrators.base import NotCalibratedError
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.data.columns import item_weights, label_values
-from tfmtl2r.evaluation.scoring import _predicted, _prepared
+from tfmtl2r.evaluation.scoring import predicted, prepared
 from tfmtl2r.metrics.ece import ECE
 from tfmtl2r.training.beside import stacked
 from tfmtl2r.training.merged import Merged
@@ -63,7 +63,7 @@ def reliability(model: MultiTaskRanker | Merged, lists: Lists, batch_size: int =
         binary tasks whose values are probabilities. ``sd`` is the standard deviation that the mean label of the bin has
         if the probabilities are right.
     """
-    scores = _predicted(model, lists, _prepared(model, lists, batch_size))
+    scores = predicted(model, lists, prepared(model, lists, batch_size))
     found = {}
     for name, reading in model.readings().items():
         probability = reading.probability(scores[name], scores)

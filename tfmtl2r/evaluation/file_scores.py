@@ -235,7 +235,7 @@ def _open(path: Path, batch_size: int) -> _Opened:
     card = None if path.is_file() else RunCard.load(path)
     ranker: Any = load(path if card is None else path / MODEL)
     schema = ranker.architecture.schema
-    blend = None if card is None else of_config(card.config)
+    blend = None if card is None else of_config(card.config, card.blend)
 
     def scores(lists: Lists) -> dict[str, np.ndarray]:
         found = item_scores(ranker, lists, batch_size, blend)

@@ -6,18 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from tfmtl2r.data import Lists, batches
+from tfmtl2r.data import Lists
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation.scoring import predicted, prepared
 from tfmtl2r.ranking import MAX_GRADE
 from tfmtl2r.task import Task
+from tfmtl2r.training.merged import Merged
 from tfmtl2r.training.model import MultiTaskRanker
 
 MOST_ITEMS = 200_000
 _CUTOFF = 10
 
 
-def measure_heads(model: MultiTaskRanker, lists: Lists, batch_size: int = 256) -> None:
+def measure_heads(model: MultiTaskRanker | Merged, lists: Lists, batch_size: int = 256) -> None:
     """Measures the deviation of each head's scores, and the constant of each task's labels.
 
     The deviations take the place of those that the ranker kept while training. They are over the items of lists that
@@ -32,7 +34,7 @@ def measure_heads(model: MultiTaskRanker, lists: Lists, batch_size: int = 256) -
     if model.schema is None:
         raise InputError("train the ranker first: it does not know its features yet")
     spread = lists.select(np.arange(0, lists.num_lists, max(1, lists.num_items // MOST_ITEMS)))
-    scores = model.predict(batches(spread, (), model.architecture.schema, batch_size=batch_size), layout="items")
+    scores = predicted(model, spread, prepared(model, spread, batch_size))
     deviations = [float(np.std(scores[task.name], dtype=np.float64)) for task in model.tasks]
     model.head_statistics.set(np.array(deviations), constants_of(lists, model.tasks))
 

@@ -66,13 +66,13 @@ def score_along(
     """
     if model.schema is None:
         raise InputError("train the ranker first: it does not know its features yet")
-    data = _prepared(model, lists, batch_size)
+    data = prepared(model, lists, batch_size)
     for preference in preferences:
         scores, *read = _read(model, lists, data, preference)
         yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau, *read)
 
 
-def _prepared(model: MultiTaskRanker | Merged, lists: Lists, batch_size: int) -> Batches | None:
+def prepared(model: MultiTaskRanker | Merged, lists: Lists, batch_size: int) -> Batches | None:
     """Batches of the split for several passes. Members of a merged ranker look up values in their own ways."""
     return None if isinstance(model, Merged) else batches(lists, (), model.architecture.schema, batch_size=batch_size)
 
@@ -87,10 +87,10 @@ def curve(model: MultiTaskRanker, splits: Mapping[str, Lists], asked: np.ndarray
     return points
 
 
-def _predicted(
+def predicted(
     model: MultiTaskRanker | Merged, lists: Lists, data: Batches | None, preference: Any = None
 ) -> dict[str, Any]:
-    """The scores of all items; ``data`` are the batches of :func:`_prepared`."""
+    """The scores of all items; ``data`` are the batches of :func:`prepared`."""
     if isinstance(model, Merged):
         return model.predict(lists, preference=preference)
     found: dict[str, Any] = model.predict(data, layout="items", preference=preference)
@@ -101,7 +101,7 @@ def _read(
     model: MultiTaskRanker | Merged, lists: Lists, data: Batches | None, preference: Any = None
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     """The scores of all items, and what metrics of values and of levels read, for the tasks with such metrics."""
-    scores = _predicted(model, lists, data, preference)
+    scores = predicted(model, lists, data, preference)
     readings = model.readings()
     reads = {task.name: {metric.reads for metric in metrics_of(task, not lists.is_rows)} for task in model.tasks}
     values = {name: np.asarray(readings[name].best_guess(scores[name], scores)) for name, kinds in reads.items()
@@ -143,7 +143,7 @@ def score_slices(
     """Evaluates a ranker on slices of a split; see :func:`tfmtl2r.evaluation.slices.sliced`."""
     if not slicings:
         return {}
-    scores, values, levels = _read(model, lists, _prepared(model, lists, batch_size))
+    scores, values, levels = _read(model, lists, prepared(model, lists, batch_size))
     return sliced(scores, lists, model.tasks, slicings, values=values, levels=levels)
 
 

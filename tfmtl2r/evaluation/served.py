@@ -134,12 +134,16 @@ def metrics_along(orders: np.ndarray, lists: Lists, tasks: Sequence[Task]) -> tu
     same = len({(metric.label, str(metric.conventions())) for metric in chosen}) == 1
     found, counts = [], []
     for task, metric in zip(tasks, chosen, strict=True):
-        labels = labels_of(lists, task, metric)
-        weights = item_weights(lists, task.name, task.weight_column)
-        value, count = _per_list(metric, labels, orders, weights, lists)
-        found.append(value if same else _gains(metric, value, count, labels, weights, lists))
+        value, count = values_along(orders, lists, task, metric)
+        found.append(value if same else _gains(metric, value, count, lists, task))
         counts.append(count)
     return np.stack(found, axis=1), np.stack(counts)
+
+
+def values_along(orders: np.ndarray, lists: Lists, task: Task, metric: Metric) -> tuple[np.ndarray, np.ndarray]:
+    """A metric of one task on each order, ``[M, B]`` with NaN where a list does not count, and the counts ``[B]``."""
+    labels, weights = labels_of(lists, task, metric), item_weights(lists, task.name, task.weight_column)
+    return _per_list(metric, labels, orders, weights, lists)
 
 
 def ranking_metric(task: Task) -> Metric:
@@ -235,10 +239,9 @@ def places(lists: Lists, copies: int) -> list[tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def _gains(
-    metric: Metric, values: np.ndarray, counts: np.ndarray, labels: np.ndarray, weights: np.ndarray, lists: Lists
-) -> np.ndarray:
+def _gains(metric: Metric, values: np.ndarray, counts: np.ndarray, lists: Lists, task: Task) -> np.ndarray:
     """Values as gains over the trivial ranking."""
+    labels, weights = labels_of(lists, task, metric), item_weights(lists, task.name, task.weight_column)
     ends = []
     for bound, scores in ((metric.trivial(), np.zeros_like(labels)), (metric.perfect(), np.nan_to_num(labels))):
         if isinstance(bound, Metric):

@@ -108,14 +108,18 @@ def of_config(config: Mapping[str, Any], choice: Mapping[str, Any] = GIVEN) -> B
 
     Args:
         config: the experiment.
-        choice: how the ranker's own kind was chosen, if the experiment leaves it to the ranker (``"auto"``); the kind
-            is None then.
+        choice: how kind and weights were chosen, as in the run card. If the experiment leaves the kind to the ranker
+            (``"auto"``), the kind is None. Weights that the experiment wants ``"tuned"`` are in ``choice["tuned"]``,
+            and None without a choice.
     """
     own = config.get("export", {}).get("blend", {})
-    kind, temperature = own.get("kind", "sum" if own.get("weights") else None), own.get("temperature")
+    weights, tuned = own.get("weights"), own.get("weights") == "tuned"
+    if tuned:
+        weights = choice.get("tuned", {}).get("weights")
+    kind, temperature = own.get("kind", "sum" if own.get("weights") and not tuned else None), own.get("temperature")
     if temperature is not None:
         kind = {**(kind if isinstance(kind, Mapping) else {"name": kind}), "temperature": temperature}
-    return Blend(own.get("weights"), kind, GIVEN if kind is not None or not choice else choice)
+    return Blend(weights, kind, GIVEN if not choice or (kind is not None and not tuned) else choice)
 
 
 def prepare(model: MultiTaskRanker, config: Mapping[str, Any], has_lists: bool) -> None:

@@ -98,6 +98,7 @@ class Settings(Section):
         if self.name is not None:
             checked_name(self.name)
         self._check_tasks()
+        self._check_constraints()
         self._check_training()
 
     def _check_tasks(self) -> None:
@@ -116,25 +117,53 @@ class Settings(Section):
             raise SettingError(["tasks"], "are missing: your own table needs at least one [[tasks]] entry, such as "
                                "{name = \"click\", kind = \"binary\"}")
 
+    def _check_constraints(self) -> None:
+        names = [str(bound.task) for bound in self.constraints]
+        for name in names:
+            if names.count(name) > 1:
+                raise SettingError(["constraints", name], "is given twice")
+        if self.metric_bounds and not self.tunes_weights:
+            raise SettingError(["constraints", str(self.metric_bounds[0].task), "metric"], "is a bound for tuned "
+                               'weights of the served score: set export.blend = {weights = "tuned"}')
+        utility = self.export.blend and self.export.blend.utility
+        if self.tunes_weights and not self.metric_bounds and utility is None:
+            raise SettingError(["export", "blend", "weights"], 'are "tuned", but nothing states what for: give '
+                               "utility, such as {click = 1, like = 3}, or [[constraints]] with task, metric and floor")
+
+    @property
+    def tunes_weights(self) -> bool:
+        """Whether the weights of the served score are tuned after the training."""
+        return self.export.blend is not None and self.export.blend.weights == "tuned"
+
+    @property
+    def loss_bounds(self) -> tuple[Constraint, ...]:
+        """The constraints on training losses."""
+        return tuple(bound for bound in self.constraints if bound.metric is None)
+
+    @property
+    def metric_bounds(self) -> tuple[Constraint, ...]:
+        """The constraints on metrics."""
+        return tuple(bound for bound in self.constraints if bound.metric is not None)
+
     def _check_training(self) -> None:
         if self.evaluation.preferences is not None and self.conditioned is None:
             raise SettingError(["evaluation", "preferences"], "need a ranker with the preference as an "
                                "input: set conditioned, or leave evaluation.preferences out")
-        if self.start.method_state == "keep" and (self.staged or self.constraints):
+        if self.start.method_state == "keep" and (self.staged or self.loss_bounds):
             raise SettingError(["start", "method_state"], "must be \"reset\" with stages or constraints, which begin "
                                "every stage with a new state")
-        if self.teacher.from_ is not None and (self.staged or self.constraints):
+        if self.teacher.from_ is not None and (self.staged or self.loss_bounds):
             raise SettingError(["teacher", "from"], "does not go with stages and constraints, whose bounds are losses "
                                "of labels: leave it out")
         if self.teacher.from_ is not None and self.training.augment:
             raise SettingError(["training", "augment"], "swaps values within lists, and a teacher's scores belong to "
                                "unchanged lists: use teacher.synthetic, whose copies the teacher scores")
         training = self.training
-        if training.stop_on is not None and (not training.patience or self.staged or self.constraints):
+        if training.stop_on is not None and (not training.patience or self.staged or self.loss_bounds):
             raise SettingError(["training", "stop_on"], "has no effect with patience 0, stages or constraints: leave "
                                "it out")
         every = self.training.validate_every
-        if every != 1 and (self.training.patience or self.staged or self.constraints):
+        if every != 1 and (self.training.patience or self.staged or self.loss_bounds):
             raise SettingError(["training", "validate_every"], f"must be 1, not {every}, with patience, stages or "
                                "constraints: these use the validation split after every epoch")
 

@@ -84,23 +84,27 @@ class Goal(Section):
 
 @dataclasses.dataclass(frozen=True)
 class Constraint(Section):
-    """A bound on a task's training loss, for methods that train in stages (nmt). Give exactly one of the two bounds.
+    """A bound on one task: on its training loss, or on a metric of the validation split.
 
-    The loss of a regression reads labels that are divided by their standard deviation, so that mse is 1 for the mean of
-    the labels in any unit.
+    A bound without a metric is for methods that train in stages (nmt); the loss of a regression reads labels that are
+    divided by their standard deviation, so that mse is 1 for the mean of the labels in any unit. A bound with a metric
+    is for the weights of the served score (export.blend.weights = "tuned"). Give exactly one bound.
 
     Args:
         task: name of the task.
-        loses_at_most: allowed increase above the task's best training loss: "1%" of it, or a number in units of the
-            loss. An additional stage finds the best loss.
+        metric: a metric of the task's order for which larger is better, such as "ndcg@10".
+        floor: the lowest allowed value of the metric.
+        loses_at_most: allowed loss against the task's best value: "1%" of this value, or a number in units of the loss
+            or the metric. The best metric is that of the order of the task's own score; for the best loss, an
+            additional stage finds it.
         at_most: the highest allowed loss.
     """
-
-    not_built: ClassVar[tuple[str, ...]] = ("metric", "floor")
 
     identity: ClassVar[str] = "task"
 
     task: str | None = key()
+    metric: str | None = key()
+    floor: float | None = key()
     loses_at_most: float | str | None = key()
     at_most: float | None = key()
 
@@ -108,18 +112,38 @@ class Constraint(Section):
         super().__post_init__()
         if not self.task:
             raise SettingError(["task"], "is missing: give the name of the task that the constraint bounds")
-        if (self.loses_at_most is None) == (self.at_most is None):
-            raise SettingError([], "must have exactly one of loses_at_most and at_most")
+        if self.metric is None and self.floor is not None:
+            raise SettingError(["floor"], 'is a value of a metric: give the metric, too, such as metric = "ndcg@10"')
+        wanted = ("loses_at_most", "at_most") if self.metric is None else ("floor", "loses_at_most")
+        given = [name for name in ("floor", "loses_at_most", "at_most") if getattr(self, name) is not None]
+        if len(given) != 1 or given[0] not in wanted:
+            kind = "" if self.metric is None else " with a metric"
+            raise SettingError([], f"must have exactly one of {wanted[0]} and {wanted[1]}{kind}")
         loses = self.loses_at_most
         if loses is not None and not re.fullmatch(r"\+?\d*\.?\d+(e-?\d+)?%?", str(loses)):
             raise SettingError(["loses_at_most"], f"must be a share such as '1%' or a number >= 0, not {loses!r}")
 
     def bound(self) -> dict[str, float]:
-        """Returns the constraint as fields of :class:`tfmtl2r.training.staged.Constraint`."""
+        """Returns a bound on a loss as fields of :class:`tfmtl2r.training.staged.Constraint`."""
         if self.at_most is not None:
             return {"at_most": self.at_most}
         text = str(self.loses_at_most)
         return {"relative": float(text[:-1]) / 100} if text.endswith("%") else {"absolute": float(text)}
+
+    def floor_of(self, best: float) -> float:
+        """Returns the lowest allowed value of the metric.
+
+        Args:
+            best: the best value of the metric for this task.
+
+        >>> constraints = Constraint("click", "ndcg@10", loses_at_most="1%"), Constraint("click", "ndcg@10", floor=0.3)
+        >>> [each.floor_of(0.5) for each in constraints]
+        [0.495, 0.3]
+        """
+        if self.floor is not None:
+            return self.floor
+        allowed = self.bound()
+        return best - allowed.get("relative", 0.0) * abs(best) - allowed.get("absolute", 0.0)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -200,7 +200,8 @@ def _slug(thing: Any) -> str:
 def _plain(base: Experiment) -> Experiment:
     """Resets every setting that needs several tasks to its default, except ``gradients``."""
     off = dict.fromkeys(keys_where(several=True, axis=True))
-    return base.but(**off, evaluation={"preferences": None})
+    blend = base.export.blend and dataclasses.replace(base.export.blend, weights=None, utility=None)
+    return base.but(**off, evaluation={"preferences": None}, export={"blend": blend})
 
 
 def without_weights(base: Experiment) -> Experiment:

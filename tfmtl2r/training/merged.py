@@ -20,6 +20,7 @@ import numpy as np
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch
+from tfmtl2r.blends.base import Blend
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.pipeline import batches
 from tfmtl2r.errors import InputError
@@ -29,6 +30,7 @@ from tfmtl2r.losses.base import reads_logits
 from tfmtl2r.preferences import normalised
 from tfmtl2r.schema import Schema
 from tfmtl2r.training.blending import SCORE, blend_scores, default_of, facts_of
+from tfmtl2r.training.head_statistics import HeadStatistics
 from tfmtl2r.training.members import deviation, logit_of, uncertainty_of
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.readings import Reading
@@ -136,8 +138,6 @@ class Merged:
             features of the same name with different inputs, or plain rows whose scores have no level.
     """
 
-    blend = head_statistics = None  # a merged score has another scale than those of the members
-
     def __init__(self, rankers: Sequence[MultiTaskRanker]):
         self.rankers = tuple(rankers)
         first = self.rankers[0]
@@ -146,6 +146,9 @@ class Merged:
         for number, other in enumerate(self.rankers, start=1):
             _check_alike(first, other, number)
         self.tasks, self.conditioned = first.tasks, first.conditioned
+        # A merged score has another scale than those of the members: it has no deviation until it is measured.
+        self.blend: Blend | None = None
+        self.head_statistics = HeadStatistics([task.name for task in self.tasks])
         self.has_lists = next((one.has_lists for one in self.rankers if one.has_lists is not None), None)
         self.schema = _united([one.architecture.schema for one in self.rankers])
         self.dtype_policy = max((one.dtype_policy for one in self.rankers),
