@@ -21,7 +21,7 @@ from tfmtl2r.data.leaks import suspected_leaks
 from tfmtl2r.data.order import Order, bounds_of
 from tfmtl2r.data.store.manifest import is_store
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.after_training import check_tuning, fit_after_training, tune_after_training
+from tfmtl2r.evaluation.after_training import check_tuning, fit_after_training
 from tfmtl2r.evaluation.scoring import curve, record, score, score_slices
 from tfmtl2r.evaluation.slices import slicing
 from tfmtl2r.evaluation.stopping import check_stop_on
@@ -284,9 +284,7 @@ class Experiment(Settings):
         if self.training.telemetry_every:
             watchers.append(self._tensorboard(schema, vali, attempt.folder / LOGS))
         card.history = self._fit(model, *self._batches(model, train, vali), watchers, verbose, attempt.checkpoints)
-        size = self.training.batch_size
-        card.blend = fit_after_training(model, train, vali, size)
-        card.blend |= tune_after_training(model, self, vali, dataset.lists("test"), size)
+        card.blend = fit_after_training(model, train, vali, self.training.batch_size, self, dataset.lists("test"))
         attempt.keep(model)  # before anything else that could fail
         if self.data.max_list_size:
             card.data["train"]["cut"] = cut_report(train, self.data.max_list_size)
@@ -311,7 +309,6 @@ class Experiment(Settings):
             return train, None
         shares = self._shares(model, dataset)
         lists = teachers.lists_of(self.teacher, train, schema, self._known(dataset, model.tasks))
-
         taught = [task for task in model.tasks if task.name in shares]
         first = self.but(training={"seed": 0})  # runs that differ in their seed alone share what follows
 
