@@ -13,7 +13,7 @@ from tfmtl2r.errors import InputError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from tfmtl2r.pareto import Curve, Reference, Summary
+    from tfmtl2r.pareto import Curve, Reference, ServedFronts, Summary
     from tfmtl2r.runs import Objectives
 
 __all__ = ["Pareto", "show_front"]
@@ -21,11 +21,12 @@ __all__ = ["Pareto", "show_front"]
 
 @dataclasses.dataclass(frozen=True)
 class Pareto:
-    """Prints front and indicators of a sweep, and writes plots (PNG and TensorBoard) and pareto.json.
+    """Prints the fronts of a sweep, and writes plots (PNG and TensorBoard) and pareto.json.
 
-    The files are in runs/SWEEP/pareto/ON. tfmtl2r pareto export SWEEP exports the best model. The front of one run, by
-    its name, is that of the ranking that its model serves at many preferences: one order per preference, on which every
-    task is measured. A conditioned run also has a table with each task by its own head.
+    Fronts are measured on the served ranking: one order of each list per preference, on which every task is measured.
+    The ranker with equal weights, blended, is a row of every front. A second table has each task by its own head. The
+    files are in runs/SWEEP/pareto/ON. tfmtl2r pareto export SWEEP exports the best model. The front of one run, by its
+    name, is that of what its model serves at many preferences; a conditioned run also has the table of own heads.
 
     Args:
         sweep: name of the sweep, or of a run.
@@ -34,7 +35,7 @@ class Pareto:
         preferences: preferences at which a run is evaluated: lattice:H, spread:N, angle:N, or a file with
             one preference per line. By default lattice:10 for two tasks, and equal importance with spread:10 for more.
         reference: reference point of the hypervolume; by default the worst value of all points + 0.1 of the range.
-        pick: the run to mark: knee, or nearest to the preference; by default none.
+        pick: the run to mark in the table of own heads: knee, or nearest to the preference; by default none.
         preference: importance of each objective, for nearest.
         directory: the folder of all runs.
     """
@@ -92,10 +93,11 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def show_front(options: Pareto) -> None:
-    """Prints the tables of indicators and of the front, and writes plots and ``pareto.json``."""
+    """Prints the fronts of what is served, and those of own heads, and writes plots and ``pareto.json``."""
     from tfmtl2r.commands._keeping import kept
     from tfmtl2r.pareto import plots
-    from tfmtl2r.pareto.summary import pick, summarise
+    from tfmtl2r.pareto.served_fronts import front_verdict, served_fronts
+    from tfmtl2r.pareto.summary import pick, summarise, write
     from tfmtl2r.report.tables import show
     from tfmtl2r.runs.finished import load_all
     from tfmtl2r.runs.places import find
@@ -104,21 +106,33 @@ def show_front(options: Pareto) -> None:
         raise InputError(f"--preferences is for a conditioned run, but {options.sweep} is a sweep: leave it out, or "
                          f"name a conditioned run of the sweep as {options.sweep}/RUN")
     folder = find(options.directory, options.sweep)
-    found = summarise(load_all(folder), options.on, options.tasks, reference=options.reference)
+    runs = load_all(folder)
+    heads = summarise(runs, options.on, options.tasks, reference=options.reference)
+    served = None
+    if options.on in ("test", "vali"):
+        served = served_fronts(runs, options.on, options.tasks, options.reference)
+    pictures, content = {}, {}
+    if served is not None:
+        show(served_table(served))
+        print("\n".join(front_verdict(served)))
+        print(f"reference point {[round(value, 4) for value in served.reference.point]}: {served.reference.rule}")
+        pictures = {f"served_{name}": picture for name, picture in plots.overview(served.curves()).items()}
+        content = {**served.numbers(), "own_heads": heads.numbers()}
     chosen = None
     if options.pick or options.preference:
-        chosen = pick(found.points, options.pick or "nearest", options.preference)
-    show(front_table(found, chosen))
-    show(indicator_table(found))
-    for line in found.left_out:
+        chosen = pick(heads.points, options.pick or "nearest", options.preference)
+    show(front_table(heads, chosen))
+    show(indicator_table(heads))
+    for line in dict.fromkeys([*(served.left_out if served else ()), *heads.left_out]):
         print(f"left out: {line}")
-    print(_depends_on(found.reference, found.ideal))
-    values = None if chosen is None else found.points.values[chosen]
-    pictures = plots.overview(found.groups, found.single, values, found.reference, _rays(found.points))
+    print(_depends_on(heads.reference, heads.ideal))
+    values = None if chosen is None else heads.points.values[chosen]
+    pictures |= plots.overview(heads.groups, heads.single, values, heads.reference, _rays(heads.points))
     to = folder / "pareto" / options.on
     with kept("the front"):
         paths = plots.save(pictures, to)
-        print(f"numbers: {found.save(to)}   pictures: {', '.join(map(str, paths))}")
+        path = write(to, content or {"measured_on": "own heads", **heads.numbers()})
+        print(f"numbers: {path}   pictures: {', '.join(map(str, paths))}")
 
 
 def show_curve(options: Pareto) -> None:
@@ -218,7 +232,8 @@ def front_table(found: Summary, chosen: int | None = None) -> Table:
     on = non_dominated(points.values, points.maximise)
     order = sorted((row for row in range(len(on)) if on[row] or row == chosen),
                    key=lambda row: tuple(costs(points.values, points.maximise)[row]))
-    table = Table(title=f"Pareto front: {int(on.sum())} of {len(on)} points", title_justify="left")
+    table = Table(title=f"each task by its own head: {int(on.sum())} of {len(on)} points are on the front",
+                  title_justify="left")
     for column in ("", "method", "preference", "seed"):
         table.add_column(column, overflow="fold", no_wrap=column == "preference")
     for label in points.labels:
@@ -247,11 +262,31 @@ def curve_table(one: Curve, chosen: int | None = None, title: str = "one model")
     return table
 
 
+def served_table(found: ServedFronts) -> Table:
+    """One row per front of what is served, with the largest utility first."""
+    from rich.table import Table
+
+    table = Table(title="served ranking: one order per preference; points averaged over seeds", title_justify="left")
+    for column in ("", "points", "seeds", "trainings\na seed", "U", "U above\nits null", "hyper-\nvolume"):
+        table.add_column(column, justify="right" if column else "left", overflow="fold")
+    for name, row in sorted(found.rows.items(), key=lambda item: -(item[1]["utility"] or item[1]["hypervolume"])):
+        gain = "" if row["gain"] is None else f"{row['gain']:+.4f}"
+        table.add_row(name, str(row["points"]), str(row["seeds"]), str(row["trainings"]),
+                      "" if row["utility"] is None else f"{row['utility']:.4f}",
+                      gain + (f" ± {row['error']:.4f}" if gain and row["error"] is not None else ""),
+                      f"{row['hypervolume']:.3g}" + (f" ± {row['hypervolume_std']:.1g}" if row["seeds"] > 1 else ""))
+    row = next(iter(found.rows.values()))
+    if row["null_points"]:
+        table.add_row("null: equal-weight seeds, not averaged", str(row["null_points"]), str(row["null_points"]), "1",
+                      "", "", f"{row['null_hypervolume']:.3g}")
+    return table
+
+
 def indicator_table(found: Summary) -> Table:
     """One row per method."""
     from rich.table import Table
 
-    table = Table(title="indicators per method, mean ± standard deviation over seeds", title_justify="left")
+    table = Table(title="own heads: indicators per method, mean ± standard deviation over seeds", title_justify="left")
     columns = ("", "points", "on its\nfront", "hyper-\nvolume", "share of\nbox", "R2", "angle\nto ray", "max\np·loss")
     for column in columns:
         table.add_column(column, justify="right" if column else "left", overflow="fold")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,7 +14,7 @@ from tfmtl2r.commands.pareto import numbers
 
 if TYPE_CHECKING:
     from tfmtl2r.pages.html import Cell, Front, Section, Table
-    from tfmtl2r.pareto import Summary
+    from tfmtl2r.pareto import ServedFronts, Summary
     from tfmtl2r.runs import Run
     from tfmtl2r.sweeps.study import Study
 
@@ -65,9 +66,11 @@ def _section(found: Study) -> Section:
 
     if not found.summary:
         return Section(found.name, conclusions(found), [_runs_table(found.runs)])
-    parts: list[Table | Front] = [_rankers_table(found), _front(found.summary), _indicators(found.summary),
+    served: list[Table | Front] = [] if found.served is None else [_served(found.served), _served_front(found.served)]
+    parts: list[Table | Front] = [_rankers_table(found), *served, _front(found.summary), _indicators(found.summary),
                                   _runs_table(found.runs)]
-    left_out = [f"Not on the front: {line}." for line in found.summary.left_out]
+    lost = [*(() if found.served is None else found.served.left_out), *found.summary.left_out]
+    left_out = [f"Not on the front: {line}." for line in dict.fromkeys(lost)]
     return Section(found.name, [*conclusions(found), *left_out], parts)
 
 
@@ -84,7 +87,8 @@ def _rankers_table(found: Study) -> Table:
                  + (f"; + and −: significantly better or worse than {baseline}" if baseline else ""))
           for task, metric in tasks.items()),
         Column("delta-m %", "min", 2, "mean relative loss against single-task training: below 0 is better"),
-        Column("hypervolume", "max", 5, "of its front over preferences, mean over seeds"),
+        Column("hypervolume", "max", 5, "of its front of what is served, points averaged over seeds; of own heads "
+               "and a mean over seeds where that was not measured"),
         Column("seconds\na step", "min", 4, "median; the sum over tasks if every task has its own model; parallel "
                "runs on the same machine increase it"),
         Column("trainings", hint="per seed; a hypervolume needs one training per preference, or "
@@ -107,6 +111,45 @@ def _rankers_table(found: Study) -> Table:
     return Table("Rankers", columns, rows)
 
 
+def _served(found: ServedFronts) -> Table:
+    from tfmtl2r.pages.html import Cell, Column, Table
+
+    columns = [
+        Column("front"), Column("points"), Column("seeds"), Column("trainings", "min", hint="per seed"),
+        Column("U", "max", 4, "mean over preferences of preference times metrics, on the order served there"),
+        Column("U above\nits null", "max", 4, "null: the equal-weight ranker asked at equal importance"),
+        Column("U above\none ranker", "max", 4, "against one ranker, blended, at the same preferences"),
+        Column("hypervolume", "max", 5, "of points averaged over seeds"),
+    ]
+    rows = [[Cell(name), Cell(row["points"]), Cell(row["seeds"]), Cell(row["trainings"]), Cell(row["utility"]),
+             Cell(row["gain"], _error(row["error"])), Cell(row["over_blended"], _error(row["over_blended_error"])),
+             _spread((row["hypervolume"], row["hypervolume_std"]), 5)] for name, row in found.rows.items()]
+    first = next(iter(found.rows.values()))
+    if first["null_points"]:
+        empty = [Cell(None) for _ in range(3)]
+        rows.append([Cell("null: equal-weight seeds, not averaged"), Cell(first["null_points"]),
+                     Cell(first["null_points"]), Cell(1), *empty, Cell(first["null_hypervolume"])])
+    return Table(f"Served ranking; reference point {numbers(found.reference.point)}: {found.reference.rule}", columns,
+                 rows)
+
+
+def _error(value: float | None) -> str:
+    return "" if value is None or math.isnan(value) else f"± {value:.4f}, one standard error"
+
+
+def _served_front(found: ServedFronts) -> Front:
+    from tfmtl2r.pages.html import Front, Point
+
+    shown = []
+    for name, curve in found.curves().items():
+        for preference, values in zip(curve.preferences, curve.values, strict=True):
+            reached = "\n".join(f"{label}: {value:.4f}" for label, value in zip(found.labels, values, strict=True))
+            shown.append(Point(tuple(map(float, values)), name,
+                               f"{name}\npreference {numbers(preference.tolist())}\n{reached}"))
+    return Front("Served ranking: one order per preference, points averaged over seeds", found.labels,
+                 (True,) * len(found.labels), shown)
+
+
 def _front(summary: Summary) -> Front:
     from tfmtl2r.pages.html import Front, Point
     from tfmtl2r.pareto.front import bands, non_dominated
@@ -125,7 +168,7 @@ def _front(summary: Summary) -> Front:
         for name, group in summary.groups.items():
             fronts = [group.values[group.seeds == seed] for seed in sorted({*group.seeds.tolist()})]
             corners[name] = bands(fronts, (50,), points.maximise)[0]
-    title = (f"Front: {int(on.sum())} of {len(on)} points are dominated by none (others are pale)"
+    title = (f"Each task by its own head: {int(on.sum())} of {len(on)} points are dominated by none (others are pale)"
              + ("; lines: what at least half of the seeds attain" if corners else ""))
     return Front(title, points.labels, points.maximise, shown, corners, summary.single)
 
@@ -138,8 +181,8 @@ def _indicators(summary: Summary) -> Table:
     rows = [[Cell(name), Cell(row["points"]), Cell(row["runs"]), *(_spread((row[key], row[f"{key}_std"]), 5)
                                               for key in ("hypervolume", "share", "r2"))]
             for name, row in summary.rows.items()]
-    return Table(f"Indicators; reference point {numbers(summary.reference.point)}: {summary.reference.rule}", columns,
-                 rows)
+    return Table("Indicators of own heads; reference point "
+                 f"{numbers(summary.reference.point)}: {summary.reference.rule}", columns, rows)
 
 
 def _runs_table(runs: Sequence[Run]) -> Table:

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str]) -> int:
             if running.failed:
                 return _failures(running.failed)
             ends = planning.end_losses(first)
-        preferences = grid(wanted.preferences or "", tasks, ends)
+        running.preferences = preferences = grid(wanted.preferences or "", tasks, ends)
         done = running.run([*single, *planning.plan(base, methods, preferences, seeds, architectures)])
         failed = running.failed
     print(f"{len(done)} runs are finished, {len(failed)} failed; table: {base.folder / MARKDOWN}")

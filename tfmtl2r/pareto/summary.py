@@ -48,13 +48,13 @@ class Summary:
     rows: dict[str, dict[str, Any]]
     left_out: tuple[str, ...] = ()
 
-    def save(self, folder: str | Path) -> Path:
-        """Writes ``pareto.json`` with objectives, reference point and its rule, ideal point and all indicators."""
-        return write(folder, {
+    def numbers(self) -> dict[str, Any]:
+        """Objectives, reference point and its rule, ideal point and all indicators, for ``pareto.json``."""
+        return {
             "objectives": self.points.labels, "maximise": self.points.maximise, "single_task": self.single,
             "reference": self.reference.point, "reference_rule": self.reference.rule, "ideal": self.ideal,
             "left_out": self.left_out, "groups": self.rows,
-        })
+        }
 
 
 def write(folder: str | Path, content: Mapping[str, Any]) -> Path:

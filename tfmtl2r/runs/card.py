@@ -37,6 +37,8 @@ class RunCard:
             transform have no residuals yet (:mod:`tfmtl2r.training.readings`); in ``results`` they have.
         curve: results of a conditioned ranker for a grid of preferences, each ``{"preference": [...], "vali": task ->
             metric -> value, "test": task -> metric -> value}``; empty for other rankers.
+        served: what the ranker serves at its own and at other preferences, in runs of a sweep
+            (:func:`tfmtl2r.evaluation.served_results.served_results`); empty for plain rows and a single task.
         slices: split -> what the slices are made by -> ``{"of": "lists" or "items", "slices": name -> {"num_lists",
             "items", "results"}}`` (:mod:`tfmtl2r.evaluation.slices`).
         teacher: task -> ``{"metric", "teacher", "student", "used"}``: the metric of the teacher and of the ranker
@@ -59,6 +61,7 @@ class RunCard:
     results: dict[str, Any] = dataclasses.field(default_factory=dict)
     history: dict[str, list[float]] = dataclasses.field(default_factory=dict)
     curve: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    served: dict[str, Any] = dataclasses.field(default_factory=dict)
     slices: dict[str, Any] = dataclasses.field(default_factory=dict)
     teacher: dict[str, Any] = dataclasses.field(default_factory=dict)
     blend: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -132,7 +135,8 @@ class RunCard:
         for results in (*self.results.values(), *parts):
             for score in (score for row in results.values() for score in row.values()):
                 score |= {key: number(score[key]) for key in ("value", "if_calibrated") if key in score}
-        for results in (part for point in self.curve for part in point.values() if isinstance(part, dict)):
+        points = [*self.curve, *self.served.get("points", [])]
+        for results in (part for point in points for part in point.values() if isinstance(part, dict)):
             for row in results.values():
                 row.update({metric: number(value) for metric, value in row.items()})
 

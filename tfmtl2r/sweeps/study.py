@@ -21,6 +21,7 @@ from tfmtl2r.evaluation.significance import (
     negative_transfer,
     single_runs,
 )
+from tfmtl2r.pareto.served_fronts import front_verdict, served_fronts
 from tfmtl2r.pareto.summary import summarise
 from tfmtl2r.runs.finished import described, finite, load_all, objectives, same_data, told_apart
 from tfmtl2r.runs.places import CARD, holds_runs, settled
@@ -48,8 +49,8 @@ class Ranker:
         seeds: number of seeds.
         spread: task -> standard deviation over seeds of its first metric.
         change: delta-m in percent, as mean and standard deviation over seeds; None without single-task runs.
-        volume: hypervolume of the front over preferences, as mean and standard deviation over seeds; None if all runs
-            have the same preference.
+        volume: hypervolume of the front of what is served, with points averaged over seeds, and the standard deviation
+            over seeds; where that was not measured, of own heads, as a mean over seeds; None if there is no front.
         trainings: number of trainings per seed that the row requires.
         step_s: seconds of a training step; if each task has its own model, the sum of one step per task.
         special: whether the method is not a plain weighted sum of losses, or the ranker is conditioned.
@@ -79,8 +80,10 @@ class Study:
         rankers: rows of the comparison, best first.
         comparisons: baseline (``"tuned weights"``, ``"equal weights"``) -> comparisons of all other rankers with it.
         transfer: comparisons of all multi-task rankers with single-task training.
-        summary: fronts, see :func:`tfmtl2r.pareto.summary.summarise`; None if no run learns all tasks. If the baselines
-            contain a random order, it is the reference point of the hypervolumes.
+        served: fronts of what is served, see :func:`tfmtl2r.pareto.served_fronts.served_fronts`; None if no run was
+            measured so.
+        summary: fronts of own heads, see :func:`tfmtl2r.pareto.summary.summarise`; None if no run learns all tasks. If
+            the baselines contain a random order, it is the reference point of the hypervolumes.
         unfinished: names of planned runs without a result.
     """
 
@@ -91,6 +94,7 @@ class Study:
     transfer: Sequence[Any]
     summary: Any
     unfinished: Sequence[str]
+    served: Any = None
 
     @property
     def special(self) -> list[str]:
@@ -133,13 +137,14 @@ def study(folder: Path) -> Study:
     order = list(dict.fromkeys(task for run in runs for task in run.tasks))
     reference = objectives(chance, "test", order).values.mean(axis=0) if chance else ()
     summary = summarise(runs, reference=reference)
-    found = merged(_rankers(summary, runs, beside))
+    served = served_fronts(runs)
+    found = merged(_rankers(summary, runs, beside, served))
     joint = {ranker.name: ranker for ranker in found if len(ranker.runs[0].tasks) > 1 and ranker.name != RANDOM}
     groups = {name: ranker.runs for name, ranker in joint.items()}
     alone = {name: ranker.alone for name, ranker in joint.items() if ranker.alone}
     transfer = negative_transfer({name: groups[name] for name in alone}, alone) if alone else []
     comparisons = {name: compare(groups, name) for name in (TUNED, EQUAL) if name in groups}
-    return Study(folder.name, runs, found, comparisons, transfer, summary, unfinished)
+    return Study(folder.name, runs, found, comparisons, transfer, summary, unfinished, served)
 
 
 def tuned(candidates: Sequence[Any]) -> list[Any]:
@@ -249,7 +254,8 @@ def resolution(comparisons: Sequence[Any], baseline: str) -> list[str]:
 def conclusions(found: Study) -> list[str]:
     """States the conclusions of a sweep in words; every sentence follows from its comparisons."""
     rows = {ranker.name: ranker for ranker in found.rankers}
-    lines = _about_tuning(found, rows)
+    lines = [] if found.served is None else front_verdict(found.served)
+    lines += _about_tuning(found, rows)
     if found.special:
         asked = dict.fromkeys(run.preference for name in found.special for run in rows[name].runs if run.preference)
         shown = f" ({', '.join(map(_ratio, asked))})" if asked else ""
@@ -299,7 +305,7 @@ def _ratio(preference: Sequence[float]) -> str:
     return " : ".join(f"{p:.2g}" for p in preference)
 
 
-def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[Ranker]:
+def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any], served: Any) -> list[Ranker]:
     plain = described(Settings().method)
     found: dict[str, Ranker] = {}
     alone: dict[str, list[Any]] = {}
@@ -321,7 +327,9 @@ def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[R
             these = [run for of_task in alone.values() for run in of_task]
             found[SINGLE + kind] = _ranker(SINGLE + kind, these, alone, trainings=len(alone))
         row = summary.rows[name]
-        volume = (row["hypervolume"], row["hypervolume_std"]) if several else None
+        volume = _volume(row) if several else None
+        if served is not None:
+            volume = _volume(served.rows[name]) if name in served.rows else None
         shown = EQUAL + differs if is_plain and even else name
         found[shown] = _ranker(shown, preferences[middle], alone, volume, special=not is_plain)
         if is_plain and several:
@@ -332,6 +340,10 @@ def _rankers(summary: Any, runs: Sequence[Any], beside: Sequence[Any]) -> list[R
         these = [run for run in beside if _baseline(run) == name]
         found[name] = _ranker(name, these, alone, trainings=0 if name == RANDOM else len(these[0].tasks))
     return sorted(found.values(), key=lambda ranker: ranker.change or (0.0, 0.0))
+
+
+def _volume(row: Mapping[str, Any]) -> tuple[float, float]:
+    return row["hypervolume"], row["hypervolume_std"]
 
 
 def _baseline(run: Any) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -40,6 +41,7 @@ from tfmtl2r.settings import FORMAT
 from tfmtl2r.settings.outcome import keys_where, outcome
 from tfmtl2r.sweeps import manifest
 from tfmtl2r.sweeps.table import write_tables
+from tfmtl2r.types import Array
 
 LOCK = ".sweep.lock"
 _PATIENCE = 5.0
@@ -60,6 +62,8 @@ class Sweep:
         threads: number of TensorFlow threads in each process.
         report: called with a line for every run that ends; None prints the line.
         table: whether to write the table of all runs, which must then be on the same data.
+        preferences: ``[N, T]``, at which the served ranking of each run is measured, beside its own preference; by
+            default :func:`tfmtl2r.preferences.usual_grid`.
 
     Raises:
         ValueError: when the folder is not a sweep, or another process is working on it.
@@ -70,13 +74,14 @@ class Sweep:
 
     def __init__(
         self, folder: str | Path, jobs: int | None = None, threads: int = 1,
-        report: Callable[[str], None] | None = None, table: bool = True,
+        report: Callable[[str], None] | None = None, table: bool = True, preferences: Array | None = None,
     ):
         if (jobs is not None and jobs < 1) or threads < 1:
             raise InputError(f"jobs and threads must be at least 1, not {jobs} and {threads}")
         self.folder = Path(folder)
         self.jobs = jobs or os.cpu_count() or 1
         self.threads = threads
+        self.preferences = preferences
         self.failed: dict[str, str] = {}
         self._report = report
         self._table = table
@@ -176,10 +181,11 @@ class Sweep:
                 thread.join()
 
     def _feed(self, worker: _Worker, waiting: queue.SimpleQueue[Any], ended: Callable[[str, str | None], None]) -> None:
+        asked = None if self.preferences is None else np.asarray(self.preferences).tolist()
         with contextlib.suppress(queue.Empty):
             while True:
                 job = waiting.get_nowait()
-                error = worker.run(job)
+                error = worker.run({**job, "served": asked})
                 if self._stopped:
                     return
                 if error is None and self._finished(job) is None:

@@ -97,12 +97,17 @@ class Trainings:
         self.key: tuple[str, str] = ("", "")
 
     def run(self, job: dict[str, Any]) -> None:
-        """Trains one experiment, given as a dictionary of settings."""
+        """Trains one experiment, given as a dictionary of settings, and measures what it serves.
+
+        The preferences at which it is measured are ``job["served"]``.
+        """
         from tfmtl2r._backend import keras
+        from tfmtl2r.evaluation.served_results import served_results
         from tfmtl2r.experiment import Experiment
         from tfmtl2r.runs.finished import SEED
         from tfmtl2r.settings.outcome import outcome
 
+        served = job.pop("served", None)
         experiment = Experiment.of(job)
         # A data set that is read from the user's table also depends on the entries of tasks and features.
         entries = [] if experiment.data.name else [job["tasks"], job["features"]]
@@ -118,11 +123,14 @@ class Trainings:
         before, self.ranker = self.ranker, None  # a run that fails leaves no ranker behind
         go_on = _can_go_on(experiment)
         try:
-            self.ranker = experiment.run(
-                verbose=2, dataset=self.data, before=before, resume=go_on, overwrite=not go_on)[0]
+            self.ranker, card = experiment.run(
+                verbose=2, dataset=self.data, before=before, resume=go_on, overwrite=not go_on)
         except DamagedError as error:  # nothing is left that could be lost
             print(error)
-            self.ranker = experiment.run(verbose=2, dataset=self.data, overwrite=True)[0]
+            self.ranker, card = experiment.run(verbose=2, dataset=self.data, overwrite=True)
+        splits = {split: self.data.lists(split) for split in ("vali", "test")}
+        card.served = served_results(self.ranker, splits, served, experiment.training.batch_size)
+        card.save(experiment.folder)
 
 
 def _can_go_on(experiment: Any) -> bool:
