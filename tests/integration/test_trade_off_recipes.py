@@ -34,12 +34,16 @@ def test_income_comes_first(tmp_path):
     assert "equal weights" in out
 
 
-def test_one_ranker_has_the_front(tmp_path):
+def test_one_ranker_has_the_front(tmp_path, looked_at):
     """Two goals on 100 lists: every row is there, and the file holds what was printed."""
     out = run(tmp_path, "front.py", "--quick")
-    numbers = json.loads((tmp_path / "runs/front/synthetic-2.json").read_text())
-    assert {"one ranker, blended: auto", "one ranker, blended: mixture", "one training per preference",
-            "null: equal-weight seeds"} <= set(numbers)
+    saved = json.loads((tmp_path / "runs/front/synthetic-2.json").read_text())
+    numbers = saved["rows"]
+    assert {"one ranker, blended: auto", "one ranker, blended: mixture", "separate trainings: gains, constants",
+            "one conditioned ranker", "null: equal-weight seeds"} <= set(numbers)
+    assert min(row["behind"] for row in saved["kinds"].values()) == 0
+    assert f"auto chose {saved['chosen'][0]}; its regret is" in out
+    looked_at(tmp_path / "runs/front/synthetic-2/goals.png")
     assert all(name in out for name in numbers)
     assert all(len(row["points"]) == 5 and row["hypervolume"] > 0 for row in numbers.values())
     assert abs(numbers["null: equal-weight seeds"]["gain"]) < 4 * numbers["null: equal-weight seeds"]["error"]
