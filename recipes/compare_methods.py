@@ -28,6 +28,7 @@ from tfmtl2r import Experiment, RunCard, Task, baselines, methods
 from tfmtl2r.baselines import Training
 from tfmtl2r.commands.report import write_report
 from tfmtl2r.evaluation import evaluate, record
+from tfmtl2r.pareto import front_verdict
 from tfmtl2r.preferences import leaning
 from tfmtl2r.runs import load_all
 from tfmtl2r.settings import outcome
@@ -152,7 +153,7 @@ def train(base: Experiment, folder: Path, chosen, seeds, options) -> None:
     conditioned = base.but(conditioned=1.0, evaluation={"preferences": grid.tolist()})
     planned = [*plan(base, [WEIGHTS], grid, seeds), *plan(conditioned, [WEIGHTS], grid[:1], seeds),
                *plan(base, special, grid[:1] if options.one_preference else grid, seeds)]
-    with Sweep(folder, options.jobs) as sweep:
+    with Sweep(folder, options.jobs, preferences=grid) as sweep:
         sweep.run([*single_tasks(base, seeds), *planned])
     random_order(base, folder / BASELINES, seeds)
     lambdamart(base, folder / BASELINES, seeds)
@@ -216,8 +217,9 @@ def write(folder: Path) -> None:
     text = ["# What balancing methods buy", "",
             "Test metrics, mean ± standard deviation over seeds; + and - significantly better or worse than "
             f"{TUNED}. delta-m is the mean relative loss against single-task training (below 0 is better); hypervolume "
-            "that of a method's front over the preference grid above a random order, which takes one training for each "
-            "preference (conditioned: one training, asked for them all); seconds are of one training step "
+            "that of a method's front over the preference grid above a random order, on the order that is served, with "
+            "points averaged over seeds; a front takes one training for each preference (conditioned, blended, and "
+            "methods without a preference: one training, asked for them all); seconds are of one training step "
             "beside other runs on the same machine, of one for each task where every task has a model of its own; "
             "trainings are per seed, for the metrics of the row.", "",
             "![delta-m](compare.png)", "",
@@ -227,7 +229,7 @@ def write(folder: Path) -> None:
         shown = table(found)
         rows += [{"data": found.name, **row} for row in numbers(found)]
         lines = [*budget(found), *conclusions(found)]
-        text += ["", f"## {found.name}", "", markdown(shown), *(f"- {line}" for line in lines)]
+        text += ["", f"## {found.name}", "", markdown(shown), *fronts(found), *(f"- {line}" for line in lines)]
         print(f"\n{found.name}\n" + "\n".join(lines))
     write_text(folder / "compare.md", "\n".join(text) + "\n")
     with written(folder / "compare.csv") as path, path.open("w", newline="", encoding="utf-8") as file:
@@ -241,8 +243,25 @@ def write(folder: Path) -> None:
 
 
 def in_short(found) -> list[str]:
-    """Which special methods beat tuned weights, if there are any."""
-    return found.verdict(TUNED)[:1] if found.special else []
+    """What one blended ranker serves, and which special methods beat tuned weights, if there are any."""
+    blended = [] if found.served is None else front_verdict(found.served)[1:2]
+    return [*blended, *(found.verdict(TUNED)[:1] if found.special else [])]
+
+
+def fronts(found) -> list[str]:
+    """The fronts of what is served, for reading; nothing where it was not measured."""
+    if found.served is None:
+        return []
+    rows = [{"front": name, "U": _signed(row["utility"], None, ""),
+             "above its null": _signed(row["gain"], row["error"]),
+             "above one ranker, blended": _signed(row["over_blended"], row["over_blended_error"]),
+             "hypervolume": f"{row['hypervolume']:.3g}", "trainings": str(row["trainings"])}
+            for name, row in found.served.rows.items()]
+    return ["Served ranking, one order per preference:", "", markdown(rows)]
+
+
+def _signed(value: float | None, error: float | None, sign: str = "+") -> str:
+    return "" if value is None else f"{value:{sign}.4f}" + ("" if error is None else f" ± {error:.4f}")
 
 
 def budget(found) -> list[str]:

@@ -118,6 +118,8 @@ def show_front(options: Pareto) -> None:
         print(f"reference point {[round(value, 4) for value in served.reference.point]}: {served.reference.rule}")
         pictures = {f"served_{name}": picture for name, picture in plots.overview(served.curves()).items()}
         content = {**served.numbers(), "own_heads": heads.numbers()}
+    elif options.on in ("test", "vali"):
+        print("no run has a served ranking: the data are plain rows, or an earlier version trained the runs")
     chosen = None
     if options.pick or options.preference:
         chosen = pick(heads.points, options.pick or "nearest", options.preference)

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         r2,
         reference_point,
     )
-    from tfmtl2r.pareto.served_fronts import ServedFronts, served_fronts
+    from tfmtl2r.pareto.served_fronts import ServedFronts, front_verdict, served_fronts
     from tfmtl2r.pareto.summary import Summary, summarise
     from tfmtl2r.preferences import by_angle, das_dennis, from_file, low_discrepancy
 else:
@@ -30,6 +30,6 @@ else:
 
 __all__ = [
     "Curve", "Reference", "ServedFronts", "Summary", "bands", "by_angle", "curve", "das_dennis", "from_file",
-    "hypervolume", "indicators", "knee", "low_discrepancy", "max_weighted_loss", "nearest", "non_dominated", "plots",
-    "preference_error", "r2", "reference_point", "served_curve", "served_fronts", "summarise",
+    "front_verdict", "hypervolume", "indicators", "knee", "low_discrepancy", "max_weighted_loss", "nearest",
+    "non_dominated", "plots", "preference_error", "r2", "reference_point", "served_curve", "served_fronts", "summarise",
 ]
