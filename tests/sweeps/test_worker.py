@@ -18,7 +18,8 @@ SETTINGS = {"data": {"name": "synthetic_mslr", "num_lists": 8, "max_length": 4, 
 def asked(monkeypatch):
     """What the worker asks of a training."""
     found = {}
-    monkeypatch.setattr(Experiment, "run", lambda self, **options: [found.update(options)])
+    monkeypatch.setattr(Experiment, "run", lambda self, **options: (found.update(options), None))
+    monkeypatch.setattr(Trainings, "measure", lambda *_: None)
     return found
 
 
@@ -65,9 +66,10 @@ def test_a_training_whose_checkpoints_are_damaged_begins_again(job, monkeypatch,
         asked.append(options)
         if options.get("resume"):
             raise DamagedError("no checkpoint can be read: start it again")
-        return ["ranker"]
+        return "ranker", None
 
     monkeypatch.setattr(Experiment, "run", run)
+    monkeypatch.setattr(Trainings, "measure", lambda *_: None)
     worker = Trainings()
     worker.run(job)
     assert worker.ranker == "ranker"

@@ -96,8 +96,8 @@ def show_front(options: Pareto) -> None:
     """Prints the fronts of what is served, and those of own heads, and writes plots and ``pareto.json``."""
     from tfmtl2r.commands._keeping import kept
     from tfmtl2r.pareto import plots
-    from tfmtl2r.pareto.served_fronts import front_verdict, served_fronts
     from tfmtl2r.pareto.summary import pick, summarise, write
+    from tfmtl2r.pareto.sweep_fronts import front_verdict, served_fronts
     from tfmtl2r.report.tables import show
     from tfmtl2r.runs.finished import load_all
     from tfmtl2r.runs.places import find

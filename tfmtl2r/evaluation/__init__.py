@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tfmtl2r.evaluation.scoring import record, score, score_along, score_slices
     from tfmtl2r.evaluation.seeds import by_seed, deviation, paired, seeds_table, write_csv
     from tfmtl2r.evaluation.served import Utility, metrics_along, score_served, served_utility, utility_of
-    from tfmtl2r.evaluation.served_results import served_results
+    from tfmtl2r.evaluation.served_points import served_results
     from tfmtl2r.evaluation.significance import Comparison, compare, delta_m, negative_transfer
     from tfmtl2r.evaluation.slices import Slicing, sliced, slicing
     from tfmtl2r.evaluation.split_metrics import Score, evaluate

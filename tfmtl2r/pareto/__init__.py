@@ -22,8 +22,8 @@ if TYPE_CHECKING:
         r2,
         reference_point,
     )
-    from tfmtl2r.pareto.served_fronts import ServedFronts, front_verdict, served_fronts
     from tfmtl2r.pareto.summary import Summary, summarise
+    from tfmtl2r.pareto.sweep_fronts import ServedFronts, front_verdict, served_fronts
     from tfmtl2r.preferences import by_angle, das_dennis, from_file, low_discrepancy
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)

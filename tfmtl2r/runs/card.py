@@ -38,7 +38,7 @@ class RunCard:
         curve: results of a conditioned ranker for a grid of preferences, each ``{"preference": [...], "vali": task ->
             metric -> value, "test": task -> metric -> value}``; empty for other rankers.
         served: what the ranker serves at its own and at other preferences, in runs of a sweep
-            (:func:`tfmtl2r.evaluation.served_results.served_results`); empty for plain rows and a single task.
+            (:func:`tfmtl2r.evaluation.served_points.served_results`); empty for plain rows and a single task.
         slices: split -> what the slices are made by -> ``{"of": "lists" or "items", "slices": name -> {"num_lists",
             "items", "results"}}`` (:mod:`tfmtl2r.evaluation.slices`).
         teacher: task -> ``{"metric", "teacher", "student", "used"}``: the metric of the teacher and of the ranker

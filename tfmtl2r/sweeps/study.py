@@ -21,8 +21,8 @@ from tfmtl2r.evaluation.significance import (
     negative_transfer,
     single_runs,
 )
-from tfmtl2r.pareto.served_fronts import front_verdict, served_fronts
 from tfmtl2r.pareto.summary import summarise
+from tfmtl2r.pareto.sweep_fronts import front_verdict, served_fronts
 from tfmtl2r.runs.finished import described, finite, load_all, objectives, same_data, told_apart
 from tfmtl2r.runs.places import CARD, holds_runs, settled
 from tfmtl2r.settings import Settings
@@ -80,7 +80,7 @@ class Study:
         rankers: rows of the comparison, best first.
         comparisons: baseline (``"tuned weights"``, ``"equal weights"``) -> comparisons of all other rankers with it.
         transfer: comparisons of all multi-task rankers with single-task training.
-        served: fronts of what is served, see :func:`tfmtl2r.pareto.served_fronts.served_fronts`; None if no run was
+        served: fronts of what is served, see :func:`tfmtl2r.pareto.sweep_fronts.served_fronts`; None if no run was
             measured so.
         summary: fronts of own heads, see :func:`tfmtl2r.pareto.summary.summarise`; None if no run learns all tasks. If
             the baselines contain a random order, it is the reference point of the hypervolumes.

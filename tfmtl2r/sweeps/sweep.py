@@ -181,11 +181,11 @@ class Sweep:
                 thread.join()
 
     def _feed(self, worker: _Worker, waiting: queue.SimpleQueue[Any], ended: Callable[[str, str | None], None]) -> None:
-        asked = None if self.preferences is None else np.asarray(self.preferences).tolist()
+        worker.served = None if self.preferences is None else np.asarray(self.preferences).tolist()
         with contextlib.suppress(queue.Empty):
             while True:
                 job = waiting.get_nowait()
-                error = worker.run({**job, "served": asked})
+                error = worker.run(job)
                 if self._stopped:
                     return
                 if error is None and self._finished(job) is None:
@@ -269,6 +269,7 @@ class _Worker:
     def __init__(self, threads: int, files: Sequence[Sequence[str]]):
         self.threads = threads
         self.files = files
+        self.served: list[list[float]] | None = None
         self.process: subprocess.Popen[str] | None = None
         self._asked = False
 
@@ -286,7 +287,7 @@ class _Worker:
         assert process.stdin
         assert process.stdout
         try:
-            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.write(json.dumps({**job, "served": self.served}) + "\n")
             process.stdin.flush()
             answer = process.stdout.readline()
         except BrokenPipeError:

@@ -102,7 +102,6 @@ class Trainings:
         The preferences at which it is measured are ``job["served"]``.
         """
         from tfmtl2r._backend import keras
-        from tfmtl2r.evaluation.served_results import served_results
         from tfmtl2r.experiment import Experiment
         from tfmtl2r.runs.finished import SEED
         from tfmtl2r.settings.outcome import outcome
@@ -128,9 +127,16 @@ class Trainings:
         except DamagedError as error:  # nothing is left that could be lost
             print(error)
             self.ranker, card = experiment.run(verbose=2, dataset=self.data, overwrite=True)
+        self.measure(experiment, card, served)
+
+    def measure(self, experiment: Any, card: Any, preferences: Any) -> None:
+        """Adds what the ranker serves to the card of its run, if it has lists and several tasks."""
+        from tfmtl2r.evaluation.served_points import served_results
+
         splits = {split: self.data.lists(split) for split in ("vali", "test")}
-        card.served = served_results(self.ranker, splits, served, experiment.training.batch_size)
-        card.save(experiment.folder)
+        card.served = served_results(self.ranker, splits, preferences, experiment.training.batch_size)
+        if card.served:
+            card.save(experiment.folder)
 
 
 def _can_go_on(experiment: Any) -> bool:

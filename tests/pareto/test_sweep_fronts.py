@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from tfmtl2r.pareto import hypervolume
-from tfmtl2r.pareto.served_fronts import BLENDED, NULL, front_verdict, served_fronts
+from tfmtl2r.pareto.sweep_fronts import BLENDED, NULL, front_verdict, served_fronts
 from tfmtl2r.preferences import usual_grid
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.finished import Run
