@@ -299,7 +299,7 @@ class Experiment(Settings):
         copies = 1 + (self.teacher.synthetic or 0) if taught else 1  # of each list; the number of steps stays the same
         size = training.batch_size * (training.accumulate or 1) * copies
         return (batches(train, [*model.tasks, *taught], schema, shuffle=True, seed=training.seed, batch_size=size,
-                        buckets=training.buckets, **cut),
+                        buckets=training.buckets, draws=self.ensemble.draws, **cut),
                 batches(vali, model.tasks, schema, batch_size=training.batch_size))
 
     def _taught(self, model: MultiTaskRanker, dataset: Any, card: RunCard) -> tuple[Lists, Distillation | None]:

@@ -34,6 +34,7 @@ VARIANTS = [
     ("cross_stitch", {"units": (6,)}),
     ("ensemble", {"share": "trunk"}),
     ("ensemble", {"share": "kernels"}),
+    ("ensemble", {"batches": "own"}),
     ("ensemble", {"share": "kernels", "base": {"name": "ple", **small("ple"), "activation": "tanh"}}),
 ]
 

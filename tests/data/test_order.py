@@ -120,3 +120,18 @@ def test_two_trainings_of_one_data_set_do_not_mix(data):
     assert first() != outer
     with following(tf.data.Dataset.range(3), lambda: 1), following(np.ones(3), lambda: 1):  # data without epochs
         pass
+
+
+@pytest.mark.parametrize("window", [100, 3])
+def test_draws_are_independent_orders_in_turn(window):
+    """Each draw reads every list once in an epoch, in an order of its own; the first is that of one draw."""
+    sizes = np.ones(11, int)
+    order, plain = (Order(sizes, 4, shuffle=True, seed=5, window=window, draws=draws) for draws in (3, 1))
+    assert (order.num_batches, [len(batch) for batch in whole(order, 1)]) == (plain.num_batches, [12, 12, 9])
+    drawn = [[number for batch in whole(order, 1) for number in batch[draw::3]] for draw in range(3)]
+    assert [sorted(one) for one in drawn] == [list(range(11))] * 3
+    assert drawn[0] == [number for batch in whole(plain, 1) for number in batch]
+    assert drawn[0] != drawn[1] != drawn[2]
+    for given in ({"shuffle": False}, {"bounds": [1]}):
+        with pytest.raises(ValueError, match="need a shuffled order without buckets"):
+            Order(sizes, 4, **{"shuffle": True, **given}, draws=2)

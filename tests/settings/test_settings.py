@@ -80,7 +80,6 @@ def test_bad_values_are_refused_by_key_before_anything_is_made(given, message):
 
 @pytest.mark.parametrize("given", [
     {"training": {"workers": "x"}},
-    {"ensemble": {"members": 4, "batches": "own"}},
 ])  # fmt: skip
 def test_what_comes_later_is_refused_by_name(given):
     with pytest.raises(SettingError, match="is not built yet") as found:

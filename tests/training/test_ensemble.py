@@ -38,11 +38,12 @@ def data(seed=0):
     return x, {task.name: np.float32(rng.integers(0, 2, (3, 4))) for task in TASKS}
 
 
-def make(share="none", members=3, base=BASE, tasks=TASKS, **options):
+def make(share="none", members=3, train_metrics=False):
     keras.utils.set_random_seed(7)
-    described = base if members is None else {"name": "ensemble", "base": base, "members": members, "share": share}
-    ranker = MultiTaskRanker(described, tasks, SCHEMA, has_lists=True, **options)
-    ranker.compile(keras.optimizers.SGD(0.1), method="mgda")
+    own = share if isinstance(share, dict) else {"share": share}
+    described = BASE if members is None else {"name": "ensemble", "base": BASE, "members": members, **own}
+    ranker = MultiTaskRanker(described, TASKS, SCHEMA, has_lists=True)
+    ranker.compile(keras.optimizers.SGD(0.1), method="mgda", train_metrics=train_metrics)
     return ranker
 
 
@@ -198,6 +199,59 @@ def test_a_step_is_the_mean_of_the_steps_of_plain_networks(share, mode):
             np.testing.assert_allclose(ours[id(variable)], sum(theirs) / 3, atol=2e-6, err_msg=variable.path)
 
 
+def of_each(batches):
+    """A batch with the lists of several batches in turn: the list at place i is one of batch i mod members."""
+    places = np.arange(len(batches) * 3).reshape(len(batches), 3).T.ravel()
+    whole = tf.nest.map_structure(lambda *parts: tf.concat(parts, 0), *batches)
+    return Batch.of(tf.nest.map_structure(lambda part: tf.gather(part, places), whole), SCHEMA)
+
+
+@pytest.mark.parametrize(("share", "mode"), [
+    ("none", "parameters"), ("trunk", "features"), pytest.param("kernels", "parameters", marks=pytest.mark.slow),
+])  # fmt: skip
+def test_a_step_of_own_batches_is_the_mean_of_steps_on_them(share, mode):
+    """The same lists for each member give the step of a common batch; other items of a member's lists change it alone."""
+    common, own = (shaken(make({"share": share, "batches": batches})) for batches in ("same", "own"))
+    for variable, value in zip(own.variables, common.variables, strict=True):
+        variable.assign(value)
+
+    def step(ranker, given):
+        made = Engine(ranker.architecture, TaskLosses(TASKS, True), Ones(), mode).step(given, CLOCK, [{}])
+        found = {id(v): tf.convert_to_tensor(g) for g, v in made.gradients}
+        return made, [found[id(v)] for v in ranker.trainable_variables]
+
+    expected, gradients = step(common, batch())
+    found, same = step(own, of_each([data()] * 3))
+    np.testing.assert_allclose(found.losses.total, expected.losses.total, rtol=1e-5)
+    for task in own.architecture.tasks:
+        assert found.scores[task].shape == (1, 9, 4)
+        np.testing.assert_allclose(found.scores[task][0, 1::3], expected.scores[task][1], atol=1e-6)
+    for one, two in zip(same, gradients, strict=True):
+        np.testing.assert_allclose(one, two, atol=1e-6)
+    _, other = step(own, of_each([data(), (data(1)[0], data()[1]), data()]))
+    second = {id(part.variable) for part in own.architecture._others[0].parts} if share != "kernels" else set()
+    for variable, one, two in zip(own.trainable_variables, same, other, strict=True):
+        if id(variable) in second:
+            assert np.abs(one - two).max() > 0
+        elif share == "none":
+            np.testing.assert_array_equal(one, two)
+
+
+@pytest.mark.slow
+def test_own_batches_train_and_score_as_ever():
+    """Outside of training, and with one member, nothing differs."""
+    ranker = make({"share": "none", "batches": "own"}, train_metrics=True)
+    x, y = data()
+    ranker.fit(tf.data.Dataset.from_tensors((x, y)), validation_data=tf.data.Dataset.from_tensors((x, y)), verbose=0)
+    found = ranker.predict(x)
+    each = [one(batch=batch()) for one in plain_members(ranker.architecture)]
+    p = np.mean([tf.sigmoid(scores["buy"]) for scores in each], axis=0)
+    real = np.isfinite(found["buy"])
+    np.testing.assert_allclose(ranker.values(found)["buy"].numpy()[real], p[real], rtol=1e-5)
+    one, plain = (trained(make(*options), 1) for options in (({"batches": "own"}, 1), ("none", None)))
+    np.testing.assert_allclose(one.predict(x)["dwell"][real], plain.predict(x)["dwell"][real], rtol=1e-5)
+
+
 @pytest.fixture(scope="module", params=[pytest.param(share, marks=pytest.mark.slow) for share in SHARES])
 def exported(request, tmp_path_factory):
     ranker = shaken(make(request.param))
@@ -245,6 +299,7 @@ def test_the_scores_of_the_ranker_are_those_of_its_members():
 def test_what_cannot_be_an_ensemble():
     for described, message in [
         ({"members": 0}, "members must be 1 or more"), ({"share": "some"}, "share must be one of 'none', 'trunk'"),
+        ({"batches": "mine"}, "batches must be one of 'same', 'own'"),
         ({"base": {"name": "ensemble"}}, "no ensembles"), ({"small_heads": 0.1}, "give them to the base"),
         ({"base": "drgrad"}, "DRGrad routes the gradients of one network"),
     ]:
@@ -260,8 +315,13 @@ def test_the_section_of_the_experiment():
     given = Settings.of({**base, "ensemble": {"members": 4}}).ensemble
     assert given.around(BASE) == {"name": "ensemble", "base": BASE, "members": 4, "share": "none"}
     assert Settings.of(base).ensemble.around(BASE) == BASE
+    own = Settings.of({**base, "ensemble": {"members": 4, "batches": "own"}}).ensemble
+    assert own.around(BASE)["batches"] == "own"
+    assert (own.draws, given.draws) == (4, 1)
+    with pytest.raises(InputError, match=r"training\.buckets does not go with ensemble\.batches"):
+        Settings.of({**base, "ensemble": {"members": 4, "batches": "own"}, "training": {"buckets": "auto"}})
     for wrong, message in [({"share": "trunk"}, "share has no effect without members"),
-                           ({"members": 2, "batches": "own"}, r"ensemble\.batches = \"own\" is not built yet"),
+                           ({"batches": "own"}, "batches has no effect without members"),
                            ({"members": 0}, "must be at least 1")]:
         with pytest.raises(InputError, match=message):
             Settings.of({**base, "ensemble": wrong})

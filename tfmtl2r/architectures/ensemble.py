@@ -27,13 +27,14 @@ CARD = Card(
     note="Wraps another architecture, base=...: members of own weights, on one trunk, or with shared kernels.",
 )
 SHARES = ("none", "trunk", "kernels")
+BATCHES = ("same", "own")
 
 
 class Ensemble(Architecture):
     """``members`` networks of one architecture: scores ``[members, B, L]``, which the ranker merges.
 
     A task's loss is the mean of the members' losses, each on the member's own scores, and never the loss of the mean.
-    All members read the same lists. The first member is the base itself, so that one member is the plain network.
+    The first member is the base itself, so that one member is the plain network.
 
     ``share`` determines what the members have in common:
 
@@ -46,13 +47,19 @@ class Ensemble(Architecture):
     each member has the distribution of the base's kernel. For ``gradients="features"``, the cut consists of the cuts of
     all members. With ``"trunk"``, each member then reads a copy of the cut of its own.
 
+    With ``batches="same"``, all members are trained on all lists of a batch. With ``"own"``, the list at place i of a
+    training batch is only read by member ``i mod members``. Batches of :func:`tfmtl2r.data.batches` with as many
+    ``draws`` as members contain lists of an order of each member's own, and are longer by as much. Scores are then
+    ``[1, B, L]`` in training: those of the member of each list. All other batches are read by all members.
+
     Args:
         base: the architecture of the members: its name, ``{"name": ..., option: value}``, or an architecture.
         members: number of members.
         share: ``"none"``, ``"trunk"`` or ``"kernels"``.
+        batches: ``"same"`` or ``"own"``.
 
     Raises:
-        ValueError: for a number of members below 1, another ``share``, a base that is an ensemble or routes gradients
+        ValueError: for a number of members below 1, another ``share`` or ``batches``, a base that is an ensemble or routes gradients
             between members (``drgrad``), options that belong to the base, or a base without weights to tell members
             apart.
 
@@ -61,7 +68,9 @@ class Ensemble(Architecture):
 
     members: int
 
-    def __init__(self, base: Any = "shared_bottom", members: int = 4, share: str = "none", **kwargs: Any):
+    def __init__(
+        self, base: Any = "shared_bottom", members: int = 4, share: str = "none", batches: str = "same", **kwargs: Any
+    ):
         from tfmtl2r import architectures  # the registry imports the files of architectures
 
         super().__init__(**kwargs)
@@ -69,13 +78,15 @@ class Ensemble(Architecture):
             raise InputError(f"ensemble: members must be 1 or more, not {members}")
         if share not in SHARES:
             raise InputError(f"ensemble: share must be one of {', '.join(map(repr, SHARES))}, not {share!r}")
+        if batches not in BATCHES:
+            raise InputError(f"ensemble: batches must be one of {', '.join(map(repr, BATCHES))}, not {batches!r}")
         self.base = architectures.get(base)
         if isinstance(self.base, Ensemble):
             raise InputError("the members of an ensemble are no ensembles: give it the architecture of one member")
         if self.transformer is not None or self.interaction is not None or self.small_heads or self.bias is not None:
             raise InputError("encoder, interaction, small_heads and bias_features are options of the members: give "
                              "them to the base of the ensemble")
-        self.members, self.share = members, share
+        self.members, self.share, self.batches = members, share, batches
         self.small_heads = self.base.small_heads
         self.needs_probabilities = self.base.needs_probabilities
         self._others: list[_Member] = []
@@ -162,30 +173,41 @@ class Ensemble(Architecture):
                 scope.add_update((part.of, part.value()))
             yield
 
+    def _places(self, batch: Batch, training: bool) -> list[Tensor] | None:
+        """The positions of the lists of each member; None if all members read all lists."""
+        if self.batches == "same" or not training:
+            return None
+        return [tf.range(number, batch.num_lists, self.members) for number in range(self.members)]
+
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
         """The cuts of all members, one after the other."""
-        if self.share == "trunk":
+        places = self._places(batch, training)
+        if self.share == "trunk" and places is None:
             with self._as(0):
                 cut = self.base.shared(batch, training)
             return [tf.identity(tensor) for _ in range(self.members) for tensor in cut]
         found = []
         for number in range(self.members):
             with self._as(number):
-                found += self.base.shared(batch, training)
+                found += self.base.shared(batch if places is None else batch.at(places[number]), training)
         return found
 
     def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
-        """The members' scores, ``[members, B, L]`` per task."""
+        """The members' scores per task, ``[members, B, L]``; with own batches ``[1, B, L]``."""
         each, found = len(cut) // self.members, []
+        places = self._places(batch, training)
         for number in range(self.members):
             with self._as(number):
-                found.append(self.base.scores(cut[number * each:(number + 1) * each], batch, training))
-        return {name: tf.stack([scores[name] for scores in found]) for name in found[0]}
+                own = batch if places is None else batch.at(places[number])
+                found.append(self.base.scores(cut[number * each:(number + 1) * each], own, training))
+        join = tf.stack if places is None else (lambda parts: tf.dynamic_stitch(places, parts)[None])
+        return {name: join([scores[name] for scores in found]) for name in found[0]}
 
     def penalty(self, scores: TaskScores, batch: Batch) -> tuple[PerList, PerList] | None:
-        """The mean of the members' penalties."""
+        """The mean of the members' penalties, over the scores of each; those of own batches are of one member each."""
+        copies = next(iter(scores.values())).shape[0]
         found = [self.base.penalty({name: each[number] for name, each in scores.items()}, batch)
-                 for number in range(self.members)]
+                 for number in range(copies)]
         asked = [one for one in found if one is not None]
         if not asked:
             return None

@@ -38,6 +38,8 @@ class Order:
         drop_remainder: True to leave out batches with fewer than B lists.
         window: largest number of lists that are shuffled together.
         streams: number of streams.
+        draws: number of independent orders. A batch then has B lists of each, and the list at place i is one of the
+            order ``i mod draws``. An epoch reads every list once in each order. The first order is that of one draw.
 
     >>> order = Order([1, 1, 1, 1, 1], batch_size=2, shuffle=True, seed=3)
     >>> order.num_batches, sorted(np.concatenate([order.batch(0, step) for step in range(3)]).tolist())
@@ -47,7 +49,11 @@ class Order:
     def __init__(
         self, sizes: Sequence[int] | np.ndarray, batch_size: int, *, shuffle: bool = False, seed: int = 0,
         bounds: Sequence[int] = (), drop_remainder: bool = False, window: int = WINDOW, streams: int = STREAMS,
+        draws: int = 1,
     ):
+        if draws > 1 and (len(bounds) or not shuffle):
+            raise InputError("several draws of the lists need a shuffled order without buckets, since the batches of "
+                             "all draws are equally long")
         self.num_lists = len(sizes)
         self.batch_size = batch_size
         self.shuffle = shuffle
@@ -55,6 +61,7 @@ class Order:
         self.drop_remainder = drop_remainder
         self.window = window
         self.streams = streams
+        self.draws = draws
         self._buckets = np.searchsorted(np.asarray(bounds), sizes)
         counts = np.bincount(self._buckets)
         full = counts // batch_size if drop_remainder else -(-counts // batch_size)
@@ -65,7 +72,7 @@ class Order:
         self._last = functools.lru_cache(maxsize=1)(self._epoch)
 
     def batch(self, epoch: int, step: int) -> np.ndarray:
-        """The numbers of the lists of one batch, ``int64[<= B]``.
+        """The numbers of the lists of one batch, ``int64[<= draws B]``.
 
         Args:
             epoch: number of the epoch, >= 0.
@@ -96,7 +103,12 @@ class Order:
         return self._last(epoch if self.shuffle else 0)
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        numbers = self._sequence(epoch)
+        each = [self._draw(epoch, number) for number in range(self.draws)]
+        starts = each[0][1]
+        return np.stack([numbers for numbers, _ in each], axis=1).ravel(), self.draws * starts
+
+    def _draw(self, epoch: int, draw: int) -> tuple[np.ndarray, np.ndarray]:
+        numbers = self._sequence(epoch, draw)
         buckets = self._buckets[numbers]
         by_bucket = np.argsort(buckets, kind="stable")  # places in the sequence, bucket by bucket
         starts = np.concatenate([[0], np.cumsum(np.bincount(buckets))])
@@ -111,11 +123,11 @@ class Order:
         parts = [numbers[places] for _, places in found]
         return np.concatenate(parts), np.cumsum([0, *map(len, parts)])
 
-    def _sequence(self, epoch: int) -> np.ndarray:
+    def _sequence(self, epoch: int, draw: int) -> np.ndarray:
         """The numbers of all lists, in the order in which an epoch reads them."""
         if not self.shuffle:
             return np.arange(self.num_lists)
-        random = np.random.default_rng([self.seed, epoch])
+        random = np.random.default_rng([self.seed, epoch, *([draw] if draw else [])])
         starts = range(0, self.num_lists, self.window)
         windows = [start + random.permutation(min(self.window, self.num_lists - start)) for start in starts]
         return np.concatenate([windows[i] for i in random.permutation(len(windows))])

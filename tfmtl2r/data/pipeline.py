@@ -46,6 +46,7 @@ def batches(
     weights: Mapping[str, str] | None = None,
     propensity_weights: Mapping[str, str] | None = None,
     drop_remainder: bool = False,
+    draws: int = 1,
 ) -> Batches:
     """Makes a ``tf.data`` pipeline of batches; :mod:`tfmtl2r.batch` describes a batch.
 
@@ -77,6 +78,8 @@ def batches(
         propensity_weights: task -> column of inverse propensities, see :mod:`tfmtl2r.data.propensity`. They multiply
             the terms of the loss, and do not enter metrics. By default the task's ``propensity_column``.
         drop_remainder: True to leave out batches with fewer than B lists.
+        draws: number of independent orders of the lists, for an ensemble whose members have batches of their own. A
+            batch has B lists of each order, in turn; see :class:`tfmtl2r.data.order.Order`.
 
     Raises:
         ValueError: for an option out of range, a missing column, or a column with invalid values.
@@ -106,7 +109,7 @@ def batches(
         source = lists.prepared.source(tasks, schema, columns, list_limit if longer else None, random)
     sizes = np.minimum(lists.sizes, list_limit or lists.sizes.max())
     order = Order(sizes, batch_size, shuffle=shuffle, seed=seed, bounds=bounds_of(sizes, buckets),
-                  drop_remainder=drop_remainder)
+                  drop_remainder=drop_remainder, draws=draws)
     return _pipeline(source, order, Passes(epoch))
 
 

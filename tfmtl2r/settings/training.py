@@ -145,7 +145,8 @@ class Ensembling(Section):
         members: number of members; by default no ensemble.
         share: what the members have in common: "none" (the default), "trunk" (all layers below the heads) or "kernels"
             (all kernels, scaled by vectors of each member, as in BatchEnsemble and TabM).
-        batches: the lists of a step: "same" (the default), the same for all members.
+        batches: the lists of a step: "same" (the default), the same for all members, or "own", a batch of its own for
+            each member, in an order of its own.
     """
 
     members: int | None = key(least=1)
@@ -157,15 +158,18 @@ class Ensembling(Section):
         for name in ("share", "batches"):
             if self.members is None and getattr(self, name) is not None:
                 raise SettingError([name], "has no effect without members: give ensemble.members, or leave it out")
-        if self.batches == "own":
-            raise SettingError(["batches"], "= \"own\" is not built yet: all members read the same lists; "
-                               "choose \"same\", or leave it out")
 
     def around(self, architecture: Any) -> Any:
         """The architecture of the ranker: the given one, or an ensemble of it."""
         if self.members is None:
             return architecture
-        return {"name": "ensemble", "base": architecture, "members": self.members, "share": self.share or "none"}
+        own = {"batches": self.batches} if self.batches == "own" else {}
+        return {"name": "ensemble", "base": architecture, "members": self.members, "share": self.share or "none", **own}
+
+    @property
+    def draws(self) -> int:
+        """The number of orders of the training lists: one for each member that has its own batches."""
+        return (self.members or 1) if self.batches == "own" else 1
 
 
 @dataclasses.dataclass(frozen=True)
