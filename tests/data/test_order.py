@@ -132,6 +132,6 @@ def test_draws_are_independent_orders_in_turn(window):
     assert [sorted(one) for one in drawn] == [list(range(11))] * 3
     assert drawn[0] == [number for batch in whole(plain, 1) for number in batch]
     assert drawn[0] != drawn[1] != drawn[2]
-    for given in ({"shuffle": False}, {"bounds": [1]}):
+    for wrong in ({"shuffle": False}, {"bounds": [1]}):
         with pytest.raises(ValueError, match="need a shuffled order without buckets"):
-            Order(sizes, 4, **{"shuffle": True, **given}, draws=2)
+            Order(sizes, 4, **{"shuffle": True, **wrong}, draws=2)

@@ -210,7 +210,7 @@ def of_each(batches):
     ("none", "parameters"), ("trunk", "features"), pytest.param("kernels", "parameters", marks=pytest.mark.slow),
 ])  # fmt: skip
 def test_a_step_of_own_batches_is_the_mean_of_steps_on_them(share, mode):
-    """The same lists for each member give the step of a common batch; other items of a member's lists change it alone."""
+    """The same lists for all members give the step of a common batch; other items of one member change it alone."""
     common, own = (shaken(make({"share": share, "batches": batches})) for batches in ("same", "own"))
     for variable, value in zip(own.variables, common.variables, strict=True):
         variable.assign(value)

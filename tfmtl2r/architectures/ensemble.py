@@ -59,9 +59,9 @@ class Ensemble(Architecture):
         batches: ``"same"`` or ``"own"``.
 
     Raises:
-        ValueError: for a number of members below 1, another ``share`` or ``batches``, a base that is an ensemble or routes gradients
-            between members (``drgrad``), options that belong to the base, or a base without weights to tell members
-            apart.
+        ValueError: for a number of members below 1, another ``share`` or ``batches``, a base that is an ensemble or
+            routes gradients between members (``drgrad``), options that belong to the base, or a base without weights
+            to tell members apart.
 
     Differs from the authors' code: TabM draws r_m for the first layer only, and one sign per feature, not per column.
     """

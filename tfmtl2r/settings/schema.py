@@ -159,8 +159,8 @@ class Settings(Section):
             raise SettingError(["training", "augment"], "swaps values within lists, and a teacher's scores belong to "
                                "unchanged lists: use teacher.synthetic, whose copies the teacher scores")
         if self.ensemble.draws > 1 and self.training.buckets is not None:
-            raise SettingError(["training", "buckets"], "does not go with ensemble.batches = \"own\", since the batches "
-                               "of all members are equally long: leave one of them out")
+            raise SettingError(["training", "buckets"], "does not go with ensemble.batches = \"own\", since the "
+                               "batches of all members are equally long: leave one of them out")
         training = self.training
         if training.stop_on is not None and (not training.patience or self.staged or self.loss_bounds):
             raise SettingError(["training", "stop_on"], "has no effect with patience 0, stages or constraints: leave "
