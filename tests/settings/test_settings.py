@@ -13,7 +13,7 @@ import pytest
 from tfmtl2r import Experiment, RunCard, Task, cli
 from tfmtl2r.commands import _options, cross_validate, sweep, train
 from tfmtl2r.settings import Data, SettingError, Settings, files
-from tfmtl2r.settings.outcome import keys, keys_where, outcome
+from tfmtl2r.settings.outcome import differing, keys, keys_where, outcome
 from tfmtl2r.settings.starter import starter
 from tfmtl2r.settings.values import Text, converted
 
@@ -145,6 +145,12 @@ def test_facts_decide_fingerprints_and_axes():
     assert "gradients" not in keys_where(axis=True)
     one = Settings(training={"telemetry_every": 0}, directory="elsewhere", name="x").tree()
     assert outcome(one) == outcome(Settings().tree()) != outcome(Settings(training={"epochs": 1}).tree())
+    # A run card of an earlier version lacks the keys that were added since.
+    assert outcome({}) == outcome(Settings().tree()) == {}
+    early = {"data": {"name": "kuairand_excerpt"}, "method": "mgda", "training": {"seed": 2}}
+    assert outcome(early) == outcome(Settings.of(early).tree())
+    assert differing(outcome(early), outcome(Settings.of({**early, "gradients": "features"}).tree())) == [
+        "gradients='parameters', not 'features'"]
 
 
 def test_flags_files_and_defaults_are_layers(tmp_path, monkeypatch):

@@ -59,15 +59,35 @@ def leaves(tree: Mapping[str, Any]) -> Iterator[tuple[str, Any, Facts]]:
 def outcome(tree: Mapping[str, Any], without: Collection[str] = ()) -> dict[str, Any]:
     """Returns the settings on which a run's numbers depend, in one form for an experiment and its file.
 
+    Keys with their defaults are left out, so that a later version with more keys still knows its earlier runs.
+
     Args:
         tree: tree of an experiment, see :meth:`Settings.tree`.
         without: keys to leave out.
 
-    >>> outcome({"name": "a", "method": "mgda", "training": {"seed": 1}})
+    >>> outcome({"name": "a", "method": "mgda", "training": {"seed": 1, }, "staged": False})
     {'method': {'name': 'mgda'}, 'training.seed': 1}
     """
-    found = {}
-    for path, value, facts in leaves(tree):
-        if facts.outcome and path not in without and value is not None:
-            found[path] = value
-    return json.loads(json.dumps(found, sort_keys=True))
+    found = {path: value for path, value, facts in leaves(tree) if facts.outcome and path not in without}
+    plain: dict[str, Any] = json.loads(json.dumps(found, sort_keys=True))
+    return {path: value for path, value in plain.items() if value is not None and value != defaults().get(path)}
+
+
+def differing(one: Mapping[str, Any], other: Mapping[str, Any]) -> list[str]:
+    """Returns a sentence for each key in which two outcomes differ.
+
+    >>> differing({"training.seed": 1}, {"training.epochs": 3, "training.seed": 1})
+    ['training.epochs=8, not 3']
+    """
+    known = defaults()
+    return [f"{key}={one.get(key, known.get(key))!r}, not {other.get(key, known.get(key))!r}"
+            for key in sorted({*one, *other}) if one.get(key, known.get(key)) != other.get(key, known.get(key))]
+
+
+@functools.cache
+def defaults() -> Mapping[str, Any]:
+    """Returns the defaults of the keys that have one, in the form of :func:`outcome`."""
+    tree = Settings().tree()
+    found = {path: value for path, value, _ in leaves({name: tree[name] for name in tree})}
+    plain: dict[str, Any] = json.loads(json.dumps({path: value for path, value in found.items() if value is not None}))
+    return plain

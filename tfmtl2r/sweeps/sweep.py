@@ -38,7 +38,7 @@ from tfmtl2r.runs.identity import MODEL, PER_LIST
 from tfmtl2r.runs.lock import locked
 from tfmtl2r.runs.places import LOG, settled
 from tfmtl2r.settings import FORMAT
-from tfmtl2r.settings.outcome import keys_where, outcome
+from tfmtl2r.settings.outcome import differing, keys_where, outcome
 from tfmtl2r.sweeps import manifest
 from tfmtl2r.sweeps.table import write_tables
 from tfmtl2r.types import Array
@@ -157,10 +157,9 @@ class Sweep:
         known = {job["name"]: job for job in before["runs"]}
         common = [outcome(job, without=keys_where(axis=True)) for job in [*before["runs"], *jobs]]
         for other in common[1:]:
-            differ = sorted(key for key in other if other[key] != common[0].get(key))
-            if differ:
-                raise InputError(f"the sweep in {self.folder} has {differ[0]}={common[0].get(differ[0])!r}, not "
-                                 f"{other[differ[0]]!r}: give it another name to compare such settings")
+            if differ := differing(common[0], other):
+                raise InputError(f"the sweep in {self.folder} has {differ[0]}: give it another name to compare such "
+                                 "settings")
         known.update({job["name"]: job for job in jobs})
         manifest.write(self.folder, [*known.values()], self.threads)
         return [*known.values()]

@@ -25,7 +25,7 @@ from tfmtl2r.names import did_you_mean
 from tfmtl2r.runs.lock import locked
 from tfmtl2r.runs.places import remove
 from tfmtl2r.settings import SettingError, files
-from tfmtl2r.settings.outcome import outcome
+from tfmtl2r.settings.outcome import differing, outcome
 from tfmtl2r.sweeps import space
 from tfmtl2r.training.trackers import directions
 from tfmtl2r.writing import one_line, write_json
@@ -110,10 +110,8 @@ class Search:
         if before is None:
             self.study.set_user_attr(_SETTINGS, mine)
             return
-        differ = sorted(key for key in {*mine, *before} if mine.get(key) != before.get(key))
-        if differ:
-            raise InputError(f"the search in {self.folder} has {differ[0]}={before.get(differ[0])!r}, not "
-                             f"{mine.get(differ[0])!r}: give the new search another name")
+        if differ := differing(before, mine):
+            raise InputError(f"the search in {self.folder} has {differ[0]}: give the new search another name")
 
     @property
     def finished(self) -> list[Any]:
