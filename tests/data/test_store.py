@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 
 from tfmtl2r import cli
-from tfmtl2r.commands._storing import store
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.data.store import writing
 from tfmtl2r.data.store.manifest import Manifest
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.task import Task
 
+pytest.importorskip("duckdb", reason="DuckDB is in the extra [store]")
 ROWS = 1000
 TASKS = [{"name": "click", "kind": "binary", "weight_column": "w"}, {"name": "grade"},
          {"name": "seconds", "kind": "regression", "transform": "log1p"}]
@@ -39,6 +39,11 @@ def experiment(folder, **data) -> Experiment:
         training={"epochs": 2, "batch_size": 16, "seed": 3},
         data={"files": str(folder / "log.parquet"), "list_id": "q", "context": ["age"],
               "split": {"vali": 0.2, "test": 0.2}, **data})
+
+
+def store(one: Experiment, folder, shard_items):
+    data = one.dataset()
+    return data.to_store(folder, one.select(data), shard_items)
 
 
 @pytest.fixture(scope="module")
@@ -178,7 +183,7 @@ def test_what_was_not_prepared_is_an_error(both, tmp_path):
     lists: Lists = stored.lists("train")
     with pytest.raises(ValueError, match=r"the column 'brand' is not in the store .*Set data.files"):
         lists.column("brand")
-    with pytest.raises(ValueError, match="files of your own"):
+    with pytest.raises(ValueError, match="is a store already"):
         store(both[1], tmp_path / "other", 100)
 
 

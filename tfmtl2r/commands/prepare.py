@@ -117,16 +117,23 @@ def _prepare(file: Path, group: str | None, options: Prepare) -> None:
 
 def _store(path: str, to: str, shard_items: int | None) -> None:
     """Makes a store of an experiment's files."""
-    from tfmtl2r.commands._storing import SHARD_ITEMS, lines, store
     from tfmtl2r.commands.train import COMMAND
     from tfmtl2r.experiment import Experiment
 
-    manifest = store(Experiment.of(parse(COMMAND, [path])[0]), Path(to), shard_items or SHARD_ITEMS)
+    experiment = Experiment.of(parse(COMMAND, [path])[0])
+    dataset = experiment.dataset()
+    if experiment.data.name is not None:
+        raise InputError("prepare --to makes a store of files of your own (data.files, or data.train, vali and test), "
+                         f"not of the data set {experiment.data.name!r}")
+    items = {} if shard_items is None else {"shard_items": shard_items}
+    manifest = dataset.to_store(to, experiment.select(dataset), **items)
     print(f"{to}: the store is whole; train from it with --data.files {to}")
     for feature in manifest.schema.features:
         print(f"  {feature.name}: {described(feature)}")
-    for line in lines(manifest):
-        print(f"  {line}")
+    for split, about in manifest.content["splits"].items():
+        size = f"{about['lists']} rows" if about["is_rows"] else f"{about['lists']} lists, {about['items']} items"
+        stored = sum(one["bytes"] for one in about["files"])
+        print(f"  {split} split: {size} in {len(about['shards'])} shards, {_size(stored)}")
 
 
 def _experiment(path: str) -> None:

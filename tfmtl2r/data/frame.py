@@ -78,7 +78,7 @@ def grouped(
     source = source or Source()
     list_id, context = _one_name(list_id), _names(context)
     columns = {name: column for name, column in columns.items()
-               if name in (list_id, *context) or not _left_out(name, source)}
+               if name in (list_id, *context) or not left_out(name, source)}
     for name in [*([] if list_id is None else [list_id]), *context]:
         if name not in columns:
             hint = "; it is the index of the frame: call reset_index() first" if name in map(str, index) else ""
@@ -123,7 +123,7 @@ def _names(names: Any) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(str(name) for name in names)
 
 
-def _left_out(name: str, source: Source) -> bool:
+def left_out(name: str, source: Source) -> bool:
     """Whether a column has no name; such a column is an index, which is no feature."""
     if not _UNNAMED.fullmatch(name):
         return False

@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.prepared import Prepared
 from tfmtl2r.data.store.manifest import Manifest
 from tfmtl2r.data.store.split import stored_lists
-from tfmtl2r.data.store.writing import settled
+from tfmtl2r.data.store.writing import SHARD_ITEMS, settled
 from tfmtl2r.datasets.table import Table
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Feature
@@ -62,6 +63,11 @@ class Store(Table):
 
     def read(self, split: str) -> Lists:
         return stored_lists(self._manifest, split)
+
+    def to_store(
+        self, folder: str | Path, tasks: Iterable[str | Task] | None = None, shard_items: int = SHARD_ITEMS
+    ) -> Manifest:
+        raise InputError(f"{self.files} is a store already: set data.files to files of your own")
 
     def pooled(self) -> Lists:
         raise InputError(f"the splits of the store {self.files} are fixed: set data.files to the files of which the "

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+import functools
+import logging
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from tfmtl2r.data import splits
 from tfmtl2r.data.choose import only_rows
 from tfmtl2r.data.fit import Rest, declared
+from tfmtl2r.data.leaks import suspected_leaks
 from tfmtl2r.data.letor_text import ZeroIdError
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.normalise import DEFAULT
 from tfmtl2r.data.own_files import LETOR_FEATURES, Reading, equally_wide, expanded, split_files
-from tfmtl2r.data.store.writing import Preparation, settled
+from tfmtl2r.data.sorted_rows import read_sorted
+from tfmtl2r.data.store.manifest import Manifest
+from tfmtl2r.data.store.writing import SHARD_ITEMS, WORK, Preparation, begin, settled, write_store
+from tfmtl2r.data.targets import fit_tasks
 from tfmtl2r.datasets.base import DataSet
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.features.base import Feature
@@ -30,6 +37,7 @@ CARD = Card(title="Your own files (Parquet, CSV, LETOR, TFRecord)",
 __all__ = ["Table"]
 
 Files = FilePath | Sequence[FilePath]
+log = logging.getLogger("tfmtl2r")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,6 +169,46 @@ class Table(DataSet):
                  if path.is_file()]
         return Preparation({key: settled(value) for key, value in places.items()}, files, shard_items)
 
+    def to_store(
+        self, folder: str | Path, tasks: Iterable[str | Task] | None = None, shard_items: int = SHARD_ITEMS
+    ) -> Manifest:
+        """Makes a store of the files (:mod:`tfmtl2r.data.store`), or continues a preparation that was interrupted.
+
+        Args:
+            folder: an empty or missing folder, or one with the same preparation.
+            tasks: the tasks, of which the labels are in the store; those in ``goals`` are always in it.
+            shard_items: a shard ends with the list that reaches this number of items.
+
+        Raises:
+            ValueError: for a folder with something else, or data that cannot be trained on.
+        """
+        if shard_items < 1:
+            raise InputError(f"a shard must have at least 1 item (--shard-items), not {shard_items}")
+        folder, preparation = Path(folder), self.preparation(shard_items)
+        if (whole := begin(folder, preparation)) is not None:
+            return whole
+        data = self.on_disk(folder / WORK / "sorted")
+        chosen = data.select(tasks)
+        given = [*chosen, *(task for task in data.tasks() if task.name not in [one.name for one in chosen])]
+        fitted = fit_tasks(data.lists("train"), given)
+        schema = data.schema(fitted)
+        data.check(fitted, schema)
+        for line in suspected_leaks(data.lists("train"), schema, fitted):
+            log.warning(line)
+        return write_store(folder, preparation, {split: functools.partial(data.lists, split) for split in data.splits},
+                           list(zip(given, fitted, strict=True)), schema,
+                           {split: data.about(split) for split in data.splits})
+
+    def on_disk(self, folder: Path) -> Self:
+        """A copy that sorts the rows of tables into files of a folder, and reads their columns one at a time.
+
+        Args:
+            folder: a folder for these files, which the same data set may have used before.
+        """
+        found = copy.copy(self)
+        found.__dict__["_cache"] = {"sorted": folder}
+        return found
+
     def pooled(self) -> Lists:
         return self._whole("files") if "files" in self._places else super().pooled()
 
@@ -217,6 +265,13 @@ class Table(DataSet):
             raise InputError(f"{folder} contains the files of train, vali and test: leave split out")
         return {split: str(paths[0]) for split, paths in found.items()}
 
+    def _read(self, reading: Reading, place: str, paths: Sequence[Path]) -> Lists:
+        """The lists of files, in memory or on the disk."""
+        folder: Path | None = self._cache.get("sorted")
+        if folder is None or reading.kind != "table":
+            return reading.read(paths)
+        return read_sorted(paths, folder / place, reading.list_id, reading.context, reading.separator)
+
     def _whole(self, place: str) -> Lists:
         """The lists of all files of a place. The vectors of LETOR files are equally wide in all places."""
         key = ("whole", place)
@@ -225,7 +280,7 @@ class Table(DataSet):
             names = list(places) if self._is_letor else [place]
             reading, paths = self.reading(), [expanded(places[name], self._kind)[1] for name in names]
             try:
-                read = [reading.read(one) for one in paths]
+                read = [self._read(reading, name, one) for name, one in zip(names, paths, strict=True)]
             except ZeroIdError:  # no file decides alone: all count from 0 if one of them does
                 reading = dataclasses.replace(reading, zero_based=True)
                 read = [reading.read(one) for one in paths]

@@ -27,6 +27,8 @@ from tfmtl2r.writing import remove_parts, write_json, write_text, written
 
 WORK = "work"
 """The folder inside a store with unfinished work."""
+SHARD_ITEMS = 1 << 17
+"""The number of items that fills a shard, by default."""
 _PLAN = "preparation.json"
 log = logging.getLogger("tfmtl2r")
 
