@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tfmtl2r import cli
+from tfmtl2r import cli, datasets
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.data.store import writing
 from tfmtl2r.data.store.manifest import Manifest
@@ -187,13 +187,33 @@ def test_what_was_not_prepared_is_an_error(both, tmp_path):
         store(both[1], tmp_path / "other", 100)
 
 
-def test_the_command(both, tmp_path, monkeypatch, capsys):
+def test_plain_rows_of_a_text_file_with_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     rows().drop(columns=["vector"]).assign(tags="a|b").to_csv("log.csv", index=False)
-    (tmp_path / "e.toml").write_text('[data]\nfiles = "log.csv"\nlist_id = "q"\n[[tasks]]\nname = "click"\n'
-                                     'kind = "binary"\n')
+    (tmp_path / "e.toml").write_text('[data]\nfiles = "log.csv"\n[[tasks]]\nname = "click"\n'
+                                     'kind = "binary"\nweight_column = "w"\n')
     assert cli.main(["prepare", "e.toml", "--to", "store", "--shard-items", "200"]) == 0
     out = capsys.readouterr().out
     assert "store: the store is whole; train from it with --data.files store" in out
     assert "train split: " in out
+    memory, stored = (datasets.get(kind, files=files, goals=TASKS[:1]) for kind, files in
+                      (("table", "log.csv"), ("store", "store")))
     assert len(json.loads((tmp_path / "store" / "manifest.json").read_text())["splits"]["train"]["shards"]) > 2
+    parts = [batches(data.lists("train"), data.tasks(), data.schema(), batch_size=256, shuffle=True)
+             for data in (memory, stored)]
+    for one, other in zip(*parts, strict=True):
+        equal(one, other)
+
+
+def test_letor_files(tmp_path):
+    rng = np.random.default_rng(0)
+    lines = [f"{rng.integers(0, 3)} qid:{row // 4} 1:{rng.random():.3f} 3:{row} # inc = 1\n" for row in range(400)]
+    (tmp_path / "log.txt").write_text("".join(lines))
+    memory = datasets.get("table", files=str(tmp_path / "log.txt"), kind="letor",
+                          goals=[{"name": "grade", "label": "label"}])
+    memory.to_store(tmp_path / "store", shard_items=50)
+    stored = datasets.get("store", files=str(tmp_path / "store"), goals=memory.goals)
+    parts = [batches(data.lists("test"), data.tasks(), data.schema(), batch_size=32) for data in (memory, stored)]
+    assert stored.lists("test").ids.tolist() == memory.lists("test").ids.tolist()
+    for one, other in zip(*parts, strict=True):
+        equal(one, other)

@@ -240,7 +240,7 @@ def _columns_of(path: Path) -> pyarrow.Schema:
 def _csv(path: Path) -> tuple[Any, ...]:
     """Arguments of pyarrow's streaming reader."""
     opened = gzip.open if path.name.endswith(".gz") else open
-    with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:  # type: ignore[operator]
+    with opened(path, "rt", encoding="utf-8-sig", newline="") as lines:
         names, delimiter = header(lines, path)
     options = parsing(names, delimiter)
     return (str(path), pyarrow.csv.ReadOptions(block_size=_BLOCK), options["parse_options"],
