@@ -1,5 +1,8 @@
 """What arrives in TensorBoard's files."""
 
+import json
+import logging
+
 import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -7,6 +10,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.report import hparams
+from tfmtl2r.report.histories import MOST, History
 from tfmtl2r.report.tensorboard import TensorBoard
 
 
@@ -21,7 +25,16 @@ def series(folder):
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
     events.Reload()
     return {tag: [(e.step, float(tf.make_ndarray(e.tensor_proto))) for e in events.Tensors(tag)]
-            for tag in events.Tags()["tensors"] if not tag.startswith("_hparams_")}
+            for tag in events.Tags()["tensors"] if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars"}
+
+
+def history(folder, tag):
+    """What the page reads: the last tensor of a history, and what it is."""
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 1})
+    events.Reload()
+    metadata = events.SummaryMetadata(f"tfmtl2r/{tag}")
+    assert (metadata.plugin_data.plugin_name, metadata.data_class) == ("tfmtl2r", 2)
+    return tf.make_ndarray(events.Tensors(f"tfmtl2r/{tag}")[-1].tensor_proto), json.loads(metadata.plugin_data.content)
 
 
 @pytest.mark.parametrize(("method", "steps"), [
@@ -46,6 +59,13 @@ def test_losses_metrics_weights_and_conflicts(tmp_path, rng, method, steps):
     assert all(value > 0 for _, value in train["gradient_norm/down"])
     assert all(value > 0.99 for _, value in train["gradient_cosine/up/up_again"])  # the same goal
     assert all(value < 0 for _, value in train["gradient_cosine/up/down"])  # opposite goals
+    found, about = history(tmp_path / "train", "cosine")
+    assert about == {"kind": "matrix", "labels": [["up", "up_again", "down"]] * 2}
+    assert found[:, 0].tolist() == [3, 6, 9, 12]
+    assert found[:, 3].tolist() == pytest.approx([value for _, value in train["gradient_cosine/up/down"]])
+    shares = history(tmp_path / "train", "share")[0][:, 1:]
+    assert shares.sum(axis=1) == pytest.approx(1, abs=1e-5)
+    assert len(pictures(tmp_path / "train", "cosine")) == 1
     total = sum(train[f"weights/{task.name}"][0][1] for task in tasks)
     np.testing.assert_allclose(total, 3, rtol=1e-5)
 
@@ -71,9 +91,47 @@ def test_gates_of_a_sample_are_shown(tmp_path, rng):
     model.fit(batches, verbose=0, callbacks=[TensorBoard(tmp_path, every=4, sample=sample)])
     train = series(tmp_path / "train")
     for task in range(3):
-        gates = [train[f"inside/gates/{task}_{expert}"][0][1] for expert in range(2)]
+        gates = [train[f"inside/gates/{tasks[task].name}/expert {expert}"][0][1] for expert in range(2)]
         assert min(gates) > 0
         np.testing.assert_allclose(sum(gates), 1, atol=1e-5)
+    found, about = history(tmp_path / "train", "inside/gates")
+    assert about == {"kind": "gates", "labels": [["up", "up_again", "down"], ["expert 0", "expert 1"]]}
+    assert found.shape == (1, 7)
+    assert len(pictures(tmp_path / "train", "inside/gates")) == 1
+
+
+def pictures(folder, tag):
+    events = EventAccumulator(str(folder), size_guidance={"tensors": 0})
+    events.Reload()
+    return [tf.io.decode_png(one.tensor_proto.string_val[2]).shape for one in events.Tensors(tag)]
+
+
+@pytest.mark.slow
+def test_dead_experts_and_tasks_in_command_are_told_once(tmp_path, rng, caplog):
+    batches = data(rng)
+    tasks = [Task(name, kind="binary", metrics=(), weight=weight) for name, weight in (("up", 1000.0), ("down", 1.0))]
+    model = MultiTaskRanker({"name": "mmoe", "num_experts": 3, "expert_units": [4], "head_units": []}, tasks,
+                            Schema([Dense("a")]))
+    kernel = model.architecture.gates.logits
+    kernel.bias.assign(np.tile([[0.0, 0.0, -40.0]], (2, 1)).reshape(kernel.bias.shape))
+    model.compile(keras.optimizers.SGD(1e-4), method="linear_scalarization")
+    sample, _ = next(iter(batches))
+    with caplog.at_level(logging.WARNING, "tfmtl2r"):
+        model.fit(batches, epochs=3, verbose=0, callbacks=[TensorBoard(tmp_path, every=2, sample=sample)])
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ["expert 2 of gates is dead: no task gives it more than 1 % of its weight",
+                    "up takes 95 % of the update and more: give it less weight, or choose a method that balances "
+                    "gradients"]
+
+
+def test_a_history_keeps_its_first_point_and_the_order():
+    kept = History("shares", [["a"]])
+    for step in range(2000):
+        kept.add(step, np.array([step / 2]))
+    steps = kept.tensor()[:, 0]
+    assert MOST / 2 <= len(steps) <= MOST
+    assert (steps[0], len({*np.diff(steps)})) == (0, 1)
+    assert (kept.tensor()[:, 1] == steps / 2).all()
 
 
 def test_names_of_any_unicode_are_read_back(tmp_path, rng):

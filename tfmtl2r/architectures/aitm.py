@@ -161,5 +161,5 @@ class Transfer(keras.layers.Layer):
         keys, queries, values = tf.unstack(projected)
         logits = tf.reduce_sum(tf.cast(keys * queries, tf.float32), -1) / keys.shape[-1] ** 0.5
         weights = tf.nn.softmax(logits, axis=0)  # [2, n]
-        inspection.record(self.name, weights, average=(1,))
+        inspection.record(self.name, weights, average=(1,), axes=("input",))
         return tf.reduce_sum(tf.cast(weights, values.dtype)[..., None] * values, axis=0)

@@ -336,7 +336,7 @@ class Architecture(keras.layers.Layer):
         """
         return None
 
-    def inspect(self, batch: Batch) -> dict[str, Tensor]:
+    def inspect(self, batch: Batch) -> inspection.Seen:
         """Internal values of the forward pass, e.g. gates averaged over items ``[T, E]`` or attention between tasks.
 
         Returns:

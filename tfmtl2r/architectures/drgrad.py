@@ -216,8 +216,8 @@ class DRGrad(Architecture):
         mu = self.mu
         inspection.record("mu", mu)
         if self.router:
-            inspection.record("cosines", self.cosines)
-            inspection.record("routing", self.mixing)
+            inspection.record("cosines", self.cosines, axes=("group", "task"))
+            inspection.record("routing", self.mixing, axes=("group", "tower", "tower"))
         scores[1 + self.primary] = mu[0] * scores[0] + mu[1] * scores[1 + self.primary]
         return self.with_small_heads(self.scores_of_items(tf.stack(scores[1:]), batch), copies, batch, training)
 

@@ -13,7 +13,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import Architecture, Group
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch
 from tfmtl2r.errors import InputError
-from tfmtl2r.layers import randomness
+from tfmtl2r.layers import inspection, randomness
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.registry import Card
 from tfmtl2r.schema import Schema
@@ -214,7 +214,7 @@ class Ensemble(Architecture):
         values, weights = zip(*asked, strict=True)
         return tf.add_n(values) / len(values), weights[0]
 
-    def inspect(self, batch: Batch) -> dict[str, Tensor]:
+    def inspect(self, batch: Batch) -> inspection.Seen:
         """The internal values of the first member."""
         with self._as(0):
             return self.base.inspect(batch)

@@ -112,7 +112,7 @@ class Sluice(TowerArchitecture):
         owners = [task for task in range(len(self.tasks)) for _ in range(SUBSPACES)]
         layers = [_together(branch.own(owners)) for branch in earlier]
         layers.append(_together(last.mix(alpha, each=SUBSPACES)))
-        inspection.record("beta", self.beta)
+        inspection.record("beta", self.beta, axes=("task", "layer"))
         beta = tf.cast(self.beta, self.compute_dtype)
         return tf.add_n([beta[:, number, None, None] * layer for number, layer in enumerate(layers)])
 

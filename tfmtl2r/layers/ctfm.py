@@ -90,7 +90,7 @@ class CrossTaskFeatureMining(keras.layers.Layer):
             asked = _as_if_projected(asked, self._encoded(inputs), tf.convert_to_tensor(self.query.kernel))
         scores = tf.cast(keys.compare(tf.nn.relu(asked)), tf.float32) * self.width**-0.5
         attention = tf.nn.softmax(scores)
-        inspection.record("attention", attention, average=(1,))
+        inspection.record("attention", attention, average=(1,), axes=("task", "task"))
         return inputs + self.dropout(values.mix(tf.cast(attention, inputs.dtype)), training=training)
 
     def _encoded(self, inputs: Tensor) -> Tensor:

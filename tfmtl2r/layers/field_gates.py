@@ -41,5 +41,5 @@ class FieldGates(keras.layers.Layer):
         maps = tf.cast(self.directions, inputs.dtype)[:, :, None] * one_hot  # [E, F, J]
         inputs = inputs[:, None]
         gates = tf.nn.relu(tf.tanh(tf.matmul(inputs, tf.reshape(maps, [groups, num // groups, width, -1]))))
-        inspection.record(self.name, tf.reshape(tf.reduce_mean(gates, axis=-2), [num, -1]))
+        inspection.record(self.name, tf.reshape(tf.reduce_mean(gates, axis=-2), [num, -1]), axes=("expert", "field"))
         return tf.reshape(inputs * tf.gather(gates, self.field_of, axis=-1), [num, -1, width])

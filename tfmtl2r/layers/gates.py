@@ -44,7 +44,8 @@ class Gates(keras.layers.Layer):
             keep |= ~tf.reduce_any(keep, axis=-1, keepdims=True)
             logits = tf.where(keep, logits, -1e9)
         gates = tf.nn.softmax(logits)
-        inspection.record(self.name, gates, average=tuple(range(1, len(gates.shape) - 1)))
+        inspection.record(self.name, gates, average=tuple(range(1, len(gates.shape) - 1)),
+                          axes=("task", "expert"))
         return tf.cast(gates, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:

@@ -36,5 +36,5 @@ class Stitch(keras.layers.Layer):
         return tf.broadcast_to(alpha[:, None, :], [alpha.shape[0], items, alpha.shape[1]])
 
     def _alpha(self) -> Tensor:
-        inspection.record(self.name, self.alpha)
+        inspection.record(self.name, self.alpha, axes=("task", "task"))
         return tf.cast(self.alpha, self.compute_dtype)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,3 +73,35 @@ def reliability(curves: Mapping[str, Mapping[str, Any]], path: str | Path) -> Pa
     with written(path) as temporary:
         figure.savefig(temporary, dpi=130)
     return Path(path)
+
+
+def heat_map(title: str, values: np.ndarray, labels: Sequence[Sequence[str]]) -> np.ndarray:
+    """A matrix as a picture with labels and numbers: blue above 0, orange below.
+
+    Args:
+        title: what the picture shows.
+        values: ``float[R, C]``; NaN was not measured.
+        labels: of the rows and of the columns.
+
+    Returns:
+        The pixels, ``uint8[H, W, 3]``.
+    """
+    rows, columns = values.shape
+    figure = Figure(figsize=(1.6 + 0.75 * columns, 1.4 + 0.5 * rows), layout="constrained", dpi=90)
+    canvas = FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    most = max(1.0, float(np.nanmax(np.abs(values), initial=0.0)))
+    axes.imshow(values, cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
+    axes.set_xticks(range(columns), [_short(label) for label in labels[1]], rotation=30, ha="right", fontsize=8)
+    axes.set_yticks(range(rows), [_short(label) for label in labels[0]], fontsize=8)
+    axes.set_title(title, fontsize=9)
+    for (row, column), value in np.ndenumerate(values):
+        ink = "white" if abs(value) > 0.6 * most else "black"
+        text = "-" if np.isnan(value) else f"{value:.2f}"
+        axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
+    canvas.draw()
+    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+
+
+def _short(label: str) -> str:
+    return label if len(label) <= 18 else f"{label[:17]}\N{HORIZONTAL ELLIPSIS}"

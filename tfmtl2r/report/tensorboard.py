@@ -9,6 +9,10 @@ import numpy as np
 
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.names import LogName
+from tfmtl2r.report import layout
+from tfmtl2r.report.histories import Histories
+from tfmtl2r.report.plots import heat_map
+from tfmtl2r.report.worries import Worries, of_gates, of_shares
 from tfmtl2r.training.optimizers import steps_of
 
 SHOWN = 64
@@ -31,7 +35,12 @@ class TensorBoard(keras.callbacks.Callback):
     - ``solver/unsettled_so_far``: how many times a solver stopped at its iteration cap.
 
     With ``sample``, ``inside/<name>/...`` contains what the architecture computes for this batch after every epoch:
-    gates averaged over items, attention between tasks, routing.
+    gates averaged over items, attention between tasks, routing, under the names of tasks and experts.
+
+    The page ``tfmtl2r`` of TensorBoard shows the same as heat maps and shares, with all steps. At the end of a
+    training, the last cosines and gates are also images. A log line warns once of an expert that no task reads, of a
+    gate with all weight on one expert, and of a task with more than 95 % of the update. The share of a task is
+    ``w_t |g_t| / sum_s w_s |g_s|``, with the method's weights w and the gradients g.
 
     Args:
         folder: the folder to write to.
@@ -49,6 +58,8 @@ class TensorBoard(keras.callbacks.Callback):
         self._before = 0  # steps of earlier fits, if the optimizer was reset since
         self._due = every
         self._writers: dict[str, Any] = {}
+        self._histories, self._worries = Histories(), Worries()
+        self._shares: list[np.ndarray] = []  # of this epoch
 
     def set_model(self, model: Any) -> None:
         """Makes the model sample its gradients. Keras calls this method before it compiles the training step."""
@@ -56,7 +67,7 @@ class TensorBoard(keras.callbacks.Callback):
         self._telemetry = model.watch_gradients(self.every)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        """Continues at the optimizer's step, so that a resumed run continues its curves.
+        """Continues at the optimizer's step, so that a resumed run continues its curves, and writes their layout.
 
         If the optimizer was reset in between (as between stages), the curves continue at their last step.
         """
@@ -64,6 +75,8 @@ class TensorBoard(keras.callbacks.Callback):
             self._before = self._step
         self._step = self._before + steps_of(self.model.optimizer)
         self._due = (self._step // self.every + 1) * self.every
+        with self._writer("train").as_default(step=0):
+            layout.write([task.name for task in self.model.tasks])
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         """Writes a sample if one is due. With ``steps_per_execution``, several steps end at once."""
@@ -81,12 +94,20 @@ class TensorBoard(keras.callbacks.Callback):
                 tf.summary.scalar(name.tag, float(value))
         if self.sample is not None:
             self._write_inside(epoch)
+        if self._shares:
+            self._worries.tell(of_shares(np.array(self._shares), tasks))
+            self._shares.clear()
+        with self._writer("train").as_default(step=epoch):
+            self._histories.write(epoch)
         for writer in self._writers.values():
             writer.flush()
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
-        """Closes the files."""
+        """Writes the last matrices as images, and closes the files."""
         self.model.watch_gradients(None)
+        with self._writer("train").as_default(step=self._step):
+            for tag, values, labels in self._histories.last():
+                tf.summary.image(tag, heat_map(tag, values, labels)[None])
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
@@ -101,34 +122,53 @@ class TensorBoard(keras.callbacks.Callback):
         return self._writers[run]
 
     def _write_inside(self, epoch: int) -> None:
-        model = self.model
+        model, tasks = self.model, [task.name for task in self.model.tasks]
         decided = model.architecture.inspect(model.batch(self.sample))
         with self._writer("train").as_default(step=epoch):
-            for name, value in decided.items():
-                value = np.array(value)
+            for name, tensor in decided.items():
+                value = np.array(tensor)
                 if value.size > SHOWN:
                     tf.summary.histogram(f"inside/{name}", value)
                     continue
+                labels = decided.labels(name, value.shape, tasks)
                 for place in np.ndindex(value.shape):
-                    _scalar("/".join(["inside", name, "_".join(map(str, place))]).rstrip("/"), float(value[place]))
+                    own = [_part(label[at]) for label, at in zip(labels, place, strict=True)]
+                    _scalar("/".join(["inside", name, *own]), float(value[place]))
+                if value.ndim == 2:
+                    self._histories.add(f"inside/{name}", epoch, value, "gates", labels)
+                if decided.axes[name] == ("task", "expert"):
+                    self._worries.tell(of_gates(name, value, labels))
 
     def _write_gradients(self) -> None:
         weights, gram = self._telemetry.weights.numpy(), self._telemetry.gram.numpy()
         norms = np.sqrt(np.maximum(np.diag(gram), 0))
         names = [task.name for task in self.model.tasks]
-        parts = [name.replace("/", "\N{DIVISION SLASH}") for name in names]  # a tag is one pair
+        parts = [*map(_part, names)]  # a tag is one pair
+        with np.errstate(divide="ignore", invalid="ignore"):
+            cosines = np.clip(gram / np.outer(norms, norms), -1, 1)
+            shares = weights * norms / np.sum(weights * norms)
         with self._writer("train").as_default(step=self._step):
             _scalar("solver/unsettled_so_far", float(self.model.method_state.unsettled.numpy()))
             for i, name in enumerate(names):
                 _scalar(f"weights/{name}", weights[i])
                 _scalar(f"gradient_norm/{name}", norms[i])
                 for j in range(i + 1, len(names)):
-                    if norms[i] * norms[j] > 0:
-                        _scalar(f"gradient_cosine/{parts[i]}/{parts[j]}", gram[i, j] / (norms[i] * norms[j]))
+                    _scalar(f"gradient_cosine/{parts[i]}/{parts[j]}", cosines[i, j])
             for key, remembered in self.model.method_state.states[0].items():
                 if remembered.shape == (len(names),):
                     for name, value in zip(names, np.array(remembered), strict=True):
                         _scalar(f"method/{key}/{name}", value)
+        for tag, kind, values in (("cosine", "matrix", cosines), ("weight", "shares", weights),
+                                  ("norm", "shares", norms), ("share", "shares", shares)):
+            if np.isfinite(values).any():
+                self._histories.add(tag, self._step, values, kind, [names] * values.ndim)
+        if np.isfinite(shares).all():
+            self._shares.append(shares)
+
+
+def _part(name: str) -> str:
+    """A name as one part of a tag."""
+    return name.replace("/", "\N{DIVISION SLASH}")
 
 
 def _scalar(tag: str, value: float) -> None:
