@@ -7,7 +7,8 @@ from tfmtl2r.report import hparams
 
 
 def test_settings_and_results_arrive(tmp_path):
-    config = {"name": "one", "method": {"name": "graddrop", "leak": 0.5}, "units": [8, 4], "list_limit": None}
+    config = {"name": "one", "directory": "runs", "method": {"name": "graddrop", "leak": 0.5}, "units": [8, 4],
+              "list_limit": None}
     hparams.write(tmp_path, config, {"click": {"ndcg@5": {"value": 0.25}}})
     events = EventAccumulator(str(tmp_path / "results"))
     events.Reload()
@@ -17,5 +18,5 @@ def test_settings_and_results_arrive(tmp_path):
     assert found["method"].string_value == "graddrop"
     assert found["method.leak"].number_value == 0.5
     assert found["units"].string_value == "8,4"
-    assert "list_limit" not in found
+    assert not {"list_limit", "name", "directory"} & {*found}
     assert "test/click/ndcg@5" in events.Tags()["tensors"]

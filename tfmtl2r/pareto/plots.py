@@ -15,9 +15,9 @@ from matplotlib.figure import Figure
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.pareto.front import Reference, bands, costs, non_dominated
+from tfmtl2r.report.figures import pixels, saved
 from tfmtl2r.runs.finished import Objectives
 from tfmtl2r.types import Array
-from tfmtl2r.writing import written
 
 __all__ = ["front", "overview", "pairwise", "parallel_coordinates", "save", "trajectories"]
 
@@ -206,11 +206,9 @@ def save(figures: Mapping[str, Figure], folder: str | Path, dpi: int = 130) -> l
     paths = []
     for name, figure in figures.items():
         figure.set_dpi(dpi)
-        with written(folder / f"{name}.png") as path:
-            figure.savefig(path, dpi=dpi)
+        paths.append(saved(figure, folder / f"{name}.png", dpi))
         with writer.as_default(step=0):
-            tf.summary.image(f"pareto/{name}", np.asarray(figure.canvas.buffer_rgba())[None])  # type: ignore[attr-defined]
-        paths.append(folder / f"{name}.png")
+            tf.summary.image(f"pareto/{name}", pixels(figure)[None])
     writer.close()
     return paths
 

@@ -23,6 +23,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.features.dense import Dense
 from tfmtl2r.methods.base import Method, Signals
 from tfmtl2r.methods.deciding import weigh
+from tfmtl2r.report.figures import saved
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
@@ -211,6 +212,4 @@ def picture(rows: Sequence[Overhead], path: str | Path) -> Path:
         axes.yaxis.set_minor_formatter("{x:g}")
         axes.spines[["top", "right"]].set_visible(False)
         axes.legend(frameon=False, fontsize=6, ncols=2)
-    with written(path) as temporary:
-        figure.savefig(temporary, dpi=130)
-    return Path(path)
+    return saved(figure, path)

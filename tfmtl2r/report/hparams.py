@@ -7,7 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from tfmtl2r._backend import tf
+from tfmtl2r.report import histories
+from tfmtl2r.settings.outcome import leaves
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)  # TensorBoard's own
@@ -18,20 +22,26 @@ Results = Mapping[str, Mapping[str, Mapping[str, Any]]]
 
 
 def write(folder: str | Path, config: Mapping[str, Any], results: Results) -> None:
-    """Adds a run to the HParams tab.
+    """Adds a run to the HParams tab, with the first metric of each task, and to the page ``tfmtl2r``, with all.
 
     Args:
         folder: folder of the run's logs.
-        config: settings of a run card; nested settings get names like ``method.c``, and lists become text.
+        config: settings of a run card. Those on which the numbers depend are shown; nested settings get names like
+            ``method.c``, and lists become text.
         results: task -> metric -> ``{"value", ...}``; shown as ``test/<task>/<metric>``.
     """
-    settings = {key: value for key, value in flatten(config).items() if value not in (None, "")}
+    decided = {path: value for path, value, facts in leaves(config) if facts.outcome}
+    settings = {key: value for key, value in flatten(decided).items() if value not in (None, "")}
+    found = {f"{task} {metric}": float(score["value"]) for task, row in results.items()
+             for metric, score in row.items()}
     writer = tf.summary.create_file_writer(str(Path(folder) / "results"))
     with writer.as_default(step=0):
         api.hparams(settings, trial_id=str(config.get("name", folder)))
         for task, row in results.items():
-            for metric, score in row.items():
+            for metric, score in list(row.items())[:1]:
                 tf.summary.scalar(f"test/{task}/{metric}", float(score["value"]))
+        histories.write("results", 0, np.array([[0, *found.values()]], np.float32),
+                        {"kind": "results", "labels": [[*found]], "settings": settings})
     writer.close()
 
 

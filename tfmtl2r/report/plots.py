@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from tfmtl2r.writing import written
+from tfmtl2r.report.figures import pixels, saved
 
 
 def bars(results: Mapping[str, Mapping[str, Mapping[str, Any]]], metrics: Mapping[str, str], path: str | Path) -> Path:
@@ -38,9 +38,7 @@ def bars(results: Mapping[str, Mapping[str, Mapping[str, Any]]], metrics: Mappin
     axes.set_ylim(low, high + 0.08 * (high - low))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8, ncols=len(results), loc="lower center", bbox_to_anchor=(0.5, 1.0))
-    with written(path) as temporary:
-        figure.savefig(temporary, dpi=130)
-    return Path(path)
+    return saved(figure, path)
 
 
 def reliability(curves: Mapping[str, Mapping[str, Any]], path: str | Path) -> Path:
@@ -70,9 +68,7 @@ def reliability(curves: Mapping[str, Mapping[str, Any]], path: str | Path) -> Pa
         axes.locator_params(nbins=5)
         axes.set_title(f"{task}\nECE {curve['ece']:.4f} ({curve['if_calibrated']:.4f} if calibrated)", fontsize=9)
         axes.spines[["top", "right"]].set_visible(False)
-    with written(path) as temporary:
-        figure.savefig(temporary, dpi=130)
-    return Path(path)
+    return saved(figure, path)
 
 
 def heat_map(title: str, values: np.ndarray, labels: Sequence[Sequence[str]]) -> np.ndarray:
@@ -88,7 +84,7 @@ def heat_map(title: str, values: np.ndarray, labels: Sequence[Sequence[str]]) ->
     """
     rows, columns = values.shape
     figure = Figure(figsize=(1.6 + 0.75 * columns, 1.4 + 0.5 * rows), layout="constrained", dpi=90)
-    canvas = FigureCanvasAgg(figure)
+    FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     most = max(1.0, float(np.nanmax(np.abs(values), initial=0.0)))
     axes.imshow(values, cmap="PuOr", vmin=-most, vmax=most, aspect="auto")
@@ -99,8 +95,7 @@ def heat_map(title: str, values: np.ndarray, labels: Sequence[Sequence[str]]) ->
         ink = "white" if abs(value) > 0.6 * most else "black"
         text = "-" if np.isnan(value) else f"{value:.2f}"
         axes.text(column, row, text, ha="center", va="center", fontsize=7, color=ink)
-    canvas.draw()
-    return np.asarray(canvas.buffer_rgba())[..., :3].copy()
+    return pixels(figure)
 
 
 def _short(label: str) -> str:
