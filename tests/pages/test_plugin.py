@@ -109,5 +109,6 @@ def test_the_page_draws_what_it_should(board, tmp_path, width):
     assert "<b>" not in done.stdout  # names are text
     assert "click and dwell <b> -1.00" in text
     assert "click and dwell <b> 1.00" in text
-    assert len(re.findall("<circle", text)) == 2
+    assert len(re.findall("<circle", text)) == len(re.findall('type="checkbox"', text)) == 2
+    assert "fight: click ndcg@5 0.5" in text
     assert "like 0.50" in text

@@ -67,7 +67,7 @@ function heatMap(title, one) {
 
 function shares(title, one) {
   const [labels] = one.labels;
-  const width = 400, height = 150, right = 96;
+  const width = 400, height = 150, right = 112;
   const last = one.steps.length - 1;
   const span = Math.max(1, one.steps[last] - one.steps[0]);
   const x = (index) => (last ? ((one.steps[index] - one.steps[0]) / span) * (width - right) : 0);
@@ -103,7 +103,8 @@ function shares(title, one) {
   return svg;
 }
 
-const visible = () => Object.keys(state.data).filter((run) => !state.hidden.has(run)).sort();
+const runOf = (part) => part.replace(/\/?(logs\/)?(train|validation|results)$/, "") || part; // a run writes several folders
+const visible = () => Object.keys(state.data).filter((part) => !state.hidden.has(runOf(part))).sort();
 
 function section(tag) {
   const runs = visible().filter((run) => state.data[run][tag]);
@@ -114,7 +115,7 @@ function section(tag) {
   for (const run of runs) {
     const one = state.data[run][tag];
     const draw = one.kind === "shares" ? shares : heatMap;
-    grid.append(make("div", {}, make("h3", {}, `${run} `, make("small", {}, `step ${one.steps[place(one.steps)]}`)), draw(title, one)));
+    grid.append(make("div", {}, make("h3", {}, `${runOf(run)} `, make("small", {}, `step ${one.steps[place(one.steps)]}`)), draw(title, one)));
   }
   return make("section", { "data-tag": tag }, make("h2", {}, title), make("p", {}, says), grid);
 }
@@ -152,7 +153,7 @@ function front() {
     make("text", { x: width, y: height - 12, "text-anchor": "end" }, names[0]),
     make("text", { x: edge + 6, y: 12 }, names[1]));
   for (const index of [1, 2]) {
-    for (const number of [Math.min(...points.map((p) => p[index])), Math.max(...points.map((p) => p[index]))]) {
+    for (const number of new Set([Math.min, Math.max].map((end) => end(...points.map((p) => p[index]))))) {
       svg.append(index === 1 ? make("text", { x: x(number), y: height - 14, "text-anchor": "middle" }, number.toPrecision(3))
         : make("text", { x: edge - 4, y: y(number) + 4, "text-anchor": "end" }, number.toPrecision(3)));
     }
@@ -161,22 +162,22 @@ function front() {
     const best = !points.some((other) => beats(other, point));
     const open = () => { state.card = point[0]; draw(); };
     svg.append(make("circle", { cx: x(point[1]), cy: y(point[2]), r: 6, fill: best ? COLOURS[0] : "#8888", tabindex: 0,
-      role: "button", "aria-label": `${point[0]}: ${names[0]} ${point[1]}, ${names[1]} ${point[2]}`, onclick: open,
+      role: "button", "aria-label": `${runOf(point[0])}: ${names[0]} ${point[1]}, ${names[1]} ${point[2]}`, onclick: open,
       onkeydown: (event) => { if (event.key === "Enter" || event.key === " ") open(); } },
-    make("title", {}, `${point[0]}\n${names[0]} ${point[1]}\n${names[1]} ${point[2]}`)));
-    if (points.length <= 12) svg.append(make("text", { x: x(point[1]) + 9, y: y(point[2]) + (index % 2 ? 13 : -5) }, short(point[0], 22)));
+    make("title", {}, `${runOf(point[0])}\n${names[0]} ${point[1]}\n${names[1]} ${point[2]}`)));
+    if (points.length <= 12) svg.append(make("text", { x: x(point[1]) + 9, y: y(point[2]) + (index % 2 ? 13 : -5) }, short(runOf(point[0]), 22)));
   });
   section.append(svg);
   if (state.card && state.data[state.card]?.results) {
     const rows = Object.entries(state.data[state.card].results.settings ?? {});
-    section.append(make("div", { id: "card" }, make("h3", {}, state.card), make("table", {}, make("tbody", {},
+    section.append(make("div", { id: "card" }, make("h3", {}, runOf(state.card)), make("table", {}, make("tbody", {},
       ...rows.map(([key, text]) => make("tr", {}, make("td", {}, key), make("td", {}, String(text))))))));
   }
   return section;
 }
 
 function header() {
-  const runs = Object.keys(state.data).sort();
+  const runs = [...new Set(Object.keys(state.data).map(runOf))].sort();
   const boxes = make("fieldset", { "aria-label": "runs" }, ...runs.map((run) => make("label", {}, make("input", {
     type: "checkbox", ...(state.hidden.has(run) ? {} : { checked: "" }),
     onchange: (event) => { state.hidden[event.target.checked ? "delete" : "add"](run); draw(); } }), ` ${run}`)));
