@@ -19,7 +19,7 @@ _POINTS = 10
 """Points of a series that are read. The last one contains the whole history."""
 
 
-class Page(base_plugin.TBPlugin):  # type: ignore[misc]
+class Page(base_plugin.TBPlugin):
     """The page.
 
     Args:
