@@ -157,7 +157,7 @@ def loss(name: str, mode: str, options: argparse.Namespace) -> dict[str, float]:
     def gradient() -> Any:
         with tf.GradientTape() as tape:
             tape.watch(scores)
-            value, _ = made.per_list(labels, scores, known, None, tf.constant([0, 0]))
+            value, _ = made.per_list(labels, scores, known, seed=tf.constant([0, 0]))
         return tape.gradient(value, scores)
 
     before = _peak()
