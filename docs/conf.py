@@ -1,11 +1,14 @@
 """Settings of the documentation site. ``make docs`` builds it."""
 
+import logging
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent / "_extensions"))
 
 import tfmtl2r
+
+logging.getLogger("tensorflow").setLevel(logging.ERROR)  # one trace for each method is meant
 
 project = "tfmtl2r"
 author = "the authors of tfmtl2r"

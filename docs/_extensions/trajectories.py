@@ -68,6 +68,7 @@ def paths(name: str) -> np.ndarray:
             x -= rate * first / (1.0 - 0.9**count) / (tf.sqrt(second / (1.0 - 0.999**count)) + 1e-7)
             if "losses_after" in method.needs:
                 state = method.learn(losses_of(x), Signals(**signals), state)
+            state = {key: tf.cast(value, initial[key].dtype) for key, value in state.items()}
             return k + 1, x, first, second, state, seen.write(tf.cast(k + 1, tf.int32), x)
 
         zero = tf.zeros([2], tf.float64)
