@@ -5,17 +5,20 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from collections import Counter
 from pathlib import Path
 
 from tfmtl2r.commands.list import PACKAGES, linked
 
 ROOT = Path(__file__).parents[2]
+QUOTED = re.compile(r"(?<=[\"'])\w+(?=[\"'])|(?<=import )\w+")
 DIFFERENCES = re.compile(r"(?:Differs from|This is a reconstruction|This is our reading)[^\n]*(?:\n[^\n]+)*")
 
 
 def pages() -> dict[str, str]:
     """Name of a file -> text, in Markdown."""
-    tests = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py"))}
+    tests = {path: Counter(QUOTED.findall(path.read_text(encoding="utf-8")))
+             for path in sorted((ROOT / "tests").rglob("test_*.py"))}
     lines = []
     for kind, package in PACKAGES.items():
         registry = importlib.import_module(package).registry
@@ -26,7 +29,7 @@ def pages() -> dict[str, str]:
     return {"papers.txt": "\n".join(lines)}
 
 
-def row(kind: str, registry, name: str, tests: dict[Path, str]) -> str:
+def row(kind: str, registry, name: str, tests: dict[Path, Counter[str]]) -> str:
     constructor = registry.constructor(name)
     file = Path(inspect.getfile(constructor)).relative_to(ROOT).as_posix()
     paper = linked(registry.card(name).paper)
@@ -34,11 +37,9 @@ def row(kind: str, registry, name: str, tests: dict[Path, str]) -> str:
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
-def named_in(kind: str, name: str, tests: dict[Path, str]) -> str:
+def named_in(kind: str, name: str, tests: dict[Path, Counter[str]]) -> str:
     """The test files with the most mentions of a name, in the folder of its kind first."""
-    word = re.compile(rf"[\"']{re.escape(name)}[\"']|import {re.escape(name)}\b")
-    counts = {path: len(word.findall(text)) for path, text in tests.items()}
-    counts = {path: count for path, count in counts.items() if count}
+    counts = {path: words[name] for path, words in tests.items() if words[name]}
     order = sorted(counts, key=lambda path: (path.parent.name != kind, -counts[path]))
     return ", ".join(f"`{path.relative_to(ROOT / 'tests').as_posix()}`" for path in order[:2])
 

@@ -108,7 +108,7 @@ def verdict(found: np.ndarray) -> str:
     spread = np.linalg.norm(ends - ends.mean(0), axis=-1).max()
     if arrived < len(ends):
         return f"{arrived} of {len(ends)} paths end where no goal can gain alone"
-    return "All paths end at one point" if spread < 0.05 else "The end depends on the start"
+    return "All paths end at one point" if spread < 0.15 else "The end depends on the start"
 
 
 def save(figure: Any, path: Path) -> None:
