@@ -14,7 +14,7 @@ project = "tfmtl2r"
 author = "the authors of tfmtl2r"
 version = release = tfmtl2r.__version__
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "from_registry"]
-exclude_patterns = ["_build"]
+exclude_patterns = ["_build", "not_here.md"]  # papers.md contains it
 html_theme = "furo"
 html_title = "tfmtl2r"
 html_static_path = ["_static"]

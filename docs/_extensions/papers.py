@@ -26,7 +26,13 @@ def pages() -> dict[str, str]:
         if rows:
             lines += [f"## {kind.capitalize()}", "", "| name | paper | file | tests | differs |",
                       "| --- | --- | --- | --- | --- |", *rows, ""]
-    return {"papers.txt": "\n".join(lines)}
+    return {"papers.txt": "\n".join([*lines, not_here()])}
+
+
+def not_here() -> str:
+    """Systems of the field that are not in this library: the text of ``docs/not_here.md``, one level deeper."""
+    path = ROOT / "docs" / "not_here.md"
+    return re.sub(r"^#", "##", path.read_text(encoding="utf-8"), flags=re.MULTILINE) if path.is_file() else ""
 
 
 def row(kind: str, registry, name: str, tests: dict[Path, Counter[str]]) -> str:

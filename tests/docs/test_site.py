@@ -52,6 +52,7 @@ def test_every_paper_is_on_the_map():
             assert re.search(r"`\w+/test_\w+\.py`", rows[name]), f"no test names {name}"
 
 
+@pytest.mark.slow
 def test_every_public_name_is_in_the_reference():
     pages = reference.pages()
     assert {"api/tfmtl2r.rst", "api/tfmtl2r.losses.rst", "api/index.rst"} <= pages.keys()
@@ -59,6 +60,7 @@ def test_every_public_name_is_in_the_reference():
         assert name in pages["api/tfmtl2r.rst"], name
 
 
+@pytest.mark.slow
 def test_paths_and_their_verdicts():
     inside = trajectories.pareto_set()
     assert np.allclose(inside[[0, -1]], trajectories.CENTRES[::-1])
