@@ -29,4 +29,5 @@ autodoc_typehints = "none"
 autodoc_member_order = "bysource"
 napoleon_google_docstring = True
 napoleon_numpy_docstring = False
+napoleon_custom_sections = [("Class attributes", "Attributes")]
 napoleon_use_rtype = False

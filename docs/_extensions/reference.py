@@ -18,7 +18,7 @@ def pages() -> dict[str, str]:
     modules = {"tfmtl2r": tfmtl2r}
     for name in sorted(tfmtl2r.__all__):
         found = getattr(tfmtl2r, name)
-        if isinstance(found, types.ModuleType) and found.__name__.startswith("tfmtl2r"):
+        if isinstance(found, types.ModuleType) and of_package(found):
             modules[found.__name__] = found
     found = {f"api/{name}.rst": page(name, module) for name, module in modules.items()}
     return {**found, "api/index.rst": index(modules)}
@@ -46,11 +46,17 @@ def page(package: str, module: types.ModuleType) -> str:
     return "\n\n".join(lines) + "\n"
 
 
+def of_package(thing: types.ModuleType) -> bool:
+    """Whether a module is of this package; others, such as that of TensorFlow Recommenders, have no page here."""
+    return thing.__name__.startswith("tfmtl2r.")
+
+
 def entry(package: str, name: str, thing: object) -> str:
     """The directive of a class or function; one line for anything else."""
     where = getattr(thing, "__module__", "")
     if isinstance(thing, types.ModuleType):
-        return f":doc:`{thing.__name__}`: {first_line(thing)}" if thing.__name__.startswith("tfmtl2r.") else code(name)
+        page = f":doc:`{thing.__name__}`" if package == "tfmtl2r" and of_package(thing) else code(thing.__name__)
+        return f"{page}: {first_line(thing)}"
     if inspect.isclass(thing) and where.startswith("tfmtl2r"):
         return f".. autoclass:: {where}.{thing.__qualname__}\n   :members:\n   :no-index:\n"
     if inspect.isroutine(thing) and where.startswith("tfmtl2r"):

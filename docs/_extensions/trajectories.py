@@ -28,7 +28,7 @@ CURVATURES = np.array([[[1.0, 0.0], [0.0, 4.0]], [[6.0, 0.0], [0.0, 2.0]]])
 STARTS = ((-1.6, 1.4), (0.2, -1.7), (1.7, 1.5))
 STEPS, RATE = 250, 0.05
 GREY, COLOURS = "#808080", ("#0072b2", "#d55e00", "#009e73")  # readable on white and on black
-START_PAGE = ("linear_scalarization", "mgda", "epo", "nash_mtl")
+START_PAGE = ("linear_scalarization", "mgda", "epo")
 
 
 def losses_of(x: Any) -> Any:
@@ -142,7 +142,7 @@ def draw_all(folder: Path) -> None:
     plt.rcParams["svg.hashsalt"] = "tfmtl2r"
     plt.rcParams["svg.fonttype"] = "none"
     found = {name: draw_method(name, folder) for name in methods.names()}
-    figure, axes = plt.subplots(1, len(START_PAGE), figsize=(12, 3.3))
+    figure, axes = plt.subplots(1, len(START_PAGE), figsize=(9, 3.5))
     for place, name in zip(axes, START_PAGE, strict=True):
         draw_paths(place, found[name], f"{name}\n{verdict(found[name])}")
     save(figure, folder / "start.svg")

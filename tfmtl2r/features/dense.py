@@ -36,7 +36,7 @@ class Dense(Feature):
         shape: ``()`` for a number, ``(D,)`` for a vector per item.
         context: True for a feature of the whole list (``[B]``), False for a feature of each item (``[B, L]``).
         transform: transform before the standardisation: ``"none"``, ``"log1p"`` (x >= 0), ``"signed_log1p"``
-            (sign(x) log(1 + |x|)), ``"log"`` (log(x + .01), x >= 0), ``"log_negative"`` (log(.01 - x), x <= 0),
+            (``sign(x) log(1 + |x|)``), ``"log"`` (log(x + .01), x >= 0), ``"log_negative"`` (log(.01 - x), x <= 0),
             ``"quantile_clip"`` (bounds at the .001 and .999 quantiles) or ``"rank_gauss"`` (the normal quantile of the
             mid-rank in the training split, which is not standardised again). One transform for all components, or a
             tuple with one per component.
