@@ -24,8 +24,8 @@ def pages() -> dict[str, str]:
         registry = importlib.import_module(package).registry
         rows = [row(kind, registry, name, tests) for name in registry.names() if registry.card(name).paper]
         if rows:
-            lines += [f"## {kind.capitalize()}", "", "| name | paper | file | tests | differs |",
-                      "| --- | --- | --- | --- | --- |", *rows, ""]
+            lines += [f"## {kind.capitalize()}", "", "| name and paper | file, tests | differs |",
+                      "| --- | --- | --- |", *rows, ""]
     return {"papers.txt": "\n".join([*lines, not_here()])}
 
 
@@ -39,7 +39,7 @@ def row(kind: str, registry, name: str, tests: dict[Path, Counter[str]]) -> str:
     constructor = registry.constructor(name)
     file = Path(inspect.getfile(constructor)).relative_to(ROOT).as_posix()
     paper = linked(registry.card(name).paper)
-    cells = (f"`{name}`", paper, f"`{file}`", named_in(kind, name, tests), differs(constructor))
+    cells = (f"`{name}` {paper}", f"`{file}`, {named_in(kind, name, tests)}", differs(constructor))
     return f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |"
 
 
