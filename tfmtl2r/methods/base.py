@@ -61,7 +61,7 @@ class Signals:
 class Method:
     """Base class of all methods.
 
-    Class attributes that a method declares:
+    Class attributes:
         needs: a set of ``"gram"`` (inner products of the gradients) or ``"rows"`` (the gradients themselves), neither
             for a scalarisation; ``"losses_after"`` if :meth:`learn` requires the losses of the same batch after the
             update; and ``"second_batch"`` if the method requires ``Signals.cross``.
