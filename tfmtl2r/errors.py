@@ -7,7 +7,7 @@ that Python programs expect, so that ``except ValueError`` works as usual.
 from __future__ import annotations
 
 __all__ = ["DamagedError", "InputError", "InputKeyError", "InputTypeError", "MissingFileError", "MissingPackageError",
-           "NotAFolderError", "NotFiniteError", "Stopped", "UserError"]
+           "NotAFolderError", "NotFiniteError", "Stopped", "UserError", "WorkerError"]
 
 
 class UserError(Exception):
@@ -52,6 +52,10 @@ class NotFiniteError(UserError, ArithmeticError):
 
 class MissingPackageError(UserError, ImportError):
     """A package that must be installed first, or is installed in a version that does not work."""
+
+
+class WorkerError(UserError, RuntimeError):
+    """A worker of a training that has ended too early."""
 
 
 class Stopped(KeyboardInterrupt):

@@ -63,7 +63,7 @@ def test_two_replicas_are_one(rng, mirrored):
 
     @tf.function(autograph=False)
     def step(scores, sizes):
-        first = Replicas().first_index(4)  # 4 lists on the first replica, 2 on the other
+        first = Replicas().places(tf.zeros([1], tf.int32), 4)  # 4 lists on the first replica, 2 on the other
         at = tf.where(first > 0, tf.range(6) >= 4, tf.range(6) < 4)
         part = tf.boolean_mask(scores, at), tf.boolean_mask(sizes, at)
         batch = Batch({}, list_size=part[1], valid=tf.sequence_mask(part[1], 5))

@@ -6,9 +6,11 @@ exactly the batches that it would have read.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +18,38 @@ from tfmtl2r.errors import InputError
 
 WINDOW = 100_000
 STREAMS = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Seat:
+    """The place of a worker among all workers, which decides the lists that it reads of every batch.
+
+    Args:
+        worker: number of the worker, below ``workers``.
+        workers: number of workers, at most the number of streams.
+        streams: number of streams, see :class:`Order`.
+
+    >>> seat = Seat(1, 2)
+    >>> seat.reads(np.arange(5)).tolist(), seat.place(np.arange(2)).tolist()
+    ([False, True, False, True, False], [1, 3])
+    """
+
+    worker: int = 0
+    workers: int = 1
+    streams: int = STREAMS
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.worker < self.workers <= self.streams:
+            raise InputError(f"worker {self.worker} of {self.workers}: expected 0 <= worker < workers <= {self.streams}")
+
+    def reads(self, places: Any) -> Any:
+        """Whether the worker reads the lists at some places of a batch, as an array or a tensor."""
+        return places % self.streams % self.workers == self.worker
+
+    def place(self, number: Any) -> Any:
+        """The place in the whole batch of the worker's list of a number; the inverse of :meth:`reads`."""
+        in_a_round = len(range(self.worker, self.streams, self.workers))
+        return number // in_a_round * self.streams + self.worker + number % in_a_round * self.workers
 
 
 class Order:
@@ -90,10 +124,8 @@ class Order:
             worker: number of the worker, below ``workers``.
             workers: number of workers, at most the number of streams.
         """
-        if not 0 <= worker < workers <= self.streams:
-            raise InputError(f"worker {worker} of {workers}: expected 0 <= worker < workers <= {self.streams}")
         numbers = self.batch(epoch, step)
-        return numbers[np.arange(len(numbers)) % self.streams % workers == worker]
+        return numbers[Seat(worker, workers, self.streams).reads(np.arange(len(numbers)))]
 
     def epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """All batches of an epoch: the numbers of the lists, and where each batch starts, ``int64[num_batches + 1]``.

@@ -18,7 +18,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.batch import IMPORTANCE, PROPENSITY
 from tfmtl2r.data.columns import relevance
 from tfmtl2r.data.lists import Lists
-from tfmtl2r.data.order import Order, bounds_of
+from tfmtl2r.data.order import Order, Seat, bounds_of
 from tfmtl2r.data.passes import Passes
 from tfmtl2r.data.sources import MemorySource, Source
 from tfmtl2r.data.truncate import cut_report, keep_first
@@ -113,11 +113,12 @@ def batches(
     return _pipeline(source, order, Passes(epoch))
 
 
-def _pipeline(source: Source, order: Order, passes: Passes, first: int = 0) -> Batches:
+def _pipeline(source: Source, order: Order, passes: Passes, first: int = 0, seat: Seat | None = None) -> Batches:
     """Makes a data set whose passes read an epoch of an order from a source.
 
     Its attribute ``from_step`` is a function that makes a data set of the same passes without their first steps. It
-    reads none of the lists that it skips, unlike ``skip``.
+    reads none of the lists that it skips, unlike ``skip``. Its attribute ``at_seat`` is a function that makes a data
+    set of a worker's share of each batch, which may be empty (:class:`tfmtl2r.data.order.Seat`).
     """
 
     def read(_: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -134,6 +135,8 @@ def _pipeline(source: Source, order: Order, passes: Passes, first: int = 0) -> B
         keys = source.keys(order.seed, epoch)
         steps = tf.data.Dataset.range(first, order.num_batches)
         chosen = steps.map(lambda step: numbers[starts[step] : starts[step + 1]])
+        if seat is not None:
+            chosen = chosen.map(lambda lists: tf.boolean_mask(lists, seat.reads(tf.range(tf.size(lists)))))
         return chosen.map(lambda lists: source.take(lists, keys), tf.data.AUTOTUNE)
 
     start = passes.mark(tf.data.Dataset.range(1).map(read))
@@ -141,7 +144,8 @@ def _pipeline(source: Source, order: Order, passes: Passes, first: int = 0) -> B
     options.deterministic = True
     count = tf.data.experimental.assert_cardinality(order.num_batches - first)
     dataset = start.flat_map(one_epoch).apply(count).with_options(options).prefetch(tf.data.AUTOTUNE)
-    dataset.from_step = lambda step: _pipeline(source, order, passes, step)
+    dataset.from_step = lambda step: _pipeline(source, order, passes, step, seat)
+    dataset.at_seat = lambda seat: _pipeline(source, order, passes, first, seat)
     return passes.mark(dataset)
 
 

@@ -104,7 +104,7 @@ class MemorySource:
     def _items(self, numbers: Tensor, keys: Tensor | None) -> tuple[Tensor, Tensor]:
         """Returns item numbers ``int64[B, L]``, which are N at padded places, and list sizes ``int32[B]``."""
         sizes = tf.gather(self.sizes, numbers)
-        places = tf.range(tf.reduce_max(sizes))[None, :]
+        places = tf.range(tf.reduce_max(tf.concat([sizes, [1]], 0)))[None, :]  # a worker's share may have no list
         items = tf.gather(self.starts, numbers)[:, None] + tf.cast(places, tf.int64)
         items = tf.where(places < sizes[:, None], items, self.items)
         if self.limit is None:

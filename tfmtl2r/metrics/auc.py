@@ -110,7 +110,11 @@ class _StreamingAUC(keras.metrics.Metric):
         scores = tf.clip_by_value(scores, tf.float32.min, tf.float32.max)
         parts = scores, tf.where(positive, weight, 0.0), tf.where(positive, 0.0, weight)
         new = tf.stack([tf.cast(tf.reshape(part, [-1]), tf.float64) for part in parts], axis=1)
-        self.points.assign(summarised(tf.concat([self.points, new], axis=0), self.metric.bins, _weigh))
+        self.points.assign(self.summary(tf.concat([self.points, new], axis=0)))
+
+    def summary(self, points: Tensor) -> Tensor:
+        """Many points as those that the metric keeps, for example the points of all replicas."""
+        return summarised(points, self.metric.bins, _weigh)
 
     def result(self) -> Tensor:
         """The AUC so far, NaN without a positive or without a negative item."""

@@ -190,8 +190,11 @@ class _StreamingECE(keras.metrics.Metric):
     def update_state(self, labels: Labels, scores: Scores, valid: Mask, weights: Weights | None = None) -> None:
         """Adds a batch; weights are ``[B]`` (per list) or ``[B, L]`` (per item)."""
         _, *parts = items(labels, scores, valid, weights)
-        points = tf.concat([self.points, self.metric.of_items(*parts)], axis=0)
-        self.points.assign(summarised(points, self.points.shape[0], _weigh, _KEPT))
+        self.points.assign(self.summary(tf.concat([self.points, self.metric.of_items(*parts)], axis=0)))
+
+    def summary(self, points: Tensor) -> Tensor:
+        """Many points as those that the metric keeps, for example the points of all replicas."""
+        return summarised(points, self.points.shape[0], _weigh, _KEPT)
 
     def result(self) -> Tensor:
         """The error so far, NaN without an item."""

@@ -19,6 +19,7 @@ import numpy as np
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import DamagedError
 from tfmtl2r.training.state import Training
+from tfmtl2r.training.workers import Workers
 
 KEPT = 2
 """Number of checkpoints in a folder; the last but one serves if the newest is damaged."""
@@ -33,23 +34,32 @@ class Checkpoints:
         folder: the folder. It may hold checkpoints of the same training.
         model: a compiled ranker whose variables all exist.
         training: the state of the training, which :meth:`restore` changes.
+        workers: the workers of the training. Only the chief reads and writes files, and all workers save and restore
+            at the same time. A checkpoint does not depend on the number of workers.
     """
 
-    def __init__(self, folder: Path, model: Any, training: Training):
+    def __init__(self, folder: Path, model: Any, training: Training, workers: Workers):
         self.folder = Path(folder)
-        self.model = model
+        self.workers = workers
         self._host = _Host(training)
+        streams = {id(v): metric for metric in model.metrics for v in metric.variables}
         found = {id(v): v for v in (*model.variables, *model.optimizer.variables)}
         found |= {id(v): v for metric in model.metrics for v in metric.variables}
-        self._variables = list(found.values())
-        values = [variable.value for variable in self._variables]
-        self._checkpoint = tf.train.Checkpoint(variables=values, host=self._host)
+        own = [_Shared(v, streams[key], workers) for key, v in found.items() if key in streams and workers.several]
+        self._shared = own
+        totals = {id(one.variable): one.total for one in own}
+        self._values = [totals.get(key, variable.value) for key, variable in found.items()]
+        self._checkpoint = tf.train.Checkpoint(variables=self._values, host=self._host)
         self._manager = tf.train.CheckpointManager(self._checkpoint, str(folder), KEPT, checkpoint_name=_PREFIX)
 
     def save(self) -> None:
         """Writes a checkpoint. Older checkpoints are removed afterwards."""
-        self._host.digest = self._digest()
-        self._manager.save()
+        sums = self.workers.sum([one.offered() for one in self._shared])
+        for one, value in zip(self._shared, sums, strict=True):
+            one.total.assign(one.together(value))
+        if self.workers.is_chief:
+            self._host.digest = self._digest()
+            self._manager.save()
 
     def restore(self) -> bool:
         """Restores the newest checkpoint that is whole.
@@ -60,6 +70,19 @@ class Checkpoints:
         Raises:
             DamagedError: if there are checkpoints, and none can be read.
         """
+        found = self._read() if self.workers.is_chief else False
+        if not self.workers.several:
+            return found
+        if not self.workers.of_chief([found])[0]:
+            return False
+        self._host.deserialize(self.workers.text_of_chief(self._host.serialize()))
+        for variable, value in zip(self._values, self.workers.of_chief(list(map(np.array, self._values))), strict=True):
+            variable.assign(value)
+        for one in self._shared:
+            one.hand_out()
+        return True
+
+    def _read(self) -> bool:
         paths = [path.with_suffix("") for path in self.folder.glob(f"{_PREFIX}-*.index")]
         paths.sort(key=lambda path: int(path.name.rpartition("-")[2]), reverse=True)
         for path in paths:
@@ -79,8 +102,8 @@ class Checkpoints:
 
     def _digest(self) -> str:
         found = hashlib.sha256()
-        for variable in self._variables:
-            if _summed_on_read(variable.value):
+        for variable in self._values:
+            if _summed_on_read(variable):
                 continue  # each replica gets its share of a restored sum, and the sum of shares may round otherwise
             value = np.array(variable)
             found.update(f"{value.dtype}{value.shape}".encode() + value.tobytes())
@@ -89,6 +112,38 @@ class Checkpoints:
 
 def _summed_on_read(value: Any) -> bool:
     return len(getattr(value, "values", ())) > 1 and value.synchronization == tf.VariableSynchronization.ON_READ
+
+
+class _Shared:
+    """A variable of a running mean, of which every worker has its own value, and the value of all workers together.
+
+    Args:
+        variable: the variable.
+        metric: the Keras metric to which the variable belongs.
+        workers: the workers.
+    """
+
+    def __init__(self, variable: Any, metric: Any, workers: Workers):
+        self.variable = variable
+        self.metric = metric
+        self.workers = workers
+        self.total = tf.Variable(tf.zeros(variable.shape, variable.dtype), trainable=False)
+
+    def offered(self) -> Any:
+        """This worker's part of the sum over all workers."""
+        mine = np.array(self._mine())
+        return self.workers.beside(mine) if hasattr(self.metric, "merged") else mine
+
+    def together(self, total: Any) -> Any:
+        """The value of all workers together, from the sum."""
+        return self.metric.summary(np.concatenate(total)) if hasattr(self.metric, "merged") else total
+
+    def hand_out(self) -> None:
+        """Gives everything to the chief, and nothing to the other workers."""
+        self._mine().assign(self.total if self.workers.is_chief else tf.zeros_like(self.total))
+
+    def _mine(self) -> Any:
+        return self.workers.strategy.experimental_local_results(self.variable.value)[0]
 
 
 class _Host(tf.train.experimental.PythonState):

@@ -132,7 +132,7 @@ def halves(part: Batch, replicas: Replicas, batch: Batch) -> list[Any]:
         batch: this replica's batch.
     """
     numbers = tf.range(part.num_lists)
-    odd = (numbers + replicas.first_index(batch.num_lists)) % 2
+    odd = replicas.places(numbers, batch.num_lists) % 2
     return [tf.boolean_mask(numbers, tf.equal(odd, remainder)) for remainder in (0, 1)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.data.passes import following, is_unchanged
+from tfmtl2r.errors import InputError
 from tfmtl2r.training import members
 from tfmtl2r.training.beside import check_columns, columns_of
 from tfmtl2r.training.calibration import Calibrations
@@ -20,6 +21,7 @@ from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.notices import Notices
 from tfmtl2r.training.readings import Reading, Smearing, by_task, readings_of
 from tfmtl2r.training.saving import SavedRanker
+from tfmtl2r.training.workers import Workers
 from tfmtl2r.training.trackers import SayWithoutValue, check_levels, log_names
 from tfmtl2r.types import TaskScores
 
@@ -64,7 +66,11 @@ class KerasMethods(SavedRanker):
         """Keras' training step, which ``fit`` and ``train_on_batch`` make. An error of its numbers becomes an error of
         this library."""
         self._prepare_training()
-        if super().make_train_function(force) is None:  # Keras has made it anew
+        workers = Workers(self.distribute_strategy)
+        if workers.several:
+            if force or self.train_function is None:
+                self.train_function = told(workers.compiled(self.train_step))
+        elif super().make_train_function(force) is None:  # Keras has made it anew
             self.train_function = told(self.train_function)
         return self.train_function
 
@@ -86,6 +92,8 @@ class KerasMethods(SavedRanker):
         training are forgotten, until :func:`tfmtl2r.evaluation.scoring.fit_residuals` and
         :func:`tfmtl2r.evaluation.calibration.fit_calibrators` fit those of this one.
         """
+        if Workers(self.distribute_strategy).several:
+            raise InputError("Keras' fit does not work with several workers: call tfmtl2r.training.distributed.fit")
         given = bound("fit", args, kwargs)
         for fitted in (self.smearing, self.calibrations):
             if fitted is not None:
@@ -120,6 +128,9 @@ class KerasMethods(SavedRanker):
         given = bound("evaluate", args, kwargs)
         check_weights(self.architecture.variables, "evaluate")
         self._prepare_early(given.get("x"))
+        if (workers := Workers(self.distribute_strategy)).several:
+            logs = workers.evaluate(self, given.get("x"), given.get("callbacks"))
+            return logs if given.get("return_dict") else self._flatten_metrics_in_order(logs)
         if self._fitting:  # fit has prepared its validation data
             return super().evaluate(**given)
         self._check_in_test_step(isinstance(given.get("x"), _DISTRIBUTED))
@@ -166,7 +177,11 @@ class KerasMethods(SavedRanker):
 
     def make_test_function(self, force: bool = False) -> Any:
         """Keras' function of an evaluated batch, see :meth:`make_train_function`."""
-        if super().make_test_function(force) is None:
+        workers = Workers(self.distribute_strategy)
+        if workers.several:
+            if force or self.test_function is None:
+                self.test_function = told(workers.compiled(self.test_step))
+        elif super().make_test_function(force) is None:
             self.test_function = told(self.test_function)
         return self.test_function
 

@@ -28,6 +28,7 @@ from tfmtl2r.training.optimizers import steps_of
 from tfmtl2r.training.stages import Stages
 from tfmtl2r.training.state import Training
 from tfmtl2r.training.trackers import SayWithoutValue
+from tfmtl2r.training.workers import Agreement, Workers
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,11 +39,14 @@ class Saving:
         folder: the folder of the checkpoints. If it holds a checkpoint, the training continues from it.
         steps: steps between checkpoints; 0 for none by steps.
         minutes: minutes between checkpoints; 0 for none by time.
+        stages: whether to write one after the last epoch of each stage. The same training in another process then goes
+            on with the weights that this stage keeps.
     """
 
     folder: Path
     steps: int = 0
     minutes: float = 0.0
+    stages: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,7 +78,8 @@ class Loop:
         x: training data, a ``tf.data.Dataset``.
         validation: validation data, or None.
         stages: the plan of the training.
-        limits: the length of the training.
+        limits: the length of the training. With several workers (:mod:`tfmtl2r.training.workers`), the callbacks of
+            every worker are its own.
 
     Raises:
         InputError: for a callback that would restore a training by itself.
@@ -91,6 +96,8 @@ class Loop:
         self.stages = stages
         self.limits = limits
         self.training = Training()
+        self.workers = Workers(model.distribute_strategy)
+        self._agreed = Agreement(self.workers)
         self._checkpoints: Checkpoints | None = None
         self._signalled = False
         self._saved_at, self._steps_since = time.monotonic(), 0
@@ -104,7 +111,7 @@ class Loop:
         self.model.prepare(self.x)
         resumed = False
         if self.limits.saving is not None:
-            self._checkpoints = Checkpoints(self.limits.saving.folder, self.model, self.training)
+            self._checkpoints = Checkpoints(self.limits.saving.folder, self.model, self.training, self.workers)
             resumed = self._checkpoints.restore()
         finite = Finite(self.model.schema)
         self.x = finite.watch(self.x)
@@ -112,7 +119,7 @@ class Loop:
             while self.stages.begin(self.training, resumed):
                 self._stage()
                 resumed = False
-            if self._signalled:  # after the last step
+            if self._agreed(0, [self._signalled])[0]:  # after the last step
                 raise KeyboardInterrupt
         return self.training
 
@@ -134,6 +141,8 @@ class Loop:
         if steps_of(model.optimizer):  # else the moving averages, if it has them, are still 0
             model.optimizer.finalize_variable_values(model.trainable_variables)
         callbacks.on_train_end(logs)
+        if self._checkpoints is not None and self.limits.saving is not None and self.limits.saving.stages:
+            self._checkpoints.save()
         self.stages.finish(training)
         training.next_stage()
 
@@ -155,7 +164,7 @@ class Loop:
             callbacks.on_epoch_end(training.epoch, logs)
         for key, value in logs.items():
             training.history.setdefault(key, []).append(float(value))
-        training.ended = training.ended or bool(model.stop_training)
+        training.ended = training.ended or self._agreed(0, [bool(model.stop_training)])[0]
         training.epoch, training.stage_epochs, training.step = training.epoch + 1, training.stage_epochs + 1, 0
         self._save_if_due(0)
         return logs
@@ -165,7 +174,10 @@ class Loop:
         training, model = self.training, self.model
         at_once = model.steps_per_execution
         data = self.x if not training.step else _from_step(self.x, training.step)
-        iterator = iter(model.distribute_strategy.experimental_distribute_dataset(data))
+        if self.workers.several:
+            iterator = iter(self.workers.share(data))
+        else:
+            iterator = iter(model.distribute_strategy.experimental_distribute_dataset(data))
         logs: Any = None
         while steps < 0 or training.step < steps:
             callbacks.on_train_batch_begin(training.step)
@@ -175,25 +187,31 @@ class Loop:
                 break
             training.step += at_once if steps < 0 else min(at_once, steps - training.step)
             callbacks.on_train_batch_end(training.step - 1, logs)
-            self._save_if_due(at_once, logs)
-            if model.stop_training:
+            if self._save_if_due(at_once, logs):
                 break
         if logs is not None:
             training.logs = _numbers(logs)
 
-    def _save_if_due(self, steps: int, logs: Any = None) -> None:
-        """Writes a checkpoint if one is due, and ends the training if a signal has come."""
+    def _save_if_due(self, steps: int, logs: Any = None) -> bool:
+        """Writes a checkpoint if one is due, and ends the training if a signal has come, to any of the workers.
+
+        Returns:
+            Whether a callback has ended the training.
+        """
         saving, checkpoints = self.limits.saving, self._checkpoints
         self._steps_since += steps
+        minutes = (time.monotonic() - self._saved_at) / 60
+        late = saving is not None and self.workers.is_chief and 0 < saving.minutes <= minutes
+        signalled, late, ended = self._agreed(steps, [self._signalled, late, bool(self.model.stop_training)])
         if saving is not None and checkpoints is not None:
-            minutes = (time.monotonic() - self._saved_at) / 60
-            if self._signalled or 0 < saving.steps <= self._steps_since or 0 < saving.minutes <= minutes:
+            if signalled or late or 0 < saving.steps <= self._steps_since:
                 if logs is not None:
                     self.training.logs = _numbers(logs)
                 checkpoints.save()
                 self._saved_at, self._steps_since = time.monotonic(), 0
-        if self._signalled:
+        if signalled:
             raise KeyboardInterrupt
+        return ended
 
     @contextlib.contextmanager
     def _averages(self) -> Iterator[None]:

@@ -219,7 +219,8 @@ class MultiTaskRanker(KerasMethods):
         Returns:
             The object that holds the last sample; None without sampling.
         """
-        before, self._telemetry = self._telemetry, None if every is None else Telemetry(len(self.tasks), every)
+        with self.distribute_strategy.scope() if self.distribute_strategy else contextlib.nullcontext():
+            before, self._telemetry = self._telemetry, None if every is None else Telemetry(len(self.tasks), every)
         if (before, every) != (None, None):
             self._retrace()
         return self._telemetry

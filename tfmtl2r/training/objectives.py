@@ -120,9 +120,11 @@ class TaskLosses:
 
     def reduce(self, values: Any, weights: Tensor, replicas: Replicas) -> LossValues:
         """Sums over this replica's lists, divided by the weight of the lists of all replicas."""
-        count = replicas.sum(tf.reduce_sum(weights, axis=1))
-        local = tf.math.divide_no_nan(tf.reduce_sum(values * weights, axis=1), count)
-        total = local if replicas.count == 1 else replicas.sum(tf.stop_gradient(local))
+        mine, of_lists = tf.reduce_sum(weights, axis=1), tf.reduce_sum(values * weights, axis=1)
+        count, whole = mine, of_lists
+        if replicas.count > 1:  # one collective operation for both
+            count, whole = tf.unstack(replicas.sum(tf.stack([mine, tf.stop_gradient(of_lists)])))
+        local, total = (tf.math.divide_no_nan(each, count) for each in (of_lists, whole))
         return LossValues(local, total, count, count > 0, tf.math.multiply_no_nan(tf.stop_gradient(values), weights))
 
     def _group(self, group: list[int], batch: Batch, scores: TaskScores) -> tuple[Tensor, Tensor]:

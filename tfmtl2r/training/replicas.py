@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from tfmtl2r._backend import tf
+from tfmtl2r.data.order import Seat
 from tfmtl2r.types import Tensor
+
+
+def seat_of(strategy: Any) -> Seat:
+    """The seat of this process under a strategy: seat 0 of 1, unless the strategy has several workers."""
+    resolver = getattr(strategy, "cluster_resolver", None)
+    if resolver is None or not isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy):
+        return Seat()
+    jobs = resolver.cluster_spec().as_dict()
+    chiefs, workers = len(jobs.get("chief", ())), len(jobs.get("worker", ()))
+    if not chiefs + workers:
+        return Seat()
+    return Seat(resolver.task_id + (chiefs if resolver.task_type == "worker" else 0), chiefs + workers)
 
 
 class Replicas:
@@ -22,18 +35,25 @@ class Replicas:
 
     def gather(self, tensor: Tensor) -> Any:
         """Concatenates the replicas' tensors along the first axis."""
-        return tensor if self.count == 1 else self._context().all_gather(tensor, axis=0)
+        if self.count == 1:
+            return tensor
+        whole = self._context().all_gather(tensor, axis=0)
+        return tf.ensure_shape(whole, [None, *tensor.shape[1:]])  # several workers lose what is known of the shape
 
-    def first_index(self, size: Any) -> Any:
-        """The position of this replica's first list in the global batch, ``int32``.
+    def places(self, numbers: Any, size: Any) -> Any:
+        """The positions of some of this replica's lists in the global batch, ``int32[n]``.
 
         Args:
+            numbers: ``int32[n]``, their positions on this replica.
             size: number of lists on this replica.
         """
         if self.count == 1:
-            return tf.constant(0)
+            return numbers
+        context = self._context()
+        if isinstance(context.strategy, tf.distribute.MultiWorkerMirroredStrategy):
+            return seat_of(context.strategy).place(numbers)
         sizes = self.gather(tf.cast(tf.reshape(size, [1]), tf.float32))
-        return tf.cast(tf.reduce_sum(sizes[: self._context().replica_id_in_sync_group]), tf.int32)
+        return numbers + tf.cast(tf.reduce_sum(sizes[: context.replica_id_in_sync_group]), tf.int32)
 
     def own_seed(self, seed: Any) -> Any:
         """A seed that differs between replicas, for random numbers that belong to lists (dropout)."""

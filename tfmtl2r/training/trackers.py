@@ -268,8 +268,8 @@ def _mean_of_known(values: Any, preference: Any) -> Any:
 def _results(streams: list[Any], replicas: Replicas) -> list[tuple[Any, list[Any]]]:
     """Value and variables of every Keras metric over all replicas: each has only its own sums, which are added here.
 
-    A stream that is no sum has a method ``merged``, which takes the function that gathers tensors of all replicas; its
-    variables are left out.
+    A stream that is no sum has a method ``merged``, which takes the function that gathers tensors of all replicas, and
+    a method ``summary``, which puts the values of its variable on all replicas together; its variables are left out.
     """
     if replicas.count == 1:
         return [(stream.result(), [v.value for v in stream.variables]) for stream in streams]
