@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,13 +29,13 @@ from tfmtl2r.evaluation.stopping import check_stop_on
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.preferences import grid, in_order, normalised, suited
 from tfmtl2r.report import hparams
-from tfmtl2r.report.tensorboard import TensorBoard
+from tfmtl2r.report.tensorboard import Watched, tensorboard
+from tfmtl2r.runs import team
 from tfmtl2r.runs.attempt import Attempt
 from tfmtl2r.runs.card import RunCard, peak_memory_mb
 from tfmtl2r.runs.identity import MODEL
 from tfmtl2r.runs.log import logged
-from tfmtl2r.runs.places import CARD, LOGS, find
-from tfmtl2r.schema import Schema
+from tfmtl2r.runs.places import CARD, CHECKPOINTS, LOGS, MARK, find
 from tfmtl2r.serving.blend import prepare
 from tfmtl2r.serving.load import load
 from tfmtl2r.settings import Settings
@@ -42,18 +43,16 @@ from tfmtl2r.settings.outcome import outcome
 from tfmtl2r.settings.things import check_options
 from tfmtl2r.settings.values import SettingError
 from tfmtl2r.task import Task
-from tfmtl2r.training.distillation import Annealing, Distillation, column_of, columns_of, teach
+from tfmtl2r.training.distillation import Annealing, Distillation, teach
+from tfmtl2r.training.fitting import batches_of, fit
 from tfmtl2r.training.learnable import validate_labels
-from tfmtl2r.training.loop import Limits, Loop, Saving
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.optimizers import chosen
 from tfmtl2r.training.penalising import fitted
-from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.reset import start_as
-from tfmtl2r.training.staged import fit_constrained, fit_prioritised
-from tfmtl2r.training.stages import OneStage
 from tfmtl2r.training.step_clock import StepClock
 from tfmtl2r.training.warm_start import continued, continued_tasks, start_from
+from tfmtl2r.training.workers import Workers
 
 _STORED = 6
 """How often a training stores its weights at least: model and checkpoint, each with two moments of the optimizer."""
@@ -231,6 +230,9 @@ class Experiment(Settings):
             OSError: if the folder cannot be written.
         """
         check_options(self)
+        if callbacks and team.of(self) is not None:
+            raise InputError("callbacks of your own do not reach the processes of workers: leave them out, or call "
+                             "tfmtl2r.training.distributed.fit in each worker")
         with Attempt(self.folder, self.config(), overwrite, resume) as attempt:
             return self._run(attempt, dataset or self.dataset(), verbose, callbacks, before)
 
@@ -273,34 +275,49 @@ class Experiment(Settings):
         attempt: Attempt,
     ) -> None:
         """Trains the ranker, saves it, and adds to the card what was done."""
-        schema, vali = model.schema, dataset.lists("vali")
-        assert schema is not None
+        vali = dataset.lists("vali")
         train, distillation = self._taught(model, dataset, card)
         teach(model, distillation)
         clock = StepClock()
-        watchers: list[Any] = [clock, *callbacks]
-        if distillation is not None:
-            watchers.append(Annealing(distillation, self.training.epochs))
-        if self.training.telemetry_every:
-            watchers.append(self._tensorboard(schema, vali, attempt.folder / LOGS))
-        card.history = self._fit(model, *self._batches(model, train, vali), watchers, verbose, attempt.checkpoints)
+        data = batches_of(self, model, train, vali)
+        if (several := team.of(self)) is None:
+            watchers = self._watchers(model, vali, distillation, attempt.folder)
+            card.history = self._fit(model, *data, [clock, *callbacks, *watchers], verbose, attempt.checkpoints)
+        else:
+            known = {split: about["fingerprint"] for split, about in card.data.items()}
+            several.train(self.config(), attempt.folder, verbose, known)
+            card.history = self._fit(model, *data, [], 0, attempt.checkpoints)  # takes the weights that they have kept
         card.blend = fit_after_training(model, train, vali, self.training.batch_size, self, dataset.lists("test"))
         attempt.keep(model)  # before anything else that could fail
         if self.data.max_list_size:
             card.data["train"]["cut"] = cut_report(train, self.data.max_list_size)
         card.step_ms, card.peak_memory_mb = clock.median_ms(self.training.steps_per_execution), peak_memory_mb()
+        if several is not None:
+            vars(card).update(team.measured(attempt.folder))
 
-    def _batches(self, model: MultiTaskRanker, train: Lists, vali: Lists) -> tuple[Any, Any]:
-        """Batches of the training split, with the teacher's scores where it has such columns, and of vali."""
-        training, limit, schema = self.training, self.data.max_list_size, model.schema
-        assert schema is not None  # it contains the features of positions, which only training reads
-        cut: dict[str, Any] = {"list_limit": limit, "truncate": self.data.truncate} if limit else {}
-        taught = columns_of([task.name for task in model.tasks if column_of(task.name) in train.columns])
-        copies = 1 + (self.teacher.synthetic or 0) if taught else 1  # of each list; the number of steps stays the same
-        size = training.batch_size * (training.accumulate or 1) * copies
-        return (batches(train, [*model.tasks, *taught], schema, shuffle=True, seed=training.seed, batch_size=size,
-                        buckets=training.buckets, draws=self.ensemble.draws, **cut),
-                batches(vali, model.tasks, schema, batch_size=training.batch_size))
+    def work(self, strategy: Any, folder: Path | None, verbose: int | str, data: Mapping[str, str] | None) -> None:
+        """Trains as one of several workers; :meth:`tfmtl2r.runs.team.Team.train` describes the arguments."""
+        dataset, workers = self.dataset(), Workers(strategy)
+        own = {split: dataset.lists(split).fingerprint() for split in ("train", "vali", "test")}
+        team.same_data(workers, data if workers.is_chief and data else own, own)
+        with strategy.scope():
+            model, _ = self._model(dataset, None)
+        train, vali, clock = dataset.lists("train"), dataset.lists("vali"), StepClock()
+        watchers: list[Any] = [Watched(self.training.telemetry_every)] if self.training.telemetry_every else []
+        with contextlib.ExitStack() as held:
+            if workers.is_chief and folder is not None:
+                lines = held.enter_context(logged(folder))
+                watchers = [clock, *lines, *self._watchers(model, vali, None, folder)]
+            where = (folder or Path()) / MARK / CHECKPOINTS
+            self._fit(model, *batches_of(self, model, train, vali), watchers, verbose if workers.is_chief else 0, where)
+        if workers.is_chief and folder is not None:
+            team.measure(folder, {"step_ms": clock.median_ms(1), "peak_memory_mb": peak_memory_mb()})
+
+    def _watchers(self, model: Any, vali: Lists, distillation: Distillation | None, folder: Path) -> list[Any]:
+        """The callbacks of the training itself."""
+        found: list[Any] = [] if distillation is None else [Annealing(distillation, self.training.epochs)]
+        every, size = self.training.telemetry_every, self.training.batch_size
+        return [*found, tensorboard(folder / LOGS, every, vali, model.schema, size)] if every else found
 
     def _taught(self, model: MultiTaskRanker, dataset: Any, card: RunCard) -> tuple[Lists, Distillation | None]:
         """The lists to train on with the scores of the teacher, which is only used where it is worth it."""
@@ -318,21 +335,21 @@ class Experiment(Settings):
 
         def alone() -> dict[str, np.ndarray]:
             student, _ = first._model(dataset, None)
-            first._fit(student, *first._batches(student, train, vali), [], 0, None)
+            first._fit(student, *batches_of(first, student, train, vali))
             keras.utils.set_random_seed(self.training.seed)
             found: Any = student.predict(batches(vali, (), model.architecture.schema), layout="items")
             return {f"/{task}": scores for task, scores in found.items()}
 
-        data = [about["fingerprint"] for about in card.data.values()]
+        prints = [about["fingerprint"] for about in card.data.values()]
         runs = [RunCard.load(self._folder_of(name)).identity for name in teachers.runs_of(self.teacher)]
         own, others = teachers.divided(outcome(first.config()))
-        lesson = teachers.Lesson.once(self.folder.parent, [own, data, runs, [*shares]], learn)
-        student = teachers.once(self.folder.parent, [others, data], alone)
+        lesson = teachers.Lesson.once(self.folder.parent, [own, prints, runs, [*shares]], learn)
+        student = teachers.once(self.folder.parent, [others, prints], alone)
         card.teacher = teachers.worth(lesson, {task[1:]: one for task, one in student.items()}, vali, taught)
         used = {task: share for task, share in shares.items() if card.teacher[task]["used"]}
         lists = lesson.beside(lists)
-        return (lists, teachers.distillation(self.teacher, used, model, self._batches(model, lists, vali)[0])) if used \
-            else (train, None)
+        data, _ = batches_of(self, model, lists, vali)
+        return (lists, teachers.distillation(self.teacher, used, model, data)) if used else (train, None)
 
     def _shares(self, model: MultiTaskRanker, dataset: Any) -> dict[str, float]:
         """The share of the distillation loss of each task; raises for a teacher that cannot be used."""
@@ -353,40 +370,13 @@ class Experiment(Settings):
         wanted = self.evaluation.preferences
         if self.conditioned is None or wanted == "none":
             return np.empty((0, count))
-        if wanted is None or isinstance(wanted, str):
-            rows = grid(wanted or "", count)
-        else:
-            rows = np.array([normalised(row, model.tasks) for row in wanted])
+        rows = grid(wanted or "", count) if wanted is None or isinstance(wanted, str) else np.array(
+            [normalised(row, model.tasks) for row in wanted])
         return suited(rows, model.method)
 
-    def _tensorboard(self, schema: Schema, vali: Lists, folder: Path) -> TensorBoard:
-        size = min(self.training.batch_size, vali.num_lists)
-        first = next(iter(batches(vali.select(np.arange(size)), (), schema, batch_size=size)))
-        return TensorBoard(folder, self.training.telemetry_every, first[0] if isinstance(first, tuple) else first)
-
-    def _fit(
-        self, model: MultiTaskRanker, train: Any, vali: Any, callbacks: list[Any], verbose: int | str,
-        checkpoints: Path | None,
-    ) -> dict[str, list[float]]:
-        """Trains at once or in stages, from the newest checkpoint if there is one, and returns the history."""
-        training = self.training
-        epochs, patience = training.epochs, training.patience
-        saving = None
-        if checkpoints is not None:
-            saving = Saving(checkpoints, training.checkpoint_steps, training.checkpoint_minutes)
-        if self.staged or self.loss_bounds:
-            staged: dict[str, Any] = {
-                "epochs": epochs, "patience": patience, "callbacks": callbacks, "verbose": verbose, "saving": saving
-            }
-            if self.loss_bounds:
-                bounds = {str(bound.task): Constraint(**bound.bound()) for bound in self.loss_bounds}
-                return fit_constrained(model, train, vali, constraints=bounds, **staged).history
-            return fit_prioritised(model, train, vali, **staged).history
-        needed = self.check_epochs(model.method, len(model.tasks))
-        every = training.validate_every or epochs
-        looks = {*range(every, epochs + 1, every), epochs}
-        stage = OneStage(model, patience, needed, vali if self.conditioned else None, training.stop_on)
-        return Loop(model, train, vali, stage, Limits(epochs, looks, callbacks, verbose, saving)).run().history
+    def _fit(self, model: MultiTaskRanker, train: Any, vali: Any, *options: Any) -> dict[str, list[float]]:
+        """Trains, and returns the history. The options are callbacks, verbose and the folder of checkpoints."""
+        return fit(self, model, train, vali, self.check_epochs(model.method, len(model.tasks)), *options)
 
     def check_epochs(self, method: Any, num_tasks: int) -> int:
         """The number of epochs after which a method trains all tasks.

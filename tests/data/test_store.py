@@ -9,6 +9,7 @@ import pytest
 
 from tfmtl2r import cli, datasets
 from tfmtl2r.data import Lists, batches
+from tfmtl2r.data.order import Seat
 from tfmtl2r.data.store import writing
 from tfmtl2r.data.store.manifest import Manifest
 from tfmtl2r.experiment import Experiment
@@ -217,3 +218,17 @@ def test_letor_files(tmp_path):
     assert stored.lists("test").ids.tolist() == memory.lists("test").ids.tolist()
     for one, other in zip(*parts, strict=True):
         equal(one, other)
+
+
+def test_two_workers_read_shares_of_the_same_batches(both):
+    """The last batch has one list, so that the second worker has none."""
+    stored = both[1].dataset()
+    tasks = stored.select(None)
+    train = stored.lists("train").select(np.arange(15))
+    data = batches(train, tasks, stored.schema(tasks), batch_size=7)
+    shares = [list(data.at_seat(Seat(worker, 2))) for worker in range(2)]
+    assert len(shares[0]) == 3
+    for (whole, *_), *parts in zip(data, *shares, strict=True):
+        for worker, (x, *_) in enumerate(parts):
+            np.testing.assert_array_equal(x["list_size"], whole["list_size"][worker::2])
+            np.testing.assert_array_equal(x["age"], whole["age"][worker::2])

@@ -24,12 +24,17 @@ def main(arguments: Sequence[str]) -> None:
     tree, switches = parse(COMMAND, arguments)
     from tfmtl2r.experiment import Experiment
     from tfmtl2r.report.tables import results_table, show
+    from tfmtl2r.runs import team
     from tfmtl2r.runs.finished import described
 
     experiment = Experiment.of(tree)
     if experiment.name is None:
         method = described(experiment.tree()["method"]).split()[0]
         experiment = experiment.but(name=f"{method}-{time.strftime('%Y%m%d-%H%M%S')}")
+    if (several := team.of(experiment)) is not None and not several.leads:
+        several.train(experiment.config())
+        print(f"worker {several.place} of {several.count} has ended; worker 0 writes {experiment.folder.parent}")
+        return
     with _guesses_shown(own_table=experiment.data.name is None):
         _, card = experiment.run(overwrite=switches.overwrite, resume=bool(switches.resume))
     data = experiment.data.tree()

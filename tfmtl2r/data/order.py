@@ -40,7 +40,8 @@ class Seat:
 
     def __post_init__(self) -> None:
         if not 0 <= self.worker < self.workers <= self.streams:
-            raise InputError(f"worker {self.worker} of {self.workers}: expected 0 <= worker < workers <= {self.streams}")
+            raise InputError(f"worker {self.worker} of {self.workers}: expected 0 <= worker < workers <= "
+                             f"{self.streams}")
 
     def reads(self, places: Any) -> Any:
         """Whether the worker reads the lists at some places of a batch, as an array or a tensor."""

@@ -8,18 +8,37 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.data import Lists, batches
 from tfmtl2r.names import LogName
 from tfmtl2r.report import layout
 from tfmtl2r.report.histories import Histories
 from tfmtl2r.report.plots import heat_map
 from tfmtl2r.report.worries import Worries, of_gates, of_shares
+from tfmtl2r.schema import Schema
 from tfmtl2r.training.optimizers import steps_of
 
 SHOWN = 64
 """Arrays with more values are logged as a histogram."""
 
 
-class TensorBoard(keras.callbacks.Callback):
+class Watched(keras.callbacks.Callback):
+    """Makes a model sample its gradients, and writes nothing. All workers have to train with the same steps.
+
+    Args:
+        every: training steps between samples of the gradients.
+    """
+
+    def __init__(self, every: int):
+        super().__init__()
+        self.every = every
+
+    def set_model(self, model: Any) -> None:
+        """Makes the model sample its gradients. Keras calls this method before it compiles the training step."""
+        super().set_model(model)
+        self._telemetry = model.watch_gradients(self.every)
+
+
+class TensorBoard(Watched):
     """Writes the TensorBoard runs ``train`` and ``validation`` below a folder.
 
     After every epoch, the callback writes ``<task>/<loss or metric>``, ``all/loss`` and ``all/stop_on``.
@@ -50,21 +69,15 @@ class TensorBoard(keras.callbacks.Callback):
     """
 
     def __init__(self, folder: str | Path, every: int = 100, sample: dict[str, Any] | None = None):
-        super().__init__()
+        super().__init__(every)
         self.sample = sample
         self.folder = Path(folder)
-        self.every = every
         self._step = 0
         self._before = 0  # steps of earlier fits, if the optimizer was reset since
         self._due = every
         self._writers: dict[str, Any] = {}
         self._histories, self._worries = Histories(), Worries()
         self._shares: list[np.ndarray] = []  # of this epoch
-
-    def set_model(self, model: Any) -> None:
-        """Makes the model sample its gradients. Keras calls this method before it compiles the training step."""
-        super().set_model(model)
-        self._telemetry = model.watch_gradients(self.every)
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Continues at the optimizer's step, so that a resumed run continues its curves, and writes their layout.
@@ -175,3 +188,18 @@ def _scalar(tag: str, value: float) -> None:
     """Writes a finite value. Other values were not measured: the method has no weights, or no gradient was sampled."""
     if np.isfinite(value):
         tf.summary.scalar(tag, float(value))
+
+
+def tensorboard(folder: Path, every: int, lists: Lists, schema: Schema, size: int) -> TensorBoard:
+    """The logs of a training, whose ``inside/...`` is computed for the first lists of a split.
+
+    Args:
+        folder: the folder to write to.
+        every: training steps between samples of the gradients.
+        lists: the lists of the split.
+        schema: the features.
+        size: number of lists.
+    """
+    size = min(size, lists.num_lists)
+    first = next(iter(batches(lists.select(np.arange(size)), (), schema, batch_size=size)))
+    return TensorBoard(folder, every, first[0] if isinstance(first, tuple) else first)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tfmtl2r import plugins
-from tfmtl2r.errors import InputError, MissingFileError, NotAFolderError, Stopped
+from tfmtl2r.errors import InputError, MissingFileError, NotAFolderError, Stopped, WorkerError
 from tfmtl2r.runs import identity, places
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.settings import Settings, files
@@ -74,6 +74,8 @@ class Attempt:
         self._held.close()
         if isinstance(error, KeyboardInterrupt) and not isinstance(error, Stopped) and self._begun:
             raise Stopped(f"stopped; {what_is_kept(self.run, self.folder)}") from error
+        if isinstance(error, WorkerError) and self._begun:
+            raise WorkerError(f"{error}; {what_is_kept(self.run, self.folder)}") from error
 
     def begin(self, needed: int = 0, data: Mapping[str, str] = types.MappingProxyType({})) -> None:
         """Writes the mark with the settings, before the first step of the training.

@@ -76,7 +76,7 @@ class Training(Section):
 
     Args:
         epochs: maximum number of epochs; in staged training, of each stage.
-        batch_size: lists (or rows) that run through the ranker at a time.
+        batch_size: lists (or rows) that run through the ranker at a time, in all workers together.
         accumulate: number of such batches in one update, by default 1; the update is that of one large batch.
         patience: number of epochs without a better stop_on, after which training stops and restores the best epoch; 0
             trains all epochs.
@@ -103,9 +103,11 @@ class Training(Section):
             items of a list.
         augment: each training item draws a probability between 0 and this number; with this probability, each of its
             values is replaced by that of another item of its list.
+        workers: processes on this machine that train together, by default 1; each reads its share of every batch. A
+            cluster starts the command once per worker and sets TF_CONFIG, so that this key is not needed there.
     """
 
-    not_built: ClassVar[tuple[str, ...]] = ("workers", "on")
+    not_built: ClassVar[tuple[str, ...]] = ("on",)
 
     epochs: int = key(8, least=1)
     batch_size: int = key(64, least=1)
@@ -125,9 +127,14 @@ class Training(Section):
     bias_features: tuple[str, ...] | None = key()
     feature_dropout: float | None = key(least=0)
     augment: float | None = key(least=0)
+    workers: int | None = key(least=1, outcome=False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        alone = {"steps_per_execution": 1, "on_nan": "error"}
+        for name, value in alone.items():
+            if (self.workers or 1) > 1 and getattr(self, name) != value:
+                raise SettingError([name], f"must be {value!r} with several workers, not {getattr(self, name)!r}")
         if self.feature_dropout is not None and not self.feature_dropout < 1:
             raise SettingError(["feature_dropout"], f"must be below 1, not {self.feature_dropout:g}")
         if self.augment is not None and not self.augment <= 1:

@@ -30,28 +30,44 @@ from tfmtl2r.training.loop import Limits, Loop, Saving
 from tfmtl2r.training.stages import OneStage
 from tfmtl2r.training.workers import Workers
 
-__all__ = ["Saving", "fit", "is_chief", "strategy"]
+__all__ = ["Saving", "fit", "is_chief", "place", "strategy"]
 
 CONFIG = "TF_CONFIG"
+_EXAMPLE = '{"cluster": {"worker": ["host:port", "host:port"]}, "task": {"type": "worker", "index": 0}}'
+
+
+def place() -> tuple[int, int] | None:
+    """Number of this worker, and number of all workers, from ``TF_CONFIG``; None without it.
+
+    Raises:
+        InputError: if ``TF_CONFIG`` is no JSON, or describes no cluster of workers.
+    """
+    text = os.environ.get(CONFIG)
+    if not text:
+        return None
+    try:
+        config = json.loads(text)
+        jobs, task = config["cluster"], config["task"]
+        kind, index = task["type"], int(task["index"])
+        known = 0 <= index < len(jobs[kind]) and not {*jobs} - {"chief", "worker"}
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{CONFIG} must be JSON such as {_EXAMPLE}, not {text!r}") from error
+    if not known:
+        raise InputError(f"{CONFIG} must list jobs chief and worker only, and this process among them, such as "
+                         f"{_EXAMPLE}; it has the jobs {', '.join(jobs)} and the task {task}")
+    chiefs, workers = len(jobs.get("chief", ())), len(jobs.get("worker", ()))
+    return index + (chiefs if kind == "worker" else 0), chiefs + workers
 
 
 def strategy() -> Any:
     """The strategy of the cluster that ``TF_CONFIG`` describes, for one device per worker.
 
     Raises:
-        InputError: if ``TF_CONFIG`` is missing, is no JSON or describes no cluster of workers.
+        InputError: if ``TF_CONFIG`` is missing or describes no cluster of workers, or if this worker has several
+            devices.
     """
-    text = os.environ.get(CONFIG, "")
-    try:
-        config = json.loads(text)
-        jobs, task = config["cluster"], config["task"]
-        known = task["type"] in jobs and 0 <= int(task["index"]) < len(jobs[task["type"]])
-    except (ValueError, KeyError, TypeError) as error:
-        raise InputError(f'{CONFIG} must be JSON such as {{"cluster": {{"worker": ["host:port", "host:port"]}}, "task": '
-                         f'{{"type": "worker", "index": 0}}}}, not {text!r}') from error
-    if not known or {*jobs} - {"chief", "worker"}:
-        raise InputError(f"{CONFIG} must list jobs chief and worker only, and this process among them; it has the jobs "
-                         f"{', '.join(jobs)} and the task {task}")
+    if place() is None:
+        raise InputError(f"{CONFIG} is missing: it must be JSON such as {_EXAMPLE}")
     found = tf.distribute.MultiWorkerMirroredStrategy()
     Workers(found)  # refuses several devices
     return found

@@ -21,8 +21,8 @@ from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.notices import Notices
 from tfmtl2r.training.readings import Reading, Smearing, by_task, readings_of
 from tfmtl2r.training.saving import SavedRanker
-from tfmtl2r.training.workers import Workers
 from tfmtl2r.training.trackers import SayWithoutValue, check_levels, log_names
+from tfmtl2r.training.workers import Workers
 from tfmtl2r.types import TaskScores
 
 _DISTRIBUTED = tf.distribute.DistributedDataset

@@ -203,12 +203,12 @@ class Loop:
         minutes = (time.monotonic() - self._saved_at) / 60
         late = saving is not None and self.workers.is_chief and 0 < saving.minutes <= minutes
         signalled, late, ended = self._agreed(steps, [self._signalled, late, bool(self.model.stop_training)])
-        if saving is not None and checkpoints is not None:
-            if signalled or late or 0 < saving.steps <= self._steps_since:
-                if logs is not None:
-                    self.training.logs = _numbers(logs)
-                checkpoints.save()
-                self._saved_at, self._steps_since = time.monotonic(), 0
+        due = saving is not None and 0 < saving.steps <= self._steps_since
+        if checkpoints is not None and (signalled or late or due):
+            if logs is not None:
+                self.training.logs = _numbers(logs)
+            checkpoints.save()
+            self._saved_at, self._steps_since = time.monotonic(), 0
         if signalled:
             raise KeyboardInterrupt
         return ended

@@ -37,7 +37,7 @@ def here(count: int) -> list[dict[str, str]]:
     """
     gpus = len(tf.config.list_physical_devices("GPU"))
     if 0 < gpus < count:
-        raise InputError(f"{count} workers need {count} GPUs, and this machine has {gpus}: start at most {gpus} workers, "
+        raise InputError(f"{count} workers need a GPU each, and this machine has {gpus}: start at most {gpus} workers, "
                          "or hide the GPUs with CUDA_VISIBLE_DEVICES=-1")
     seen = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
     with contextlib.ExitStack() as held:

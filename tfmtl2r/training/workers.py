@@ -36,11 +36,11 @@ class Workers:
 
     def __init__(self, strategy: Any = None):
         self.strategy = strategy
-        self._summed: Any = None
+        self._summed: dict[Any, Any] = {}
         self.seat: Seat = seat_of(strategy)
         if self.several and strategy.num_replicas_in_sync != self.seat.workers:
-            raise InputError(f"{self.seat.workers} workers have {strategy.num_replicas_in_sync} devices: let each worker "
-                             "see one device, for example with CUDA_VISIBLE_DEVICES, and start a worker per device")
+            raise InputError(f"{self.seat.workers} workers have {strategy.num_replicas_in_sync} devices: start a "
+                             "worker per device, and let each see its own, for example with CUDA_VISIBLE_DEVICES")
 
     @property
     def several(self) -> bool:
@@ -69,8 +69,8 @@ class Workers:
     def compiled(self, step: Callable[[Any], Any]) -> Callable[[Any], Any]:
         """A function that makes a step on the next batch of an iterator, and returns its logs.
 
-        Keras' function averages logs over workers, which fails for numbers. Here, each step returns the same logs on all
-        workers.
+        Keras' function averages logs over workers, which fails for numbers. Here, each step returns the same logs on
+        all workers.
         """
         def run(iterator: Any) -> Any:
             found = self.strategy.run(step, (next(iterator),))
@@ -138,9 +138,10 @@ class Workers:
                 found |= zip(places, context.all_reduce(tf.distribute.ReduceOp.SUM, placed), strict=True)
             return list(found.values())
 
-        if self._summed is None:  # one function, so that the same values need no new trace
-            self._summed = tf.function(lambda given: self.strategy.run(add, tuple(given)), autograph=False)
-        return [self.strategy.experimental_local_results(value)[0] for value in self._summed(values)]
+        kind = tuple((value.dtype, tuple(value.shape)) for value in values)
+        if kind not in self._summed:  # a function for each kind of values, since TensorFlow warns of many traces of one
+            self._summed[kind] = tf.function(lambda given: self.strategy.run(add, tuple(given)), autograph=False)
+        return [self.strategy.experimental_local_results(value)[0] for value in self._summed[kind](values)]
 
     def _part(self, *batch: Any) -> Any:
         def lists(values: Any) -> Any:

@@ -57,7 +57,8 @@ class StoreSource:
         items = starts
         if not self.rows:
             sizes = tf.gather(self.sizes, numbers)
-            places = tf.cast(tf.range(tf.reduce_max(sizes))[None, :], tf.int64)
+            longest = tf.reduce_max(tf.concat([sizes, [1]], 0))  # a worker's share may have no list
+            places = tf.cast(tf.range(longest)[None, :], tf.int64)
             last = next((tf.shape(matrix, tf.int64)[0] - 1 for key, matrix in matrices.items() if key[0] == "item"), 0)
             valid = places < tf.cast(sizes, tf.int64)[:, None]
             items = tf.where(valid, starts[:, None] + places, last)
