@@ -37,7 +37,7 @@ def test_a_fault_of_the_program_shows_its_traceback(error):
 
 
 @pytest.mark.parametrize("error", ["InputError", "InputTypeError", "InputKeyError", "MissingFileError",
-                                   "MissingPackageError"])
+                                   "MissingPackageError", "WorkerError"])
 def test_a_mistake_of_the_user_is_one_line(error):
     done = shell("list", "methods", code=RAISING.format(error=f"errors.{error}('no \"price\": name it')"))
     assert (done.returncode, done.stdout) == (1, "")

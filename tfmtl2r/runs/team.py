@@ -19,6 +19,7 @@ from tfmtl2r.runs import places
 from tfmtl2r.settings import Settings
 from tfmtl2r.training import distributed, processes
 from tfmtl2r.training.workers import Workers
+from tfmtl2r.writing import write_json
 
 _MEASURED = "workers.json"
 
@@ -97,7 +98,7 @@ def measured(folder: Path) -> dict[str, Any]:
 
 def measure(folder: Path, values: Mapping[str, Any]) -> None:
     """Writes what the chief has measured."""
-    (folder / places.MARK / _MEASURED).write_text(json.dumps({**values}), encoding="utf-8")
+    write_json(folder / places.MARK / _MEASURED, {**values})
 
 
 def same_data(workers: Workers, known: Mapping[str, str], own: Mapping[str, str]) -> None:

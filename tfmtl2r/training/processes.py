@@ -18,6 +18,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError, WorkerError
 from tfmtl2r.training.distributed import CONFIG
 
+__all__ = ["end_with_parent", "here", "run"]
 _LOOK = 0.05
 """Seconds between looks at the processes."""
 _PATIENCE = 30.0
