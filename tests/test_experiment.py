@@ -6,7 +6,7 @@ import logging
 import numpy as np
 import pytest
 
-from tfmtl2r import Task, experiment
+from tfmtl2r import Task
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.commands._options import parse
 from tfmtl2r.commands.train import COMMAND
@@ -14,6 +14,7 @@ from tfmtl2r.data import Lists, batches
 from tfmtl2r.datasets import DataSet
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.sweeps.planning import named
+from tfmtl2r.training import fitting
 
 SMALL = {"data": {"name": "synthetic_mslr", "num_lists": 16, "max_length": 8, "num_tasks": 2, "num_features": 8},
          "architecture": {"name": "shared_bottom", "units": [4]}}  # fmt: skip
@@ -122,7 +123,7 @@ def test_buckets_and_deterministic_operations_reach_the_training(tmp_path, monke
     """Batches hold lists of similar length, and TensorFlow is told once."""
     asked, made = [], []
     monkeypatch.setattr(tf.config.experimental, "enable_op_determinism", lambda: asked.append(True))
-    monkeypatch.setattr(experiment, "batches", lambda *a, **k: made.append(k.get("buckets")) or batches(*a, **k))
+    monkeypatch.setattr(fitting, "batches", lambda *a, **k: made.append(k.get("buckets")) or batches(*a, **k))
     training = {"epochs": 1, "batch_size": 4, "telemetry_every": 0, "deterministic": True, "buckets": [3, 5]}
     Experiment("b", directory=str(tmp_path), training=training, **SMALL).run(verbose=0)
     assert (asked, made[0]) == ([True], (3, 5))
