@@ -241,19 +241,28 @@ def test_sweep_to_export(here, capsys):
     arguments = ["sweep", "s", *FLAGS, "--methods", "epo", "stch:warmup=0", "--preferences", "angle:2", "--jobs", "2"]
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
-    assert "6 runs are finished, 0 failed" in out
+    assert "7 runs are finished, 0 failed" in out  # equal weights among them
     table = (here / "runs/s/table.csv").read_bytes()
-    assert table.count(b"\n") == 9  # two ends for the angles besides
+    assert table.count(b"\n") == 10  # two ends for the angles besides
     assert cli.main(arguments) == 0
     assert "done " not in capsys.readouterr().out
     assert (here / "runs/s/table.csv").read_bytes() == table
     assert cli.main(["pareto", "s"]) == 0
+    out = capsys.readouterr().out
+    assert "served ranking: one order per preference" in out
+    assert "One ranker, blended: U " in out
+    saved = json.loads((here / "runs/s/pareto/test/pareto.json").read_text())
+    assert {"one ranker, blended", "epo", "stch warmup=0"} <= set(saved["groups"])
+    assert saved["groups"]["one ranker, blended"]["trainings"] == 1
+    assert len(saved["groups"]["epo"]["preferences"]) == 2
+    assert (here / "runs/s/pareto/test/served_front.png").is_file()
+    assert saved["own_heads"]["groups"]["epo"]["runs"] == 2
     assert cli.main(["compare", "s"]) == 0
     assert "negative transfer, epo" in capsys.readouterr().out
     assert cli.main(["pareto", "export", "s", "--pick", "nearest", "--preference", "2", "1"]) == 0
     assert (here / "saved_models/s/1/saved_model.pb").is_file()
     assert cli.main(["sweep", "s", *FLAGS, "--conditioned", "1", "--methods", "linear_scalarization"]) == 0
-    assert "3 runs are finished, 0 failed" in capsys.readouterr().out  # two of single tasks were before
+    assert "4 runs are finished, 0 failed" in capsys.readouterr().out  # three were before
     name = next(run.card.name for run in load_all(here / "runs/s") if run.card.curve)
     assert cli.main(["pareto", f"s/{name}", "--preferences", "lattice:2"]) == 0
     assert "of 3 preferences are on the front" in capsys.readouterr().out

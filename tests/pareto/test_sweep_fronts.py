@@ -94,6 +94,14 @@ def test_a_conditioned_run_and_one_without_a_preference_are_fronts_by_themselves
     assert "With a single seed, no error of the difference" in "\n".join(front_verdict(found))
 
 
+def test_lopsided_weights_are_not_the_blended_ranker():
+    found = served_fronts([run(curve, preference=(0.99, 0.01)), run(curve, preference=(0.01, 0.99))])
+    assert list(found.fronts) == ["linear_scalarization"]
+    row = found.rows["linear_scalarization"]
+    assert row["gain"] is row["over_blended"] is row["null_hypervolume"] is None
+    assert front_verdict(found) == []
+
+
 def test_metrics_of_different_units_have_no_sum():
     row = served_fronts([run(curve, metrics=("ndcg@10", "auc"))]).rows[BLENDED]
     assert row["utility"] is row["gain"] is None

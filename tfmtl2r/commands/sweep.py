@@ -11,8 +11,8 @@ from tfmtl2r.errors import InputError
 COMMAND = Command(
     "sweep",
     "Trains every combination of methods, preferences, seeds and architectures. Writes runs/NAME: a folder per run, "
-    "table.csv and table.md. A repeated call trains only missing runs. A call with other methods, preferences, seeds "
-    "or architectures adds runs.",
+    "table.csv and table.md. Equal weights are trained, too: the row of one ranker, blended, in tfmtl2r pareto. A "
+    "repeated call trains only missing runs. A call with other methods, preferences, seeds or architectures adds runs.",
     named=True,
     bare=("training", "sweep"),
     # The runs of a sweep are compared at an equal budget. Logs of gradients of many runs would fill a disk.
@@ -45,7 +45,10 @@ def main(arguments: Sequence[str]) -> int:
                 return _failures(running.failed)
             ends = planning.end_losses(first)
         running.preferences = preferences = grid(wanted.preferences or "", tasks, ends)
-        done = running.run([*single, *planning.plan(base, methods, preferences, seeds, architectures)])
+        planned = planning.plan(base, methods, preferences, seeds, architectures)
+        names = {experiment.name for experiment in planned}
+        equal = [one for one in planning.equal_weights(base, seeds, architectures) if one.name not in names]
+        done = running.run([*single, *planned, *equal])
         failed = running.failed
     print(f"{len(done)} runs are finished, {len(failed)} failed; table: {base.folder / MARKDOWN}")
     print(f"next: tfmtl2r pareto {base.name}   tfmtl2r compare {base.name}"

@@ -26,6 +26,8 @@ from tfmtl2r.settings import Settings
 BLENDED, NULL = "one ranker, blended", "null: equal-weight seeds"
 _SAME = 0.02
 """The largest difference of two preferences that count as the same one."""
+_EVEN = 0.05
+"""The largest difference of two shares that count as equal importance."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,7 +59,7 @@ class ServedFronts:
 
     Args:
         labels: label of each objective.
-        fronts: name -> front; ``one ranker, blended`` is the first.
+        fronts: name -> front; ``one ranker, blended`` is the first, if there are runs with equal weights.
         null: ``[S, T]``, what the equal-weight ranker of each seed serves at equal importance.
         reference: reference point of all hypervolumes.
         rows: name -> ``points``, ``seeds``, ``trainings``, ``utility``, ``gain`` above its null and ``error`` (None
@@ -142,7 +144,9 @@ def served_fronts(
         every = [front.values.mean(axis=0) for front in fronts.values()]
         limit = reference_point(np.concatenate([*every, null]), (True,) * len(tasks))
     same = len({next(iter(first[task])) for task in tasks}) == 1
-    rows = {name: _row(front, next(iter(fronts.values())), null, limit, same) for name, front in fronts.items()}
+    first_name = next(iter(fronts))
+    blended = fronts[first_name] if first_name.startswith(BLENDED) else None
+    rows = {name: _row(front, blended, null, limit, same) for name, front in fronts.items()}
     return ServedFronts(labels, fronts, null, limit, rows, tuple(left_out))
 
 
@@ -184,8 +188,8 @@ def _spread(run: Run) -> float:
 
 
 def _evenest(group: Sequence[Run]) -> list[Run]:
-    """The runs of the preference that is nearest to equal importance; none of conditioned rankers."""
-    plain = [run for run in group if run.card.config.get("conditioned") is None]
+    """The runs with equal importance, or nearly so; none of conditioned rankers."""
+    plain = [run for run in group if run.card.config.get("conditioned") is None and _spread(run) <= _EVEN]
     least = min((_spread(run) for run in plain), default=0.0)
     return [run for run in plain if _spread(run) <= least + 1e-9]
 
@@ -222,7 +226,7 @@ def _front(group: Sequence[Run], split: str, tasks: Sequence[str], alone: bool =
 
 
 def _row(
-    front: ServedFront, blended: ServedFront, null: np.ndarray, limit: Reference, same: bool
+    front: ServedFront, blended: ServedFront | None, null: np.ndarray, limit: Reference, same: bool
 ) -> dict[str, Any]:
     """The figures of a front; see :class:`ServedFronts`."""
     up = (True,) * front.values.shape[2]
@@ -244,8 +248,8 @@ def _row(
         gains = utility - centre @ front.preferences.mean(axis=0)
         row["gain"] = float(gains.mean())
         row["error"] = deviation(gains.tolist()) / len(gains) ** 0.5 if len(gains) > 1 else front.error
-    alike = front.preferences.shape == blended.preferences.shape and front.seeds == blended.seeds
-    if front is not blended and alike:
+    if blended is not None and front is not blended and front.seeds == blended.seeds and (
+            front.preferences.shape == blended.preferences.shape):
         order = [int(np.abs(blended.preferences - each).max(axis=1).argmin()) for each in front.preferences]
         if np.abs(blended.preferences[order] - front.preferences).max() <= _SAME and len({*order}) == len(order):
             apart = utility - np.einsum("gt,sgt->s", front.preferences, blended.values[:, order]) / len(order)

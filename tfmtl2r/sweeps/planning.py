@@ -115,6 +115,22 @@ def single_tasks(base: Experiment, seeds: Sequence[int] = (0,), architectures: I
     ]
 
 
+def equal_weights(
+    base: Experiment, seeds: Sequence[int] = (0,), architectures: Iterable[Any] = ()
+) -> list[Experiment]:
+    """Returns one experiment with equal weights per seed and architecture, whose heads are blended when it is served.
+
+    Its served ranking is the row ``one ranker, blended`` of every front, and the null of all. There is none for plain
+    rows, which have no order, and for a single task.
+    """
+    dataset = base.dataset()
+    tasks = len(base.select(dataset))
+    if tasks < 2 or dataset.lists("train").is_rows:
+        return []
+    base = _plain(base)
+    return plan(base, [base.method], np.full((1, tasks), 1 / tasks), seeds, architectures)
+
+
 def ends(base: Experiment, seeds: Sequence[int] = (0,)) -> list[Experiment]:
     """Returns experiments for the two ends of a front of two tasks: weighted sums with 99 % of the weight on one task.
 
