@@ -78,10 +78,11 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--separate", nargs="*", default=[*SEPARATE], choices=[*SEPARATE], help="kinds of trainings")
     parser.add_argument("--no-separate", action="store_true", help="leave out one training per preference and the null")
-    parser.add_argument("--quick", action="store_true", help="two goals, one seed, 100 lists, one epoch")
+    parser.add_argument("--quick", action="store_true", help="two goals, one seed, 100 lists, one epoch, one kind")
     options = parser.parse_args()
     if options.quick:
         options.tasks, options.seeds, options.lists, options.epochs = 2, 1, 100, 1
+        options.separate = options.separate[-1:]
     found = synthetic(options) if options.data == "synthetic" else stored(options)
     name = f"{options.data}-{len(found[1])}"
     report(front(*found, options), found[0]["test"], found[1], name)

@@ -250,13 +250,15 @@ def test_sweep_to_export(here, capsys):
     assert cli.main(["pareto", "s"]) == 0
     out = capsys.readouterr().out
     assert "served ranking: one order per preference" in out
-    assert "One ranker, blended: U " in out
+    assert "One ranker, blended shared_bottom units=[8, 4]: U " in out  # the ends have another architecture
     saved = json.loads((here / "runs/s/pareto/test/pareto.json").read_text())
-    assert {"one ranker, blended", "epo", "stch warmup=0"} <= set(saved["groups"])
-    assert saved["groups"]["one ranker, blended"]["trainings"] == 1
-    assert len(saved["groups"]["epo"]["preferences"]) == 2
+    same = " shared_bottom units=[8, 4]"
+    assert set(saved["groups"]) == {f"{name}{same}" for name in ("one ranker, blended", "epo", "stch warmup=0")} | {
+        "linear_scalarization shared_bottom"}
+    assert saved["groups"][f"one ranker, blended{same}"]["trainings"] == 1
+    assert len(saved["groups"][f"epo{same}"]["preferences"]) == 2
     assert (here / "runs/s/pareto/test/served_front.png").is_file()
-    assert saved["own_heads"]["groups"]["epo"]["runs"] == 2
+    assert saved["own_heads"]["groups"][f"epo{same}"]["runs"] == 2
     assert cli.main(["compare", "s"]) == 0
     assert "negative transfer, epo" in capsys.readouterr().out
     assert cli.main(["pareto", "export", "s", "--pick", "nearest", "--preference", "2", "1"]) == 0

@@ -137,7 +137,7 @@ def served_fronts(
             fronts = {shown: _front(even, split, tasks, alone=True), **fronts}
             null = np.concatenate([null, _at_centre(even, split, tasks)])
     for name, group in groups.items():
-        if any(run.preference for run in group) or group[0].method != plain:
+        if group[0].method != plain or _evenest(group) != group:  # otherwise it is the one above
             fronts[name] = _front(group, split, tasks)
     limit = Reference(tuple(map(float, reference)))
     if not len(reference):
