@@ -29,6 +29,7 @@ from tfmtl2r.evaluation.stopping import check_stop_on
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.preferences import grid, in_order, normalised, suited
 from tfmtl2r.report import hparams
+from tfmtl2r.report.progress import Progress
 from tfmtl2r.report.tensorboard import Watched, tensorboard
 from tfmtl2r.runs import team
 from tfmtl2r.runs.attempt import Attempt
@@ -214,7 +215,7 @@ class Experiment(Settings):
         The folder is one whole run, or an unfinished training, at any time (:class:`tfmtl2r.runs.attempt.Attempt`).
 
         Args:
-            verbose: ``verbose`` of Keras' ``fit``: 0 silent, 1 a progress bar, 2 a line per epoch.
+            verbose: "auto" shows :class:`tfmtl2r.report.Progress`; 0 nothing, and 1 and 2 what Keras' ``fit`` shows.
             dataset: the data set, if a caller has already loaded it.
             callbacks: Keras callbacks of your own.
             before: see :meth:`model`.
