@@ -90,6 +90,7 @@ class Architecture(keras.layers.Layer):
         schema: the features that scores depend on. Features that only training reads are left out.
         needs_probabilities: True if the architecture uses ``sigmoid(score)`` as a task's probability. All tasks must
             then be binary, with a loss whose link is the sigmoid, such as ``bce``.
+        prunes: True if :meth:`prune` leaves out units, so that an export is smaller than the ranker.
         members: length of the first axis of all scores, ``[members, ..., B, L]``, which the ranker merges to one score
             per item (:mod:`tfmtl2r.training.members`); None for scores without such an axis.
 
@@ -99,6 +100,7 @@ class Architecture(keras.layers.Layer):
     """
 
     needs_probabilities: bool = False
+    prunes: bool = False
     members: int | None = None
     given_options: Mapping[str, Any]
 
@@ -335,6 +337,14 @@ class Architecture(keras.layers.Layer):
             added to the objective after balancing, so that methods do not receive it.
         """
         return None
+
+    def prune(self) -> dict[str, tuple[int, int]]:
+        """Leaves out the units that have no influence on scores. Exports call this on a copy, which is never trained.
+
+        Returns:
+            Name of a part -> number of its units that are left, and of its units before.
+        """
+        return {}
 
     def inspect(self, batch: Batch) -> inspection.Seen:
         """Internal values of the forward pass, e.g. gates averaged over items ``[T, E]`` or attention between tasks.

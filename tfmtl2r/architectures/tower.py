@@ -57,13 +57,17 @@ class TowerArchitecture(Architecture):
 
     def _make_towers(self) -> None:
         num = len(self.tasks)
-        self.towers = MLP(self.head_units, **self.hidden, stacked=num, dtype=self.dtype_policy, name="towers")
+        self.towers = self.make_towers()
         self.scorers = Scorers(num, name="scorers")
         shape = (num, None, self.tower_width)
         self.towers.build(shape)
         self.scorers.build(self.towers.compute_output_shape(shape))
         self.make_beside()
         self.make_small_heads(self.tower_width)
+
+    def make_towers(self) -> Any:
+        """The towers, which are not built yet: input ``[T, n, tower_width]``."""
+        return MLP(self.head_units, **self.hidden, stacked=len(self.tasks), dtype=self.dtype_policy, name="towers")
 
     def make_lower(self) -> None:
         """Creates all layers between encoder and towers. The encoder already exists."""

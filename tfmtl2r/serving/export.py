@@ -23,6 +23,7 @@ from tfmtl2r.serving.blend import Blend, resolved
 from tfmtl2r.serving.check import METADATA, ExportError, problems, said
 from tfmtl2r.serving.configs import write_configs
 from tfmtl2r.serving.examples import Request, from_rows, requests, with_extras
+from tfmtl2r.serving.pruned import pruned
 from tfmtl2r.serving.session import quiet
 from tfmtl2r.serving.signatures import DEFAULT, Plan, Signature, planned
 from tfmtl2r.serving.versions import publish
@@ -57,7 +58,7 @@ def export(
     Normalisation and vocabularies are part of the graph, so requests contain raw features. See
     :mod:`tfmtl2r.serving.signatures` for the inputs and outputs. A version must pass
     :func:`tfmtl2r.serving.check.check` before it becomes visible: it is loaded in the way of the server and compared
-    with ``model.predict``. The tolerance is 1e-5 (2e-2 if layers compute in 16 bits), times the largest score if that
+    with ``model.predict``. An architecture that switches off units is exported without them. The tolerance is 1e-5 (2e-2 if layers compute in 16 bits), times the largest score if that
     is above 1. The model itself is not changed.
 
     Args:
@@ -97,10 +98,11 @@ def export(
     check_weights(model.architecture.variables, f"{directory} is not written")
     lists = _serves_lists(model, lists)
     chosen = resolved(model, blend)
-    plan = planned(model, chosen, lists)
+    served, left = pruned(model)
+    plan = planned(served, chosen, lists)
     _announce(plan)
     real = [] if rows is None else from_rows(rows, model.architecture.schema, lists)
-    metadata = _metadata(model, plan, chosen, lists, train or {}, files or {})
+    metadata = {**_metadata(model, plan, chosen, lists, train or {}, files or {}), **({"units": left} if left else {})}
     return _published(Path(directory), model, plan, metadata, real)
 
 
