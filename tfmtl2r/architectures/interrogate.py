@@ -33,8 +33,8 @@ class InterroGate(TowerArchitecture):
     :class:`tfmtl2r.layers.unit_gates.UnitGates` describes how gates learn, and the penalty, which is added to the
     training loss with every method. An export contains the units that are read, and no others.
 
-    Training computes T + 1 layers per level. The cut consists of ``m_t`` before the last level, and of the last ``psi``.
-    The last level's own layers and gates belong to one task each.
+    Training computes T + 1 layers per level. The cut consists of ``m_t`` before the last level, and of the last
+    ``psi``. The last level's own layers and gates belong to one task each.
 
     Args:
         units: widths of the levels.

@@ -48,8 +48,8 @@ class ThresholdedMLP(keras.layers.Layer):
 
     >>> layer = ThresholdedMLP([3], "linear", start=0.0)
     >>> layer.build((None, 1))
-    >>> layer.dense[0].kernel.assign([[0.3, -0.7, 0.5]])
-    >>> layer(tf.ones([1, 1])).numpy().round(6).tolist()
+    >>> _ = layer.dense[0].kernel.assign([[0.3, -0.7, 0.5]])
+    >>> layer(tf.ones([1, 1])).numpy().astype(float).round(6).tolist()
     [[0.0, -0.2, 0.0]]
     """
 

@@ -31,7 +31,7 @@ class UnitGates(keras.layers.Layer):
             to the layer that it switches off, so that layers of both kinds have to be on somewhere.
 
     >>> gates = UnitGates(2, [3], penalty=1.0, target=0.3)
-    >>> gates.logits[0].assign([[[2.0, -1.0, 0.3]], [[-3.0, 0.2, -0.5]]])
+    >>> _ = gates.logits[0].assign([[[2.0, -1.0, 0.3]], [[-3.0, 0.2, -0.5]]])
     >>> gates.at(0).numpy().tolist(), round(float(gates.losses[0]), 5)
     ([[[1.0, 0.0, 1.0]], [[0.0, 1.0, 0.0]]], 0.14983)
     """
@@ -155,7 +155,7 @@ class PrunedLevel(keras.layers.Layer):
         places = np.zeros(gates.shape[1], np.int64)
         places[read] = np.arange(len(read))
         self.places = []
-        for row, kept in zip(gates, self.kept, strict=True):
+        for kept in self.kept:
             place = places + len(kept)
             place[kept] = np.arange(len(kept))
             self.places.append(place)

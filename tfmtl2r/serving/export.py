@@ -58,8 +58,8 @@ def export(
     Normalisation and vocabularies are part of the graph, so requests contain raw features. See
     :mod:`tfmtl2r.serving.signatures` for the inputs and outputs. A version must pass
     :func:`tfmtl2r.serving.check.check` before it becomes visible: it is loaded in the way of the server and compared
-    with ``model.predict``. An architecture that switches off units is exported without them. The tolerance is 1e-5 (2e-2 if layers compute in 16 bits), times the largest score if that
-    is above 1. The model itself is not changed.
+    with ``model.predict``. The tolerance is 1e-5 (2e-2 if layers compute in 16 bits), times the largest score if that
+    is above 1. Units that the architecture has switched off are left out. The model itself is not changed.
 
     Args:
         model: a ranker that knows its features, or several trained rankers as one (:class:`tfmtl2r.Merged`).
