@@ -377,7 +377,10 @@ class Experiment(Settings):
 
     def _fit(self, model: MultiTaskRanker, train: Any, vali: Any, *options: Any) -> dict[str, list[float]]:
         """Trains, and returns the history. The options are callbacks, verbose and the folder of checkpoints."""
-        return fit(self, model, train, vali, self.check_epochs(model.method, len(model.tasks)), *options)
+        callbacks, verbose, checkpoints = options
+        shown = [Progress()] if verbose == "auto" else []
+        return fit(self, model, train, vali, self.check_epochs(model.method, len(model.tasks)), [*callbacks, *shown],
+                   0 if shown else verbose, checkpoints)
 
     def check_epochs(self, method: Any, num_tasks: int) -> int:
         """The number of epochs after which a method trains all tasks.
