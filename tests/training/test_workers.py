@@ -22,8 +22,6 @@ from tfmtl2r.training import distributed, processes
 from tfmtl2r.training.workers import Agreement, Workers
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-KINDS = ("linear_scalarization", "mgda", "graddrop", "modo", "famo")
-"""One method of each kind of machinery: losses, Gram matrix (in both modes), rows, a second batch, losses after."""
 
 
 class Seated(Workers):
@@ -196,11 +194,11 @@ def shell(*arguments, folder):
 
 
 @pytest.mark.long
-def test_every_kind_of_machinery_has_the_weights_of_one_process(tmp_path):
+def test_a_method_has_the_weights_of_one_process_in_both_modes(tmp_path):
     """The recipe trains with one worker, with two, and with two that stop and go on in one process."""
-    done = shell(str(RECIPES / "bench_workers.py"), *KINDS, folder=tmp_path)
+    done = shell(str(RECIPES / "bench_workers.py"), "mgda", folder=tmp_path)
     assert done.returncode == 0, (done.stdout, done.stderr)
-    assert "6 of 6 cases end with the weights of one process" in done.stdout
+    assert "2 of 2 cases end with the weights of one process" in done.stdout
 
 
 @pytest.mark.long

@@ -104,13 +104,15 @@ def _started(command: Sequence[str], environment: Mapping[str, str], number: int
 
 
 def _first_to_fail(processes: Sequence[Any]) -> int | None:
-    """The first worker that ends with an error; None when all, or the chief alone, have ended well."""
+    """The first worker that ends with an error; None once the first one, the chief, has ended well. The others have
+    nothing left to do then, and TensorFlow may let them fail when they lose the chief."""
     while True:
         codes = [process.poll() for process in processes]
         for number, code in enumerate(codes):
-            if code:
+            if code and codes[0] != 0:
                 return number
-        if None not in codes:
+        if codes[0] == 0:
+            _wait(processes, _AFTER)
             return None
         time.sleep(_LOOK)
 
