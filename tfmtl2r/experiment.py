@@ -103,18 +103,7 @@ class Experiment(Settings):
                 chosen += dataset.select([name])
             else:
                 chosen.append(goal.task(own.get(name)))
-        return self._calibrated(chosen, [*own.values(), *chosen])
-
-    def _calibrated(self, chosen: Sequence[Task], known: Sequence[Task]) -> tuple[Task, ...]:
-        """The tasks, of which the binary ones have the experiment's calibrator, unless they have their own."""
-        kind, by = self.calibration.kind, self.calibration.by
-        if kind is not None and all(task.kind != "binary" for task in known):
-            raise SettingError(["calibration", "kind"], "calibrates binary tasks, and there are none: leave it out")
-        if by is not None and kind is None and all(task.calibration is None for task in known):
-            raise SettingError(["calibration", "by"], "has no effect without a calibrator: give calibration.kind, such "
-                               "as \"platt\", or leave it out")
-        return tuple(dataclasses.replace(task, calibration=self.calibration.around(task.calibration or kind))
-                     if task.kind == "binary" else task for task in chosen)
+        return self.calibration.applied(chosen, [*own.values(), *chosen])
 
     def importance(self, tasks: Sequence[Task]) -> list[float] | None:
         """The preference in the order of the tasks; None without a preference.
@@ -261,7 +250,8 @@ class Experiment(Settings):
                       {split: about["fingerprint"] for split, about in card.data.items()})
         with logged(attempt.folder) as lines:
             self._train(model, dataset, [*callbacks, *lines], verbose, card, attempt)
-        record(card, "test", score(model, test, self.training.batch_size), test, attempt.folder)
+        in_fold = self.data.cross_validation is not None
+        record(card, "test", score(model, test, self.training.batch_size, jackknife=in_fold), test, attempt.folder)
         if slicings:
             card.slices["test"] = score_slices(model, test, slicings, self.training.batch_size)
         if len(asked):

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from tfmtl2r import Task
+from tfmtl2r.data import Lists
 from tfmtl2r.evaluation import out_of_fold
 from tfmtl2r.evaluation.fold_tables import tables
-from tfmtl2r.evaluation.out_of_fold import MEAN, Part, differences, gathered, load, overall, save
-from tfmtl2r.evaluation.split_metrics import COUNTS, ORDER
+from tfmtl2r.evaluation.out_of_fold import MEAN, Part, differences, gathered, jackknife, load, overall, save
+from tfmtl2r.evaluation.split_metrics import COUNTS, ORDER, WITHOUT, evaluate
 from tfmtl2r.runs.identity import PER_LIST
 
 LISTS, FOLDS = 60, 3
@@ -78,6 +80,52 @@ def test_differences_are_paired_and_their_error_is_that_of_the_mean_over_lists(m
     assert overall(ours) - overall(theirs) == pytest.approx(found[MEAN].by_partition)
     assert found["a"].better
     assert not differences(theirs, ours)["a"].better
+
+
+@pytest.mark.parametrize("name", ["auc", "ece"])
+def test_the_error_of_a_metric_over_all_items_is_its_deviation_between_data_sets(name):
+    """Lists whose items depend on one another: the error by jackknife is the deviation over 80 other sets of lists."""
+    rng, task = np.random.default_rng(1), Task("y", kind="binary", loss="bce", metrics=(name,))
+    found, errors = [], []
+    for _ in range(80):
+        level = np.repeat(rng.normal(size=60), 5)
+        clicked = (rng.random(300) < 1 / (1 + np.exp(-level))).astype(float)
+        lists = Lists({"y": clicked}, offsets=np.arange(0, 301, 5))
+        both = [1 / (1 + np.exp(-(level + spread * rng.normal(size=300) - bias))) for spread, bias in ((1, 0), (2, 1))]
+        results = [evaluate({"y": p}, lists, [task], levels={"y": p}, jackknife=True)["y"][name] for p in both]
+        found.append(results[0].value - results[1].value)
+        errors.append(jackknife((results[0].without - results[1].without)[None, None]))
+    assert np.sqrt(np.mean(np.square(errors))) == pytest.approx(np.std(found), rel=0.25)
+
+
+def test_metrics_over_all_items_have_errors_of_folds_and_seeds(made, tmp_path):
+    """Values without groups are averaged over seeds, kept in the file, and paired."""
+    rng = np.random.default_rng(2)
+
+    def with_groups(shift):
+        return lambda found: found | {f"{WITHOUT}test/{task}/auc": shift + rng.normal(size=10) for task in "ab"}
+
+    def first(row):
+        keys = {("a", "auc"): "max"}
+        return dataclasses.replace(row, metrics=keys, values={}, totals={key: row.totals[key] for key in keys})
+
+    ours = made("ours", lambda *_: np.ones(LISTS), seeds=(0, 1), change=with_groups(0.0))
+    theirs = made("theirs", lambda *_: np.ones(LISTS), change=with_groups(5.0))
+    assert ours.without["a", "auc"].shape == (2, FOLDS, 10)
+    assert ours.without["a", "auc"].std() == pytest.approx(np.sqrt(0.5), rel=0.25)
+    found = differences(first(ours), first(theirs))["a"]
+    apart = ours.without["a", "auc"] - theirs.without["a", "auc"]
+    assert found.error == pytest.approx(np.sqrt((9 * apart.var(axis=-1)).sum(axis=-1).mean()) / FOLDS)
+    (tmp_path / "first-cv").mkdir()
+    save([ours], "these", tmp_path / "first-cv" / out_of_fold.FILE)
+    np.testing.assert_array_equal(load(tmp_path / "first-cv", "these").without["a", "auc"], ours.without["a", "auc"])
+    text = io.StringIO()
+    for table in tables([first(ours), first(theirs)], {"theirs": {"a": found}}, 80):
+        Console(file=text, width=80).print(table)
+    assert f"±{found.error:.4f}" in text.getvalue()
+    assert "by jackknife" in text.getvalue().replace("\n", " ")
+    bare = made("bare", lambda *_: np.ones(LISTS))
+    assert np.isnan(differences(first(ours), first(bare))["a"].error)
 
 
 def test_what_does_not_belong_together_is_refused(made, tmp_path):

@@ -96,7 +96,8 @@ def _caption(rows: Sequence[OutOfFold], differences: Mapping[str, Mapping[str, A
     if any(len(seeds) > 1 for seeds in rows[0].seeds.values()):
         lines.append("sd: standard deviation over seeds")
     if differences:
-        lines.append(f"+/-: {rows[0].name} minus this row, ± standard error by bootstrap over lists")
+        lines.append(f"+/-: {rows[0].name} minus this row, ± standard error by bootstrap over lists"
+                     + (" (of metrics over all items, by jackknife)" if rows[0].without else ""))
     return "\n".join(lines)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.evaluation.paired_tests import bootstrap_means
-from tfmtl2r.evaluation.split_metrics import COUNTS, ORDER
+from tfmtl2r.evaluation.split_metrics import COUNTS, ORDER, WITHOUT
 from tfmtl2r.runs.identity import PER_LIST
 from tfmtl2r.writing import written
 
@@ -56,6 +56,8 @@ class OutOfFold:
         totals: (task, metric) -> ``float64[P]``, the value of each partition: the mean over its lists. The value of a
             metric over all items is the mean over folds, since the scores of different models cannot be put together.
         seeds: (task, metric) -> ``float64[S]``, the value of each seed, as the mean over partitions.
+        without: (task, metric over all items) -> ``float64[P, folds, G]``, the value of each fold without the lists of
+            a group each. A metric that was measured without groups is left out.
     """
 
     name: str
@@ -64,6 +66,7 @@ class OutOfFold:
     counts: Mapping[tuple[str, str], np.ndarray]
     totals: Mapping[tuple[str, str], np.ndarray]
     seeds: Mapping[tuple[str, str], np.ndarray]
+    without: Mapping[tuple[str, str], np.ndarray] = dataclasses.field(default_factory=dict)
 
     def first(self) -> dict[str, str]:
         """task -> its first metric."""
@@ -79,7 +82,8 @@ class Difference:
 
     Args:
         value: the difference.
-        error: its standard error by bootstrap over lists; NaN for a metric over all items.
+        error: its standard error: by bootstrap over lists, or for a metric over all items by :func:`jackknife`. NaN if
+            it is not known.
         by_partition: the difference in each partition.
         better: whether ours is better, significant or not.
     """
@@ -114,7 +118,7 @@ def gathered(
     row = next(iter(found.values())).results
     metrics = {(task, metric): score["direction"] for task in row for metric, score in row[task].items()}
     shape = (len(partitions), 1 + max(int(at.max()) for at in places.values()))
-    values, counts, totals, by_seed = {}, {}, {}, {}
+    values, counts, totals, by_seed, without = {}, {}, {}, {}, {}
     for task, metric in metrics:
         key, each, weights = f"test/{task}/{metric}", np.full((len(seeds), *shape), np.nan), np.zeros(shape)
         plain = np.zeros((len(seeds), len(partitions)))
@@ -130,7 +134,11 @@ def gathered(
             values[task, metric], counts[task, metric] = each.mean(axis=0), weights
             plain = np.array([[_mean(one, weight) for one, weight in zip(of, weights, strict=True)] for of in each])
         totals[task, metric], by_seed[task, metric] = plain.mean(axis=0), plain.mean(axis=1)
-    return OutOfFold(name, metrics, values, counts, totals, by_seed)
+        if all(WITHOUT + key in stored for stored in arrays.values()):
+            folds = [[fold for one, fold in places if one == partition] for partition in partitions]
+            without[task, metric] = np.array([[[arrays[p, fold, seed][WITHOUT + key] for fold in of] for p, of in zip(
+                partitions, folds, strict=True)] for seed in seeds]).mean(axis=0)
+    return OutOfFold(name, metrics, values, counts, totals, by_seed, without)
 
 
 def _arrays(part: Part, order: str) -> dict[str, np.ndarray]:
@@ -158,7 +166,7 @@ def differences(ours: OutOfFold, theirs: OutOfFold, draws: int = 2000, seed: int
     """The paired differences of the tasks' first metrics, and of their mean if they have the same metric.
 
     The values of a list are averaged over partitions first. A bootstrap over lists, which takes the same lists for all
-    tasks, gives the standard errors.
+    tasks, gives the standard errors. Those of metrics over all items are by :func:`jackknife`.
 
     Args:
         ours, theirs: rankers on the same lists and partitions.
@@ -187,6 +195,8 @@ def differences(ours: OutOfFold, theirs: OutOfFold, draws: int = 2000, seed: int
         means = bootstrap_means(apart, np.array([ours.counts[key].mean(axis=0) for key in listed]), draws, seed)
         errors = dict(zip(listed, np.nanstd(means, axis=0, ddof=1), strict=True))
         errors[MEAN, ""] = np.nanstd(means.mean(axis=1), ddof=1)
+    errors |= {key: jackknife(ours.without[key] - theirs.without[key]) for key in keys
+               if key not in listed and key in ours.without and key in theirs.without}
     for task, metric in keys:
         gap = ours.totals[task, metric] - theirs.totals[task, metric]
         found[task] = _difference(gap, errors.get((task, metric), math.nan), ours.metrics[task, metric] == "max")
@@ -194,6 +204,27 @@ def differences(ours: OutOfFold, theirs: OutOfFold, draws: int = 2000, seed: int
     if both[0] is not None and both[1] is not None and len(listed) == len(ours.first()):
         found[MEAN] = _difference(both[0] - both[1], errors[MEAN, ""], ours.metrics[keys[0]] == "max")
     return found
+
+
+def jackknife(without: np.ndarray) -> float:
+    """The standard error of a mean over folds by the delete-a-group jackknife.
+
+    The variance of a fold is ``(G - 1) / G sum_g (v_g - mean v)^2``, where v_g is the value without the lists of group
+    g. The folds have no lists in common, so that the variance of their mean is the sum over folds divided by their
+    squared number. Partitions have the same lists: their variances are averaged, as if they added no information.
+
+    Kott, The delete-a-group jackknife, Journal of Official Statistics 17(4), 2001.
+
+    Args:
+        without: ``[P, folds, G]``.
+
+    >>> values = np.array([1.0, 2.0, 4.0, 5.0])
+    >>> jackknife((values.sum() - values)[None, None] / 3), float(values.std(ddof=1) / 2)  # of a mean of 4 lists
+    (0.912..., 0.912...)
+    """
+    folds, groups = without.shape[1:]
+    of_fold = (groups - 1) * without.var(axis=-1)
+    return float(np.sqrt(of_fold.sum(axis=-1).mean()) / folds)
 
 
 def _difference(gap: np.ndarray, error: float, maximise: bool) -> Difference:
@@ -214,6 +245,8 @@ def save(rows: Sequence[OutOfFold], order: str, path: Path) -> None:
         for (task, metric), direction in row.metrics.items():
             key = f"{number}/{direction}/{task}/{metric}"
             arrays |= {_TOTAL + key: row.totals[task, metric], _SEEDS + key: row.seeds[task, metric]}
+            if (task, metric) in row.without:
+                arrays[WITHOUT + key] = row.without[task, metric]
             if (task, metric) in row.values:
                 arrays |= {key: row.values[task, metric], COUNTS + key: row.counts[task, metric]}
     with written(path) as temporary:
@@ -249,6 +282,7 @@ def load(folder: Path, order: str) -> OutOfFold:
         {key: arrays[COUNTS + name] for key, (name, _) in found.items() if name in arrays},
         {key: arrays[_TOTAL + name] for key, (name, _) in found.items()},
         {key: arrays[_SEEDS + name] for key, (name, _) in found.items()},
+        {key: arrays[WITHOUT + name] for key, (name, _) in found.items() if WITHOUT + name in arrays},
     )
 
 

@@ -28,7 +28,7 @@ MOST_RESIDUALS = 200_000
 def score(
     model: MultiTaskRanker | Merged, lists: Lists, batch_size: int = 256, preference: Sequence[float] | None = None,
     weights: Mapping[str, str] | None = None, propensity_weights: Mapping[str, str] | None = None,
-    tau: float | None = None,
+    tau: float | None = None, jackknife: bool = False,
 ) -> dict[str, dict[str, Score]]:
     """Evaluates a ranker on a split.
 
@@ -41,14 +41,15 @@ def score(
         propensity_weights: task -> column of inverse propensities, for estimates from weighted clicks beside the
             metrics, see :func:`tfmtl2r.evaluation.evaluate`.
         tau: bound of the inverse propensities, see there.
+        jackknife: see there.
     """
-    return next(score_along(model, lists, [preference], batch_size, weights, propensity_weights, tau))
+    return next(score_along(model, lists, [preference], batch_size, weights, propensity_weights, tau, jackknife))
 
 
 def score_along(
     model: MultiTaskRanker | Merged, lists: Lists, preferences: Iterable[Sequence[float] | np.ndarray | None],
     batch_size: int = 256, weights: Mapping[str, str] | None = None,
-    propensity_weights: Mapping[str, str] | None = None, tau: float | None = None,
+    propensity_weights: Mapping[str, str] | None = None, tau: float | None = None, jackknife: bool = False,
 ) -> Iterator[dict[str, dict[str, Score]]]:
     """Evaluates a conditioned ranker for several preferences.
 
@@ -63,13 +64,14 @@ def score_along(
         weights: as for :func:`score`.
         propensity_weights: as for :func:`score`.
         tau: as for :func:`score`.
+        jackknife: as for :func:`score`.
     """
     if model.schema is None:
         raise InputError("train the ranker first: it does not know its features yet")
     data = prepared(model, lists, batch_size)
     for preference in preferences:
         scores, *read = _read(model, lists, data, preference)
-        yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau, *read)
+        yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau, *read, jackknife)
 
 
 def prepared(model: MultiTaskRanker | Merged, lists: Lists, batch_size: int) -> Batches | None:

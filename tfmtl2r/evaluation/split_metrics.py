@@ -18,6 +18,9 @@ from tfmtl2r.training.trackers import metrics_of
 
 COUNTS = "counts/"
 """Prefix of the arrays in ``per_list.npz`` that contain how many times each list counts."""
+WITHOUT = "without/"
+"""Prefix of the arrays in ``per_list.npz`` that contain a metric over all items without a tenth of the lists each."""
+GROUPS = 10
 ORDER = "order/"
 """Prefix of the digests in ``per_list.npz`` of the order of the lists."""
 _CHUNK = 512  # lists per evaluation; bounds memory, and most chunks have the same shape
@@ -35,6 +38,8 @@ class Score:
         conventions: the exact definition of the metric: its gain, ties, empty lists and so on.
         direction: ``"max"`` or ``"min"``; empty for a metric without a better side.
         if_calibrated: what a perfectly calibrated model with the same scores would show; None for most metrics.
+        without: ``[GROUPS]``, the value without the lists of a group each, for standard errors of a metric over all
+            items; None if they were not asked for, or the split has fewer lists than groups.
     """
 
     value: float
@@ -44,6 +49,7 @@ class Score:
     conventions: dict[str, Any]
     direction: str
     if_calibrated: float | None = None
+    without: np.ndarray | None = None
 
     @property
     def beside(self) -> dict[str, float]:
@@ -55,6 +61,7 @@ def evaluate(
     scores: Mapping[str, np.ndarray], lists: Lists, tasks: Sequence[Task], weights: Mapping[str, str] | None = None,
     propensity_weights: Mapping[str, str] | None = None, tau: float | None = None,
     values: Mapping[str, np.ndarray] | None = None, levels: Mapping[str, np.ndarray] | None = None,
+    jackknife: bool = False,
 ) -> dict[str, dict[str, Score]]:
     """Evaluates scores of items against the labels of a split.
 
@@ -73,6 +80,8 @@ def evaluate(
             the scores.
         levels: task -> ``[N]``, the same for the tasks whose values are known, such as probabilities. Metrics that read
             a level are NaN for other tasks; without ``levels``, they are left out.
+        jackknife: True to compute metrics over all items without a tenth of the lists each, too
+            (:attr:`Score.without`). A list is in the group of its place, modulo their number.
 
     Returns:
         task -> metric -> result.
@@ -95,7 +104,7 @@ def evaluate(
         labels = _labels(lists, task)
         each = item_weights(lists, task.name, (weights or {}).get(task.name, task.weight_column))
         results[task.name] = {
-            metric.label: _score(metric, labels, read.get(metric.reads), each, lists) for metric in metrics
+            metric.label: _score(metric, labels, read.get(metric.reads), each, lists, jackknife) for metric in metrics
         }
         own = task.propensity_column if task.kind == "binary" and not lists.is_rows else None
         if column := (propensity_weights or {}).get(task.name, own):
@@ -143,7 +152,10 @@ def _of_items(scores: Mapping[str, np.ndarray], lists: Lists, task: Task) -> np.
     return values
 
 
-def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray | None, weights: np.ndarray, lists: Lists) -> Score:
+def _score(
+    metric: Metric, labels: np.ndarray, scores: np.ndarray | None, weights: np.ndarray, lists: Lists,
+    jackknife: bool = False,
+) -> Score:
     metric.validate(labels)
     if scores is None:
         return Score(float("nan"), len(labels), None, None, metric.conventions(), metric.direction)
@@ -151,8 +163,13 @@ def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray | None, weight
         calibrated = metric.if_calibrated()
         beside = None if calibrated is None else calibrated.exact(labels, scores, weights)
         value = metric.exact(labels, scores, weights)
-        return Score(value, len(labels), None, None, metric.conventions(), metric.direction, beside)
-    sizes = np.ones(lists.num_items, np.int64) if lists.is_rows else lists.sizes
+        without = None
+        if jackknife and lists.num_lists >= GROUPS:
+            group = np.repeat(np.arange(lists.num_lists) % GROUPS, _sizes(lists))
+            left = [group != number for number in range(GROUPS)]
+            without = np.array([metric.exact(labels[items], scores[items], weights[items]) for items in left])
+        return Score(value, len(labels), None, None, metric.conventions(), metric.direction, beside, without)
+    sizes = _sizes(lists)
     starts = np.cumsum(sizes) - sizes
     parts, counts = [], []
     for chunk in np.array_split(np.arange(len(sizes)), max(1, -(-len(sizes) // _CHUNK))):
@@ -163,6 +180,10 @@ def _score(metric: Metric, labels: np.ndarray, scores: np.ndarray | None, weight
         parts.append(np.where(count.numpy() > 0, value.numpy(), np.nan))
         counts.append(count.numpy())
     return _mean(np.concatenate(parts), np.concatenate(counts), metric.conventions(), metric.direction)
+
+
+def _sizes(lists: Lists) -> np.ndarray:
+    return np.ones(lists.num_items, np.int64) if lists.is_rows else lists.sizes
 
 
 def _mean(values: np.ndarray, counts: np.ndarray, conventions: dict[str, Any], direction: str) -> Score:
@@ -177,8 +198,10 @@ def per_list_arrays(split: str, results: Mapping[str, Mapping[str, Score]]) -> d
 
     Args:
         split: name of the split.
-        results: the return value of :func:`evaluate`. Metrics over all items have no values per list and are left out.
+        results: the return value of :func:`evaluate`. Metrics over all items have no values per list, and only the
+            values without groups of lists, if these were asked for.
     """
     scores = {f"{split}/{task}/{metric}": s for task, row in results.items() for metric, s in row.items()}
     found = {key: s.per_list for key, s in scores.items()} | {COUNTS + key: s.counts for key, s in scores.items()}
+    found |= {WITHOUT + key: s.without for key, s in scores.items()}
     return {key: values for key, values in found.items() if values is not None}

@@ -6,10 +6,11 @@ The help of a key on the command line is its entry under ``Args``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Literal
 
 from tfmtl2r.settings.values import Section, SettingError, key
+from tfmtl2r.task import Task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,7 +244,22 @@ class Calibrating(Section):
     kind: Any = key(registry="tfmtl2r.calibrators")
     by: tuple[str, ...] | None = key()
 
-    def around(self, calibrator: Any) -> Any:
+    def applied(self, chosen: Sequence[Task], known: Sequence[Task]) -> tuple[Task, ...]:
+        """Tasks, of which the binary ones have this calibrator, unless they have their own.
+
+        Args:
+            chosen: the tasks.
+            known: these and all others that an experiment could train.
+        """
+        if self.kind is not None and all(task.kind != "binary" for task in known):
+            raise SettingError(["calibration", "kind"], "calibrates binary tasks, and there are none: leave it out")
+        if self.by is not None and self.kind is None and all(task.calibration is None for task in known):
+            raise SettingError(["calibration", "by"], "has no effect without a calibrator: give calibration.kind, such "
+                               "as \"platt\", or leave it out")
+        return tuple(dataclasses.replace(task, calibration=self._around(task.calibration or self.kind))
+                     if task.kind == "binary" else task for task in chosen)
+
+    def _around(self, calibrator: Any) -> Any:
         """A calibrator for each value of the columns, if there are any."""
         if self.by is None or calibrator is None or calibrator == "none":
             return calibrator

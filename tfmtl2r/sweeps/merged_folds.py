@@ -66,5 +66,5 @@ def _evaluate(where: Path, name: str, cards: Sequence[RunCard], members: Sequenc
                                 "architecture": "merged"})
     card.data = {"test": {"fingerprint": lists.fingerprint()}}
     where.mkdir(parents=True, exist_ok=True)
-    record(card, "test", score(merged(rankers), lists), lists, where)
+    record(card, "test", score(merged(rankers), lists, jackknife=True), lists, where)
     card.save(where)  # at last: a folder with a card is finished
