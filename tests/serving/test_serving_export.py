@@ -11,9 +11,9 @@ import pytest
 from serving_problem import SCHEMA, TASKS, looked_up, make_ranker, predicted, rows, training_data
 
 import tfmtl2r
-from tfmtl2r import Category, Dense, Schema
+from tfmtl2r import Category, Dense, Schema, Task, transforms
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.data import Lists
+from tfmtl2r.data import Lists, fit_tasks
 from tfmtl2r.serving import export as exporting
 from tfmtl2r.serving import warmup
 from tfmtl2r.serving.blend import Blend
@@ -133,6 +133,24 @@ def test_metadata(exported):
     assert metadata["inputs"]["list_size"]["dtype"] == "int32"
     assert metadata["outputs"]["valid"] == {"dtype": "bool", "shape": [None, None]}
     assert metadata["versions"]["tensorflow"] == tf.__version__
+
+
+@pytest.mark.slow
+def test_values_in_another_unit_carry_their_unit_and_the_way_back(tmp_path):
+    """A transform that compares a label with others needs a column that an answer does not read."""
+    watched, seconds = np.array([2.0, 4, 4, 8, 10, 20, 30, 60]), np.repeat([5.0, 50.0], 4)
+    table = Lists({"price": np.arange(8.0), "watched": watched, "seconds": seconds})
+    tasks = fit_tasks(table, [
+        Task("rank", label="watched", kind="regression", transform={"name": "d2q", "duration": "seconds", "groups": 2}),
+        Task("watched", kind="regression", transform="log1p")])
+    folder = tfmtl2r.export(make_ranker(Schema([Dense("price")]), tasks), tmp_path, lists=False)
+    entries = {task["name"]: task for task in json.loads((folder / METADATA).read_text())["tasks"]}
+    assert set(entries["watched"]) == {"name", "kind", "score"}
+    assert entries["rank"]["value_unit"] == "a quantile, 0 to 1, among labels of a similar seconds"
+    back = transforms.get(entries["rank"]["transform"])
+    found = back.back(back.apply(watched, {"seconds": seconds}), {"seconds": seconds})
+    np.testing.assert_allclose(found, watched)
+    assert "rank (a quantile, 0 to 1," in (tmp_path / "README.md").read_text().replace("\n", " ")
 
 
 def test_each_weight_is_written_once(exported):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 import tfmtl2r
-from tfmtl2r import blends
+from tfmtl2r import blends, transforms
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE
 from tfmtl2r.data.lists import Lists
@@ -27,11 +27,13 @@ from tfmtl2r.serving.pruned import pruned
 from tfmtl2r.serving.session import quiet
 from tfmtl2r.serving.signatures import DEFAULT, Plan, Signature, planned
 from tfmtl2r.serving.versions import publish
+from tfmtl2r.task import Task
 from tfmtl2r.training.beside import is_column
 from tfmtl2r.training.blending import facts_of
 from tfmtl2r.training.finite import check_weights
 from tfmtl2r.training.merged import Merged
 from tfmtl2r.training.model import MultiTaskRanker
+from tfmtl2r.transforms import of_task, unit_of
 from tfmtl2r.types import Mask
 
 TOLERANCE = 1e-5
@@ -293,7 +295,8 @@ def _metadata(
     half = tf.as_dtype(model.dtype_policy.compute_dtype).size < 4
     asked = {} if model.conditioned is None else {"preference": np.asarray(model.preference, np.float64).tolist()}
     return {
-        "tasks": [{"name": task.name, "kind": task.kind, "score": score_key(task.name)} for task in model.tasks],
+        "tasks": [{"name": task.name, "kind": task.kind, "score": score_key(task.name), **_unit(task)}
+                  for task in model.tasks],
         "lists": lists,
         **({"members": model.num_members} if model.has_members else {}),
         "score": blend.made.definition,
@@ -309,6 +312,13 @@ def _metadata(
         "tolerance": HALF_TOLERANCE if half else TOLERANCE,
         "versions": {"tfmtl2r": tfmtl2r.__version__, "tensorflow": tf.__version__, "keras": keras.__version__},
     }
+
+
+def _unit(task: Task) -> dict[str, Any]:
+    """The unit of a task's values if it is not that of the label, and the fitted transform, which leads back."""
+    if not (unit := unit_of(task)):
+        return {}
+    return {"value_unit": unit, "transform": transforms.registry.describe(of_task(task))}
 
 
 def _kind(model: MultiTaskRanker | Merged, blend: Blend) -> dict[str, Any]:

@@ -59,6 +59,11 @@ _MERGED = (
     "their values and `uncertainty_<task>` is the standard deviation of their values. Otherwise the score is the mean "
     "of their scores, which are standardised within each list, so that it depends on the other items of the list."
 )
+_UNIT = (
+    "`value_<task>` is in the unit of the label, except for: {units}. There, the entry `transform` of the task in "
+    "`assets.extra/tfmtl2r.json` leads back: `tfmtl2r.transforms.get(transform).back(values, columns)` needs the "
+    "columns that the transform reads."
+)
 _LISTS = (
     "The server pads the requests that it merges before the graph reads them, and all of them fail if one is wrong. A "
     "caller must therefore ensure three things. Every input has one row per list, and all inputs have the same number "
@@ -93,7 +98,9 @@ def text(name: str, plan: Plan, schema: Schema, request: Request, metadata: Mapp
     if conditioned := PREFERENCE in metadata:
         values[PREFERENCE] = " : ".join(f"{value:.4g}" for value in metadata[PREFERENCE])
     values["members"] = metadata.get("members", 1)
-    further = {_MERGED: "members" in metadata, _PREFERRED: "predict_preferred" in plan.signatures,
+    units = {task["name"]: task["value_unit"] for task in metadata["tasks"] if "value_unit" in task}
+    values["units"] = ", ".join(f"{task} ({unit})" for task, unit in units.items())
+    further = {_UNIT: bool(units), _MERGED: "members" in metadata, _PREFERRED: "predict_preferred" in plan.signatures,
                _CONDITIONED: conditioned, _LISTS: metadata["lists"]}
     chosen = (*_NOTES, *(note for note, there in further.items() if there))
     notes = [_paragraph(note.format(**values)) for note in chosen]

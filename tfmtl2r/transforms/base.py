@@ -25,10 +25,12 @@ class Transform:
     Class attributes:
         reversible: whether the transform is a :class:`Reversible`.
         fitted: names of the options that :meth:`fit` fills in.
+        unit: the unit of transformed labels, and so of ``value_<task>``; empty for the unit of the label.
     """
 
     reversible: ClassVar[bool] = False
     fitted: ClassVar[tuple[str, ...]] = ()
+    unit: ClassVar[str] = ""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -111,6 +113,16 @@ def of_task(task: Task) -> Transform | None:
     from tfmtl2r import transforms  # the registry imports the files of transforms, which import this file
 
     return None if task.transform is None else transforms.get(task.transform)
+
+
+def unit_of(task: Task) -> str:
+    """The unit of ``value_<task>``, for cards and metadata; empty for the unit of the label.
+
+    >>> unit_of(Task("share", kind="regression", transform={"name": "ratio", "duration": "duration_s"}))
+    'a share of duration_s'
+    """
+    transform = of_task(task)
+    return "" if transform is None else transform.unit.format(", ".join(transform.columns))
 
 
 def quantile(

@@ -46,6 +46,7 @@ class DurationQuantile(Grouped):
     """
 
     fitted = ("edges", "tables")
+    unit = "a quantile, 0 to 1, among labels of a similar {}"
 
     tables: tuple[tuple[tuple[float, ...], tuple[float, ...]], ...] | None = None
 

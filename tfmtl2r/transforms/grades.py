@@ -39,6 +39,7 @@ class Grades(Transform):
     """
 
     fitted = ("edges",)
+    unit = "a grade"
 
     grades: int = 4
     zeros_apart: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from typing import ClassVar
 
 import numpy as np
 
@@ -32,6 +33,8 @@ class Ratio(Transform):
     >>> Ratio("seconds", cap=1).apply(np.array([3.0, 30.0, 5.0]), {"seconds": np.array([10.0, 20.0, 0.0])}).tolist()
     [0.3, 1.0, nan]
     """
+
+    unit: ClassVar[str] = "a share of {}"
 
     duration: str
     cap: float | None = None

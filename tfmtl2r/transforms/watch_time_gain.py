@@ -42,6 +42,7 @@ class WatchTimeGain(Grouped):
     """
 
     fitted = ("edges", "means", "sds")
+    unit = "standard deviations from the mean label of a similar {}"
 
     means: tuple[float, ...] | None = None
     sds: tuple[float, ...] | None = None
