@@ -11,10 +11,13 @@ from pathlib import Path
 import pytest
 
 from tfmtl2r import cli
+from tfmtl2r.baselines import get as get_baseline
 from tfmtl2r.errors import InputError, Stopped, UserError
+from tfmtl2r.evaluation.split_metrics import of_metric
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.sweeps import tuning
 from tfmtl2r.sweeps.tuning import Search
+from tfmtl2r.training.trackers import metrics_of
 
 pytest.importorskip("optuna")
 DATA = {"name": "synthetic_mslr", "num_lists": 16, "max_length": 8, "num_tasks": 2, "num_features": 8}
@@ -186,6 +189,47 @@ def test_bad_trials_end_early(tmp_path, pretended):
     search, said = searched(made(tmp_path, tune={"trials": 7}))
     assert [line.split()[0] for line in said] == ["done"] * 5 + ["pruned"] * 2
     assert "2 pruned" in str(search.table().caption)
+
+
+def test_trees_have_as_many_trials_and_a_row_of_the_same_table(tmp_path, pretended):
+    """Each trial is one choice of settings; values are those of the same numbers on the same lists."""
+    pytest.importorskip("lightgbm")
+    rivals = {"baselines": ["lightgbm"], "trials": 2, "objectives": ["val_stop_on"]}
+    search, said = searched(made(tmp_path, tune=rivals))
+    assert [line.split()[1] for line in said[2:]] == ["lightgbm", "lightgbm"]
+    search, said = searched(made(tmp_path, tune={**rivals, "trials": 3}))
+    assert len(said) == 2  # one of each more
+    rival = search.rivals[0]
+    found = json.loads((search.folder / tuning.RESULT).read_text())["baselines"]["lightgbm"]
+    assert [row["number"] for row in found["trials"]] == [0, 1, 2]
+    assert len({row["settings"]["learning_rate"] for row in found["trials"]}) == 3
+    assert all(isinstance(row["settings"]["num_leaves"], int) for row in found["trials"])
+    best = max(found["trials"], key=lambda row: row["values"][0])
+    assert found["best"] == best["number"]
+    settings = dict(best["settings"])
+    fitted = get_baseline("lightgbm", rounds=[settings.pop("rounds")], grid=[settings]).fit(rival.training)
+    vali, tasks = rival.training.vali, rival.training.tasks
+    scores, gains = fitted.scores(vali), []
+    for task in tasks:
+        metric = metrics_of(task, True)[0]
+        value, trivial, perfect = (of_metric(metric, vali, task, one).value for one in (
+            scores[task.name], None, vali.columns[task.label]))
+        gains.append((value - trivial) / (perfect - trivial))
+    assert best["values"] == pytest.approx([sum(gains) / 2])
+    rows = list(zip(*(column._cells for column in search.table().columns), strict=True))
+    assert rows[-1][0] == f"lightgbm {best['number']}"
+    assert "num_leaves=" in rows[-1][-1]
+    assert "3 trials of lightgbm" in str(search.table().caption)
+
+
+@pytest.mark.parametrize(("tune", "message"), [
+    ({"baselines": ["average"]}, "average, which has no settings to choose"),
+    ({"baselines": ["lightgbmm"]}, "did you mean 'lightgbm'"),
+    ({"baselines": ["lightgbm"], "objectives": ["val_loss"]}, "'val_loss', which baselines do not have"),
+])
+def test_wrong_baselines_are_refused_before_the_first_trial(tmp_path, tune, message):
+    with pytest.raises(UserError, match=message):
+        Search(made(tmp_path, tune=tune))
 
 
 def test_several_objectives_give_a_front(tmp_path, pretended):

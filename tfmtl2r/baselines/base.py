@@ -7,7 +7,7 @@ import importlib
 import importlib.util
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -40,8 +40,8 @@ class Fitted:
         return {task: np.asarray(scorer(lists), np.float64) for task, scorer in self.scorers.items()}
 
     def evaluate(self, lists: Lists, tasks: Sequence[Task]) -> dict[str, dict[str, Score]]:
-        """The metrics of a split; see :func:`tfmtl2r.evaluation.evaluate`."""
-        return evaluate(self.scores(lists), lists, [self._measured(task, lists) for task in tasks])
+        """The metrics of a split, with what standard errors need; see :func:`tfmtl2r.evaluation.evaluate`."""
+        return evaluate(self.scores(lists), lists, [self._measured(task, lists) for task in tasks], jackknife=True)
 
     def _measured(self, task: Task, lists: Lists) -> Task:
         metrics = metrics_of(task, not lists.is_rows)
@@ -94,10 +94,13 @@ class Baseline:
     Class attributes:
         library: the module that must be installed; empty for a baseline of this package alone.
         extra: what ``pip install`` gets it.
+        space: the settings that ``tfmtl2r tune`` chooses, each a range ``{"low", "high", "log"}``; empty for none.
+            Whole bounds are a range of whole numbers.
     """
 
     library: ClassVar[str] = ""
     extra: ClassVar[str] = "'tfmtl2r[baselines]'"
+    space: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
 
     def fit(self, training: Training) -> Fitted:
         """Trains a model for each task.
@@ -105,6 +108,10 @@ class Baseline:
         Raises:
             ValueError: if the library is not installed, or a task has no labels.
         """
+        raise NotImplementedError
+
+    def with_settings(self, chosen: Mapping[str, Any]) -> Self:
+        """The baseline with these settings alone, one value for each key of :attr:`space`."""
         raise NotImplementedError
 
     def check(self) -> None:

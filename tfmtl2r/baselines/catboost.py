@@ -38,6 +38,11 @@ class CatBoost(Trees):
     extra: ClassVar[str] = "'tfmtl2r[trees]'"
     settings: ClassVar[tuple[Mapping[str, Any], ...]] = tuple({"depth": depth, "learning_rate": 0.07}
                                                               for depth in (4, 6))
+    space: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "rounds": {"low": 50, "high": 400},
+        "depth": {"low": 3, "high": 8}, "learning_rate": {"low": 0.02, "high": 0.2, "log": True},
+        "l2_leaf_reg": {"low": 1.0, "high": 30.0, "log": True}, "rsm": {"low": 0.3, "high": 1.0},
+    }
 
     loss: Literal["QueryRMSE", "YetiRank"] = "QueryRMSE"
 

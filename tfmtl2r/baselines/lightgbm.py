@@ -40,6 +40,12 @@ class LightGBM(Trees):
         {"num_leaves": 15, "learning_rate": 0.05, "feature_fraction": 0.5, "bagging_fraction": 0.8, "bagging_freq": 1,
          "lambda_l2": 5.0},
     )
+    space: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "rounds": {"low": 50, "high": 400},
+        "num_leaves": {"low": 7, "high": 63, "log": True}, "learning_rate": {"low": 0.02, "high": 0.2, "log": True},
+        "min_data_in_leaf": {"low": 5, "high": 100, "log": True}, "feature_fraction": {"low": 0.3, "high": 1.0},
+        "lambda_l2": {"low": 0.01, "high": 30.0, "log": True},
+    }
 
     def train(self, table: Table, objective: Objective, settings: Mapping[str, Any], rounds: int, seed: int) -> Any:
         lightgbm = self.module()

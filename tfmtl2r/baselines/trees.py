@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 
@@ -69,6 +69,10 @@ class Trees(Baseline):
         object.__setattr__(self, "grid", tuple(self.grid))
         if not self.rounds or any(count < 1 for count in self.rounds):
             raise InputError(f"rounds must be numbers of trees of at least 1, not {list(self.rounds)}")
+
+    def with_settings(self, chosen: Mapping[str, Any]) -> Self:
+        settings = dict(chosen)
+        return dataclasses.replace(self, rounds=(int(settings.pop("rounds")),), grid=(settings,))
 
     def train(self, table: Table, objective: Objective, settings: Mapping[str, Any], rounds: int, seed: int) -> Any:
         """Trains one model with the library."""

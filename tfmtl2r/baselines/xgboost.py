@@ -36,6 +36,12 @@ class XGBoost(Trees):
     extra: ClassVar[str] = "'tfmtl2r[trees]'"
     settings: ClassVar[tuple[Mapping[str, Any], ...]] = tuple(
         {"max_depth": depth, "eta": 0.05, "subsample": 0.8, "colsample_bytree": 0.5, "lambda": 5.0} for depth in (4, 6))
+    space: ClassVar[Mapping[str, Mapping[str, Any]]] = {
+        "rounds": {"low": 50, "high": 400},
+        "max_depth": {"low": 3, "high": 8}, "eta": {"low": 0.02, "high": 0.2, "log": True},
+        "min_child_weight": {"low": 0.5, "high": 30.0, "log": True}, "colsample_bytree": {"low": 0.3, "high": 1.0},
+        "lambda": {"low": 0.1, "high": 30.0, "log": True},
+    }
 
     def train(self, table: Table, objective: Objective, settings: Mapping[str, Any], rounds: int, seed: int) -> Any:
         xgboost = self.module()

@@ -60,9 +60,22 @@ def check_stop_on(model: MultiTaskRanker, vali: Lists, stop_on: str | None = Non
 
 def has_gain(metric: Metric, lists: Lists, task: Task) -> bool:
     """Whether the trivial and the perfect value of a metric differ for the labels of a task."""
-    labels = np.nan_to_num(label_values(lists, task))
-    trivial, perfect = (bound if isinstance(bound, float) else of_metric(bound, lists, task, scores).value
-                        for bound, scores in ((metric.trivial(), None), (metric.perfect(), labels)))
+    trivial, perfect = _bounds(metric, lists, task)
     if not np.isfinite(of_metric(metric, lists, task).value):
         return False
     return bool(abs(perfect - trivial) > 1e-6 * abs(trivial))
+
+
+def gain(metric: Metric, lists: Lists, task: Task, value: float) -> float:
+    """``(m - m_trivial) / (m_perfect - m_trivial)`` of a value m of a metric; NaN where the labels leave no room."""
+    trivial, perfect = _bounds(metric, lists, task)
+    room = perfect - trivial
+    return float((value - trivial) / room) if abs(room) > 1e-6 * abs(trivial) else float("nan")
+
+
+def _bounds(metric: Metric, lists: Lists, task: Task) -> tuple[float, float]:
+    """The trivial and the perfect value of a metric for the labels of a task."""
+    labels = np.nan_to_num(label_values(lists, task))
+    trivial, perfect = (bound if isinstance(bound, float) else of_metric(bound, lists, task, scores).value
+                        for bound, scores in ((metric.trivial(), None), (metric.perfect(), labels)))
+    return trivial, perfect

@@ -201,9 +201,12 @@ class Tuning(Section):
             default, ["val_stop_on"], the mean of the tasks' gains.
         space: the keys to choose, each with a list of values or a range, such as {"optimizer.learning_rate" = {low =
             1e-4, high = 1e-2, log = true}, "architecture.dropout" = [0.1, 0.3], method = ["mgda", "cagrad"]}.
+        baselines: trees with as many trials of their own, such as ["lightgbm", "catboost"]; their best trials are rows
+            of the same table. A trial has one choice of settings for all tasks.
     """
 
     trials: int = key(20, least=1, outcome=False)
     minutes: float | None = key(above=0, outcome=False)
     objectives: tuple[str, ...] = key(("val_stop_on",), outcome=False)
     space: Mapping[str, Any] | None = key(outcome=False, flag=False)
+    baselines: tuple[Any, ...] | None = key(outcome=False)

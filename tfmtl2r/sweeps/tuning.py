@@ -27,6 +27,7 @@ from tfmtl2r.runs.places import remove
 from tfmtl2r.settings import SettingError, files
 from tfmtl2r.settings.outcome import differing, outcome
 from tfmtl2r.sweeps import space
+from tfmtl2r.sweeps.tuned_baselines import BaselineSearch, settings_of, training_of
 from tfmtl2r.training.trackers import directions
 from tfmtl2r.writing import one_line, write_json
 
@@ -65,6 +66,9 @@ class Search:
         self.num_lists = int(self.dataset.lists("vali").num_lists)
         self.signs = _signs(experiment, self.dataset)
         self.space = space.checked(experiment, self.dataset)
+        given = experiment.tune.baselines or ()
+        training = training_of(experiment, self.dataset) if given else None
+        self.rivals = [BaselineSearch(one, experiment, training, self.signs) for one in given if training is not None]
         self.study: Any = None
         self._held = contextlib.ExitStack()
 
@@ -99,6 +103,8 @@ class Search:
             self.study.tell(trial.number, state=self.optuna.trial.TrialState.FAIL)
             if len(trial.params) == len(self.space):
                 self.study.enqueue_trial(trial.params)
+        for rival in self.rivals:
+            rival.open(self.optuna, name, storage, self.base.training.seed)
         # The seed grows, so that a search that goes on does not draw its first values again.
         self.study.sampler = samplers.TPESampler(seed=self.base.training.seed + len(self.study.trials))
 
@@ -138,8 +144,14 @@ class Search:
         """
         tune, start = self.base.tune, time.monotonic()
         left = math.inf if tune.minutes is None else 60 * tune.minutes
-        while len(self.finished) < tune.trials and time.monotonic() - start < left:
+
+        def may_start() -> bool:
+            return time.monotonic() - start < left
+
+        while len(self.finished) < tune.trials and may_start():
             self._next()
+        for rival in self.rivals:
+            rival.run(tune.trials, may_start, self.report)
         self._write()
         if not self.best:
             reasons = [trial.user_attrs[_ERROR] for trial in self.finished if _ERROR in trial.user_attrs]
@@ -191,6 +203,7 @@ class Search:
         write_json(self.folder / RESULT, {
             "objectives": [*self.signs], "maximise": [sign > 0 for sign in self.signs.values()],
             "num_lists": self.num_lists, "best": [trial.number for trial in best], "trials": rows,
+            **({"baselines": {rival.name: rival.as_numbers() for rival in self.rivals}} if self.rivals else {}),
         })
         if best:
             found = space.with_values(self.base, self.dataset, _values(best[0]))
@@ -198,7 +211,7 @@ class Search:
             files.save(named.config(), self.folder / files.FILE)
 
     def table(self, most: int = 10) -> Table:
-        """The best trials with their settings and values."""
+        """The best trials with their settings and values, and the best trial of each baseline."""
         pruned, failed = (sum(trial.state == state for trial in self.finished)
                           for state in (self.optuna.trial.TrialState.PRUNED, self.optuna.trial.TrialState.FAIL))
         title = "best trials" if len(self.signs) == 1 else "front of trials"
@@ -209,10 +222,16 @@ class Search:
             table.add_column(column, justify="right")
         for key in self.space:
             table.add_column(escape(key), overflow="fold")
+        if self.rivals:
+            table.add_column("settings", overflow="fold")
         for trial in self.best[:most]:
             values = _values(trial)
             table.add_row(str(trial.number), *(f"{value:.4f}" for value in trial.values),
-                          *(escape(_shown(values[key])) for key in self.space))
+                          *(escape(_shown(values[key])) for key in self.space), *([""] if self.rivals else []))
+        for rival in (one for one in self.rivals if one.best is not None):
+            table.add_row(escape(f"{rival.name} {rival.best.number}"), *(f"{one:.4f}" for one in rival.best.values),
+                          *([""] * len(self.space)), escape(_text(settings_of(rival.best))))
+            table.caption = f"{table.caption}; {len(rival.finished)} trials of {escape(rival.name)}"
         return table
 
 
