@@ -23,6 +23,7 @@ from tfmtl2r.data.order import Order, bounds_of
 from tfmtl2r.data.store.manifest import is_store
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.after_training import check_tuning, fit_after_training
+from tfmtl2r.evaluation.file_scores import is_model
 from tfmtl2r.evaluation.scoring import curve, record, score, score_slices
 from tfmtl2r.evaluation.slices import slicing
 from tfmtl2r.evaluation.stopping import check_stop_on
@@ -185,6 +186,9 @@ class Experiment(Settings):
         return ranker
 
     def _folder_of(self, name: str) -> Path:
+        if is_model(name):
+            raise InputError(f"{name} is no run, and a training needs one: its statistics, vocabularies and data. Name "
+                             "the finished run that the file or export was made of")
         folders = [find(directory, name) for directory in (self.directory, Path(self.directory).parent)]
         return next((one for one in folders if (one / CARD).is_file()), folders[0])
 

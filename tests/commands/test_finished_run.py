@@ -287,6 +287,32 @@ def test_evaluate_shows_and_keeps_slices_and_what_differs(run, capsys, monkeypat
     assert not (run[0] / "runs" / "other").exists()
 
 
+@pytest.mark.parametrize("kind", ["keras", pytest.param("export", marks=pytest.mark.slow)])
+def test_a_saved_ranker_and_an_export_are_evaluated_on_the_data_of_a_run(run, kind, capsys, monkeypatch):
+    """By their answers: the numbers are those of the run, for the split and for slices; no card changes."""
+    monkeypatch.chdir(run[0])
+    path = "runs/mine/model.keras"
+    if kind == "export":
+        path = "served"
+        assert cli.main(["export", "mine", "--rows", "none", "--to", path]) == 0
+    assert cli.main(["evaluate", "mine", "--by", "user", "--json", "alone.json"]) == 0
+    before = (run[0] / "runs" / "mine" / "run.json").read_bytes()
+    assert cli.main(["evaluate", path, "--like", "mine", "--by", "user", "--json", "file.json"]) == 0
+    assert (run[0] / "runs" / "mine" / "run.json").read_bytes() == before
+    alone, found = (json.loads((run[0] / f"{name}.json").read_text()) for name in ("alone", "file"))
+    assert found["run"] == path
+    for task, row in alone["results"].items():
+        for metric, one in row.items():
+            assert found["results"][task][metric]["value"] == pytest.approx(one["value"], rel=1e-4), (task, metric)
+    assert list(found["slices"]["user"]["slices"]) == list(alone["slices"]["user"]["slices"])
+    for wrong, message in (([path], "knows no data set: name a run"), ([path, "mine", "--like", "mine"], "alone"),
+                           ([path, "--like", "mine", "--reliability", "a.png"], "--reliability needs a run"),
+                           (["mine", "--like", "mine"], "--like is for a .keras file or an export")):
+        capsys.readouterr()
+        assert cli.main(["evaluate", *wrong]) == 1
+        assert message in " ".join(capsys.readouterr().err.split())
+
+
 def test_runs_are_evaluated_as_the_one_model_that_they_become(run, capsys, monkeypatch):
     """A run with itself has its own order, and its card stays as it was."""
     folder, _ = run

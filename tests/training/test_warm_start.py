@@ -221,6 +221,8 @@ def test_from_on_the_command_line(tmp_path, monkeypatch, capsys):
     again = ["train", "--name", "second", "--data.files", "second.csv", *common, "--optimizer.learning-rate", "1e-9"]
     assert cli.main([*again, "--from", "nothing"]) == 1
     assert "runs/nothing" in capsys.readouterr().err
+    assert cli.main([*again, "--from", "runs/first/model.keras"]) == 1
+    assert "model.keras is no run, and a training needs one" in " ".join(capsys.readouterr().err.split())
     assert cli.main([*again, "--from", "first"]) == 0
     out = capsys.readouterr().out
     assert "start from first: feature 'brand': 1 new values, 2 known values" in out

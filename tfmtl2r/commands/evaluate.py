@@ -25,10 +25,12 @@ _SHOWN = 10
 class Evaluate:
     """Evaluates runs/NAME on a split, prints the result and adds it to the run card, if the folder can be written.
 
-    Several runs are evaluated as the one model that ``tfmtl2r export`` makes of them; no run card changes then.
+    Several runs are evaluated as the one model that ``tfmtl2r export`` makes of them; no run card changes then. A
+    ``.keras`` file or an export is evaluated by what it answers, on the data and tasks of the run ``--like``.
 
     Args:
-        runs: name of the run; or several names, of runs with the same tasks and data.
+        runs: name of the run; or several names, of runs with the same tasks and data; or the path of a .keras file or
+            of the folder of an export.
         split: train, vali or test.
         by: also show the metrics of parts of the split: by a column, list_length, or new:COLUMN for ids that the
             training split does not contain. Can be given several times; by default evaluation.by of the run.
@@ -36,6 +38,7 @@ class Evaluate:
             order on which every task is measured.
         json: also write all results to this file.
         reliability: also draw mean labels against mean probabilities of the binary tasks, to this PNG file.
+        like: for a .keras file or an export: the run whose data, tasks and metrics it is evaluated on.
         directory: the folder of all runs.
     """
 
@@ -45,12 +48,14 @@ class Evaluate:
     preference: str = ""
     json: str = ""
     reliability: str = ""
+    like: str = ""
     directory: str = "runs"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Evaluates and prints a table."""
     options = tyro.cli(Evaluate, args=arguments, prog="tfmtl2r evaluate")
+    from tfmtl2r.evaluation.file_scores import is_model
     from tfmtl2r.evaluation.scoring import described, score, score_slices
     from tfmtl2r.evaluation.slices import slicing
     from tfmtl2r.experiment import Experiment
@@ -66,6 +71,11 @@ def main(arguments: Sequence[str]) -> None:
     if not options.reliability.endswith(".png") and options.reliability:
         raise InputError("the picture of reliability is a PNG file, whose name ends in .png, not "
                          f"{options.reliability!r}")
+    if is_model(options.runs[0]):
+        _of_file(options)
+        return
+    if options.like:
+        raise InputError("--like is for a .keras file or an export: leave it out for a run, which knows its data")
     folders = [find(options.directory, run) for run in options.runs]
     folder, *others = folders
     card = RunCard.load(folder)
@@ -93,6 +103,45 @@ def main(arguments: Sequence[str]) -> None:
                                   "slices": slices, "inputs": inputs, **served})
     if not others:
         _keep(folder, card, options.split, results, lists, slices)
+
+
+def _of_file(options: Evaluate) -> None:
+    """Evaluates a ``.keras`` file or an export on the data of a run, and prints the tables. No run card changes."""
+    from tfmtl2r.evaluation.model_files import score_model
+    from tfmtl2r.evaluation.scoring import described
+    from tfmtl2r.evaluation.slices import slicing
+    from tfmtl2r.experiment import Experiment
+    from tfmtl2r.report.tables import results_table, show, slice_tables
+    from tfmtl2r.runs.card import RunCard
+    from tfmtl2r.runs.identity import MODEL
+    from tfmtl2r.runs.places import find
+    from tfmtl2r.serving.load import load
+
+    path, *others = options.runs
+    if others:
+        raise InputError(f"{path} is evaluated alone: leave {', '.join(others)} out")
+    if not options.like:
+        raise InputError(f"{path} knows no data set: name a run with the same tasks, on whose data it is evaluated "
+                         "(--like NAME)")
+    if given := [name for name in ("preference", "reliability") if getattr(options, name)]:
+        raise InputError(f"--{given[0]} needs a run: a model file is evaluated by its answers alone; leave it out")
+    folder = find(options.directory, options.like)
+    card = RunCard.load(folder)
+    experiment = Experiment.of(card.config)
+    dataset = experiment.dataset()
+    lists = dataset.lists(options.split)
+    card.expect(options.split, lists.fingerprint())
+    ranker: Any = load(folder / MODEL)
+    slicings = [slicing(lists, by, dataset.lists("train"), ranker.schema)
+                for by in dict.fromkeys(options.by or experiment.evaluation.by or ())]
+    results, slices = score_model(path, lists, ranker.tasks, slicings)
+    show(results_table({path: described(results)}, title=f"{options.split} split of {card.name}"))
+    for by, found in slices.items():
+        for table in slice_tables(found, by):
+            show(table)
+    if options.json:
+        write_json(options.json, {"run": path, "like": card.name, "split": options.split,
+                                  "results": described(results), "slices": slices})
 
 
 def _served(ranker: Any, lists: Lists, options: Evaluate) -> dict[str, Any]:
