@@ -71,7 +71,7 @@ def score_along(
     data = prepared(model, lists, batch_size)
     for preference in preferences:
         scores, *read = _read(model, lists, data, preference)
-        yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau, *read, jackknife)
+        yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau, *read, jackknife=jackknife)
 
 
 def prepared(model: MultiTaskRanker | Merged, lists: Lists, batch_size: int) -> Batches | None:
