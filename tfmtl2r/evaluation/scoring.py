@@ -70,8 +70,8 @@ def score_along(
         raise InputError("train the ranker first: it does not know its features yet")
     data = prepared(model, lists, batch_size)
     for preference in preferences:
-        scores, *read = _read(model, lists, data, preference)
-        yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau, *read, jackknife=jackknife)
+        scores, values, levels = _read(model, lists, data, preference)
+        yield evaluate(scores, lists, model.tasks, weights, propensity_weights, tau, values, levels, jackknife)
 
 
 def prepared(model: MultiTaskRanker | Merged, lists: Lists, batch_size: int) -> Batches | None:
