@@ -56,6 +56,7 @@ class Batch:
         valid: ``bool[B, L]``, True for real items; None for plain rows.
         preference: ``float32[B, T]``, each row of sum 1; None for a ranker that is not conditioned.
         propensity_weights: dict task -> weights that enter losses only; empty without such weights.
+        shares: ``float32[B, T]``, how much each list counts in the loss of each task; None if all count the same.
 
     >>> batch = Batch({"price": tf.constant([[1, 0], [2, 3]])}, valid=tf.constant([[True, False], [True, True]]))
     >>> rows = batch.packed(batch.features["price"])
@@ -72,6 +73,7 @@ class Batch:
     valid: Mask | None = None
     preference: Preference | None = None
     propensity_weights: dict[str, Any] = dataclasses.field(default_factory=dict)
+    shares: Preference | None = None
 
     @classmethod
     def of(cls, data: Any, schema: Schema, preference: Any = None) -> Batch:

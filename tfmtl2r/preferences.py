@@ -111,17 +111,18 @@ def checked_preference(
     return values
 
 
-def drawn(num_tasks: int, concentration: float, seed: Any) -> Any:
+def drawn(num_tasks: int, concentration: float, seed: Any, num: Any = None) -> Any:
     """A random preference, a tensor ``float32[T]``, from a symmetric Dirichlet distribution; no entry is 0.
 
     Args:
         num_tasks: T.
         concentration: 1 is uniform on the simplex; smaller values favour its corners.
         seed: ``int32[2]``, a stateless seed.
+        num: number of preferences, which are the rows of the result; None for one.
     """
     from tfmtl2r._backend import tf
 
-    gamma = tf.random.stateless_gamma([num_tasks], seed, concentration)
+    gamma = tf.random.stateless_gamma([num_tasks] if num is None else [num, num_tasks], seed, concentration)
     return _scaled_rows(_scaled_rows(gamma) + FLOOR)  # all draws of a tiny concentration may be 0
 
 

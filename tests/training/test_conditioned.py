@@ -6,8 +6,13 @@ import pytest
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task, architectures
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import Architecture, Group
+from tfmtl2r.batch import Batch
 from tfmtl2r.layers.mlp import MLP
 from tfmtl2r.preferences import drawn, per_list
+from tfmtl2r.training import drawing
+from tfmtl2r.training.method_state import Clock
+from tfmtl2r.training.objectives import TaskLosses
+from tfmtl2r.training.replicas import Replicas
 
 TASKS = [Task("a", kind="regression", loss="mse", metrics=("mse",)),
          Task("b", kind="regression", loss="mse", metrics=("mse",))]
@@ -40,6 +45,40 @@ def test_requests_that_are_no_preference_get_the_default():
     asked = [[2, 6], [0, 3], [0, 0], [np.nan, 1], [np.inf, 1], [-1, 2], [3e38, 3e38]]
     found = per_list(tf.constant(asked, tf.float32), tf.constant([0.4, 0.6]), len(asked))
     np.testing.assert_allclose(found, [[0.25, 0.75], [0, 1], *[[0.4, 0.6]] * 5], atol=1e-6)
+
+
+def test_every_list_has_its_own_draw(batch):
+    """The preference times the losses is exactly the mean over lists of each list's preference times its losses."""
+    rng = np.random.default_rng(0)
+    scores = {name: tf.constant(rng.normal(size=(4, 5)), tf.float32) for name in ("a", "b")}
+    clock = Clock(tf.constant(3), tf.constant(0), (1, 2), tf.constant([0.5, 0.5]))
+    plain = Batch.of(tf.nest.map_structure(tf.constant, batch), Schema([Dense("x", shape=(3,))]), clock.preference)
+    (ours, mean), (again, _) = (drawing.per_list(plain, clock, 1.0, (5, 6), Replicas()) for _ in range(2))
+    rows = ours.preference.numpy()
+    np.testing.assert_allclose(rows.sum(1), 1, atol=1e-6)
+    np.testing.assert_allclose(mean.preference, rows.mean(0), rtol=1e-6)
+    np.testing.assert_array_equal(again.preference, rows)
+    assert len(np.unique(rows[:, 0])) == 4
+    losses = TaskLosses(TASKS, has_lists=True)
+    values, _ = losses.per_list(plain, scores)
+    expected = np.mean(np.sum(rows.T * values.numpy(), 0))
+    np.testing.assert_allclose(np.sum(mean.preference * losses(ours, scores, Replicas()).total), expected, rtol=1e-5)
+
+
+def test_training_draws_by_list_only_where_the_method_is_linear(batch, monkeypatch):
+    seen, called = [], Architecture.call
+
+    def call(self, batch, training=False):
+        seen.append(batch.preference.numpy())
+        return called(self, batch, training)
+
+    monkeypatch.setattr(Architecture, "call", call)
+    for method in ("linear_scalarization", "soft_weighted_chebyshev"):
+        model = ranker(method=method, run_eagerly=True)
+        model.prepare(batch)
+        model.train_step(batch)
+    assert len(np.unique(seen[0][:, 0])) == 4
+    assert len(np.unique(seen[1][:, 0])) == 1
 
 
 TWO_GRADIENTS = {"name": "sdmgrad", "solve": "stochastic"}

@@ -73,6 +73,8 @@ class Method:
         positive_preference: True if the method divides by the preference, which must then be above 0 for every task.
         takes_preference: True if the method reads ``Signals.preference``. Otherwise a preference with unequal entries
             (of ``compile`` or ``Task.weight``) is an error.
+        preference_per_list: True if the update is linear in the preference, so that the lists of a conditioned
+            ranker's batch can have preferences of their own.
     """
 
     needs: ClassVar[frozenset[str]] = frozenset()
@@ -81,6 +83,7 @@ class Method:
     per_parameter: ClassVar[bool] = False
     positive_preference: ClassVar[bool] = False
     takes_preference: ClassVar[bool] = False
+    preference_per_list: ClassVar[bool] = False
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """The state before the first step: name -> array.

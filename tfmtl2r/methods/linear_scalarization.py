@@ -32,6 +32,7 @@ class LinearScalarization(Scalarisation):
     """
 
     takes_preference: ClassVar[bool] = True
+    preference_per_list: ClassVar[bool] = True
 
     def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """``sum_t w_t loss_t``, with w the preference scaled to sum to the number of present tasks."""

@@ -102,8 +102,12 @@ class MethodState(keras.layers.Layer):
         step = tf.cast(iterations, tf.int64)
         preference = tf.convert_to_tensor(self.preference)
         if concentration is not None:
-            preference = drawn(preference.shape[0], concentration, randomness.step_seed(self.seed + 1, step))
+            preference = drawn(preference.shape[0], concentration, self.draws(step))
         return Clock(step, self.epoch.value, randomness.step_seed(self.seed, step), preference)
+
+    def draws(self, step: Tensor) -> Tensor:
+        """``int32[2]``, the seed of the preferences that a step draws."""
+        return randomness.step_seed(self.seed + 1, step)
 
     def read(self) -> list[State]:
         """The states as tensors."""

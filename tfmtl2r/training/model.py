@@ -12,14 +12,14 @@ from typing import Any, Unpack
 from tfmtl2r import architectures, methods
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import Architecture
-from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch, unpack
+from tfmtl2r.batch import LIST_SIZE, PREFERENCE, Batch
 from tfmtl2r.errors import InputError, InputKeyError, InputTypeError
 from tfmtl2r.layers import randomness
 from tfmtl2r.methods.base import Method, check_mode
 from tfmtl2r.preferences import checked_preference, normalised
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task, validated
-from tfmtl2r.training import augmentation, finite, freezing, optimizers
+from tfmtl2r.training import augmentation, drawing, finite, freezing, optimizers
 from tfmtl2r.training.accumulation import AccumulatingEngine
 from tfmtl2r.training.calibration import calibrations_of
 from tfmtl2r.training.engine import Engine, Step, state_shapes
@@ -55,7 +55,7 @@ class MultiTaskRanker(KerasMethods):
         has_lists: True for lists, False for plain rows. If None, the ranker learns this from the first data that it
             receives, and saves it.
         conditioned: concentration of a Dirichlet distribution (1 is uniform). If given, the ranker has the preference
-            as an input, and each training step draws one preference for all its lists: one training serves all
+            as an input, and training steps draw it (:mod:`tfmtl2r.training.drawing`): one training serves all
             trade-offs. Batches for evaluation and prediction may contain ``preference``, ``float32[B, T]``; without
             it the preference of ``compile`` is used. Training batches must not contain it.
 
@@ -244,10 +244,9 @@ class MultiTaskRanker(KerasMethods):
         freezing.check(self)
         replicas, state = Replicas(), self.method_state
         clock = state.clock(self.optimizer.iterations.value, self.conditioned)
-        if self.conditioned is not None and PREFERENCE in unpack(data)[0]:
-            raise InputError(f"a training batch has {PREFERENCE!r}, but a conditioned ranker draws the preference that "
-                             "it reads and is trained for; leave it out of training data")
         batch = self._checked(self.batch(data, clock.preference), self._train_step_checks)
+        if self.conditioned is not None and drawing.has_own(data, self.method):
+            batch, clock = drawing.per_list(batch, clock, self.conditioned, state.draws(clock.step), replicas)
         running = self._set_up_for(not batch.is_rows)
         engine, trackers, choices = running.engine, running.trackers, self._choices()
         batch = augmentation.augmented(batch, self._schema(), choices.augment, choices.feature_dropout,

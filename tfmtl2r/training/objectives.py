@@ -114,9 +114,10 @@ class TaskLosses:
             for row, index in enumerate(group):
                 values[index] = group_values[row]
                 weights[index] = group_weights[row]
+        found = tf.stack(values), tf.stack(weights)
         if self.distillation is not None:
-            return self.distillation.mixed(batch, scores, tf.stack(values), tf.stack(weights))
-        return tf.stack(values), tf.stack(weights)
+            found = self.distillation.mixed(batch, scores, *found)
+        return found if batch.shares is None else (found[0], found[1] * tf.transpose(batch.shares))
 
     def reduce(self, values: Any, weights: Tensor, replicas: Replicas) -> LossValues:
         """Sums over this replica's lists, divided by the weight of the lists of all replicas."""
