@@ -58,7 +58,8 @@ LENGTH, FEATURES = 30, 32
 NOISE = (0.3, 0.6, 0.3, 1.0, 0.5)
 COSINES = ((1, 0.5, 0.1, -0.2, 0), (0.5, 1, 0.3, -0.1, -0.2), (0.1, 0.3, 1, 0.2, -0.2), (-0.2, -0.1, 0.2, 1, 0.4),
            (0, -0.2, -0.2, 0.4, 1))  # fmt: skip
-GOALS = {2: (0, 3), 5: (0, 1, 2, 3, 4)}
+GOALS = {2: (0, 3), 5: (0, 1, 2, 3, 4), 10: tuple(range(10))}
+"""Goals of the synthetic lists; 5 to 9 have the cosines and the noise of 0 to 4, in directions of their own."""
 STREAMS = {"train": 1, "test": 2, "vali": 3}
 AUTO, CONDITIONED, NULL = "one ranker, blended: auto", "one conditioned ranker", "null: equal-weight seeds"
 SEPARATE = {"labels": ("linear", False), "labels, constants": ("linear", True), "gains, constants": ("exp2", True)}
@@ -91,15 +92,17 @@ def main() -> None:
 def synthetic(options) -> tuple[dict, tuple, Schema]:
     """The splits of the synthetic lists, their tasks and features. Everything depends on fixed seeds."""
     parameters = np.random.default_rng([0, 0])
-    basis = np.linalg.qr(parameters.standard_normal((FEATURES, 6)))[0]
-    weights, other = np.linalg.cholesky(np.array(COSINES)) @ basis[:, :5].T, basis[:, 5]
+    blocks = -(-options.tasks // len(NOISE))
+    basis = np.linalg.qr(parameters.standard_normal((FEATURES, blocks * len(NOISE) + 1)))[0]
+    mixed = np.kron(np.eye(blocks), np.linalg.cholesky(np.array(COSINES)))
+    weights, other, noise = mixed @ basis[:, :-1].T, basis[:, -1], np.tile(NOISE, blocks)
 
     def latent(split: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         random = np.random.default_rng([0, STREAMS[split]])
         x = random.standard_normal((count * LENGTH, FEATURES), np.float32)
         utility = (x @ weights.T) * (0.8 + 0.6 * (x @ other))[:, None]
-        utility += np.array(NOISE) * random.standard_normal(utility.shape)
-        return x, utility + 0.5 * np.repeat(random.standard_normal((count, 5)), LENGTH, axis=0)
+        utility += noise * random.standard_normal(utility.shape)
+        return x, utility + 0.5 * np.repeat(random.standard_normal((count, len(noise))), LENGTH, axis=0)
 
     reference = latent("train", options.lists)[1]
     splits = {}
