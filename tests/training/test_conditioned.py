@@ -65,6 +65,26 @@ def test_every_list_has_its_own_draw(batch):
     np.testing.assert_allclose(np.sum(mean.preference * losses(ours, scores, Replicas()).total), expected, rtol=1e-5)
 
 
+def test_draws_do_not_depend_on_the_division_of_a_batch(batch):
+    class Second(Replicas):
+        """The second of two replicas; the first has three lists."""
+
+        def sum(self, tensors):
+            return tensors + 3
+
+        def places(self, numbers, size):
+            return numbers + 3
+
+    clock = Clock(tf.constant(3), tf.constant(0), (1, 2), tf.constant([0.5, 0.5]))
+    data = Batch.of(tf.nest.map_structure(tf.constant, batch), Schema([Dense("x", shape=(3,))]), clock.preference)
+    whole, mean = drawing.per_list(data, clock, 1.0, (5, 6), Replicas())
+    last = {name: part[3:] for name, part in batch[0].items()}, {name: part[3:] for name, part in batch[1].items()}
+    part = Batch.of(tf.nest.map_structure(tf.constant, last), Schema([Dense("x", shape=(3,))]), clock.preference)
+    ours, again = drawing.per_list(part, clock, 1.0, (5, 6), Second())
+    np.testing.assert_array_equal(ours.preference, whole.preference[3:])
+    np.testing.assert_array_equal(again.preference, mean.preference)
+
+
 def test_training_draws_by_list_only_where_the_method_is_linear(batch, monkeypatch):
     seen, called = [], Architecture.call
 

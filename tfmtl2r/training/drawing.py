@@ -52,8 +52,9 @@ def per_list(batch: Batch, clock: Clock, concentration: float, seed: Any, replic
         The batch that the ranker reads, and the clock with the mean preference of all replicas.
     """
     tasks = clock.preference.shape[0]
-    rows = drawn(tasks, concentration, replicas.own_seed(seed), batch.num_lists)
-    total = replicas.sum(tf.reduce_sum(rows, axis=0))
-    mean = tf.math.divide_no_nan(total, tf.reduce_sum(total))
-    mean = tf.where(tf.reduce_sum(total) > 0, mean, clock.preference)  # a batch of no lists
+    num = tf.cast(batch.num_lists, tf.int32)
+    whole = drawn(tasks, concentration, seed, tf.cast(replicas.sum(tf.cast(num, tf.float32)), tf.int32))
+    rows = tf.gather(whole, replicas.places(tf.range(num), num))  # the same draws, however lists are divided
+    mean = tf.math.divide_no_nan(tf.reduce_sum(whole, axis=0), tf.reduce_sum(whole))
+    mean = tf.where(tf.reduce_sum(whole) > 0, mean, clock.preference)  # a batch of no lists
     return (dataclasses.replace(batch, preference=rows, shares=rows), dataclasses.replace(clock, preference=mean))
