@@ -21,7 +21,7 @@ function make(name, attributes = {}, ...children) {
 }
 
 const short = (text, most = 16) => (text.length <= most ? text : `${text.slice(0, most - 1)}…`);
-const shown = (value) => (value === null || value === undefined ? "–" : value.toFixed(2));
+const shown = (value) => (value === null || value === undefined ? "–" : value.toFixed(2).replace(/^-(0\.00)$/, "$1"));
 
 function tint(value) { // blue above 0, orange below: both are told apart without red and green
   if (value === null) return ["#8884", "dark"];

@@ -52,8 +52,7 @@ class MultiTaskRanker(KerasMethods):
         tasks: :class:`tfmtl2r.Task` objects, or names.
         schema: the features, fitted on the training split. Without a schema, every feature of the first batch counts
             as numbers that need no preprocessing.
-        has_lists: True for lists, False for plain rows. If None, the ranker learns this from the first data that it
-            receives, and saves it.
+        has_lists: True for lists, False for plain rows; if None, the first data decide, and it is saved.
         conditioned: concentration of a Dirichlet distribution (1 is uniform). If given, the ranker has the preference
             as an input, and training steps draw it (:mod:`tfmtl2r.training.drawing`): one training serves all
             trade-offs. Batches for evaluation and prediction may contain ``preference``, ``float32[B, T]``; without
