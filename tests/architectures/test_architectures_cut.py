@@ -14,6 +14,7 @@ from tfmtl2r.training.engine import Engine
 from tfmtl2r.training.head_gradients import forward
 from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import TaskLosses
+from tfmtl2r.training.penalising import Penalties
 from tfmtl2r.training.replicas import Replicas
 
 CASES = [(name, TASKS, {}) for name in architectures.names()] + [
@@ -24,6 +25,8 @@ CASES = [(name, TASKS, {}) for name in architectures.names()] + [
 
 def drawn(architecture, rng):
     for weight in architecture.trainable_variables:
+        if weight.name == "threshold":  # above the weights, it would switch off all units
+            continue
         weight.assign(rng.normal(size=weight.shape) * 0.4)
     return architecture
 
@@ -49,9 +52,9 @@ def test_gram_is_that_of_the_gradients_at_the_cut(rng, name, tasks, options):
         leaves = distinct(cut)
         tape.watch([leaf for leaf in leaves if leaf.dtype.is_floating])
         entries = [tf.reshape(leaf, tf.shape(tensor)) for leaf, tensor in zip(leaves, cut, strict=True)]
-        run = forward(architecture, losses, entries, batch)
+        run = forward(architecture, losses, Penalties(architecture, losses), entries, batch)
         each = tf.unstack(run.sums)
-    gram = run.backward(tf.ones([len(tasks)]), 1.0, []).gram(Replicas()).numpy() if run.branches else None
+    gram = run.backward(tf.ones([len(tasks)]), tf.ones([1]), []).gram(Replicas()).numpy() if run.branches else None
     read = {id(branch.tensor) for branch in run.branches}
     points = {id(leaf): leaf for leaf, entry in zip(leaves, entries, strict=True) if id(entry) in read}
     assert bool(points) == (name != "single_task"), "only single_task has nothing that tasks share"

@@ -40,7 +40,7 @@ def planned(recipe, tmp_path, monkeypatch):
     found = {}
 
     class Recorder:
-        def __init__(self, folder, jobs):
+        def __init__(self, folder, jobs, preferences):
             self.name = folder.name
 
         def __enter__(self):

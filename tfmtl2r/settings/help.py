@@ -14,7 +14,7 @@ def help_of(thing: Callable[..., Any]) -> dict[str, str]:
 
     >>> from tfmtl2r.settings import Training
     >>> help_of(Training)["batch_size"]
-    'lists (or rows) that run through the ranker at a time.'
+    'lists (or rows) that run through the ranker at a time, in all workers together.'
     """
     found: dict[str, str] = {}
     for source in inspect.getmro(thing) if inspect.isclass(thing) else (thing,):
