@@ -118,7 +118,6 @@ def work(folder: Path, chosen: list[str]) -> None:
     processes.end_with_parent()
     strategy = distributed.strategy()
     for name, mode, moment in cases(chosen):
-        keras.backend.clear_session()
         trained = Trained(name, mode, strategy)
         whole = trained.fit()
         trained.fit(folder / f"{name}-{mode}", moment)

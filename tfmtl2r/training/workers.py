@@ -9,6 +9,7 @@ only one worker has (a signal, the clock) are agreed on, see :class:`Agreement`.
 from __future__ import annotations
 
 import time
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,8 @@ from tfmtl2r.training.replicas import seat_of
 _SECONDS = 1.0
 """How long a wish of one worker may wait until the others learn about it."""
 _MOST_STEPS = 1000
+_SUMMED: weakref.WeakKeyDictionary[Any, dict[Any, Any]] = weakref.WeakKeyDictionary()
+"""strategy -> types and shapes -> a function that sums such values. TensorFlow warns of many functions of one kind."""
 
 
 class Workers:
@@ -36,7 +39,6 @@ class Workers:
 
     def __init__(self, strategy: Any = None):
         self.strategy = strategy
-        self._summed: dict[Any, Any] = {}
         self.seat: Seat = seat_of(strategy)
         if self.several and strategy.num_replicas_in_sync != self.seat.workers:
             raise InputError(f"{self.seat.workers} workers have {strategy.num_replicas_in_sync} devices: start a "
@@ -139,9 +141,10 @@ class Workers:
             return list(found.values())
 
         kind = tuple((value.dtype, tuple(value.shape)) for value in values)
-        if kind not in self._summed:  # a function for each kind of values, since TensorFlow warns of many traces of one
-            self._summed[kind] = tf.function(lambda given: self.strategy.run(add, tuple(given)), autograph=False)
-        return [self.strategy.experimental_local_results(value)[0] for value in self._summed[kind](values)]
+        strategy, summed = self.strategy, _SUMMED.setdefault(self.strategy, {})
+        if kind not in summed:
+            summed[kind] = tf.function(lambda given: strategy.run(add, tuple(given)), autograph=False)
+        return [strategy.experimental_local_results(value)[0] for value in summed[kind](values)]
 
     def _part(self, *batch: Any) -> Any:
         def lists(values: Any) -> Any:
