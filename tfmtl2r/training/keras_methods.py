@@ -9,6 +9,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.data.passes import following, is_unchanged
 from tfmtl2r.errors import InputError
+from tfmtl2r.methods.base import Method
 from tfmtl2r.training import members
 from tfmtl2r.training.beside import check_columns, columns_of
 from tfmtl2r.training.calibration import Calibrations
@@ -43,6 +44,11 @@ class KerasMethods(SavedRanker):
 
     def _prepare_training(self) -> None:
         """Creates what only training needs. It depends on which variables are trainable now."""
+        raise NotImplementedError
+
+    @property
+    def method(self) -> Method:
+        """The balancing method."""
         raise NotImplementedError
 
     def prepare(self, x: Any) -> None:
