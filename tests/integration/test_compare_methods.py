@@ -123,7 +123,7 @@ def test_reduced_study(tmp_path, looked_at):
         assert float(rows["mgda"][f"{task} ndcg@10 std"]) == pytest.approx(np.std(of_mgda, ddof=1), abs=1e-12)
     assert float(rows["single-task"]["delta_m"]) == pytest.approx(0, abs=1e-9)
     assert float(rows["equal weights"]["hypervolume"]) > 0
-    assert rows["mgda"]["hypervolume"] == ""
+    assert float(rows["mgda"]["hypervolume"]) > 0  # its heads are blended, as those of equal weights
     assert float(rows["mgda"]["seconds_a_step"]) > 0
     text = (folder / "compare.md").read_text()
     assert ("No special method beats tuned weights" in text) != (

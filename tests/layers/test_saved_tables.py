@@ -35,7 +35,7 @@ def test_files_of_format_1_load_and_go_on(name, tmp_path):
             np.testing.assert_allclose(one(x)[task], want, rtol=1e-6, atol=1e-7)
         one.fit(tf.data.Dataset.from_tensors((x, y)), epochs=1, verbose=0)
         for task, want in tensors(arrays, "after").items():
-            np.testing.assert_allclose(one(x)[task], want, rtol=1e-5, atol=1e-6)
+            np.testing.assert_allclose(one(x)[task], want, rtol=1e-4, atol=1e-5)  # other libraries round otherwise
 
 
 def schema(*features):
