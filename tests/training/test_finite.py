@@ -122,7 +122,7 @@ class TestWeights:
                 kernel.assign(np.full_like(kernel, np.nan))
 
         for options in ({"validation_data": data()}, {}):
-            with pytest.raises(NotFiniteError, match="hold NaN|the loss of task click is nan"):
+            with pytest.raises(NotFiniteError, match=r"hold NaN|the loss of task click is nan"):
                 ranker().fit(data(), epochs=3, verbose=0, callbacks=[Spoil()], **options)
 
     def test_they_are_not_saved_or_exported(self, broken, tmp_path):
