@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from resume_methods import FailAt, Fault
 
 from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, Task, methods
 from tfmtl2r.data import Lists, batches
@@ -35,24 +36,6 @@ LISTS, BATCH, EPOCHS, STEPS, SAVED = 53, 13, 4, 20, 3
 TOLERANCE = 1e-5
 SCHEMA = Schema([Dense("x", shape=(4,)), Category("c", vocabulary=tuple("abcdef"), dim=3)])
 TASKS = (Task("click", kind="binary"), Task("grade", loss="softmax"), Task("dwell", kind="regression"))
-
-
-class Fault(Exception):
-    """Stands for a kill: nothing more is saved."""
-
-
-class FailAt(keras.callbacks.Callback):
-    """Fails after a number of steps, at the same step on all workers."""
-
-    def __init__(self, steps: int):
-        super().__init__()
-        self.left = steps
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Counts the steps."""
-        self.left -= 1
-        if self.left == 0:
-            raise Fault
 
 
 def lists() -> Lists:
