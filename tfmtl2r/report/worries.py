@@ -35,11 +35,11 @@ def of_gates(name: str, gates: np.ndarray, labels: Sequence[Sequence[str]]) -> l
     """
     if gates.shape[1] < 2:
         return []
-    dead = [f"{expert} of {name} is dead: no task gives it more than {DEAD:.0%} of its weight".replace("%", " %")
+    dead = [f"{expert} of {name} is dead: no task gives it more than {_percent(DEAD)} of its weight"
             for expert, most in zip(labels[1], gates.max(axis=0), strict=True) if most < DEAD]
     return dead or [
-        f"the gate of {task} in {name} has collapsed: {COLLAPSED:.0%} of its weight is on "
-        f"{labels[1][int(row.argmax())]}".replace("%", " %")
+        f"the gate of {task} in {name} has collapsed: {_percent(COLLAPSED)} of its weight is on "
+        f"{labels[1][int(row.argmax())]}"
         for task, row in zip(labels[0], gates, strict=True) if row.max() > COLLAPSED]
 
 
@@ -52,5 +52,9 @@ def of_shares(shares: np.ndarray, tasks: Sequence[str]) -> list[str]:
     if shares.shape[1] < 2 or not np.isfinite(shares).all():
         return []
     mean = shares.mean(axis=0)
-    return [f"{task} takes {ALONE:.0%} of the update and more: give it less weight, or choose a method that balances "
-            "gradients".replace("%", " %") for task, share in zip(tasks, mean, strict=True) if share > ALONE]
+    return [f"{task} takes {_percent(ALONE)} of the update and more: give it less weight, or choose a method that "
+            "balances gradients" for task, share in zip(tasks, mean, strict=True) if share > ALONE]
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:g} %"
