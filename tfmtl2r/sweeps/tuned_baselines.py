@@ -39,11 +39,11 @@ class BaselineSearch:
 
     def __init__(self, described: Any, experiment: Experiment, training: Training, signs: Mapping[str, int]):
         self.baseline = baselines.get(described)
-        self.baseline.check()
         found = baselines.registry.describe(self.baseline)
         self.name = " ".join([found.pop("name"), *(f"{name}={value}" for name, value in found.items())])
         if not self.baseline.space:
             raise InputError(f"tune.baselines has {self.name}, which has no settings to choose: leave it out")
+        self.baseline.check()
         self.training, self.signs = training, signs
         weights = experiment.importance(training.tasks) or [task.weight for task in training.tasks]
         self.preference = normalised(weights, training.tasks)
