@@ -369,9 +369,11 @@ class Experiment(Settings):
             [normalised(row, model.tasks) for row in wanted])
         return suited(rows, model.method)
 
-    def _fit(self, model: MultiTaskRanker, train: Any, vali: Any, *options: Any) -> dict[str, list[float]]:
-        """Trains, and returns the history. The options are callbacks, verbose and the folder of checkpoints."""
-        callbacks, verbose, checkpoints = options
+    def _fit(
+        self, model: MultiTaskRanker, train: Any, vali: Any, callbacks: Sequence[Any] = (), verbose: int | str = 0,
+        checkpoints: Path | None = None,
+    ) -> dict[str, list[float]]:  # fmt: skip
+        """Trains, and returns the history."""
         shown = [Progress()] if verbose == "auto" else []
         return fit(self, model, train, vali, self.check_epochs(model.method, len(model.tasks)), [*callbacks, *shown],
                    0 if shown else verbose, checkpoints)
