@@ -385,7 +385,7 @@ class Experiment(Settings):
             InputError: if ``epochs`` is smaller, and the tasks are not trained in stages.
         """
         needed: int = method.epochs_needed(num_tasks)
-        if self.training.epochs < needed and not (self.staged or self.loss_bounds):
+        if self.training.epochs < needed and not self.in_stages:
             raise InputError(f"{self.name}: {type(method).__name__} takes {needed} epochs to come to the last of "
                              f"{num_tasks} tasks, but epochs is {self.training.epochs}: some would never be trained; "
                              "give more epochs, a smaller stage_epochs, or train in stages (staged, --staged)")

@@ -80,7 +80,7 @@ def of(settings: Settings) -> Team | None:
     if cluster is not None and wanted not in (None, cluster[1]):
         raise InputError(f"training.workers is {wanted}, but {distributed.CONFIG} has {cluster[1]} workers: leave one "
                          "of them out")
-    alone = {"teacher.from": settings.teacher.from_, "staged": settings.staged, "constraints": settings.loss_bounds,
+    alone = {"teacher.from": settings.teacher.from_, "staged": settings.staged, "constraints": settings.in_stages,
              "ensemble.batches": settings.ensemble.draws > 1}
     for key, value in alone.items():
         if value:

@@ -122,9 +122,10 @@ class Settings(Section):
         for name in names:
             if names.count(name) > 1:
                 raise SettingError(["constraints", name], "is given twice")
-        if self.metric_bounds and not self.tunes_weights:
-            raise SettingError(["constraints", str(self.metric_bounds[0].task), "metric"], "is a bound for tuned "
-                               'weights of the served score: set export.blend = {weights = "tuned"}')
+        if self.floors and (self.staged or self.loss_bounds):
+            raise SettingError(["constraints", str(self.floors[0].task), "metric"], "does not go with stages or bounds "
+                               "on losses, unless the weights of the served score keep it: leave one of them out, or "
+                               'set export.blend = {weights = "tuned"}')
         utility = self.export.blend and self.export.blend.utility
         if self.tunes_weights and not self.metric_bounds and utility is None:
             raise SettingError(["export", "blend", "weights"], 'are "tuned", but nothing states what for: give '
@@ -145,16 +146,25 @@ class Settings(Section):
         """The constraints on metrics."""
         return tuple(bound for bound in self.constraints if bound.metric is not None)
 
+    @property
+    def floors(self) -> tuple[Constraint, ...]:
+        """The constraints on metrics that training keeps: those that no tuned weights keep."""
+        return () if self.tunes_weights else self.metric_bounds
+
+    @property
+    def in_stages(self) -> bool:
+        """Whether training has a plan of its own: stages by priority, bounds on losses, or floors of metrics."""
+        return bool(self.staged or self.loss_bounds or self.floors)
+
     def _check_training(self) -> None:
         if self.evaluation.preferences is not None and self.conditioned is None:
             raise SettingError(["evaluation", "preferences"], "need a ranker with the preference as an "
                                "input: set conditioned, or leave evaluation.preferences out")
-        if self.start.method_state == "keep" and (self.staged or self.loss_bounds):
+        if self.start.method_state == "keep" and self.in_stages:
             raise SettingError(["start", "method_state"], "must be \"reset\" with stages or constraints, which begin "
                                "every stage with a new state")
-        if self.teacher.from_ is not None and (self.staged or self.loss_bounds):
-            raise SettingError(["teacher", "from"], "does not go with stages and constraints, whose bounds are losses "
-                               "of labels: leave it out")
+        if self.teacher.from_ is not None and self.in_stages:
+            raise SettingError(["teacher", "from"], "does not go with stages and constraints: leave it out")
         if self.teacher.from_ is not None and self.training.augment:
             raise SettingError(["training", "augment"], "swaps values within lists, and a teacher's scores belong to "
                                "unchanged lists: use teacher.synthetic, whose copies the teacher scores")
@@ -162,11 +172,11 @@ class Settings(Section):
             raise SettingError(["training", "buckets"], "does not go with ensemble.batches = \"own\", since the "
                                "batches of all members are equally long: leave one of them out")
         training = self.training
-        if training.stop_on is not None and (not training.patience or self.staged or self.loss_bounds):
+        if training.stop_on is not None and (not training.patience or self.in_stages):
             raise SettingError(["training", "stop_on"], "has no effect with patience 0, stages or constraints: leave "
                                "it out")
         every = self.training.validate_every
-        if every != 1 and (self.training.patience or self.staged or self.loss_bounds):
+        if every != 1 and (self.training.patience or self.in_stages):
             raise SettingError(["training", "validate_every"], f"must be 1, not {every}, with patience, stages or "
                                "constraints: these use the validation split after every epoch")
 

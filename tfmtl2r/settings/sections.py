@@ -88,15 +88,18 @@ class Constraint(Section):
 
     A bound without a metric is for methods that train in stages (nmt); the loss of a regression reads labels that are
     divided by their standard deviation, so that mse is 1 for the mean of the labels in any unit. A bound with a metric
-    is for the weights of the served score (export.blend.weights = "tuned"). Give exactly one bound.
+    is kept by the weights of the served score if they are tuned (export.blend.weights = "tuned"), and else by training,
+    which raises the task's importance while the metric is too low, with any method that takes a preference. Give
+    exactly one bound.
 
     Args:
         task: name of the task.
-        metric: a metric of the task's order for which larger is better, such as "ndcg@10".
+        metric: a metric for which larger is better, such as "ndcg@10"; for training one of the task's metrics, for
+            tuned weights one that reads the order of lists.
         floor: the lowest allowed value of the metric.
         loses_at_most: allowed loss against the task's best value: "1%" of this value, or a number in units of the loss
-            or the metric. The best metric is that of the order of the task's own score; for the best loss, an
-            additional stage finds it.
+            or the metric. An additional stage finds the best loss, or the best metric for training; for tuned weights,
+            the best metric is that of the order of the task's own score.
         at_most: the highest allowed loss.
     """
 

@@ -240,7 +240,7 @@ def _signs(experiment: Experiment, dataset: Any) -> dict[str, int]:
     objectives = experiment.tune.objectives
     if not objectives or len(set(objectives)) < len(objectives):
         raise SettingError(["tune", "objectives"], f"must be one or several different numbers, not {list(objectives)}")
-    if experiment.staged or experiment.loss_bounds:
+    if experiment.in_stages:
         raise SettingError(["tune"], "does not go with stages and constraints, whose last epoch is not the kept one")
     known = directions(experiment.select(dataset), not dataset.lists("train").is_rows)
     signs = {f"val_{name}": sign for name, sign in known.items() if sign}

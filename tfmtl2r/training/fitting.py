@@ -9,6 +9,7 @@ from typing import Any
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.settings import Settings
 from tfmtl2r.training.distillation import column_of, columns_of
+from tfmtl2r.training.floors import fit_with_floors
 from tfmtl2r.training.loop import Limits, Loop, Saving
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.priorities import Constraint
@@ -51,13 +52,15 @@ def fit(
     if checkpoints is not None:
         several = Workers(model.distribute_strategy).several
         saving = Saving(checkpoints, training.checkpoint_steps, training.checkpoint_minutes, stages=several)
-    if settings.staged or settings.loss_bounds:
+    if settings.in_stages:
         staged: dict[str, Any] = {
             "epochs": epochs, "patience": patience, "callbacks": callbacks, "verbose": verbose, "saving": saving
         }
         if settings.loss_bounds:
             bounds = {str(bound.task): Constraint(**bound.bound()) for bound in settings.loss_bounds}
             return fit_constrained(model, train, vali, constraints=bounds, **staged).history
+        if settings.floors:
+            return fit_with_floors(model, train, vali, floors=settings.floors, **staged)
         return fit_prioritised(model, train, vali, **staged).history
     every = training.validate_every or epochs
     looks = {*range(every, epochs + 1, every), epochs}
