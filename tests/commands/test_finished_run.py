@@ -14,6 +14,7 @@ import pyarrow.parquet
 import pytest
 
 from tfmtl2r import Dense, Schema, cli
+from tfmtl2r.commands.report import _importance
 from tfmtl2r.data import from_frame
 from tfmtl2r.data.chunks import chunks
 from tfmtl2r.data.elwc import write_elwc
@@ -22,6 +23,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.file_scores import _reading, how_to_read, score_files
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.features import Vector
+from tfmtl2r.pages.html import Section, page
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.identity import MODEL
 from tfmtl2r.serving.export import _contents
@@ -311,6 +313,33 @@ def test_a_saved_ranker_and_an_export_are_evaluated_on_the_data_of_a_run(run, ki
         capsys.readouterr()
         assert cli.main(["evaluate", *wrong]) == 1
         assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_importance_of_a_run_of_its_file_and_of_several_as_one(run, capsys, monkeypatch):
+    """All three are the same scores; the card keeps the drops, and the report draws them."""
+    folder, _ = run
+    monkeypatch.chdir(folder)
+    flags = ["--importance", "--feature", "price+tags", "--feature", "user", "--repeats", "2", "--json", "out.json"]
+    found = []
+    for what in (["mine"], ["runs/mine/model.keras", "--like", "mine"], ["mine", "mine"]):
+        assert cli.main(["evaluate", *what, *flags]) == 0
+        found.append(json.loads((folder / "out.json").read_text())["importance"])
+        out = capsys.readouterr().out
+        assert "2 features, exchanged 2 times each: 4 passes" in out and "price+tags" in out and "exchanged by" in out
+    assert found[0] == RunCard.load("runs/mine").importance["test"]
+    assert {one["name"]: one["of"] for one in found[0]["features"]} == {"price+tags": "items", "user": "lists"}
+    first, *others = ({one["name"]: one["tasks"] for one in each["features"]} for each in found)
+    for other in others:
+        for name, task in ((name, task) for name, tasks in first.items() for task in tasks):
+            assert other[name][task]["drop"] == pytest.approx(first[name][task]["drop"], abs=1e-5), (name, task)
+    assert cli.main(["evaluate", "mine", "--among", "split"]) == 1
+    assert "--among is for --importance" in capsys.readouterr().err
+    drawn = _importance([SimpleNamespace(card=RunCard.load("runs/mine"))])
+    assert [name for name, _ in drawn[0].rows] == [one["name"] for one in found[0]["features"]]
+    made = page("p", [Section("s", parts=drawn)])
+    drop = found[0]["features"][0]["tasks"]["click"]
+    assert f"{found[0]['features'][0]['name']}, click: {drop['drop']:+.4f} \u00b1 {1.96 * drop['error']:.4f}" in made
+    assert made.count('tabindex="0"') == made.count('class="whisker"') == 4
 
 
 def test_runs_are_evaluated_as_the_one_model_that_they_become(run, capsys, monkeypatch):

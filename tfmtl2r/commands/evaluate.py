@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -15,6 +16,7 @@ from tfmtl2r.writing import write_json
 
 if TYPE_CHECKING:
     from tfmtl2r.data import Lists
+    from tfmtl2r.evaluation.exchanging import Reads
     from tfmtl2r.runs import RunCard
     from tfmtl2r.schema import Schema
 
@@ -37,6 +39,12 @@ class Evaluate:
         preference: importance of each task, as in click=0.8,dwell=0.2: also show the ranking that is served for it, one
             order on which every task is measured.
         json: also write all results to this file.
+        importance: also show how much each task's first metric drops if the values of a feature are exchanged, with a
+            95 % interval. Items exchange values within their list, and features of whole lists between lists.
+        feature: for --importance: a feature to measure; a+b exchanges two features together, a[3] one component of a
+            vector. Can be given several times; by default each feature.
+        among: for --importance: list or split, where items exchange values.
+        repeats: for --importance: how many times the values of each feature are exchanged.
         reliability: also draw mean labels against mean probabilities of the binary tasks, to this PNG file.
         like: for a .keras file or an export: the run whose data, tasks and metrics it is evaluated on.
         directory: the folder of all runs.
@@ -46,6 +54,10 @@ class Evaluate:
     split: str = "test"
     by: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     preference: str = ""
+    importance: bool = False
+    feature: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
+    among: str = "list"
+    repeats: int = 5
     json: str = ""
     reliability: str = ""
     like: str = ""
@@ -56,7 +68,7 @@ def main(arguments: Sequence[str]) -> None:
     """Evaluates and prints a table."""
     options = tyro.cli(Evaluate, args=arguments, prog="tfmtl2r evaluate")
     from tfmtl2r.evaluation.file_scores import is_model
-    from tfmtl2r.evaluation.scoring import described, score, score_slices
+    from tfmtl2r.evaluation.scoring import described, read, score, score_slices
     from tfmtl2r.evaluation.slices import slicing
     from tfmtl2r.experiment import Experiment
     from tfmtl2r.report.tables import results_table, show, slice_tables
@@ -71,6 +83,7 @@ def main(arguments: Sequence[str]) -> None:
     if not options.reliability.endswith(".png") and options.reliability:
         raise InputError("the picture of reliability is a PNG file, whose name ends in .png, not "
                          f"{options.reliability!r}")
+    _check_importance(options)
     if is_model(options.runs[0]):
         _of_file(options)
         return
@@ -96,18 +109,19 @@ def main(arguments: Sequence[str]) -> None:
     for by, found in slices.items():
         for table in slice_tables(found, by):
             show(table)
+    important = _importance(functools.partial(read, ranker), lists, ranker, options)
     if options.reliability:
         _draw(ranker, lists, options.reliability)
     if options.json:
         write_json(options.json, {"run": name, "split": options.split, "results": described(results),
-                                  "slices": slices, "inputs": inputs, **served})
+                                  "slices": slices, "inputs": inputs, **served, **important})
     if not others:
-        _keep(folder, card, options.split, results, lists, slices)
+        _keep(folder, card, options.split, results, lists, {"slices": slices, **important})
 
 
 def _of_file(options: Evaluate) -> None:
     """Evaluates a ``.keras`` file or an export on the data of a run, and prints the tables. No run card changes."""
-    from tfmtl2r.evaluation.model_files import score_model
+    from tfmtl2r.evaluation.model_files import answers_of, score_model
     from tfmtl2r.evaluation.scoring import described
     from tfmtl2r.evaluation.slices import slicing
     from tfmtl2r.experiment import Experiment
@@ -139,9 +153,35 @@ def _of_file(options: Evaluate) -> None:
     for by, found in slices.items():
         for table in slice_tables(found, by):
             show(table)
+    important = {}
+    if options.importance:
+        with answers_of(path, ranker.tasks) as reads:
+            important = _importance(reads, lists, ranker, options)
     if options.json:
         write_json(options.json, {"run": path, "like": card.name, "split": options.split,
-                                  "results": described(results), "slices": slices})
+                                  "results": described(results), "slices": slices, **important})
+
+
+def _check_importance(options: Evaluate) -> None:
+    """Refuses flags of ``--importance`` without it."""
+    plain = Evaluate(())
+    given = [name for name in ("feature", "among", "repeats") if getattr(options, name) != getattr(plain, name)]
+    if given and not options.importance:
+        raise InputError(f"--{given[0]} is for --importance: give both, or leave --{given[0]} out")
+
+
+def _importance(reads: Reads, lists: Lists, ranker: Any, options: Evaluate) -> dict[str, Any]:
+    """Prints how much every feature matters to every task, and returns it; empty if it was not asked for."""
+    from tfmtl2r.evaluation.exchanging import measured
+    from tfmtl2r.report.tables import importance_tables, show
+
+    if not options.importance:
+        return {}
+    found = measured(reads, lists, ranker.tasks, ranker.schema, features=options.feature, among=options.among,
+                     repeats=options.repeats, tell=print)
+    for table in importance_tables(found):
+        show(table)
+    return {"importance": found}
 
 
 def _served(ranker: Any, lists: Lists, options: Evaluate) -> dict[str, Any]:
@@ -169,7 +209,7 @@ def _served(ranker: Any, lists: Lists, options: Evaluate) -> dict[str, Any]:
     return {"preference": given, "served": results}
 
 
-def _keep(folder: Path, card: RunCard, split: str, results: Any, lists: Lists, slices: Mapping[str, Any]) -> None:
+def _keep(folder: Path, card: RunCard, split: str, results: Any, lists: Lists, more: Mapping[str, Any]) -> None:
     """Adds the results to the run card, if the folder can be written."""
     from tfmtl2r.commands._keeping import kept
     from tfmtl2r.evaluation.scoring import record
@@ -182,8 +222,10 @@ def _keep(folder: Path, card: RunCard, split: str, results: Any, lists: Lists, s
             raise InputError(f"{folder} was replaced by another training while its earlier model was evaluated: "
                              "evaluate it again")
         record(current, split, results, lists, folder)
-        if slices:
-            current.slices.setdefault(split, {}).update(slices)
+        if more["slices"]:
+            current.slices.setdefault(split, {}).update(more["slices"])
+        if "importance" in more:
+            current.importance[split] = more["importance"]
         current.save(folder)
 
 

@@ -13,6 +13,7 @@ import tyro
 from tfmtl2r.commands.pareto import numbers
 
 if TYPE_CHECKING:
+    from tfmtl2r.pages.bars import Bars
     from tfmtl2r.pages.html import Cell, Front, Section, Table
     from tfmtl2r.pareto import ServedFronts, Summary
     from tfmtl2r.runs import Run
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 __all__ = ["Report", "write_report"]
 
 FILE = "report.html"
+_FEATURES = 15
+"""The largest number of features in a chart."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,10 +68,10 @@ def _section(found: Study) -> Section:
     from tfmtl2r.sweeps.study import conclusions
 
     if not found.summary:
-        return Section(found.name, conclusions(found), [_runs_table(found.runs)])
-    served: list[Table | Front] = [] if found.served is None else [_served(found.served), _served_front(found.served)]
-    parts: list[Table | Front] = [_rankers_table(found), *served, _front(found.summary), _indicators(found.summary),
-                                  _runs_table(found.runs)]
+        return Section(found.name, conclusions(found), [_runs_table(found.runs), *_importance(found.runs)])
+    served: list[Table | Front | Bars] = [] if found.served is None else [_served(found.served), _served_front(found.served)]
+    parts: list[Table | Front | Bars] = [_rankers_table(found), *served, _front(found.summary),
+                                         _indicators(found.summary), _runs_table(found.runs), *_importance(found.runs)]
     lost = [*(() if found.served is None else found.served.left_out), *found.summary.left_out]
     left_out = [f"Not on the front: {line}." for line in dict.fromkeys(lost)]
     return Section(found.name, [*conclusions(found), *left_out], parts)
@@ -203,6 +206,26 @@ def _runs_table(runs: Sequence[Run]) -> Table:
             Cell(run.card.step_ms), Cell(run.card.peak_memory_mb),
         ])
     return Table("Runs, test", columns, rows, [run.card.name for run in runs])
+
+
+def _importance(runs: Sequence[Run]) -> list[Bars]:
+    """A chart for each run and split of which the importance of features was measured."""
+    from tfmtl2r.pages.bars import Bar, Bars
+    from tfmtl2r.report.tables import HALF
+
+    found = []
+    for run in runs:
+        for split, measured in run.card.importance.items():
+            shown = measured["features"][:_FEATURES]
+            rows = [(one["name"], [
+                Bar(drop["drop"], HALF * drop["error"], f"{one['name']}, {task}: {drop['drop']:+.4f} \u00b1 "
+                    f"{HALF * drop['error']:.4f} (95 %), exchanged by {one['of']}")
+                for task, drop in one["tasks"].items()]) for one in shown]
+            of = f"the {len(shown)} most important of {len(measured['features'])} features"
+            found.append(Bars(f"Importance of features, {run.card.name}, {split}: {of}",
+                              "drop of the metric if the values are exchanged; lines: 95 % intervals over lists",
+                              [f"{task} {metric}" for task, metric in measured["metrics"].items()], rows))
+    return found
 
 
 def _spread(values: tuple[float, float] | None, digits: int) -> Cell:

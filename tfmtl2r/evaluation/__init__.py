@@ -8,6 +8,7 @@ from tfmtl2r import _lazy
 
 if TYPE_CHECKING:
     from tfmtl2r.evaluation.blend_choice import choose_blend, kinds_of, served_orders, utilities
+    from tfmtl2r.evaluation.exchanging import feature_importance
     from tfmtl2r.evaluation.file_scores import item_scores, score_files
     from tfmtl2r.evaluation.heads import constants_of, measure_heads
     from tfmtl2r.evaluation.paired_tests import bootstrap, holm, permutation_test
@@ -25,9 +26,9 @@ else:
 
 __all__ = [
     "Comparison", "Score", "Slicing", "Tuned", "Utility", "bootstrap", "by_seed", "choose_blend", "compare",
-    "constants_of", "delta_m", "deviation", "evaluate", "holm", "item_scores", "kinds_of", "measure_heads",
-    "metrics_along", "negative_transfer", "paired", "permutation_test", "reached", "record", "score", "score_along",
-    "score_files", "score_served", "score_slices", "seeds_table", "served_orders", "served_results",
-    "served_utility", "sliced", "slicing", "trivial_results", "tune_weights", "utilities", "utility_of",
-    "write_csv",
+    "constants_of", "delta_m", "deviation", "evaluate", "feature_importance", "holm", "item_scores", "kinds_of",
+    "measure_heads", "metrics_along", "negative_transfer", "paired", "permutation_test", "reached", "record",
+    "score", "score_along", "score_files", "score_served", "score_slices", "seeds_table", "served_orders",
+    "served_results", "served_utility", "sliced", "slicing", "trivial_results", "tune_weights", "utilities",
+    "utility_of", "write_csv",
 ]

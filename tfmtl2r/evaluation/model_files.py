@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ import numpy as np
 
 from tfmtl2r.data import Lists
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.file_scores import _open
+from tfmtl2r.evaluation.file_scores import _open, _Opened
+from tfmtl2r.evaluation.exchanging import Reads
 from tfmtl2r.evaluation.slices import Slicing, sliced
 from tfmtl2r.evaluation.split_metrics import Score, evaluate
 from tfmtl2r.task import Task
@@ -39,18 +40,34 @@ def score_model(
     Raises:
         ValueError: for a model without one of the tasks, or data without one of its inputs.
     """
+    with answers_of(path, tasks, batch_size) as reads:
+        scores, values, levels = reads(lists)
+    results = evaluate(scores, lists, tasks, values=values, levels=levels)
+    return results, sliced(scores, lists, tasks, slicings, values=values, levels=levels)
+
+
+@contextlib.contextmanager
+def answers_of(path: str | Path, tasks: Sequence[Task], batch_size: int = 256) -> Iterator[Reads]:
+    """Opens a ``.keras`` file or an export, and gives a function from lists to scores, values and levels of all items.
+
+    The arguments and errors are those of :func:`score_model`.
+    """
+    with contextlib.closing(_open(Path(path), batch_size)) as opened:
+        yield lambda lists: _answers(opened, path, lists, tasks)
+
+
+def _answers(
+    opened: _Opened, path: str | Path, lists: Lists, tasks: Sequence[Task]
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
     # A server answers in the order of rows: here, of the items of the split.
     given = dataclasses.replace(lists, source_rows=np.arange(lists.num_items))
     if not lists.is_rows and lists.list_id is None:
         given = dataclasses.replace(given, list_id="list")
-    with contextlib.closing(_open(Path(path), batch_size)) as opened:
-        found = opened.scores(given)
+    found = opened.scores(given)
     names = [name.removeprefix("score_") for name in found if name.startswith("score_")]
     if lacking := [task.name for task in tasks if task.name not in names]:
         raise InputError(f"{path} has no task {lacking[0]!r}; its tasks are {', '.join(names)}: name a run with these "
                          "tasks")
     scores, values = ({task.name: found[f"{kind}_{task.name}"] for task in tasks if f"{kind}_{task.name}" in found}
                       for kind in ("score", "value"))
-    results = evaluate(scores, lists, tasks, values=values, levels=values)
-    return results, sliced(scores, lists, tasks, slicings, values=values, levels=values)
-
+    return scores, values, values

@@ -99,6 +99,14 @@ def predicted(
     return found
 
 
+def read(
+    model: MultiTaskRanker | Merged, lists: Lists, batch_size: int = 256
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """The scores of all items, and what metrics of values and of levels read, as
+    :func:`tfmtl2r.evaluation.evaluate` receives them."""
+    return _read(model, lists, prepared(model, lists, batch_size))
+
+
 def _read(
     model: MultiTaskRanker | Merged, lists: Lists, data: Batches | None, preference: Any = None
 ) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
@@ -145,7 +153,7 @@ def score_slices(
     """Evaluates a ranker on slices of a split; see :func:`tfmtl2r.evaluation.slices.sliced`."""
     if not slicings:
         return {}
-    scores, values, levels = _read(model, lists, prepared(model, lists, batch_size))
+    scores, values, levels = read(model, lists, batch_size)
     return sliced(scores, lists, model.tasks, slicings, values=values, levels=levels)
 
 

@@ -19,9 +19,10 @@ import numpy as np
 from matplotlib.ticker import MaxNLocator
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.pages.bars import Bars, drawn_bars
+from tfmtl2r.pages.svg import COLOURS, Scale, class_of, colour_of, line_of, tip_of
 from tfmtl2r.writing import write_text
 
-_COLOURS = 10
 _WIDTH, _HEIGHT, _LEFT, _RIGHT, _TOP, _BOTTOM = 860, 480, 78, 24, 26, 52
 _LIGHT = "--page: #fff; --ink: #1d2126; --line: #cfd4da; --lit: #eaf1fb; --good: #1a7f37; --bad: #b42318;"
 _DARK = "--page: #15181c; --ink: #e3e6ea; --line: #3b424a; --lit: #25303e; --good: #5fc77d; --bad: #ff8a7a;"
@@ -123,12 +124,12 @@ class Section:
     Args:
         title: its heading.
         text: paragraphs.
-        parts: tables and fronts.
+        parts: tables, fronts and bars.
     """
 
     title: str
     text: Sequence[str] = ()
-    parts: Sequence[Table | Front] = ()
+    parts: Sequence[Table | Front | Bars] = ()
 
 
 def write_html(path: str | Path, title: str, sections: Sequence[Section], note: str = "") -> Path:
@@ -173,8 +174,14 @@ def page(title: str, sections: Sequence[Section], note: str = "") -> str:
 
 def _section(section: Section) -> str:
     text = "".join(f"<p>{escape(line)}</p>\n" for line in section.text)
-    parts = "".join(_table(part) if isinstance(part, Table) else _figure(part) for part in section.parts)
+    parts = "".join(map(_part, section.parts))
     return f"<section>\n<h2>{escape(section.title)}</h2>\n{text}{parts}</section>\n"
+
+
+def _part(part: Table | Front | Bars) -> str:
+    if isinstance(part, Bars):
+        return drawn_bars(part)
+    return _table(part) if isinstance(part, Table) else _figure(part)
 
 
 def _table(table: Table) -> str:
@@ -186,7 +193,7 @@ def _table(table: Table) -> str:
     best = [_best(column, cells) for column, cells in zip(table.columns, values, strict=True)]
     heads = "".join(
         f'<th scope="col" data-first="{"descending" if column.direction == "max" else "ascending"}"'
-        f'{_class("number" if number else "")}{_tip(column.hint)}><button type="button">{escape(column.name)}'
+        f'{class_of("number" if number else "")}{tip_of(column.hint)}><button type="button">{escape(column.name)}'
         "</button></th>" for column, number in zip(table.columns, numeric, strict=True)
     )
     rows = []
@@ -210,7 +217,7 @@ def _cell(cell: Cell, column: Column, number: bool, best: float | None) -> str:
         shown = full = str(value)
     mark = {"+": ' <span class="good">+</span>', "-": ' <span class="bad">−</span>'}.get(cell.mark, "")
     names = " ".join(name for name, on in (("number", number), ("best", not missing and value == best)) if on)
-    return f'<td{_class(names)}{_tip(cell.hint)} data-v="{escape(full)}">{escape(shown)}{mark}</td>'
+    return f'<td{class_of(names)}{tip_of(cell.hint)} data-v="{escape(full)}">{escape(shown)}{mark}</td>'
 
 
 def _best(column: Column, cells: Sequence[Cell]) -> float | None:
@@ -230,7 +237,7 @@ def _figure(front: Front) -> str:
     groups = list(dict.fromkeys(point.group for point in front.points))
     drawn = (_plane if count == 2 else _parallel)(front, groups) if front.points and count > 1 else ""
     legend = "".join(
-        f'<button type="button" data-of="{i}"><svg viewBox="-7 -7 14 14"{_class(_colour(i))}>{_marker(i)}</svg> '
+        f'<button type="button" data-of="{i}"><svg viewBox="-7 -7 14 14"{class_of(colour_of(i))}>{_marker(i)}</svg> '
         f"{escape(name)}</button>" for i, name in enumerate(groups)
     )
     return (f'<h3>{escape(front.title)}</h3>\n<figure>\n<div class="legend">{legend}</div>\n'
@@ -244,7 +251,7 @@ def _plane(front: Front, groups: Sequence[str]) -> str:
     for axis, (start, end) in enumerate(((_LEFT, _WIDTH - _RIGHT), (_HEIGHT - _BOTTOM, _TOP))):
         lines = [of[axis] for of in front.single.values() if of[axis] is not None]
         seen = [*values[:, axis], *lines]
-        places.append(_Scale(min(seen), max(seen), start, end))
+        places.append(Scale(min(seen), max(seen), start, end))
     x, y = places
     parts = [_ticks(x, y, front)]
     for name, of in front.single.items():
@@ -253,17 +260,17 @@ def _plane(front: Front, groups: Sequence[str]) -> str:
                 ends = ((x(value), _TOP, x(value), _HEIGHT - _BOTTOM) if axis == 0
                         else (_LEFT, y(value), _WIDTH - _RIGHT, y(value)))
                 what = f"single-task{f' {name}' if len(front.single) > 1 else ''} {front.labels[axis]}: {value:.4f}"
-                parts.append(_line(ends, "single", what))
+                parts.append(line_of(ends, "single", what))
     for name, corners in front.corners.items():
         i = groups.index(name)
         sign = -1 if front.maximise[0] else 1
         path = np.repeat(corners[np.argsort(sign * corners[:, 0])], 2, axis=0)[:-1]
         path[1::2, 0] = path[2::2, 0]
         spots = " ".join(f"{x(a):.1f},{y(b):.1f}" for a, b in path)
-        parts.append(f'<polyline{_class(f"path {_colour(i)}")} data-group="{i}" points="{spots}"/>\n')
+        parts.append(f'<polyline{class_of(f"path {colour_of(i)}")} data-group="{i}" points="{spots}"/>\n')
     for point in sorted(front.points, key=lambda p: not p.pale):
         i = groups.index(point.group)
-        name = f"mark {_colour(i)}" + (" pale" if point.pale else "")
+        name = f"mark {colour_of(i)}" + (" pale" if point.pale else "")
         parts.append(f'<g transform="translate({x(point.values[0]):.1f} {y(point.values[1]):.1f})" data-group="{i}">'
                      f"{_marker(i, name, point)}</g>\n")
     return "".join(parts)
@@ -274,40 +281,26 @@ def _parallel(front: Front, groups: Sequence[str]) -> str:
     count = values.shape[1]
     across = np.linspace(_LEFT, _WIDTH - _LEFT, count)
     scales = [
-        _Scale(*((low, high) if up else (high, low)), _HEIGHT - _BOTTOM, _TOP + 18, room=0.0)
+        Scale(*((low, high) if up else (high, low)), _HEIGHT - _BOTTOM, _TOP + 18, room=0.0)
         for low, high, up in zip(values.min(axis=0), values.max(axis=0), front.maximise, strict=True)
     ]
     parts = []
     for i, (place, scale) in enumerate(zip(across, scales, strict=True)):
-        parts.append(_line((place, _TOP + 18, place, _HEIGHT - _BOTTOM), "axis"))
+        parts.append(line_of((place, _TOP + 18, place, _HEIGHT - _BOTTOM), "axis"))
         for text, height in ((f"{scale.high:.4g}", _TOP + 10), (f"{scale.low:.4g}", _HEIGHT - _BOTTOM + 16),
                              (front.labels[i], _HEIGHT - 14)):
             parts.append(f'<text x="{place:.1f}" y="{height}" text-anchor="middle">{escape(text)}</text>\n')
     for point in sorted(front.points, key=lambda p: not p.pale):
         i = groups.index(point.group)
         spots = " ".join(f"{a:.1f},{scale(v):.1f}" for a, scale, v in zip(across, scales, point.values, strict=True))
-        name = f"path {_colour(i)}" + (" pale" if point.pale else "")
-        parts.append(f'<polyline{_class(name)} data-group="{i}"{_about(point)} points="{spots}"/>\n')
+        name = f"path {colour_of(i)}" + (" pale" if point.pale else "")
+        parts.append(f'<polyline{class_of(name)} data-group="{i}"{_about(point)} points="{spots}"/>\n')
     return "".join(parts)
 
 
-class _Scale:
-    """Maps a value to a coordinate on the page."""
-
-    def __init__(self, low: float, high: float, start: float, end: float, room: float = 0.06):
-        spread = (high - low) or abs(high) or 1.0
-        self.low, self.high = low - room * spread, high + room * spread
-        self.start, self.end = start, end
-
-    def __call__(self, value: float) -> float:
-        if self.high == self.low:
-            return (self.start + self.end) / 2
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-
-def _ticks(x: _Scale, y: _Scale, front: Front) -> str:
+def _ticks(x: Scale, y: Scale, front: Front) -> str:
     base, left = _HEIGHT - _BOTTOM, _LEFT
-    parts = [_line((left, base, _WIDTH - _RIGHT, base), "axis"), _line((left, _TOP, left, base), "axis")]
+    parts = [line_of((left, base, _WIDTH - _RIGHT, base), "axis"), line_of((left, _TOP, left, base), "axis")]
     for scale, across in ((x, True), (y, False)):
         found = MaxNLocator(6, steps=[1, 2, 5, 10]).tick_values(scale.low, scale.high)
         ticks = [float(tick) for tick in found if scale.low <= tick <= scale.high]
@@ -315,10 +308,10 @@ def _ticks(x: _Scale, y: _Scale, front: Front) -> str:
         for tick in ticks:
             text = f"{tick:.{digits}f}"
             if across:
-                parts.append(_line((x(tick), base, x(tick), base + 5), "axis"))
+                parts.append(line_of((x(tick), base, x(tick), base + 5), "axis"))
                 parts.append(f'<text x="{x(tick):.1f}" y="{base + 19}" text-anchor="middle">{text}</text>\n')
             else:
-                parts.append(_line((left - 5, y(tick), left, y(tick)), "axis"))
+                parts.append(line_of((left - 5, y(tick), left, y(tick)), "axis"))
                 parts.append(f'<text x="{left - 8}" y="{y(tick) + 4:.1f}" text-anchor="end">{text}</text>\n')
     names = [f"{label}, {'large' if up else 'small'} is good"
              for label, up in zip(front.labels, front.maximise, strict=True)]
@@ -329,33 +322,16 @@ def _ticks(x: _Scale, y: _Scale, front: Front) -> str:
     return "".join(parts)
 
 
-def _line(ends: Sequence[float], name: str, hint: str = "") -> str:
-    places = " ".join(f'{key}="{end:.1f}"' for key, end in zip(("x1", "y1", "x2", "y2"), ends, strict=True))
-    return f"<line{_class(name)}{_tip(hint)} {places}/>\n"
-
-
 def _marker(i: int, name: str = "mark", point: Point | None = None) -> str:
     about = _about(point) if point else ""
     shapes = ('<circle r="5"', '<rect x="-4.5" y="-4.5" width="9" height="9"', '<path d="M0 -5.5 L5.5 4.5 L-5.5 4.5 Z"',
               '<path d="M0 -6 L6 0 L0 6 L-6 0 Z"', '<path d="M0 5.5 L5.5 -4.5 L-5.5 -4.5 Z"')
-    return f"{shapes[i // _COLOURS % len(shapes)]}{_class(name)}{about}/>"
+    return f"{shapes[i // COLOURS % len(shapes)]}{class_of(name)}{about}/>"
 
 
 def _about(point: Point) -> str:
     key = f' data-key="{escape(point.key)}"' if point.key else ""
-    return f'{_tip(point.hint)}{key} tabindex="0" aria-label="{escape(point.hint)}"'
-
-
-def _colour(i: int) -> str:
-    return f"g{i % _COLOURS}"
-
-
-def _class(names: str) -> str:
-    return f' class="{names}"' if names else ""
-
-
-def _tip(text: str) -> str:
-    return f' data-tip="{escape(text)}"' if text else ""
+    return f'{tip_of(point.hint)}{key} tabindex="0" aria-label="{escape(point.hint)}"'
 
 
 def _is_number(value: object) -> bool:

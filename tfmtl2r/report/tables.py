@@ -13,6 +13,10 @@ from rich.table import Table
 
 _FEW = 2
 """The largest number of lists of which a metric means little."""
+_MOST = 20
+"""The largest number of features in a table."""
+HALF = 1.96
+"""Half of a 95 % interval, in standard errors."""
 _NAME = 26
 """Largest width of a name in a table of slices."""
 
@@ -93,6 +97,49 @@ def slice_tables(slices: Mapping[str, Any], by: str, width: int = 80) -> list[Ta
             table.add_row(escape(name), counts[place], *(columns[column][place] for column in group))
         tables.append(table)
     return tables
+
+
+def importance_tables(found: Mapping[str, Any], width: int | None = None) -> list[Table]:
+    """How much every feature matters to every task; tasks that do not fit side by side go to another table.
+
+    Args:
+        found: what :func:`tfmtl2r.evaluation.feature_importance` returns.
+        width: characters of a line; by default those of the terminal, and 80 without one.
+    """
+    console = Console()
+    width = width or (console.width if console.is_terminal else 80)
+    rows = found["features"][:_MOST]
+    names = [one["name"] if len(one["name"]) <= _NAME else f"{one['name'][: _NAME - 1]}\u2026" for one in rows]
+    cells = {task: [_drop(one["tasks"][task]) for one in rows] for task in found["metrics"]}
+    needed = {task: 3 + max(min(max(len(task), len(metric)), _NAME), *map(len, cells[task]))
+              for task, metric in found["metrics"].items()}
+    between = [one["of"] for one in rows]
+    room = width - max(map(len, names)) - max(len("exchanged by"), *map(len, between)) - 7
+    more = len(found["features"]) - len(rows)
+    note = ("\u00b1 is half of a 95 % interval over lists; * the interval does not contain 0"
+            + (f"; {more} less important features are not shown: --json FILE writes all" if more else ""))
+    tables = []
+    groups = side_by_side(needed, room)
+    for group in groups:
+        table = Table(title="drop of the metric if the values of a feature are exchanged", title_justify="left",
+                      caption=escape(note) if group is groups[-1] else None, caption_justify="left")
+        table.add_column("", no_wrap=True)
+        table.add_column("exchanged by")
+        for task in group:
+            table.add_column(f"{escape(task)}\n{escape(found['metrics'][task])}", justify="right", max_width=_NAME,
+                             overflow="fold")
+        for place, name in enumerate(names):
+            table.add_row(escape(name), between[place], *(cells[task][place] for task in group))
+        tables.append(table)
+    return tables
+
+
+def _drop(one: Mapping[str, float]) -> str:
+    """A drop with half of its interval, and a mark if the interval does not contain 0."""
+    if math.isnan(one["error"]):
+        return f"{one['drop']:.4f} \u00b1    - "
+    half = HALF * one["error"]
+    return f"{one['drop']:.4f} \u00b1 {half:.4f}{'*' if abs(one['drop']) > half else ' '}"
 
 
 def _number(score: Mapping[str, Any]) -> str:

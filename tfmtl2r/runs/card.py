@@ -41,6 +41,8 @@ class RunCard:
             (:func:`tfmtl2r.evaluation.served_points.served_results`); empty for plain rows and a single task.
         slices: split -> what the slices are made by -> ``{"of": "lists" or "items", "slices": name -> {"num_lists",
             "items", "results"}}`` (:mod:`tfmtl2r.evaluation.slices`).
+        importance: split -> how much each task loses if the values of a feature are exchanged
+            (:func:`tfmtl2r.evaluation.feature_importance`); empty if it was not measured.
         teacher: task -> ``{"metric", "teacher", "student", "used"}``: the metric of the teacher and of the ranker
             without a teacher on the validation split, and whether the teacher is used; empty without a teacher.
         blend: how the kind of blend of the served score was chosen: ``by``, ``kind``, and for a choice on vali the
@@ -63,6 +65,7 @@ class RunCard:
     curve: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     served: dict[str, Any] = dataclasses.field(default_factory=dict)
     slices: dict[str, Any] = dataclasses.field(default_factory=dict)
+    importance: dict[str, Any] = dataclasses.field(default_factory=dict)
     teacher: dict[str, Any] = dataclasses.field(default_factory=dict)
     blend: dict[str, Any] = dataclasses.field(default_factory=dict)
     step_ms: float | None = None
@@ -135,6 +138,9 @@ class RunCard:
         for results in (*self.results.values(), *parts):
             for score in (score for row in results.values() for score in row.values()):
                 score |= {key: number(score[key]) for key in ("value", "if_calibrated") if key in score}
+        for drop in (drop for found in self.importance.values() for row in found["features"]
+                     for drop in row["tasks"].values()):
+            drop.update({key: number(value) for key, value in drop.items()})
         points = [*self.curve, *self.served.get("points", [])]
         for results in (part for point in points for part in point.values() if isinstance(part, dict)):
             for row in results.values():
