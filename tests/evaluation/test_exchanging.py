@@ -64,21 +64,25 @@ def test_items_exchange_values_within_their_list_or_anywhere(among):
     unit = units(LISTS, SCHEMA, ["price+v[1]+age"])[0]
     found = unit.exchanged(LISTS, np.random.default_rng(0), among)
     before, after = (lists.column("price").reshape(-1, 2) for lists in (LISTS, found))
-    assert np.array_equal(np.sort(before.ravel()), np.sort(after.ravel())) and not np.array_equal(before, after)
+    assert np.array_equal(np.sort(before.ravel()), np.sort(after.ravel()))
+    assert not np.array_equal(before, after)
     assert np.array_equal(np.sort(before), np.sort(after)) == (among == "list")
     places = [LISTS.column("price").tolist().index(value) for value in found.column("price")]
     assert np.array_equal(found.column("v")[:, 1], LISTS.column("v")[places, 1])  # moved together
     assert np.array_equal(found.column("v")[:, 0], LISTS.column("v")[:, 0])
     ages = found.column("age").reshape(-1, 2)
-    assert np.array_equal(ages[:, 0], ages[:, 1]) and not np.array_equal(ages, LISTS.column("age").reshape(-1, 2))
+    assert np.array_equal(ages[:, 0], ages[:, 1])
+    assert not np.array_equal(ages, LISTS.column("age").reshape(-1, 2))
 
 
 def test_drops_of_a_known_ranker():
     """Of two items, a random order swaps every second pair, and each swap costs a whole ndcg@1."""
     ranker, told = Ranker(), []
     found = measured(ranker, LISTS, TASKS, SCHEMA, repeats=4, tell=told.append)
-    assert len(ranker.seen) == 1 + 6 * 4 and "6 features, exchanged 4 times each: 24 passes" in told[0]
-    assert found["metrics"] == {"sold": "ndcg@1", "click": "auc"} and found["base"]["sold"] == 1.0
+    assert len(ranker.seen) == 1 + 6 * 4
+    assert "6 features, exchanged 4 times each: 24 passes" in told[0]
+    assert found["metrics"] == {"sold": "ndcg@1", "click": "auc"}
+    assert found["base"]["sold"] == 1.0
     rows = {row["name"]: row["tasks"] for row in found["features"]}
     assert [row["name"] for row in found["features"]][:2] == ["price", "age"]
     sold = rows["price"]["sold"]
@@ -100,7 +104,8 @@ def test_a_metric_that_is_minimised_drops_upwards_and_repeats_are_reproducible()
         return {"price2": lists.column("price")}, {}, {}
 
     found = measured(reads, lists, tasks, Schema([Dense("price")]), repeats=3)
-    assert found["base"]["price2"] == 0 and found["features"][0]["tasks"]["price2"]["drop"] > 0.02
+    assert found["base"]["price2"] == 0
+    assert found["features"][0]["tasks"]["price2"]["drop"] > 0.02
     assert found == measured(reads, lists, tasks, Schema([Dense("price")]), repeats=3)
     assert found != measured(reads, lists, tasks, Schema([Dense("price")]), repeats=3, seed=1)
     wide = measured(reads, lists, tasks, Schema([Dense("price")]), repeats=3, among="split")
@@ -129,10 +134,13 @@ def test_the_table_fits(width):
     names = ["click", "long view", "watch time of the session", "like", "follow"]
     drops = {name: {"drop": 0.0123, "error": 0.001 if name != "like" else math.nan} for name in names}
     found = {"metrics": dict.fromkeys(names, "ndcg@10"),
-             "features": [{"name": f"a feature with a long name {i}", "of": "items", "tasks": drops} for i in range(25)]}
+             "features": [{"name": f"a feature with a long name {i}", "of": "items", "tasks": drops}
+                          for i in range(25)]}
     console = Console(width=width, record=True)
     for table in importance_tables(found, width):
         console.print(table)
     text = console.export_text()
-    assert max(map(len, text.splitlines())) <= width and "\u2026" in text
-    assert "5 less important features" in " ".join(text.split()) and text.count("0.0123 \u00b1 0.0020*") == 4 * 20
+    assert max(map(len, text.splitlines())) <= width
+    assert "\u2026" in text
+    assert "5 less important features" in " ".join(text.split())
+    assert text.count("0.0123 \u00b1 0.0020*") == 4 * 20

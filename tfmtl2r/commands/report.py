@@ -69,7 +69,9 @@ def _section(found: Study) -> Section:
 
     if not found.summary:
         return Section(found.name, conclusions(found), [_runs_table(found.runs), *_importance(found.runs)])
-    served: list[Table | Front | Bars] = [] if found.served is None else [_served(found.served), _served_front(found.served)]
+    served: list[Table | Front | Bars] = []
+    if found.served is not None:
+        served = [_served(found.served), _served_front(found.served)]
     parts: list[Table | Front | Bars] = [_rankers_table(found), *served, _front(found.summary),
                                          _indicators(found.summary), _runs_table(found.runs), *_importance(found.runs)]
     lost = [*(() if found.served is None else found.served.left_out), *found.summary.left_out]

@@ -12,8 +12,8 @@ import numpy as np
 
 from tfmtl2r.data import Lists
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.file_scores import _open, _Opened
 from tfmtl2r.evaluation.exchanging import Reads
+from tfmtl2r.evaluation.file_scores import _open, _Opened
 from tfmtl2r.evaluation.slices import Slicing, sliced
 from tfmtl2r.evaluation.split_metrics import Score, evaluate
 from tfmtl2r.task import Task
