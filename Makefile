@@ -2,12 +2,14 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow test-long test-browser docs lint clean
+.PHONY: help setup quickstart test test-slow test-long test-browser test-versions docs lint clean
 
 BIN := .venv/bin
 SUPPORTED := import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c '$(SUPPORTED)' 2>/dev/null && { echo $$p; break; }; done)
+# The share of long tests and of products: a third, another one after each commit.
+SHARE = --share "$$(git rev-list --count HEAD 2>/dev/null || echo 0)/3"
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 # Of pip's output: what takes long, and errors, which it writes to standard error.
 PROGRESS := awk '/(Downloading|Using cached) .*[0-9] [MG]B\)/ { print; fflush() } \
@@ -16,10 +18,11 @@ PROGRESS := awk '/(Downloading|Using cached) .*[0-9] [MG]B\)/ { print; fflush() 
 help:
 	@echo "make setup       install tfmtl2r with its tools for development into .venv"
 	@echo "make quickstart  train, compare, export and score on bundled data (about a minute)"
-	@echo "make test        fast tests and doctests"
+	@echo "make test        fast tests and doctests; of large products a third, another third after each commit"
 	@echo "make test-slow   long fits, and a third of the tests of over 15 s, another third after each commit"
 	@echo "make test-long   all tests of over 15 s"
 	@echo "make test-browser  tests of pages in chromium, which is installed where it is missing (Debian)"
+	@echo "make test-versions  a part of the tests on other versions: AXES='lowest newest bare 3.12 3.13', or some"
 	@echo "make lint        style, import layers, dependencies, dead code, types on Linux, Windows and macOS"
 	@echo "make docs        the documentation, as pages in docs/_build/html"
 	@echo "make clean       remove caches and builds; .venv, runs/ and saved_models/ stay"
@@ -30,12 +33,11 @@ quickstart: .venv/.runtime
 	@$(BIN)/python recipes/quickstart.py
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 $(SHARE)
 
 test-slow: .venv/.dev
 	@# pytest exits with 5 when no test is marked slow.
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not browser" --share "$$(git rev-list --count HEAD 2>/dev/null || echo 0)/3" \
-		|| [ $$? -eq 5 ]
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "slow and not browser" $(SHARE) || [ $$? -eq 5 ]
 
 test-long: .venv/.dev
 	$(BIN)/python -m pytest -n 2 --dist worksteal -m long
@@ -47,6 +49,9 @@ test-browser: .venv/.dev
 			$$sudo apt-get install -y -qq chromium; } >/dev/null 2>&1 || \
 		echo "chromium cannot be installed on this machine: the tests that need it are skipped"; }
 	$(BIN)/python -m pytest -m browser
+
+test-versions: .venv/.dev
+	.ci/versions $(AXES)
 
 docs: .venv/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

@@ -1,5 +1,6 @@
 """Shared fixtures. Two logical CPUs are set up before anything initialises TensorFlow, for tests with two replicas."""
 
+import collections
 import itertools
 import os
 import zlib
@@ -16,35 +17,56 @@ tf.config.set_logical_device_configuration(
 )
 
 
+CASES = pytest.StashKey()
+"""Test -> number of its cases, for the tests of which --share selects cases."""
+
+
 def pytest_addoption(parser):
-    parser.addoption("--share", metavar="K/N", help="runs one of N shares of the tests marked long: share K modulo N")
+    parser.addoption("--share", metavar="K/N",
+                     help="runs one of N shares of the tests marked long or product: share K modulo N")
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config, items):
-    """Long tests are slow ones. Leaves out those of the other shares; a test's share depends on its name alone."""
+    """Long tests are slow ones. Leaves out the long tests, and the cases of products, that other shares contain."""
     for item in items:
         if item.get_closest_marker("long"):
             item.add_marker("slow")
     if not (share := config.getoption("--share")):
         return
     turn, shares = map(int, share.split("/"))
+    cases = collections.defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("long") or item.get_closest_marker("product"):
+            cases[_test_of(item)].append(item)
+    others = {item for name, found in cases.items() for item in _other_shares(name, found, turn, shares)}
+    config.hook.pytest_deselected(items=[item for item in items if item in others])
+    items[:] = [item for item in items if item not in others]
+    config.stash[CASES] = {name: len(found) for name, found in cases.items()}
 
-    def runs(item):
-        return item.get_closest_marker("long") is None or zlib.crc32(item.nodeid.encode()) % shares == turn % shares
 
-    config.hook.pytest_deselected(items=[item for item in items if not runs(item)])
-    items[:] = filter(runs, items)
-    if hasattr(config, "workeroutput"):
-        found = [item.nodeid.split("[")[0] for item in items if item.get_closest_marker("long")]
-        config.workeroutput["long"] = [f"{name} ({found.count(name)})" for name in dict.fromkeys(found)]
+def pytest_collection_finish(session):
+    """Notes for the main process which of the shared tests were selected, and how many of their cases."""
+    if (of := session.config.stash.get(CASES, {})) and hasattr(session.config, "workeroutput"):
+        ran = collections.Counter(map(_test_of, session.items))
+        session.config.workeroutput["cases"] = [f"{name} ({ran[name]} of {of[name]})" for name in of if ran[name]]
+
+
+def _test_of(item):
+    return item.nodeid.split("[")[0]
+
+
+def _other_shares(name, cases, turn, shares):
+    """The cases of a test in other shares. Every share has as many, in an order that depends on nothing but names."""
+    order = sorted(cases, key=lambda item: zlib.crc32(item.nodeid.encode()))
+    return [item for place, item in enumerate(order) if (place + zlib.crc32(name.encode())) % shares != turn % shares]
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node):
-    """Prints once which of the long tests a run of several processes contained."""
-    if node.workerinput["workerid"] == "gw0" and (long := getattr(node, "workeroutput", {}).get("long")):
-        print(f"\nThe share {node.config.getoption('--share')} of the long tests:", *long, sep="\n  ")
+    """Prints once which of the shared tests a run of several processes contained."""
+    if node.workerinput["workerid"] == "gw0" and (cases := getattr(node, "workeroutput", {}).get("cases")):
+        print(f"\nThe share {node.config.getoption('--share')} of the cases of these tests:", *cases, sep="\n  ")
 
 
 @pytest.fixture(autouse=True)

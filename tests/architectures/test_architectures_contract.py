@@ -61,11 +61,13 @@ def parameters():
             yield from architecture_checks(described(name, check.name), failures, only=check.name, marks=slow)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("check", list(parameters()))
 def test_keeps_the_contract(check):
     check()
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("check", [
     pytest.param(check, marks=[pytest.mark.slow] if check.startswith("ones") else []) for check in sorted(GRADIENTS)
 ])

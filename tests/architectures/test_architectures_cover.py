@@ -84,6 +84,7 @@ def funnel(rng, layout):
     return x, {task: (drive > threshold).astype(np.float32) for task, threshold in thresholds.items()}
 
 
+@pytest.mark.product
 @pytest.mark.parametrize(("architecture", "method", "mode", "layout"), CASES)
 def test_trains(rng, architecture, method, mode, layout):
     tasks = [Task(task, kind="binary", loss="bce", metrics=()) for task in TASKS]

@@ -13,6 +13,7 @@ def slow(check):
     return [pytest.mark.slow] if check.label in SLOW else []
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("check", [check for name in losses.names() for check in loss_checks(name, marks=slow)])
 def test_keeps_the_contract(check):
     check()

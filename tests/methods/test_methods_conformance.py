@@ -32,6 +32,7 @@ CHECKS = [check for name in methods.names() for check in method_checks(name, EXP
 CHECKS += [check for method in SHARP for check in method_checks(method, only=RAYS & names_of(method), marks=slow)]
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("check", CHECKS)
 def test_keeps_its_promises(check):
     check()

@@ -11,6 +11,7 @@ from tfmtl2r.testing.metric import streamed
 NAMES = metrics.names()
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("check", [check for name in NAMES for check in metric_checks(name)])
 def test_keeps_the_contract(check):
     check()
