@@ -20,9 +20,8 @@ SMALL = {"data": {"name": "synthetic_mslr", "num_lists": 16, "max_length": 8, "n
          "architecture": {"name": "shared_bottom", "units": [4]}}  # fmt: skip
 
 
-@pytest.mark.parametrize(("every", "looks"), [
-    pytest.param(1, 5, marks=pytest.mark.slow), (2, 3), pytest.param(0, 1, marks=pytest.mark.slow),
-])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize(("every", "looks"), [(1, 5), (2, 3), (0, 1)])
 def test_validation_comes_as_often_as_asked_and_at_the_end(tmp_path, every, looks):
     experiment = Experiment("a", directory=str(tmp_path), **SMALL, training={
         "epochs": 5, "patience": 0, "validate_every": every, "batch_size": 8, "telemetry_every": 0})

@@ -51,11 +51,11 @@ def test_no_heavy_library_is_loaded(what):
         assert not printed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("code", [
     "from tfmtl2r._backend import tf, keras; import tfmtl2r; tfmtl2r.MultiTaskRanker; print(tf.__version__)",
-    pytest.param("import tfmtl2r, keras; import tensorflow as tf; print(tf.__version__)", marks=pytest.mark.slow),
-    pytest.param("import tfmtl2r; import tensorflow as tf; tfmtl2r.MultiTaskRanker; print(tf.__version__)",
-                 marks=pytest.mark.slow),
+    "import tfmtl2r, keras; import tensorflow as tf; print(tf.__version__)",
+    "import tfmtl2r; import tensorflow as tf; tfmtl2r.MultiTaskRanker; print(tf.__version__)",
 ])
 def test_tensorflow_comes_quietly(code):
     """Whoever imports it after tfmtl2r, in whichever order."""
@@ -111,6 +111,7 @@ for module in pkgutil.walk_packages(tfmtl2r.__path__, "tfmtl2r."):
 """
 
 
+@pytest.mark.slow
 def test_every_module_imports_without_what_only_posix_has():
     done = run(ALL_MODULES)
     assert done.returncode == 0, done.stderr

@@ -14,6 +14,7 @@ PREFERENCES = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 1]], np.float32)
 ALONE = "single_task"
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", [name for name in architectures.names() if name != ALONE])
 def test_the_preference_reaches_every_score(rng, name):
     ranker = MultiTaskRanker({"name": name, **small(name)}, TASKS, SCHEMA, conditioned=1.0)

@@ -86,6 +86,7 @@ def name(request):
     return request.param
 
 
+@pytest.mark.product
 def test_one_width_is_not_a_stack_of_widths(name):
     stacks = [option.name for option in architectures.registry.options(name) if isinstance(option.default, tuple)
               and option.name.endswith("units")]
@@ -97,6 +98,7 @@ def test_one_width_is_not_a_stack_of_widths(name):
                 architectures.get(name, **{option: one})
 
 
+@pytest.mark.product
 def test_dropout_acts_in_training_only(features, name):
     options = [option.name for option in architectures.registry.options(name)]
     if "dropout" not in options:

@@ -40,6 +40,7 @@ def distinct(cut):
     return leaves
 
 
+@pytest.mark.product
 @pytest.mark.parametrize(("name", "tasks", "options"), CASES, ids=lambda v: v if isinstance(v, str) else str(len(v)))
 def test_gram_is_that_of_the_gradients_at_the_cut(rng, name, tasks, options):
     architecture = drawn(connected(name, tasks=tasks, **smooth(name), **options), rng)

@@ -37,6 +37,7 @@ def train(architecture, features, seed=7):
         return architecture(batch=Batch(features, valid=VALID), training=True)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", NAMES)
 def test_every_architecture_adds_one_term_per_task_in_training_only(features, rng, name):
     """The term depends on the position alone; without position the scores are those of any position."""

@@ -39,11 +39,12 @@ def test_one_scorer_gives_one_ranking(batch):
     assert np.abs(apart["click"] - apart["grade"]).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", [
     {"name": "deepmtl2r", **SMALL},
-    pytest.param({"name": "deepmtl2r", "heads": "shared", **SMALL}, marks=pytest.mark.slow),
-    pytest.param({"name": "mmoe", "num_experts": 2, "expert_units": [6], "head_units": [4],
-                  "encoder": {"name": "transformer", **SMALL}}, marks=pytest.mark.slow),
+    {"name": "deepmtl2r", "heads": "shared", **SMALL},
+    {"name": "mmoe", "num_experts": 2, "expert_units": [6], "head_units": [4],
+     "encoder": {"name": "transformer", **SMALL}},
 ], ids=["per_task", "shared", "mmoe"])  # fmt: skip
 def test_trains_and_comes_back(batch, tmp_path, architecture):
     x, y = batch

@@ -97,6 +97,7 @@ def gradients_of(tape, totals, variables):
             for v, *rows in zip(variables, *per_total, strict=True)}
 
 
+@pytest.mark.product
 @pytest.mark.parametrize(("base", "options"), CASES)
 def test_groups_say_what_the_gradients_say(features, base, options):
     """For every variable (every slice of a stacked one): the tasks of its group are those whose scores reach it."""

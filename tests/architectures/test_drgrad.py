@@ -253,6 +253,7 @@ def test_without_router_and_updater_training_is_that_of_split_mmoe(data):
             assert same.all(), variable.path
 
 
+@pytest.mark.slow
 def test_trained_and_saved(data, tmp_path):
     model = ranker()
     model.fit(*data, epochs=3, verbose=0, batch_size=4)

@@ -120,6 +120,7 @@ CASES = [("interrogate", {}), ("interrogate", {"start": 3.0}), ("interrogate", {
          ("interrogate", {"units": [8]}), ("adapmtl", {}), ("adapmtl", {"head_units": []})]
 
 
+@pytest.mark.product
 @pytest.mark.parametrize(("name", "options"), CASES, ids=str)
 def test_what_is_left_has_the_same_scores(features, name, options):
     ranker = changed(name, **options)

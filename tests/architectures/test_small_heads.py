@@ -60,6 +60,7 @@ def test_every_architecture_has_the_option():
         assert "small_heads" in [option.name for option in architectures.registry.options(name)]
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", NAMES)
 def test_only_training_sees_them(features, name):
     architecture = connected(name, small_heads=GAMMA)
@@ -83,6 +84,7 @@ def test_small_heads_of_watch_next_explain_the_position_away(features):
         assert np.abs(moved[0]).max() > 1e-3 if task == "click" else not moved[0].any()
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", NAMES)
 def test_same_weights_same_predictions(features, name):
     """Made with the same seed, too: the small heads are drawn last."""

@@ -289,7 +289,8 @@ def test_evaluate_shows_and_keeps_slices_and_what_differs(run, capsys, monkeypat
     assert not (run[0] / "runs" / "other").exists()
 
 
-@pytest.mark.parametrize("kind", ["keras", pytest.param("export", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["keras", "export"])
 def test_a_saved_ranker_and_an_export_are_evaluated_on_the_data_of_a_run(run, kind, capsys, monkeypatch):
     """By their answers: the numbers are those of the run, for the split and for slices; no card changes."""
     monkeypatch.chdir(run[0])
@@ -345,6 +346,7 @@ def test_importance_of_a_run_of_its_file_and_of_several_as_one(run, capsys, monk
     assert made.count('tabindex="0"') == made.count('class="whisker"') == 4
 
 
+@pytest.mark.slow
 def test_runs_are_evaluated_as_the_one_model_that_they_become(run, capsys, monkeypatch):
     """A run with itself has its own order, and its card stays as it was."""
     folder, _ = run

@@ -92,6 +92,7 @@ def test_several_files_have_one_type(folder):
     assert lists.place(4) == f"row 0 (counted from 0) of {folder}/more.csv, list '9'"
 
 
+@pytest.mark.slow
 def test_a_trained_model_is_saved_before_anything_that_can_fail(folder, monkeypatch):
     def fails(*_, **__):
         raise RuntimeError("the evaluation failed")

@@ -193,6 +193,7 @@ def test_read_table_round_trip(tmp_path, suffix):
     assert list(read_table(path, columns=["s"]).columns) == ["s"]
 
 
+@pytest.mark.slow
 def test_a_late_fraction_or_text_decides_the_type_of_a_csv_column(tmp_path):
     path = tmp_path / "long.csv"
     path.write_text("x,s\n" + "1,2\n" * 400_000 + "1.5,a\n")

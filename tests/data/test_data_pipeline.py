@@ -210,6 +210,7 @@ item_labels = st.tuples(st.sampled_from([0, 0, 0, 1, -1]), st.sampled_from([0, 0
 ragged = st.lists(st.lists(item_labels, min_size=1, max_size=9), min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @settings(max_examples=15, deadline=None)
 @given(ragged, st.integers(2, 6), st.sampled_from(["first", "random"]))
 def test_truncation_invariants(content, limit, truncate):

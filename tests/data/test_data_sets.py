@@ -54,6 +54,7 @@ def test_listing_loads_neither_tensorflow_nor_pandas():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", [name for name in datasets.names() if name != "store"])  # see test_store.py
 def test_every_data_set(name, table_folder):
     options = {

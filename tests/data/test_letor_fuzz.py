@@ -107,6 +107,7 @@ def check_file(text: bytes) -> None:
         assert lists.columns["qid"].tolist() == [ids[row] for row in order]
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, derandomize=True, suppress_health_check=QUIET)
 @given(texts())
 def test_right_rows_or_an_error_with_a_line(text):

@@ -240,6 +240,7 @@ def experiment(folder, name="first", **options):
         training={"epochs": 3, "telemetry_every": 0}, optimizer={"learning_rate": 0.1}, **options)
 
 
+@pytest.mark.slow
 def test_an_experiment_fits_on_vali_and_starts_again_without_the_fit(tmp_path, capsys, looked_at):
     frame = pd.DataFrame({**LISTS.columns, "q": np.arange(LISTS.num_items) // 5}).drop(columns=["w", "device"])
     frame.to_csv(tmp_path / "log.csv", index=False)

@@ -56,6 +56,7 @@ def scores_of(ranker, of=VALI):
     return ranker.predict(batches(of, (), X), layout="items")
 
 
+@pytest.mark.slow
 def test_each_value_is_calibrated_by_its_own_items(ranker):
     """The values are those of a calibrator that is fitted with the ids of the items; slices show the gain."""
     found = scores_of(ranker)

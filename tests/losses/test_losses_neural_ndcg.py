@@ -206,6 +206,7 @@ def test_hard_cases_with_noise_are_finite(log_scores):
         assert not gradient[1:3].any()
 
 
+@pytest.mark.slow
 def test_how_many_samples_are_sorted_at_once_makes_no_difference(monkeypatch):
     """All five; two, two and one; one by one; and in a graph that knows no shapes."""
     data, loss = batch(3, 37), losses.get("neural_ndcg", samples=5, iterations=15)

@@ -38,6 +38,7 @@ def test_keeps_its_promises(check):
     check()
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", methods.names())
 def test_the_state_of_an_absent_task_stands_still(name):
     run = Run(name, 4, 30)

@@ -88,6 +88,7 @@ def test_conic_grad(rows, c, expected):
     np.testing.assert_allclose(conic(rows, c), expected, atol=2e-6)
 
 
+@pytest.mark.slow
 def test_conic_grad_stays_in_its_cone_and_opposes_no_task():
     rng = np.random.default_rng(0)
     for _ in range(30):

@@ -89,6 +89,7 @@ def updates(name, options):
     return np.array(steps)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize(("name", "option"), CASES)
 def test_another_value_changes_some_update(name, option):
     value = OTHER[name][option]

@@ -50,6 +50,7 @@ def trained(model):
     return [np.array(v) for v in model.trainable_variables + model.method_state.variables]
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", NAMES)
 def test_two_replicas_make_the_updates_of_one(name, two_replicas):
     """SGD, since Adam magnifies rounding in near-zero gradients."""
@@ -65,6 +66,7 @@ def test_two_replicas_make_the_updates_of_one(name, two_replicas):
         np.testing.assert_allclose(two, one, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bfloat16_model_trains_in_one_trace(name):
     keras.mixed_precision.set_global_policy("mixed_bfloat16")

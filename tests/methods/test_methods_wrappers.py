@@ -237,6 +237,7 @@ WRAPPED = [
 ]
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("method", WRAPPED, ids=str)
 class TestEveryComposition:
     def test_declares_what_the_inner_method_declares(self, method):

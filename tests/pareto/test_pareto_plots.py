@@ -9,6 +9,7 @@ from tfmtl2r.pareto import plots
 from tfmtl2r.runs.finished import Objectives
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("tasks", [2, 4])
 @pytest.mark.parametrize(("groups", "length"), [(1, 1), (14, 12), (5, 90), (2, 300)])
 def test_legends_leave_room_for_the_axes(tmp_path, looked_at, tasks, groups, length):

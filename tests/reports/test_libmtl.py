@@ -59,6 +59,7 @@ def test_heads_are_scaled_with_the_weights_of_the_shared_part(make):
     np.testing.assert_allclose(changes[0], changes[1], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_learnt_weights_are_not_learnt(make):
     """The weights of IMTL-L are no parameters and stay what they are
     (https://github.com/JohnLaMaster/Impartial-Multi-Task-Learning/issues/2)."""

@@ -33,6 +33,7 @@ def seed_of(copy):
     return card.config["training"]["seed"]
 
 
+@pytest.mark.slow
 def test_every_copy_is_one_whole_run_or_an_unfinished_training(story):
     trained, evaluated, replaced = ([seed_of(copy) for copy in part] for part in story)
     assert min(map(len, story)) > 5
@@ -43,6 +44,7 @@ def test_every_copy_is_one_whole_run_or_an_unfinished_training(story):
     assert set(replaced) == {0, 1}
 
 
+@pytest.mark.slow
 def test_the_next_command_understands_every_copy(story, monkeypatch, capsys):
     for copy in (copy for part in story for copy in part):
         monkeypatch.chdir(copy)

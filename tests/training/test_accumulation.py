@@ -36,6 +36,7 @@ def gaps(problem):
     return problem
 
 
+@pytest.mark.product
 @pytest.mark.parametrize(("method", "mode", "architecture"), [
     *FAST, *(pytest.param(*case, marks=pytest.mark.slow) for case in SLOW)])
 def test_the_update_is_that_of_the_whole_batch(gaps, method, mode, architecture):

@@ -105,8 +105,9 @@ TWO_GRADIENTS = {"name": "sdmgrad", "solve": "stochastic"}
 
 
 @pytest.mark.parametrize(("method", "mode"), [
-    ("upgrad", "parameters"), (TWO_GRADIENTS, "parameters"), *(pytest.param(*case, marks=pytest.mark.slow) for case in [
-        ("linear_scalarization", "parameters"), ("upgrad", "features"), ("cosmos", "parameters"),
+    ("upgrad", "parameters"), *(pytest.param(*case, marks=pytest.mark.slow) for case in [
+        (TWO_GRADIENTS, "parameters"), ("linear_scalarization", "parameters"), ("upgrad", "features"),
+        ("cosmos", "parameters"),
     ]),
 ])  # fmt: skip
 def test_trains_in_every_mode(batch, method, mode):
@@ -202,10 +203,8 @@ class OneOutput(Architecture):
         return [Group((0, 1), [*self.encoder.trainable_variables, *self.net.trainable_variables])]
 
 
-@pytest.mark.parametrize("method", [
-    "linear_scalarization",
-    *(pytest.param(m, marks=pytest.mark.slow) for m in ("cosmos", "soft_weighted_chebyshev")),
-])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["linear_scalarization", "cosmos", "soft_weighted_chebyshev"])
 def test_the_whole_front_from_one_training(method, registered):
     """Losses y^2 and (1 - y)^2 weighed by r: the front is y = r_b, of hypervolume 5/6 towards (1, 1)."""
     model = ranker(registered(architectures.registry, OneOutput)(), method=method)

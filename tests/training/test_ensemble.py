@@ -284,6 +284,7 @@ def test_exports_and_files_score_like_the_ranker(exported, tmp_path):
         np.testing.assert_allclose(again[name][real], scores[real], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_scores_of_the_ranker_are_those_of_its_members():
     ranker = trained(make("none"), 1)
     x, _ = data()

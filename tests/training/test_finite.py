@@ -74,7 +74,8 @@ def test_a_batch_is_left_out(method):
     assert int(bad.optimizer.iterations.numpy()) == 2
 
 
-@pytest.mark.parametrize("method", ["mgda", pytest.param("famo", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["mgda", "famo"])
 def test_only_the_task_is_left_out(method):
     bad, good = ranker(method, on_nan="drop_task"), ranker(method, on_nan="drop_task")
     good.set_weights(bad.get_weights())

@@ -237,9 +237,9 @@ class TestPreference:
 
 
 @pytest.mark.parametrize(("method", "mode"), [
-    ("linear_scalarization", "features"), ("mgda", "parameters"),
-    pytest.param("linear_scalarization", "parameters", marks=pytest.mark.slow),
-    pytest.param("mgda", "features", marks=pytest.mark.slow),
+    ("mgda", "parameters"), *(pytest.param(*case, marks=pytest.mark.slow) for case in [
+        ("linear_scalarization", "features"), ("linear_scalarization", "parameters"), ("mgda", "features"),
+    ]),
 ])  # fmt: skip
 def test_telemetry_samples_the_gradients(problem, method, mode):
     model = ranker(problem, method, gradients=mode)
@@ -257,6 +257,7 @@ def test_names_of_tasks_and_shapes_are_checked():
         MultiTaskRanker("shared_bottom", ["a"])({"x": tf.ones([2, 3]), "list_size": tf.constant([3, 2])})
 
 
+@pytest.mark.slow
 def test_a_task_that_never_occurs_has_no_loss(problem):
     problem.y["grade"] = np.full_like(problem.y["grade"], np.nan)
     model = ranker(problem)

@@ -252,7 +252,8 @@ def test_rows_that_no_batch_reads_keep_their_start(name, mode):
     assert moved.tolist() == [False, True, True, True, True, False, False, False, False]
 
 
-@pytest.mark.parametrize("name", ["adam", pytest.param("adagrad", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["adam", "adagrad"])
 def test_saved_with_the_model(tmp_path, name):
     straight = trained(name)
     straight.save(tmp_path / "model.keras")

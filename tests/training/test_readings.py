@@ -109,6 +109,7 @@ def test_smearing_makes_the_mean_right():
     assert residual_quantiles(reading(), np.full(3, NAN), z[:3], np.ones(3)) is None
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", architectures.names())
 def test_untrained_scores_start_at_the_base_rate(name):
     tasks = [Task(task, kind="binary", loss="bce", statistics=LabelStatistics(rate, 0.1))

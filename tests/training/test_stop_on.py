@@ -41,6 +41,7 @@ CUT = {"precision": "precision@2", "recall": "recall@2"}
 """Metrics that are the same for every ranking of a whole list."""
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", [CUT.get(name, name) for name in metrics.names() if name not in GAINLESS])
 def test_every_metric_has_a_gain_between_knowing_nothing_and_knowing_all(name):
     labels = np.minimum(LABELS, 1)
