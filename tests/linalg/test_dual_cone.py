@@ -24,6 +24,7 @@ def enumerated_projection(rows, vector):
     return nearest
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("tasks", [1, 2, 3, 5, 8])
 def test_equals_enumeration(tasks):
     rng = np.random.default_rng(tasks)

@@ -7,6 +7,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.linalg import fair, nash
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("alpha", [0.5, 2.0, 10.0])
 @pytest.mark.parametrize("tasks", [2, 8])
 def test_solves_its_equation(tasks, alpha):
@@ -42,6 +43,7 @@ def test_scaling_all_gradients_scales_the_weights():
         np.testing.assert_allclose(fair(49 * rows @ rows.T, alpha).weights, expected, rtol=1e-8)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("alpha", [0.2, 1.0, 5.0])
 @pytest.mark.parametrize("scale", [1e-12, 1.0, 1e12])
 def test_degenerate_gradients_are_finite(alpha, scale):

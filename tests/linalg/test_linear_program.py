@@ -8,6 +8,7 @@ from scipy.optimize import linprog
 from tfmtl2r.linalg import linear_program
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("tasks", [2, 3, 5, 10])
 def test_the_optimum_is_that_of_scipy(tasks):
     rng = np.random.default_rng(tasks)

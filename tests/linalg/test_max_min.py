@@ -20,6 +20,7 @@ def best_worst_case(rows, radius_in_means):
     return weights, mean + radius * (weights @ rows) / length, mean, radius
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("tasks", [1, 2, 3, 5, 8, 20])
 def test_no_duality_gap(tasks):
     """The dual value is an upper bound of every feasible point's worst case; meeting it proves both optimal."""
@@ -54,6 +55,7 @@ def enumerated(gram, linear, radius):
     return best
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("tasks", [2, 3, 5, 8])
 def test_equals_enumeration_on_conflicting_gradients(tasks):
     rng = np.random.default_rng(tasks)

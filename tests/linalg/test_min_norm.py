@@ -34,6 +34,7 @@ def cosine(a, b):
     return a @ b / np.linalg.norm(a) / np.linalg.norm(b)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("tasks", [2, 3, 5, 8])
 def test_equals_enumeration_on_conflicting_gradients(tasks):
     rng = np.random.default_rng(tasks)

@@ -27,6 +27,7 @@ def worst_residual(tasks, draws, seed):
     return worst
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("tasks", [2, 3, 5, 8, 20])
 def test_every_task_gains_the_same(tasks):
     assert worst_residual(tasks, 40, tasks) < 1e-3
@@ -43,6 +44,7 @@ def climbed(gram):
     return point / scale
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("tasks", [2, 3, 5, 8])
 def test_equals_coordinate_descent_on_conflicting_gradients(tasks):
     rng = np.random.default_rng(tasks)
@@ -53,6 +55,7 @@ def test_equals_coordinate_descent_on_conflicting_gradients(tasks):
         assert found @ expected > 0.9999 * np.linalg.norm(found) * np.linalg.norm(expected)
 
 
+@pytest.mark.product
 @pytest.mark.slow
 @pytest.mark.parametrize("tasks", [2, 3, 5, 8, 13, 20])
 def test_every_task_gains_the_same_in_ten_thousand_draws(tasks):

@@ -52,6 +52,7 @@ def value_and_gradient(name, s, y=Y, seed=None, **options):
     return float(value[0]), np.delete(gradient[:size], 2)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize(
     "options",

@@ -266,6 +266,7 @@ OTHER = {
 }
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", losses.names())
 def test_every_option_changes_the_value(name):
     # Scores with pairs in the wrong order on both sides of a cutoff.

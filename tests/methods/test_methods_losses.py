@@ -107,6 +107,7 @@ def test_objective_of_the_first_step(name, options, losses, preference, expected
     np.testing.assert_allclose(value, expected, rtol=1e-6)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", SCALARISATIONS)
 def test_weights_are_finite_for_any_scale_of_the_losses_in_float32(name):
     for losses in ([1e-12, 1e-3, 1e12], [1e-12] * 3, [1e12] * 3, [0.0, 1.0, 2.0], [0.0] * 3):

@@ -85,6 +85,7 @@ def test_a_bfloat16_model_trains_in_one_trace(name):
     assert {v.dtype for v in model.trainable_variables} == {"float32"}
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("name", STATEFUL)
 def test_a_file_in_the_middle_changes_nothing(name, tmp_path):
     """The method's state and randomness, dropout and the optimizer go on as if training had not stopped."""

@@ -51,6 +51,7 @@ def exported_well(described, folder, lists=True):
     return left_out
 
 
+@pytest.mark.product
 @pytest.mark.slow
 @pytest.mark.parametrize("name", architectures.names())
 def test_every_architecture(tmp_path, name):

@@ -206,6 +206,7 @@ def test_an_example_without_features_has_the_mean_of_each(exported):
     np.testing.assert_allclose(exported.run({"inputs": [b""]}, "regress")["outputs"], expected, atol=1e-5)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("inputs", [["hello"], [b"\xff\xffgarbage"], [b"", b"\x0a\xff"], [[b""]], b""], ids=str)
 @pytest.mark.parametrize("signature", SERIALIZED)
 def test_garbage(exported, signature, inputs):

@@ -40,6 +40,7 @@ def assert_agrees(ranker, folder, tolerance=1e-5, lists=True):
         assert np.isfinite(answer[f"score_{task}"]).all()
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("request_number", range(3), ids=["2x3", "3x11", "1x1"])
 @pytest.mark.parametrize("signature", ["serving_default", "predict_features"])
 def test_session_loader_gives_what_predict_gives(exported, request_number, signature):

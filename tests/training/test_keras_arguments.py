@@ -191,6 +191,7 @@ def test_saved_models_and_h5_files_point_to_what_works(ranker, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("value", [np.inf, -np.inf])
 @pytest.mark.parametrize("kind", ["data set", "generator", "arrays", "validation", "sequence"])
 def test_an_infinite_feature_is_an_error_and_a_missing_one_is_none(ranker, kind, value):

@@ -46,6 +46,7 @@ def with_label(value):
     return labels
 
 
+@pytest.mark.product
 @pytest.mark.parametrize(("loss", "label", "message"), [
     case if case[0] in ("ordinal", "softmax") else pytest.param(*case, marks=pytest.mark.slow) for case in OUT_OF_RANGE
 ])

@@ -33,6 +33,7 @@ def representatives():
     return [name if name in fast else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
+@pytest.mark.product
 @pytest.mark.long
 @pytest.mark.parametrize("method", representatives())
 @pytest.mark.parametrize("mode", ["parameters", "features"])
@@ -137,6 +138,7 @@ def test_save_and_load_in_a_new_process(problem, tmp_path, policy):
         np.testing.assert_allclose(loaded[task], scores, atol=1e-6)
 
 
+@pytest.mark.product
 @pytest.mark.parametrize("method", representatives())
 @pytest.mark.long
 def test_resuming_gives_the_same_next_steps(problem, tmp_path, method):

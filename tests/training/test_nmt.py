@@ -62,6 +62,7 @@ C = ((((1.0, 0.0, 0.0), NONE, NONE), ((1.0, 1.0, 0.0), NONE, NONE),
 
 
 class TestOracleA:
+    @pytest.mark.product
     @pytest.mark.parametrize("start", [(0.0, 0.0), (3.0, -2.0)])
     @pytest.mark.parametrize(("rescale", "damping"), [(True, 0.0), (True, 1.0), (False, 0.0), (False, 1.0), (True, 10)])
     def test_the_optimum_and_its_multiplier(self, start, rescale, damping):

@@ -64,6 +64,7 @@ def assert_same(one, two):
         np.testing.assert_allclose(other, value, atol=TOLERANCE, rtol=TOLERANCE, err_msg=name)
 
 
+@pytest.mark.product
 @pytest.mark.slow
 @pytest.mark.parametrize(("method", "mode"), runs())
 def test_every_method_makes_the_same_updates(gaps, strategies, method, mode):
