@@ -46,7 +46,7 @@ from tfmtl2r.settings.things import check_options
 from tfmtl2r.settings.values import SettingError
 from tfmtl2r.task import Task
 from tfmtl2r.training.distillation import Annealing, Distillation, teach
-from tfmtl2r.training.fitting import batches_of, fit
+from tfmtl2r.training.fitting import batches_of, check_size, fit
 from tfmtl2r.training.learnable import validate_labels
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.optimizers import chosen
@@ -240,6 +240,7 @@ class Experiment(Settings):
         check_tuning(model, self, not dataset.lists("train").is_rows)
         dataset.check(model.tasks, model.schema)
         validate_labels(model.tasks, dataset.lists("train"), self.data.max_list_size)
+        check_size(self, model, dataset.lists("train"), dataset.lists("vali"))
         leaks = suspected_leaks(dataset.lists("train"), model.architecture.schema, model.tasks) if verbose else ()
         print(*(f"{line}\n" for line in (*(changes if verbose else ()), *leaks)), sep="", end="")
         self._shares(model, dataset)

@@ -90,6 +90,7 @@ class Order:
             raise InputError("several draws of the lists need a shuffled order without buckets, since the batches of "
                              "all draws are equally long")
         self.num_lists = len(sizes)
+        self.longest = int(np.max(sizes, initial=0))
         self.batch_size = batch_size
         self.shuffle = shuffle
         self.seed = seed

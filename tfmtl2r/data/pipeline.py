@@ -118,7 +118,8 @@ def _pipeline(source: Source, order: Order, passes: Passes, first: int = 0, seat
 
     Its attribute ``from_step`` is a function that makes a data set of the same passes without their first steps. It
     reads none of the lists that it skips, unlike ``skip``. Its attribute ``at_seat`` is a function that makes a data
-    set of a worker's share of each batch, which may be empty (:class:`tfmtl2r.data.order.Seat`).
+    set of a worker's share of each batch, which may be empty (:class:`tfmtl2r.data.order.Seat`). Its attribute
+    ``largest`` is the number of lists of a batch and the number of items of the longest list.
     """
 
     def read(_: Any) -> tuple[Tensor, Tensor, Tensor]:
@@ -146,6 +147,7 @@ def _pipeline(source: Source, order: Order, passes: Passes, first: int = 0, seat
     dataset = start.flat_map(one_epoch).apply(count).with_options(options).prefetch(tf.data.AUTOTUNE)
     dataset.from_step = lambda step: _pipeline(source, order, passes, step, seat)
     dataset.at_seat = lambda seat: _pipeline(source, order, passes, first, seat)
+    dataset.largest = (order.batch_size * order.draws, order.longest)
     return passes.mark(dataset)
 
 

@@ -45,6 +45,7 @@ class NeuralSorted(Loss):
     """
 
     transposed: ClassVar[bool] = False
+    numbers_per_pair = 42
     temperature: float = 1.0
     k: int | None = None
     gain: str = "exp2"
@@ -72,6 +73,9 @@ class NeuralSorted(Loss):
 
     def exponential_gain(self) -> bool:
         return self.gain == "exp2"
+
+    def pairs_at_once(self, lists: int, length: int) -> int:
+        return _pairs.most_in_blocks(lists, length)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         rank = tf.range(1, tf.shape(scores)[1] + 1)

@@ -21,6 +21,8 @@ Carried: TypeAlias = tuple[Tensor, ...]
 
 # Largest number of pairs at a time, over all lists of the batch: 16 MB for each matrix of float32.
 MOST_PAIRS = 4_000_000
+NUMBERS_IN_BLOCKS = 9
+"""``numbers_per_pair`` of a loss that only calls :func:`sums`; measured as all others."""
 LONGEST = 16_384
 """Largest list of a loss that makes whole matrices of pairs: 1 GiB for each matrix of one list."""
 
@@ -93,6 +95,24 @@ def by_lists(
 
     with tf.control_dependencies([] if limit is None else [limit]):
         return computed(values)
+
+
+def most_in_blocks(lists: int, length: int) -> int:
+    """The number of pairs that :func:`over_blocks` has in memory at a time.
+
+    >>> [most_in_blocks(lists, length) for lists, length in ((64, 100), (1, 5000), (9, 1_000_000))]
+    [640000, 4000000, 9000000]
+    """
+    return min(lists * length**2, max(MOST_PAIRS, lists * length))
+
+
+def most_by_lists(lists: int, length: int) -> int:
+    """The number of pairs that :func:`by_lists` has in memory at a time.
+
+    >>> [most_by_lists(lists, length) for lists, length in ((64, 100), (1, 1000), (64, 10_000))]
+    [640000, 1000000, 100000000]
+    """
+    return max(length**2, min(lists * length**2, MOST_PAIRS))
 
 
 def logistic(scale: float = 1.0) -> Link:

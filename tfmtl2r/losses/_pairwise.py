@@ -39,6 +39,7 @@ class Pairwise(Loss):
         ValueError: for an unknown lambda weight, a cutoff that is unused or missing, or a number that is not above 0.
     """
 
+    numbers_per_pair = _pairs.NUMBERS_IN_BLOCKS
     temperature: float = 1.0
     lambda_weight: str | None = None
     lambda_top_n: int | None = None
@@ -60,6 +61,9 @@ class Pairwise(Loss):
 
     def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
+
+    def pairs_at_once(self, lists: int, length: int) -> int:
+        return _pairs.most_in_blocks(lists, length)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         items = _pairs.items_of(labels, known, weights)

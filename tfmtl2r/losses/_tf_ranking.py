@@ -51,6 +51,9 @@ class Bridged(Loss):
 
         return _pairs.by_lists(type(self).__name__, scores, others, bridge, self.longest)
 
+    def pairs_at_once(self, lists: int, length: int) -> int:
+        return _pairs.most_by_lists(lists, length)
+
     def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         """The loss ``float32[B]`` of scores that are prepared for TF-Ranking."""
         built = getattr(_keras2.losses_impl(), self.impl)(name=None, **self.arguments())
@@ -93,6 +96,9 @@ class Sampled(Bridged):
     def __post_init__(self) -> None:
         super().__post_init__()
         positive(self, "sample_size", "gumbel_temperature")
+
+    def pairs_at_once(self, lists: int, length: int) -> int:
+        return super().pairs_at_once(self.sample_size * lists, length)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         size = tf.shape(scores)

@@ -40,5 +40,6 @@ class ApproxMRR(Bridged):
 
     impl = "ApproxMRRLoss"
     longest = LONGEST
+    numbers_per_pair = 3
     offset = 1.0
     temperature: float = 0.1

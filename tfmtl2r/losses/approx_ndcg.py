@@ -41,6 +41,7 @@ class ApproxNDCG(Bridged):
 
     impl = "ApproxNDCGLoss"
     longest = LONGEST
+    numbers_per_pair = 3
     offset = 1.0
     grades = True
     temperature: float = 0.1

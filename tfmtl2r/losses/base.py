@@ -35,6 +35,8 @@ class Loss:
         relevance: True if labels are grades of relevance, where a negative label is missing; False if any number is a
             label.
         longest: the largest number of items in a list; None (the default) for lists of any length.
+        numbers_per_pair: the largest number of float32 numbers that the loss and its gradient hold at a time for each
+            pair of items; 0 (the default) if memory grows with the items, not with their pairs. See :meth:`memory`.
         grades: True if the gain is always ``2^y - 1``; see :meth:`exponential_gain`.
         standardise: True if shift and scale of the labels only shift and scale the best scores. The labels of a
             regression are then standardised (:mod:`tfmtl2r.training.readings`).
@@ -46,6 +48,7 @@ class Loss:
     relevance: ClassVar[bool] = True
     grades: ClassVar[bool] = False
     longest: ClassVar[int | None] = None
+    numbers_per_pair: ClassVar[int] = 0
     standardise: ClassVar[bool] = False
 
     # AutoGraph would convert all of TF-Ranking, and tracing would take ten times as long.
@@ -191,6 +194,22 @@ class Loss:
         """
         if self.longest is not None and longest > self.longest:
             raise InputError(f"a list has {longest} items, but {type(self).__name__} {TOO_LONG.format(self.longest)}")
+
+    def memory(self, lists: int, length: int) -> int:
+        """The bytes that the pairs of items take in a training step, at most.
+
+        Args:
+            lists: number of lists that are given to the loss together.
+            length: number of items of the longest list.
+
+        >>> Loss().memory(64, 10_000)  # grows with the items only
+        0
+        """
+        return 4 * self.numbers_per_pair * self.pairs_at_once(lists, length)
+
+    def pairs_at_once(self, lists: int, length: int) -> int:
+        """The number of pairs that are in memory at a time: by default all pairs of all lists."""
+        return lists * length**2
 
     def highest_label(self) -> tuple[float, str]:
         """The highest label that the loss can train on, and a hint for the error message.

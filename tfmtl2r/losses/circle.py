@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
+from tfmtl2r.losses import _pairs
 from tfmtl2r.losses.base import Loss, has_order, list_weight, positive
 from tfmtl2r.registry import Card
-from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Weights
+from tfmtl2r.types import Features, Labels, Mask, PerList, Scores, Seed, Weights
 
 CARD = Card(
     title="Circle loss",
@@ -48,6 +50,8 @@ class Circle(Loss):
     [0, 1], and overflows at its own default gamma.
     """
 
+    longest: ClassVar[int] = _pairs.LONGEST
+    numbers_per_pair = 3
     gamma: float = 64.0
     margin: float = 0.25
     similarity: str = "sigmoid"
@@ -60,7 +64,16 @@ class Circle(Loss):
     def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
 
+    def pairs_at_once(self, lists: int, length: int) -> int:
+        return _pairs.most_by_lists(lists, length)
+
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
+        items = {"labels": labels, "known": known}
+        sums = _pairs.by_lists(type(self).__name__, scores, items, self._over_pairs, self.longest)
+        return sums * list_weight(labels, weights)
+
+    def _over_pairs(self, scores: Scores, items: Features) -> PerList:
+        labels, known = items["labels"], items["known"]
         near = tf.sigmoid(scores) if self.similarity == "sigmoid" else tf.clip_by_value(scores, 0.0, 1.0)
         push = tf.stop_gradient(tf.nn.relu(near + self.margin)) * (near - self.margin)
         pull = tf.stop_gradient(tf.nn.relu(1.0 + self.margin - near)) * (near - 1.0 + self.margin)
@@ -69,4 +82,4 @@ class Circle(Loss):
         size = tf.shape(scores)
         terms = tf.reshape(terms, [size[0], size[1] * size[1]])
         one = tf.zeros_like(terms[:, :1])
-        return tf.reduce_logsumexp(tf.concat([one, terms], axis=1), axis=1) * list_weight(labels, weights)
+        return tf.reduce_logsumexp(tf.concat([one, terms], axis=1), axis=1)

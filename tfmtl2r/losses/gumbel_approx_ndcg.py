@@ -37,5 +37,6 @@ class GumbelApproxNDCG(Sampled):
 
     impl = "ApproxNDCGLoss"
     longest = LONGEST
+    numbers_per_pair = 3
     offset = 1.0
     grades = True

@@ -72,6 +72,7 @@ class LambdaLoss(Loss):
     """
 
     needs_seed = True
+    numbers_per_pair = _pairs.NUMBERS_IN_BLOCKS
     weighing: str = "ndcg_loss2pp"
     k: int | None = None
     sigma: float = 1.0
@@ -90,6 +91,9 @@ class LambdaLoss(Loss):
 
     def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
+
+    def pairs_at_once(self, lists: int, length: int) -> int:
+        return _pairs.most_in_blocks(lists, length)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         items = _pairs.items_of(labels, known, weights)

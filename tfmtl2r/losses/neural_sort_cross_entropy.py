@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
+from tfmtl2r.losses import _pairs
+from tfmtl2r.losses._neural_sort import distances_to_all
 from tfmtl2r.losses.base import Loss, list_weight, positive
 from tfmtl2r.registry import Card
-from tfmtl2r.types import Labels, Mask, PerList, Scores, Seed, Tensor, Weights
+from tfmtl2r.types import Features, Labels, Mask, PerList, Scores, Seed, Tensor, Weights
 
 CARD = Card(
     title="NeuralSort cross-entropy",
     paper="Grover et al., Stochastic Optimization of Sorting Networks via Continuous Relaxations, ICLR 2019, "
     "https://arxiv.org/abs/1903.08850",
     aliases=("neural_sort_cross_entropy_loss",),
-    note="[B, L, L] memory; needs spread scores, since the loss is flat where scores are close",
+    note="needs spread scores, since the loss is flat where scores are close",
 )
 __all__ = ["NeuralSortCrossEntropy"]
 
@@ -40,24 +43,35 @@ class NeuralSortCrossEntropy(Loss):
     wrong orders.
     """
 
+    longest: ClassVar[int] = _pairs.LONGEST
+    numbers_per_pair = 5
     temperature: float = 1.0
 
     def __post_init__(self) -> None:
         positive(self, "temperature")
 
+    def pairs_at_once(self, lists: int, length: int) -> int:
+        return _pairs.most_by_lists(lists, length)
+
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
-        target = tf.nn.softmax(_logits(labels, known))
-        reached = tf.nn.log_softmax(_logits(scores / self.temperature, known))
-        size = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)
-        there = known[:, None, :] & (_ranks(known) <= size[:, None, None])
-        losses = tf.where(there, target * reached, 0.0)
-        return tf.math.divide_no_nan(-tf.reduce_sum(losses, axis=[1, 2]), size) * list_weight(labels, weights)
+        items = {"labels": labels, "known": known}
+        found = _pairs.by_lists(type(self).__name__, scores / self.temperature, items, _over_ranks, self.longest)
+        return found * list_weight(labels, weights)
+
+
+def _over_ranks(scores: Scores, items: Features) -> PerList:
+    labels, known = items["labels"], items["known"]
+    target = tf.nn.softmax(_logits(labels, known))
+    reached = tf.nn.log_softmax(_logits(scores, known))
+    size = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)
+    there = known[:, None, :] & (_ranks(known) <= size[:, None, None])
+    losses = tf.where(there, target * reached, 0.0)
+    return tf.math.divide_no_nan(-tf.reduce_sum(losses, axis=[1, 2]), size)
 
 
 def _logits(values: Tensor, known: Mask) -> Tensor:
     """The logits of NeuralSort's matrix, ``float32[B, L, L]``: rank, item."""
-    both = known[:, :, None] & known[:, None, :]
-    apart = tf.reduce_sum(tf.where(both, tf.abs(values[:, :, None] - values[:, None, :]), 0.0), axis=1)
+    apart = distances_to_all(values, known)
     size = tf.reduce_sum(tf.cast(known, tf.float32), axis=1)[:, None, None]
     logits = (size + 1.0 - 2.0 * _ranks(known)) * values[:, None, :] - apart[:, None, :]
     return tf.where(known[:, None, :], logits, tf.float32.min)

@@ -45,6 +45,7 @@ class NeuralSortNDCG(Bridged):
 
     grades = True
     longest = LONGEST
+    numbers_per_pair = 6
     temperature: float = 1.0
 
     def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:

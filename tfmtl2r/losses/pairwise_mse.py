@@ -43,6 +43,7 @@ class PairwiseMSE(Bridged):
 
     impl = "PairwiseMSELoss"
     longest = LONGEST
+    numbers_per_pair = 6
     relevance = False
     standardise = True
     temperature: float = 1.0

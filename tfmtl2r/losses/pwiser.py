@@ -55,6 +55,7 @@ class PWiseR(Loss):
     compared into one list.
     """
 
+    numbers_per_pair = _pairs.NUMBERS_IN_BLOCKS
     click_margin: float = 0.25
     none_margin: float = 0.5
     bce: float = 0.0
@@ -74,6 +75,9 @@ class PWiseR(Loss):
             return tf.reduce_any(known, axis=1)
         converted = labels >= CONVERSION
         return tf.reduce_any(known & converted, axis=1) & tf.reduce_any(known & ~converted, axis=1)
+
+    def pairs_at_once(self, lists: int, length: int) -> int:
+        return _pairs.most_in_blocks(lists, length)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         chances = tf.sigmoid(scores)

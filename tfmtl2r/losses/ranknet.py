@@ -44,6 +44,7 @@ class RankNet(Loss):
     batch, and never 0 / 0.
     """
 
+    numbers_per_pair = _pairs.NUMBERS_IN_BLOCKS
     weighing: str | None = None
     temperature: float = 1.0
 
@@ -55,6 +56,9 @@ class RankNet(Loss):
 
     def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
+
+    def pairs_at_once(self, lists: int, length: int) -> int:
+        return _pairs.most_in_blocks(lists, length)
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         def pairs(i: Features, j: Features) -> tuple[Tensor, Tensor]:

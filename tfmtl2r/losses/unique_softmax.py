@@ -40,5 +40,6 @@ class UniqueSoftmax(Bridged):
 
     impl = "UniqueSoftmaxLoss"
     longest = LONGEST
+    numbers_per_pair = 8
     grades = True
     temperature: float = 1.0

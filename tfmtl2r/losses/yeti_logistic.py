@@ -41,9 +41,13 @@ class YetiLogistic(Sampled):
     """
 
     grades = True
+    numbers_per_pair = _pairs.NUMBERS_IN_BLOCKS
 
     def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)
+
+    def pairs_at_once(self, lists: int, length: int) -> int:
+        return _pairs.most_in_blocks(self.sample_size * lists, length)
 
     def bridge(self, labels: Labels, scores: Scores, known: Mask, weights: Weights | None, seed: Seed) -> PerList:
         def weigh(i: Features, j: Features) -> Tensor:

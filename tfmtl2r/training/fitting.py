@@ -11,6 +11,7 @@ from tfmtl2r.settings import Settings
 from tfmtl2r.training.distillation import column_of, columns_of
 from tfmtl2r.training.floors import fit_with_floors
 from tfmtl2r.training.loop import Limits, Loop, Saving
+from tfmtl2r.training.memory import check_memory
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.training.priorities import Constraint
 from tfmtl2r.training.staged import fit_constrained, fit_prioritised
@@ -29,6 +30,24 @@ def batches_of(settings: Settings, model: MultiTaskRanker, train: Lists, vali: L
     return (batches(train, [*model.tasks, *taught], schema, shuffle=True, seed=training.seed, batch_size=size,
                     buckets=training.buckets, draws=settings.ensemble.draws, **cut),
             batches(vali, model.tasks, schema, batch_size=training.batch_size))
+
+
+def check_size(settings: Settings, model: MultiTaskRanker, train: Lists, vali: Lists) -> None:
+    """Refuses lists that are too long for the memory, before anything is written.
+
+    Args:
+        settings: the experiment.
+        model: its ranker.
+        train: the training split, whose lists may be cut.
+        vali: the validation split, whose lists are whole.
+
+    Raises:
+        InputError: see :func:`tfmtl2r.training.memory.check_memory`.
+    """
+    if not train.is_rows:
+        longest, limit = int(train.sizes.max(initial=0)), settings.data.max_list_size
+        longest = max(min(longest, limit or longest), int(vali.sizes.max(initial=0)))
+        check_memory(model.tasks, settings.training.batch_size * model.num_members, longest, warn=False)
 
 
 def fit(

@@ -18,6 +18,7 @@ from tfmtl2r.training.head_statistics import HeadStatistics
 from tfmtl2r.training.infinite_features import Finite, refused
 from tfmtl2r.training.inputs import say_ranges
 from tfmtl2r.training.keras_arguments import WEIGHTED, batched, bound, refuse, signature_of, streamed
+from tfmtl2r.training.memory import check_data
 from tfmtl2r.training.method_state import CountEpochs, MethodState
 from tfmtl2r.training.notices import Notices
 from tfmtl2r.training.readings import Reading, Smearing, by_task, readings_of
@@ -110,6 +111,7 @@ class KerasMethods(SavedRanker):
         if self.schema is None:
             say_ranges(given.get("x"))
         self._prepare_early(given.get("x"))
+        check_data(self, given.get("x"), given.get("validation_data"))
         self._check_in_train_step(isinstance(given.get("x"), _DISTRIBUTED))
         self._check_in_test_step(isinstance(given.get("validation_data"), _DISTRIBUTED))
         callbacks = given.get("callbacks")
@@ -228,6 +230,11 @@ class KerasMethods(SavedRanker):
     def num_members(self) -> int:
         """The number of members of an ensemble; 1 for any other architecture."""
         return self.architecture.members or 1
+
+    @property
+    def parts_of_a_batch(self) -> int:
+        """The number of parts of a batch that run one after the other in a training step."""
+        return 1 if self._compiled is None else self._compiled.accumulate
 
     @property
     def has_members(self) -> bool:

@@ -23,6 +23,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.training.checkpoints import Checkpoints
 from tfmtl2r.training.finite import check_weights
 from tfmtl2r.training.infinite_features import Finite
+from tfmtl2r.training.memory import check_data
 from tfmtl2r.training.notices import Notices
 from tfmtl2r.training.optimizers import steps_of
 from tfmtl2r.training.stages import Stages
@@ -106,9 +107,11 @@ class Loop:
         """Trains all stages, from the newest checkpoint if there is one, and returns the state at the end.
 
         Raises:
+            InputError: for lists that are too long for the memory (:mod:`tfmtl2r.training.memory`).
             KeyboardInterrupt: after Ctrl-C, and after SIGTERM if the training writes checkpoints.
         """
         self.model.prepare(self.x)
+        check_data(self.model, self.x, self.validation)
         resumed = False
         if self.limits.saving is not None:
             self._checkpoints = Checkpoints(self.limits.saving.folder, self.model, self.training, self.workers)
