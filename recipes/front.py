@@ -28,7 +28,6 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-import keras
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -36,6 +35,7 @@ from rich.table import Table
 
 import tfmtl2r
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
+from tfmtl2r._backend import keras
 from tfmtl2r.blends import registry
 from tfmtl2r.data import Lists, batches, fit_tasks, label_values
 from tfmtl2r.data.synthetic import grade

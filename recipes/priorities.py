@@ -1,12 +1,18 @@
-"""Income first: prioritised training on Census-Income, beside equal weights.
+"""One task must not lose: prioritised training, floors of metrics and tuned weights, beside equal weights.
 
     python recipes/priorities.py --data DIR
+    python recipes/priorities.py --lists --tasks 5
 
 Stage 1 trains ``income`` alone; stage 2 trains ``never_married`` under the constraint that the training loss of income
 stays within the tolerance of what stage 1 reached. PCD trains both at once, with income as its main task: no step may
 increase the loss of income to first order. Equal weights train both at once, too, all for as many epochs. Ends with one
 line for each method that says in how many seeds income kept its loss while never_married gained, and writes a run card
-per run.
+per run. The row ``floors`` bounds the AUC of income on vali in place of its loss.
+
+``--lists`` has the synthetic lists of ``recipes/front.py``. The first goal may lose ``--loses`` NDCG@10 against a
+training of this goal alone, on vali. Every ranker is then served by the blend whose weights are tuned to this floor on
+vali, since one order is served for all goals: equal weights with a tuned blend cost no further training. The table has
+the first goal and the mean of the others, by their own heads and on the order that is served.
 """
 
 from __future__ import annotations
@@ -17,13 +23,18 @@ import time
 from pathlib import Path
 
 import numpy as np
+from front import synthetic
 from rich.table import Table
 
-from tfmtl2r import Experiment
+from tfmtl2r import Experiment, MultiTaskRanker
+from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.datasets.census_income import CensusIncome
-from tfmtl2r.evaluation import deviation
+from tfmtl2r.evaluation import deviation, reached, tune_weights
 from tfmtl2r.report import show
+from tfmtl2r.settings import Constraint
+from tfmtl2r.training.floors import fit_with_floors
+from tfmtl2r.training.staged import fit_constrained
 
 FIRST, SECOND = "income", "never_married"
 
@@ -58,7 +69,13 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=0.01, help="share of its loss that income may lose")
     parser.add_argument("--dual-lr", type=float, default=1.0, help="step size of the multiplier")
     parser.add_argument("--tau", type=float, default=0.02, help="share of its own gain that PCD gives never_married")
+    parser.add_argument("--lists", action="store_true", help="lists with several goals in place of Census-Income")
+    parser.add_argument("--tasks", type=int, default=5, choices=[2, 5, 10], help="goals of the lists")
+    parser.add_argument("--loses", type=float, default=0.005, help="metric that the first goal may lose, on vali")
     options = parser.parse_args()
+    if options.lists:
+        bounded(options)
+        return
     if not Path(options.data).is_dir():
         print(f"skipped: {options.data} does not exist; give the folder with the Census-Income (KDD) files as --data")
         return
@@ -86,14 +103,17 @@ def compare(dataset, seed, options):
     for name, method in (("pcd", {"name": "pcd", "tau": options.tau}), ("equal weights", "linear_scalarization")):
         model, card = train(dataset, seed, options, method=method, epochs=2 * options.epochs)
         yield row(name, seed, dataset, model, card, optimum, before)
+    floor = ({"task": FIRST, "metric": "auc", "loses_at_most": options.loses},)
+    model, card = train(dataset, seed, options, method="linear_scalarization", epochs=options.epochs, constraints=floor)
+    yield row("floors", seed, dataset, model, card, optimum, before)
 
 
-def train(dataset, seed, options, method, epochs, staged=False):
+def train(dataset, seed, options, method, epochs, staged=False, constraints=()):
     """One run; its ranker and its card."""
-    name = method if isinstance(method, str) else method["name"]
+    name = "floors" if constraints else method if isinstance(method, str) else method["name"]
     experiment = Experiment(
         name=f"priorities-{name}-{seed}", data={"name": "census_income", "path": str(options.data)},
-        tasks=(FIRST, SECOND), method=method, staged=staged, optimizer={"learning_rate": 2e-3},
+        tasks=(FIRST, SECOND), method=method, staged=staged, constraints=constraints, optimizer={"learning_rate": 2e-3},
         architecture={"name": "shared_bottom", "units": [options.units], "head_units": [8]},
         training={"epochs": epochs, "patience": 0, "batch_size": 128, "seed": seed,
                   "telemetry_every": options.telemetry_every},
@@ -126,6 +146,69 @@ def table(rows) -> Table:
     for method in dict.fromkeys(row["method"] for row in rows):
         values = [[row[key] for row in rows if row["method"] == method] for key in columns.values()]
         out.add_row(method, *(f"{np.mean(v):.4f} ± {deviation(v):.4f}" for v in values))
+    return out
+
+
+def bounded(options) -> None:
+    """The first goal of the lists keeps a floor of its metric; every way on the same floor, over seeds."""
+    splits, tasks, schema = synthetic(argparse.Namespace(tasks=options.tasks, lists=1500, gain="exp2"))
+    first, label = tasks[0].name, tasks[0].metrics[0]
+    train, vali, test = (batches(splits[split], tasks, schema, batch_size=64, shuffle=split == "train")
+                         for split in ("train", "vali", "test"))
+    epochs, rows = options.epochs, []
+
+    def ranker(seed, method="linear_scalarization", preference=None):
+        keras.utils.set_random_seed(seed)
+        model = MultiTaskRanker({"name": "shared_bottom", "units": [options.units], "head_units": [8]}, tasks, schema)
+        model.compile(keras.optimizers.Adam(2e-3), method=method, preference=preference)
+        return model
+
+    def measured(name, seed, model, floor):
+        weights = tune_weights(model, splits["vali"], bounds=[Constraint(first, label, floor=floor)],
+                               utility={task.name: 1.0 for task in tasks[1:]})
+        found = {"method": name, "seed": seed, "served kept": float(weights.kept)}
+        for split, data in (("vali", vali), ("test", test)):
+            own = model.evaluate(data, verbose=0, return_dict=True)
+            served = reached(model, splits[split], weights, {task.name: 1.0 for task in tasks[1:]})
+            found |= {f"{split} own": own[f"{first}_{label}"], f"{split} served": served.bounds[0]["value"],
+                      f"{split} others": np.mean([own[f"{task.name}_{label}"] for task in tasks[1:]]),
+                      f"{split} others served": served.utility["value"] / (len(tasks) - 1)}
+        found |= {"kept": float(found["vali own"] >= floor), "floor": floor}
+        print("  ".join(f"{key} {value:.4f}" if isinstance(value, float) else f"{value}"
+                        for key, value in found.items()), flush=True)
+        rows.append(found)
+
+    for seed in range(options.seeds):
+        alone = ranker(seed, preference=[1.0] + [0.0] * (len(tasks) - 1))
+        history = alone.fit(train, validation_data=vali, epochs=epochs, verbose=0).history
+        floor = max(history[f"val_{first}_{label}"]) - options.loses
+        plain = ranker(seed)
+        plain.fit(train, epochs=2 * epochs, verbose=0)
+        measured("equal weights", seed, plain, floor)
+        staged = ranker(seed, {"name": "nmt", "dual_lr": options.dual_lr})
+        fit_constrained(staged, train, vali, constraints={first: f"{options.tolerance:.4%}"}, epochs=epochs)
+        measured("nmt", seed, staged, floor)
+        kept = ranker(seed, {"name": "pcd", "tau": options.tau})
+        kept.fit(train, epochs=2 * epochs, verbose=0)
+        measured("pcd", seed, kept, floor)
+        floors = ranker(seed)
+        fit_with_floors(floors, train, vali, floors=[Constraint(first, label, floor=floor)], epochs=2 * epochs)
+        measured("floors", seed, floors, floor)
+    show(bounded_table(rows))
+
+
+def bounded_table(rows) -> Table:
+    """Mean and standard deviation over seeds, and in how many seeds the floor is kept on vali."""
+    out = Table(title="NDCG@10 on test, mean ± standard deviation over seeds", title_justify="left")
+    columns = {"first,\nown head": "test own", "others,\nown heads": "test others",
+               "first,\nserved": "test served", "others,\nserved": "test others served"}
+    for title in ("", *columns, "kept by\nhead", "kept by\nserved"):
+        out.add_column(title, justify="right" if title else "left")
+    for method in dict.fromkeys(row["method"] for row in rows):
+        own = [row for row in rows if row["method"] == method]
+        values = [[row[key] for row in own] for key in columns.values()]
+        kept = [f"{sum(row[key] for row in own):.0f} of {len(own)}" for key in ("kept", "served kept")]
+        out.add_row(method, *(f"{np.mean(v):.3f}±{deviation(v):.3f}" for v in values), *kept)
     return out
 
 

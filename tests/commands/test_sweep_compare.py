@@ -9,11 +9,12 @@ import pytest
 from tfmtl2r import cli
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto.summary import pick, summarise
+from tfmtl2r.pareto.sweep_fronts import served_candidates
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.finished import load_all
 from tfmtl2r.runs.identity import PER_LIST
 from tfmtl2r.runs.places import CARD
-from tfmtl2r.serving.check import ExportError
+from tfmtl2r.serving.check import METADATA, ExportError
 from tfmtl2r.sweeps import planning
 
 FLAGS = ["--data", "synthetic_mslr", "--data.num-lists", "16", "--data.max-length", "8", "--data.num-tasks", "2",
@@ -264,7 +265,14 @@ def test_sweep_to_export(here, capsys):
     assert cli.main(["compare", "s"]) == 0
     assert "negative transfer, epo" in capsys.readouterr().out
     assert cli.main(["pareto", "export", "s", "--pick", "nearest", "--preference", "2", "1"]) == 0
-    assert (here / "saved_models/s/1/saved_model.pb").is_file()
+    points = served_candidates(load_all(here / "runs/s"), "vali")
+    row = pick(points, "nearest", [2, 1])
+    chosen = points.runs[row]
+    out = " ".join(capsys.readouterr().out.split())
+    assert f"nearest: {chosen.card.name}" in out
+    assert f"{points.labels[0]} {points.values[row][0]:.4f}" in out
+    metadata = json.loads((here / "saved_models/s/1" / METADATA).read_text())
+    assert [*metadata["blend"].values()] == pytest.approx(chosen.asked or chosen.preference)
     assert cli.main(["sweep", "s", *FLAGS, "--conditioned", "1", "--methods", "linear_scalarization"]) == 0
     assert "4 runs are finished, 0 failed" in capsys.readouterr().out  # three were before
     name = next(run.card.name for run in load_all(here / "runs/s") if run.card.curve)

@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from tfmtl2r.pareto import hypervolume
-from tfmtl2r.pareto.sweep_fronts import BLENDED, NULL, front_verdict, served_fronts
+from tfmtl2r.pareto.summary import pick
+from tfmtl2r.pareto.sweep_fronts import BLENDED, NULL, front_verdict, served_candidates, served_fronts
 from tfmtl2r.preferences import usual_grid
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.finished import Run
@@ -40,6 +41,19 @@ def run(served, method="linear_scalarization", preference=None, seed=0, metrics=
 def curve(r):
     """A quarter of a circle: the preferred task gains."""
     return 0.4 + 0.2 * np.asarray(r) / np.hypot(*r)
+
+
+def test_every_preference_that_a_run_serves_can_be_chosen():
+    runs = [run(lambda r: 0.5 + 0 * r, "mgda"), run(curve)]
+    points = served_candidates(runs, "vali")
+    assert len(points.runs) == 2 * (1 + len(GRID)) == len(points.values)
+    assert points.labels == ("a ndcg@10 (vali, served)", "b ndcg@10 (vali, served)")
+    chosen = points.runs[pick(points, "nearest", [0.8, 0.2])]
+    assert chosen.method == "linear_scalarization"
+    assert chosen.asked == pytest.approx((0.8, 0.2))
+    assert not points.runs[0].asked
+    own = Run(runs[0].folder, RunCard(runs[0].card.name, runs[0].card.config, {}, runs[0].card.results))
+    assert served_candidates([own], "vali") is None
 
 
 def test_every_figure_by_hand():

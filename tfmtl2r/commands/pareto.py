@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from tfmtl2r.pareto import Curve, Reference, ServedFronts, Summary
-    from tfmtl2r.runs import Objectives
+    from tfmtl2r.runs import Objectives, Run
 
 __all__ = ["Pareto", "show_front"]
 
@@ -35,7 +35,8 @@ class Pareto:
         preferences: preferences at which a run is evaluated: lattice:H, spread:N, angle:N, or a file with
             one preference per line. By default lattice:10 for two tasks, and equal importance with spread:10 for more.
         reference: reference point of the hypervolume; by default the worst value of all points + 0.1 of the range.
-        pick: the run to mark in the table of own heads: knee, or nearest to the preference; by default none.
+        pick: the point to mark: knee, or nearest to the preference; by default none. The candidates are what all runs
+            serve at each preference of their cards; for losses and plain rows, the runs by their own heads.
         preference: importance of each objective, for nearest.
         directory: the folder of all runs.
     """
@@ -54,7 +55,9 @@ class Pareto:
 class Export:
     """Exports the best run of a sweep as a checked SavedModel for TensorFlow Serving.
 
-    For a conditioned run, the best point of its curve sets the preference of requests that contain no preference.
+    The candidates are what all runs serve at each preference of their cards. The preference of the chosen point becomes
+    that of requests that contain none: the weights of the blended score, and the input of a conditioned run. For losses
+    and plain rows, the candidates are the runs by their own heads.
 
     Args:
         sweep: name of the sweep, or of a conditioned run.
@@ -63,7 +66,7 @@ class Export:
         on: the objectives: vali or test (metrics), train_loss or vali_loss. A choice on test makes the test results of
             the chosen run too optimistic.
         tasks: the tasks that are objectives; by default all.
-        blend: weight of each task in the blended score; see tfmtl2r export.
+        blend: weight of each task in the blended score, in place of the preference; see tfmtl2r export.
         to: folder of the export; by default saved_models/SWEEP.
         directory: the folder of all runs.
     """
@@ -96,7 +99,7 @@ def show_front(options: Pareto) -> None:
     """Prints the fronts of what is served, and those of own heads, and writes plots and ``pareto.json``."""
     from tfmtl2r.commands._keeping import kept
     from tfmtl2r.pareto import plots
-    from tfmtl2r.pareto.summary import pick, summarise, write
+    from tfmtl2r.pareto.summary import summarise, write
     from tfmtl2r.pareto.sweep_fronts import front_verdict, served_fronts
     from tfmtl2r.report.tables import show
     from tfmtl2r.runs.finished import load_all
@@ -112,23 +115,27 @@ def show_front(options: Pareto) -> None:
     if options.on in ("test", "vali"):
         served = served_fronts(runs, options.on, options.tasks, options.reference)
     pictures, content = {}, {}
+    chosen: int | None = None
+    values = None
+    if options.pick or options.preference:
+        points, chosen, line = _picked(runs, options, options.pick or "nearest")
+        values = points.values[chosen]
+        print(line)
     if served is not None:
         show(served_table(served))
         print("\n".join(front_verdict(served)))
         print(f"reference point {[round(value, 4) for value in served.reference.point]}: {served.reference.rule}")
-        pictures = {f"served_{name}": picture for name, picture in plots.overview(served.curves()).items()}
+        pictures = {f"served_{name}": picture
+                    for name, picture in plots.overview(served.curves(), chosen=values).items()}
+        chosen = values = None  # no point of the own heads is meant
         content = {**served.numbers(), "own_heads": heads.numbers()}
     elif options.on in ("test", "vali"):
         print("no run has a served ranking: the data are plain rows, or an earlier version trained the runs")
-    chosen = None
-    if options.pick or options.preference:
-        chosen = pick(heads.points, options.pick or "nearest", options.preference)
     show(front_table(heads, chosen))
     show(indicator_table(heads))
     for line in dict.fromkeys([*(served.left_out if served else ()), *heads.left_out]):
         print(f"left out: {line}")
     print(_depends_on(heads.reference, heads.ideal))
-    values = None if chosen is None else heads.points.values[chosen]
     pictures |= plots.overview(heads.groups, heads.single, values, heads.reference, _rays(heads.points))
     to = folder / "pareto" / options.on
     with kept("the front"):
@@ -207,21 +214,32 @@ def _shown(one: Curve, title: str, row: int | None, reference: Sequence[float]) 
 def export_pick(options: Export) -> int:
     """Exports the chosen run as ``tfmtl2r export`` does, and prints its name; returns 1 if the checks failed."""
     from tfmtl2r.commands import export
-    from tfmtl2r.pareto.summary import pick, summarise
     from tfmtl2r.runs.finished import load_all
     from tfmtl2r.runs.places import below, find
 
-    folder = find(options.directory, options.sweep)
-    points = summarise(load_all(folder), options.on, options.tasks).points
-    row = pick(points, options.pick, options.preference)
+    points, row, line = _picked(load_all(find(options.directory, options.sweep)), options, options.pick)
     run = points.runs[row]
-    values = ", ".join(f"{label} {value:.4f}" for label, value in zip(points.labels, points.values[row], strict=True))
-    at = f" at {numbers(run.preference)}" if run.asked else ""
-    print(f"{options.pick}: {run.card.name}{at}: {values}")
-    further = ["--preference", *map(str, run.asked)] if run.asked else []
-    further += ["--blend", *options.blend] if options.blend else []
+    print(line)
+    further = ["--blend", *options.blend] if options.blend else []
+    if run.asked and run.card.config.get("conditioned") is not None:
+        further += ["--preference", *map(str, run.asked)]
+    elif run.asked and not options.blend:
+        further = ["--blend", *(f"{task}={share}" for task, share in zip(run.tasks, run.asked, strict=True))]
     return export.main([run.folder.name, "--directory", str(run.folder.parent),
                         "--to", options.to or str(below("saved_models", options.sweep)), *further])
+
+
+def _picked(runs: Sequence[Run], options: Pareto | Export, how: str) -> tuple[Objectives, int, str]:
+    """All candidates, the row of the chosen one, and a line that describes it."""
+    from tfmtl2r.pareto.summary import pick, summarise
+    from tfmtl2r.pareto.sweep_fronts import served_candidates
+
+    served = served_candidates(runs, options.on, options.tasks) if options.on in ("test", "vali") else None
+    points = summarise(runs, options.on, options.tasks).points if served is None else served
+    row = pick(points, how, options.preference)
+    run = points.runs[row]
+    values = ", ".join(f"{label} {value:.4f}" for label, value in zip(points.labels, points.values[row], strict=True))
+    return points, row, f"{how}: {run.card.name}{f' at {numbers(run.preference)}' if run.asked else ''}: {values}"
 
 
 def front_table(found: Summary, chosen: int | None = None) -> Table:

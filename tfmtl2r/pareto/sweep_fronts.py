@@ -20,7 +20,7 @@ import numpy as np
 from tfmtl2r.evaluation.seeds import deviation
 from tfmtl2r.pareto.conditioned import Curve
 from tfmtl2r.pareto.front import Reference, hypervolume, non_dominated, reference_point
-from tfmtl2r.runs.finished import Run, described, told_apart
+from tfmtl2r.runs.finished import Objectives, Run, described, told_apart
 from tfmtl2r.settings import Settings
 
 BLENDED, NULL = "one ranker, blended", "null: equal-weight seeds"
@@ -105,26 +105,10 @@ def served_fronts(
         tasks: tasks whose metrics are the objectives; all tasks if empty.
         reference: reference point of the hypervolumes; by default beyond all points.
     """
-    joint = [run for run in runs if len(run.tasks) > 1]
-    known = [run for run in joint if run.card.served and split in run.card.served["points"][0]]
-    if not known:
+    found = _measured(runs, split, tasks)
+    if found is None:
         return None
-    left_out = [f"run {run.card.name!r} has no served ranking: an earlier version wrote its card" for run in joint
-                if run not in known]
-    first = known[0].card.served["points"][0][split]
-    wanted = tuple(tasks) or known[0].tasks
-    tasks = tuple(task for task in wanted if any(np.isfinite(_value(run.card.served["points"][0], split, [task]))
-                                                 for run in known)) or wanted
-    whole = [run for run in known if np.isfinite([_value(point, split, tasks)
-                                                  for point in run.card.served["points"]]).all()]
-    left_out += [f"run {run.card.name!r}: what it serves has no finite {split} metric" for run in known
-                 if run not in whole]
-    left_out += [f"task {task!r}: its served {split} metric has no value in any run" for task in wanted
-                 if task not in tasks]
-    if not whole:
-        return None
-    known = whole
-    labels = tuple(f"{task} {next(iter(first[task]))} ({split}, served)" for task in tasks)
+    known, tasks, labels, left_out = found
     groups: dict[str, list[Run]] = {}
     for run, differs in zip(known, told_apart(known), strict=True):
         groups.setdefault(run.method + differs, []).append(run)
@@ -143,11 +127,58 @@ def served_fronts(
     if not len(reference):
         every = [front.values.mean(axis=0) for front in fronts.values()]
         limit = reference_point(np.concatenate([*every, null]), (True,) * len(tasks))
-    same = len({next(iter(first[task])) for task in tasks}) == 1
+    same = len({label.removeprefix(task) for task, label in zip(tasks, labels, strict=True)}) == 1
     first_name = next(iter(fronts))
     blended = fronts[first_name] if first_name.startswith(BLENDED) else None
     rows = {name: _row(front, blended, null, limit, same) for name, front in fronts.items()}
     return ServedFronts(labels, fronts, null, limit, rows, tuple(left_out))
+
+
+def served_candidates(runs: Iterable[Run], split: str, tasks: Sequence[str] = ()) -> Objectives | None:
+    """All that the runs of a sweep can serve: each run as it was trained, and at each preference of its card.
+
+    Args:
+        runs, split, tasks: see :func:`served_fronts`.
+
+    Returns:
+        One point per run and preference, where ``asked`` of a run is the preference, empty for its own; None if no run
+        was measured so.
+    """
+    found = _measured(runs, split, tasks)
+    if found is None:
+        return None
+    known, tasks, labels, _ = found
+    points = [(dataclasses.replace(run, asked=tuple(point["preference"]) if number else ()), point)
+              for run in known for number, point in enumerate(run.card.served["points"])]
+    return Objectives(tuple(run for run, _ in points), np.array([_value(point, split, tasks) for _, point in points]),
+                      (True,) * len(tasks), labels, tuple(tasks))
+
+
+def _measured(
+    runs: Iterable[Run], split: str, tasks: Sequence[str]
+) -> tuple[list[Run], tuple[str, ...], tuple[str, ...], list[str]] | None:
+    """The runs whose cards have finite metrics of what is served; the tasks and labels of the objectives; and a message
+    for each run and task that is left out. None without any run."""
+    joint = [run for run in runs if len(run.tasks) > 1]
+    known = [run for run in joint if run.card.served and split in run.card.served["points"][0]]
+    if not known:
+        return None
+    left_out = [f"run {run.card.name!r} has no served ranking: an earlier version wrote its card" for run in joint
+                if run not in known]
+    first = known[0].card.served["points"][0][split]
+    wanted = tuple(tasks) or known[0].tasks
+    tasks = tuple(task for task in wanted if any(np.isfinite(_value(run.card.served["points"][0], split, [task]))
+                                                 for run in known)) or wanted
+    whole = [run for run in known if np.isfinite([_value(point, split, tasks)
+                                                  for point in run.card.served["points"]]).all()]
+    left_out += [f"run {run.card.name!r}: what it serves has no finite {split} metric" for run in known
+                 if run not in whole]
+    left_out += [f"task {task!r}: its served {split} metric has no value in any run" for task in wanted
+                 if task not in tasks]
+    if not whole:
+        return None
+    labels = tuple(f"{task} {next(iter(first[task]))} ({split}, served)" for task in tasks)
+    return whole, tasks, labels, left_out
 
 
 def front_verdict(found: ServedFronts) -> list[str]:
