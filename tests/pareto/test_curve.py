@@ -14,7 +14,6 @@ from tfmtl2r.experiment import Experiment
 from tfmtl2r.pareto import plots
 from tfmtl2r.pareto.conditioned import Curve
 from tfmtl2r.pareto.summary import pick, summarise
-from tfmtl2r.pareto.sweep_fronts import served_candidates
 from tfmtl2r.preferences import leaning, usual_grid
 from tfmtl2r.runs.finished import load, load_all
 from tfmtl2r.serving.check import METADATA
@@ -178,7 +177,7 @@ def test_what_is_exported_of_a_curve_asks_for_the_preference_that_was_picked(tra
     arguments = ["pareto", "export", alone.name, "--directory", str(alone.parent), "--to", str(tmp_path / "e")]
     assert cli.main([*arguments, "--pick", "nearest", "--preference", "1", "0"]) == 0
     said = capsys.readouterr().out
-    points = served_candidates(load_all(alone), "vali")
+    points = summarise(load_all(alone), "vali").points
     chosen = points.runs[pick(points, "nearest", [1, 0])]
     assert f"nearest: {chosen.card.name} at ({chosen.asked[0]:.3g}, {chosen.asked[1]:.3g}): " in said
     request = requests(model.architecture.schema, lists=True)[0]
