@@ -9,11 +9,14 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import checked, refuse_equal_keys
 from tfmtl2r.registry import Registry
+
+if TYPE_CHECKING:
+    import numpy as np
 
 RESERVED = {
     "list_size": "the number of items per list has this name",
@@ -75,6 +78,16 @@ class Schema:
     def list_context(self) -> tuple[str, ...]:
         """Names of the features whose value for an item depends on the other items of its list."""
         return tuple(feature.name for feature in self.features if feature.list_context)
+
+    def in_files(self, column: str, values: np.ndarray) -> np.ndarray:
+        """Values of a column as files and tables may contain them: hashes, if a feature of this name has ``hash``.
+
+        Args:
+            column: a column of the data.
+            values: ``[n]``, its values.
+        """
+        found: np.ndarray = next((f.as_known(values) for f in self.features if f.name == column), values)
+        return found
 
     def get_config(self) -> dict[str, Any]:
         """Plain data from which :meth:`from_config` rebuilds the schema.

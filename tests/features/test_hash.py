@@ -1,19 +1,16 @@
 """Hashed ids: the model tells known values apart as before, and no file contains a value."""
 
 import json
-import zipfile
 
 import numpy as np
 import pandas as pd
 import pytest
 
-import tfmtl2r
-from tfmtl2r import Category, Dense, Schema, Task
+from tfmtl2r import Category, Schema, Task
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.data import fit_schema, from_frame
 from tfmtl2r.data.columns import feature_values
-from tfmtl2r.experiment import Experiment
 from tfmtl2r.features import Bag, Sequence
 from tfmtl2r.layers.features import Encoder, Lookup
 from tfmtl2r.serving.examples import from_rows, requests
@@ -79,29 +76,3 @@ def test_what_does_not_fit():
     ]:
         with pytest.raises(ValueError, match=message):
             make()
-
-
-@pytest.mark.slow
-def test_no_value_is_in_any_file_of_a_run_and_of_an_export(tmp_path):
-    """Texts, integers, lists; warm-up requests from real rows, too."""
-    frame = pd.concat([FRAME] * 10, ignore_index=True).assign(y=np.tile([0, 1], 20), price=np.arange(40.0))
-    frame["session"] = np.repeat(np.arange(20), 2)
-    frame.to_parquet(tmp_path / "log.parquet")
-    runs = tmp_path / "runs"
-    experiment = Experiment.of({
-        "name": "a", "directory": str(runs), "data": {"files": str(tmp_path / "log.parquet"), "list_id": "session"},
-        "features": [{"name": ["user", "video"], "hash": True}, {"name": "tags", "kind": "bag", "hash": True},
-                     {"name": "seen", "kind": "sequence", "shares": "video"}, "price"],
-        "tasks": [{"name": "y", "kind": "binary"}], "training": {"epochs": 1, "telemetry_every": 1},
-        "architecture": {"name": "shared_bottom", "units": [4]}})
-    dataset = experiment.dataset()
-    model, _ = experiment.run(verbose=0, dataset=dataset)
-    assert isinstance(model.schema.features[-1], Dense)
-    tfmtl2r.export(model, runs / "export", rows=dataset.lists("test"))
-    files = {path: path.read_bytes() for path in runs.rglob("*") if path.is_file()}
-    for path in [path for path in files if zipfile.is_zipfile(path)]:
-        with zipfile.ZipFile(path) as inside:
-            files |= {path / name: inside.read(name) for name in inside.namelist()}
-    assert len(files) > 10
-    for path, content in files.items():
-        assert not [name for name in NAMES if name.encode() in content], path

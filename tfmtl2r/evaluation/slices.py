@@ -48,7 +48,8 @@ def slicing(lists: Lists, by: str, train: Lists | None = None, schema: Schema | 
         by: a column; ``list_length``; or ``new:COLUMN``, which separates the ids of a column that the training split
             contains from all others, such as new users or new items. Text, categories and at most ten different numbers
             have a slice for each of the ten most frequent values, and one for all others. More numbers, and times, have
-            four slices with about equally many lists or items. A column of lists counts by their lengths.
+            four slices with about equally many lists or items. A column of lists counts by their lengths. The slices
+            of a feature with ``hash`` have hashes for names, since run cards contain the names.
         train: the training split, for ``new:COLUMN``.
         schema: the features, of which some are known to be categories.
 
@@ -132,6 +133,8 @@ def _values(lists: Lists, name: str, schema: Schema | None) -> tuple[np.ndarray,
     if values.ndim > 1:
         raise InputError(f"column {name!r} contains vectors, which cannot be slices: name a column of single values")
     missing = column.spelled.missing
+    if schema is not None and (hashed := schema.in_files(name, values)) is not values:
+        return hashed, missing, True
     if values.dtype.kind in "OU":
         return values.astype(str), missing, True
     categories = {feature.name for feature in (schema.features if schema else ()) if feature.reads_names}

@@ -190,7 +190,8 @@ class Sequence(Listed, Category):
         except InputError:
             values = cells.identities(name)
         kind: type[Feature] = Category if names_things(values) else Dense
-        side = kind.of_entry(name, values, False, {"transform": "signed_log1p"} if kind is Dense else {})
+        side = kind.of_entry(name, values, False,
+                             {"transform": "signed_log1p"} if kind is Dense else {"hash": self.hash})
         return _plain(side.fit(cells, min_count))
 
     # A graph
@@ -287,6 +288,12 @@ class Sequence(Listed, Category):
     def unknown(self) -> dict[str, Any]:
         """An empty history."""
         return {name: values.missing for name, values in self.raw.items()}
+
+    def hidden(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """With hash, one value in place of all ids, and of all names in side columns."""
+        for side in self.side_features:
+            values = {**values, **side.hidden({side.name: values[side.name]})}
+        return super().hidden(values)
 
     def written(self, values: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Replaces missing side values, since JSON has no NaN."""

@@ -26,6 +26,7 @@ class Text(Category):
     Args:
         name, dim, context, dtype: as in :class:`tfmtl2r.Category`.
         buckets: number of rows, with that of the missing value.
+        hash: keep the values of real requests out of the warm-up records of an export. No other file contains values.
 
     >>> Text("query", buckets=100, dim=8).size
     100
@@ -33,7 +34,7 @@ class Text(Category):
 
     buckets: int | None = 10_000
 
-    file_keys: ClassVar[tuple[str, ...]] = ("width", "hash_buckets")
+    file_keys: ClassVar[tuple[str, ...]] = ("width", "hash_buckets", "hash")
 
     def __post_init__(self) -> None:
         super().__post_init__()
