@@ -60,8 +60,11 @@ def test_names_that_cannot_be_used_are_refused(name):
     assert checked("prix é", "feature") == "prix é"
 
 
-@pytest.mark.parametrize("name", [".", "..", "a/b", "/a", "a\\b", " a", "a ", "", "a\n"])
+@pytest.mark.parametrize("name", [".", "..", "a/b", "/a", "a\\b", " a", "a ", "", "a\n",
+                                  "C:", "c:a", "a.", "nul", "NUL.txt",
+                                  "Com1", "con .x", "a\x00"])
 def test_a_model_has_the_name_of_one_folder(name):
     with pytest.raises(ValueError, match="model name"):
         checked_folder(name, "model")
-    assert checked_folder("shop é 2", "model") == "shop é 2"
+    for kept in ("shop é 2", "console", "com10", "a.nul"):
+        assert checked_folder(kept, "model") == kept

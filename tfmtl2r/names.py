@@ -24,6 +24,7 @@ STAGED = ("full_loss", "violation", "multiplier")
 GROUPS = ("weights", "gradient_norm", "gradient_cosine", "method", "solver", "inside")
 """TensorBoard groups of values that are measured in training steps."""
 
+_DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
 _VALIDATION = "val_"
 _OF_ALL = ("loss", STOP_ON, STOP_ON_ALONG, "stage", "kept")
 _TASKS: Mapping[str, str] = {
@@ -142,15 +143,19 @@ def checked_folder(name: object, kind: str) -> str:
         kind: what has the name, such as ``"model"``.
 
     Raises:
-        ValueError: for a path, surrounding spaces, and the names that :func:`checked` refuses.
+        ValueError: for a path, surrounding spaces, a point at the end, a device of Windows, and the names that
+            :func:`checked` refuses.
 
     >>> checked_folder("../shop", "model")
     Traceback (most recent call last):
-    tfmtl2r.errors.InputError: model name '../shop': expected the plain name of one folder, without / and \\
+    tfmtl2r.errors.InputError: model name '../shop': expected the plain name of one folder, without / and \\ and :
+    and a point at its end, and no device of Windows such as nul
     """
     text = checked(name, kind)
-    if text in (".", "..") or text != text.strip() or "/" in text or "\\" in text:
-        raise InputError(f"{kind} name {name!r}: expected the plain name of one folder, without / and \\")
+    if text != text.strip() or text.endswith(".") or {"/", "\\", ":"} & {*text} or \
+            text.split(".")[0].rstrip().lower() in _DEVICES:
+        raise InputError(f"{kind} name {name!r}: expected the plain name of one folder, without / and \\ and "
+                         ": and a point at its end, and no device of Windows such as nul")
     return text
 
 

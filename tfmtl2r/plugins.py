@@ -12,7 +12,6 @@ import hashlib
 import importlib
 import importlib.util
 import sys
-import tomllib
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from typing import Any
 
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.names import digest
+from tfmtl2r.reading import check, read_toml
 
 
 class PluginError(InputError):
@@ -90,10 +90,9 @@ def of_folder(folder: str | Path = ".") -> list[Plugin]:
     path = Path(folder) / "pyproject.toml"
     if not path.is_file():
         return []
-    try:
-        found = tomllib.loads(path.read_text(encoding="utf-8")).get("tool", {}).get("tfmtl2r", {}).get("plugins", [])
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: {error}") from error
+    content = read_toml(path)
+    check(content, {"tool": {"tfmtl2r": dict}}, str(path))
+    found = content.get("tool", {}).get("tfmtl2r", {}).get("plugins", [])
     if not isinstance(found, list) or not all(isinstance(entry, str) for entry in found):
         raise InputError(f"{path}: [tool.tfmtl2r] plugins must be a list of paths, not {found!r}")
     return load(*found, folder=folder)

@@ -46,7 +46,8 @@ def test_old_names_in_a_history_are_read_as_todays(tmp_path):
                                               "val_blend_loss": [0.4]}
 
 
-@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b", "run.toml"])
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b", "run.toml", "C:a", "nul", "Aux.1",
+                                  "a\x00", "a."])
 def test_names_that_are_no_folder(name):
     with pytest.raises(ValueError, match="run name"):
         checked_name(name)

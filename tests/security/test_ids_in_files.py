@@ -13,7 +13,7 @@ import pytest
 from tfmtl2r import cli
 from tfmtl2r.runs.attempt import Attempt
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.slow
 FIRST_VIDEO = 7_123_456_010
 COLUMNS = ("user", "video", "query", "place", "tags", "seen", "history", "action")
 EXPERIMENT = """
@@ -147,6 +147,7 @@ def test_hashed_ids_are_in_no_file(tmp_path, monkeypatch):
         assert part in names, part
 
 
+@pytest.mark.long
 def test_the_search_finds_other_ids(tmp_path, monkeypatch):
     folder, frame = written(tmp_path, monkeypatch, "false")
     found = where(folder, frame)

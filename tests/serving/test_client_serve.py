@@ -46,7 +46,10 @@ def test_docker_otherwise(export, programs):
     command = Serving(export, "clicks").command()
     assert command[:2] == ["docker", "run"]
     assert command[command.index("--volume") + 1] == f"{export}:{export}:ro"
-    assert [command[i + 1] for i, word in enumerate(command) if word == "--publish"] == ["8500:8500", "8501:8501"]
+    assert [command[i + 1] for i, word in enumerate(command) if word == "--publish"] == [
+        "127.0.0.1:8500:8500", "127.0.0.1:8501:8501"]
+    assert "0.0.0.0:8500:8500" in Serving(export, host="0.0.0.0").docker()
+    assert "[::1]:8500:8500" in Serving(export, host="::1").docker()
     image = command.index("tensorflow/serving")
     assert command[image - 2 : image] == ["--entrypoint", "tensorflow_model_server"]
     assert command[image + 1 :] == Serving(export, "clicks").flags()
@@ -109,6 +112,7 @@ def test_the_command_becomes_the_server(export, programs, monkeypatch):
     assert "--port=99" in said
     assert served == f"{process.pid} serves --model_name=shop"
     assert " tensorflow\n" not in err
+    assert "the server listens in all networks of this machine and has no login" in err
 
 
 def test_the_command_says_what_to_install(export, programs, capsys):

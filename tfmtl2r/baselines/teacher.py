@@ -24,6 +24,7 @@ from tfmtl2r.evaluation.split_metrics import Score, of_metric
 from tfmtl2r.losses.base import Loss
 from tfmtl2r.metrics.base import Metric
 from tfmtl2r.names import digest
+from tfmtl2r.reading import stored_arrays
 from tfmtl2r.schema import Schema
 from tfmtl2r.settings import Teacher
 from tfmtl2r.task import Task
@@ -331,5 +332,5 @@ def once(runs: Path, on: Any, make: Callable[[], Mapping[str, np.ndarray]]) -> d
             found: dict[str, Any] = {**make()}
             with written(path) as temporary:
                 np.savez_compressed(temporary, **found)
-    with np.load(path) as stored:
+    with stored_arrays(path, "remove it; the teacher is then trained again") as stored:
         return {**stored}

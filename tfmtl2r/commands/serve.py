@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
+import sys
 from collections.abc import Sequence
 from typing import Annotated
 
@@ -23,6 +24,8 @@ class Serve:
         port: port for gRPC.
         rest_port: port for REST.
         image: docker image; its version must be at least that of the TensorFlow that wrote the export.
+        host: address at which docker listens: by default this machine only; 0.0.0.0 for all networks. The program
+            tensorflow_model_server has no such option and always listens in all networks.
     """
 
     name: Annotated[str, tyro.conf.Positional]
@@ -30,6 +33,7 @@ class Serve:
     port: int = 8500
     rest_port: int = 8501
     image: str = "tensorflow/serving"
+    host: str = "127.0.0.1"
 
 
 def main(arguments: Sequence[str]) -> None:
@@ -39,6 +43,9 @@ def main(arguments: Sequence[str]) -> None:
     from tfmtl2r.serving.server import Serving
 
     base = below(options.directory, options.name)
-    command = Serving(base, base.name, options.port, options.rest_port, options.image).command()
+    command = Serving(base, base.name, options.port, options.rest_port, options.image, options.host).command()
     print(shlex.join(command), flush=True)
+    if command[0] != "docker":
+        print("the server listens in all networks of this machine and has no login: close its ports to other machines",
+              file=sys.stderr, flush=True)
     os.execvp(command[0], command)  # signals go straight to the server, and its exit code is ours

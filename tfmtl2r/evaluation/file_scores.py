@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -24,13 +23,14 @@ from tfmtl2r.data.own_files import LETOR_FEATURES, LETOR_LIST, Reading, componen
 from tfmtl2r.errors import InputError
 from tfmtl2r.features import Time
 from tfmtl2r.names import safe_name
+from tfmtl2r.reading import read_json
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.identity import MODEL
 from tfmtl2r.runs.places import CARD
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving.answers import Answers
 from tfmtl2r.serving.blend import Blend, of_config, resolved
-from tfmtl2r.serving.check import METADATA
+from tfmtl2r.serving.check import EXPORT_AGAIN, METADATA
 from tfmtl2r.serving.client import Client
 from tfmtl2r.serving.load import load
 from tfmtl2r.serving.versions import SAVED_MODEL, latest, numbers
@@ -245,7 +245,7 @@ def _open(path: Path, batch_size: int) -> _Opened:
 
 
 def _export(version: Path, batch_size: int) -> _Opened:
-    metadata = json.loads((version / METADATA).read_text(encoding="utf-8"))
+    metadata = read_json(version / METADATA, EXPORT_AGAIN)
     tasks = [task["name"] for task in metadata["tasks"]]
     about = {"what": str(version), "lists": metadata["lists"], "named": [], "times": {}, **metadata.get("files", {})}
     client = Client(str(version), "export", tasks=tasks)

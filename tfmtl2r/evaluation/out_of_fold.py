@@ -17,6 +17,7 @@ import numpy as np
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.evaluation.paired_tests import bootstrap_means
 from tfmtl2r.evaluation.split_metrics import COUNTS, ORDER, WITHOUT
+from tfmtl2r.reading import stored_arrays
 from tfmtl2r.runs.identity import PER_LIST
 from tfmtl2r.writing import written
 
@@ -143,7 +144,7 @@ def gathered(
 
 def _arrays(part: Part, order: str) -> dict[str, np.ndarray]:
     """The values of a fold's lists, after a check that these are the present lists."""
-    with np.load(part.folder / PER_LIST) as stored:
+    with stored_arrays(part.folder / PER_LIST, "train the fold again") as stored:
         if str(stored[f"{ORDER}test"]) != order:
             raise InputError(f"{part.folder} was trained on other data: the lists of fold {part.fold} (partition "
                              f"{part.partition}) have changed since; give the cross-validation another name")
@@ -268,7 +269,7 @@ def load(folder: Path, order: str) -> OutOfFold:
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file; {folder.name!r} is neither a baseline (tfmtl2r list "
                                "baselines) nor a finished tfmtl2r cross-validate")
-    with np.load(path) as stored:
+    with stored_arrays(path, "run tfmtl2r cross-validate again") as stored:
         arrays = {name: stored[name] for name in stored}
     if str(arrays[ORDER]) != order:
         raise InputError(f"{path} has values of other lists, folds or partitions: the two cannot be paired; run "

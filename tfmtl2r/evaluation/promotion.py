@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-import json
 import math
 import statistics
 import tempfile
@@ -25,8 +24,9 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.file_scores import score_files
 from tfmtl2r.evaluation.slices import slicing
 from tfmtl2r.names import safe_name
+from tfmtl2r.reading import read_json
 from tfmtl2r.serving import warmup
-from tfmtl2r.serving.check import METADATA
+from tfmtl2r.serving.check import EXPORT_AGAIN, METADATA
 from tfmtl2r.serving.session import LoadedExport
 from tfmtl2r.serving.signatures import DEFAULT
 from tfmtl2r.serving.versions import latest
@@ -173,7 +173,7 @@ Scores = dict[str, np.ndarray]
 
 
 def _metadata(version: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((version / METADATA).read_text(encoding="utf-8"))
+    found: dict[str, Any] = read_json(version / METADATA, EXPORT_AGAIN)
     return found
 
 

@@ -13,6 +13,7 @@ from tfmtl2r.data.columns import item_weights, label_values
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.slices import Slicing, sliced
 from tfmtl2r.evaluation.split_metrics import ORDER, Score, evaluate, per_list_arrays
+from tfmtl2r.reading import stored_arrays
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.identity import KEY, PER_LIST
 from tfmtl2r.training.merged import Merged
@@ -186,7 +187,7 @@ def record(card: RunCard, split: str, results: dict[str, dict[str, Score]], list
     path = folder / PER_LIST
     before: dict[str, Any] = {}
     if path.is_file():
-        with np.load(path) as stored:
+        with stored_arrays(path, f"train run {card.name!r} again with --overwrite") as stored:
             before = dict(stored)
     if card.identity:
         arrays[KEY] = np.array(card.identity)

@@ -12,6 +12,7 @@ import numpy as np
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.paired_tests import DRAWS, bootstrap, holm, permutation_test
 from tfmtl2r.evaluation.split_metrics import COUNTS, ORDER
+from tfmtl2r.reading import stored_arrays
 from tfmtl2r.runs.finished import SEED, Run, other_split, same_data, told_apart
 from tfmtl2r.runs.identity import PER_LIST
 from tfmtl2r.settings.outcome import keys_where, outcome
@@ -276,7 +277,7 @@ def _per_list(run: Run, split: str, task: str, metric: str) -> tuple[np.ndarray,
     value, key = run.card.results[split][task][metric]["value"], f"{split}/{task}/{metric}"
     if not math.isfinite(value):
         raise InputError(f"the metric is {value} in run {run.card.name!r}")
-    with np.load(run.folder / PER_LIST) as arrays:
+    with stored_arrays(run.folder / PER_LIST, f"run tfmtl2r evaluate {run.card.name} --split {split}") as arrays:
         if key not in arrays:
             raise InputError("the metric has no values per list")
         values = arrays[key].astype(float)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import types
 from collections.abc import Mapping
@@ -12,8 +11,9 @@ from typing import Any, Self
 
 from tfmtl2r import plugins
 from tfmtl2r.errors import InputError, MissingFileError, NotAFolderError, Stopped, WorkerError
+from tfmtl2r.reading import read_json
 from tfmtl2r.runs import identity, places
-from tfmtl2r.runs.card import RunCard
+from tfmtl2r.runs.card import PLUGINS, RunCard
 from tfmtl2r.settings import Settings, files
 from tfmtl2r.settings.outcome import outcome
 from tfmtl2r.writing import write_json, written
@@ -179,11 +179,12 @@ def same_settings(first: Mapping[str, Any], second: Mapping[str, Any]) -> bool:
 def _marked(folder: Path, name: str) -> dict[str, Any]:
     """Returns identity and data of an unfinished training, whose plug-ins must be imported."""
     path = folder / places.MARK / _IDENTITY
+    advice = "begin again with --overwrite"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path, advice, {"identity": str, "data": dict, "plugins": PLUGINS})
         found = {key: content[key] for key in ("identity", "plugins", "data")}
-    except (ValueError, KeyError, TypeError, FileNotFoundError) as error:
-        raise InputError(f"{path} is damaged ({error}): begin again with --overwrite") from error
+    except (KeyError, FileNotFoundError) as error:
+        raise InputError(f"{path} is damaged ({error}): {advice}") from error
     plugins.require(found["plugins"], f"the unfinished training {name!r}")
     return found
 

@@ -16,10 +16,23 @@ import tfmtl2r
 from tfmtl2r import plugins
 from tfmtl2r.data.fingerprints import comparable
 from tfmtl2r.errors import InputError, InputTypeError, MissingFileError
+from tfmtl2r.reading import EACH, NUMBER, check
 from tfmtl2r.runs import format1, identity, places
 from tfmtl2r.settings import FORMAT
 from tfmtl2r.writing import number, write_json
 
+PLUGINS = [{"name": str, "sha256": str}]
+_RESULTS = {EACH: {EACH: {EACH: {"value": NUMBER, "num_lists": NUMBER, "if_calibrated": NUMBER}}}}
+_MEANS = {EACH: {EACH: NUMBER}}
+_POINTS = [{"preference": [NUMBER], "vali": _MEANS, "test": _MEANS}]
+_SHAPE = {
+    "name": str, "config": dict, "data": {EACH: {"fingerprint": str}}, "results": _RESULTS, "history": {EACH: [NUMBER]},
+    "curve": _POINTS, "served": {"points": _POINTS},
+    "slices": {EACH: {EACH: {"of": str, "slices": {EACH: {"results": _RESULTS[EACH]}}}}},
+    "teacher": {EACH: dict}, "blend": dict, "step_ms": (int, float, type(None)),
+    "peak_memory_mb": (int, float, type(None)), "versions": {EACH: str}, "plugins": PLUGINS, "identity": str,
+    "format": int,
+}
 _PACKAGES = ("tensorflow", "keras", "tensorflow-ranking", "numpy", "pandas")
 
 
@@ -119,10 +132,12 @@ class RunCard:
             raise MissingFileError(f"{path} does not exist: {folder.name!r} is not a run of tfmtl2r train")
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
+            check(content, _SHAPE)
             card = cls(**{"plugins": [], **format1.read(content, str(path))})
+            check(vars(card), _SHAPE)
             card._restore_numbers()
-        except (ValueError, TypeError, AttributeError, KeyError) as error:
-            if isinstance(error, InputError):
+        except (ValueError, TypeError, AttributeError, LookupError, OverflowError, RecursionError) as error:
+            if isinstance(error, InputError) and str(path) in str(error):
                 raise
             raise InputError(f"{path} is not a run card: {error}") from error
         plugins.require(card.plugins, f"the run {card.name!r}")

@@ -9,9 +9,8 @@ import secrets
 import zipfile
 from pathlib import Path
 
-import numpy as np
-
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import DamagedError, InputError
+from tfmtl2r.reading import stored_arrays
 
 KEY = "identity"
 """Name of the array of ``per_list.npz`` that contains the identity."""
@@ -48,20 +47,20 @@ def check(folder: Path, identity: str, name: str) -> None:
             if identity:
                 raise InputError(f"{path} is missing, so that run {name!r} is not whole: train it again")
             continue
-        try:
-            found = read(path)
-        except (zipfile.BadZipFile, ValueError, KeyError, EOFError) as error:
-            raise InputError(f"{path} is damaged ({error}): train run {name!r} again with --overwrite") from error
+        found = read(path, f"train run {name!r} again with --overwrite")
         if found != identity:
             raise InputError(f"{path} is of another training than the run card beside it (identity {found or 'none'}, "
                              f"not {identity or 'none'}): train run {name!r} again with --overwrite")
 
 
-def _of_model(path: Path) -> str:
-    with zipfile.ZipFile(path) as archive:
-        return archive.comment.decode(errors="replace")
+def _of_model(path: Path, advice: str) -> str:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.comment.decode(errors="replace")
+    except (zipfile.BadZipFile, ValueError, EOFError, NotImplementedError) as error:
+        raise DamagedError(f"{path} is damaged ({error}): {advice}") from error
 
 
-def _of_lists(path: Path) -> str:
-    with np.load(path) as arrays:
+def _of_lists(path: Path, advice: str) -> str:
+    with stored_arrays(path, advice) as arrays:
         return str(arrays[KEY]) if KEY in arrays else ""

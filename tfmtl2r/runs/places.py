@@ -7,15 +7,15 @@ training that has not finished.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import DamagedError, InputError
 from tfmtl2r.names import checked_folder
+from tfmtl2r.reading import read_json
 from tfmtl2r.runs.identity import MODEL, PER_LIST
 from tfmtl2r.runs.lock import BusyError, locked
 from tfmtl2r.settings import files
@@ -98,10 +98,10 @@ def is_ours(folder: Path) -> bool:
     if not card.is_file():
         return False
     try:
-        content = json.loads(card.read_text(encoding="utf-8"))
-    except ValueError:  # damaged
+        content = read_json(card, "")
+    except DamagedError:
         return (folder / PER_LIST).is_file() or (folder / MODEL).is_file()
-    return isinstance(content, dict) and "config" in content
+    return "config" in content
 
 
 def clear(folder: Path) -> None:

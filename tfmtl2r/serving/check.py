@@ -9,7 +9,6 @@ and the warm-up records contain requests with the outputs of ``model.predict``. 
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import UserError
+from tfmtl2r.reading import read_json
 from tfmtl2r.serving import warmup
 from tfmtl2r.serving.differences import differences
 from tfmtl2r.serving.examples import merged
@@ -28,6 +28,8 @@ from tfmtl2r.serving.versions import SAVED_MODEL, is_version, latest
 from tfmtl2r.serving.warmup import MOST, WARMUP, Record
 
 METADATA = "assets.extra/tfmtl2r.json"
+EXPORT_AGAIN = "export the run again (tfmtl2r export)"
+"""What to do about damaged metadata."""
 FILES = (SAVED_MODEL, "variables/variables.index", METADATA, WARMUP)
 REFUSED = {
     r"PyFunc": "runs Python code, which the server does not have",
@@ -106,7 +108,7 @@ def problems(folder: Path) -> list[str]:
     if reasons:
         return reasons
     try:
-        metadata = json.loads((folder / METADATA).read_text(encoding="utf-8"))
+        metadata = read_json(folder / METADATA, EXPORT_AGAIN)
         records = list(warmup.read(folder / WARMUP))
     except (tf.errors.OpError, ValueError) as error:
         return [f"{METADATA} or {WARMUP} cannot be read: {said(error)}"]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from tfmtl2r.data.contents import of_table, worth_a_look
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
-from tfmtl2r.serving.check import METADATA
+from tfmtl2r.reading import read_json
+from tfmtl2r.serving.check import EXPORT_AGAIN, METADATA
 from tfmtl2r.serving.versions import latest
 
 
@@ -26,7 +26,7 @@ def outside(folder: str | Path, table: Lists) -> list[str]:
         ValueError: for an export that was written without the contents of the training data.
     """
     version = latest(folder)
-    metadata = json.loads((version / METADATA).read_text(encoding="utf-8"))
+    metadata = read_json(version / METADATA, EXPORT_AGAIN)
     if not metadata.get("train"):
         raise InputError(f"{version} does not describe the training data: export the run again (tfmtl2r export)")
     columns = {name: spec["feature"] for name, spec in metadata["inputs"].items()}

@@ -36,6 +36,8 @@ class Serving:
         port: port for gRPC.
         rest_port: port for REST.
         image: docker image.
+        host: address of this machine at which docker listens; the default can be reached from this machine only. The
+            server itself has no such flag: without docker, it listens at all addresses.
     """
 
     base: Path
@@ -43,6 +45,7 @@ class Serving:
     port: int = 8500
     rest_port: int = 8501
     image: str = "tensorflow/serving"
+    host: str = "127.0.0.1"
 
     def command(self) -> list[str]:
         """The command line of the server that was found.
@@ -69,7 +72,9 @@ class Serving:
     def docker(self) -> list[str]:
         """The command line of the server in a container, where the export is read-only and has the same path."""
         base = str(self.base.resolve())
-        ports = [argument for port in (self.port, self.rest_port) for argument in ("--publish", f"{port}:{port}")]
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        ports = [argument for port in (self.port, self.rest_port)
+                 for argument in ("--publish", f"{host}:{port}:{port}")]
         return ["docker", "run", "--rm", *ports, "--volume", f"{base}:{base}:ro", "--entrypoint", BINARY, self.image,
                 *self.flags()]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args, get_origin
@@ -13,6 +12,7 @@ from typing import Annotated, Any, get_args, get_origin
 import tomlkit
 
 from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.reading import read_toml
 from tfmtl2r.settings.schema import Settings
 from tfmtl2r.settings.values import Section, SettingError, facts, hints, read, registry_of, section_of
 from tfmtl2r.writing import write_text
@@ -37,10 +37,7 @@ def raw(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise MissingFileError(f"there is no experiment file {path}; tfmtl2r init writes one that you can fill in")
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except tomllib.TOMLDecodeError as error:
-        raise InputError(f"{path} is not TOML: {error}") from error
+    return read_toml(path)
 
 
 def save(tree: Mapping[str, Any], path: Path) -> None:

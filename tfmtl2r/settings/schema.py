@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, Self
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.names import checked_folder
 from tfmtl2r.settings.data import Data, Feature
 from tfmtl2r.settings.exporting import Exporting
 from tfmtl2r.settings.layers import as_given, layered, marked, with_keys, with_preset
@@ -221,4 +222,4 @@ def checked_name(name: str) -> str:
         raise InputError(f"run name {name!r}: expected letters, digits, '_', '-' and '.', the first a letter or digit")
     if name.endswith(".toml"):
         raise InputError(f"run name {name!r} must not end in .toml: such an argument is an experiment file")
-    return name
+    return checked_folder(name, "run")

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import DamagedError
+from tfmtl2r.reading import file_within, read_json
 from tfmtl2r.runs.card import versions
 from tfmtl2r.runs.format1 import check_format
 from tfmtl2r.settings import FORMAT
 from tfmtl2r.writing import write_json
 
 FILE = "sweep.json"
+_ADVICE = "restore it from a copy, or give the sweep another name"
 
 
 def read(folder: Path) -> dict[str, Any]:
@@ -25,15 +26,13 @@ def read(folder: Path) -> dict[str, Any]:
     path = folder / FILE
     if not path.is_file():
         return {"runs": [], "format": FORMAT}
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        check_format(content, str(path))
-        if all(job["name"] for job in content["runs"]):
-            return dict(content)
-    except (ValueError, TypeError, AttributeError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
-    raise InputError(f"{path} is damaged: restore it from a copy, or give the sweep another name")
+    content: dict[str, Any] = read_json(path, _ADVICE, {"format": int, "versions": dict, "runs": [{"name": str}]})
+    check_format(content, str(path))
+    if not all(job.get("name") for job in content.get("runs", [{}])):
+        raise DamagedError(f"{path} is damaged (a run has no name): {_ADVICE}")
+    for job in content["runs"]:
+        file_within(folder, job["name"])
+    return content
 
 
 def write(folder: Path, runs: Sequence[Mapping[str, Any]], threads: int) -> None:

@@ -13,12 +13,23 @@ import numpy as np
 
 from tfmtl2r.data.store.tasks import described
 from tfmtl2r.errors import DamagedError, InputError, MissingFileError
+from tfmtl2r.reading import EACH, file_within, read_json
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 from tfmtl2r.writing import write_text
 
 NAME = "manifest.json"
 FORMAT = 1
+_TYPES = ("float32", "float64", "int32", "int64", "bool")
+_FILE = {"file": str, "bytes": int, "sha256": str}
+_SHAPE = {
+    "format": int, "preparation": str, "settings": dict, "tasks": [dict], "schema": {"features": [dict]},
+    "splits": {EACH: {
+        "is_rows": bool, "lists": int, "columns": [str], "context": [str], "list_id": str, "source": [list],
+        "sizes": str, "ids": (str, type(None)), "slots": [list], "files": [_FILE],
+        "shards": [{**_FILE, "lists": int, "items": int}],
+    }},
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,13 +105,15 @@ class Manifest:
         if not path.is_file():
             raise MissingFileError(f"{folder}: the folder holds no whole store, since it has no {NAME}; make the store "
                                    f"with tfmtl2r prepare EXPERIMENT.toml --to {folder}")
-        try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise DamagedError(f"{path}: cannot be read: {error}; make the store again") from error
+        content = read_json(path, "make the store again", _SHAPE)
         if content.get("format") != FORMAT:
             raise InputError(f"{path}: the store has the format {content.get('format')}, and this version reads "
                              f"{FORMAT}: make the store again")
+        try:
+            for split in content["splits"].values():
+                _check_split(Path(folder), split)
+        except (KeyError, TypeError, ValueError) as error:
+            raise DamagedError(f"{path} is damaged ({error}): make the store again") from error
         return cls(Path(folder), content)
 
     def write(self) -> None:
@@ -136,6 +149,16 @@ class Manifest:
         raise InputError(f"the store {self.folder} was not prepared for the task {task.name!r} with the label "
                          f"{task.label!r} ({task.kind}), its transform and only_where. It holds these labels: {known}. "
                          "Prepare the data again with this task")
+
+
+def _check_split(folder: Path, split: dict[str, Any]) -> None:
+    """Checks the slots and the names of files of a split."""
+    for slot in map(Slot.of, split["slots"]):
+        if slot.per not in ("item", "list") or slot.dtype not in _TYPES or min(slot.shape, default=1) < 0:
+            raise ValueError(f"it has the slot {slot}")
+    for name in (split["sizes"], split["ids"], *(one["file"] for one in (*split["shards"], *split["files"]))):
+        if name is not None:
+            file_within(folder, name)
 
 
 def check_file(path: Path, expected: dict[str, Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from tfmtl2r.data.store.manifest import Manifest, Slot, packs
+from tfmtl2r.errors import DamagedError
 
 _OPEN_FILES = 64
 
@@ -126,7 +127,7 @@ class Shards:
             while done < len(target):
                 count = file.readinto(target[done:])  # type: ignore[attr-defined]
                 if not count:
-                    raise OSError(f"{file.name}: the file of the store ends too early")
+                    raise DamagedError(f"{file.name}: the file of the store ends too early: make the store again")
                 done += count
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +17,7 @@ from tfmtl2r.data.store.shards import Shards
 from tfmtl2r.data.store.source import StoreSource
 from tfmtl2r.data.store.tasks import with_statistics
 from tfmtl2r.data.stored import Source
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import DamagedError, InputError
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
 
@@ -110,7 +111,7 @@ class StoredSplit:
         count = int(self.shards.first_items[-1])
         columns: Mapping[str, Any] = {name: Elsewhere(name, count, str(self.manifest.folder))
                                       for name in self.about["columns"]}
-        ids = np.load(self.manifest.folder / self.about["ids"], mmap_mode="r") if self.about["ids"] else None
+        ids = _ids(self.manifest.folder / self.about["ids"]) if self.about["ids"] else None
         source = Source(tuple((path, rows) for path, rows in self.about["source"]))
         return Lists(columns, self.shards.offsets, ids, tuple(self.about["context"]), self.about["list_id"],
                      source=source, prepared=self)
@@ -132,6 +133,14 @@ class StoredSplit:
             raise InputError(f"the {what} of a part of the {self.split} split of {self.manifest.folder} is not known")
         found: str = self.about[what]
         return found
+
+
+def _ids(path: Path) -> np.ndarray:
+    try:
+        found: np.ndarray = np.load(path, mmap_mode="r")
+        return found
+    except ValueError as error:  # Python objects, which would have to be unpickled
+        raise DamagedError(f"{path} is damaged ({error}): make the store again") from error
 
 
 def stored_lists(manifest: Manifest, split: str) -> Lists:

@@ -132,7 +132,7 @@ def _write_split(
     others = [facts(folder / sizes)]
     if lists.ids is not None:
         with written(folder / ids) as path:
-            values = schema.in_files(lists.list_id, np.asarray(lists.ids))
+            values = schema.in_files(lists.list_id or "", np.asarray(lists.ids))
             np.save(path, values.astype(str) if values.dtype == object else values)
         others.append(facts(folder / ids))
     files = [*others, *({key: one[key] for key in ("file", "bytes", "sha256")} for one in shards)]
