@@ -38,6 +38,7 @@ from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.origins import Origin, origin_of
 from tfmtl2r.promises import check_known
+from tfmtl2r.situations import check_situations
 from tfmtl2r.types import Described
 
 _Class = TypeVar("_Class", bound=type)
@@ -54,6 +55,7 @@ class Card:
         paper: authors, year and link of the source; empty if there is no single source.
         aliases: other names that ``get`` accepts.
         promises: properties that :mod:`tfmtl2r.testing` checks, names of :data:`tfmtl2r.promises.PROMISES`.
+        helps: situations in which it is worth a try, names of :data:`tfmtl2r.situations.SITUATIONS`.
         note: one line with the most important fact for a user's choice.
     """
 
@@ -61,10 +63,12 @@ class Card:
     paper: str = ""
     aliases: tuple[str, ...] = ()
     promises: tuple[str, ...] = ()
+    helps: tuple[str, ...] = ()
     note: str = ""
 
     def __post_init__(self) -> None:
         check_known(self.promises)
+        check_situations(self.helps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -344,20 +348,16 @@ class Registry(Generic[_Thing]):
         """The files of the package and of its sub-folders, each with the name of its module."""
         spec = importlib.util.find_spec(self.package)
         folders = [Path(folder) for folder in (spec.submodule_search_locations if spec else None) or []]
-        return [
-            (path, ".".join([self.package, *path.relative_to(folder).with_suffix("").parts]))
-            for folder in folders for path in sorted([*folder.glob("*.py"), *folder.glob("*/*.py")])
-            if not path.stem.startswith("_")
-        ]
+        return [(path, ".".join([self.package, *path.relative_to(folder).with_suffix("").parts]))
+                for folder in folders for path in sorted([*folder.glob("*.py"), *folder.glob("*/*.py")])
+                if not path.stem.startswith("_")]
 
     @functools.cached_property
     def _files(self) -> dict[str, _Entry]:
         """The built-ins, which are files with a card. Files without a card are shared parts."""
-        return {
-            path.stem: _Entry(Origin("built-in", path.stem), module, "", functools.partial(_read_card, path),
-                              listed=module.count(".") == self.package.count(".") + 1)
-            for path, module in self._folder() if _HAS_CARD.search(path.read_text(encoding="utf-8"))
-        }
+        return {path.stem: _Entry(Origin("built-in", path.stem), module, "", functools.partial(_read_card, path),
+                                  listed=module.count(".") == self.package.count(".") + 1)
+                for path, module in self._folder() if _HAS_CARD.search(path.read_text(encoding="utf-8"))}
 
 
 @functools.cache

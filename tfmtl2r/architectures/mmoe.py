@@ -10,6 +10,7 @@ __all__ = ["MMoE"]
 CARD = Card(
     title="MMoE (multi-gate mixture of experts)",
     paper="Ma et al. 2018, https://doi.org/10.1145/3219819.3220007",
+    helps=("opposed_gradients", "loses_in_sharing"),
     note="One gate per task weights shared experts. With one expert it equals shared-bottom.",
 )
 

@@ -13,6 +13,7 @@ __all__ = ["PLE"]
 CARD = Card(
     title="PLE (progressive layered extraction)",
     paper="Tang et al. 2020, https://doi.org/10.1145/3383313.3412236",
+    helps=("opposed_gradients", "loses_in_sharing"),
     note="Levels of task experts and shared experts separate shared and task-specific features step by step.",
 )
 

@@ -122,7 +122,7 @@ def measured(
     started = time.perf_counter()
     base = _results(reads, lists, tasks)
     seconds = time.perf_counter() - started
-    kept = {task.name: metric for task in tasks if (metric := _first(task, base[task.name], lists)) is not None}
+    kept = {task.name: metric for task in tasks if (metric := first_metric(task, base[task.name], lists)) is not None}
     if not kept:
         raise InputError("no task has a metric with a value and a better side, so that nothing can drop")
     chosen = [dataclasses.replace(task, metrics=(kept[task.name],), propensity_column=None)
@@ -238,7 +238,7 @@ def _results(reads: Reads, lists: Lists, tasks: Sequence[Task]) -> dict[str, dic
     return evaluate(scores, lists, tasks, values=values, levels=levels, jackknife=True)
 
 
-def _first(task: Task, found: dict[str, Score], lists: Lists) -> Any:
+def first_metric(task: Task, found: dict[str, Score], lists: Lists) -> Any:
     """The first metric of a task that has a value and a better side; None without any."""
     for metric in metrics_of(task, not lists.is_rows):
         one = found.get(metric.label)
@@ -266,20 +266,31 @@ class _Exchange:
             rng = np.random.default_rng([self.seed, repeat])
             results = _results(self.reads, unit.exchanged(self.lists, rng, self.among), self.tasks)
             found.append({task: next(iter(row.values())) for task, row in results.items()})
-        return {task.name: _drop(self.base[task.name], [one[task.name] for one in found]) for task in self.tasks}
+        return {task.name: paired_drop([self.base[task.name]] * len(found), [one[task.name] for one in found])
+                for task in self.tasks}
 
 
-def _drop(base: Score, exchanged: Sequence[Score]) -> dict[str, float]:
-    """The mean drop over repeats, and its standard error over lists or groups of lists."""
-    sign = 1.0 if base.direction == "max" else -1.0
-    if base.per_list is not None and base.counts is not None:
-        lost = np.mean([sign * (base.per_list - np.asarray(one.per_list)) for one in exchanged], axis=0)[None]
-        drop, error = difference(lost, np.zeros_like(lost), base.counts[None])
+def paired_drop(bases: Sequence[Score], others: Sequence[Score]) -> dict[str, float]:
+    """The mean drop from scores to others, and its standard error over lists or groups of lists.
+
+    Args:
+        bases: results of one metric, on the same lists.
+        others: for each of them, the result that it is compared with.
+
+    Returns:
+        ``drop``, positive if the others are worse, and ``error``; NaN where no error is known.
+    """
+    first = bases[0]
+    sign = 1.0 if first.direction == "max" else -1.0
+    pairs = list(zip(bases, others, strict=True))
+    if first.per_list is not None and first.counts is not None:
+        lost = np.mean([sign * (np.asarray(one.per_list) - np.asarray(other.per_list)) for one, other in pairs], axis=0)
+        drop, error = difference(lost[None], np.zeros_like(lost)[None], first.counts[None])
         return {"drop": drop, "error": error}
-    drop = float(np.mean([sign * (base.value - one.value) for one in exchanged]))
-    if base.without is None:
+    drop = float(np.mean([sign * (one.value - other.value) for one, other in pairs]))
+    if first.without is None:
         return {"drop": drop, "error": math.nan}
-    apart = np.mean([base.without - np.asarray(one.without) for one in exchanged], axis=0)
+    apart = np.mean([np.asarray(one.without) - np.asarray(other.without) for one, other in pairs], axis=0)
     return {"drop": drop, "error": float(np.sqrt((GROUPS - 1) / GROUPS * ((apart - apart.mean()) ** 2).sum()))}
 
 

@@ -16,6 +16,7 @@ CARD = Card(
     paper="Cao et al., Learning to Rank: From Pairwise Approach to Listwise Approach, ICML 2007, "
     "https://doi.org/10.1145/1273496.1273513",
     aliases=("softmax_loss", "binary_listnet"),
+    helps=("rare_labels",),
     note="the default for lists: cheap, smooth, and for binary labels a bound on MRR and NDCG",
 )
 __all__ = ["Softmax"]

@@ -20,6 +20,7 @@ CARD = Card(
     title="Aligned-MTL (alignment of principal components)",
     paper="Senushkin et al. 2023, https://arxiv.org/abs/2305.19000",
     promises=("sums_to_tasks", "permutation_equivariant", "ends_on_the_pareto_set"),
+    helps=("opposed_gradients", "unequal_gradients"),
     note="Gradients are aligned before the preference weights them.",
 )
 

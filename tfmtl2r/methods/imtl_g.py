@@ -17,6 +17,7 @@ CARD = Card(
     paper="Liu et al. 2021, https://openreview.net/forum?id=IMPnRXEWpvr",
     aliases=("imtl",),
     promises=("sums_to_tasks", "permutation_equivariant", "non_conflicting_if_independent", "ends_on_the_pareto_set"),
+    helps=("opposed_gradients", "unequal_gradients"),
     note="Task weights may be negative.",
 )
 

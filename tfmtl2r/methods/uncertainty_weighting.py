@@ -19,6 +19,7 @@ CARD = Card(
     paper="Kendall, Gal and Cipolla 2018, https://arxiv.org/abs/1705.07115",
     aliases=("uw",),
     promises=("permutation_equivariant",),
+    helps=("unequal_gradients",),
     note="Weights approach 1 / (2 loss): a task that is nearly solved gets a large weight.",
 )
 
