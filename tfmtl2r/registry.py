@@ -55,16 +55,16 @@ class Card:
         paper: authors, year and link of the source; empty if there is no single source.
         aliases: other names that ``get`` accepts.
         promises: properties that :mod:`tfmtl2r.testing` checks, names of :data:`tfmtl2r.promises.PROMISES`.
-        helps: situations in which it is worth a try, names of :data:`tfmtl2r.situations.SITUATIONS`.
         note: one line with the most important fact for a user's choice.
+        helps: situations in which it is worth a try, names of :data:`tfmtl2r.situations.SITUATIONS`.
     """
 
     title: str
     paper: str = ""
     aliases: tuple[str, ...] = ()
     promises: tuple[str, ...] = ()
-    helps: tuple[str, ...] = ()
     note: str = ""
+    helps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_known(self.promises)

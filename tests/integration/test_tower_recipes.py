@@ -65,7 +65,8 @@ def test_synthetic_conflict(tmp_path, looked_at):
 @pytest.mark.long
 def test_planted_conflicts(tmp_path):
     out = run(tmp_path, "planted_conflicts.py", "--problems", "graded lists", "--quick")
-    cells = [[cell.strip() for cell in line.split("\u2502")[1:5]] for line in out.splitlines() if "graded lists" in line]
+    lines = [line for line in out.splitlines() if "graded lists" in line]
+    cells = [[cell.strip() for cell in line.split("\u2502")[1:5]] for line in lines]
     assert [row[1:] for row in cells] == [["-0.9", "1", "1"], ["0", "1", "0"], ["1", "1", "0"]]
 
 

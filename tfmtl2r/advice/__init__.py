@@ -10,8 +10,8 @@ if TYPE_CHECKING:
     from tfmtl2r.advice.facts import Advice, Facts, Goal, Pair, Sharing, Suggestion
     from tfmtl2r.advice.files import write_experiments
     from tfmtl2r.advice.judging import advise
+    from tfmtl2r.advice.measuring import pilot
     from tfmtl2r.advice.opposition import Opposition, oppositions
-    from tfmtl2r.advice.pilot import pilot
 else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 

@@ -18,7 +18,7 @@ COSINE = -0.1
 LOSS = 0.1
 """The share of a goal's gain over a constant score that must be lost before sharing counts as harmful."""
 UNEQUAL = 10.0
-NOISY = 8.0
+NOISY = 20.0
 """A batch with this many times more noise than signal is small."""
 FEW = 4.0
 """Useful lists (or labelled rows) of each goal in a batch."""

@@ -62,17 +62,19 @@ def _goals(facts: Facts) -> Table:
     from rich.table import Table
 
     sharing = {one.task: one for one in facts.sharing}
-    table = Table(title="goals", title_justify="left", caption="\u00b1: one standard error, paired over lists",
-                  caption_justify="left")
-    table.add_column("", overflow="fold", max_width=22)
-    for head in ("labelled", "positive", "gradient", "metric", "together", "alone", "lost"):
-        table.add_column(head, justify="right" if head != "metric" else "left")
+    table = Table(title="goals", title_justify="left", caption_justify="left",
+                  caption="known: items with a label; gradient: length in the shared layers; together: with equal "
+                          "weights; alone: the same network for this goal; \u00b1: one standard error over lists")
+    table.add_column("", overflow="fold", max_width=14)
+    for head in ("known", "positive", "gradient", "together", "alone", "lost"):
+        table.add_column(head, justify="right", no_wrap=True)
     for goal in facts.goals:
         one = sharing.get(goal.name)
-        found = ["", "", "", ""] if one is None else [
-            escape(one.metric), f"{one.together:.4f}", f"{one.alone:.4f}", f"{one.lost:.4f}\n\u00b1 {one.error:.4f}"]
+        found = ["", "", ""] if one is None else [f"{one.together:.4f}", f"{one.alone:.4f}",
+                                                  f"{one.lost:.4f}\n\u00b1{one.error:.4f}"]
         positive = "" if math.isnan(goal.positive) else _percent(goal.positive)
-        table.add_row(escape(goal.name), _percent(goal.known), positive, f"{goal.length:.2g}", *found)
+        name = goal.name if one is None else f"{goal.name}\n{one.metric}"
+        table.add_row(escape(name), _percent(goal.known), positive, f"{goal.length:.2g}", *found)
     return table
 
 
