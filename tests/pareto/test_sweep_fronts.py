@@ -50,7 +50,7 @@ def test_every_preference_that_a_run_serves_can_be_chosen():
     assert points.labels == ("a ndcg@10 (vali, served)", "b ndcg@10 (vali, served)")
     chosen = points.runs[pick(points, "nearest", [0.8, 0.2])]
     assert chosen.method == "linear_scalarization"
-    assert chosen.asked[0] > 0.6 > sum(chosen.asked) - 0.6
+    assert chosen.asked[0] > 0.6
     assert not points.runs[0].asked
     own = Run(runs[0].folder, RunCard(runs[0].card.name, runs[0].card.config, {}, runs[0].card.results))
     assert served_candidates([own], "vali") is None
