@@ -7,8 +7,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ALLOWED = re.compile(
-    r"Apache(-2\.0| License,? (Version )?2\.0| 2\.0| Software License)"
-    r"|(3-Clause )?BSD([ -][23]-Clause)?( License)?|0BSD|MIT(-0|-CMU)?( License)?|ISC|Zlib|CC0-1\.0"
+    r"Apache(-2\.0| License,? (Version |v)?2\.0| 2\.0| Software License)"
+    r"|(3-Clause )?BSD([ -][23]-Clause)?( License)?|0BSD|MIT(-0|-CMU)?( License)?|ISC|Zlib|CC0-1\.0|Unlicense"
     r"|PSF-2\.0|Python Software Foundation License"
     r"|MPL-2\.0|Mozilla Public License 2\.0 \(MPL 2\.0\)"  # its terms end at the file
     r"|LGPL-2\.1-or-later"  # it is imported, not copied

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
 def requirements(lines: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
     """The names of required libraries, and of those of each extra, from the lines of the package's metadata.
 
-    >>> requirements(["keras>=3.12", "optuna>=4.0; extra == 'tune'", "x; python_version < '3.0'"])
+    >>> requirements(["keras>=3.14", "optuna>=4.0; extra == 'tune'", "x; python_version < '3.0'"])
     (['keras', 'x'], {'tune': ['optuna']})
     """
     own: list[str] = []
