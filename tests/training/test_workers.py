@@ -202,6 +202,14 @@ def test_a_method_has_the_weights_of_one_process_in_both_modes(tmp_path):
 
 
 @pytest.mark.long
+def test_a_killed_chief_ends_the_others_and_the_run_goes_on(tmp_path):
+    pytest.importorskip("duckdb", reason="DuckDB is in the extra [store]")
+    done = shell(str(RECIPES / "bench_worker_faults.py"), "--only", "the chief", "--seed", "3", folder=tmp_path)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert "1 of 1" in done.stdout
+
+
+@pytest.mark.long
 def test_a_run_of_two_workers_is_the_run_of_one(tmp_path):
     """The same weights and history to rounding, and the same files."""
     settings = {
