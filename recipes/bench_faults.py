@@ -103,6 +103,8 @@ class Bench:
         seed: decides the moments of the kills.
     """
 
+    rounding = 0.0  # how far numbers of the history may differ
+
     def __init__(self, folder: Path, seed: int):
         self.folder = folder
         self.random = random.Random(seed)
@@ -142,8 +144,13 @@ class Bench:
         """Weights, history and results are those of another run, and no other files are left."""
         first, second = (self.folder / "runs" / each for each in (name, other))
         cards = [json.loads((run / "run.json").read_text()) for run in (first, second)]
-        for part in ("history", "results", "data"):
+        for part in ("results", "data"):
             assert cards[0][part] == cards[1][part], part
+        mine, others = (card["history"] for card in cards)
+        assert mine.keys() == others.keys()
+        for key, values in mine.items():
+            pairs = zip(values, others[key], strict=True)
+            assert all(a == b or abs(a - b) <= self.rounding * abs(b) for a, b in pairs), key
         weights = [zipfile.ZipFile(run / "model.keras").read("model.weights.h5") for run in (first, second)]
         assert _arrays(weights[0]) == _arrays(weights[1])
         left = [path for path in first.rglob("*") if ".part" in path.name]

@@ -76,6 +76,8 @@ class WorkerBench(Bench):
         seed: decides the moments of the faults.
     """
 
+    rounding = 1e-6  # a resumed epoch adds its batches to a mean of all workers, in another order
+
     def __init__(self, folder: Path, seed: int):
         rng = np.random.default_rng(0)
         query, x = np.repeat(np.arange(200), 6), rng.normal(size=1200)

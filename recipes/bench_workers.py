@@ -1,6 +1,6 @@
 """Trains every method with one worker, with two, and stopped and resumed, and compares the weights.
 
-    python recipes/bench_workers.py                        # all methods in both modes: 70 cases, 20 s of two cores each
+    python recipes/bench_workers.py                        # all methods in both modes: 71 cases
     python recipes/bench_workers.py mgda nash_mtl          # some methods
     python recipes/bench_workers.py --to docs/workers.md   # also writes the table
 
@@ -88,14 +88,10 @@ class Trained:
 
 
 def cases(chosen: list[str]) -> Iterator[tuple[str, str, int]]:
-    """Method, mode and the step after which it stops. A method that reads no gradients has one mode. Methods that read
-    halves of a batch are left out, since several workers refuse them."""
+    """Method, mode and the step after which it stops. A method that reads no gradients has one mode."""
     moments = random.Random(0)
     for name in chosen or methods.names():
         method = methods.get(name)
-        if "second_batch" in method.needs:
-            print(f"{name} is left out: it reads halves of a batch", file=sys.stderr)
-            continue
         for mode in method.modes if method.needs & {"gram", "rows"} else ("parameters",):
             yield name, mode, moments.randint(SAVED, STEPS - 1)
 

@@ -75,9 +75,6 @@ class KerasMethods(SavedRanker):
         self._prepare_training()
         workers = Workers(self.distribute_strategy)
         if workers.several:
-            if "second_batch" in self.method.needs:
-                raise InputError(f"{type(self.method).__name__} reads two halves of every batch, which is not built "
-                                 "for several workers yet: choose another method, or train with one worker")
             if force or self.train_function is None:
                 self.train_function = told(workers.compiled(self.train_step))
         elif super().make_train_function(force) is None:  # Keras has made it anew

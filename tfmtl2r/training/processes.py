@@ -23,6 +23,8 @@ _LOOK = 0.05
 """Seconds between looks at the processes."""
 _PATIENCE = 30.0
 """Seconds in which a worker that was asked to stop may end its step and write a checkpoint."""
+_KILLED = -9
+"""The return code of a process that SIGKILL has ended."""
 _AFTER = 2.0
 """Seconds in which the other workers may say why they end, after one of them has ended."""
 
@@ -81,7 +83,8 @@ def run(command: Sequence[str], workers: Sequence[Mapping[str, str]], first: int
                 raise
         if failed is not None:
             _wait(processes, _AFTER)
-            said = _last_line(errors[failed])
+            # What a process has written before it was killed is no reason.
+            said = "" if processes[failed].returncode == _KILLED else _last_line(errors[failed])
             raise WorkerError(f"worker {numbers[failed]} of {of} {_how(processes[failed].returncode)}"
                               f"{f' ({said})' if said else ''}, and the others were ended")
 

@@ -40,6 +40,23 @@ class Replicas:
         whole = self._context().all_gather(tensor, axis=0)
         return tf.ensure_shape(whole, [None, *tensor.shape[1:]])  # several workers lose what is known of the shape
 
+    def gather_rows(self, numbers: Tensor, values: Tensor) -> tuple[Any, Any]:
+        """Concatenates the replicas' rows of a table, of which a replica, and even all of them, may have none.
+
+        TensorFlow's gathering crashes if no worker has a row. Each replica therefore sends one row more, which is left
+        out afterwards.
+
+        Args:
+            numbers: ``[n]``, the numbers of the rows, >= 0.
+            values: ``[n, ...]``.
+        """
+        if self.count == 1:
+            return numbers, values
+        numbers = self.gather(tf.concat([numbers, -tf.ones([1], numbers.dtype)], 0))
+        values = self.gather(tf.concat([values, tf.zeros([1, *values.shape[1:]], values.dtype)], 0))
+        real = numbers >= 0
+        return tf.boolean_mask(numbers, real), tf.boolean_mask(values, real)
+
     def places(self, numbers: Any, size: Any) -> Any:
         """The positions of some of this replica's lists in the global batch, ``int32[n]``.
 

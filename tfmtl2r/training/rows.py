@@ -93,9 +93,8 @@ def _merge(per_task: list[Any], table: Any, replicas: Replicas) -> SparseRows:
                          "it only through lookups that every task shares")
     shape = tf.TensorShape(table.shape)
     tasks, width = len(per_task), shape[-1]
-    ids = replicas.gather(tf.reshape(per_task[0].indices, [-1]))
     values = tf.concat([tf.cast(tf.reshape(g.values, [-1, width]), tf.float32) for g in per_task], axis=1)
-    values = replicas.gather(values)
+    ids, values = replicas.gather_rows(tf.reshape(per_task[0].indices, [-1]), values)
     distinct, segment = tf.unique(ids)
     merged = tf.math.unsorted_segment_sum(values, segment, tf.size(distinct))  # [U, T * d]
     merged = tf.transpose(tf.reshape(merged, [-1, tasks, width]), [1, 0, 2])
