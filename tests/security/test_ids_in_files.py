@@ -1,7 +1,6 @@
 """No file that a command writes contains a value of a feature with ``hash``: every file is searched."""
 
 import gzip
-import shutil
 import struct
 import zipfile
 
@@ -11,7 +10,6 @@ import pyarrow.parquet
 import pytest
 
 from tfmtl2r import cli
-from tfmtl2r.runs.attempt import Attempt
 
 pytestmark = pytest.mark.slow
 FIRST_VIDEO = 7_123_456_010
@@ -122,13 +120,6 @@ def written(tmp_path, monkeypatch, hashed):
     monkeypatch.chdir(folder)
     frame = rows()
     (folder / "e.toml").write_text(EXPERIMENT.format(hashed=hashed))
-    keep = Attempt.keep
-
-    def copied(attempt, model):  # with its checkpoints, which a finished run no longer has
-        shutil.copytree(attempt.folder, folder / "unfinished")
-        keep(attempt, model)
-
-    monkeypatch.setattr(Attempt, "keep", copied)
     frame.to_parquet(folder / "log.parquet")
     for arguments in (["prepare", "e.toml", "--to", "store"], ["train", "e.toml"], ["evaluate", "a", "--by", "video"],
                       ["export", "a"], ["report", "runs"]):
@@ -142,8 +133,7 @@ def test_hashed_ids_are_in_no_file(tmp_path, monkeypatch):
     assert where(folder, frame) == {column: set() for column in COLUMNS}
     names = "".join(name for name, _ in contents(folder))
     for part in ("model.keras/config.json", "run.json", "log.txt", "per_list.npz/", "events.out", "saved_model.pb",
-                 "tf_serving_warmup_requests", "README.md", "report.html", "train-ids.npy", "manifest.json",
-                 "unfinished/.attempt/checkpoints/"):
+                 "tf_serving_warmup_requests", "README.md", "report.html", "train-ids.npy", "manifest.json"):
         assert part in names, part
 
 
