@@ -91,7 +91,6 @@ class Facts:
         lists: number of training lists (or rows).
         steps: steps of each training of the pilot.
         seeds: trainings of each kind.
-        gradients: ``"features"`` or ``"parameters"``, as in the experiment.
     """
 
     goals: Sequence[Goal]
@@ -104,7 +103,6 @@ class Facts:
     lists: int = 1000
     steps: int = 0
     seeds: int = 1
-    gradients: str = "parameters"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -70,12 +70,12 @@ def pilot(experiment: Experiment, seconds: float = SECONDS, tell: Callable[[str]
     steps = _steps(plain, model, train, seconds, started)
     tell(f"pilot: {_SEEDS} seeds of each goal alone, {steps} steps, and of equal weights, {len(tasks) * steps} steps")
     together, alone, layers = _trainings(plain, dataset, model, train, vali, steps, gradients, size)
-    shared = np.concatenate(layers) if layers else None
+    # The same batches at each moment: their mean keeps one gradient for each batch, whose noise is its own.
+    shared = np.mean(layers, axis=0) if layers else None
     sharing = [found for task in tasks if (found := _compared(task, vali, together, alone)) is not None]
     every = plain.training.batch_size
     return Facts(_goals(tasks, train, shared, size, every), _pairs(tasks, order, shared), sharing, not train.is_rows,
-                 _width(model, train, size, plain), _worries(model, vali, plain), every, train.num_lists, steps, _SEEDS,
-                 experiment.gradients)
+                 _width(model, train, size, plain), _worries(model, vali, plain), every, train.num_lists, steps, _SEEDS)
 
 
 def _plain(experiment: Experiment) -> Experiment:

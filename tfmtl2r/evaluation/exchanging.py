@@ -129,8 +129,9 @@ def measured(
               for task in tasks if task.name in kept]
     if tell is not None:
         passes = len(found) * repeats
-        tell(f"importance: {len(found)} features, exchanged {repeats} times each: {passes} passes over "
-             f"{lists.num_items} items, at most about {_duration(passes * seconds)}")
+        times = "once" if repeats == 1 else f"{repeats} times"
+        tell(f"importance: {len(found)} features, exchanged {times} each: {passes} passes over {lists.num_items} "
+             f"items, at most about {_duration(passes * seconds)}")
     first = {task.name: base[task.name][kept[task.name].label] for task in chosen}
     exchange = _Exchange(reads, lists, chosen, first, among, repeats, seed)
     rows: list[dict[str, Any]] = [{"name": unit.name, "of": unit.of, "tasks": exchange.drops(unit)} for unit in found]
