@@ -11,13 +11,14 @@ from tfmtl2r.advice.opposition import Opposition
 from tfmtl2r.commands import advise as command
 
 FIGHTS = Opposition(-0.8, 0.05, 1e-8, 32)
+UNSURE = Opposition(0.1, float("nan"), 0.6, 32)
 
 
 @pytest.mark.parametrize("width", [80, 120])
 def test_tables_and_words_fit(width, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
     names = ["watch time of a session", "click"]
-    facts = Facts([Goal(name, "binary", 0.999, 0.123) for name in names], [Pair(*names, FIGHTS, FIGHTS)],
+    facts = Facts([Goal(name, "binary", 0.999, 0.123) for name in names], [Pair(*names, FIGHTS, FIGHTS), Pair(*names, FIGHTS, UNSURE)],
                   [Sharing(name, "normalised_entropy", -0.1234, -0.2345, -0.1111, 0.0123, 1e-9, 0.2) for name in names],
                   width=32)  # fmt: skip
     console = Console(width=width, record=True)
@@ -29,4 +30,5 @@ def test_tables_and_words_fit(width, capsys, monkeypatch):
     for shown in ("99.9 %", "12.3 %", "-0.1111", "\u00b10.0123", "-0.80 \u00b1 0.05", "< .001"):
         assert shown in text
     assert "\u2026" not in text
+    assert "nan" not in text
     assert "imtl_g: IMTL-G" in said

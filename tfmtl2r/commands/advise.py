@@ -93,7 +93,8 @@ def _pairs(facts: Facts) -> Table:
             if one is None or math.isnan(one.cosine):
                 cells += ["only noise" if one else "", ""]
             else:
-                cells += [f"{one.cosine:.2f} \u00b1 {one.error:.2f}", f"{one.p:.3f}" if one.p >= 0.001 else "< .001"]
+                error = "" if math.isnan(one.error) else f" \u00b1 {one.error:.2f}"
+                cells += [f"{one.cosine:.2f}{error}", f"{one.p:.3f}" if one.p >= 0.001 else "< .001"]
         table.add_row(f"{escape(pair.first)} / {escape(pair.second)}", *cells)
     return table
 
