@@ -18,7 +18,8 @@ UNSURE = Opposition(0.1, float("nan"), 0.6, 32)
 def test_tables_and_words_fit(width, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
     names = ["watch time of a session", "click"]
-    facts = Facts([Goal(name, "binary", 0.999, 0.123) for name in names], [Pair(*names, FIGHTS, FIGHTS), Pair(*names, FIGHTS, UNSURE)],
+    pairs = [Pair(*names, FIGHTS, FIGHTS), Pair(*names, FIGHTS, UNSURE)]
+    facts = Facts([Goal(name, "binary", 0.999, 0.123) for name in names], pairs,
                   [Sharing(name, "normalised_entropy", -0.1234, -0.2345, -0.1111, 0.0123, 1e-9, 0.2) for name in names],
                   width=32)  # fmt: skip
     console = Console(width=width, record=True)
