@@ -4,7 +4,9 @@ import importlib.metadata
 import os
 import subprocess
 import sys
+import tomllib
 import types
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +35,11 @@ def passes(code: str, **environment: str) -> subprocess.CompletedProcess:
     done = run(code, **environment)
     assert done.returncode == 0, done.stderr
     return done
+
+
+def test_the_floors_are_those_of_the_package():
+    declared = tomllib.loads((Path(__file__).parents[1] / "pyproject.toml").read_text())["project"]["dependencies"]
+    assert {f"{name}>={floor}" for name, floor in _keras2.FLOORS.items()} <= {*declared}
 
 
 def test_both_libraries_load_silently_and_tf_keras_stays_keras_3():

@@ -31,7 +31,7 @@ from typing import Any
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import MissingPackageError
 
-FLOORS = {"tf-keras": "2.20", "tensorflow-ranking": "0.5.3", "tensorflow-recommenders": "0.7.3"}
+FLOORS = {"tf-keras": "2.21", "tensorflow-ranking": "0.5.3", "tensorflow-recommenders": "0.7.3"}
 _VIEWED = ("tensorflow", "tensorflow.compat", "tensorflow.compat.v1", "tensorflow.compat.v2")
 # One lock for both libraries: two imports at a time would put back each other's views instead of the originals.
 _lock = threading.RLock()
