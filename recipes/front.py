@@ -35,7 +35,6 @@ from rich.table import Table
 
 import tfmtl2r
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task
-from tfmtl2r._backend import keras
 from tfmtl2r.blends import registry
 from tfmtl2r.data import Lists, batches, fit_tasks, label_values
 from tfmtl2r.data.synthetic import grade
@@ -53,6 +52,8 @@ from tfmtl2r.pareto import hypervolume, plots
 from tfmtl2r.preferences import corners
 from tfmtl2r.report import show
 from tfmtl2r.writing import write_json
+
+import keras  # isort: skip
 
 LENGTH, FEATURES = 30, 32
 NOISE = (0.3, 0.6, 0.3, 1.0, 0.5)

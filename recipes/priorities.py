@@ -27,7 +27,6 @@ from front import synthetic
 from rich.table import Table
 
 from tfmtl2r import Experiment, MultiTaskRanker
-from tfmtl2r._backend import keras
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.datasets.census_income import CensusIncome
 from tfmtl2r.evaluation import deviation, reached, tune_weights
@@ -35,6 +34,8 @@ from tfmtl2r.report import show
 from tfmtl2r.settings import Constraint
 from tfmtl2r.training.floors import fit_with_floors
 from tfmtl2r.training.staged import fit_constrained
+
+import keras  # isort: skip
 
 FIRST, SECOND = "income", "never_married"
 

@@ -141,7 +141,8 @@ class TestCommandLine:
 
     @pytest.mark.parametrize(
         ("text", "message"),
-        [('[tool.tfmtl2r]\nplugins = "a.py"', "must be a list of paths, not 'a.py'"), ("[tool", "pyproject.toml: ")],
+        [('[tool.tfmtl2r]\nplugins = "a.py"', "must be a list of paths, not 'a.py'"),
+         ("[tool", "pyproject.toml is not TOML: ")],
     )
     def test_a_pyproject_that_cannot_be_read(self, tmp_path, text, message):
         (tmp_path / "pyproject.toml").write_text(text)

@@ -21,6 +21,8 @@ from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.names import digest
 from tfmtl2r.reading import check, read_toml
 
+__all__ = ["Plugin", "PluginError", "load", "loaded"]
+
 
 class PluginError(InputError):
     """A plug-in that a run needs is not imported, or has changed."""

@@ -202,7 +202,7 @@ def output_that_is_nowhere(graph):
     (lambda folder: spoil_metadata(folder, lambda m: m["signatures"]["rank"].pop("method")), "lacks signatures"),
     (lambda folder: spoil_metadata(folder, lambda m: m["signatures"]["rank"].update(inputs=3)), "lacks signatures"),
     (lambda folder: spoil_metadata(folder, lambda m: m.update(tolerance="x")), "lacks signatures"),
-    (lambda folder: (folder / METADATA).write_text("3"), "lacks signatures"),
+    (lambda folder: (folder / METADATA).write_text("3"), "the content must be a table, not 3"),
 ], ids=range(7))
 def test_damage_is_a_reason_and_no_crash(copied, spoil, reason):
     spoil(copied)

@@ -41,7 +41,7 @@ def oppositions(gradients: np.ndarray) -> dict[tuple[int, int], Opposition]:
     Args:
         gradients: ``[B, T, P]``, a gradient of each task on each batch.
 
-    >>> rng = np.random.default_rng(0)
+    >>> rng = np.random.default_rng(1)
     >>> noise = rng.normal(size=[20, 2, 50])
     >>> mean = np.outer([1.0, -1.0], np.ones(50))
     >>> found = oppositions(mean + noise)[0, 1]

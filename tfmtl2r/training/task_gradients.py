@@ -68,15 +68,16 @@ class TaskGradients:
 
     def _of_order(self, data: Any) -> Any:
         batch: Batch = self.model.batch(data)
-        names = [task.name for task in self.model.tasks]
-        scores = {name: tf.zeros_like(tf.cast(batch.labels[name], tf.float32)) for name in names}
+        labels = {task.name: tf.cast(batch.labels[task.name], tf.float32) for task in self.model.tasks}
+        scores = {name: tf.zeros_like(label) for name, label in labels.items()}
         with tf.GradientTape() as tape:
             tape.watch(scores)
             total = self.losses(batch, scores, Replicas()).total
         found = tape.gradient(total, scores, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         encoded = tf.cast(self.encoder(batch=batch), tf.float32)
-        return tf.stack([tf.linalg.matvec(encoded, batch.packed(_centred(found[name], batch)), transpose_a=True)
-                         for name in names])
+        return tf.stack([
+            tf.linalg.matvec(encoded, batch.packed(_centred(found[name], label, batch)), transpose_a=True)
+            for name, label in labels.items()])
 
     def _of_shared(self, data: Any) -> Any:
         batch: Batch = self.model.batch(data)
@@ -89,9 +90,10 @@ class TaskGradients:
         return rows.jacobian(rows.stack(found, values, Replicas()))
 
 
-def _centred(gradient: Any, batch: Batch) -> Any:
-    """The gradient of a score without its mean over the items of each list that have one, or over all rows."""
-    known = tf.cast(tf.not_equal(gradient, 0.0), tf.float32)
+def _centred(gradient: Any, labels: Any, batch: Batch) -> Any:
+    """The gradient of a score without its mean over the labelled items of each list, or over all labelled rows."""
+    labelled = ~tf.math.is_nan(labels) if batch.is_rows else ~tf.math.is_nan(labels) & batch.valid
+    known = tf.cast(labelled, tf.float32)
     axis = None if batch.is_rows else -1
     count = tf.reduce_sum(known, axis, keepdims=not batch.is_rows)
     mean = tf.math.divide_no_nan(tf.reduce_sum(gradient, axis, keepdims=not batch.is_rows), count)

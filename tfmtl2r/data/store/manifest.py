@@ -25,8 +25,8 @@ _FILE = {"file": str, "bytes": int, "sha256": str}
 _SHAPE = {
     "format": int, "preparation": str, "settings": dict, "tasks": [dict], "schema": {"features": [dict]},
     "splits": {EACH: {
-        "is_rows": bool, "lists": int, "columns": [str], "context": [str], "list_id": (str, type(None)), "source": [list],
-        "sizes": str, "ids": (str, type(None)), "slots": [list], "files": [_FILE],
+        "is_rows": bool, "lists": int, "columns": [str], "context": [str], "list_id": (str, type(None)),
+        "source": [list], "sizes": str, "ids": (str, type(None)), "slots": [list], "files": [_FILE],
         "shards": [{**_FILE, "lists": int, "items": int}],
     }},
 }
