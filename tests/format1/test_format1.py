@@ -18,9 +18,8 @@ FOLDER = Path(__file__).parent
 NAMES = sorted(path.stem for path in FOLDER.glob("*.keras"))
 
 
-@pytest.mark.parametrize("name", [
-    name if name == "shared_bottom" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES
-])
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_it_scores_and_trains_as_it_did(name):
     stored = np.load(FOLDER / f"{name}.npz")
     x, y, scores, asked, after = (

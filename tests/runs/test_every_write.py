@@ -54,6 +54,7 @@ def test_the_next_command_understands_every_copy(story, monkeypatch, capsys):
         assert (code, error.count("\n")) == ((0, 0) if whole else (1, 1)), (copy.name, error)
 
 
+@pytest.mark.slow
 def test_every_copy_can_be_trained_to_its_end(story):
     for copy in (copy for part in story for copy in part):
         run = copy / "runs/a"

@@ -238,11 +238,9 @@ class TestPreference:
             ranker(problem, "mgda", preference=[2, 1, 1])
 
 
-@pytest.mark.parametrize(("method", "mode"), [
-    ("mgda", "parameters"), *(pytest.param(*case, marks=pytest.mark.slow) for case in [
-        ("linear_scalarization", "features"), ("linear_scalarization", "parameters"), ("mgda", "features"),
-    ]),
-])  # fmt: skip
+@pytest.mark.slow
+@pytest.mark.parametrize("mode", ["features", "parameters"])
+@pytest.mark.parametrize("method", ["linear_scalarization", "mgda"])
 def test_telemetry_samples_the_gradients(problem, method, mode):
     model = ranker(problem, method, gradients=mode)
     telemetry = model.watch_gradients(4)
