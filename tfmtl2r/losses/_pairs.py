@@ -21,7 +21,7 @@ Carried: TypeAlias = tuple[Tensor, ...]
 
 # Largest number of pairs at a time, over all lists of the batch: 16 MB for each matrix of float32.
 MOST_PAIRS = 4_000_000
-NUMBERS_IN_BLOCKS = 9
+NUMBERS_IN_BLOCKS = 10
 """``numbers_per_pair`` of a loss that only calls :func:`sums`; measured as all others."""
 LONGEST = 16_384
 """Largest list of a loss that makes whole matrices of pairs: 1 GiB for each matrix of one list."""
