@@ -93,7 +93,7 @@ class WorkerBench(Bench):
             return super().start(what, *arguments, at=at, number=number, shell=shell)
         done = subprocess.run([sys.executable, "-c", CODE, what, *arguments, *self.files], cwd=self.folder, check=False,
                               capture_output=True, text=True)  # fmt: skip
-        return done.returncode, _last_line(done.stderr)
+        return done.returncode, done.stderr
 
     def begun(self, name: str) -> subprocess.Popen:
         """A training that has written a random number of checkpoints."""
@@ -126,12 +126,12 @@ class WorkerBench(Bench):
         workers = list(_children(process.pid))
         os.truncate(shard, len(content) // 2)
         try:
-            line = self.ended(process, workers)
-            assert shard.name in line, line
-            code, line = self.start("resume", name)
-            assert code == 1, line
-            assert shard.name in line, line
-            print(f"  resumed without it: {line}")
+            said = self.ended(process, workers)  # worker 0 says why by itself
+            assert shard.name in said, said
+            code, said = self.start("resume", name)
+            assert code == 1, said
+            assert shard.name in said, said
+            print(f"  resumed without it: {_last_line(said)}")
         finally:
             shard.write_bytes(content)
         self.resumed(name)
@@ -152,13 +152,13 @@ class WorkerBench(Bench):
         print(f"  {seconds[0]:.0f} s, and {seconds[1]:.0f} s with the slow reader")
 
     def ended(self, process: subprocess.Popen, workers: list[int]) -> str:
-        """The last line of a training that must end by itself, with all its workers."""
+        """What a training says that must end by itself, with all its workers."""
         begun = time.monotonic()
-        found = _last_line(process.communicate(timeout=10 * SECONDS)[1])
+        found = process.communicate(timeout=10 * SECONDS)[1]
         while any(Path(f"/proc/{worker}").exists() for worker in workers):
             assert time.monotonic() - begun < 10 * SECONDS, "a worker goes on alone"
             time.sleep(0.05)
-        print(f"  all have ended {time.monotonic() - begun:.1f} s later: {found}", flush=True)
+        print(f"  all have ended {time.monotonic() - begun:.1f} s later: {_last_line(found)}", flush=True)
         return found
 
     def resumed(self, name: str) -> None:

@@ -120,7 +120,7 @@ def test_threads_get_the_same_module():
     [
         ("tensorflow-ranking", None, "ranking", "pip install 'tensorflow-ranking>=0.5.3'"),
         ("tensorflow-ranking", "0.5.2", "ranking", "tensorflow-ranking 0.5.2 is too old"),
-        ("tf-keras", None, "losses_impl", "pip install 'tf-keras>=2.20'"),
+        ("tf-keras", None, "losses_impl", "pip install 'tf-keras>=2.21'"),
         ("tensorflow-recommenders", "v0.7.2", "recommenders", "pip install 'tensorflow-recommenders>=0.7.3'"),
     ],
 )

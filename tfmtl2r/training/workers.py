@@ -143,7 +143,9 @@ class Workers:
         kind = tuple((value.dtype, tuple(value.shape)) for value in values)
         strategy, summed = self.strategy, _SUMMED.setdefault(self.strategy, {})
         if kind not in summed:
-            summed[kind] = tf.function(lambda given: strategy.run(add, tuple(given)), autograph=False)
+            # Traced here: TensorFlow counts calls that trace by the code of the function, and would warn of its kinds.
+            summed[kind] = tf.function(lambda given: strategy.run(add, tuple(given)), autograph=False
+                                       ).get_concrete_function([tf.TensorSpec(shape, dtype) for dtype, shape in kind])
         return [strategy.experimental_local_results(value)[0] for value in summed[kind](values)]
 
     def _part(self, *batch: Any) -> Any:
