@@ -1,6 +1,7 @@
 """A store gives the batches and the results of the same files in memory, and nothing half-written or changed."""
 
 import json
+import os
 import shutil
 
 import numpy as np
@@ -12,8 +13,10 @@ from tfmtl2r.data import Lists, batches
 from tfmtl2r.data.order import Seat
 from tfmtl2r.data.store import writing
 from tfmtl2r.data.store.manifest import Manifest
+from tfmtl2r.errors import DamagedError
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.task import Task
+from tfmtl2r.training.fitting import batches_of
 
 pytest.importorskip("duckdb", reason="DuckDB is in the extra [store]")
 ROWS = 1000
@@ -145,6 +148,18 @@ def test_a_changed_or_truncated_shard_is_an_error_before_training(both, tmp_path
     shard.unlink()
     with pytest.raises(ValueError, match=r"train-00002.bin: .* is missing"):
         both[1].but(data={"files": str(tmp_path / "store")}, directory=str(tmp_path)).run(verbose=0)
+
+
+def test_a_shard_that_ends_too_early_during_training_is_named(both, tmp_path):
+    shutil.copytree(both[1].data.files, tmp_path / "store")
+    experiment = both[1].but(data={"files": str(tmp_path / "store")})
+    dataset = experiment.dataset()
+    model = experiment.model(dataset)
+    train, _ = batches_of(experiment, model, dataset.lists("train"), dataset.lists("vali"))
+    shard = tmp_path / "store" / "train-00000.bin"
+    os.truncate(shard, shard.stat().st_size // 2)
+    with pytest.raises(DamagedError, match=r"train-00000.bin: the file of the store ends too early: make the store"):
+        model.fit(train, epochs=1, verbose=0)
 
 
 def test_an_interrupted_preparation_continues(both, tmp_path, monkeypatch):

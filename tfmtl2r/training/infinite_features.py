@@ -1,4 +1,4 @@
-"""Refuses infinite features in the batches that a user made.
+"""Refuses infinite features in the batches that a user made, and says in words what TensorFlow's errors are about.
 
 A missing number is NaN. An infinite number is an error in a computation, such as a logarithm of 0, but the encoder
 would treat it as missing. Batches of :func:`tfmtl2r.data.batches` are checked when they are made.
@@ -17,7 +17,7 @@ import numpy as np
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch, unpack
 from tfmtl2r.data.passes import is_unchanged
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import DamagedError, InputError
 from tfmtl2r.schema import Schema
 from tfmtl2r.training.finite import failed
 
@@ -59,10 +59,12 @@ class Finite:
 
     @contextlib.contextmanager
     def in_words(self) -> Iterator[None]:
-        """Names the feature in the error of TensorFlow that stands for an infinite one."""
+        """Replaces errors of TensorFlow: for an infinite feature, and for a file of a store that ends too early."""
         try:
             yield
-        except tf.errors.InvalidArgumentError as error:
+        except tf.errors.OpError as error:
+            if damaged := re.search(r"\b(?:Damaged|Input)Error: (.+)", str(error)):  # from the reader of a store
+                raise DamagedError(damaged[1]) from None
             if self.raised is None and (found := re.search(_MARK + r"(\d+)", str(error))):
                 self.raised = self._error(self.names[int(found.group(1))])
             if self.raised is None:
