@@ -152,9 +152,9 @@ def peaks(length, *names):
 @pytest.mark.long
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is in kilobytes only on Linux")
 @pytest.mark.parametrize("name", ["approx_ndcg", "lambda_loss"])
-def test_the_estimate_is_close_above_the_measured_peak(name):
+def test_the_estimate_is_above_the_measured_peak(name):
     measured, told = peaks(3000, name)[name], losses.get(name).memory(2, 3000)
-    assert 0.3 * told < measured < 1.25 * told  # what a process takes besides differs by machine
+    assert measured < 1.25 * told  # what a process takes besides differs by machine
 
 
 @pytest.mark.long
