@@ -207,7 +207,7 @@ def alone(splits, tasks, schema, preference, seed: int, options, gain: str, cons
         target += share * np.divide(gains, total, out=np.zeros_like(target), where=total > 0)
     mixed = (Task("mixed", loss="softmax", metrics=()),)
     ranker = trained(train.with_column("mixed", target.astype(np.float32)), mixed, schema, seed, options)
-    return ranker.predict(batches(splits["test"], (), schema, batch_size=256), layout="items")["mixed"]
+    return ranker.predict(splits["test"], 256)["mixed"]
 
 
 def report(found: dict, test: Lists, tasks, name: str) -> None:

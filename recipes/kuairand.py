@@ -85,8 +85,7 @@ def compare_with_trees(base: Experiment, tasks: tuple[Task, ...], trees: list[st
     per_list, errors = [], []
     for run in runs:
         ranker = tfmtl2r.load(f"{run}/model.keras")
-        scores = {split: ranker.predict(tfmtl2r.data.batches(each, (), ranker.schema), layout="items")
-                  for split, each in lists.items()}
+        scores = {split: ranker.predict(each) for split, each in lists.items()}
         found = evaluate(scores["test"], lists["test"], tasks)
         per_list.append([found[task.name]["ndcg@5"].per_list for task in tasks])
         errors.append([calibration(task, ranker, scores, lists) for task in binary])

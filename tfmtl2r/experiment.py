@@ -16,7 +16,7 @@ from tfmtl2r import architectures, datasets
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.baselines import Training
 from tfmtl2r.baselines import teacher as teachers
-from tfmtl2r.data import Lists, batches, cut_report, fit_tasks
+from tfmtl2r.data import Lists, cut_report, fit_tasks
 from tfmtl2r.data.contents import described
 from tfmtl2r.data.leaks import suspected_leaks
 from tfmtl2r.data.order import Order, bounds_of
@@ -333,7 +333,7 @@ class Experiment(Settings):
             student, _ = first._model(dataset, None)
             first._fit(student, *batches_of(first, student, train, vali))
             keras.utils.set_random_seed(self.training.seed)
-            found: Any = student.predict(batches(vali, (), model.architecture.schema), layout="items")
+            found: Any = student.predict(vali)
             return {f"/{task}": scores for task, scores in found.items()}
 
         prints = [about["fingerprint"] for about in card.data.values()]

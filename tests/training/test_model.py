@@ -8,6 +8,7 @@ import pytest
 
 from tfmtl2r import Dense, MultiTaskRanker, Schema, Task, methods
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.data import from_frame
 
 ARCHITECTURE = {"name": "shared_bottom", "units": [8, 6], "head_units": [4]}
 
@@ -105,6 +106,9 @@ class TestPredict:
         scores = model.predict(shuffled, list_id="query")
         assert list(scores.columns) == ["score_click", "score_grade", "score_dwell", "value_dwell"]
         np.testing.assert_allclose(scores["score_click"].sort_index(), expected, atol=1e-5)
+        lists = from_frame(frame, "query")
+        np.testing.assert_allclose(model.predict(lists, 4)["click"], expected, atol=1e-5)
+        assert [len(one) for one in model.predict(lists, layout="ragged")["click"]] == problem.x["list_size"].tolist()
 
     def test_bad_requests(self, problem):
         model = ranker(problem)

@@ -16,7 +16,7 @@ from filelock import FileLock
 from tfmtl2r import __version__, baselines, losses
 from tfmtl2r.baselines.base import Training, centred
 from tfmtl2r.baselines.synthetic import with_copies
-from tfmtl2r.data import Lists, batches
+from tfmtl2r.data import Lists
 from tfmtl2r.data.splits import by_fold
 from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.paired_tests import paired_differences
@@ -249,8 +249,8 @@ def _of_run(
         raise InputError(f"teacher.folds trains the teacher once more for each fold, but {source!r} is a finished run: "
                          "leave folds out, or choose a baseline")
     ranker = runs(source)
-    both = [{task: np.asarray(one, np.float64) for task, one in ranker.predict(
-        batches(split, (), ranker.architecture.schema), layout="items").items()} for split in (lists, training.vali)]
+    both = [{task: np.asarray(one, np.float64) for task, one in ranker.predict(split).items()}
+            for split in (lists, training.vali)]
     return both[0], both[1]
 
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.calibrators.base import NotCalibratedError
-from tfmtl2r.data import Lists, batches
+from tfmtl2r.data import Lists
 from tfmtl2r.data.columns import item_weights, label_values
 from tfmtl2r.evaluation.scoring import predicted, prepared
 from tfmtl2r.metrics.ece import ECE
@@ -35,7 +35,7 @@ def fit_calibrators(model: MultiTaskRanker, lists: Lists, batch_size: int = 256)
         return
     scores = {}
     if lists.num_items:
-        scores = model.predict(batches(lists, (), model.architecture.schema, batch_size=batch_size), layout="items")
+        scores = model.predict(lists, batch_size)
     readings = model.readings()
     for name, calibration in model.calibrations.by_task.items():
         task = readings[name].task

@@ -138,7 +138,7 @@ def fit_residuals(model: MultiTaskRanker, lists: Lists, batch_size: int = 256) -
         return
     every = max(1, lists.num_items // MOST_RESIDUALS)
     lists = lists.select(np.arange(0, lists.num_lists, every))
-    scores = model.predict(batches(lists, (), model.architecture.schema, batch_size=batch_size), layout="items")
+    scores = model.predict(lists, batch_size)
     readings = model.readings()
     for name, residuals in model.smearing.residuals.items():
         task = readings[name].task

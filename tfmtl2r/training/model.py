@@ -320,7 +320,7 @@ class MultiTaskRanker(KerasMethods):
 
     def predict(
         self, x: Any, batch_size: int | None = None, verbose: int | str = 0, steps: int | None = None,
-        callbacks: Any = None, *, layout: str = "padded", list_id: str | None = None, preference: Any = None,
+        callbacks: Any = None, *, layout: str | None = None, list_id: str | None = None, preference: Any = None,
     ) -> Any:
         """Scores of every item in input order; see :func:`tfmtl2r.training.prediction.predict`."""
         from tfmtl2r.training.prediction import Run, predict  # loads pandas, which training does not need

@@ -50,18 +50,19 @@ class Run:
 
 
 def predict(
-    model: MultiTaskRanker, x: Any, run: Run, layout: str = "padded", list_id: str | None = None, preference: Any = None
+    model: MultiTaskRanker, x: Any, run: Run, layout: str | None = None, list_id: str | None = None,
+    preference: Any = None,
 ) -> Any:
     """Scores of every item.
 
     Args:
         model: a ranker.
-        x: batches (``tf.data.Dataset``, ``PyDataset`` or a generator), one dict of looked-up features, or a DataFrame
-            of raw rows.
+        x: batches (``tf.data.Dataset``, ``PyDataset`` or a generator), one dict of looked-up features,
+            :class:`~tfmtl2r.data.Lists`, or a DataFrame of raw rows.
         run: batch size, number of batches and callbacks.
-        layout: shape of the result for batches and dicts. ``"padded"``: per task ``[lists, longest]`` with NaN after
+        layout: shape of the result, except for a DataFrame. ``"padded"``: per task ``[lists, longest]`` with NaN after
             the last item. ``"ragged"``: per task a list of arrays. ``"items"``: per task one array over all real items.
-            For plain rows every layout is ``[rows]``.
+            For plain rows every layout is ``[rows]``. None is ``"items"`` for Lists and ``"padded"`` for others.
         list_id: for a DataFrame of lists, the column of the list id. The rows of a list need not be adjacent.
         preference: importance of each task, which an export answers by its signature ``predict_preferred``: the weights
             of the ranker's blend, and the input of a conditioned ranker. If None, there is no blended score, and the
@@ -79,6 +80,7 @@ def predict(
         ValueError: for an unknown layout, ``list_id`` without a DataFrame, an invalid preference, a preference for
             tasks of which one is called ``score``, ``steps`` with a DataFrame, or ``batch_size`` with batches.
     """
+    layout = layout or ("items" if isinstance(x, data.Lists) else "padded")
     if layout not in LAYOUTS:
         raise InputError(f"layout must be one of {', '.join(map(repr, LAYOUTS))}, not {layout!r}")
     if preference is not None:
@@ -91,7 +93,9 @@ def predict(
         return _predict_frame(model, x, list_id, run, preference)
     if list_id is not None:
         raise InputError("list_id names a column of a DataFrame; batches contain list_size instead")
-    if isinstance(x, Mapping):
+    if isinstance(x, data.Lists):
+        x = data.batches(x, (), model.architecture.schema, batch_size=run.size)
+    elif isinstance(x, Mapping):
         x = tf.data.Dataset.from_tensor_slices(dict(x)).batch(run.size)
     elif run.batch_size is not None:
         raise InputError("predict has no argument batch_size for data that are batches already: change the size of "
@@ -103,9 +107,7 @@ def _predict_frame(
     model: MultiTaskRanker, frame: pd.DataFrame, list_id: str | None, run: Run, preference: Any
 ) -> pd.DataFrame:
     lists = data.from_frame(frame, list_id)
-    batches = data.batches(lists, (), model.architecture.schema, batch_size=run.size)
-    scores, sizes = _run(model, batches, run, preference)
-    items = _arrange(scores, sizes, "items")
+    items = predict(model, lists, run, preference=preference)
     values = model.values(items)
     found = {SCORE: items[SCORE]} if SCORE in items and preference is not None else {}
     found |= {f"score_{task.name}": items[task.name] for task in model.tasks}
