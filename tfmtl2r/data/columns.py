@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
 from tfmtl2r.data.choose import chosen_rows
 from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.data.vectors import Vectors
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import MISSING, Feature, Values
 from tfmtl2r.task import Task
@@ -36,6 +37,43 @@ def feature_values(lists: Lists, feature: Feature) -> dict[str, np.ndarray]:
     return feature.read(Columns(lists, feature.context))
 
 
+def feature_parts(lists: Lists, feature: Feature) -> Iterator[dict[str, np.ndarray]]:
+    """Like :func:`feature_values`, but of vectors in a file some rows after the other.
+
+    Raises:
+        ValueError: as for :func:`feature_values`, when all parts have been read.
+    """
+    wrong: WrongValueError | None = None
+    for part in lists.parts_of(feature.columns):
+        try:
+            found = feature_values(part, feature)
+        except WrongValueError as error:
+            wrong = error if wrong is None else wrong.and_(error.count)
+        else:
+            if wrong is None:
+                yield found
+    if wrong is not None:
+        raise wrong
+
+
+class WrongValueError(InputError):
+    """Some values of a column are wrong.
+
+    Args:
+        first: what is wrong with the first one, and where it is.
+        count: the number of rows with such values.
+        advice: what to do.
+    """
+
+    def __init__(self, first: str, count: int, advice: str):
+        super().__init__(f"{first} ({count} in all); {advice}")
+        self.first, self.count, self.advice = first, count, advice
+
+    def and_(self, more: int) -> WrongValueError:
+        """The error of more rows."""
+        return WrongValueError(self.first, self.count + more, self.advice)
+
+
 class Columns:
     """The columns of a table, checked and converted; see :class:`tfmtl2r.features.base.Columns`.
 
@@ -55,6 +93,21 @@ class Columns:
     def numbers(self, name: str) -> np.ndarray:
         """A column of numbers in the type that it has; text of a text file is parsed."""
         return self._of_lists(name, numbers_of(self.lists, name, f"feature {name!r}"))
+
+    def components(self, name: str) -> Iterator[np.ndarray]:
+        """The numbers of a column, one component after the other."""
+        column = self.lists.stored.columns.get(name)
+        if isinstance(column, Vectors):
+            for values in column.components():
+                yield self._of_lists(name, values)
+            return
+        numbers = self.numbers(name)
+        yield from numbers.reshape(len(numbers), -1).T
+
+    def check(self, feature: Feature) -> None:
+        """Reads all values of a feature, which raises for wrong ones."""
+        for _ in feature_parts(self.lists, feature):
+            pass
 
     def values(self, name: str, wanted: Values) -> np.ndarray:
         """A column in the type and shape that is wanted."""
@@ -344,4 +397,4 @@ def _refuse(wrong: np.ndarray, values: np.ndarray, what: str, advice: str, lists
         rows = wrong.reshape(len(wrong), -1).any(axis=1)
         item = int(rows.argmax())
         [value] = values[wrong][:1].tolist()
-        raise InputError(f"{what}: {value!r} in {lists.place(item)} ({int(rows.sum())} in all); {advice}")
+        raise WrongValueError(f"{what}: {value!r} in {lists.place(item)}", int(rows.sum()), advice)

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tfmtl2r.data.columns import feature_values
+from tfmtl2r.data.columns import feature_parts
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
-from tfmtl2r.features.base import size_of
+from tfmtl2r.features.base import Feature, size_of
 from tfmtl2r.schema import Schema
 
 _MOST_LISTED = 200_000
@@ -23,9 +23,15 @@ _CHANCE = 10
 """Of that many values or fewer, as a part of the training data, a share may differ by chance."""
 
 
-def described(lists: Lists, schema: Schema) -> dict[str, Any]:
-    """What a run card holds of a split: fingerprint, numbers of lists and items, and :func:`contents`."""
-    return {"fingerprint": lists.fingerprint(), "num_lists": None if lists.is_rows else lists.num_lists,
+def described(lists: Lists, schema: Schema, fingerprint: str | None = None) -> dict[str, Any]:
+    """What a run card holds of a split: fingerprint, numbers of lists and items, and :func:`contents`.
+
+    Args:
+        lists: the split.
+        schema: its features.
+        fingerprint: of the split, if it is known.
+    """
+    return {"fingerprint": fingerprint or lists.fingerprint(), "num_lists": None if lists.is_rows else lists.num_lists,
             "items": lists.num_items, "inputs": contents(lists, schema)}
 
 
@@ -62,22 +68,45 @@ def contents(
     if lists.num_items > _MOST_LISTED and any(feature.reads_lists for feature in schema.features):
         some = lists.select(np.arange(0, lists.num_lists, -(-lists.num_items // _MOST_LISTED)))
     for feature in schema.features:
-        raw = feature_values(some if feature.reads_lists else lists, feature)
         owner = owners[feature.shares] if feature.shares else feature
-        for name, wanted in feature.raw.items():
-            if size_of(name) in raw:
-                sizes = raw[size_of(name)]
-                values, missing = raw[name][np.arange(raw[name].shape[1]) < sizes[:, None]], sizes == 0
-                found[name] = {"listed": True}
-            elif wanted.dtype == "int32":  # lengths
-                continue
-            else:
-                values, missing = raw[name], _missing(raw[name])
-            found[name] = {"rows": len(missing), "missing": _share(missing), **found.get(name, {})}
-            if name == feature.name and (known := owner.known_values) is not None:
-                found[name]["unknown"] = _unknown(owner.as_known(values[~_missing(values)]), known)
-            else:
-                found[name] |= _of_values(values, (train or {}).get(name, {}))
+        parts = [_of_feature(raw, feature, owner, train or {})
+                 for raw in feature_parts(some if feature.reads_lists else lists, feature)]
+        found |= {name: _together([part[name] for part in parts]) for name in parts[0]}
+    return found
+
+
+def _of_feature(
+    raw: Mapping[str, np.ndarray], feature: Feature, owner: Feature, train: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, Any]]:
+    """What the inputs of a feature contain."""
+    found: dict[str, dict[str, Any]] = {}
+    for name, wanted in feature.raw.items():
+        if size_of(name) in raw:
+            sizes = raw[size_of(name)]
+            values, missing = raw[name][np.arange(raw[name].shape[1]) < sizes[:, None]], sizes == 0
+            found[name] = {"listed": True}
+        elif wanted.dtype == "int32":  # lengths
+            continue
+        else:
+            values, missing = raw[name], _missing(raw[name])
+        found[name] = {"rows": len(missing), "missing": _share(missing), **found.get(name, {})}
+        if name == feature.name and (known := owner.known_values) is not None:
+            found[name]["unknown"] = _unknown(owner.as_known(values[~_missing(values)]), known)
+        else:
+            found[name] |= _of_values(values, train.get(name, {}))
+    return found
+
+
+def _together(parts: list[dict[str, Any]]) -> dict[str, Any]:
+    """What parts of a vector contain together."""
+    if len(parts) == 1:
+        return parts[0]
+    rows = sum(part["rows"] for part in parts)
+    found = {"rows": rows, "missing": sum(round(part["missing"] * part["rows"]) for part in parts) / rows}
+    for key, choose in (("lowest", min), ("highest", max)):
+        if key in parts[0]:
+            columns = zip(*(part[key] for part in parts), strict=True)
+            found[key] = [choose((one for one in column if one is not None), default=None) for column in columns]
     return found
 
 

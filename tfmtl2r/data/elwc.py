@@ -14,7 +14,6 @@ Files of plain ``tf.train.Example`` records, one per item, are read, too.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,8 +24,9 @@ import pandas as pd
 from tfmtl2r._backend import tf
 from tfmtl2r._keras2 import ranking
 from tfmtl2r.data.cells import Cells
+from tfmtl2r.data.elwc_fields import ABSENT, Field, Search
 from tfmtl2r.data.elwc_records import ElwcError, compression, first_line, holds_examples, message_of, records
-from tfmtl2r.data.lists import Lists, missing_column
+from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.ragged import Ragged
 from tfmtl2r.data.stored import Column, Source, refuse_inexact
 from tfmtl2r.errors import InputError
@@ -37,10 +37,6 @@ from tfmtl2r.writing import written
 
 BATCH = 128
 """Number of records that are parsed together, padded to the longest list among them."""
-LOOKED_AT = 100
-"""Number of records in which features are searched if no features are named."""
-ABSENT = -(2**63)
-"""Represents a missing integer between the parser and :func:`_column`, since integers have no NaN."""
 SIZE = "__list_size__"
 _LARGEST = np.iinfo(np.int64).max
 
@@ -112,21 +108,52 @@ def read_elwc(
     files = [Path(path) for path in ([paths] if isinstance(paths, (str, Path)) else paths)]
     if not files:
         raise InputError("paths is empty: give at least one file")
+    fields = found_fields(files, features, labels, list_id)
+    sizes, parts = [], []
+    for parsed in parsed_batches(files, fields):
+        sizes.append(parsed.pop(SIZE))
+        parts.append(parsed)
+    lengths = np.concatenate(sizes).astype(np.int64)
+    columns = {f.name: column_of(f, [part[f.name] for part in parts], lengths, files) for f in fields}
+    return lists_of(columns, lengths, fields, list_id, integer_ids, files)
+
+
+def found_fields(
+    files: list[Path], features: Schema | Iterable[str | Feature] | None, labels: Iterable[str | Task],
+    list_id: str | None,
+) -> list[Field]:
+    """The features to read, as :func:`read_elwc` finds them."""
     named = features.features if isinstance(features, Schema) else None if features is None else tuple(features)
     wanted: dict[str, Feature | None] = {}
     for one in named or ():
         wanted |= {one: None} if isinstance(one, str) else dict.fromkeys(one.columns, one)
     wanted |= dict.fromkeys(task.label if isinstance(task, Task) else task for task in labels)
     wanted |= {list_id: None} if list_id is not None else {}
-    search = _Search(files, dict(wanted), everything=named is None)
-    fields = search.fields()
-    sizes, parts = [], []
+    return Search(files, dict(wanted), everything=named is None).fields()
+
+
+def parsed_batches(files: list[Path], fields: list[Field]) -> Iterator[dict[str, Any]]:
+    """The parsed values of some records after the other; see :func:`_parse`."""
     for batch in _batches(files):
-        parsed = _parse(batch, fields)
-        sizes.append(parsed.pop(SIZE))
-        parts.append(parsed)
-    lengths = np.concatenate(sizes).astype(np.int64)
-    columns = {f.name: _column(f, [part[f.name] for part in parts], lengths, files) for f in fields}
+        yield _parse(batch, fields)
+
+
+def lists_of(
+    columns: dict[str, Any], lengths: np.ndarray, fields: Sequence[Field], list_id: str | None, integer_ids: bool,
+    files: list[Path],
+) -> Lists:
+    """The lists of parsed records.
+
+    Args:
+        columns: the columns, with one value per item.
+        lengths: the number of items of each record.
+        fields: the features.
+        list_id, integer_ids: as for :func:`read_elwc`.
+        files: the files.
+
+    Raises:
+        ElwcError: for missing ids, or records with the same id.
+    """
     if holds_examples(files):
         return _of_items(columns, list_id, integer_ids, files)
     offsets = np.concatenate([[0], np.cumsum(lengths)])
@@ -138,86 +165,6 @@ def read_elwc(
                         "its own id; leave list_id out, so that the records are numbered")
     context = tuple(f.name for f in fields if f.context)
     return Lists(columns, offsets, ids, context=context, list_id=list_id)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Field:
-    """The representation of a feature's input in the file.
-
-    Args:
-        kind: ``"float"``, ``"int64"`` or ``"bytes"``.
-        missing: the value that replaces a missing integer; None for NaN.
-    """
-
-    name: str
-    kind: str
-    shape: tuple[int | None, ...]
-    context: bool
-    missing: int | None
-
-    @property
-    def is_list(self) -> bool:
-        """Whether the input is a list of values of any number."""
-        return self.shape == (None,)
-
-    @property
-    def spec(self) -> Any:
-        dtype, missing = {"float": (tf.float32, np.nan), "int64": (tf.int64, ABSENT), "bytes": (tf.string, "")}[
-            self.kind
-        ]
-        if self.is_list:
-            return tf.io.VarLenFeature(dtype)
-        # A single number is parsed as a vector of length 1, because TF-Ranking requires a known width.
-        width = math.prod(size or 1 for size in self.shape)
-        return tf.io.FixedLenFeature([width], dtype, default_value=[missing] * width)
-
-
-class _Search:
-    """Finds type, width and place of the requested features in the files."""
-
-    def __init__(self, files: list[Path], wanted: dict[str, Any], everything: bool):
-        self.files, self.wanted, self.everything = files, wanted, everything
-        self.found: dict[str, tuple[str, int, bool]] = {}
-        self.widths: dict[str, set[int]] = {}
-
-    def fields(self) -> list[_Field]:
-        """One field per feature: requested features in order, then the others in alphabetical order."""
-        for number, (path, index, record) in enumerate(records(self.files)):
-            self._look(message_of(record, path, index))
-            if number + 1 >= (LOOKED_AT if self.everything else 1) and self.wanted.keys() <= self.found.keys():
-                break
-        names = [*self.wanted, *(sorted(self.found.keys() - self.wanted.keys()) if self.everything else ())]
-        return [self._field(name) for name in names]
-
-    def _look(self, message: Any) -> None:
-        places = [(message.context, True), *((example, False) for example in message.examples)]
-        for place, context in places:
-            for name, feature in place.features.feature.items():
-                kind = feature.WhichOneof("kind")
-                width = len(getattr(feature, kind).value) if kind else 0
-                self.widths.setdefault(name, set()).add(width)
-                if width and name not in self.found:
-                    self.found[name] = (kind.removesuffix("_list"), width, context)
-            if not self.everything and self.wanted.keys() <= self.found.keys():
-                return
-
-    def _field(self, name: str) -> _Field:
-        where = ", ".join(map(str, self.files))
-        if name not in self.found:
-            raise ElwcError(missing_column(name, sorted(self.found), f"{where}: no record").replace(
-                "has no column", "has a feature").replace("Its columns", "Found"))
-        (kind, width, context), feature = self.found[name], self.wanted.get(name)
-        values = feature.raw[name] if feature else None
-        if feature and feature.context != context:
-            place = "the context" if context else "the examples"
-            raise ElwcError(f"{where}: feature {name!r} is in {place}: declare it with context={context}")
-        if kind == "bytes" and values and values.dtype != "string":
-            raise ElwcError(f"{where}: feature {name!r} is text, expected numbers; declare it as text")
-        if kind != "bytes" and values and values.dtype == "string":
-            raise ElwcError(f"{where}: feature {name!r} has numbers, expected text; declare it with dtype='int64'")
-        varies = (kind == "bytes" and width > 1) or len(self.widths[name] - {0}) > 1
-        shape = values.shape if values else (None,) if varies else () if width == 1 else (width,)
-        return _Field(name, kind, shape, context, values.missing if values and values.dtype == "int64" else None)
 
 
 def _of_items(columns: dict[str, Any], list_id: str | None, integers: bool, files: list[Path]) -> Lists:
@@ -244,7 +191,7 @@ def _batches(files: list[Path]) -> Iterator[list[tuple[Path, int, bytes]]]:
         yield batch
 
 
-def _parse(batch: list[tuple[Path, int, bytes]], fields: list[_Field]) -> dict[str, Any]:
+def _parse(batch: list[tuple[Path, int, bytes]], fields: list[Field]) -> dict[str, Any]:
     """Values of the items of some records, one list after the other, and the sizes of the lists."""
     context = {f.name: f.spec for f in fields if f.context}
     examples = {f.name: f.spec for f in fields if not f.context}
@@ -282,7 +229,7 @@ def _lists(parsed: Any, sizes: np.ndarray, context: bool) -> tuple[np.ndarray, n
     return parsed.values.numpy(), lengths if context else lengths[np.arange(shape[1]) < sizes[:, None]]
 
 
-def _column(field: _Field, parts: list[Any], sizes: np.ndarray, files: list[Path]) -> Any:
+def column_of(field: Field, parts: list[Any], sizes: np.ndarray, files: list[Path]) -> Any:
     """Converts the values of all records to a column with one value per item, and replaces missing values."""
     if field.is_list:
         elements, lengths = (np.concatenate(found) for found in zip(*parts, strict=True))
@@ -298,7 +245,7 @@ def _stored(values: Any) -> Column:
     return values if isinstance(values, Column) else Column(values)
 
 
-def _values(field: _Field, values: np.ndarray, files: list[Path]) -> Any:
+def _values(field: Field, values: np.ndarray, files: list[Path]) -> Any:
     """The values, or a column of integers of which some are missing: as floats they would lose digits."""
     if field.kind == "bytes":
         try:

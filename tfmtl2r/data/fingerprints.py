@@ -12,7 +12,7 @@ import hashlib
 import itertools
 import re
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -42,8 +42,7 @@ def fingerprint(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -
     >>> first == fingerprint({"price": np.array([1.5, 3.0, 2.0])}, whole)  # the items of a list in another order
     False
     """
-    total = sum(int.from_bytes(digest, "little") for digest in _digests(columns, offsets))
-    return f"{VERSION}:{total % (1 << 8 * _DIGEST):0{2 * _DIGEST}x}"
+    return both({name: InMemory(values) for name, values in columns.items()}, offsets)[0]
 
 
 def order(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -> str:
@@ -53,10 +52,52 @@ def order(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -> str:
     >>> order(columns, None) == order({"price": np.array([1.5, 3.0])}, None)
     False
     """
-    whole = hashlib.blake2b(digest_size=_DIGEST)
+    return both({name: InMemory(values) for name, values in columns.items()}, offsets)[1]
+
+
+class Coded(Protocol):
+    """A column as eight bytes for each value.
+
+    Attributes:
+        width: numbers in a row.
+    """
+
+    width: int
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def codes(self, rows: slice) -> np.ndarray:
+        """The bytes of some rows, ``int64[n, width]``."""
+
+
+class InMemory:
+    """A column in memory.
+
+    Args:
+        values: ``[N]`` or ``[N, D]``, numbers or text.
+    """
+
+    def __init__(self, values: np.ndarray):
+        flat = values.reshape(len(values), -1)
+        self.kind, self.width = values.dtype.kind, flat.shape[1]
+        self.flat = _codes_of_texts(flat) if self.kind in "OUS" else flat
+
+    def __len__(self) -> int:
+        return len(self.flat)
+
+    def codes(self, rows: slice) -> np.ndarray:
+        """The bytes of some rows."""
+        return _codes(self.flat[rows], self.kind)
+
+
+def both(columns: Mapping[str, Coded], offsets: np.ndarray | None) -> tuple[str, str]:
+    """The fingerprint and the digest of the order, for which a few rows of all columns are read at a time."""
+    total, whole = 0, hashlib.blake2b(digest_size=_DIGEST)
     for digest in _digests(columns, offsets):
+        total += int.from_bytes(digest, "little")
         whole.update(digest)
-    return whole.hexdigest()
+    return f"{VERSION}:{total % (1 << 8 * _DIGEST):0{2 * _DIGEST}x}", whole.hexdigest()
 
 
 def comparable(one: str, other: str) -> bool:
@@ -68,18 +109,17 @@ def comparable(one: str, other: str) -> bool:
     return one.rpartition(":")[0] == other.rpartition(":")[0]
 
 
-def _digests(columns: Mapping[str, np.ndarray], offsets: np.ndarray | None) -> Iterator[bytes]:
+def _digests(columns: Mapping[str, Coded], offsets: np.ndarray | None) -> Iterator[bytes]:
     """Yields the digest of each list. Each plain row counts as a list."""
-    flat = {name: values.reshape(len(values), -1) for name, values in sorted(columns.items())}
-    kind, widths = "rows" if offsets is None else "lists", [(name, values.shape[1]) for name, values in flat.items()]
+    flat = dict(sorted(columns.items()))
+    kind, widths = "rows" if offsets is None else "lists", [(name, values.width) for name, values in flat.items()]
     start = hashlib.blake2b(repr((kind, widths)).encode(), digest_size=_DIGEST)
-    flat = {name: _codes_of_texts(values) if values.dtype.kind in "OUS" else values for name, values in flat.items()}
     bounds = np.arange(len(next(iter(flat.values()))) + 1) if offsets is None else offsets
     first = 0
     while first < len(bounds) - 1:  # a few lists at a time, which fit into the cache of the processor
         last = max(first + 1, int(np.searchsorted(bounds, bounds[first] + _ROWS, side="right")) - 1)
         rows = slice(int(bounds[first]), int(bounds[last]))
-        codes = np.concatenate([_codes(values[rows], columns[name].dtype.kind) for name, values in flat.items()], 1)
+        codes = np.concatenate([values.codes(rows) for values in flat.values()], 1)
         codes = np.ascontiguousarray(codes)  # columns that lie column by column in memory stay so
         content, width = codes.data.cast("B"), 8 * codes.shape[1]
         ends = ((bounds[first:last + 1] - bounds[first]) * width).tolist()

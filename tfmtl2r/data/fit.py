@@ -13,6 +13,7 @@ from tfmtl2r import features as kinds
 from tfmtl2r.data.columns import Columns
 from tfmtl2r.data.lists import Lists, missing_column
 from tfmtl2r.data.thresholds import with_thresholds
+from tfmtl2r.data.vectors import Vectors
 from tfmtl2r.errors import InputError
 from tfmtl2r.features.base import Feature, content, doubt
 from tfmtl2r.schema import Schema
@@ -170,7 +171,7 @@ def declared(lists: Lists, name: str, context: bool, kind: str | None, options: 
     column = lists.kept(name)
     if cls.reads_lists:
         column = column.elements(options.get("separator", "")).flat
-    values = column.identities if cls.reads_names else column.values
+    values = column.identities if cls.reads_names else column.typed if isinstance(column, Vectors) else column.values
     return cls.of_entry(name, values, context, options)
 
 

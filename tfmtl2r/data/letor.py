@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from tfmtl2r.data.letor_stream import LetorOptions, Tally, pieces
 from tfmtl2r.data.letor_text import LetorError, key_values, queries
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.stored import Source
-from tfmtl2r.errors import MissingFileError
+from tfmtl2r.errors import InputError, MissingFileError
 
 __all__ = ["LetorError", "LetorOptions", "LetorReport", "prepare_letor", "read_letor", "read_letor_with_report"]
 
@@ -114,7 +114,7 @@ def read_letor_with_report(
     if cache_dir is None:
         tally = Tally()
         parsed = _collected(path, options, tally)
-        return _lists(parsed, options, path, tally), _report(path, options, tally, False, None)
+        return _lists(parsed, options, path, tally), report_of(path, options, tally, False, None)
     target = letor_cache.cache_file(cache_dir, path, options)
     found = letor_cache.read(target)
     cached = found is not None
@@ -124,7 +124,7 @@ def read_letor_with_report(
         if found is None:
             raise OSError(f"{target}: cannot be read back although it has just been written; check the disk")
     parsed, tally = found
-    return _lists(parsed, options, path, tally), _report(path, options, tally, cached, target)
+    return _lists(parsed, options, path, tally), report_of(path, options, tally, cached, target)
 
 
 def prepare_letor(path: str | Path, cache_dir: str | Path, options: LetorOptions | None = None) -> Path:
@@ -186,8 +186,16 @@ def _lists(parsed: Parsed, options: LetorOptions, path: Path, tally: Tally) -> L
                  source_rows=parsed.ordinals[order], source=Source(((str(path), int(parsed.ordinals.max()) + 1),)))
 
 
-def _report(path: Path, options: LetorOptions, tally: Tally, cached: bool, target: Path | None) -> LetorReport:
-    """Returns the report, and logs warnings, also if the rows came from the cache."""
+def report_of(path: Path, options: LetorOptions, tally: Tally, cached: bool, target: Path | None) -> LetorReport:
+    """Returns the report, and logs warnings, also if the rows came from the cache.
+
+    Args:
+        path: the file.
+        options: how it was read.
+        tally: the statistics of reading.
+        cached: whether the rows came from the cache.
+        target: the cache file, if there is one.
+    """
     if tally.skipped:
         log.warning("%s: left out %d of %d rows, the first because: %s", path, tally.skipped,
                     tally.skipped + tally.rows, tally.problems[0])
@@ -196,6 +204,25 @@ def _report(path: Path, options: LetorOptions, tally: Tally, cached: bool, targe
                     "zero_based=False, or set zero_based=True if this file counts from 0", path)
     return LetorReport(str(path), tally.rows, tally.skipped, tuple(tally.problems), tally.num_features, cached,
                        None if target is None else str(target))
+
+
+def joined_ids(ids: Sequence[np.ndarray], paths: Sequence[str]) -> np.ndarray:
+    """The ids of the lists of several files.
+
+    Raises:
+        ValueError: for an id that is in two files.
+    """
+    if len(ids) == 1:
+        return ids[0]
+    if any(one.dtype == object for one in ids):
+        ids = [one.astype(str).astype(object) for one in ids]
+    first: dict[Any, str] = {}
+    for path, one in zip(paths, ids, strict=True):
+        for found in one.tolist():
+            if first.setdefault(found, path) != path:
+                raise InputError(f"{first[found]} and {path}: both have the query {found!r}; put its rows into one "
+                                 "file, or give each query its own id")
+    return np.concatenate(ids)
 
 
 def _text(path: str | Path | None) -> str | None:

@@ -11,7 +11,7 @@ import dataclasses
 import hashlib
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,8 +116,39 @@ def read(path: Path) -> tuple[Parsed, Tally] | None:
     if not is_sound(path):
         return None
     with pyarrow.parquet.ParquetFile(path) as file:
-        tally = Tally(**json.loads(file.metadata.metadata[_KEY]))
+        tally = tally_of(path)
         return _read(file, tally), tally
+
+
+def tally_of(path: Path) -> Tally:
+    """The statistics of a cache file."""
+    return Tally(**json.loads(pyarrow.parquet.read_metadata(path).metadata[_KEY]))
+
+
+def numbers_of(path: Path) -> dict[str, np.ndarray]:
+    """The columns ``label``, ``qid`` and ``ordinal`` of a cache file."""
+    table = pyarrow.parquet.read_table(path, columns=["label", "qid", "ordinal"])
+    return {name: table[name].to_numpy() for name in table.column_names}
+
+
+def features_of(path: Path) -> Iterator[np.ndarray]:
+    """The features of a cache file, ``float32[n, D]``, some rows after the other."""
+    width = tally_of(path).num_features
+    for chunk in _chunks(path, "features"):
+        found = np.zeros((len(chunk), width), np.float32)
+        _fill(found, chunk)
+        yield found
+
+
+def comments_of(path: Path) -> Iterator[pyarrow.StringArray]:
+    """The comments of a cache file, some rows after the other; missing where comments were not read."""
+    yield from _chunks(path, "comment")
+
+
+def _chunks(path: Path, column: str) -> Iterator[pyarrow.Array]:
+    with pyarrow.parquet.ParquetFile(path) as file:
+        for number in range(file.num_row_groups):
+            yield from file.read_row_group(number, columns=[column])[column].chunks
 
 
 def _row_groups(parts: Iterable[Piece]) -> Iterable[pyarrow.Table]:

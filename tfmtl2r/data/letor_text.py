@@ -25,6 +25,7 @@ FLOAT32_LIMIT = (2 - 2**-24) * 2.0**127
 """Numbers of at least this magnitude become infinite as float32."""
 _NUMBER = re.compile(rb"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 _INTEGER = re.compile(rb"[+-]?\d+")
+_KEY_VALUE = re.compile(r"([A-Za-z_]\w*)\s*=\s*(\S+)")
 _SPELLED = re.compile(rb"^([+-]?0\d|\+|-0$)", re.MULTILINE)
 _CODES = -(2**63)
 """The number of the first query of a file that is no plain integer; the next such queries have the next numbers."""
@@ -222,11 +223,19 @@ def key_values(texts: Iterable[str]) -> dict[str, TextCells]:
     >>> {name: column.values.tolist() for name, column in columns.items()}
     {'docid': ['a', 'b'], 'prob': [0.5, nan]}
     """
-    pattern = re.compile(r"([A-Za-z_]\w*)\s*=\s*(\S+)")
-    rows = [dict(pattern.findall(text)) for text in texts]
+    rows = [in_comment(text) for text in texts]
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: TextCells(name, pyarrow.chunked_array([[row.get(name, "") for row in rows]]), NO_FILE)
             for name in names}
+
+
+def in_comment(text: str) -> dict[str, str]:
+    """The keys and values in a comment.
+
+    >>> in_comment("docid = GX008 prob = 0.08")
+    {'docid': 'GX008', 'prob': '0.08'}
+    """
+    return dict(_KEY_VALUE.findall(text))
 
 
 def _row(tokens: list[bytes], grammar: Grammar) -> tuple[float, int | None, list[int], list[float]]:

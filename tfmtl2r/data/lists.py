@@ -11,12 +11,16 @@ import numpy as np
 from tfmtl2r.data import fingerprints
 from tfmtl2r.data.prepared import Elsewhere, Prepared
 from tfmtl2r.data.stored import NO_FILE, Column, Source, Stored
+from tfmtl2r.data.vectors import Vectors
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.types import Array
 
 if TYPE_CHECKING:
     from tfmtl2r.data.ragged import Ragged
+
+_PART = 1 << 22
+"""Numbers in a part of lists with vectors in a file."""
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -71,6 +75,9 @@ class Lists:
         for name in self.context if self.prepared is None else ():
             if self.kept(name).holds_lists:
                 self.elements_of_lists(name)
+            elif isinstance(column := self.kept(name), Vectors):
+                for values in column.components():
+                    self.first_of_lists(name, values)
             else:
                 self.first_of_lists(name)
 
@@ -117,16 +124,29 @@ class Lists:
         return self.prepared if isinstance(self.stored.columns.get(name), Elsewhere) else None
 
     def parts(self, items: int = 1 << 18) -> Iterator[Lists]:
-        """The lists, a part of about this number of items after the other, if they are in a store.
+        """The lists, a part of about this number of items after the other, if they are in a store or hold vectors that
+        are in a file.
 
         Lists in memory are one part. A caller that needs sums over all items therefore needs little memory.
         """
-        if self.prepared is None:
+        width = max((len(column.chosen) for column in self.stored.columns.values() if isinstance(column, Vectors)),
+                    default=0)
+        if self.prepared is None and not width:
             yield self
             return
+        items = min(items, max(1, _PART // max(width, 1)))
         step = max(1, items * self.num_lists // self.num_items)
         for first in range(0, self.num_lists, step):
             yield self.select(np.arange(first, min(first + step, self.num_lists)))
+
+    def parts_of(self, names: Iterable[str]) -> Iterator[Lists]:
+        """The lists, or if one of these columns holds vectors in a file, parts of them with only these columns."""
+        mine = {name: self.kept(name) for name in names if name in self.columns}
+        if not any(isinstance(column, Vectors) for column in mine.values()):
+            yield self
+            return
+        context = tuple(name for name in self.context if name in mine)
+        yield from dataclasses.replace(self, columns=mine, context=context).parts()
 
     def column(self, name: str) -> np.ndarray:
         """Returns the values of a column.
@@ -256,7 +276,7 @@ class Lists:
         """
         if self.prepared is not None:
             return self.prepared.fingerprint
-        return fingerprints.fingerprint(self.stored.readable(), self.offsets)
+        return fingerprints.fingerprint(self.stored.all_readable(), self.offsets)
 
     def order(self) -> str:
         """Returns a digest that also depends on the order of the lists.
@@ -265,7 +285,7 @@ class Lists:
         """
         if self.prepared is not None:
             return self.prepared.order
-        return fingerprints.order(self.stored.readable(), self.offsets)
+        return fingerprints.order(self.stored.all_readable(), self.offsets)
 
 
 def missing_column(name: str, columns: Iterable[str], where: str = "the table") -> str:

@@ -18,9 +18,12 @@ import pyarrow
 
 from tfmtl2r.data.cells import Cells, TextCells
 from tfmtl2r.data.frame import SUFFIXES, read_lists
-from tfmtl2r.data.letor import read_letor
+from tfmtl2r.data.letor import joined_ids, read_letor
+from tfmtl2r.data.letor_disk import read_letor_on_disk
 from tfmtl2r.data.lists import Lists
+from tfmtl2r.data.sorted_rows import read_sorted
 from tfmtl2r.data.stored import Column, Source
+from tfmtl2r.data.vectors import Vectors
 from tfmtl2r.errors import InputError, MissingFileError
 
 ENDINGS = {
@@ -75,18 +78,29 @@ class Reading:
         """The lists with the columns that ``named`` makes of vectors."""
         return with_components(lists, self.named)
 
-    def read(self, paths: Sequence[Path]) -> Lists:
-        """The lists of files as :meth:`lists` reads them, with whole vectors."""
+    def read(self, paths: Sequence[Path], work: Path | None = None) -> Lists:
+        """The lists of files as :meth:`lists` reads them, with whole vectors.
+
+        Args:
+            paths: the files.
+            work: a folder that belongs to these files alone. Rows and columns then stay in files of this folder, from
+                which they are read one column at a time.
+        """
         if self.kind == "table":
-            return read_lists(paths, self.list_id, self.context, self.separator)
-        if self.kind == "letor":
+            return read_lists(paths, self.list_id, self.context, self.separator) if work is None else \
+                read_sorted(paths, work, self.list_id, self.context, self.separator)
+        if self.kind == "letor" and work is not None:
+            lists = read_letor_on_disk(paths, work, self.width, self.zero_based)
+        elif self.kind == "letor":
             options: dict[str, Any] = {"num_features": self.width, "zero_based": self.zero_based}
             lists = _one_after_the_other([read_letor(path, comments=True, **options) for path in paths])
         else:
             from tfmtl2r.data.elwc import read_elwc
+            from tfmtl2r.data.elwc_disk import read_elwc_on_disk
 
             labels = [name for name in self.named if component(name) is None]
-            lists = read_elwc(paths, labels=labels, list_id=self.list_id)
+            lists = read_elwc(paths, labels=labels, list_id=self.list_id) if work is None else \
+                read_elwc_on_disk(paths, work, labels, self.list_id)
         if self.separator:
             columns = {name: _separated(name, column, lists.source, self.separator)
                        for name, column in lists.stored.columns.items()}
@@ -142,8 +156,8 @@ def split_files(folder: Path, kind: str | None, split: str) -> list[Path]:
 
 def equally_wide(parts: Sequence[Lists]) -> list[Lists]:
     """Lists of LETOR files, whose vectors get the width of the longest; a feature that a file lacks is 0."""
-    width = max(lists.column(LETOR_FEATURES).shape[1] for lists in parts)
-    return [lists.with_column(LETOR_FEATURES, _wide(lists.column(LETOR_FEATURES), width)) for lists in parts]
+    width = max(lists.kept(LETOR_FEATURES).typed.shape[1] for lists in parts)
+    return [lists.with_column(LETOR_FEATURES, _wide(lists.kept(LETOR_FEATURES), width)) for lists in parts]
 
 
 def with_components(lists: Lists, names: Iterable[str]) -> Lists:
@@ -162,15 +176,17 @@ def with_components(lists: Lists, names: Iterable[str]) -> Lists:
               if name not in lists.columns and (found := component(name))]
     columns: dict[str, Any] = dict(lists.stored.columns)
     for vector in dict.fromkeys(vector for _, vector, _ in wanted if vector in lists.columns):
-        matrix = lists.column(vector)
+        column = lists.kept(vector)
+        matrix = column.typed if isinstance(column, Vectors) else column.values
         width = matrix.shape[1] if matrix.ndim == 2 else 0
         places = {name: number for name, owner, number in wanted if owner == vector}
         for name, number in places.items():
             if not 1 <= number <= width:
                 raise InputError(f"there is no {name!r}: the column {vector!r} has {width} components, which are "
                                  "counted from 1")
-            columns[name] = matrix[:, number - 1]
-        columns[vector] = np.delete(matrix, [number - 1 for number in places.values()], axis=1)
+            columns[name] = column.component(number - 1) if isinstance(column, Vectors) else matrix[:, number - 1]
+        gone = [number - 1 for number in places.values()]
+        columns[vector] = column.without(gone) if isinstance(column, Vectors) else np.delete(matrix, gone, axis=1)
     return dataclasses.replace(lists, columns=columns)
 
 
@@ -212,14 +228,16 @@ def _kind_of_one(path: Path) -> str:
 
 def _separated(name: str, column: Column, source: Source, separator: str) -> Column:
     """A column whose texts are split at a separator where they are read as lists."""
-    if column.holds_lists or column.identities.dtype.kind not in "OU":
+    if column.holds_lists or isinstance(column, Vectors) or column.identities.dtype.kind not in "OU":
         return column
     cells = pyarrow.chunked_array([column.identities.tolist()], pyarrow.string())
     return (TextCells if column.spells_numbers else Cells)(name, cells, source, separator)
 
 
-def _wide(matrix: np.ndarray, width: int) -> np.ndarray:
-    return np.pad(matrix, ((0, 0), (0, width - matrix.shape[1])))
+def _wide(column: Column, width: int) -> Any:
+    if isinstance(column, Vectors):
+        return column.as_wide_as(width)
+    return np.pad(column.values, ((0, 0), (0, width - column.values.shape[1])))
 
 
 def _one_after_the_other(parts: list[Lists]) -> Lists:
@@ -227,27 +245,18 @@ def _one_after_the_other(parts: list[Lists]) -> Lists:
     if len(parts) == 1:
         return parts[0]
     parts = equally_wide(parts)
-    ids = [np.asarray(lists.ids) for lists in parts]
-    if any(one.dtype == object for one in ids):
-        ids = [one.astype(str).astype(object) for one in ids]
-    files: list[tuple[str, int]] = []
-    first: dict[Any, str] = {}
-    for lists, one in zip(parts, ids, strict=True):
-        files += lists.source.files
-        for found in one.tolist():
-            if first.setdefault(found, files[-1][0]) != files[-1][0]:
-                raise InputError(f"{first[found]} and {files[-1][0]}: both have the query {found!r}; put its rows into "
-                                 "one file, or give each query its own id")
+    files = [file for lists in parts for file in lists.source.files]
+    ids = joined_ids([np.asarray(lists.ids) for lists in parts], [path for path, _ in files])
     rows = np.cumsum([0, *(count for _, count in files)])
     columns: dict[str, Any] = {name: np.concatenate([lists.column(name) for lists in parts])
                                for name in (LETOR_FEATURES, LETOR_LABEL)}
-    columns[LETOR_LIST] = np.concatenate([np.repeat(one, lists.sizes) for one, lists in zip(ids, parts, strict=True)])
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate([lists.sizes for lists in parts]))])
+    columns[LETOR_LIST] = np.repeat(ids, np.diff(offsets))
     source = Source(tuple(files))
     for name in dict.fromkeys(name for lists in parts for name in lists.columns if name not in columns):
         cells = [lists.identities(name).tolist() if name in lists.columns else [""] * lists.num_items
                  for lists in parts]
         columns[name] = TextCells(name, pyarrow.chunked_array(cells, pyarrow.string()), source)
-    offsets = np.concatenate([[0], np.cumsum(np.concatenate([lists.sizes for lists in parts]))])
     places = [np.asarray(lists.source_rows) + start for lists, start in zip(parts, rows[:-1], strict=True)]
-    return Lists(columns, offsets, np.concatenate(ids), list_id=LETOR_LIST, source_rows=np.concatenate(places),
+    return Lists(columns, offsets, ids, list_id=LETOR_LIST, source_rows=np.concatenate(places),
                  source=source)

@@ -89,7 +89,7 @@ def data_report(
     """
     targets = {name: numbers_of(lists, name, f"label column {name!r}").astype(np.float64) for name in labels}
     if features is None:
-        features = [name for name, values in lists.stored.readable().items()
+        features = [name for name, values in lists.stored.all_readable().items()
                     if name not in (*labels, lists.list_id) and values.dtype.kind in "iufb"]
     constant, leaks = leaks_of(lists, targets, features)
     return QualityReport(
@@ -180,12 +180,12 @@ def _explains(label: str, target: np.ndarray, feature: str, groups: np.ndarray) 
 
 
 def _width(lists: Lists) -> int:
-    return sum(1 if values.ndim == 1 else values.shape[1] for values in lists.stored.readable().values())
+    return sum(1 if values.ndim == 1 else values.shape[1] for values in lists.stored.all_readable().values())
 
 
 def _bit_columns(lists: Lists) -> Iterator[np.ndarray]:
     """Yields each component of each column as ``uint64[N]``; equal values have equal bits."""
-    for values in lists.stored.readable().values():
+    for values in lists.stored.all_readable().values():
         for column in [values] if values.ndim == 1 else values.T:
             if column.dtype.kind in "OU":
                 yield np.unique(column.astype(str), return_inverse=True)[1].astype(np.uint64)

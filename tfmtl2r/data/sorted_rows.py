@@ -32,7 +32,7 @@ MEMORY = "1GB"
 """The memory in which DuckDB sorts; more goes to the disk."""
 _BATCH = 1 << 16
 _BLOCK = 1 << 24
-_ROW = "row"
+ROW = "row"
 
 
 def read_sorted(
@@ -91,7 +91,7 @@ class SortedRows:
     @property
     def rows(self) -> np.ndarray:
         """``int64[N]``, the row of each sorted row in the files."""
-        found: np.ndarray = pyarrow.parquet.read_table(self.path, columns=[_ROW])[_ROW].to_numpy()
+        found: np.ndarray = pyarrow.parquet.read_table(self.path, columns=[ROW])[ROW].to_numpy()
         return found
 
     def rows_of(self, before: np.ndarray | None, items: np.ndarray) -> np.ndarray:
@@ -277,7 +277,7 @@ def _without_dictionary(kind: pyarrow.DataType) -> pyarrow.DataType:
 
 def _renamed(schema: pyarrow.Schema) -> pyarrow.Schema:
     fields = [pyarrow.field(f"c{place}", _without_dictionary(field.type)) for place, field in enumerate(schema)]
-    return pyarrow.schema([*fields, pyarrow.field(_ROW, pyarrow.int64())])
+    return pyarrow.schema([*fields, pyarrow.field(ROW, pyarrow.int64())])
 
 
 def _sort(paths: Sequence[Path], schema: pyarrow.Schema, list_id: str | None, work: Path) -> dict[str, Any]:
@@ -291,17 +291,17 @@ def _sort(paths: Sequence[Path], schema: pyarrow.Schema, list_id: str | None, wo
         reader = pyarrow.RecordBatchReader.from_batches(_renamed(schema), _batches(paths, schema, counts))
         base.register("incoming", reader)
         base.execute("CREATE TABLE unsorted AS SELECT * FROM incoming")
-        query = f"SELECT * FROM unsorted ORDER BY {_ROW}"
+        query = f"SELECT * FROM unsorted ORDER BY {ROW}"
         if list_id is not None:
             own = f"c{schema.get_field_index(list_id)}"
             _check_ids(base, own, list_id, schema.field(list_id).type, paths, counts)
-            base.execute(f"CREATE TABLE lists AS SELECT {own} AS id, min({_ROW}) AS first, count(*) AS size "
+            base.execute(f"CREATE TABLE lists AS SELECT {own} AS id, min({ROW}) AS first, count(*) AS size "
                          f"FROM unsorted GROUP BY {own}")
             sizes = base.execute("SELECT size FROM lists ORDER BY first").fetchnumpy()["size"].astype(np.int64)
             with written(work / "sizes.npy") as temporary:
                 np.save(temporary, sizes)
             query = (f"SELECT unsorted.* FROM unsorted JOIN lists ON unsorted.{own} = lists.id "
-                     f"ORDER BY lists.first, unsorted.{_ROW}")
+                     f"ORDER BY lists.first, unsorted.{ROW}")
         with written(work / "sorted.parquet") as temporary:
             base.execute(f"COPY ({query}) TO '{str(temporary).replace(chr(39), 2 * chr(39))}' (FORMAT parquet)")
     (work / "rows.duckdb").unlink()
@@ -317,7 +317,7 @@ def _check_ids(base: Any, own: str, list_id: str, kind: Any, paths: Sequence[Pat
     kind = _without_dictionary(kind)
     empty = f" OR {own} = ''" if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) else \
         f" OR isnan({own})" if pyarrow.types.is_floating(kind) else ""
-    missing, first = base.execute(f"SELECT count(*), min({_ROW}) FROM unsorted WHERE {own} IS NULL{empty}").fetchone()
+    missing, first = base.execute(f"SELECT count(*), min({ROW}) FROM unsorted WHERE {own} IS NULL{empty}").fetchone()
     if missing:
         source = Source(tuple((str(path), count) for path, count in zip(paths, counts, strict=True)))
         raise InputError(f"the list id {list_id!r} is missing in {missing} of {sum(counts)} rows, first in "

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, Protocol
 
 import numpy as np
 
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import IMPORTANCE, LIST_SIZE, PROPENSITY
-from tfmtl2r.data.columns import bounded, feature_values, label_values, relevance, weight_values
+from tfmtl2r.data.columns import bounded, feature_parts, label_values, relevance, weight_values
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.truncate import choose
+from tfmtl2r.features.base import Feature
 from tfmtl2r.layers.features import Lookup
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
@@ -130,12 +131,28 @@ def by_task(weights: dict[tuple[str, str], Any]) -> dict[str, Any]:
 
 def looked_up(lists: Lists, schema: Schema) -> Iterator[tuple[str, np.ndarray]]:
     """Looks up the features of all items, and the context features of all lists, in chunks, one after the other."""
+    for name, chunks in looked_up_chunks(lists, schema):
+        yield name, np.concatenate(list(chunks))
+
+
+def looked_up_chunks(lists: Lists, schema: Schema) -> Iterator[tuple[str, Iterator[np.ndarray]]]:
+    """Like :func:`looked_up`, but each input as some rows after the other. Vectors in a file are not read as a whole.
+
+    The rows of an input must be taken before those of the next input.
+    """
     lookup = Lookup(schema)
     for feature in schema.features:
-        for name, values in feature_values(lists, feature).items():
-            chunks = [lookup.input(feature, name, tf.convert_to_tensor(values[i : i + LOOKUP_ROWS])).numpy()
-                      for i in range(0, len(values), LOOKUP_ROWS)]
-            yield name, np.concatenate(chunks)
+        parts: Iterable[dict[str, np.ndarray]] = feature_parts(lists, feature)
+        if len(feature.raw) > 1:
+            parts = list(parts)
+        for name in feature.raw:
+            yield name, _chunks(lookup, feature, name, (part[name] for part in parts))
+
+
+def _chunks(lookup: Lookup, feature: Feature, name: str, parts: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+    for values in parts:
+        for first in range(0, len(values), LOOKUP_ROWS):
+            yield lookup.input(feature, name, tf.convert_to_tensor(values[first : first + LOOKUP_ROWS])).numpy()
 
 
 def _packed(columns: dict[tuple[str, Any], np.ndarray]) -> tuple[tuple[tuple[str, Any], ...], Any]:

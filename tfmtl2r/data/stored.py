@@ -201,16 +201,17 @@ class Stored(Mapping[str, np.ndarray]):
         """The columns with the column ``name`` added, or replaced if there is one."""
         return Stored({**self.columns, name: values})
 
-    def readable(self) -> dict[str, np.ndarray]:
+    def readable(self, name: str) -> np.ndarray | None:
+        """A column as a fingerprint reads it; None for one that cannot be converted."""
+        try:
+            return self[name]
+        except InputError:
+            return self.columns[name].elements().texts() if self.columns[name].holds_lists else None
+
+    def all_readable(self) -> dict[str, np.ndarray]:
         """All columns that can be converted, converted."""
-        found = {}
-        for name in self:
-            try:
-                found[name] = self[name]
-            except InputError:
-                if self.columns[name].holds_lists:
-                    found[name] = self.columns[name].elements().texts()
-        return found
+        found = {name: self.readable(name) for name in self}
+        return {name: values for name, values in found.items() if values is not None}
 
 
 def _column(name: str, values: np.ndarray | Column) -> Column:

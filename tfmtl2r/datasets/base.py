@@ -12,7 +12,7 @@ import numpy as np
 
 from tfmtl2r.data.choose import only_rows
 from tfmtl2r.data.columns import (
-    feature_values,
+    Columns,
     item_weights,
     label_values,
     warn_of_negative,
@@ -164,7 +164,7 @@ class DataSet:
             try:
                 lists = self.lists(split)
                 for feature in schema.features:
-                    feature_values(lists, feature)
+                    Columns(lists, feature.context).check(feature)
                 for task in tasks:
                     warn_of_negative(label_values(lists, task), task, f"the {split} split")
                     item_weights(lists, task.name, task.weight_column)

@@ -18,7 +18,6 @@ from tfmtl2r.data.letor_text import ZeroIdError
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.normalise import DEFAULT
 from tfmtl2r.data.own_files import LETOR_FEATURES, Reading, equally_wide, expanded, split_files
-from tfmtl2r.data.sorted_rows import read_sorted
 from tfmtl2r.data.store.manifest import Manifest
 from tfmtl2r.data.store.writing import SHARD_ITEMS, WORK, Preparation, begin, settled, write_store
 from tfmtl2r.data.targets import fit_tasks
@@ -200,7 +199,7 @@ class Table(DataSet):
                            {split: data.about(split) for split in data.splits})
 
     def on_disk(self, folder: Path) -> Self:
-        """A copy that sorts the rows of tables into files of a folder, and reads their columns one at a time.
+        """A copy that writes the rows, in lists, into files of a folder, and reads their columns one at a time.
 
         Args:
             folder: a folder for these files, which the same data set may have used before.
@@ -265,12 +264,10 @@ class Table(DataSet):
             raise InputError(f"{folder} contains the files of train, vali and test: leave split out")
         return {split: str(paths[0]) for split, paths in found.items()}
 
-    def _read(self, reading: Reading, place: str, paths: Sequence[Path]) -> Lists:
-        """The lists of files, in memory or on the disk."""
+    def _work(self, place: str) -> Path | None:
+        """The folder for the rows of a place; None for rows in memory."""
         folder: Path | None = self._cache.get("sorted")
-        if folder is None or reading.kind != "table":
-            return reading.read(paths)
-        return read_sorted(paths, folder / place, reading.list_id, reading.context, reading.separator)
+        return None if folder is None else folder / place
 
     def _whole(self, place: str) -> Lists:
         """The lists of all files of a place. The vectors of LETOR files are equally wide in all places."""
@@ -280,10 +277,10 @@ class Table(DataSet):
             names = list(places) if self._is_letor else [place]
             reading, paths = self.reading(), [expanded(places[name], self._kind)[1] for name in names]
             try:
-                read = [self._read(reading, name, one) for name, one in zip(names, paths, strict=True)]
+                read = [reading.read(one, self._work(name)) for name, one in zip(names, paths, strict=True)]
             except ZeroIdError:  # no file decides alone: all count from 0 if one of them does
                 reading = dataclasses.replace(reading, zero_based=True)
-                read = [reading.read(one) for one in paths]
+                read = [reading.read(one, self._work(name)) for name, one in zip(names, paths, strict=True)]
                 self._cache["zero_based"] = True
             for name, lists in zip(names, equally_wide(read) if self._is_letor else read, strict=True):
                 self._cache["whole", name] = only_rows(reading.made(lists), self.only_where)

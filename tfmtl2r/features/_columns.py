@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from tfmtl2r.features.base import Feature
 
 _MISSING = {"float32": float("nan"), "int64": -1, "string": "", "int32": 0}
 
@@ -67,6 +70,20 @@ class Columns(Protocol):
 
         Raises:
             ValueError: for a column that does not exist, or is not numeric.
+        """
+
+    def components(self, name: str) -> Iterator[np.ndarray]:
+        """The numbers of a column, one component after the other, each ``[N]``.
+
+        Raises:
+            ValueError: as for :meth:`numbers`.
+        """
+
+    def check(self, feature: Feature) -> None:
+        """Reads all values of a feature, a part after the other where the table is large.
+
+        Raises:
+            ValueError: for values that the feature cannot read.
         """
 
     def values(self, name: str, wanted: Values) -> np.ndarray:

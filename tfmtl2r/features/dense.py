@@ -259,11 +259,10 @@ class Dense(Feature):
         if isinstance(self.steps, Mapping) and self.thresholds is None:
             raise InputError(f"feature {self.name!r}: steps from tree models need the labels of the training split: "
                              "make the schema with tfmtl2r.data.fit_schema")
-        values = self.read(columns)[self.name]
+        columns.check(self)
         # Statistics use the original column in float64: float64 or integer values lose digits as float32.
-        exact = np.asarray(columns.numbers(self.name)).reshape(len(values), -1)
         found: dict[str, dict[int, Any]] = {name: {} for name in self.fitted}
-        for component, column in enumerate(exact.T):
+        for component, column in enumerate(columns.components(self.name)):
             known = column.astype(np.float64)  # one component at a time: a copy of all would double the memory
             known = known[np.isfinite(known)]
             for copy in range(component, len(self.copied), self.components):

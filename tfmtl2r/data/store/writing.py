@@ -10,15 +10,16 @@ import logging
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from tfmtl2r.data.columns import label_values, weight_values
 from tfmtl2r.data.contents import described
 from tfmtl2r.data.lists import Lists
-from tfmtl2r.data.sources import looked_up
+from tfmtl2r.data.sources import looked_up_chunks
 from tfmtl2r.data.store import tasks as records
+from tfmtl2r.data.store.digests import digests_of
 from tfmtl2r.data.store.manifest import FORMAT, NAME, Manifest, Slot, check_file, facts, packs
 from tfmtl2r.errors import InputError
 from tfmtl2r.schema import Schema
@@ -29,6 +30,8 @@ WORK = "work"
 """The folder inside a store with unfinished work."""
 SHARD_ITEMS = 1 << 17
 """The number of items that fills a shard, by default."""
+_BLOCK = 1 << 22
+"""The count of numbers that are written to a shard together."""
 _PLAN = "preparation.json"
 log = logging.getLogger("tfmtl2r")
 
@@ -148,7 +151,8 @@ def _write_split(
 def _described(work: Path, lists: Lists, schema: Schema) -> dict[str, Any]:
     path = work / "described.json"
     if not path.is_file():
-        write_text(path, json.dumps({**described(lists, schema), "order": lists.order()}))
+        fingerprint, order = digests_of(lists, work / "digests")
+        write_text(path, json.dumps({**described(lists, schema, fingerprint), "order": order}))
     found: dict[str, Any] = json.loads(path.read_text())
     return found
 
@@ -161,23 +165,46 @@ def _columns(work: Path, lists: Lists, tasks: Sequence[Task], schema: Schema) ->
         return
     made: list[Slot] = []
     for part, key, values in _values(lists, tasks, schema):
-        per = "item" if len(values) == lists.num_items and not _is_context(lists, schema, part, key) else "list"
-        slot = Slot(part, key, per, values.dtype.name, tuple(values.shape[1:]))
         with written(_file(work, len(made))) as path:
-            np.save(path, values)
-        made.append(slot)
+            dtype, shape = _save(path, values)
+        per = "item" if shape[0] == lists.num_items and not _is_context(lists, schema, part, key) else "list"
+        made.append(Slot(part, key, per, dtype.name, shape[1:]))
     write_json(index, [dataclasses.astuple(slot) for slot in made])
     yield from made
 
 
-def _values(lists: Lists, tasks: Sequence[Task], schema: Schema) -> Iterator[tuple[str, str, np.ndarray]]:
-    for name, values in looked_up(lists, schema):
-        yield "x", name, values
+def _values(
+    lists: Lists, tasks: Sequence[Task], schema: Schema
+) -> Iterator[tuple[str, str, Iterator[np.ndarray]]]:
+    """The values of a split, each as some rows after the other."""
+    for name, chunks in looked_up_chunks(lists, schema):
+        yield "x", name, chunks
     for number, task in enumerate(tasks):
-        yield "y", str(number), label_values(lists, task)
+        yield "y", str(number), iter([label_values(lists, task)])
     columns = {column: task.name for task in tasks for column in (task.weight_column, task.propensity_column) if column}
     for column, name in columns.items():
-        yield "w", column, weight_values(lists, name, column)
+        yield "w", column, iter([weight_values(lists, name, column)])
+
+
+def _save(path: Path, parts: Iterator[np.ndarray]) -> tuple[np.dtype, tuple[int, ...]]:
+    """Writes some rows after the other as one array, and returns its type and shape."""
+    rows = 0
+    with path.open("wb") as file:
+        for part in parts:
+            dtype, shape = part.dtype, part.shape[1:]
+            if not rows:
+                _write_header(file, dtype, (0, *shape))
+            file.write(np.ascontiguousarray(part).data)
+            rows += len(part)
+        file.seek(0)
+        _write_header(file, dtype, (rows, *shape))
+    return dtype, (rows, *shape)
+
+
+def _write_header(file: BinaryIO, dtype: np.dtype, shape: tuple[int, ...]) -> None:
+    """The header of a .npy file, which has the same length for any number of rows."""
+    np.lib.format.write_array_header_1_0(
+        file, {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape})
 
 
 def _is_context(lists: Lists, schema: Schema, part: str, key: str) -> bool:
@@ -209,10 +236,13 @@ def _shard(
     with written(path) as temporary, temporary.open("wb") as file:
         for (per, _), pack in packs(list(slots)).items():
             rows = items if per == "item" else slice(mine.start, mine.stop)
-            columns = [np.load(_file(work, places[slot]), mmap_mode="r")[rows] for slot in pack]
-            block = np.concatenate([column.reshape(len(column), slot.width)
-                                    for column, slot in zip(columns, pack, strict=True)], axis=1)
-            file.write(np.ascontiguousarray(block).data)
+            step = max(1, _BLOCK // sum(slot.width for slot in pack))
+            for first in range(rows.start, rows.stop, step):
+                some = slice(first, min(first + step, rows.stop))
+                columns = [np.load(_file(work, places[slot]), mmap_mode="r")[some] for slot in pack]
+                block = np.concatenate([column.reshape(len(column), slot.width)
+                                        for column, slot in zip(columns, pack, strict=True)], axis=1)
+                file.write(np.ascontiguousarray(block).data)
     found = {**facts(path), "lists": len(mine), "items": items.stop - items.start}
     write_json(record, found)
     return found
