@@ -157,7 +157,8 @@ def same_of_records(found, memory, tmp_path):
 
 def test_records_with_gaps_and_lists_have_the_lists_of_memory(tmp_path, small_parts):
     wanted = [
-        record([{"n": [1, 2], "tags": ["a", "b"], "x": [0.5], "c": [7]}, {"x": [1.5]}], {"user": [4], "where": [1., 2.]}),
+        record([{"n": [1, 2], "tags": ["a", "b"], "x": [0.5], "c": [7]}, {"x": [1.5]}],
+               {"user": [4], "where": [1., 2.]}),
         record([{"tags": ["c"], "n": [3, 4], "x.y": [2]}] * 3, {"user": [2**60], "where": [3., 4.]}),
         record([{"x": [2.5], "n": [5, 6]}]),
     ]
@@ -263,7 +264,8 @@ def test_the_peak_of_memory_is_below_that_of_the_parsed_rows(tmp_path):
 def test_a_killed_preparation_continues(tmp_path):
     letor(tmp_path / "log.txt", 0, 40_000, 30)
     whole = prepare(tmp_path / "log.txt", tmp_path / "whole")
-    assert whole.communicate()[0] and not whole.returncode
+    assert whole.communicate()[0]
+    assert not whole.returncode
     for wait in (0.1, 0.5, 1.0, 2.0, 3.0):
         killed = prepare(tmp_path / "log.txt", tmp_path / "store")
         assert killed.stdout.readline() == "begins\n"
