@@ -98,3 +98,4 @@ def test_a_fallback_is_counted():
     assert not result.settled
     assert np.isfinite(result.solution).all()
     assert count.unsettled() == 1
+    assert count.rounds() > 1

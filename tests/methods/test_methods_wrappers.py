@@ -197,7 +197,7 @@ def test_every_reports_whether_its_solver_settled():
     def unsettled():
         with settling.watched() as solvers:
             weigh(run.method, run.signals(ROWS), run.state)
-            assert len(solvers.flags) == 1
+            assert len(solvers.solved) == 1
             return solvers.unsettled()
 
     assert unsettled() == 0

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tfmtl2r._backend import tf
+from tfmtl2r.linalg import min_norm
 from tfmtl2r.methods.base import GramMethod, JacobianMethod, Scalarisation
 from tfmtl2r.promises import PROMISES
 from tfmtl2r.testing import check_method, method_checks
@@ -99,6 +100,11 @@ class FirstRow(JacobianMethod):
         return rows.shape[0] * rows[0], state
 
 
+class ForgetsItsSolver(Wrong):
+    def weights(self, signals):
+        return min_norm(signals.gram).weights
+
+
 class Constant(JacobianMethod):
     def combine(self, rows, signals, state):
         return tf.ones_like(rows[0]), state
@@ -140,6 +146,7 @@ CASES = [
     (FirstRow(), "one_present_task", ()),
     (Constant(), "no_present_task", ()),
     (Overflows(), "finite_in_float32", ()),
+    (ForgetsItsSolver(), "declares_its_solver", ()),
 ]
 
 

@@ -8,7 +8,7 @@ from tfmtl2r.types import Tensor
 _TOLERANCE = 1e-11
 
 
-def search(matrix: Tensor, inverse: Tensor, tilt: Tensor, usable: Tensor, root: bool) -> tuple[Tensor, Tensor]:
+def search(matrix: Tensor, inverse: Tensor, tilt: Tensor, usable: Tensor, root: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Minimises ``c' C c / 2 + q' c``, or ``sqrt(c' C c) + q' c`` with ``root``, over ``{c >= 0, inverse . c = 1}``.
 
     Each round computes the minimum over the affine hull of the active coordinates. If this minimum lies inside their
@@ -25,7 +25,7 @@ def search(matrix: Tensor, inverse: Tensor, tilt: Tensor, usable: Tensor, root: 
     ``float64[T]``; ``usable`` ``bool[T]``, the coordinates that take part. ``inverse`` is above 0 there.
 
     Returns:
-        The point (0 where not usable) and whether the point is proven optimal.
+        The point (0 where not usable), whether the point is proven optimal, and the number of rounds.
     """
     tasks = matrix.shape[0]
     border = tf.concat([tf.concat([matrix, inverse[None, :]], 0), tf.concat([inverse, [0.0]], 0)[:, None]], 1)
@@ -58,11 +58,11 @@ def search(matrix: Tensor, inverse: Tensor, tilt: Tensor, usable: Tensor, root: 
         return point, tf.where(inside, active | joins, kept), settled, rounds + 1
 
     begin = _begin(matrix, inverse, tilt, usable, root)
-    point, _, settled, _ = tf.while_loop(
+    point, _, settled, rounds = tf.while_loop(
         lambda point, active, settled, rounds: ~settled & (rounds < 8 * tasks + 8),
         step, (begin, begin > 0, tf.math.count_nonzero(usable) <= 1, tf.constant(0)),
     )
-    return point, settled
+    return point, settled, rounds
 
 
 def _lowest(matrix: Tensor, point: Tensor, found: Tensor) -> Tensor:

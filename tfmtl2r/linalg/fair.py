@@ -80,12 +80,12 @@ def fair(gram: Gram, alpha: float, present: Tensor | None = None) -> Fair:
         decrement = tf.sqrt(tf.abs(tf.reduce_sum(residual * relative)))
         return tried[chosen], tf.minimum(decrement, tf.reduce_max(tf.abs(relative))), rounds + 1
 
-    point, error, _ = tf.while_loop(
+    point, error, rounds = tf.while_loop(
         lambda point, error, rounds: (error > 1e-9) & (rounds < _ROUNDS),
         newton,
         (tf.ones([tasks], tf.float64), tf.constant(float("inf"), tf.float64), tf.constant(0)),
     )
     weights = tf.where(usable, point * lengths ** (-2.0 / (1.0 + power)), 0.0)
     settled = error <= 1e-6
-    settling.report(settled)
+    settling.report(settled, rounds)
     return Fair(weights, settled)

@@ -84,7 +84,7 @@ def linear_program(gain: Tensor, rows: Tensor, least: Tensor, present: Tensor) -
 
     count, table, basis = tf.while_loop(goes_on, step, (tf.constant(0), table, basis))
     settled = count < most
-    settling.report(settled)
+    settling.report(settled, count)
     solution = tf.scatter_nd(basis[:, None], tf.maximum(table[:, -1], 0.0), [tasks + 1 + limits])[:tasks]
     return LinearProgram(tf.math.divide_no_nan(solution, tf.reduce_sum(solution)), settled)
 

@@ -47,8 +47,8 @@ def max_min(gram: Gram, linear: Tensor, radius: Tensor, present: Tensor | None =
     cosines = gram / longest / longest * here[:, None] * here[None, :]
     cosines = tf.linalg.set_diag(cosines, tf.where(present, tf.linalg.diag_part(cosines), 1.0) + _RIDGE)
     unit = tf.cast(radius, tf.float64) * longest
-    weights, settled = search(cosines, here, here * linear / tf.where(unit > 0, unit, 1.0), present, root=True)
-    settling.report(settled)
+    weights, settled, rounds = search(cosines, here, here * linear / tf.where(unit > 0, unit, 1.0), present, root=True)
+    settling.report(settled, rounds)
     length = tf.sqrt(tf.reduce_sum(weights * tf.linalg.matvec(cosines, weights)))
     weights = tf.math.divide_no_nan(weights, tf.reduce_sum(weights))
     return MaxMin(weights, tf.where(length > 0, length, 1.0) * longest, settled)

@@ -68,8 +68,8 @@ def min_norm(gram: Gram, present: Tensor | None = None, tilt: Tensor | None = No
     shortest = tf.reduce_min(tf.where(usable, safe, tf.float64.max))
     # With the unknowns c = w * length / shortest, sum(w) = 1 becomes sum(c * inverse) = 1 with inverse <= 1.
     inverse = tf.where(usable, shortest / safe, 0.0)
-    point, settled = search(corr, inverse, slope, usable, root=False)
-    settling.report(settled)
+    point, settled, rounds = search(corr, inverse, slope, usable, root=False)
+    settling.report(settled, rounds)
     weights = point * inverse
     if tilt is None:
         zero_rows = tf.cast(present & (length <= 0), tf.float64)

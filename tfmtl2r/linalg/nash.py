@@ -66,11 +66,11 @@ def nash(gram: Gram, present: Tensor | None = None) -> Nash:
         return point * (1.0 - damping * step), decrement, rounds + 1
 
     one = tf.ones([tasks], tf.float64)
-    point, decrement, _ = tf.while_loop(
+    point, decrement, rounds = tf.while_loop(
         lambda point, decrement, rounds: (decrement > 1e-10) & (rounds < _ROUNDS),
         newton,
         (one, tf.constant(float("inf"), tf.float64), tf.constant(0)),
     )
     settled = decrement <= 1e-6
-    settling.report(settled)
+    settling.report(settled, rounds)
     return Nash(tf.where(usable, point / safe, 0.0), settled)

@@ -74,7 +74,7 @@ def non_negative(quadratic: Tensor, linear: Tensor, ridge: float) -> NonNegative
     free = tf.zeros_like(linear, tf.bool)
     point, _, wrong = solve(free)
     many = tf.fill([linear.shape[0]], tasks + 1)
-    free, point, wrong, *_ = tf.while_loop(
+    free, point, wrong, _, _, rounds = tf.while_loop(
         lambda free, point, wrong, fewest, patience, rounds: tf.reduce_any(wrong) & (rounds < 6 * tasks + 20),
         pivot,
         (free, point, wrong, many, tf.fill([linear.shape[0]], _PATIENCE), tf.constant(0)),
@@ -88,7 +88,7 @@ def non_negative(quadratic: Tensor, linear: Tensor, ridge: float) -> NonNegative
         lambda: _coordinate_descent(ridged, linear, point),
         lambda: (point, tf.constant(True)),
     )
-    settling.report(fallbacks == 0)
+    settling.report(fallbacks == 0, rounds)
     return NonNegative(point, settled, fallbacks)
 
 

@@ -73,6 +73,8 @@ class Method:
         positive_preference: True if the method divides by the preference, which must then be above 0 for every task.
         takes_preference: True if the method reads ``Signals.preference``. Otherwise a preference with unequal entries
             (of ``compile`` or ``Task.weight``) is an error.
+        iterates: True if a step runs a solver of :mod:`tfmtl2r.linalg` that repeats rounds. Telemetry then shows the
+            rounds, and the solvers that stopped at their cap.
         preference_per_list: True if the update is linear in the preference, so that the lists of a conditioned
             ranker's batch can have preferences of their own.
     """
@@ -83,6 +85,7 @@ class Method:
     per_parameter: ClassVar[bool] = False
     positive_preference: ClassVar[bool] = False
     takes_preference: ClassVar[bool] = False
+    iterates: ClassVar[bool] = False
     preference_per_list: ClassVar[bool] = False
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
@@ -103,6 +106,10 @@ class Method:
     def epochs_needed(self, num_tasks: int) -> int:
         """The number of epochs until each task has been minimised at least once: 1, unless a method has stages."""
         return 1
+
+    def multipliers(self, state: State) -> Tensor | None:
+        """The multipliers of the method's constraints, ``[T]``, for telemetry; None without constraints."""
+        return None
 
     def learn(self, losses_after: Losses, signals: Signals, state: State) -> State:
         """The next state, once the losses ``[T]`` of the same batch after the update are known."""

@@ -44,6 +44,7 @@ class CAGrad(GramMethod):
     """
 
     takes_preference: ClassVar[bool] = True
+    iterates: ClassVar[bool] = True
 
     c: float = 0.4
 

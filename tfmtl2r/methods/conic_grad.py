@@ -46,6 +46,7 @@ class ConicGrad(GramMethod):
     """
 
     takes_preference: ClassVar[bool] = True
+    iterates: ClassVar[bool] = True
 
     c: float = 0.5
 

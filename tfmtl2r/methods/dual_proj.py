@@ -39,6 +39,7 @@ class DualProj(GramMethod):
     """
 
     takes_preference: ClassVar[bool] = True
+    iterates: ClassVar[bool] = True
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The projection's weights."""

@@ -48,6 +48,7 @@ class EMTL(GramMethod):
     def __post_init__(self) -> None:
         if self.penalty is not None and not self.penalty >= 0:
             raise InputError(f"emtl: penalty must be >= 0, not {self.penalty}")
+        object.__setattr__(self, "iterates", self.penalty is not None)
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """Weights inverse to the contributions, or those of the penalised problem."""

@@ -52,6 +52,7 @@ class EPO(GramMethod):
 
     takes_preference: ClassVar[bool] = True
     positive_preference: ClassVar[bool] = True
+    iterates: ClassVar[bool] = True
 
     tolerance: float = 0.01
 

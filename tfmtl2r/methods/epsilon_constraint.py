@@ -76,6 +76,10 @@ class EpsilonConstraint(Scalarisation):
         bounds = np.asarray(self.bounds or [np.inf] * num_tasks, np.float32)
         return {"multipliers": zeros, "average": zeros, "seen": zeros, "bounds": bounds}
 
+    def multipliers(self, state: State) -> Tensor:
+        """``lam``."""
+        return state["multipliers"]
+
     def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The Lagrangian, with the multipliers after one step of dual ascent."""
         lam, average, seen, bounds = (

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
@@ -40,6 +41,8 @@ class FairGrad(GramMethod):
     >>> methods.combine(raw, [[-4., 1., 1.], [6., 1., 1.]]).round(4).tolist()
     [0.0766, 0.9985, 0.9985]
     """
+
+    iterates: ClassVar[bool] = True
 
     alpha: float = 1.0
     max_norm: float = 1.0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from tfmtl2r.linalg import min_norm
 from tfmtl2r.methods.base import GramMethod, Signals, State, count_present
@@ -33,6 +34,8 @@ class MGDA(GramMethod):
     >>> methods.combine("mgda", [[2., 0.], [0., 1.]]).round(4).tolist()
     [0.8, 1.6]
     """
+
+    iterates: ClassVar[bool] = True
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The min-norm weights, scaled to sum to the number of present tasks."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
@@ -42,6 +43,8 @@ class NashMTL(GramMethod):
     >>> methods.combine(raw, [[-4., 1., 1.], [6., 1., 1.]]).round(4).tolist()
     [0.0766, 0.9985, 0.9985]
     """
+
+    iterates: ClassVar[bool] = True
 
     max_norm: float = 1.0
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from tfmtl2r.linalg import correlation
 from tfmtl2r.linalg.non_negative import non_negative
 from tfmtl2r.methods.base import GramMethod, Signals, State
 from tfmtl2r.registry import Card
-from tfmtl2r.types import Vector
+from tfmtl2r.types import Tensor, Vector
 
 __all__ = ["PCD"]
 
@@ -54,6 +55,8 @@ class PCD(GramMethod):
     [0.378, 0.7559, 2.2678, -0.378]
     """
 
+    iterates: ClassVar[bool] = True
+
     main: int = 0
     tau: float = 0.02
     beta: float = 0.999
@@ -67,11 +70,16 @@ class PCD(GramMethod):
                              f"{self.beta}")
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
-        """Averages of 0, the number of steps of each task, and of steps that would have reversed the main gradient."""
+        """Averages of 0, the number of steps of each task, and of steps that would have reversed the main gradient; the
+        multipliers are kept for :meth:`multipliers` alone."""
         if self.main >= num_tasks:
             raise InputError(f"pcd: main task {self.main} does not exist, there are {num_tasks}")
-        return {"squares": np.zeros(num_tasks, np.float32), "steps": np.zeros(num_tasks, np.float32),
-                "stopped": np.zeros([], np.float32)}
+        zeros = np.zeros(num_tasks, np.float32)
+        return {"squares": zeros, "steps": zeros, "multipliers": zeros, "stopped": np.zeros([], np.float32)}
+
+    def multipliers(self, state: State) -> Tensor:
+        """The multiplier of each promise: ``d = s_1 g_1 + sum_j multiplier_j s_j g_j``; 0 for the main task."""
+        return state["multipliers"]
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The weights of the solution, scaled to the length of the main gradient."""
@@ -90,11 +98,13 @@ class PCD(GramMethod):
         added = non_negative(quadratic, tf.where(others, begun - need, 1.0)[None], _RIDGE).solution[0] * on
         reached = begun + tf.linalg.matvec(cosines, added)
         kept = tf.reduce_all(tf.where(others, reached - need, 0.0) >= -_FEASIBLE)
-        units = tf.where(main, scaled[self.main], tf.where(kept, added, 0.0))  # weights of the unit gradients
+        added = tf.where(kept, added, 0.0)
+        units = tf.where(main, scaled[self.main], added)  # weights of the unit gradients
         gains = tf.linalg.matvec(cosines, units)
         length = tf.sqrt(tf.maximum(tf.reduce_sum(units * gains), 0.0))
         forwards = gains[self.main] > 1e-9 * scaled[self.main]
         go = forwards & usable[self.main]
         weights = tf.where(go, tf.math.divide_no_nan(units * lengths[self.main], length * lengths), 0.0)
         stopped = tf.cast(state["stopped"], tf.float64) + tf.cast(usable[self.main] & ~forwards, tf.float64)
-        return weights, {"squares": squares, "steps": steps, "stopped": stopped}
+        return weights, {"squares": squares, "steps": steps, "stopped": stopped,
+                         "multipliers": tf.math.divide_no_nan(added, scaled)}

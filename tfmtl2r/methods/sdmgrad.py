@@ -49,6 +49,7 @@ class SDMGrad(GramMethod):
     """
 
     takes_preference: ClassVar[bool] = True
+    iterates: ClassVar[bool] = True
 
     lam: float = 0.6
     solve: str = "exact"
@@ -65,6 +66,7 @@ class SDMGrad(GramMethod):
         if self.solve == "stochastic":
             object.__setattr__(self, "needs", self.needs | {"second_batch"})
             object.__setattr__(self, "modes", ("parameters",))
+            object.__setattr__(self, "iterates", False)
 
     def initial_state(self, num_tasks: int, num_parameters: int | None = None) -> State:
         """Equal weights for ``solve="stochastic"``; otherwise empty."""

@@ -38,6 +38,7 @@ class UPGrad(GramMethod):
     """
 
     takes_preference: ClassVar[bool] = True
+    iterates: ClassVar[bool] = True
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """The sum of the projections of all tasks."""

@@ -45,6 +45,7 @@ class WCMGDA(GramMethod):
     """
 
     takes_preference: ClassVar[bool] = True
+    iterates: ClassVar[bool] = True
 
     u: float = 0.01
 

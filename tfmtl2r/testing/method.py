@@ -9,6 +9,7 @@ import numpy as np
 
 from tfmtl2r import methods
 from tfmtl2r.errors import InputError
+from tfmtl2r.linalg import settling
 from tfmtl2r.methods.base import Method
 from tfmtl2r.registry import Card
 from tfmtl2r.testing.checks import Check, Suite, close, finite, require
@@ -214,6 +215,15 @@ def one_trace(method: Method) -> None:
     several_steps(run, 2)
     run.step(CONFLICTING, present=[True, False, True, False], epoch=7, seed=3)
     close(run.traced.experimental_get_tracing_count(), 1, "several steps, the number of traces")
+
+
+@SUITE.add()
+def declares_its_solver(method: Method) -> None:
+    """A method declares ``iterates`` if, and only if, its step runs a solver that repeats rounds."""
+    with settling.watched() as solvers:
+        methods.combine(method, CONFLICTING)
+    require(method.iterates == bool(solvers.solved), f"iterates = {method.iterates}",
+            "iterates = True with a solver, and False without", f"{len(solvers.solved)} runs of a solver")
 
 
 @SUITE.add()

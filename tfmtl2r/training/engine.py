@@ -52,6 +52,7 @@ class Step:
         states: the method's next state, one per balanced group of variables.
         signals: the method's input, one per state.
         unsettled: ``int64``, number of solvers that stopped at their iteration limit.
+        rounds: ``int64``, sum of the rounds of all solvers.
         routing: the next state of an architecture that routes gradients.
     """
 
@@ -63,6 +64,7 @@ class Step:
     states: list[State]
     signals: list[Signals]
     unsettled: Any
+    rounds: Any = None
     routing: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
@@ -112,7 +114,8 @@ class Engine:
             step = balance(batch, clock, states)
             gradients, routing = self._routed(step.gradients)
             return dataclasses.replace(
-                step, gradients=self._with_penalties(gradients), unsettled=solvers.unsettled(), routing=routing
+                step, gradients=self._with_penalties(gradients), unsettled=solvers.unsettled(),
+                rounds=solvers.rounds(), routing=routing,
             )
 
     def trains(self, variables: Sequence[Any]) -> bool:

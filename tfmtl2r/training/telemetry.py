@@ -1,4 +1,4 @@
-"""Task weights and the tasks' gradients in the last sampled step, for callbacks."""
+"""Task weights, the tasks' gradients and the rounds of solvers in the last sampled step, for callbacks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Telemetry:
-    """Task weights and the Gram matrix of task gradients, sampled every few steps.
+    """Task weights, the Gram matrix of task gradients and the rounds of the method's solvers, sampled every few steps.
 
     If the method computes the Gram matrix, every step stores it. For a scalarisation, the gradients at the cut are
     computed in the sampled steps only. With several replicas they are not sampled, since replicas cannot communicate
@@ -34,10 +34,12 @@ class Telemetry:
         options = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
         self.weights = tf.Variable(tf.fill([num_tasks], nan), name="telemetry_weights", **options)
         self.gram = tf.Variable(tf.fill([num_tasks, num_tasks], nan), name="telemetry_gram", **options)
+        self.rounds = tf.Variable(0, dtype=tf.int64, name="telemetry_rounds", **options)
 
     def record(self, step: Step, iterations: Tensor, replicas: Replicas, sample: Callable[[], Any]) -> None:
-        """Stores a step's weights, and its Gram matrix, which ``sample`` computes if the method has none."""
+        """Stores a step's weights and rounds, and its Gram matrix, which ``sample`` computes if the method has none."""
         self.weights.assign(step.weights)
+        self.rounds.assign(step.rounds)
         if step.gram is not None:
             self.gram.assign(step.gram)
         elif replicas.count == 1:

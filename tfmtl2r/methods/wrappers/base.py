@@ -49,6 +49,10 @@ class Wrapper(Method):
         """Those of the inner method."""
         return self.method.epochs_needed(num_tasks)
 
+    def multipliers(self, state: State) -> Tensor | None:
+        """Those of the inner method."""
+        return self.method.multipliers(self.inner(state))
+
     def learn(self, losses_after: Losses, signals: Signals, state: State) -> State:
         """What the inner method learns from the losses after the update."""
         return self.store(state, self.method.learn(losses_after, signals, self.inner(state)))

@@ -52,18 +52,18 @@ class Every(Wrapper):
         """New weights, or the kept ones."""
         weigh, before = super().weigh, self.inner(state)
 
-        def ask() -> tuple[Vector, State, Tensor]:
+        def ask() -> tuple[Vector, State, Tensor, Tensor]:
             with settling.watched() as solvers:  # tensors of this branch cannot be counted outside
                 weights, after = weigh(signals, state)
                 inner = {key: tf.cast(value, before[key].dtype) for key, value in self.inner(after).items()}
-                return weights, inner, solvers.unsettled() == 0
+                return weights, inner, solvers.unsettled() == 0, solvers.rounds()
 
-        def keep() -> tuple[Vector, State, Tensor]:
-            return tf.cast(state["weights"], signals.losses.dtype), before, tf.constant(True)
+        def keep() -> tuple[Vector, State, Tensor, Tensor]:
+            return tf.cast(state["weights"], signals.losses.dtype), before, tf.constant(True), tf.constant(0, tf.int64)
 
         among = tf.cast(signals.present, tf.float32)[None, :]
         due = (state["age"] % self.steps == 0) | tf.reduce_any(among != state["among"])
-        weights, inner, settled = tf.cond(due, ask, keep)
-        settling.report(settled)
+        weights, inner, settled, rounds = tf.cond(due, ask, keep)
+        settling.report(settled, rounds)
         age = tf.where(due, tf.ones_like(state["age"]), state["age"] + 1)
         return weights, {**self.store(state, inner), "weights": weights, "age": age, "among": among}
