@@ -33,6 +33,7 @@ from tfmtl2r.report import hparams
 from tfmtl2r.report.progress import Progress
 from tfmtl2r.report.tensorboard import Watched, tensorboard
 from tfmtl2r.runs import team
+from tfmtl2r.runs.alone import losses_alone
 from tfmtl2r.runs.attempt import Attempt
 from tfmtl2r.runs.card import RunCard, peak_memory_mb
 from tfmtl2r.runs.identity import MODEL
@@ -263,6 +264,7 @@ class Experiment(Settings):
             card.curve = curve(model, {split: dataset.lists(split) for split in ("vali", "test")}, asked)
         if self.training.telemetry_every:
             hparams.write(attempt.folder / LOGS, card.config, card.results["test"])
+            hparams.write_points(attempt.folder / LOGS, "curve", card.curve, [task.name for task in model.tasks])
         attempt.finish(card)
         return model, card
 
@@ -313,7 +315,8 @@ class Experiment(Settings):
         """The callbacks of the training itself."""
         found: list[Any] = [] if distillation is None else [Annealing(distillation, self.training.epochs)]
         every, size = self.training.telemetry_every, self.training.batch_size
-        return [*found, tensorboard(folder / LOGS, every, vali, model.schema, size)] if every else found
+        alone = losses_alone(self.folder, self.config(), vali.fingerprint()) if every else {}
+        return [*found, tensorboard(folder / LOGS, every, vali, model.schema, size, alone)] if every else found
 
     def _taught(self, model: MultiTaskRanker, dataset: Any, card: RunCard) -> tuple[Lists, Distillation | None]:
         """The lists to train on with the scores of the teacher, which is only used where it is worth it."""

@@ -21,7 +21,8 @@ STOP_ON_ALONG = "stop_on_along"
 """The mean of :data:`STOP_ON` over several preferences, for preference-conditioned rankers."""
 STAGED = ("full_loss", "violation", "multiplier")
 """The values that staged training logs for each task beside its ``loss``."""
-GROUPS = ("weights", "gradient_norm", "gradient_cosine", "method", "solver", "inside")
+GROUPS = ("weights", "gradient_norm", "gradient_cosine", "conflict_rate", "method", "solver", "multiplier",
+          "loss_ratio", "inside", "gate_entropy")
 """TensorBoard groups of values that are measured in training steps."""
 
 _DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}

@@ -1,16 +1,15 @@
-"""The HTML report works in a browser, and its charts have the size that they should have."""
+"""The HTML report works in a browser: sorting, tips, themes, and a policy that stops scripts of others."""
 
 import html
 import json
 import re
-import shutil
 import subprocess
 
 import pytest
+from measuring import BROWSER
 
 from tfmtl2r import cli
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 CLICKS = """
 <script>
   const heads = [...document.querySelectorAll("table")].at(-1).querySelectorAll("th button");
@@ -28,19 +27,6 @@ CLICKS = """
   document.querySelector(".legend button").click();
   said.push(document.querySelectorAll(".dim").length > 0);
   document.title = JSON.stringify(said);
-</script>
-"""
-
-
-MEASURED = """
-<script>
-  const box = (element) => { const r = element.getBoundingClientRect(); return [r.left, r.top, r.right, r.bottom]; };
-  const charts = [...document.querySelectorAll("svg")].map((svg) => ({
-    small: svg.closest(".legend") !== null, box: box(svg), label: svg.getAttribute("aria-label"),
-    marks: [...svg.querySelectorAll("circle, path, polyline, polygon, rect")].map(box),
-    texts: [...svg.querySelectorAll("text")].map((text) => [text.textContent, box(text)]),
-  }));
-  document.title = JSON.stringify({page: document.documentElement.scrollWidth, window: innerWidth, charts: charts});
 </script>
 """
 
@@ -63,32 +49,6 @@ def titled(path, script, profile, width=1280):
     changed.write_text(free.replace("</body>", f"{script}</body>"), encoding="utf-8")
     shown = dom(changed, profile, width)
     return json.loads(html.unescape(re.search(r"<title>(.*?)</title>", shown, re.DOTALL).group(1)))
-
-
-@pytest.mark.slow
-@pytest.mark.browser
-@pytest.mark.skipif(BROWSER is None, reason="no chromium or google-chrome on PATH")
-@pytest.mark.parametrize("width", [1280, 600])
-def test_charts_have_a_size_and_hold_their_marks_and_labels(sweep, tmp_path, width):
-    """A chart that a stylesheet makes 14 pixels wide still has all its elements: only a measurement sees it."""
-    path = tmp_path / "page.html"
-    assert cli.main(["report", str(sweep), "--to", str(path)]) == 0
-    seen = titled(path, MEASURED, tmp_path / "profile", width)
-    assert seen["page"] <= seen["window"]  # nothing is reached by sideways scrolling of the page
-    large = [chart for chart in seen["charts"] if not chart["small"]]
-    assert large
-    for chart in large:
-        left, top, right, bottom = chart["box"]
-        assert right - left > 0.5 * seen["window"], chart["label"]
-        assert bottom - top > 0.25 * (right - left), chart["label"]
-        assert len(chart["marks"]) >= 16, chart["label"]
-        assert len(chart["texts"]) >= 6, chart["label"]
-        for what, place in [*(("mark", place) for place in chart["marks"]), *chart["texts"]]:
-            inside = left - 1 <= place[0] and top - 1 <= place[1] and place[2] <= right + 1 and place[3] <= bottom + 1
-            assert inside, (chart["label"], what, place, chart["box"])
-    for chart in seen["charts"]:
-        if chart["small"]:
-            assert 8 < chart["box"][2] - chart["box"][0] < 30, chart
 
 
 @pytest.mark.slow

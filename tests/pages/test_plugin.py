@@ -3,12 +3,12 @@
 import html
 import json
 import re
-import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+from measuring import BROWSER
 from tensorboard import program
 from tensorboard.backend.event_processing import data_provider, plugin_event_multiplexer
 from tensorboard.plugins import base_plugin
@@ -19,7 +19,6 @@ from tfmtl2r.pages.plugin import Page
 from tfmtl2r.report import hparams
 from tfmtl2r.report.histories import Histories
 
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "google-chrome", "chromium-browser"))), None)
 TASKS = ["click", "dwell <b>", "like"]
 
 
@@ -105,7 +104,7 @@ def test_the_page_draws_what_it_should(board, tmp_path, width):
     told = [line for line in done.stderr.splitlines() if "CONSOLE" in line]
     assert not told, told
     text = html.unescape(done.stdout)
-    assert re.findall(r'data-tag="([^"]+)"', text) == ["cosine", "share", "inside/gates", "front"]
+    assert re.findall(r'data-tag="([^"]+)"', text) == ["cosine", "share", "inside/gates", "served", "front"]
     assert "<b>" not in done.stdout  # names are text
     assert "click and dwell <b> -1.00" in text
     assert "click and dwell <b> 1.00" in text

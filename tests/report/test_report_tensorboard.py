@@ -49,7 +49,8 @@ def test_losses_metrics_weights_and_conflicts(tmp_path, rng, method, steps):
     kernel = model.architecture.scorers.kernel
     kernel.assign(np.repeat(kernel.numpy()[:1], 3, axis=0))  # equal heads: what differs is what the tasks want
     model.compile(keras.optimizers.SGD(0.01), method=method, steps_per_execution=steps)
-    model.fit(batches, validation_data=batches, epochs=2, verbose=0, callbacks=[TensorBoard(tmp_path, every=3)])
+    model.fit(batches, validation_data=batches, epochs=2, verbose=0,
+              callbacks=[TensorBoard(tmp_path, every=3, alone={"up": 0.5})])
     train, validation = series(tmp_path / "train"), series(tmp_path / "validation")
     for run in (train, validation):
         assert {"up/loss", "up/ndcg@2", "up_again/ndcg@2", "down/loss", "all/loss", "all/stop_on"} <= set(run)
@@ -66,8 +67,46 @@ def test_losses_metrics_weights_and_conflicts(tmp_path, rng, method, steps):
     shares = history(tmp_path / "train", "share")[0][:, 1:]
     assert shares.sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert len(pictures(tmp_path / "train", "cosine")) == 1
+    assert [value for _, value in train["conflict_rate/up/down"]] == [1, 1]
+    assert [value for _, value in train["conflict_rate/up/up_again"]] == [0, 0]
+    losses = [value for _, value in validation["up/loss"]]
+    assert [value for _, value in validation["loss_ratio/up"]] == pytest.approx([2 * loss for loss in losses])
+    assert history(tmp_path / "train", "loss_ratio")[1] == {"kind": "lines", "labels": [["up"]]}
+    assert ("solver/rounds" in train) == ("solver/unsettled_so_far" in train) == (method == "mgda")
+    if method == "mgda":
+        assert all(value >= 1 for _, value in train["solver/rounds"])
+        assert history(tmp_path / "train", "solver")[0].shape == history(tmp_path / "train", "unsettled")[0].shape
+    assert "multiplier/up" not in train
     total = sum(train[f"weights/{task.name}"][0][1] for task in tasks)
     np.testing.assert_allclose(total, 3, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("method", "least"), [
+    pytest.param({"name": "nmt", "bounds": (0.01, float("inf")), "stage_epochs": 0}, 1e-3, marks=pytest.mark.slow),
+    ({"name": "pcd", "tau": 3.0}, 1e-3), ("linear_scalarization", None),
+])
+def test_multipliers_of_methods_and_of_floors(tmp_path, rng, method, least):
+    """A method shows its own in every sample. Without, those that a training with floors logs are shown."""
+    class Floors(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            logs["down_multiplier"] = 0.25 * (epoch + 1)
+
+    tasks = [Task(name, kind="binary", metrics=()) for name in ("up", "down")]
+    model = MultiTaskRanker({"name": "shared_bottom", "units": [4], "head_units": []}, tasks, Schema([Dense("a")]))
+    model.compile(keras.optimizers.SGD(0.01), method=method, run_eagerly=True)
+    model.fit(data(rng).take(2), epochs=2, verbose=0, callbacks=[Floors(), TensorBoard(tmp_path, every=1)])
+    train = series(tmp_path / "train")
+    found, about = history(tmp_path / "train", "multiplier")
+    assert about["kind"] == "lines"
+    if least is None:
+        assert about["labels"] == [["down"]]
+        assert found.tolist() == [[0, 0.25], [1, 0.5]]
+        assert train["multiplier/down"] == [(0, 0.25), (1, 0.5)]
+    else:
+        assert about["labels"] == [["up", "down"]]
+        assert found.shape == (4, 3)
+        assert found[:, 1:].max() > least
+        np.testing.assert_allclose([value for _, value in train["multiplier/down"]], found[:, 2])
 
 
 @pytest.mark.slow
@@ -94,6 +133,8 @@ def test_gates_of_a_sample_are_shown(tmp_path, rng):
         gates = [train[f"inside/gates/{tasks[task].name}/expert {expert}"][0][1] for expert in range(2)]
         assert min(gates) > 0
         np.testing.assert_allclose(sum(gates), 1, atol=1e-5)
+        entropy = train[f"gate_entropy/gates/{tasks[task].name}"][0][1]
+        np.testing.assert_allclose(entropy, -sum(gate * np.log2(gate) for gate in gates), rtol=1e-4)
     found, about = history(tmp_path / "train", "inside/gates")
     assert about == {"kind": "gates", "labels": [["up", "up_again", "down"], ["expert 0", "expert 1"]]}
     assert found.shape == (1, 7)

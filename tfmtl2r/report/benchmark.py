@@ -29,7 +29,10 @@ from tfmtl2r.task import Task
 from tfmtl2r.training.model import MultiTaskRanker
 from tfmtl2r.writing import written
 
-__all__ = ["Overhead", "compiled_step", "overheads", "read_csv", "write_csv"]
+__all__ = [
+    "ARCHITECTURE", "FEATURES", "ITEMS", "LISTS", "Overhead", "compiled_step", "interleaved", "overheads", "read_csv",
+    "write_csv",
+]
 
 LISTS, ITEMS, FEATURES = 8, 60, 136
 PLAIN = "linear_scalarization"

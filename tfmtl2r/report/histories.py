@@ -23,7 +23,7 @@ class History:
     """Values of an array at some steps.
 
     Args:
-        kind: what the page draws: "matrix", "shares" or "gates".
+        kind: what the page draws: "matrix", "rates", "shares", "gates" or "lines".
         labels: the label of every place on every axis.
 
     >>> history = History("shares", [["click", "like"]])
@@ -61,10 +61,10 @@ class Histories:
         self._all.setdefault(tag, History(kind, labels)).add(step, values)
 
     def last(self) -> Iterator[tuple[str, np.ndarray, list[list[str]]]]:
-        """Tag, last values and labels of every history of a matrix."""
+        """Tag, last values and labels of every history of cosines or gates."""
         for tag, history in self._all.items():
             labels = history.about["labels"]
-            if len(labels) == 2:
+            if history.about["kind"] in ("matrix", "gates"):
                 yield tag, history.tensor()[-1, 1:].reshape(*map(len, labels)), labels
 
     def write(self, step: int) -> None:

@@ -1,9 +1,9 @@
-"""TensorBoard's HParams tab: all runs with their settings and test results, to sort and compare."""
+"""TensorBoard's HParams tab: all runs with their settings and test results, to sort and compare; what they serve."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,30 @@ def write(folder: str | Path, config: Mapping[str, Any], results: Results) -> No
                 tf.summary.scalar(f"test/{task}/{metric}", float(score["value"]))
         histories.write("results", 0, np.array([[0, *found.values()]], np.float32),
                         {"kind": "results", "labels": [[*found]], "settings": settings})
+    writer.close()
+
+
+def write_points(folder: str | Path, tag: str, points: Sequence[Mapping[str, Any]], tasks: Sequence[str]) -> None:
+    """Adds a run's first metric of each task at several preferences to the page ``tfmtl2r``; nothing without points.
+
+    Args:
+        folder: folder of the run's logs.
+        tag: "curve" for the order of each task's own scores, "served" for the one order that is served.
+        points: ``curve`` or ``served["points"]`` of a run card.
+        tasks: the tasks in the order of the preferences.
+    """
+    rows = {}
+    for point in points:
+        found = {f"{task} {metric}": value for task, row in point["test"].items()
+                 for metric, value in [*row.items()][:1]}
+        rows[tuple(point["preference"])] = found  # the ranker's own preference may be one of the grid
+    if not rows:
+        return
+    table = [[place, *preference, *rows[preference].values()] for place, preference in enumerate(sorted(rows))]
+    labels = [[*tasks], [*next(iter(rows.values()))]]
+    writer = tf.summary.create_file_writer(str(Path(folder) / "served"))
+    with writer.as_default(step=0):
+        histories.write(tag, 0, np.array(table, np.float32), {"kind": "points", "labels": labels})
     writer.close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.names import LogName
 from tfmtl2r.report import layout
+from tfmtl2r.report.derived import conflict_rates, entropies, of_gradients
 from tfmtl2r.report.histories import Histories
 from tfmtl2r.report.plots import heat_map
 from tfmtl2r.report.worries import Worries, of_gates, of_shares
@@ -49,14 +52,21 @@ class TensorBoard(Watched):
     - ``gradient_norm/<task>`` and ``gradient_cosine/<a>/<b>`` for every pair of tasks. A cosine below 0 means that the
       two tasks pull the shared parameters in opposite directions. The gradients are those that the method receives
       (``gradients=...`` of ``compile``); for a scalarisation, they are the gradients at the cut.
-    - ``method/<name>/<task>``: the state that the method keeps for each task, for example multipliers or logits. If
-      there are several groups of shared variables, it is the state of the first group.
-    - ``solver/unsettled_so_far``: how many times a solver stopped at its iteration cap.
+    - ``method/<name>/<task>``: the state that the method keeps for each task, for example logits. If there are several
+      groups of shared variables, it is the state of the first group.
+    - ``multiplier/<task>``: the multipliers of a method with constraints. Floors of metrics have theirs after every
+      epoch.
+    - ``solver/rounds`` and ``solver/unsettled_so_far`` for methods that declare ``iterates``: the rounds of all solvers
+      in the step, and how many solvers stopped at their cap since the start of the training.
+
+    After every epoch follow ``conflict_rate/<a>/<b>``, the share of the epoch's samples with a cosine below 0, and with
+    ``alone`` ``loss_ratio/<task>``, the loss on the validation data divided by that of the training of this task alone.
 
     With ``sample``, ``inside/<name>/...`` contains what the architecture computes for this batch after every epoch:
     gates averaged over items, attention between tasks, routing, under the names of tasks and experts.
+    ``gate_entropy/<name>/<task>`` is 1 for a gate that reads all experts alike, 0 for one that reads a single expert.
 
-    The page ``tfmtl2r`` of TensorBoard shows the same as heat maps and shares, with all steps. At the end of a
+    The page ``tfmtl2r`` of TensorBoard shows the same as heat maps, shares and lines, with all steps. At the end of a
     training, the last cosines and gates are also images. A log line warns once of an expert that no task reads, of a
     gate with all weight on one expert, and of a task with more than 95 % of the update. The share of a task is
     ``w_t |g_t| / sum_s w_s |g_s|``, with the method's weights w and the gradients g.
@@ -66,11 +76,16 @@ class TensorBoard(Watched):
         every: training steps between samples of the gradients.
         sample: a batch of looked-up features, for example the first batch of the validation split; None writes no
             ``inside/...``.
+        alone: task -> its loss on the validation data after a training of this task alone, above 0.
     """
 
-    def __init__(self, folder: str | Path, every: int = 100, sample: dict[str, Any] | None = None):
+    def __init__(
+        self, folder: str | Path, every: int = 100, sample: dict[str, Any] | None = None,
+        alone: Mapping[str, float] | None = None,
+    ):
         super().__init__(every)
         self.sample = sample
+        self.alone = dict(alone or {})
         self.folder = Path(folder)
         self._step = 0
         self._before = 0  # steps of earlier fits, if the optimizer was reset since
@@ -78,6 +93,7 @@ class TensorBoard(Watched):
         self._writers: dict[str, Any] = {}
         self._histories, self._worries = Histories(), Worries()
         self._shares: list[np.ndarray] = []  # of this epoch
+        self._cosines: list[np.ndarray] = []
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         """Continues at the optimizer's step, so that a resumed run continues its curves, and writes their layout.
@@ -107,9 +123,7 @@ class TensorBoard(Watched):
                 tf.summary.scalar(name.tag, float(value))
         if self.sample is not None:
             self._write_inside(epoch)
-        if self._shares:
-            self._worries.tell(of_shares(np.array(self._shares), tasks))
-            self._shares.clear()
+        self._write_epoch(epoch, tasks, logs or {})
         with self._writer("train").as_default(step=epoch):
             self._histories.write(epoch)
         for writer in self._writers.values():
@@ -151,32 +165,77 @@ class TensorBoard(Watched):
                     self._histories.add(f"inside/{name}", epoch, value, "gates", labels)
                 if decided.axes[name] == ("task", "expert"):
                     self._worries.tell(of_gates(name, value, labels))
+                    if value.shape[1] > 1:
+                        self._add_lines(f"gate_entropy/{name}", epoch, labels[0], entropies(value))
+
+    def _write_epoch(self, epoch: int, tasks: list[str], logs: Mapping[str, float]) -> None:
+        """Writes what is a number per epoch, and tells what it worries about."""
+        if self._shares:
+            self._worries.tell(of_shares(np.array(self._shares), tasks))
+            self._shares.clear()
+        with self._writer("train").as_default(step=epoch):
+            if self._cosines:
+                rates = conflict_rates(np.array(self._cosines))
+                self._cosines.clear()
+                for i, j in itertools.combinations(range(len(tasks)), 2):
+                    _scalar(f"conflict_rate/{_part(tasks[i])}/{_part(tasks[j])}", rates[i, j])
+                self._histories.add("conflict", epoch, rates, "rates", [tasks, tasks])
+            if self.model.method.multipliers(self._method_state) is None:  # floors of metrics move once per epoch
+                floors = {task: logs[name] for task in tasks if (name := str(LogName("multiplier", task))) in logs}
+                self._add_lines("multiplier", epoch, [*floors], [*floors.values()])
+        with self._writer("validation").as_default(step=epoch):
+            ratios = {task: logs[name] / loss for task, loss in self.alone.items()
+                      if (name := str(LogName("loss", task, validation=True))) in logs}
+            self._add_lines("loss_ratio", epoch, [*ratios], [*ratios.values()])
+
+    @property
+    def _method_state(self) -> Mapping[str, Any]:
+        """The state of the method for the first group of shared variables."""
+        return {key: variable.value for key, variable in self.model.method_state.states[0].items()}
+
+    def _add_lines(self, tag: str, step: int, names: Sequence[str], values: Any) -> None:
+        """Writes a scalar for each name, and the history of all of them; nothing without names."""
+        for name, value in zip(names, values, strict=True):
+            _scalar(f"{tag}/{name}", value)
+        if len(names):
+            self._histories.add(tag, step, np.array(values), "lines", [[*names]])
 
     def _write_gradients(self) -> None:
-        weights, gram = self._telemetry.weights.numpy(), self._telemetry.gram.numpy()
-        norms = np.sqrt(np.maximum(np.diag(gram), 0))
+        weights = self._telemetry.weights.numpy()
+        norms, cosines, shares = of_gradients(weights, self._telemetry.gram.numpy())
         names = [task.name for task in self.model.tasks]
         parts = [*map(_part, names)]  # a tag is one pair
-        with np.errstate(divide="ignore", invalid="ignore"):
-            cosines = np.clip(gram / np.outer(norms, norms), -1, 1)
-            shares = weights * norms / np.sum(weights * norms)
         with self._writer("train").as_default(step=self._step):
-            _scalar("solver/unsettled_so_far", float(self.model.method_state.unsettled.numpy()))
+            self._write_method(names)
             for i, name in enumerate(names):
                 _scalar(f"weights/{name}", weights[i])
                 _scalar(f"gradient_norm/{name}", norms[i])
                 for j in range(i + 1, len(names)):
                     _scalar(f"gradient_cosine/{parts[i]}/{parts[j]}", cosines[i, j])
-            for key, remembered in self.model.method_state.states[0].items():
-                if remembered.shape == (len(names),):
-                    for name, value in zip(names, np.array(remembered), strict=True):
-                        _scalar(f"method/{key}/{name}", value)
         for tag, kind, values in (("cosine", "matrix", cosines), ("weight", "shares", weights),
                                   ("norm", "shares", norms), ("share", "shares", shares)):
             if np.isfinite(values).any():
                 self._histories.add(tag, self._step, values, kind, [names] * values.ndim)
         if np.isfinite(shares).all():
             self._shares.append(shares)
+        if np.isfinite(cosines).any() and len(names) > 1:
+            self._cosines.append(cosines)
+
+    def _write_method(self, names: list[str]) -> None:
+        """Writes the state of the method, its multipliers, and what its solvers did."""
+        method, state = self.model.method, self._method_state
+        for key, remembered in state.items():
+            if remembered.shape == (len(names),):
+                for name, value in zip(names, np.array(remembered), strict=True):
+                    _scalar(f"method/{key}/{name}", value)
+        multipliers = method.multipliers(state)
+        if multipliers is not None:
+            self._add_lines("multiplier", self._step, names, np.array(multipliers))
+        if method.iterates:
+            self._add_lines("solver", self._step, ["rounds"], [float(self._telemetry.rounds.numpy())])
+            stopped = float(self.model.method_state.unsettled.numpy())
+            _scalar("solver/unsettled_so_far", stopped)
+            self._histories.add("unsettled", self._step, np.array([stopped]), "lines", [["solvers at the cap"]])
 
 
 def _part(name: str) -> str:
@@ -190,7 +249,9 @@ def _scalar(tag: str, value: float) -> None:
         tf.summary.scalar(tag, float(value))
 
 
-def tensorboard(folder: Path, every: int, lists: Lists, schema: Schema, size: int) -> TensorBoard:
+def tensorboard(
+    folder: Path, every: int, lists: Lists, schema: Schema, size: int, alone: Mapping[str, float]
+) -> TensorBoard:
     """The logs of a training, whose ``inside/...`` is computed for the first lists of a split.
 
     Args:
@@ -199,7 +260,8 @@ def tensorboard(folder: Path, every: int, lists: Lists, schema: Schema, size: in
         lists: the lists of the split.
         schema: the features.
         size: number of lists.
+        alone: task -> its loss on this split after a training of the task alone.
     """
     size = min(size, lists.num_lists)
     first = next(iter(batches(lists.select(np.arange(size)), (), schema, batch_size=size)))
-    return TensorBoard(folder, every, first[0] if isinstance(first, tuple) else first)
+    return TensorBoard(folder, every, first[0] if isinstance(first, tuple) else first, alone)

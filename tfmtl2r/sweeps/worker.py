@@ -19,7 +19,7 @@ from typing import Any
 
 from tfmtl2r import plugins
 from tfmtl2r.errors import DamagedError, UserError
-from tfmtl2r.runs.places import LOG, MARK
+from tfmtl2r.runs.places import LOG, LOGS, MARK
 from tfmtl2r.writing import fault_of, one_line
 
 
@@ -132,11 +132,15 @@ class Trainings:
     def measure(self, experiment: Any, card: Any, preferences: Any) -> None:
         """Adds what the ranker serves to the card of its run, if it has lists and several tasks."""
         from tfmtl2r.evaluation.served_points import served_results
+        from tfmtl2r.report import hparams
 
         splits = {split: self.data.lists(split) for split in ("vali", "test")}
         card.served = served_results(self.ranker, splits, preferences, experiment.training.batch_size)
         if card.served:
             card.save(experiment.folder)
+            if experiment.training.telemetry_every:
+                names = [task.name for task in self.ranker.tasks]
+                hparams.write_points(experiment.folder / LOGS, "served", card.served["points"], names)
 
 
 def _can_go_on(experiment: Any) -> bool:
