@@ -63,8 +63,9 @@ def _goals(facts: Facts) -> Table:
 
     sharing = {one.task: one for one in facts.sharing}
     table = Table(title="goals", title_justify="left", caption_justify="left",
-                  caption="known: items with a label; gradient: length in the shared layers; together: with equal "
-                          "weights; alone: the same network for this goal; \u00b1: one standard error over lists")
+                  caption="known: items with a label; gradient: length in the shared layers without noise, 0 if "
+                          "there is only noise; together: with equal weights; alone: the same network for this goal; "
+                          "\u00b1: one standard error over lists")
     table.add_column("", overflow="fold", max_width=14)
     for head in ("known", "positive", "gradient", "together", "alone", "lost"):
         table.add_column(head, justify="right", no_wrap=True)
