@@ -1,11 +1,13 @@
-"""What one SavedModel of several merged runs costs beside boosted trees, one model for each goal.
+"""What one SavedModel of finished runs costs beside boosted trees, one model for each goal.
 
-    python recipes/bench_merged.py runs/steps-cv/p0-f0of5-s0 runs/taught-cv/p0-f0of5-s0 --items 100
+    python recipes/bench_merged.py runs/past-trees/mslr-5/{steps,taught}-cv/p0-f0of5-s0 --items 100
+    python recipes/bench_merged.py runs/my-adapmtl
 
-Exports the merge of finished runs and times requests of one list through its default signature, with inputs as raw
-numbers: logarithms, ranks, copies within the list and steps are computed in the graph. The trees are LightGBM models of
-200 rounds with 15 leaves on as many inputs, trained on random numbers. All ways run interleaved, with one thread each;
-the table has medians over rounds in milliseconds.
+Exports the first run, and the merge of all, and times requests of one list through the default signature, with inputs
+as raw numbers: logarithms, ranks, copies within the list and steps are computed in the graph. A ranker whose
+architecture switches off units is exported twice: without them, as always, and with them. The trees are LightGBM models
+of 200 rounds with 15 leaves on as many inputs, trained on random numbers. All ways run interleaved, with one thread
+each; the table has medians over rounds, and the size of the files.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import lightgbm
@@ -50,6 +52,17 @@ def trees(tasks: int, width: int, items: int, rounds: int) -> Callable[[], Any]:
     return lambda: [model.predict(asked, num_threads=1) for model in models]
 
 
+def networks(rankers: list[Any]) -> Iterator[tuple[str, Any]]:
+    """What is exported, by the names of the rows."""
+    yield "1 network", rankers[0]
+    if rankers[0].architecture.prunes:
+        rankers[0].architecture.prunes = False
+        yield "1 network, with the units that are switched off", rankers[0]
+        rankers[0].architecture.prunes = True
+    if len(rankers) > 1:
+        yield f"{len(rankers)} networks", tfmtl2r.Merged(rankers)
+
+
 def main() -> None:
     """Exports, measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -63,14 +76,15 @@ def main() -> None:
     rankers = [tfmtl2r.load(f"{run}/model.keras") for run in options.runs]
     ways: dict[str, Callable[[], Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        for number in sorted({1, len(rankers)}):
-            made = rankers[0] if number == 1 else tfmtl2r.Merged(rankers)
+        sizes: dict[str, int] = {}
+        for name, made in networks(rankers):
             # A module of its own for each way: a signature lives as long as its module.
-            module = tf.saved_model.load(str(tfmtl2r.export(made, f"{folder}/{number}")))
+            version = tfmtl2r.export(made, f"{folder}/{len(ways)}")
+            sizes[name] = sum(path.stat().st_size for path in version.rglob("*") if path.is_file())
+            module = tf.saved_model.load(str(version))
             signature = module.signatures["serving_default"]
             values, width = request(signature, options.items)
-            ways[f"{number} network{'s' * (number > 1)}"] = (
-                lambda signature=signature, values=values, module=module: signature(**values))
+            ways[name] = lambda signature=signature, values=values, module=module: signature(**values)
         ways[f"LightGBM, {len(rankers[0].tasks)} models"] = trees(len(rankers[0].tasks), width, options.items,
                                                                   options.tree_rounds)
         seconds: dict[str, list[float]] = {name: [] for name in ways}
@@ -81,7 +95,8 @@ def main() -> None:
                 if number >= 5:
                     seconds[name].append(time.perf_counter() - start)
     for name, found in seconds.items():
-        print(f"{name}: {1000 * statistics.median(found):.2f} ms for {options.items} items")
+        size = f", {sizes[name] / 1e6:.2f} MB" if name in sizes else ""
+        print(f"{name}: {1000 * statistics.median(found):.2f} ms for {options.items} items{size}")
 
 
 if __name__ == "__main__":

@@ -107,6 +107,18 @@ def test_missing_keys_are_one_key(train):
         np.testing.assert_array_equal(got, want)
 
 
+def test_a_key_of_several_columns(train):
+    train = train.assign(place=np.where(np.arange(len(train)) % 3, "tab", "feed"))
+    both = train.assign(user=train.user.astype(str) + "|" + train.place)
+    found = out_of_fold_rates(train, train, ["user", "place"], LABELS, fold="day")
+    for got, want in zip(found, rates(both), strict=True):
+        np.testing.assert_array_equal(got, want)
+    with pytest.raises(ValueError, match="the table of rows has no column 'place'"):
+        out_of_fold_rates(train, train[["user", "day"]], ["user", "place"], LABELS, fold="day")
+    with pytest.raises(ValueError, match="key is empty"):
+        out_of_fold_rates(train, train, [], LABELS, fold="day")
+
+
 def test_log_odds():
     p = np.array([1e-5, 0.2, 0.5, 0.9])
     np.testing.assert_allclose(1 / (1 + np.exp(-log_odds(p))), p, rtol=1e-9)

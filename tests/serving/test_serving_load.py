@@ -43,14 +43,17 @@ def test_inputs_are_converted_and_named(exported):
 def test_a_keras_file(tmp_path):
     ranker = make_ranker()
     ranker.save(tmp_path / "model.keras")
-    again = tfmtl2r.load(str(tmp_path / "model.keras"))
-    assert isinstance(again, tfmtl2r.MultiTaskRanker)
-    assert again.compiled
     request = requests(SCHEMA)[0]
-    for task, scores in predicted(ranker, request).items():
-        np.testing.assert_allclose(predicted(again, request)[task], scores, atol=1e-6)
+    for path in (str(tmp_path / "model.keras"), tmp_path):  # the file, or the folder of a run
+        again = tfmtl2r.load(path)
+        assert isinstance(again, tfmtl2r.MultiTaskRanker)
+        assert again.compiled
+        for task, scores in predicted(ranker, request).items():
+            np.testing.assert_allclose(predicted(again, request)[task], scores, atol=1e-6)
 
 
 def test_neither(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no numbered version.*\.keras"):
         tfmtl2r.load(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"model.keras: there is no such file; a run has its ranker when"):
+        tfmtl2r.load(tmp_path / "model.keras")

@@ -191,6 +191,10 @@ def test_flags_files_and_defaults_are_layers(tmp_path, monkeypatch):
     (["--buckets", "auto"], "training.buckets", "auto"), (["--buckets", "10", "20"], "training.buckets", [10, 20]),
     (["--buckets", "[10, 20]"], "training.buckets", [10, 20]), (["--buckets", "7"], "training.buckets", [7]),
     (["--feature-dropout", "0.1", "--augment", "1"], "training.augment", 1.0),
+    (["--training.batch_size", "8"], "training.batch_size", 8), (["--training.epochs=5"], "training.epochs", 5),
+    (["--batch_size", "8"], "training.batch_size", 8), (["--method.name", "mgda"], "method.name", "mgda"),
+    (["--architecture.name", "ple", "--architecture.shared_experts", "3"], "architecture.shared_experts", 3),
+    (["--data.name=kuairand_excerpt"], "data.name", "kuairand_excerpt"), (["--start.from", "a_b"], "start.from", "a_b"),
     (["--from", "first"], "start.from", "first"), (["--set", "start.from=first"], "start.from", "first"),
 ])  # fmt: skip
 def test_the_schema_types_what_is_typed(arguments, path, value):

@@ -85,7 +85,7 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], a
     Raises:
         ValueError: for an unknown flag or key; the message contains the most similar name, and the line of a file.
     """
-    arguments = list(arguments)
+    arguments = [_as_flag(argument, command) for argument in arguments]
     file = _taken(arguments, lambda argument: argument.endswith(".toml"))
     name = _taken(arguments[:1], bool) if command.named else None
     early, _ = _early(command).parse_known_args(arguments[1:] if name else arguments)
@@ -138,6 +138,21 @@ def _taken(arguments: list[str], wanted: Any) -> str | None:
         if not argument.startswith("-") and wanted(argument) and arguments[position - 1 : position] != ["--name"]:
             return arguments.pop(position)
     return None
+
+
+def _as_flag(argument: str, command: Command) -> str:
+    """A flag that is written like its key in the file, such as ``--training.batch_size``, by its own name."""
+    flag, equals, value = argument.partition("=")
+    if not flag.startswith("--"):
+        return argument
+    path = flag[2:].replace("_", "-").split(".")
+    if len(path) == 2 and path[0] in command.bare:
+        path = path[1:]
+    elif len(path) == 2 and path[0] in THINGS and path[1] == "name":
+        path = path[:1]
+    elif path == ["start", "from"]:
+        path = ["from"]
+    return f"--{'.'.join(path)}{equals}{value}"
 
 
 class _Parser(argparse.ArgumentParser):

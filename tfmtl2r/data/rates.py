@@ -7,6 +7,7 @@ contain the row's own label, because a model would learn to read this label and 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,7 +22,8 @@ LEAST = 1e-6
 
 
 def out_of_fold_rates(
-    train: pd.DataFrame, rows: pd.DataFrame, key: str, labels: Sequence[str], *, fold: str, prior: float = 20.0
+    train: pd.DataFrame, rows: pd.DataFrame, key: str | Sequence[str], labels: Sequence[str], *, fold: str,
+    prior: float = 20.0,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Smoothed mean label of the training rows of the same key and **another fold**, for each row.
 
@@ -39,7 +41,8 @@ def out_of_fold_rates(
     Args:
         train: the training rows, with key, labels and fold.
         rows: N rows of any split for which rates are computed, with key and fold.
-        key: column of ids, for example ``"video_id"``.
+        key: column of ids, for example ``"video_id"``, or several, for example ``("user_id", "tag")``: rows have the
+            same key if they agree in all of them.
         labels: T columns of labels in ``train``, either 0 and 1 or other numbers >= 0.
         fold: column of the folds, for example the day.
         prior: number of rows with the mean label that are added to each key, so that rare keys have no extreme rates.
@@ -48,8 +51,8 @@ def out_of_fold_rates(
         Rates and counts of known labels, each ``float64[N, T]``.
 
     Raises:
-        ValueError: for a missing column, a prior that is not above 0, a column that has text in one table and numbers
-            in the other, or a label without any known value outside a fold.
+        ValueError: for no key, a missing column, a prior that is not above 0, a column that has text in one table and
+            numbers in the other, or a label without any known value outside a fold.
 
     Source: Micci-Barreca, A Preprocessing Scheme for High-Cardinality Categorical Attributes, SIGKDD Explorations 3(1),
     2001, https://doi.org/10.1145/507533.507538.
@@ -61,8 +64,11 @@ def out_of_fold_rates(
     """
     if not prior > 0:
         raise InputError(f"prior must be above 0, not {prior!r}: without it a key that is not known has no rate")
-    for table, where, names in ((train, "the training table", (key, fold, *labels)),
-                                (rows, "the table of rows", (key, fold))):
+    columns = (key,) if isinstance(key, str) else tuple(key)
+    if not columns:
+        raise InputError("key is empty: name at least one column of ids")
+    for table, where, names in ((train, "the training table", (*columns, fold, *labels)),
+                                (rows, "the table of rows", (*columns, fold))):
         for name in names:
             if name not in table.columns:
                 raise InputError(missing_column(name, table.columns, where))
@@ -70,8 +76,8 @@ def out_of_fold_rates(
     known = values >= 0  # False for NaN
     numbers = np.concatenate([np.where(known, values, 0.0), known], axis=1)  # [n, 2T]: what is summed
 
-    keys, folds = (_codes(train, rows, name) for name in (key, fold))
-    pairs = pd.factorize(keys * (folds.max() + 1) + folds)[0]
+    keys, folds = _codes_of_all(train, rows, columns), _codes(train, rows, fold)
+    pairs = _both(keys, folds)
     sums, counts = np.split(_sums(numbers, keys) - _sums(numbers, pairs), 2, axis=1)
     all_sums, all_counts = np.split(numbers.sum(0) - _sums(numbers, folds), 2, axis=1)
     if (all_counts == 0).any():
@@ -89,6 +95,16 @@ def log_odds(rates: np.ndarray) -> np.ndarray:
     """
     kept = np.clip(rates, LEAST, 1.0 - LEAST)
     return np.log(kept) - np.log1p(-kept)
+
+
+def _codes_of_all(train: pd.DataFrame, rows: pd.DataFrame, names: Sequence[str]) -> np.ndarray:
+    """Integer codes for the values of several columns together."""
+    return functools.reduce(_both, (_codes(train, rows, name) for name in names))
+
+
+def _both(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """One integer code for each pair of codes."""
+    return pd.factorize(first * (second.max() + 1) + second)[0]
 
 
 def _codes(train: pd.DataFrame, rows: pd.DataFrame, name: str) -> np.ndarray:

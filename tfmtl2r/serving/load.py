@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.errors import InputTypeError
+from tfmtl2r.errors import InputTypeError, MissingFileError
 from tfmtl2r.serving.values import as_array, misnamed
 from tfmtl2r.serving.versions import SAVED_MODEL, newest
 from tfmtl2r.training.model import MultiTaskRanker
@@ -41,20 +41,24 @@ class ServedSignature:
 
 
 def load(path: str | Path) -> MultiTaskRanker | dict[str, ServedSignature]:
-    """Opens a ``.keras`` file as the ranker, or an export as its callable signatures.
+    """Opens a ``.keras`` file or a run as the ranker, or an export as its callable signatures.
 
     Args:
-        path: a ``.keras`` file, a version folder of an export, or the folder of an export (its newest version is used).
+        path: a ``.keras`` file; a folder with one, such as that of a finished run; a version folder of an export, or
+            the folder of an export (its newest version is used).
 
     Returns:
         The compiled :class:`tfmtl2r.MultiTaskRanker`, or signature name -> function of named inputs.
 
     Raises:
-        FileNotFoundError: when the path is neither a file nor an export.
+        FileNotFoundError: when the path is neither a file, nor a finished run, nor an export.
     """
     path = Path(path)
-    if path.is_file():
-        return keras.saving.load_model(path)
+    rankers = [path] if path.suffix == ".keras" or path.is_file() else [*path.glob("*.keras")]
+    if len(rankers) == 1:
+        if not rankers[0].is_file():
+            raise MissingFileError(f"{path}: there is no such file; a run has its ranker when it is finished")
+        return keras.saving.load_model(rankers[0])
     if not (path / SAVED_MODEL).is_file():
         path = newest(path)
     loaded = tf.saved_model.load(str(path))
