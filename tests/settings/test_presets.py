@@ -18,7 +18,7 @@ from tfmtl2r.task import Task
 
 MQ = {"name": "mq2008", "path": "x"}
 OWN = {"files": "a.csv", "list_id": "q"}
-SPECIFIED = ["letor", "letor-single", "clicks", "small"]
+SPECIFIED = ["letor", "letor-single", "letor-taught", "clicks", "small"]
 
 
 class Wide(presets.Preset):

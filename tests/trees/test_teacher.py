@@ -275,9 +275,13 @@ def test_a_teacher_that_cannot_be_used_is_refused_before_training(experiment, le
 
 
 def test_a_task_with_values_and_stages_are_refused(experiment, least_squares):
-    bce = experiment.but(name="values", tasks=[{"name": "y", "kind": "binary", "loss": "bce"}])
-    with pytest.raises(ValueError, match=r"task 'y' has values in the label's unit, from its loss BCE, .*mix\.y = 0"):
+    task = {"name": "y", "kind": "binary", "loss": "bce"}
+    bce = experiment.but(name="values", tasks=[task])
+    with pytest.raises(ValueError, match=r"task 'y' has values .*, from its loss BCE, .*or leave the teacher out"):
         bce.but(teacher={"from": least_squares}).run(verbose=0)
+    both = bce.but(tasks=[task, {"name": "z", "label": "y", "kind": "binary"}])
+    with pytest.raises(ValueError, match=r"or leave it to its labels \(teacher\.mix = \{z = 0\.7\}\)"):
+        both.but(teacher={"from": least_squares, "mix": 0.7}).run(verbose=0)
     with pytest.raises(ValueError, match="does not go with stages"):
         experiment.but(teacher={"from": least_squares}, staged=True)
     assert isinstance(baselines.get(least_squares), LeastSquares)

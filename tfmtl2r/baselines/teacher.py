@@ -98,10 +98,11 @@ def shares(settings: Teacher, tasks: Sequence[Task], known: Sequence[str]) -> di
     for task in (task for task in tasks if task.name in found):
         loss = loss_of(task, True)
         if loss.value(np.zeros(1, np.float32)) is not None:
+            others = ", ".join(f"{name} = {share}" for name, share in found.items() if name != task.name)
+            leave = f"leave it to its labels (teacher.mix = {{{others}}})" if others else "leave the teacher out"
             raise InputError(f"task {task.name!r} has values in the label's unit, from its loss {type(loss).__name__}, "
                              "which the standardised scores of a teacher would shift: give it a loss for the order "
-                             "alone, such as loss = \"softmax\" (with calibration it has values again), or leave it to "
-                             f"its labels (teacher.mix.{task.name} = 0)")
+                             f"alone, such as loss = \"softmax\" (with calibration it has values again), or {leave}")
     return found
 
 

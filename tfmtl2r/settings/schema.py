@@ -31,7 +31,7 @@ class Settings(Section):
     Args:
         format: version of the format of experiment files; 2.
         name: name of the run and of its folder; by default the method and the time.
-        preset: settings under one name (tfmtl2r list presets), such as "letor", "letor-single", "clicks" or "small".
+        preset: settings under one name (tfmtl2r list presets), such as "letor", "letor-taught", "clicks" or "small".
             Every other key that is given takes precedence.
         directory: the folder of all runs.
         plugins: Python files that register methods, losses, metrics, architectures or data sets of your own.
