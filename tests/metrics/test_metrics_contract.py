@@ -1,10 +1,13 @@
 """Every registered metric keeps to what all metrics keep to; names and defaults of metrics."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
 from tfmtl2r import metrics
-from tfmtl2r.metrics.base import default_names
+from tfmtl2r._backend import tf
+from tfmtl2r.metrics.base import Metric, default_names
 from tfmtl2r.testing import metric_checks
 from tfmtl2r.testing.metric import streamed
 
@@ -47,3 +50,26 @@ def test_default_metrics_exist():
                 assert metrics.get(name).label == name
     with pytest.raises(ValueError, match="kind must be one of"):
         default_names("click", lists=True)
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_a_graph_traces_equal_metrics_once_and_metrics_that_may_change_each_time(frozen):
+    """Tasks, and rankers of a sweep, have equal metrics."""
+    traced = []
+
+    class Scored(Metric):
+        def compute(self, labels, scores, known, weights):
+            traced.append(1)
+            return scores[:, 0], tf.ones_like(scores[:, 0])
+
+    made = dataclasses.dataclass(frozen=True)(Scored) if frozen else Scored
+    streams = [made().streaming(name) for name in ("a", "b")]
+
+    @tf.function
+    def add():
+        for number, stream in enumerate(streams, start=1):
+            stream.update_state(tf.ones([2, 3]), number * tf.ones([2, 3]), tf.ones([2, 3], tf.bool))
+
+    add()
+    assert (len(traced) == 1) is frozen
+    assert [float(stream.result()) for stream in streams] == [1.0, 2.0]

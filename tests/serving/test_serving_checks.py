@@ -123,7 +123,7 @@ def test_saved_model_save_is_refused(tmp_path, monkeypatch):
     def saved_by_hand(plan, folder):
         module = tf.Module()
         module.model, module.tables = ranker.architecture, plan.lookup  # a ranker itself refuses
-        functions = {name: signature.function.get_concrete_function() for name, signature in plan.signatures.items()}
+        functions = {name: signature.function for name, signature in plan.signatures.items()}
         tf.saved_model.save(module, str(folder), signatures=functions)
         tf.saved_model.load(str(folder))
         exporting._name_methods(plan, folder)

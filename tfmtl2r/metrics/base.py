@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
 import numpy as np
@@ -319,6 +321,25 @@ def _per_item(weights: Weights | None, scores: Scores) -> Weights | None:
     return tf.cast(weights, tf.float32)[:, None] * tf.ones_like(scores, tf.float32)
 
 
+def _traced_once(metric: Metric) -> Callable[..., tuple[PerList, PerList]]:
+    """``metric.per_list``, traced once for all tasks, steps and rankers with an equal metric.
+
+    A metric that may change, or that cannot be compared, is traced at each place of a graph.
+    """
+    fixed = vars(type(metric)).get("__dataclass_params__")
+    if fixed is None or not fixed.frozen:
+        return metric.per_list
+    try:
+        return _function_of(metric)
+    except TypeError:  # an option without a hash, such as a list
+        return metric.per_list
+
+
+@functools.lru_cache(64)
+def _function_of(metric: Metric) -> Any:
+    return tf.function(metric.per_list, autograph=False, reduce_retracing=True)
+
+
 class _Streaming(keras.metrics.Metric):
     """The mean of a per-list metric, kept as two sums.
 
@@ -333,7 +354,8 @@ class _Streaming(keras.metrics.Metric):
 
     def update_state(self, labels: Labels, scores: Scores, valid: Mask, weights: Weights | None = None) -> None:
         """Adds a batch; see :meth:`Metric.streaming`."""
-        value, counts = self.metric.per_list(labels, scores, valid, _per_item(weights, scores))
+        per_list = self.metric.per_list if tf.executing_eagerly() else _traced_once(self.metric)
+        value, counts = per_list(labels, scores, valid, _per_item(weights, scores))
         value, counts = tf.cast(value, tf.float64), tf.cast(counts, tf.float64)
         self.total.assign_add(tf.reduce_sum(value * counts))
         self.count.assign_add(tf.reduce_sum(counts))

@@ -184,14 +184,14 @@ def complete(
 
 
 def _write_graph(plan: Plan, folder: Path) -> None:
-    archive = keras.export.ExportArchive()
-    archive.track(plan.lookup)
-    # The archive finds the variables of its endpoints. If it also tracked the model, every variable would be written
-    # twice, together with the state of the balancing method and the running metrics.
-    for name, signature in plan.signatures.items():
-        archive.add_endpoint(name, signature.function)
+    # Traced functions: Keras' ExportArchive holds functions of Python, which TensorFlow traces once more to save them.
+    traced = {name: signature.function for name, signature in plan.signatures.items()}
+    whole = tf.Module()
+    whole.lookup = plan.lookup  # has the tables
+    # Not the model, which has the state of the balancing method and the running metrics, too.
+    whole.used = [*{id(v): v for function in traced.values() for v in function.graph.variables}.values()]
     with quiet():
-        archive.write_out(str(folder), verbose=False)
+        tf.saved_model.save(whole, str(folder), signatures=traced)
     _name_methods(plan, folder)
 
 

@@ -65,7 +65,7 @@ class Signature:
     """A served function.
 
     Args:
-        function: a traced ``tf.function`` of one dict of tensors.
+        function: a traced function of one dict of tensors.
         inputs: input name -> spec.
         outputs: output name -> spec.
         extras: names of inputs of a request that are no features.
@@ -222,8 +222,7 @@ class _Graphs:
             return answers
 
         named = {name: tf.TensorSpec(spec.shape, spec.dtype, name) for name, spec in specs.items()}
-        function = tf.function(stated, input_signature=[named], autograph=False)
-        function.get_concrete_function()
+        function = tf.function(stated, input_signature=[named], autograph=False).get_concrete_function()
         return Signature(function, named, outputs, extras, *rest)
 
     def _alone(self, request: Request) -> Request:
