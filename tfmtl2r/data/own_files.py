@@ -25,6 +25,7 @@ from tfmtl2r.data.sorted_rows import read_sorted
 from tfmtl2r.data.stored import Column, Source
 from tfmtl2r.data.vectors import Vectors
 from tfmtl2r.errors import InputError, MissingFileError
+from tfmtl2r.remote import fetched, is_remote
 
 ENDINGS = {
     "table": SUFFIXES,
@@ -114,6 +115,8 @@ class Reading:
 def expanded(files: str | Sequence[str], kind: str | None = None) -> tuple[str, list[Path]]:
     """The kind and the paths of files, patterns and folders; the files of a pattern or a folder are sorted by name.
 
+    Files of an address such as ``s3://bucket/*.csv`` are fetched (:mod:`tfmtl2r.remote`).
+
     Of a folder, the files whose ending is that of the kind count. If there are none, all files count whose names begin
     with neither ``.`` nor ``_``. A file counts once, also if several of the places stand for it.
 
@@ -197,6 +200,8 @@ def component(name: str) -> tuple[str, int] | None:
 
 
 def _paths(place: str, kind: str | None) -> list[Path]:
+    if is_remote(place):
+        return [*fetched(place)]
     if Path(place).is_dir():
         return _inside(Path(place), kind)
     if not glob.has_magic(place) or Path(place).is_file():

@@ -44,7 +44,8 @@ class Table(DataSet):
     """Lists from the rows of files.
 
     Args:
-        files: a file, several files, a pattern like ``"logs/*.csv"``, or a folder. If a folder has files ``train``,
+        files: a file, several files, a pattern like ``"logs/*.csv"``, an address like ``"s3://bucket/*.csv"``
+            (:mod:`tfmtl2r.remote`), or a folder. If a folder has files ``train``,
             ``vali`` and ``test``, they are the splits. Otherwise the lists are split by ``split``.
         train, vali, test: the files of each split, in place of ``files``.
         kind: "table" (Parquet or CSV), "letor" (LETOR/SVMlight text) or "elwc" (TFRecords); by default the ending of

@@ -13,6 +13,7 @@ import tomlkit
 
 from tfmtl2r.errors import InputError, MissingFileError
 from tfmtl2r.reading import read_toml
+from tfmtl2r.remote import is_remote
 from tfmtl2r.settings.schema import Settings
 from tfmtl2r.settings.values import Section, SettingError, facts, hints, read, registry_of, section_of
 from tfmtl2r.writing import write_text
@@ -160,7 +161,7 @@ def assign(tree: dict[str, Any], path: Sequence[str], value: Any) -> None:
 
 def relocated(tree: Mapping[str, Any], move: Callable[[str], str]) -> dict[str, Any]:
     """Returns a tree in which ``move`` has changed every path. Keys whose type is :data:`FilePath` contain paths."""
-    return _relocated(tree, Settings, move)
+    return _relocated(tree, Settings, lambda place: place if is_remote(place) else move(place))
 
 
 def _relocated(tree: Mapping[str, Any], section: type[Section], move: Callable[[str], str]) -> dict[str, Any]:
