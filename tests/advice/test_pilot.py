@@ -46,3 +46,23 @@ def test_the_pilot_leaves_the_method_out_and_one_task_is_refused():
     assert {goal.loss for goal in plain.goals} == {"softmax"}
     with pytest.raises(InputError, match="one task, task_1, and nothing can fight"):
         pilot(planted("lists", -0.9, 0, tasks=["task_1"]))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("units", "loses"), [([1], True), ([32], False)])
+def test_a_goal_loses_by_sharing_where_the_trunk_is_too_narrow(units, loses):
+    """One number per item cannot order the items for both goals; 32 numbers can."""
+    data = {"name": "synthetic_mslr", "num_lists": 160, "num_tasks": 2, "num_features": 20, "max_length": 20,
+            "conflict": 0.5}
+    experiment = Experiment(
+        "narrow", data=data, architecture={"name": "shared_bottom", "units": units, "activation": "tanh",
+                                           "head_units": []},
+        optimizer={"learning_rate": 2e-2}, training={"epochs": 8, "batch_size": 8, "telemetry_every": 0})  # fmt: skip
+    facts = pilot(experiment, seconds=2.0)
+    found = advise(facts)
+    assert bool(found.losers) == loses
+    assert any("loses by sharing" in line for line in found.verdict) == loses
+    if loses:
+        assert not found.equal_weights
+        assert facts.width == 1
+        assert any("a goal loses by sharing" in one.reason for one in found.suggestions)
