@@ -6,9 +6,10 @@ Synthetic MSLR-shaped lists and MSLR with 2 and 5 tasks, KuaiRand with 3; everyt
 same number of epochs. Methods that follow a preference are trained with a small grid of them, which gives their
 hypervolume above a random order; one ranker that reads the preference has its own from a single training. "Tuned
 weights" is, for each seed, the weighted sum whose preference was best on validation. Writes compare.md, compare.csv,
-compare.png and report.html into runs/NAME from the run cards there. What is finished is not run again; --report trains
-nothing and writes about what there is. --quick is a small look in a minute. A smaller budget: --methods, --seeds,
---epochs, --lists, and --one-preference, which trains a grid for tuned weights alone.
+compare.png, compare.svg and report.html into runs/NAME from the run cards there. What is finished is not run again;
+--report trains nothing and writes about what there is, --from-csv FILE draws the picture of an earlier compare.csv.
+--quick is a small look in a minute. A smaller budget: --methods, --seeds, --epochs, --lists, and --one-preference,
+which trains a grid for tuned weights alone.
 
 DIR holds mslr/ (MSLR-WEB10K or a slice) and kuairand_pure/; without the latter the bundled excerpt stands in.
 LambdaMART needs pip install 'tfmtl2r[baselines]'.
@@ -21,8 +22,6 @@ import csv
 from pathlib import Path
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from tfmtl2r import Experiment, RunCard, Task, baselines, methods
 from tfmtl2r.baselines import Training
@@ -33,6 +32,7 @@ from tfmtl2r.preferences import leaning
 from tfmtl2r.runs import load_all
 from tfmtl2r.settings import outcome
 from tfmtl2r.sweeps import Sweep, markdown, plan, single_tasks
+from tfmtl2r.sweeps.differences import draw
 from tfmtl2r.sweeps.study import BASELINES, RANDOM, TUNED, conclusions, study, sweeps
 from tfmtl2r.writing import write_text, written
 
@@ -61,7 +61,12 @@ def main() -> None:
     parser.add_argument("--name", help="of the study below runs; compare, or compare-quick")
     parser.add_argument("--quick", action="store_true", help="one method, 2 seeds, little synthetic data")
     parser.add_argument("--report", action="store_true", help="train nothing")
+    parser.add_argument("--from-csv", type=Path, help="train nothing, and draw the picture beside this compare.csv")
     options = parser.parse_args()
+    if options.from_csv:
+        with options.from_csv.open(newline="", encoding="utf-8") as file:
+            draw([*csv.DictReader(file)], options.from_csv.parent)
+        return
     folder = Path("runs") / (options.name or ("compare-quick" if options.quick else "compare"))
     if not options.report:
         known = quick() if options.quick else experiments(Path(options.data_dir))
@@ -222,7 +227,7 @@ def write(folder: Path) -> None:
             "methods without a preference: one training, asked for them all); seconds are of one training step "
             "beside other runs on the same machine, of one for each task where every task has a model of its own; "
             "trainings are per seed, for the metrics of the row.", "",
-            "![delta-m](compare.png)", "",
+            "![delta-m of every ranker against equal weights](compare.png)", "",
             *(f"- {found.name}: {line}" for found in studies for line in in_short(found))]
     rows = []
     for found in studies:
@@ -236,8 +241,7 @@ def write(folder: Path) -> None:
         writer = csv.DictWriter(file, list(dict.fromkeys(key for row in rows for key in row)), restval="")
         writer.writeheader()
         writer.writerows(rows)
-    with written(folder / "compare.png") as path:
-        picture(studies).savefig(path, dpi=130)
+    draw(rows, folder)
     print(f"\n{folder / 'compare.md'}\n{folder / 'compare.csv'}\n{folder / 'compare.png'}\n"
           f"{write_report(folder, studies)}")
 
@@ -304,28 +308,6 @@ def numbers(found) -> list[dict[str, str | float]]:
             row[f"{task} {metric}"], row[f"{task} {metric} std"] = scores[metric]["value"], ranker.spread[task]
         rows.append(row)
     return rows
-
-
-def picture(studies) -> Figure:
-    """delta-m of every ranker, one panel for each data set."""
-    tallest = max(len(found.rankers) for found in studies)
-    figure = Figure(figsize=(4.2 * len(studies), 1.6 + 0.21 * tallest), layout="constrained")
-    FigureCanvasAgg(figure)
-    for i, found in enumerate(studies):
-        axes = figure.add_subplot(1, len(studies), i + 1)
-        known = [ranker for ranker in found.rankers if ranker.change and ranker.name != RANDOM]
-        for place, ranker in enumerate(known):
-            axes.errorbar(ranker.change[0], place, xerr=ranker.change[1], fmt="o", markersize=4, linewidth=1,
-                          color="C0" if ranker.special else "C3")
-            if ranker.name == TUNED:
-                axes.axvline(ranker.change[0], color="C3", linewidth=0.8, linestyle="--")
-        axes.axvline(0, color="0.6", linewidth=0.8)
-        axes.set_yticks(range(len(known)), [ranker.name for ranker in known], fontsize=7)
-        axes.invert_yaxis()
-        axes.set_title(found.name, fontsize=9)
-        axes.set_xlabel("delta-m % (left is better), ± sd over seeds", fontsize=8)
-        axes.spines[["top", "right"]].set_visible(False)
-    return figure
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def test_paths_and_their_verdicts():
     assert trajectories.verdict(found) == "All paths end at one point"
 
 
-@pytest.mark.long
+@pytest.mark.slow  # and not long, of which a share leaves out most: every run of the slow tests builds the site
 def test_the_site_builds_without_a_warning(tmp_path):
     pytest.importorskip("sphinx", reason="pip install 'tfmtl2r[docs]'")
     flags = ["-W", "--keep-going", "-q", "-b", "html"]

@@ -29,7 +29,7 @@ from tfmtl2r.settings import Settings
 from tfmtl2r.settings.outcome import keys_where
 from tfmtl2r.sweeps import manifest
 
-__all__ = ["BASELINES", "RANDOM", "TUNED", "Study", "conclusions", "study", "sweeps"]
+__all__ = ["BASELINES", "EQUAL", "RANDOM", "TUNED", "Study", "conclusions", "study", "sweeps"]
 
 BASELINES = "baselines"
 """Subfolder of a sweep for run cards of rankers that no sweep trains, for example boosted trees."""
