@@ -21,8 +21,9 @@ def test_colours_and_the_title_follow_from_the_numbers(tmp_path, looked_at):
             row("single-task", 0.0), row("random order", 90.0), row("equal weights", 1.0, "b"), row("stch", 0.0, "b"),
             row("without single tasks", "", "b")]
     figure = picture(rows)
-    assert " ".join(figure.get_suptitle().split()) == ("Against equal weights: 2 of 4 methods better on some data and worse on "
-                                                      "none (blue), 1 worse somewhere (orange)")
+    title = " ".join(figure.get_suptitle().split())
+    assert title == ("Against equal weights: 2 of 4 methods better on some data and worse on none (blue), 1 worse "
+                     "somewhere (orange)")
     names = [label.get_text() for label in figure.axes[0].get_yticklabels()]
     assert names == ["single-task", "stch", "famo", "mgda", "pcgrad"]
     draw(rows, tmp_path)
