@@ -41,7 +41,7 @@ def facts(order=NOISE, layers=NOISE, sharing=(), goals=None, **rest):
     (facts(sharing=[LOST.__class__(**{**vars(LOST), "gain": 2.0})]), True, 0, 0, "enough", ()),
     (facts(goals=[Goal("click", "binary", length=0.1), Goal("dwell", "regression", length=3.0)]), False, 0, 0,
      "The gradient of dwell is 30 times longer than that of click", ("calm",)),
-    (facts(Opposition(math.nan, math.nan, 0.9, 32)), True, 0, 0, "click has no gradient beyond noise", ()),
+    (facts(Opposition(math.nan, math.nan, 0.9, 32)), True, 0, 0, "to begin with. No goal has a gradient beyond", ()),
     (facts(goals=[Goal("click", "binary", useful=0.5), Goal("dwell", "regression")]), True, 0, 0, "enough",
      ("larger_batch",)),
     (facts(goals=[Goal("click", "binary", noise=30.0), Goal("dwell", "regression")]), True, 0, 0, "enough",

@@ -67,7 +67,7 @@ def test_columns_labels_and_a_history_with_its_own_row(tmp_path, monkeypatch, ca
     assert "click: 0: " in out
     assert "train split: 31 lists, 93 items" in out
     assert "vali split: " in out
-    assert "MiB of inputs in train; " in out
+    assert "KiB of inputs in train; " in out
     assert " parameters, " in out
     assert "steps per epoch, 8 epochs" in out
     assert "'clicked' contains the row's own 'video' in 100 % of the rows with a 'click' above 0, but in 0 %" in out

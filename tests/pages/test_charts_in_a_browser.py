@@ -104,6 +104,13 @@ def test_charts_of_the_page_of_tensorboard(page, tmp_path):
         assert "method" in card
 
 
+def test_a_page_without_samples_says_how_to_get_them(tmp_path):
+    hparams.write(tmp_path / "logs" / "short", {"name": "short"}, {task: {"ndcg@5": {"value": 0.5}} for task in NAMES})
+    found = measured(page_of(tmp_path / "logs"), tmp_path / "profile", "(page) => page.body.textContent")
+    assert not faults(found), "\n".join(faults(found)[:20])
+    assert "A training of fewer steps than training.telemetry_every (100) has no sample" in found[0]["acted"]
+
+
 def test_a_page_without_preferences_says_what_measures_them(tmp_path):
     write(tmp_path / "logs" / "fight")
     found = measured(page_of(tmp_path / "logs"), tmp_path / "profile",

@@ -107,10 +107,16 @@ def _verdict(facts: Facts, found: Found, unequal: tuple[Goal, Goal] | None) -> l
     if unequal:
         lines.append(f"The gradient of {unequal[1].name} is {unequal[1].length / unequal[0].length:.0f} times longer "
                      f"than that of {unequal[0].name}: the shared layers mostly learn {unequal[1].name}.")
-    for name in found.silent:
-        lines.append(f"{name} has no gradient beyond noise: this pilot cannot tell whether it fights.")
+    if len(found.silent) == len(facts.goals):
+        lines.append("No goal has a gradient beyond noise: this pilot cannot tell which goals fight. Give it more "
+                     "data, larger batches, or more time (--seconds).")
+    else:
+        lines += [f"{name} has no gradient beyond noise: this pilot cannot tell whether it fights."
+                  for name in found.silent]
     if not (found.in_layers or found.losers or unequal):
         but = " for the training" if found.in_order else ": nothing in this pilot speaks against them"
+        if len(found.silent) == len(facts.goals):
+            but = " to begin with"
         lines.insert(0, f"Equal weights are likely enough{but}.")
     else:
         lines.insert(0, "Equal weights are likely not the best.")

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -193,12 +193,12 @@ def _cost(experiment: Experiment, dataset: DataSet) -> Iterator[str]:
     weights = model.architecture.trainable_variables
     count = sum(math.prod(weight.shape) for weight in weights)
     steps = -(-train.num_lists // (training.batch_size * (training.accumulate or 1)))
-    yield (f"cost: {_size(inputs)} of inputs in train; {count} parameters, {_size(3 * 4 * count)} with the moments of "
-           f"the optimizer; {steps} steps per epoch, {training.epochs} epochs")
+    yield f"cost: {_size(inputs)} of inputs in train; {steps} steps per epoch, {training.epochs} epochs"
+    yield f"      {count} parameters, {_size(3 * 4 * count)} with the moments of the optimizer"
 
 
 def _size(count: int) -> str:
-    return f"{count / 2**20:.1f} MiB"
+    return f"{count / 2**20:.1f} MiB" if count >= 2**20 else f"{count / 2**10:.0f} KiB"
 
 
 def described(feature: Feature) -> str:
@@ -215,9 +215,20 @@ def described(feature: Feature) -> str:
         value = getattr(feature, field.name)
         if field.name not in ("name", "context") and value != field.default:
             many = isinstance(value, tuple) and len(value) > _SHOWN
-            changed.append(f"{field.name}: {f'{len(value)} values' if many else value}")
+            changed.append(f"{field.name}: {f'{len(value)} values' if many else _shown(value)}")
     place = "of the list" if feature.context else "of the item"
     return "; ".join([f"{KINDS.name_of(type(feature))} {place}, {feature.width} wide", *changed])
+
+
+def _shown(value: Any) -> str:
+    """A value with four digits; numbers of a tuple without its brackets.
+
+    >>> _shown((48.18639291465379,)), _shown("log1p"), _shown(3)
+    ('48.19', 'log1p', '3')
+    """
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return ", ".join(map(_shown, value)) if isinstance(value, tuple) else str(value)
 
 
 def describe(report: QualityReport) -> list[str]:

@@ -62,7 +62,7 @@ def main(arguments: Sequence[str]) -> None:
     show(results_table({**beside, card.name: card.results["test"]}, f"{data.get('name', 'your table')}, test split"))
     kept = card.history.get("kept", [])
     if kept.count(1.0) == 1:  # else the training had stages, and each of them kept an epoch
-        print(f"kept: epoch {kept.index(1.0) + 1} of {len(kept)}")
+        print(f"kept: epoch {kept.index(1.0) + 1} of {len(kept)}, the best one on vali")
     print(f"run card: {experiment.folder}/run.json   logs: tensorboard --logdir {experiment.folder}/logs")
 
 

@@ -325,7 +325,9 @@ function body() {
   const tags = new Set(visible().flatMap((run) => Object.keys(state.data[run])));
   const inside = [...tags].filter((tag) => /^(inside|gate_entropy)\//.test(tag)).sort((a, b) => (a > b) - (a < b));
   const found = [...ORDER.filter((tag) => tags.has(tag)), ...inside].map(section);
-  main.replaceChildren(...[...found, served(), front()].filter((one) => one !== null));
+  const none = tags.has("cosine") ? null : make("p", {}, "No conflicts to show: the gradients of these runs were not sampled. A training of "
+    + "fewer steps than training.telemetry_every (100) has no sample; a smaller number gives more.");
+  main.replaceChildren(...[none, ...found, served(), front()].filter((one) => one !== null));
 }
 
 function draw() {
