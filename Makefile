@@ -2,7 +2,7 @@
 SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-slow test-long test-browser test-versions package docs lint clean
+.PHONY: help setup quickstart test test-slow test-long test-browser test-versions package benchmarks docs lint clean
 
 BIN := .venv/bin
 SUPPORTED := import sys; raise SystemExit(not (3, 11) <= sys.version_info < (3, 14))
@@ -24,6 +24,7 @@ help:
 	@echo "make test-browser  tests of pages in chromium, which is installed where it is missing (Debian)"
 	@echo "make test-versions  a part of the tests on other versions: AXES='lowest newest bare 3.12 3.13', or some"
 	@echo "make package     wheel and sdist, installed and used with each extra in a new environment"
+	@echo "make benchmarks  measures other libraries again, and rewrites their section of docs/benchmarks.md"
 	@echo "make lint        style, import layers, dependencies, dead code, types on Linux, Windows and macOS"
 	@echo "make docs        the documentation, as pages in docs/_build/html"
 	@echo "make clean       remove caches and builds; .venv, runs/ and saved_models/ stay"
@@ -56,6 +57,9 @@ test-versions: .venv/.dev
 
 package: .venv/.dev
 	.ci/package $(EXTRAS)
+
+benchmarks: .venv/.dev
+	$(BIN)/python recipes/bench_peers.py --page docs/benchmarks.md
 
 docs: .venv/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html

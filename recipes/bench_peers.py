@@ -6,7 +6,7 @@
 Every library works in a process of its own, which imports nothing of the others; what is not installed is left out. The
 processes take turns in a random order, a few steps each. Times are CPU times, which other load on the machine changes
 little. A ratio is the median over rounds of the ratio within a round. ``--page`` replaces the section of the page
-between two comments, and the picture beside it.
+between two comments, and the picture beside it. A run that was stopped goes on where ``--rows`` ends.
 """
 
 from __future__ import annotations
@@ -216,19 +216,17 @@ def chosen() -> list[str]:
 
 def work(peer: str, tasks: int, threads: int) -> None:
     """The process of a library: does the work whose name it reads, and answers with milliseconds."""
-    if peer == "torchjd":
-        import torch
-
-        torch.set_num_threads(threads)
-    elif peer not in ("lightgbm", "catboost"):
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
+    if peer in ("torchjd", "lightgbm", "catboost"):  # these read the number of threads from the environment
+        importlib.import_module(peer)
+    else:
+        threading = importlib.import_module("tensorflow").config.threading
+        threading.set_intra_op_parallelism_threads(threads)
+        threading.set_inter_op_parallelism_threads(threads)
+        importlib.import_module("keras")
     with tempfile.TemporaryDirectory() as folder:
-        works = globals()[peer](tasks, folder)
+        imported, works = time.process_time(), globals()[peer](tasks, folder)
         next(iter(works.values()))()
-        print(json.dumps([[*works], time.process_time()]), flush=True)
+        print(json.dumps([[*works], imported, time.process_time() - imported]), flush=True)
         for line in sys.stdin:
             name, count = json.loads(line)
             start = time.process_time()
@@ -254,8 +252,8 @@ class Process:
             [sys.executable, __file__, "--work", peer, str(tasks), str(threads), "--methods", *methods],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=env)
 
-    def begun(self) -> tuple[list[str], float]:
-        """What the library can do, and the CPU seconds until it was ready."""
+    def begun(self) -> tuple[list[str], float, float]:
+        """What the library can do, and the CPU seconds of its import and of the rest until it was ready."""
         return tuple(self._answer())
 
     def run(self, name: str, count: int) -> float:
@@ -287,7 +285,7 @@ def measure(tasks: int, threads: int, rounds: int, methods: Sequence[str]) -> li
     there = [peer for peer in PEERS if all(importlib.util.find_spec(package) for package in needs(peer))]
     processes = {peer: Process(PEERS[peer], tasks, threads, methods) for peer in there}
     begun = {peer: process.begun() for peer, process in processes.items()}
-    pairs = [(peer, name) for peer, (works, _) in begun.items() for name in works]
+    pairs = [(peer, name) for peer, (works, *_) in begun.items() for name in works]
     times: dict[tuple[str, str], list[float]] = {pair: [] for pair in pairs}
     rng = np.random.default_rng(0)
     for round_ in range(rounds + 1):
@@ -301,7 +299,7 @@ def measure(tasks: int, threads: int, rounds: int, methods: Sequence[str]) -> li
                 times[pairs[place]].append(spent)
     memory = {peer: process.end() for peer, process in processes.items()}
     return [{"tasks": tasks, "threads": threads, "peer": peer, "work": name, **against(times, peer, name),
-             "start": begun[peer][1], "memory": memory[peer]} for peer, name in pairs]
+             "start": begun[peer][1:], "memory": memory[peer]} for peer, name in pairs]
 
 
 def needs(peer: str) -> Sequence[str]:
@@ -320,12 +318,9 @@ def against(times: Mapping[tuple[str, str], list[float]], peer: str, name: str) 
 
 def section(rows: Sequence[Mapping[str, Any]], load: float) -> str:
     """The section of the page."""
-    lines = [
-        BEGIN, "## Other libraries", "",
-        ABOUT.format(date=datetime.datetime.now(datetime.UTC).date(), cores=os.cpu_count(), machine=platform.machine(),
-                     load=load), "",
-        "![steps](images/bench_peers.png)", "",
-    ]
+    about = ABOUT.format(date=datetime.datetime.now(datetime.UTC).date(), cores=os.cpu_count(),
+                         machine=platform.machine(), load=load)
+    lines = [BEGIN, "## Other libraries", "", about, "", "![steps](images/bench_peers.png)", ""]
     for tasks, threads in dict.fromkeys((row["tasks"], row["threads"]) for row in rows):
         mine = [row for row in rows if (row["tasks"], row["threads"]) == (tasks, threads)]
         lines += [f"**{tasks} tasks, {threads} thread{'s' * (threads > 1)}**", "",
@@ -333,10 +328,10 @@ def section(rows: Sequence[Mapping[str, Any]], load: float) -> str:
                   "| --- | --- | --- | --- | --- |"]
         lines += [f"| {row['peer']} | {row['work']} | {row['ms']:.1f} | {spread(row.get('own'))} | "
                   f"{spread(row.get('keras'))} |" for row in mine]
-        about = [f"{row['peer']} {row['start']:.0f} s, {row['memory']:.0f} MiB" for row in mine
+        begun = ["{} {:.0f} + {:.0f} s, {:.0f} MiB".format(row["peer"], *row["start"], row["memory"]) for row in mine
                  if row["work"] == "request"]
-        lines += ["", f"CPU time until ready, and peak memory: {'; '.join(about)}. In this time tfmtl2r traces",
-                  "a step of every row and makes an export, and the others make one step.", ""]
+        lines += ["", f"CPU time of the import + of the rest until ready, and peak memory: {'; '.join(begun)}. In the",
+                  "rest tfmtl2r traces a step of every row and makes an export, and the others make one step.", ""]
     left_out = [peer for peer in PEERS if peer not in {row["peer"] for row in rows}]
     exact = {peer: {row["work"] for row in rows if row["peer"] == peer and ", exact" in row["work"]} for peer in PEERS}
     left_out += [f"what TorchJD's {work.split(',')[0]} needs" for work in sorted(exact["tfmtl2r"] - exact["TorchJD"])]
@@ -379,6 +374,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--methods", nargs="+", default=[*METHODS], choices=[*METHODS])
+    parser.add_argument("--rows", type=Path, help="a file that keeps the rows of a run")
     parser.add_argument("--page", type=Path, help="a page with the section, or that gets it at its end")
     parser.add_argument("--work", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -386,8 +382,12 @@ def main() -> None:
         work(options.work[0], *map(int, options.work[1:]))
         return
     load = os.getloadavg()[0]
-    rows = [row for threads in options.threads for tasks in options.tasks
-            for row in measure(tasks, threads, options.rounds, options.methods)]
+    rows = json.loads(options.rows.read_text(encoding="utf-8")) if options.rows and options.rows.is_file() else []
+    known = {(row["tasks"], row["threads"]) for row in rows}
+    for wanted in ((tasks, threads) for threads in options.threads for tasks in options.tasks):
+        rows += [] if wanted in known else measure(*wanted, options.rounds, options.methods)
+        if options.rows:
+            options.rows.write_text(json.dumps(rows), encoding="utf-8")
     text = section(rows, load)
     print(text)
     if options.page:

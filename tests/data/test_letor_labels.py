@@ -12,7 +12,7 @@ from tfmtl2r._backend import tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.data import Lists, fit_schema
 from tfmtl2r.data.columns import label_values
-from tfmtl2r.data.labels import Grade, Invert, LogGrade, QuantileGrade, label_from_feature, labels_from_features
+from tfmtl2r.data.labels import Grade, Invert, LogGrade, QuantileGrade, labels_from_features
 from tfmtl2r.data.normalise import RECIPES, normalised
 from tfmtl2r.data.quality import count_duplicates, data_report
 from tfmtl2r.layers.features import Encoder
@@ -34,11 +34,11 @@ def test_labels_leave_the_inputs():
 
 def test_transforms_are_fitted_on_train_only():
     train, test = vectors([0], [1], [2], [3], [4]), vectors([0], [3.5], [100])
-    label = label_from_feature(test, 1, "y", "quantile", train=train).columns["y"]
+    label = labels_from_features(test, {"y": (1, "quantile")}, train=train).columns["y"]
     assert label.tolist() == QuantileGrade().fit(np.arange(5.0))(np.array([0, 3.5, 100])).tolist() == [0, 4, 4]
-    assert label_from_feature(train, 1, "y", "invert", train=train).columns["y"].tolist() == [4, 3, 2, 1, 0]
+    assert labels_from_features(train, {"y": (1, "invert")}, train=train).columns["y"].tolist() == [4, 3, 2, 1, 0]
     with pytest.raises(ValueError, match="label 'y' from feature 1: invert: 100 is above the highest value, 4"):
-        label_from_feature(test, 1, "y", "invert", train=train)
+        labels_from_features(test, {"y": (1, "invert")}, train=train)
 
 
 @pytest.mark.parametrize(("index", "name", "transform", "message"), [
@@ -53,7 +53,7 @@ def test_transforms_are_fitted_on_train_only():
 ])  # fmt: skip
 def test_label_errors(index, name, transform, message):
     with pytest.raises(ValueError, match=message):
-        label_from_feature(vectors([1, -1], label=np.zeros(1)), index, name, transform)
+        labels_from_features(vectors([1, -1], label=np.zeros(1)), {name: (index, transform)})
 
 
 def test_grades_of_the_recipe():
@@ -67,7 +67,7 @@ def test_grades_of_the_recipe():
 
 
 def test_raw_counts_are_refused_with_advice():
-    lists = label_from_feature(vectors([1, 5], [1, 1e6]), 2, "clicks")
+    lists = labels_from_features(vectors([1, 5], [1, 1e6]), {"clicks": (2, "none")})
     with pytest.raises(ValueError, match=r"1000000.0 in row 1.*grade counts first, for example with transform"):
         label_values(lists, Task("clicks"))
     for name in ("approx_ndcg", {"name": "softmax", "lambda_weight": "dcg"}):

@@ -134,28 +134,6 @@ TRANSFORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 Transform = str | Callable[[np.ndarray], np.ndarray]
 
 
-def label_from_feature(
-    lists: Lists, column_index: int, name: str, transform: Transform = "none", *, train: Lists | None = None,
-    features: str = "features",
-) -> Lists:
-    """Makes a label from one feature and removes the feature from the inputs; see :func:`labels_from_features`.
-
-    Args:
-        lists: any split.
-        column_index: LETOR's number of the feature, counted from 1.
-        name: name of the label column.
-        transform: ``"none"``, ``"log1p"``, ``"invert"``, ``"quantile"``, or a function of float64 values.
-        train: the training split, on which ``"invert"`` and ``"quantile"`` are fitted.
-        features: the column of feature vectors.
-
-    >>> lists = Lists({"features": np.array([[1.0, 7.0], [2.0, 0.0]])})
-    >>> lists = label_from_feature(lists, 2, "clicks", "log1p")
-    >>> lists.columns["features"].tolist(), lists.columns["clicks"].tolist()
-    ([[1.0], [2.0]], [2.079..., 0.0])
-    """
-    return labels_from_features(lists, {name: (column_index, transform)}, train=train, features=features)
-
-
 def labels_from_features(
     lists: Lists, labels: Mapping[str, tuple[int, Transform]], *, leave: Iterable[int] = (),
     train: Lists | None = None, features: str = "features",
