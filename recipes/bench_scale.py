@@ -2,9 +2,14 @@
 
     python recipes/bench_scale.py --to runs/scale                 # all curves; half an hour on two free cores
     python recipes/bench_scale.py --curves store --sizes 1e5 1e6 1e7
+    python recipes/bench_scale.py --curves --page docs/scale.md  # measures nothing, and writes what the folder has
 
-Every point is a process of its own. Step time is the median of the steps after the first ones. Memory is the peak of
-the process; it needs Linux. A curve y ~ x^k is fitted to the upper half of its points, by least squares of logarithms.
+The folder keeps all points. A point that is measured again replaces the earlier one. ``--page`` replaces the section of
+the page between two comments, and its picture.
+
+Every point is a process of its own. Step time is CPU time, the median of the steps after the first ones; of a training
+from a store, it is the time on the clock. Memory is the peak of the process; it needs Linux. A curve y ~ x^k is fitted
+to the upper half of its points, by least squares of logarithms.
 The curve "store" makes a table with 25 rows per list, prepares a store of it, trains one epoch from the store with
 ``Experiment.run``, and evaluates on splits that stay small. The curve "losses" computes one loss with its gradient for
 two lists of 10,000 items. Losses with matrices of pairs compute as many lists at a time as fit, here one, so that the
@@ -14,7 +19,9 @@ peak is that of any batch.
 from __future__ import annotations
 
 import argparse
+import datetime
 import json
+import os
 import re
 import shutil
 import statistics
@@ -29,7 +36,7 @@ import numpy as np
 from rich.table import Table
 
 from tfmtl2r.report import show
-from tfmtl2r.writing import write_json
+from tfmtl2r.writing import write_json, write_text
 
 ROWS_PER_LIST, WIDTH, FEATURES = 25, 64, 16
 SIZES = {
@@ -39,16 +46,31 @@ SIZES = {
 MODES = {"tasks": ("plain", "features", "parameters"), "length": ("features",), "batch": ("features",),
          "table": ("features",), "store": ("prepare", "train")}  # fmt: skip
 LONG = 10_000
+KEYS = {"ms": "CPU ms per step", "seconds": "seconds", "wall_ms": "ms per step", "before_mb": "MB before",
+        "peak_mb": "peak MB"}  # fmt: skip
+TITLES = {"tasks": "number of tasks", "length": "items of a list", "batch": "lists of a batch",
+          "table": "rows of an embedding table", "store": "rows of a store"}  # fmt: skip
+NAMES = {"plain": "plain sum", "features": "at the cut", "parameters": "exact", "prepare": "preparation",
+         "train": "training"}  # fmt: skip
+COLOURS = ("#0072B2", "#D55E00", "#009E73")
+"""Colours that people with any colour vision tell apart (Okabe and Ito)."""
+BEGIN, END = "<!-- bench_scale: begin -->", "<!-- bench_scale: end -->"
+ABOUT = """Every point is a process of its own. A step trains a ranker with two
+layers of 64 units on one batch: 5 tasks, 64 lists of 25 items, 16 numbers and a category with 1,000 rows, with one of
+these changed. "At the cut" and "exact" are `mgda` on gradients at the shared features and on those of the parameters.
+A store of the rows is prepared and trained as above. Exponents are fitted to the upper half of the points. Peak memory
+is that of the whole process. CPU time is that of all threads."""
 
 
 def main() -> None:
     """Measures the curves, prints a table and the exponents, and writes numbers and pictures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--curves", nargs="+", choices=[*SIZES, "losses"], default=[*SIZES, "losses"])
+    parser.add_argument("--curves", nargs="*", choices=[*SIZES, "losses"], default=[*SIZES, "losses"])
     parser.add_argument("--sizes", type=float, nargs="+", help="sizes in place of the usual ones")
     parser.add_argument("--losses", nargs="+", help="names of losses in place of all that make pairs")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--to", type=Path, default=Path("runs") / "scale", help="folder of all results")
+    parser.add_argument("--page", type=Path, help="a page with the section, or that gets it at its end")
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -57,14 +79,27 @@ def main() -> None:
         return
     for curve in options.curves:
         sizes = options.sizes or SIZES.get(curve) or options.losses or _losses_of_pairs()
-        points = []
         for size in sizes:
             for mode in MODES.get(curve, ("loss",)):
                 size = size if isinstance(size, str) else int(size)
-                points.append({"size": size, "mode": mode} | _in_a_process(curve, size, mode, options))
-                print(json.dumps(points[-1]), flush=True)
-        write_json(options.to / f"{curve}.json", points)
-        _report(curve, points, options.to)
+                point = {"size": size, "mode": mode} | _in_a_process(curve, size, mode, options)
+                print(json.dumps(point), flush=True)
+                _keep(curve, point, options.to)
+        _report(curve, kept(curve, options.to))
+    if options.page:
+        write_page(options.page, {curve: kept(curve, options.to) for curve in SIZES})
+
+
+def kept(curve: str, folder: Path) -> list[dict[str, Any]]:
+    """The points of a curve that have been measured, by mode and size."""
+    path = folder / f"{curve}.json"
+    found: list[dict[str, Any]] = json.loads(path.read_text()) if path.is_file() else []
+    return found
+
+
+def _keep(curve: str, point: dict[str, Any], folder: Path) -> None:
+    others = [one for one in kept(curve, folder) if (one["size"], one["mode"]) != (point["size"], point["mode"])]
+    write_json(folder / f"{curve}.json", sorted([*others, point], key=lambda one: (one["mode"], one["size"])))
 
 
 def _in_a_process(curve: str, size: Any, mode: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -120,7 +155,7 @@ def store(size: str, mode: str, options: argparse.Namespace) -> dict[str, float]
         Experiment(**given, data={**tables, "list_id": "list"}).dataset().to_store(folder / "store")
         return {"seconds": time.perf_counter() - began}
     _, card = Experiment(**given, data={"files": str(folder / "store")}).run(verbose=0)
-    return {"seconds": time.perf_counter() - began, "ms": card.step_ms}
+    return {"seconds": time.perf_counter() - began, "wall_ms": card.step_ms}
 
 
 def _write_table(path: Path, rows: int, seed: int) -> None:
@@ -176,11 +211,11 @@ def _losses_of_pairs() -> list[str]:
 def _median_ms(call: Callable[[], Any], steps: int, warm: int = 3) -> float:
     times = []
     for _ in range(warm + steps):
-        began = time.perf_counter()
+        began = time.process_time()  # of all threads: other programs on the machine hardly change it
         found = call()
         for value in found.values() if isinstance(found, dict) else [found]:
             np.asarray(value)
-        times.append(time.perf_counter() - began)
+        times.append(time.process_time() - began)
     return 1000 * statistics.median(times[warm:])
 
 
@@ -196,8 +231,8 @@ def exponent(sizes: list[float], values: list[float]) -> float:
     return float(np.polyfit(np.log(sizes[half:]), np.log(values[half:]), 1)[0]) if len(sizes) > 1 else float("nan")
 
 
-def _report(curve: str, points: list[dict[str, Any]], folder: Path) -> None:
-    keys = [key for key in ("ms", "seconds", "before_mb", "peak_mb") if any(key in point for point in points)]
+def _report(curve: str, points: list[dict[str, Any]]) -> None:
+    keys = [key for key in KEYS if any(key in point for point in points)]
     table = Table(title=curve, title_justify="left")
     for column in ("size", "mode", *keys):
         table.add_column(column, justify="right")
@@ -205,24 +240,79 @@ def _report(curve: str, points: list[dict[str, Any]], folder: Path) -> None:
         table.add_row(str(point["size"]), point["mode"], *(f"{point[key]:.1f}" if key in point else "" for key in keys))
     show(table)
     if curve != "losses":
-        _picture(curve, points, keys, folder)
+        for mode, key, k in exponents(points):
+            print(f"{curve}, {mode}: {key} ~ size^{k:.2f}")
 
 
-def _picture(curve: str, points: list[dict[str, Any]], keys: list[str], folder: Path) -> None:
+def exponents(points: list[dict[str, Any]]) -> list[tuple[str, str, float]]:
+    """(mode, key, exponent) of the lines of a curve with at least two points."""
+    found = []
+    for mode in dict.fromkeys(point["mode"] for point in points):
+        for key in KEYS:
+            mine = [(point["size"], point[key]) for point in points if point["mode"] == mode and key in point]
+            if len(mine) > 1:
+                found.append((mode, key, exponent(*map(list, zip(*mine, strict=True)))))
+    return found
+
+
+def write_page(page: Path, curves: dict[str, list[dict[str, Any]]]) -> None:
+    """Replaces the section of a page, and the picture in the folder ``images`` beside it."""
+    lines = [BEGIN, "## Curves", "", f"Measured on {datetime.datetime.now(datetime.UTC).date()} with "
+             f"{os.cpu_count()} CPU cores. {ABOUT}", "", "![cost curves](images/bench_scale.png)", ""]
+    for curve, points in curves.items():
+        keys = [key for key in KEYS if any(key in point for point in points)]
+        if not points:
+            continue
+        lines += [f"**{TITLES[curve]}**", "", f"| {curve} | what | {' | '.join(KEYS[key] for key in keys)} |",
+                  f"| --- | --- |{' --- |' * len(keys)}"]
+        lines += [f"| {point['size']:,} | {NAMES[point['mode']]} | "
+                  f"{' | '.join(f'{point[key]:,.1f}' if key in point else '' for key in keys)} |" for point in points]
+        fitted = [f"{NAMES[mode]}: {KEYS[key]} ~ size^{k:.2f}" for mode, key, k in exponents(points)]
+        lines += ["", ";\n".join(fitted) + ("." if fitted else ""), ""]
+    text = "\n".join([*lines, END])
+    start, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    write_text(page, f"{start.rstrip()}\n\n{text}{rest.partition(END)[2] or chr(10)}")
+    picture(curves, page.parent / "images" / "bench_scale.png")
+
+
+def picture(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:
+    """A column for each curve: time above, peak memory below. Each line has its name at its end."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(4 * len(keys), 3.2), layout="constrained")
-    for axes, key in zip(np.atleast_1d(figure.subplots(1, len(keys))), keys, strict=True):
-        for mode in dict.fromkeys(point["mode"] for point in points):
-            mine = [(point["size"], point[key]) for point in points if point["mode"] == mode and key in point]
-            if not mine:
-                continue
-            k = exponent(*map(list, zip(*mine, strict=True)))
-            print(f"{curve}, {mode}: {key} ~ size^{k:.2f}")
-            axes.plot(*zip(*mine, strict=True), marker="o", label=f"{mode}: size^{k:.2f}")
-        axes.set(xscale="log", yscale="log", xlabel=curve, title=key)
-        axes.legend()
-    figure.savefig(folder / f"{curve}.png", dpi=110)
+    drawn = {curve: points for curve, points in curves.items() if points}
+    FigureCanvasAgg(figure := Figure(figsize=(3.4 * len(drawn), 5.4), layout="constrained"))
+    for column, (curve, points) in zip(figure.subplots(2, len(drawn), squeeze=False).T, drawn.items(), strict=True):
+        for axes, keys in zip(column, (("ms", "seconds"), ("peak_mb",)), strict=True):
+            key = next((one for one in keys if all(one in point for point in points)), keys[-1])
+            lines = {mode: [(point["size"], point[key]) for point in points if point["mode"] == mode]
+                     for mode in dict.fromkeys(point["mode"] for point in points)}
+            _draw(axes, lines)
+            axes.set(xlabel=TITLES[curve], ylabel=KEYS[key])
+            if key == "peak_mb":
+                axes.set(yscale="linear", ylim=(0, 1.15 * max(point[key] for point in points)))
+            _name_ends(axes, lines)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=100)
+
+
+def _draw(axes: Any, lines: dict[str, list[tuple[float, float]]]) -> None:
+    for place, mine in enumerate(lines.values()):
+        axes.plot(*zip(*mine, strict=True), marker="os^"[place], color=COLOURS[place], linewidth=1.6)
+    axes.set(xscale="log", yscale="log")
+    axes.spines[["top", "right"]].set_visible(False)
+    low, high = axes.get_xlim()
+    axes.set_xlim(low, high * (high / low) ** 0.45)  # room for names
+
+
+def _name_ends(axes: Any, lines: dict[str, list[tuple[float, float]]]) -> None:
+    """Writes the name of each line behind its end, above the names of the lines that end below it."""
+    colours, lowest = dict(zip(lines, COLOURS, strict=False)), -np.inf
+    for mode, mine in sorted(lines.items(), key=lambda one: one[1][-1][1]):
+        height = float(axes.transData.transform(mine[-1])[1])
+        lowest = max(height, lowest + 13)
+        axes.annotate(NAMES[mode], mine[-1], (7, 0.72 * (lowest - height)), textcoords="offset points", va="center",
+                      color=colours[mode], fontsize=8)
 
 
 CHILDREN: dict[str, Callable[..., dict[str, float]]] = {
