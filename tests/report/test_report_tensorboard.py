@@ -61,7 +61,7 @@ def test_losses_metrics_weights_and_conflicts(tmp_path, rng, method, steps):
     assert all(value > 0.99 for _, value in train["gradient_cosine/up/up_again"])  # the same goal
     assert all(value < 0 for _, value in train["gradient_cosine/up/down"])  # opposite goals
     found, about = history(tmp_path / "train", "cosine")
-    assert about == {"kind": "matrix", "labels": [["up", "up_again", "down"]] * 2}
+    assert about == {"kind": "matrix", "labels": [["up", "up_again", "down"]] * 2, "unit": "step"}
     assert found[:, 0].tolist() == [3, 6, 9, 12]
     assert found[:, 3].tolist() == pytest.approx([value for _, value in train["gradient_cosine/up/down"]])
     shares = history(tmp_path / "train", "share")[0][:, 1:]
@@ -71,7 +71,7 @@ def test_losses_metrics_weights_and_conflicts(tmp_path, rng, method, steps):
     assert [value for _, value in train["conflict_rate/up/up_again"]] == [0, 0]
     losses = [value for _, value in validation["up/loss"]]
     assert [value for _, value in validation["loss_ratio/up"]] == pytest.approx([2 * loss for loss in losses])
-    assert history(tmp_path / "train", "loss_ratio")[1] == {"kind": "lines", "labels": [["up"]]}
+    assert history(tmp_path / "train", "loss_ratio")[1] == {"kind": "lines", "labels": [["up"]], "unit": "epoch"}
     assert ("solver/rounds" in train) == ("solver/unsettled_so_far" in train) == (method == "mgda")
     if method == "mgda":
         assert all(value >= 1 for _, value in train["solver/rounds"])
@@ -136,7 +136,8 @@ def test_gates_of_a_sample_are_shown(tmp_path, rng):
         entropy = train[f"gate_entropy/gates/{tasks[task].name}"][0][1]
         np.testing.assert_allclose(entropy, -sum(gate * np.log2(gate) for gate in gates), rtol=1e-4)
     found, about = history(tmp_path / "train", "inside/gates")
-    assert about == {"kind": "gates", "labels": [["up", "up_again", "down"], ["expert 0", "expert 1"]]}
+    assert about == {"kind": "gates", "labels": [["up", "up_again", "down"], ["expert 0", "expert 1"]],
+                     "unit": "epoch"}
     assert found.shape == (1, 7)
     assert len(pictures(tmp_path / "train", "inside/gates")) == 1
 

@@ -56,6 +56,8 @@ function place(steps) { // the last of the steps up to the chosen moment
   return at;
 }
 
+const when = (one, at) => `${one.unit ?? "step"} ${one.steps[at]}`;
+
 function heatMap(title, one) {
   const [rows, columns] = one.labels;
   const now = place(one.steps);
@@ -64,7 +66,7 @@ function heatMap(title, one) {
   const top = 22;
   const size = [left + cell.w * columns.length + 4, top + cell.h * rows.length + 4];
   const svg = make("svg", { viewBox: `0 0 ${size[0]} ${size[1]}`, width: size[0], role: "img",
-    "aria-label": `${title} at step ${one.steps[now]}: ` + rows.map((row, r) => columns.map((column, c) =>
+    "aria-label": `${title} at ${when(one, now)}: ` + rows.map((row, r) => columns.map((column, c) =>
       `${row} and ${column} ${shown(one.values[now][r * columns.length + c])}`).join(", ")).join("; ") });
   columns.forEach((column, c) => svg.append(make("text", { x: left + cell.w * (c + 0.5), y: 14, "text-anchor": "middle" },
     fit(column, cell.w - 5), make("title", {}, column))));
@@ -98,10 +100,10 @@ function ends(svg, texts, x, height) {
 const spaceFor = (texts) => 24 + Math.max(...texts.map(long));
 const heightFor = (texts) => Math.max(150, 13 * texts.length + 12);
 
-function along(svg, steps, x, now, from, to, height) { // the axis of steps, and the chosen one
+function along(svg, one, x, now, from, to, height) { // the axis of steps, and the chosen one
   svg.append(make("line", { x1: x(now), x2: x(now), y1: 0, y2: height, class: "now" }),
-    make("text", { x: from, y: height + 14 }, `step ${steps[0]}`),
-    make("text", { x: to, y: height + 14, "text-anchor": "end" }, `${steps[steps.length - 1]}`));
+    make("text", { x: from, y: height + 14 }, when(one, 0)),
+    make("text", { x: to, y: height + 14, "text-anchor": "end" }, `${one.steps[one.steps.length - 1]}`));
 }
 
 function shares(title, one) {
@@ -117,7 +119,7 @@ function shares(title, one) {
   const span = Math.max(1, one.steps[last] - one.steps[0]);
   const x = (index) => (last ? ((one.steps[index] - one.steps[0]) / span) * (width - right) : 0);
   const svg = make("svg", { viewBox: `0 0 ${width} ${height + 20}`, width, role: "img", "aria-label":
-    `${title} at step ${one.steps[now]}: ` + labels.map((label, t) => `${label} ${shown(parts[now][t])}`).join(", ") });
+    `${title} at ${when(one, now)}: ` + labels.map((label, t) => `${label} ${shown(parts[now][t])}`).join(", ") });
   const wide = last ? [...parts.keys()] : [0, 0];
   const across = (index, order) => (last ? x(index) : order * (width - right));
   let below = parts.map(() => 0);
@@ -126,12 +128,12 @@ function shares(title, one) {
     const above = below.map((value, index) => value + parts[index][t]);
     const line = (values) => wide.map((index, order) => `${across(index, order).toFixed(1)},${(height * (1 - values[index])).toFixed(1)}`);
     svg.append(make("path", { d: `M${line(above).join("L")}L${line(below).reverse().join("L")}Z`, fill: COLOURS[t % COLOURS.length] },
-      make("title", {}, `${label}: ${shown(parts[now][t])} at step ${one.steps[now]}`)));
+      make("title", {}, `${label}: ${shown(parts[now][t])} at ${when(one, now)}`)));
     texts.push([height * (1 - (above[last] + below[last]) / 2), told[t], t]);
     below = above;
   });
   ends(svg, texts, width - right, height);
-  along(svg, one.steps, x, now, 0, width - right, height);
+  along(svg, one, x, now, 0, width - right, height);
   return svg;
 }
 
@@ -168,9 +170,9 @@ function plot(label, names, xs, rows, now, level = null) {
 
 function lines(title, one, tag) {
   const now = place(one.steps);
-  const [svg, x, left, right, height] = plot(`${title} at step ${one.steps[now]}`, one.labels[0], one.steps, one.values, now,
+  const [svg, x, left, right, height] = plot(`${title} at ${when(one, now)}`, one.labels[0], one.steps, one.values, now,
     tag === "loss_ratio" ? 1 : null);
-  along(svg, one.steps, x, now, left, right, height);
+  along(svg, one, x, now, left, right, height);
   return svg;
 }
 
@@ -188,7 +190,7 @@ function section(tag) {
   for (const run of runs) {
     const one = state.data[run][tag];
     const draw = { shares, lines }[one.kind] ?? heatMap;
-    grid.append(make("div", one.labels.length > 1 && one.labels[1].length > WIDE ? { class: "wide" } : {}, make("h3", {}, `${runOf(run)} `, make("small", {}, `step ${one.steps[place(one.steps)]}`)), draw(title, one, tag)));
+    grid.append(make("div", one.labels.length > 1 && one.labels[1].length > WIDE ? { class: "wide" } : {}, make("h3", {}, `${runOf(run)} `, make("small", {}, when(one, place(one.steps)))), draw(title, one, tag)));
   }
   return make("section", { "data-tag": tag }, make("h2", {}, title), make("p", {}, says), grid);
 }

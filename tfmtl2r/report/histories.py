@@ -25,6 +25,7 @@ class History:
     Args:
         kind: what the page draws: "matrix", "rates", "shares", "gates" or "lines".
         labels: the label of every place on every axis.
+        unit: what is counted, "step" or "epoch".
 
     >>> history = History("shares", [["click", "like"]])
     >>> history.add(10, np.array([0.25, 0.75]))
@@ -32,8 +33,8 @@ class History:
     [[10.0, 0.25, 0.75]]
     """
 
-    def __init__(self, kind: str, labels: list[list[str]]):
-        self.about: dict[str, Any] = {"kind": kind, "labels": labels}
+    def __init__(self, kind: str, labels: list[list[str]], unit: str = "step"):
+        self.about: dict[str, Any] = {"kind": kind, "labels": labels, "unit": unit}
         self._rows: list[np.ndarray] = []
         self._stride, self._seen = 1, 0
 
@@ -56,9 +57,11 @@ class Histories:
     def __init__(self) -> None:
         self._all: dict[str, History] = {}
 
-    def add(self, tag: str, step: int, values: np.ndarray, kind: str, labels: list[list[str]]) -> None:
-        """Adds the values of a step to the history of a tag."""
-        self._all.setdefault(tag, History(kind, labels)).add(step, values)
+    def add(
+        self, tag: str, step: int, values: np.ndarray, kind: str, labels: list[list[str]], unit: str = "step",
+    ) -> None:
+        """Adds the values of a step, or of an epoch, to the history of a tag."""
+        self._all.setdefault(tag, History(kind, labels, unit)).add(step, values)
 
     def last(self) -> Iterator[tuple[str, np.ndarray, list[list[str]]]]:
         """Tag, last values and labels of every history of cosines or gates."""

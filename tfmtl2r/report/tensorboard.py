@@ -162,11 +162,11 @@ class TensorBoard(Watched):
                     own = [_part(label[at]) for label, at in zip(labels, place, strict=True)]
                     _scalar("/".join(["inside", name, *own]), float(value[place]))
                 if value.ndim == 2:
-                    self._histories.add(f"inside/{name}", epoch, value, "gates", labels)
+                    self._histories.add(f"inside/{name}", epoch, value, "gates", labels, "epoch")
                 if decided.axes[name] == ("task", "expert"):
                     self._worries.tell(of_gates(name, value, labels))
                     if value.shape[1] > 1:
-                        self._add_lines(f"gate_entropy/{name}", epoch, labels[0], entropies(value))
+                        self._add_lines(f"gate_entropy/{name}", epoch, labels[0], entropies(value), "epoch")
 
     def _write_epoch(self, epoch: int, tasks: list[str], logs: Mapping[str, float]) -> None:
         """Writes what is a number per epoch, and tells what it worries about."""
@@ -179,26 +179,26 @@ class TensorBoard(Watched):
                 self._cosines.clear()
                 for i, j in itertools.combinations(range(len(tasks)), 2):
                     _scalar(f"conflict_rate/{_part(tasks[i])}/{_part(tasks[j])}", rates[i, j])
-                self._histories.add("conflict", epoch, rates, "rates", [tasks, tasks])
+                self._histories.add("conflict", epoch, rates, "rates", [tasks, tasks], "epoch")
             if self.model.method.multipliers(self._method_state) is None:  # floors of metrics move once per epoch
                 floors = {task: logs[name] for task in tasks if (name := str(LogName("multiplier", task))) in logs}
-                self._add_lines("multiplier", epoch, [*floors], [*floors.values()])
+                self._add_lines("multiplier", epoch, [*floors], [*floors.values()], "epoch")
         with self._writer("validation").as_default(step=epoch):
             ratios = {task: logs[name] / loss for task, loss in self.alone.items()
                       if (name := str(LogName("loss", task, validation=True))) in logs}
-            self._add_lines("loss_ratio", epoch, [*ratios], [*ratios.values()])
+            self._add_lines("loss_ratio", epoch, [*ratios], [*ratios.values()], "epoch")
 
     @property
     def _method_state(self) -> Mapping[str, Any]:
         """The state of the method for the first group of shared variables."""
         return {key: variable.value for key, variable in self.model.method_state.states[0].items()}
 
-    def _add_lines(self, tag: str, step: int, names: Sequence[str], values: Any) -> None:
+    def _add_lines(self, tag: str, step: int, names: Sequence[str], values: Any, unit: str = "step") -> None:
         """Writes a scalar for each name, and the history of all of them; nothing without names."""
         for name, value in zip(names, values, strict=True):
             _scalar(f"{tag}/{name}", value)
         if len(names):
-            self._histories.add(tag, step, np.array(values), "lines", [[*names]])
+            self._histories.add(tag, step, np.array(values), "lines", [[*names]], unit)
 
     def _write_gradients(self) -> None:
         weights = self._telemetry.weights.numpy()
