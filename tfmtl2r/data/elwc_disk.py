@@ -5,7 +5,6 @@ The lists, their order and all values are those of :func:`tfmtl2r.data.read_elwc
 
 from __future__ import annotations
 
-import contextlib
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -122,40 +121,43 @@ class OfRecords(OnDisk):
 
 def _write(paths: Sequence[Path], fields: Sequence[Field], work: Path) -> None:
     """Writes two tables: one row for each item, and one row for each record."""
-    with contextlib.ExitStack() as stack:
-        groups = [_Groups(stack, _file(work, context), fields, context) for context in (False, True)]
+    groups = [_Groups(fields, context) for context in (False, True)]
+    with written(_file(work, False)) as items, written(_file(work, True)) as lists, \
+            pyarrow.parquet.ParquetWriter(items, groups[0].schema, use_dictionary=False) as one, \
+            pyarrow.parquet.ParquetWriter(lists, groups[1].schema, use_dictionary=False) as other:
         for parsed in parsed_batches([*paths], [*fields]):
-            for group in groups:
+            for group, writer in zip(groups, (one, other), strict=True):
                 group.add(parsed)
-        for group in groups:
-            group.flush()
+                if group.size > _GROUP:
+                    writer.write_table(group.taken())
+        for group, writer in zip(groups, (one, other), strict=True):
+            if group.size:
+                writer.write_table(group.taken())
 
 
 class _Groups:
-    """Writes parsed records as a table, some megabytes at a time."""
+    """Parsed records as a table, of which some megabytes are kept."""
 
-    def __init__(self, stack: contextlib.ExitStack, path: Path, fields: Sequence[Field], context: bool):
+    def __init__(self, fields: Sequence[Field], context: bool):
         self.fields = [field for field in fields if field.context == context]
         names = [(f"c{number}", _arrow_type(field)) for number, field in enumerate(fields) if field.context == context]
         # A table needs a column: each record has its size, and a row of an item without features has nothing.
         self.schema = pyarrow.schema([(SIZE, pyarrow.int64() if context else pyarrow.null()), *names])
         self.context = context
-        self.writer = stack.enter_context(
-            pyarrow.parquet.ParquetWriter(stack.enter_context(written(path)), self.schema, use_dictionary=False))
         self.kept: list[pyarrow.Table] = []
+        self.size = 0
 
     def add(self, parsed: dict[str, Any]) -> None:
         sizes = np.asarray(parsed[SIZE], np.int64)
         first = pyarrow.array(sizes) if self.context else pyarrow.nulls(int(sizes.sum()))
         columns = [_arrow(field, parsed[field.name]) for field in self.fields]
         self.kept.append(pyarrow.Table.from_arrays([first, *columns], schema=self.schema))
-        if sum(table.nbytes for table in self.kept) > _GROUP:
-            self.flush()
+        self.size += self.kept[-1].nbytes + 1  # a table of items without features has no bytes
 
-    def flush(self) -> None:
-        if self.kept:
-            self.writer.write_table(pyarrow.concat_tables(self.kept).combine_chunks())
-            self.kept = []
+    def taken(self) -> pyarrow.Table:
+        """The kept records, which are then forgotten."""
+        found, self.kept, self.size = pyarrow.concat_tables(self.kept).combine_chunks(), [], 0
+        return found
 
 
 def _read(work: Path, number: int, field: Field) -> Iterator[Any]:

@@ -11,7 +11,7 @@ import numpy as np
 from tfmtl2r.data.fingerprints import Coded, InMemory, both
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.data.vectors import Vectors
-from tfmtl2r.writing import naming
+from tfmtl2r.writing import written
 
 _ROWS = 1 << 16
 
@@ -57,7 +57,7 @@ class _InFile:
 
     def __init__(self, path: Path, column: Coded):
         self.path, self.width, self.count = path, column.width, len(column)
-        with naming(path), path.open("wb") as file:
+        with written(path) as temporary, temporary.open("wb") as file:
             for first in range(0, self.count, _ROWS):
                 file.write(np.ascontiguousarray(column.codes(slice(first, first + _ROWS))).data)
 

@@ -165,8 +165,7 @@ def _columns(work: Path, lists: Lists, tasks: Sequence[Task], schema: Schema) ->
         return
     made: list[Slot] = []
     for part, key, values in _values(lists, tasks, schema):
-        with written(_file(work, len(made))) as path:
-            dtype, shape = _save(path, values)
+        dtype, shape = _save(_file(work, len(made)), values)
         per = "item" if shape[0] == lists.num_items and not _is_context(lists, schema, part, key) else "list"
         made.append(Slot(part, key, per, dtype.name, shape[1:]))
     write_json(index, [dataclasses.astuple(slot) for slot in made])
@@ -189,7 +188,7 @@ def _values(
 def _save(path: Path, parts: Iterator[np.ndarray]) -> tuple[np.dtype, tuple[int, ...]]:
     """Writes some rows after the other as one array, and returns its type and shape."""
     rows = 0
-    with path.open("wb") as file:
+    with written(path) as temporary, temporary.open("wb") as file:
         for part in parts:
             dtype, shape = part.dtype, part.shape[1:]
             if not rows:
