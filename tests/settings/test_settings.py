@@ -79,7 +79,7 @@ def test_bad_values_are_refused_by_key_before_anything_is_made(given, message):
 
 
 @pytest.mark.parametrize("given", [
-    {"training": {"on": "ray"}},
+    {"evaluation": {"importance": True}}, {"export": {"features": "keep"}},
 ])  # fmt: skip
 def test_what_comes_later_is_refused_by_name(given):
     with pytest.raises(SettingError, match="is not built yet") as found:

@@ -1,5 +1,6 @@
 """Several workers make the training of one: the same batches, weights, history and checkpoints."""
 
+import importlib.util
 import itertools
 import json
 import os
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import tfmtl2r
 from tfmtl2r import Dense, Schema, Task
 from tfmtl2r._backend import tf
 from tfmtl2r.data import Lists, batches
@@ -144,6 +146,38 @@ def test_a_cluster_that_is_none(monkeypatch, text, message):
 def test_what_several_workers_cannot_do(settings, message):
     with pytest.raises(ValueError, match=message):
         team.of(Experiment(**settings))
+
+
+@pytest.mark.skipif(importlib.util.find_spec("ray") is not None, reason="Ray is installed")
+def test_ray_that_is_not_installed():
+    with pytest.raises(ImportError, match=r"training\.on = \"ray\" needs Ray: pip install 'tfmtl2r\[cluster\]'"):
+        team.of(Experiment(training={"workers": 2, "on": "ray"}))
+
+
+def test_ray_beside_another_cluster(monkeypatch):
+    task = {"type": "worker", "index": 1}
+    monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": task}))
+    with pytest.raises(InputError, match=r"training\.on is 'ray', but TF_CONFIG describes a cluster already"):
+        team.of(Experiment(training={"on": "ray"}))
+
+
+@pytest.mark.long
+@pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is not installed: tfmtl2r[cluster]")
+def test_two_workers_on_ray_are_one_process(tmp_path):
+    """Ray starts a cluster on this machine. A ranker trained there has the weights of one process."""
+    small = ["--data", "synthetic_mslr", "--data.num-lists", "40", "--data.max-length", "12", "--data.num-tasks", "2",
+             "--data.num-features", "8", "--optimizer", "sgd", "--epochs", "2", "--batch-size", "16", "--quiet"]
+    for name, where in (("ray", ["--workers", "2", "--on", "ray"]), ("alone", [])):
+        done = shell("-m", "tfmtl2r", "train", "--name", name, *small, *where, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+    both = [tfmtl2r.load(tmp_path / "runs" / name).get_weights() for name in ("ray", "alone")]
+    for found, expected in zip(*both, strict=True):
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    assert not [*(tmp_path / "runs").rglob("ray/*.json")]  # the notes of Ray are gone
+    many = ["--name", "none", "--workers", "999", "--on", "ray"]
+    wrong = shell("-m", "tfmtl2r", "train", *small, *many, folder=tmp_path)
+    assert wrong.returncode == 1
+    assert "999 workers need a CPU each" in wrong.stderr
 
 
 CHILD = """

@@ -17,7 +17,7 @@ from tfmtl2r import plugins
 from tfmtl2r.errors import InputError, WorkerError
 from tfmtl2r.runs import places
 from tfmtl2r.settings import Settings
-from tfmtl2r.training import distributed, processes
+from tfmtl2r.training import distributed, on_ray, processes
 from tfmtl2r.training.workers import Workers
 from tfmtl2r.writing import write_json
 
@@ -32,10 +32,12 @@ class Team:
         count: number of all workers.
         place: number of the worker that this process starts, in a cluster that has set ``TF_CONFIG``; None if this
             process starts all workers.
+        on: ``training.on``, where this process starts all workers.
     """
 
     count: int
     place: int | None = None
+    on: str = "local"
 
     @property
     def leads(self) -> bool:
@@ -58,7 +60,11 @@ class Team:
         """
         job = {"experiment": {**settings}, "folder": None if folder is None else str(folder), "verbose": verbose,
                "plugins": plugins.files(), "data": data}
-        command = [sys.executable, "-m", "tfmtl2r.worker", json.dumps(job)]
+        arguments = ["-m", "tfmtl2r.worker", json.dumps(job)]
+        if self.on == "ray":
+            on_ray.run(arguments, self.count, Path() if folder is None else folder)
+            return
+        command = [sys.executable, *arguments]
         if self.place is None:
             processes.run(command, processes.here(self.count))
             return
@@ -74,9 +80,14 @@ def of(settings: Settings) -> Team | None:
     Raises:
         InputError: for settings that one process alone can train, or another number of workers than in ``TF_CONFIG``.
     """
-    wanted, cluster = settings.training.workers, distributed.place()
-    if cluster is None and (wanted or 1) == 1:
+    wanted, on, cluster = settings.training.workers, settings.training.on, distributed.place()
+    if cluster is None and on == "local" and (wanted or 1) == 1:
         return None
+    if cluster is not None and on != "local":
+        raise InputError(f"training.on is {on!r}, but {distributed.CONFIG} describes a cluster already: leave one of "
+                         "them out")
+    if on == "ray":
+        on_ray.check()
     if cluster is not None and wanted not in (None, cluster[1]):
         raise InputError(f"training.workers is {wanted}, but {distributed.CONFIG} has {cluster[1]} workers: leave one "
                          "of them out")
@@ -85,7 +96,7 @@ def of(settings: Settings) -> Team | None:
     for key, value in alone.items():
         if value:
             raise InputError(f"{key} is not built for several workers yet: leave it out, or train with one")
-    return Team(wanted or 1) if cluster is None else Team(cluster[1], cluster[0])
+    return Team(wanted or 1, on=on) if cluster is None else Team(cluster[1], cluster[0])
 
 
 def measured(folder: Path) -> dict[str, Any]:

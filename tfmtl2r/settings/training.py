@@ -106,9 +106,8 @@ class Training(Section):
             values is replaced by that of another item of its list.
         workers: processes on this machine that train together, by default 1; each reads its share of every batch. A
             cluster starts the command once per worker and sets TF_CONFIG, so that this key is not needed there.
+        on: where the workers are: "local", processes on this machine, or "ray", a Ray cluster that shares the folder.
     """
-
-    not_built: ClassVar[tuple[str, ...]] = ("on",)
 
     epochs: int = key(8, least=1)
     batch_size: int = key(64, least=1)
@@ -129,6 +128,7 @@ class Training(Section):
     feature_dropout: float | None = key(least=0)
     augment: float | None = key(least=0)
     workers: int | None = key(least=1, outcome=False)
+    on: Literal["local", "ray"] = key("local", outcome=False, shown="own")
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,0 +1,93 @@
+"""The workers of a training on a Ray cluster, by Ray Train. The extra ``[cluster]`` has it.
+
+Ray places the workers, tells each its place in ``TF_CONFIG``, and each then runs the same command as on one machine
+(:mod:`tfmtl2r.training.processes`). The command is a process of its own, because Ray prepares the process of a worker
+for Keras 2, and because a cluster of TensorFlow must begin before anything else uses TensorFlow. All machines read the
+data and write the run at the same paths, so that the current folder must be shared.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tfmtl2r.errors import InputError, MissingPackageError, WorkerError
+
+__all__ = ["check", "run"]
+
+
+def check() -> None:
+    """Checks that Ray is installed, before any training.
+
+    Raises:
+        ImportError: if it is not.
+    """
+    if importlib.util.find_spec("ray") is None:
+        raise MissingPackageError("training.on = \"ray\" needs Ray: pip install 'tfmtl2r[cluster]'")
+
+
+def _work_of(arguments: Sequence[str], folder: str) -> Callable[[], None]:
+    """What the process does that Ray starts for each worker. Ray sends a function within a function as it is, so that
+    its own processes need not import this package."""
+    def work() -> None:
+        os.environ.pop("TF_USE_LEGACY_KERAS", None)  # Ray sets it; Keras 3 is wanted
+        os.chdir(folder)
+        from tfmtl2r.training import distributed, processes
+
+        place = distributed.place()
+        number, count = place if place is not None else (0, 1)
+        processes.run([sys.executable, *arguments], [{}], number, count)
+
+    return work
+
+
+def run(arguments: Sequence[str], count: int, folder: Path) -> None:
+    """Runs workers on the cluster of ``RAY_ADDRESS``, else on the one of this machine, else on one that it starts.
+
+    Args:
+        arguments: arguments of Python, the same for every worker.
+        count: number of workers, each with one CPU, and with one GPU if the cluster has as many.
+        folder: a folder that all machines share, in which Ray keeps its notes until the training has ended.
+
+    Raises:
+        InputError: if the cluster has fewer CPUs than workers, for which Ray would wait for ever.
+        WorkerError: if a worker ends too early; Ray ends the others.
+    """
+    check()
+    import ray
+    from ray.train import RunConfig, ScalingConfig
+    from ray.train.tensorflow import TensorflowTrainer
+
+    notes = folder.absolute() / "ray"
+    begun = not ray.is_initialized()
+    if begun:
+        ray.init(logging_level="ERROR", runtime_env={"env_vars": {"TF_CPP_MIN_LOG_LEVEL": "3"}})
+    try:
+        has: Mapping[str, float] = ray.cluster_resources()
+        if has.get("CPU", 0) < count:
+            raise InputError(f"{count} workers need a CPU each, and the Ray cluster has {has.get('CPU', 0):g}: start "
+                             "fewer workers, or add machines to the cluster")
+        TensorflowTrainer(
+            _work_of([*arguments], os.getcwd()),
+            scaling_config=ScalingConfig(num_workers=count, use_gpu=has.get("GPU", 0) >= count),
+            run_config=RunConfig(name=notes.name, storage_path=str(notes.parent)),
+        ).fit()  # fmt: skip
+    except ray.train.TrainingFailedError as error:
+        raise WorkerError(_reason(error)) from error
+    finally:
+        shutil.rmtree(notes, ignore_errors=True)
+        if begun:
+            ray.shutdown()
+
+
+def _reason(error: Exception) -> str:
+    """What the first worker that failed has said, in one line."""
+    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
+    told = [one.splitlines()[-1] for _, failure in sorted(failures.items())
+            if isinstance(one := str(failure), str) and one.strip()]
+    found = next((line for line in told if "worker" in line), told[0] if told else str(error).splitlines()[-1])
+    return found.partition("WorkerError: ")[2] or found
