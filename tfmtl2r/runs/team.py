@@ -62,6 +62,8 @@ class Team:
                "plugins": plugins.files(), "data": data}
         arguments = ["-m", "tfmtl2r.worker", json.dumps(job)]
         if self.on == "ray":
+            if verbose:
+                print(f"{self.count} workers on Ray; {folder}/{places.LOG} has a line for each epoch")
             on_ray.run(arguments, self.count, Path() if folder is None else folder)
             return
         command = [sys.executable, *arguments]

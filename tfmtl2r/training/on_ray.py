@@ -65,7 +65,7 @@ def run(arguments: Sequence[str], count: int, folder: Path) -> None:
     notes = folder.absolute() / "ray"
     begun = not ray.is_initialized()
     if begun:
-        ray.init(logging_level="ERROR", runtime_env={"env_vars": {"TF_CPP_MIN_LOG_LEVEL": "3"}})
+        ray.init(logging_level="ERROR", log_to_driver=False)  # its processes say much that is no error
     try:
         has: Mapping[str, float] = ray.cluster_resources()
         if has.get("CPU", 0) < count:
