@@ -58,6 +58,8 @@ def train(folder, tasks, seed, kinds=True):
             histories.add(tag, step, rng.dirichlet(np.ones(count)), "shares", [tasks])
         for tag, scale in (("multiplier", 100.0), ("loss_ratio", 1.1)):
             histories.add(tag, step, scale * rng.random(count), "lines", [tasks])
+        histories.add("layers", step, rng.dirichlet(np.ones(count), 4), "gates",
+                      [["embedding_of_a_long_name", "trunk/dense", "trunk/dense_1", "gate"], tasks])
         histories.add("solver", step, rng.integers(1, 9, 1), "lines", [["rounds"]])
         histories.add("unsettled", step, np.zeros(1), "lines", [["solvers at the cap"]])
         histories.add("gate_entropy/gates", step, rng.random(count), "lines", [tasks])

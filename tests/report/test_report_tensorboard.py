@@ -67,6 +67,11 @@ def test_losses_metrics_weights_and_conflicts(tmp_path, rng, method, steps):
     shares = history(tmp_path / "train", "share")[0][:, 1:]
     assert shares.sum(axis=1) == pytest.approx(1, abs=1e-5)
     assert len(pictures(tmp_path / "train", "cosine")) == 1
+    if method == "mgda":  # exact gradients: 6 steps, of one layer
+        found, about = history(tmp_path / "train", "layers")
+        assert about["labels"][1] == ["up", "up_again", "down"]
+        assert found.shape == (4, 1 + 3 * len(about["labels"][0]))
+        assert found[:, 1:].reshape(4, -1, 3).sum(axis=2) == pytest.approx(1, abs=1e-5)
     assert [value for _, value in train["conflict_rate/up/down"]] == [1, 1]
     assert [value for _, value in train["conflict_rate/up/up_again"]] == [0, 0]
     losses = [value for _, value in validation["up/loss"]]

@@ -252,6 +252,13 @@ def test_telemetry_samples_the_gradients(problem, method, mode):
     gram = telemetry.gram.numpy()
     assert np.isfinite(gram).all()
     assert np.linalg.eigvalsh(gram).min() > -1e-6 * np.trace(gram)
+    lengths = telemetry.lengths.numpy()
+    if (method, mode) == ("mgda", "parameters"):
+        shared = [v for group in model.architecture.groups() if group.shared for v in group.variables]
+        assert lengths.shape == (len(shared), 3)
+        np.testing.assert_allclose(np.sum(lengths**2, axis=0), np.diag(gram), rtol=1e-4)
+    else:
+        assert lengths.shape == (0, 3)
 
 
 def test_names_of_tasks_and_shapes_are_checked():

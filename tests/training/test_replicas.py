@@ -116,7 +116,7 @@ def test_a_loop_of_ones_own(gaps, strategies):
             logs = step(batch)
         for name, values in logs.items():
             np.testing.assert_array_equal(values, values[0], err_msg=f"{name} differs between replicas")
-        seen = {"weights": telemetry.weights.numpy(), "gram": telemetry.gram.numpy()}
+        seen = {name: getattr(telemetry, name).numpy() for name in ("weights", "gram", "lengths")}
         results.append({**weights_of(model), **{name: values[0] for name, values in logs.items()}, **seen})
     assert_same(*results)
 

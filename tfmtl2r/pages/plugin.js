@@ -7,12 +7,13 @@ const TITLES = {
   share: ["Who moves the model", "The share of each task in the update: its weight times the length of its gradient."],
   weight: ["Weights of the method", "The weight that the method gives each task."],
   norm: ["Lengths of gradients", "The length of each task's gradient, as a share of the sum."],
+  layers: ["Who pulls which layer", "The length of each task's gradient in a shared layer, as a share of all tasks' lengths there (exact gradients only)."],
   multiplier: ["What constraints cost", "The multiplier of each constraint: above 0, the constraint pulls; it grows while its bound is violated."],
   solver: ["Work of the method's solver", "The rounds of all solvers in a sampled step."],
   unsettled: ["Solvers that gave up", "Solvers that stopped at their cap of rounds, since the start. 0 is what it should be."],
   loss_ratio: ["Gain by sharing", "Loss on vali divided by that of the run that trains the task alone: below 1 (the line), the task gains by sharing."],
 };
-const ORDER = ["cosine", "conflict", "share", "weight", "norm", "loss_ratio", "multiplier", "solver", "unsettled"];
+const ORDER = ["cosine", "conflict", "share", "weight", "norm", "layers", "loss_ratio", "multiplier", "solver", "unsettled"];
 const WIDE = 8; // a matrix of more columns takes the whole width
 const state = { data: {}, hidden: new Set(), at: 1, axes: [0, 1], card: null, preference: 0.5 };
 

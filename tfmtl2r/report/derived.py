@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 
@@ -18,6 +20,26 @@ def of_gradients(weights: np.ndarray, gram: np.ndarray) -> tuple[np.ndarray, np.
     with np.errstate(divide="ignore", invalid="ignore"):
         cosines = np.clip(gram / np.outer(lengths, lengths), -1, 1)
         return lengths, cosines, weights * lengths / np.sum(weights * lengths)
+
+
+def of_layers(lengths: np.ndarray, paths: Sequence[str]) -> tuple[list[str], np.ndarray]:
+    """The share of each task in the lengths of all tasks' gradients, layer by layer: names, and ``[layers, T]``.
+
+    Args:
+        lengths: the length of each task's gradient in each variable, ``[variables, T]``.
+        paths: the path of each variable, such as ``trunk/dense_1/kernel``.
+
+    >>> names, shares = of_layers(np.array([[3.0, 1.0], [4.0, 0.0]]), ["trunk/dense/kernel", "trunk/dense/bias"])
+    >>> names, shares.round(2).tolist()
+    (['trunk/dense'], [[0.83, 0.17]])
+    """
+    layers = [path.rpartition("/")[0] or path for path in paths]
+    names = list(dict.fromkeys(layers))
+    squares = np.zeros((len(names), lengths.shape[1]))
+    np.add.at(squares, [names.index(layer) for layer in layers], lengths**2)
+    whole = np.sqrt(squares)
+    with np.errstate(invalid="ignore"):
+        return names, whole / whole.sum(axis=1, keepdims=True)
 
 
 def conflict_rates(cosines: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.names import LogName
 from tfmtl2r.report import layout
-from tfmtl2r.report.derived import conflict_rates, entropies, of_gradients
+from tfmtl2r.report.derived import conflict_rates, entropies, of_gradients, of_layers
 from tfmtl2r.report.histories import Histories
 from tfmtl2r.report.plots import heat_map
 from tfmtl2r.report.worries import Worries, of_gates, of_shares
@@ -66,7 +66,8 @@ class TensorBoard(Watched):
     gates averaged over items, attention between tasks, routing, under the names of tasks and experts.
     ``gate_entropy/<name>/<task>`` is 1 for a gate that reads all experts alike, 0 for one that reads a single expert.
 
-    The page ``tfmtl2r`` of TensorBoard shows the same as heat maps, shares and lines, with all steps. At the end of a
+    The page ``tfmtl2r`` of TensorBoard shows the same as heat maps, shares and lines, with all steps, and the share of
+    each task in the gradients of every shared layer, where a method computes exact gradients. At the end of a
     training, the last cosines and gates are also images. A log line warns once of an expert that no task reads, of a
     gate with all weight on one expert, and of a task with more than 95 % of the update. The share of a task is
     ``w_t |g_t| / sum_s w_s |g_s|``, with the method's weights w and the gradients g.
@@ -216,6 +217,11 @@ class TensorBoard(Watched):
                                   ("norm", "shares", norms), ("share", "shares", shares)):
             if np.isfinite(values).any():
                 self._histories.add(tag, self._step, values, kind, [names] * values.ndim)
+        lengths = self._telemetry.lengths.numpy()
+        if len(lengths):  # a method with exact gradients
+            paths = [v.path for group in self.model.architecture.groups() if group.shared for v in group.variables]
+            layers, values = of_layers(lengths, paths)
+            self._histories.add("layers", self._step, values, "gates", [layers, names])
         if np.isfinite(shares).all():
             self._shares.append(shares)
         if np.isfinite(cosines).any() and len(names) > 1:

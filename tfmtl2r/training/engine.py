@@ -54,6 +54,7 @@ class Step:
         unsettled: ``int64``, number of solvers that stopped at their iteration limit.
         rounds: ``int64``, sum of the rounds of all solvers.
         routing: the next state of an architecture that routes gradients.
+        rows: the tasks' exact gradients of each shared variable; empty if they are not computed.
     """
 
     scores: dict[str, Any]
@@ -66,6 +67,7 @@ class Step:
     unsettled: Any
     rounds: Any = None
     routing: dict[str, Any] = dataclasses.field(default_factory=dict)
+    rows: Sequence[Any] = ()
 
 
 class Engine:
@@ -182,6 +184,7 @@ class Engine:
         parts = [batch.at(chosen) for chosen in places] or [batch]
         trunks, heads, scores, losses = self._passes(batch, parts, places, replicas)
         self._refuse_negative(losses)
+        whole: list[Any] = []
         shared = [v.value for v in self.shared_variables]
         if self.mode == "parameters":
             rows = [self._rows(trunk, half, replicas) for trunk, half in zip(trunks, heads, strict=True)]
@@ -205,7 +208,7 @@ class Engine:
             combined = [functools.reduce(added, gradients) for gradients in zip(*each, strict=True)]
         private = [functools.reduce(added, gradients) for gradients in zip(*(h.gradients for h in heads), strict=True)]
         gradients = pairs(combined, self.shared_variables) + pairs(private, self.private_variables)
-        return Step(scores, losses, gradients, weights, gram, states, signals, None)
+        return Step(scores, losses, gradients, weights, gram, states, signals, None, rows=whole)
 
     def _passes(
         self, batch: Batch, parts: list[Batch], places: list[Any], replicas: Replicas

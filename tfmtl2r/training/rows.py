@@ -101,6 +101,11 @@ def _merge(per_task: list[Any], table: Any, replicas: Replicas) -> SparseRows:
     return SparseRows(distinct, tf.reshape(merged, [tasks, -1]), shape, table.name)
 
 
+def lengths(rows: list[DenseRows | SparseRows]) -> Tensor:
+    """The length of each task's gradient in each variable, ``[variables, T]``."""
+    return tf.stack([tf.sqrt(tf.reduce_sum(tf.square(row.matrix), axis=1)) for row in rows])
+
+
 def densified(rows: list[DenseRows | SparseRows]) -> list[DenseRows | SparseRows]:
     """Rows over whole embedding tables, for methods that store a number per parameter.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.training.replicas import Replicas
+from tfmtl2r.training.rows import lengths
 from tfmtl2r.types import Tensor
 
 if TYPE_CHECKING:
@@ -19,7 +20,8 @@ class Telemetry:
 
     If the method computes the Gram matrix, every step stores it. For a scalarisation, the gradients at the cut are
     computed in the sampled steps only. With several replicas they are not sampled, since replicas cannot communicate
-    inside a conditional.
+    inside a conditional. The lengths of gradients in each shared variable are sampled where a method computes exact
+    gradients.
 
     Args:
         num_tasks: T.
@@ -34,15 +36,19 @@ class Telemetry:
         options = {"trainable": False, "aggregation": tf.VariableAggregation.ONLY_FIRST_REPLICA}
         self.weights = tf.Variable(tf.fill([num_tasks], nan), name="telemetry_weights", **options)
         self.gram = tf.Variable(tf.fill([num_tasks, num_tasks], nan), name="telemetry_gram", **options)
+        self.lengths = tf.Variable(tf.fill([0, num_tasks], nan), shape=[None, num_tasks], name="telemetry_lengths",
+                                   **options)
         self.rounds = tf.Variable(0, dtype=tf.int64, name="telemetry_rounds", **options)
 
     def record(self, step: Step, iterations: Tensor, replicas: Replicas, sample: Callable[[], Any]) -> None:
         """Stores a step's weights and rounds, and its Gram matrix, which ``sample`` computes if the method has none."""
         self.weights.assign(step.weights)
         self.rounds.assign(step.rounds)
+        # iterations counts finished steps. A step is sampled if it makes this count a multiple of `every`.
+        due = tf.equal((iterations + 1) % self.every, 0)
+        if step.rows:
+            self.lengths.assign(tf.cond(due, lambda: lengths(step.rows), lambda: tf.convert_to_tensor(self.lengths)))
         if step.gram is not None:
             self.gram.assign(step.gram)
         elif replicas.count == 1:
-            # iterations counts finished steps. A step is sampled if it makes this count a multiple of `every`.
-            due = tf.equal((iterations + 1) % self.every, 0)
             self.gram.assign(tf.cond(due, sample, lambda: tf.convert_to_tensor(self.gram)))
