@@ -7,6 +7,7 @@ the batch only, and duplicate ids are merged once for all tasks.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from typing import Any
 
 from tfmtl2r._backend import tf
@@ -101,7 +102,7 @@ def _merge(per_task: list[Any], table: Any, replicas: Replicas) -> SparseRows:
     return SparseRows(distinct, tf.reshape(merged, [tasks, -1]), shape, table.name)
 
 
-def lengths(rows: list[DenseRows | SparseRows]) -> Tensor:
+def lengths(rows: Sequence[DenseRows | SparseRows]) -> Tensor:
     """The length of each task's gradient in each variable, ``[variables, T]``."""
     return tf.stack([tf.sqrt(tf.reduce_sum(tf.square(row.matrix), axis=1)) for row in rows])
 
