@@ -24,7 +24,7 @@ help:
 	@echo "make test-browser  tests of pages in chromium, which is installed where it is missing (Debian)"
 	@echo "make test-versions  a part of the tests on other versions: AXES='lowest newest bare 3.12 3.13', or some"
 	@echo "make package     wheel and sdist, installed and used with each extra in a new environment"
-	@echo "make benchmarks  measures other libraries again, and rewrites their section of docs/benchmarks.md"
+	@echo "make benchmarks  measures other libraries and growth again: sections of docs/benchmarks.md, docs/scale.md"
 	@echo "make lint        style, import layers, dependencies, dead code, types on Linux, Windows and macOS"
 	@echo "make docs        the documentation, as pages in docs/_build/html"
 	@echo "make clean       remove caches and builds; .venv, runs/ and saved_models/ stay"
@@ -60,6 +60,7 @@ package: .venv/.dev
 
 benchmarks: .venv/.dev
 	$(BIN)/python recipes/bench_peers.py --page docs/benchmarks.md
+	$(BIN)/python recipes/bench_scale.py --page docs/scale.md
 
 docs: .venv/.docs
 	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
