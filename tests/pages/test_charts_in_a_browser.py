@@ -94,7 +94,7 @@ def test_charts_of_the_page_of_tensorboard(page, tmp_path):
     found = measured(page, tmp_path / "profile", SLIDE)
     assert not faults(found), "\n".join(faults(found)[:20])
     for one in found:
-        assert len(one["charts"]) == 10 * 5 + 2
+        assert len(one["charts"]) == 11 * 5 + 2
         front = next(chart for chart in one["charts"] if chart["label"].startswith("Results: "))
         assert len(front["marks"]) == 2 + 4  # axes, and the runs that have both goals
         (low, chart, kept), (high, other, _), card = one["acted"]
