@@ -5,7 +5,6 @@ The lists, their order and all values are those of :func:`tfmtl2r.data.read_elwc
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ import pyarrow.parquet
 from tfmtl2r.data.elwc import SIZE, column_of, found_fields, lists_of, parsed_batches
 from tfmtl2r.data.elwc_fields import ABSENT, Field
 from tfmtl2r.data.lists import Lists
-from tfmtl2r.data.sorted_rows import OnDisk
+from tfmtl2r.data.sorted_rows import ColumnFiles, OnDisk
 from tfmtl2r.data.stored import Column
 from tfmtl2r.data.vectors import VectorFile, Vectors, write_vectors
 from tfmtl2r.writing import remove_parts, write_json, written
@@ -69,7 +68,7 @@ def _write_vectors(work: Path, number: int, field: Field) -> None:
     write_vectors(work / f"{number}.bin", parts, _width(field), dtype)
 
 
-class Records:
+class Records(ColumnFiles):
     """The columns of parsed records, which :class:`tfmtl2r.data.sorted_rows.OnDisk` reads.
 
     Args:
@@ -79,26 +78,16 @@ class Records:
     """
 
     def __init__(self, work: Path, fields: Sequence[Field], paths: Sequence[Path]):
+        super().__init__()
         self.work, self.paths = work, [*paths]
         self.fields = {field.name: (number, field) for number, field in enumerate(fields)}
         self.sizes = pyarrow.parquet.read_table(_file(work, True), columns=[SIZE])[SIZE].to_numpy()
         self.count = int(self.sizes.sum())
-        self.column = functools.lru_cache(maxsize=1)(self._column)
-        self._taken: tuple[Any, ...] = (None, None, None)
 
     @property
     def list_of_item(self) -> np.ndarray:
         """``int64[N]``, the number of the record of each item."""
         return np.repeat(np.arange(len(self.sizes)), self.sizes)
-
-    def rows_of(self, before: np.ndarray | None, items: np.ndarray) -> np.ndarray:
-        """Rows of rows. All columns take the same rows and share the result."""
-        if before is None:
-            return items
-        if self._taken[0] is not before or self._taken[1] is not items:
-            self._taken = (before, items, before[items])
-        found: np.ndarray = self._taken[2]
-        return found
 
     def _column(self, name: str) -> Column:
         number, field = self.fields[name]

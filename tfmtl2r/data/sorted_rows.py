@@ -71,7 +71,27 @@ def read_sorted(
     return Lists(columns, offsets, columns[list_id].values[offsets[:-1]], tuple(context), list_id, table.rows, source)
 
 
-class SortedRows:
+class ColumnFiles:
+    """Columns in files, which are read one at a time. The last one that was read is kept."""
+
+    def __init__(self) -> None:
+        self.column = functools.lru_cache(maxsize=1)(self._column)
+        self._taken: tuple[Any, ...] = (None, None, None)
+
+    def rows_of(self, before: np.ndarray | None, items: np.ndarray) -> np.ndarray:
+        """Rows of rows. All columns take the same rows of a table and share the result."""
+        if before is None:
+            return items
+        if self._taken[0] is not before or self._taken[1] is not items:
+            self._taken = (before, items, before[items])
+        found: np.ndarray = self._taken[2]
+        return found
+
+    def _column(self, name: str) -> Any:
+        raise NotImplementedError
+
+
+class SortedRows(ColumnFiles):
     """The columns of a file of sorted rows.
 
     Args:
@@ -83,24 +103,14 @@ class SortedRows:
     """
 
     def __init__(self, path: Path, schema: pyarrow.Schema, source: Source, separator: str, text: bool):
+        super().__init__()
         self.path, self.schema, self.source, self.separator, self.text = path, schema, source, separator, text
         self.count = pyarrow.parquet.read_metadata(path).num_rows
-        self.column = functools.lru_cache(maxsize=1)(self._column)
-        self._taken: tuple[Any, ...] = (None, None, None)
 
     @property
     def rows(self) -> np.ndarray:
         """``int64[N]``, the row of each sorted row in the files."""
         found: np.ndarray = pyarrow.parquet.read_table(self.path, columns=[ROW])[ROW].to_numpy()
-        return found
-
-    def rows_of(self, before: np.ndarray | None, items: np.ndarray) -> np.ndarray:
-        """Rows of rows. All columns take the same rows of a table and share the result."""
-        if before is None:
-            return items
-        if self._taken[0] is not before or self._taken[1] is not items:
-            self._taken = (before, items, before[items])
-        found: np.ndarray = self._taken[2]
         return found
 
     def _column(self, name: str) -> Cells:
