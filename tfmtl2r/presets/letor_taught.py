@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
-from tfmtl2r.presets.base import LETOR_INPUTS, LETOR_TRAINING, ORDERED, Preset
+from tfmtl2r.presets.letor import Letor
 from tfmtl2r.registry import Card
 
 CARD = Card(
@@ -18,7 +18,7 @@ __all__ = ["LetorTaught"]
 
 
 @dataclasses.dataclass(frozen=True)
-class LetorTaught(Preset):
+class LetorTaught(Letor):
     """The settings of ``letor`` with a teacher: one LightGBM model for each goal, trained on the training split.
 
     The teacher has 70 % of each loss, and one synthetic copy of the training lists is added, whose values are exchanged
@@ -34,11 +34,6 @@ class LetorTaught(Preset):
     """
 
     settings: ClassVar[Mapping[str, Any]] = {
-        **LETOR_TRAINING,
-        "architecture": {"name": "shared_bottom", "units": [256, 128, 64], "head_units": [], "dropout": 0.1},
-        "method": "nash_mtl",
-        "gradients": "features",
+        **Letor.settings, "method": "nash_mtl", "gradients": "features",
         "teacher": {"from": "lightgbm", "mix": 0.7, "synthetic": 1},
-    }
-    inputs: ClassVar[Mapping[str, Any]] = LETOR_INPUTS
-    losses: ClassVar[Mapping[str, Any]] = ORDERED
+    }  # fmt: skip
