@@ -20,7 +20,7 @@ from tfmtl2r.data.order import Order, Seat
 from tfmtl2r.errors import InputError, WorkerError
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.runs import team
-from tfmtl2r.training import distributed, processes
+from tfmtl2r.training import distributed, on_ray, processes
 from tfmtl2r.training.workers import Agreement, Workers
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -159,6 +159,15 @@ def test_ray_beside_another_cluster(monkeypatch):
     monkeypatch.setenv("TF_CONFIG", json.dumps({"cluster": {"worker": ["a:1", "b:1"]}, "task": task}))
     with pytest.raises(InputError, match=r"training\.on is 'ray', but TF_CONFIG describes a cluster already"):
         team.of(Experiment(training={"on": "ray"}))
+
+
+def test_the_reason_of_a_failure_on_ray():
+    failed = RuntimeError("the whole story")
+    assert on_ray._reason(failed) == "the whole story"
+    failed.worker_failures = {1: ValueError("lost"), 0: ValueError("trace\n  tfmtl2r.errors.WorkerError: was killed\n")}
+    assert on_ray._reason(failed) == "was killed"
+    failed.worker_failures = {0: ValueError()}
+    assert on_ray._reason(failed) == "RuntimeError"
 
 
 @pytest.mark.long

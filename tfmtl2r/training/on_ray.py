@@ -86,8 +86,7 @@ def run(arguments: Sequence[str], count: int, folder: Path) -> None:
 
 def _reason(error: Exception) -> str:
     """What the first worker that failed has said, in one line."""
-    failures: Mapping[int, Exception] = getattr(error, "worker_failures", {})
-    told = [one.splitlines()[-1] for _, failure in sorted(failures.items())
-            if isinstance(one := str(failure), str) and one.strip()]
-    found = next((line for line in told if "worker" in line), told[0] if told else str(error).splitlines()[-1])
-    return found.partition("WorkerError: ")[2] or found
+    failures: Mapping[int, Exception] = getattr(error, "worker_failures", None) or {0: error}
+    lines = [text.splitlines()[-1] for _, failure in sorted(failures.items()) if (text := str(failure).strip())]
+    said = lines[0] if lines else type(error).__name__
+    return said.partition("WorkerError: ")[2] or said
