@@ -41,13 +41,13 @@ from tfmtl2r.writing import write_json, write_text
 ROWS_PER_LIST, WIDTH, FEATURES = 25, 64, 16
 SIZES = {
     "tasks": [1, 2, 5, 10, 20], "length": [10, 30, 100, 300, 1000], "batch": [16, 64, 256, 1024],
-    "table": [10**4, 10**5, 10**6, 10**7], "store": [10**5, 10**6, 10**7],
+    "table": [10**4, 10**5, 10**6, 10**7, 10**8], "store": [10**5, 10**6, 10**7],
 }  # fmt: skip
 MODES = {"tasks": ("plain", "features", "parameters"), "length": ("features",), "batch": ("features",),
          "table": ("features",), "store": ("prepare", "train")}  # fmt: skip
 LONG = 10_000
-KEYS = {"ms": "CPU ms per step", "seconds": "seconds", "wall_ms": "ms per step", "before_mb": "MB before",
-        "peak_mb": "peak MB"}  # fmt: skip
+KEYS = {"ms": "CPU ms per step", "seconds": "seconds", "wall_ms": "ms per step", "input_ms": "ms per batch alone",
+        "before_mb": "MB before", "peak_mb": "peak MB"}  # fmt: skip
 TITLES = {"tasks": "number of tasks", "length": "items of a list", "batch": "lists of a batch",
           "table": "rows of an embedding table", "store": "rows of a store"}  # fmt: skip
 NAMES = {"plain": "plain sum", "features": "at the cut", "parameters": "exact", "prepare": "preparation",
@@ -56,10 +56,11 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73")
 """Colours that people with any colour vision tell apart (Okabe and Ito)."""
 BEGIN, END = "<!-- bench_scale: begin -->", "<!-- bench_scale: end -->"
 ABOUT = """Every point is a process of its own. A step trains a ranker with two
-layers of 64 units on one batch: 5 tasks, 64 lists of 25 items, 16 numbers and a category with 1,000 rows, with one of
-these changed. "At the cut" and "exact" are `mgda` on gradients at the shared features and on those of the parameters.
-A store of the rows is prepared and trained as above. Exponents are fitted to the upper half of the points. Peak memory
-is that of the whole process. CPU time is that of all threads."""
+layers of 64 units on one batch: 5 tasks, 64 lists of 25 items, 16 numbers and a category with 1,000 rows of width 16
+(width 8 at 10⁸ rows), with one of these changed. "At the cut" and "exact" are `mgda` on gradients at the shared features
+and on those of the parameters. A store of the rows is prepared and trained as above; "ms per batch alone" is reading
+without a ranker. Exponents are fitted to the upper half of the points. Peak memory is that of the whole process. CPU
+time is that of all threads."""
 
 
 def main() -> None:
@@ -120,7 +121,7 @@ def step(size: str, mode: str, options: argparse.Namespace, curve: str) -> dict[
 
     at = {"tasks": 5, "length": 25, "batch": 64, "table": 1000} | {curve: int(size)}
     tasks = [tfmtl2r.Task(f"t{i}", kind="binary", metrics=()) for i in range(at["tasks"])]
-    ids = tfmtl2r.Category("id", buckets=at["table"], dim=16)
+    ids = tfmtl2r.Category("id", buckets=at["table"], dim=16 if at["table"] <= 10**7 else 8)
     schema = tfmtl2r.Schema([tfmtl2r.Dense("x", shape=(FEATURES,)), ids])
     model = tfmtl2r.MultiTaskRanker({"name": "shared_bottom", "units": [WIDTH, WIDTH]}, tasks, schema)
     method = {"method": "linear_scalarization"} if mode == "plain" else {"method": "mgda", "gradients": mode}
@@ -150,15 +151,22 @@ def store(size: str, mode: str, options: argparse.Namespace) -> dict[str, float]
     if mode == "prepare":
         shutil.rmtree(folder, ignore_errors=True)
         for number, (split, path) in enumerate(tables.items()):
-            _write_table(Path(path), int(size) if split == "train" else 10_000, number)
+            write_table(Path(path), int(size) if split == "train" else 10_000, number)
         began = time.perf_counter()
         Experiment(**given, data={**tables, "list_id": "list"}).dataset().to_store(folder / "store")
         return {"seconds": time.perf_counter() - began}
-    _, card = Experiment(**given, data={"files": str(folder / "store")}).run(verbose=0)
-    return {"seconds": time.perf_counter() - began, "wall_ms": card.step_ms}
+    experiment = Experiment(**given, data={"files": str(folder / "store")})
+    _, card = experiment.run(verbose=0)
+    seconds = time.perf_counter() - began
+    read = experiment.dataset().load("train", batch_size=experiment.training.batch_size, shuffle=True)
+    began = time.perf_counter()
+    for _ in read:
+        pass
+    return {"seconds": seconds, "wall_ms": card.step_ms,
+            "input_ms": 1000 * (time.perf_counter() - began) / int(read.cardinality())}
 
 
-def _write_table(path: Path, rows: int, seed: int) -> None:
+def write_table(path: Path, rows: int, seed: int) -> None:
     """Rows of lists of 25 that do not lie together: the list of a row is its number modulo the number of lists."""
     import pyarrow
     import pyarrow.parquet
@@ -270,9 +278,14 @@ def write_page(page: Path, curves: dict[str, list[dict[str, Any]]]) -> None:
         fitted = [f"{NAMES[mode]}: {KEYS[key]} ~ size^{k:.2f}" for mode, key, k in exponents(points)]
         lines += ["", ";\n".join(fitted) + ("." if fitted else ""), ""]
     text = "\n".join([*lines, END])
-    start, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
-    write_text(page, f"{start.rstrip()}\n\n{text}{rest.partition(END)[2] or chr(10)}")
+    write_text(page, replaced(page.read_text(encoding="utf-8"), text, BEGIN, END))
     picture(curves, page.parent / "images" / "bench_scale.png")
+
+
+def replaced(page: str, section: str, begin: str, end: str) -> str:
+    """A page with a new text for the section between two comments; a page without it gets it at its end."""
+    start, _, rest = page.partition(begin)
+    return f"{start.rstrip()}\n\n{section}{rest.partition(end)[2] or chr(10)}"
 
 
 def picture(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:

@@ -164,6 +164,36 @@ def test_flags_files_and_defaults_are_layers(tmp_path, monkeypatch):
     assert Settings.of(tree("s", "mine.toml", "--seeds", "1", "2", command=sweep.COMMAND)).sweep.seeds == (1, 2)
 
 
+@pytest.mark.parametrize(("before", "arguments", "after"), [
+    ("{train = 'a.csv', vali = 'b.csv', test = 'c.csv', list_id = 'q'}", ["--data.files", "store"],
+     {"files": "store", "list_id": "q"}),
+    ("{train = 'a.csv', vali = 'b.csv', test = 'c.csv'}", ["--set", "data.files=store"], {"files": "store"}),
+    ("{train = 'a.csv', vali = 'b.csv', test = 'c.csv'}", ["--data.vali", "d.csv"],
+     {"train": "a.csv", "vali": "d.csv", "test": "c.csv"}),
+    ("{files = ['a.csv'], split = {vali = 0.2}}", ["--data.files=b.csv"], {"files": "b.csv", "split": {"vali": 0.2}}),
+    ("{files = 'a.csv', split = {vali = 0.2}, list_id = 'q'}",
+     ["--data.train", "b.csv", "--data.vali", "c.csv", "--data.test", "d.csv", "e.csv"],
+     {"train": "b.csv", "vali": "c.csv", "test": ("d.csv", "e.csv"), "list_id": "q"}),
+    ("{name = 'synthetic_mslr', num_lists = 9, truncate = 'random'}", ["--data.files", "a.csv"],
+     {"files": "a.csv", "truncate": "random"}),
+    ("'synthetic_mslr'", ["--data.files", "a.csv"], {"files": "a.csv"}),
+    ("{files = 'a.csv', list_id = 'q'}", ["--data", "synthetic_mslr"], {"name": "synthetic_mslr"}),
+])
+def test_a_flag_for_the_place_of_the_data_replaces_that_of_the_file(tmp_path, monkeypatch, before, arguments, after):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "e.toml").write_text(f"tasks = ['click']\ndata = {before}\n")
+    found = Settings.of(tree("e.toml", *arguments)).data
+    assert found == Data.of(after)
+    assert not isinstance(found.files, tuple)  # so that the folder of a store is recognised
+
+
+def test_two_places_of_data_on_the_command_line_are_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "e.toml").write_text("tasks = ['click']\ndata = {files = 'a.csv'}\n")
+    with pytest.raises(ValueError, match=r"e\.toml, line 2: data must have exactly one of these"):
+        Settings.of(tree("e.toml", "--data.files", "b.csv", "--data.train", "c.csv"))
+
+
 @pytest.mark.parametrize(("arguments", "path", "value"), [
     (["--set", "training.epochs=5"], "training.epochs", 5),
     (["--set", "name=7"], "name", "7"),

@@ -95,6 +95,9 @@ def parse(command: Command, arguments: Sequence[str]) -> tuple[dict[str, Any], a
     if name:
         tree["name"] = name
     try:
+        paths = [argument[2:].partition("=")[0].split(".") for argument in arguments if argument.startswith("--")]
+        if keys := [path[1] for path in [*paths, *(path for path, _ in sets)] if path[0] == "data" and path[1:]]:
+            tree["data"] = Data.moved(_described(tree.get("data")), keys)
         for thing in THINGS:
             if chosen := getattr(early, thing):
                 _choose(tree, thing, chosen)

@@ -6,7 +6,7 @@ The help of a key on the command line is its entry under ``Args``.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, ClassVar, Literal, Self
 
 from tfmtl2r.errors import InputError
@@ -134,9 +134,13 @@ class Data(Section):
                                             "context", "time", "split", "leave_out")
     beside_name: ClassVar[tuple[str, ...]] = ("name", "tasks", "cross_validation", "only_where", "max_list_size",
                                               "truncate")
+    places: ClassVar[tuple[tuple[str, ...], ...]] = (("name",), ("files",), ("train", "vali", "test"))
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        for name in ("files", *self.places[-1]):
+            if isinstance(place := getattr(self, name), tuple) and len(place) == 1:  # a flag gives a list
+                object.__setattr__(self, name, place[0])
         table = [name for name in self.own_table if getattr(self, name) is not None]
         if self.name is None and not table:
             object.__setattr__(self, "name", "kuairand_excerpt")
@@ -175,6 +179,24 @@ class Data(Section):
         mine = {name: entry for name, entry in value.items() if name in cls.beside_name}
         rest = {name: entry for name, entry in value.items() if name not in (*cls.beside_name, "options")}
         return cls(**{**mine, "options": {**value.get("options", {}), **rest}})
+
+    @classmethod
+    def moved(cls, value: Mapping[str, Any], keys: Iterable[str]) -> dict[str, Any]:
+        """The section of a file to which some keys will be added, without the places of data that they replace.
+
+        >>> Data.moved({"train": "a.csv", "vali": "b.csv", "test": "c.csv", "list_id": "q"}, ["files"])
+        {'list_id': 'q'}
+        >>> Data.moved({"name": "synthetic_mslr", "num_lists": 9, "truncate": "random"}, ["files"])
+        {'truncate': 'random'}
+        >>> Data.moved({"train": "a.csv", "vali": "b.csv", "test": "c.csv"}, ["vali"])
+        {'train': 'a.csv', 'vali': 'b.csv', 'test': 'c.csv'}
+        """
+        new = {key for place in cls.places if {*keys} & {*place} for key in place}
+        gone = {key for place in cls.places for key in place} - new if new else set()
+        if "train" in new:
+            gone.add("split")  # it divides the files that are gone
+        known = {*cls.own_table, *cls.beside_name} if "name" in gone & value.keys() else value.keys()
+        return {key: entry for key, entry in value.items() if key not in gone and key in known}
 
     def tree(self) -> dict[str, Any]:
         """Returns the section as plain data, with the data set's options beside its name."""
