@@ -7,8 +7,8 @@ import signal
 import subprocess
 import sys
 import time
-import types
 import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -21,7 +21,8 @@ from tfmtl2r.runs.finished import load
 from tfmtl2r.runs.identity import PER_LIST
 from tfmtl2r.runs.places import CARD, LOG
 from tfmtl2r.sweeps import planning as plans
-from tfmtl2r.sweeps import sweep as sweeps
+from tfmtl2r.sweeps import pool
+from tfmtl2r.sweeps.lines import LineProcess
 from tfmtl2r.sweeps.sweep import Sweep
 from tfmtl2r.task import Task
 
@@ -133,9 +134,9 @@ def pretend(monkeypatch):
     asked, broken = [], set()
     diverged.clear()
 
-    def run(self, job):
+    def run(self, job, judge=None):
         asked.append(job["name"])
-        folder = sweeps.Path(job["directory"]) / job["name"]
+        folder = Path(job["directory"]) / job["name"]
         folder.mkdir(parents=True, exist_ok=True)
         if job["name"] in broken:
             return "ValueError: no luck" if len(broken) == 1 else None
@@ -152,7 +153,8 @@ def pretend(monkeypatch):
         RunCard(job["name"], job, {}, {"test": results}, history).save(folder)
         return None
 
-    monkeypatch.setattr(sweeps._Worker, "run", run)
+    monkeypatch.setattr(pool.Worker, "run", run)
+    monkeypatch.setattr(pool.Worker, "ready", lambda self, over: not over.is_set())
     return asked, broken
 
 
@@ -244,12 +246,13 @@ def test_a_sweep_keeps_to_its_folder_and_settings(tmp_path, pretend):
 def test_what_is_cut_off_is_no_failure_and_nothing_follows(tmp_path, monkeypatch):
     asked = []
 
-    def run(self, job):  # as when Ctrl-C comes during the first run
+    def run(self, job, judge=None):  # as when Ctrl-C comes during the first run
         asked.append(job["name"])
         sweep.__exit__()
         return "its process ended with code -9"
 
-    monkeypatch.setattr(sweeps._Worker, "run", run)
+    monkeypatch.setattr(pool.Worker, "run", run)
+    monkeypatch.setattr(pool.Worker, "ready", lambda self, over: not over.is_set())
     with Sweep(tmp_path / "s", jobs=1, report=print) as sweep:
         assert sweep.run(small_plan()) == []
     assert sweep.failed == {}
@@ -299,11 +302,11 @@ def test_real_failures_leave_a_log_and_orphans_end(tmp_path):
         assert [run.card.name for run in runs] == [small_plan()[-1].name]
         assert "MGDA has no preference" in sweep.failed[bad.name]
         assert "Traceback" in (tmp_path / "s" / bad.name / LOG).read_text()
-        process = sweep._workers[0].process
+        process = sweep._pool.workers[0].process.process
         os.kill(process.pid, signal.SIGKILL)  # as when memory runs out
         process.wait()
         assert len(sweep.run(small_plan()[:1])) == 1
-        process = sweep._workers[0].process
+        process = sweep._pool.workers[0].process.process
         process.stdin.close()  # as when the sweep itself is killed
         start = time.monotonic()
         assert process.wait(timeout=30) == 1
@@ -311,24 +314,34 @@ def test_real_failures_leave_a_log_and_orphans_end(tmp_path):
 
 
 @pytest.mark.parametrize("listens", [True, False])
-def test_a_worker_may_save_before_it_is_killed(tmp_path, monkeypatch, listens):
-    monkeypatch.setattr(sweeps, "_PATIENCE", 20.0 if listens else 0.1)
+def test_a_worker_may_save_before_it_is_killed(tmp_path, listens):
     reaction = "(open('saved', 'w').close(), sys.exit())" if listens else "None"
-    code = (f"import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: {reaction}); print('on', flush=True);"
+    code = (f"import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: {reaction}); print(input());"
             "time.sleep(60)")
-    worker = sweeps._Worker(1, [])
-    worker.process = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path, text=True, stdin=subprocess.PIPE,
-                                      stdout=subprocess.PIPE)
-    assert worker.process.stdout.readline() == "on\n"
-    worker.stop()
-    assert worker.process.returncode == (0 if listens else -signal.SIGKILL)
+    process = LineProcess(["-c", code], str(tmp_path))
+    assert process.ask("on") == "on"
+    process.stop(20.0 if listens else 0.1)
+    assert process.ended() == f"ended with code {0 if listens else -signal.SIGKILL}"
     assert (tmp_path / "saved").exists() == listens
 
 
-def test_a_worker_is_asked_to_stop_once():
-    worker, sent = sweeps._Worker(1, []), []
-    worker.process = types.SimpleNamespace(terminate=lambda: sent.append("TERM"), wait=lambda seconds: 0, stdin=None,
-                                           stdout=None)
-    worker.ask_to_stop()
-    worker.stop()  # a second signal would end a training before its checkpoint is whole
+def test_a_worker_is_asked_to_stop_once(monkeypatch):
+    process, sent = LineProcess(["-c", "input()"]), []
+    monkeypatch.setattr(process.process, "terminate", lambda: (sent.append("TERM"), process.process.kill()))
+    process.ask_to_stop()
+    process.stop(20.0)  # a second signal would end a training before its checkpoint is whole
     assert sent == ["TERM"]
+
+
+def test_the_first_error_of_a_job_ends_the_work_and_is_raised(monkeypatch):
+    monkeypatch.setattr(pool.Worker, "ready", lambda self, over: not over.is_set())
+    waiting, done = iter(range(5)), []
+
+    def do(worker, job):
+        done.append(job)
+        if job == 1:
+            raise ValueError("the reason")
+
+    with pool.Pool(jobs=1) as one, pytest.raises(ValueError, match="the reason"):
+        one.work(5, [], lambda: next(waiting, None), do)
+    assert done == [0, 1]

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tfmtl2r import plugins
+from tfmtl2r import cluster, plugins
 from tfmtl2r.errors import InputError, WorkerError
 from tfmtl2r.runs import places
 from tfmtl2r.settings import Settings
@@ -82,23 +82,23 @@ def of(settings: Settings) -> Team | None:
     Raises:
         InputError: for settings that one process alone can train, or another number of workers than in ``TF_CONFIG``.
     """
-    wanted, on, cluster = settings.training.workers, settings.training.on, distributed.place()
-    if cluster is None and on == "local" and (wanted or 1) == 1:
+    wanted, on, placed = settings.training.workers, settings.training.on, distributed.place()
+    if placed is None and on == "local" and (wanted or 1) == 1:
         return None
-    if cluster is not None and on != "local":
+    if placed is not None and on != "local":
         raise InputError(f"training.on is {on!r}, but {distributed.CONFIG} describes a cluster already: leave one of "
                          "them out")
     if on == "ray":
-        on_ray.check()
-    if cluster is not None and wanted not in (None, cluster[1]):
-        raise InputError(f"training.workers is {wanted}, but {distributed.CONFIG} has {cluster[1]} workers: leave one "
+        cluster.check()
+    if placed is not None and wanted not in (None, placed[1]):
+        raise InputError(f"training.workers is {wanted}, but {distributed.CONFIG} has {placed[1]} workers: leave one "
                          "of them out")
     alone = {"teacher.from": settings.teacher.from_, "staged": settings.staged, "constraints": settings.in_stages,
              "ensemble.batches": settings.ensemble.draws > 1}
     for key, value in alone.items():
         if value:
             raise InputError(f"{key} is not built for several workers yet: leave it out, or train with one")
-    return Team(wanted or 1, on=on) if cluster is None else Team(cluster[1], cluster[0])
+    return Team(wanted or 1, on=on) if placed is None else Team(placed[1], placed[0])
 
 
 def measured(folder: Path) -> dict[str, Any]:

@@ -179,7 +179,8 @@ class Sweeping(Section):
             two tasks, and equal importance with spread:10 for more tasks.
         seeds: seeds for each combination; by default the experiment's seed.
         single_task: train every task alone, too, for delta-m and the lines in plots.
-        jobs: number of parallel processes; by default one per CPU.
+        jobs: number of parallel processes; by default one per CPU. With training.on = "ray" and one worker, they are on
+            a Ray cluster, by default one per CPU of it, or one per GPU if it has GPUs.
         threads: TensorFlow threads in each process. Results depend on this number, since the order of sums changes
             rounding.
     """
@@ -199,6 +200,9 @@ class Tuning(Section):
 
     Args:
         trials: number of trials in all, those of earlier calls among them.
+        jobs: number of trials at a time, each in a process with one TensorFlow thread; by default one after the other
+            in the process of the search. With training.on = "ray" and one worker, they are on a Ray cluster, by default
+            one per CPU of it, or one per GPU if it has GPUs.
         minutes: no trial starts after this time; by default, only trials counts.
         objectives: logged numbers of the validation, such as ["val_click_ndcg@5"]; several give the front of trials. By
             default, ["val_stop_on"], the mean of the tasks' gains.
@@ -209,6 +213,7 @@ class Tuning(Section):
     """
 
     trials: int = key(20, least=1, outcome=False)
+    jobs: int | None = key(least=1, outcome=False)
     minutes: float | None = key(above=0, outcome=False)
     objectives: tuple[str, ...] = key(("val_stop_on",), outcome=False)
     space: Mapping[str, Any] | None = key(outcome=False, flag=False)

@@ -107,6 +107,7 @@ class Training(Section):
         workers: processes on this machine that train together, by default 1; each reads its share of every batch. A
             cluster starts the command once per worker and sets TF_CONFIG, so that this key is not needed there.
         on: where the workers are: "local", processes on this machine, or "ray", a Ray cluster that shares the folder.
+            With one worker, "ray" places whole trainings of a sweep, search or cross-validation on the cluster.
     """
 
     epochs: int = key(8, least=1)

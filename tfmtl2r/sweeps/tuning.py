@@ -7,6 +7,7 @@ its dashboards read. Each finished trial is a run ``trial-0000`` beside it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.util
 import json
 import math
@@ -18,21 +19,26 @@ from typing import Any
 from rich.markup import escape
 from rich.table import Table
 
+from tfmtl2r import cluster, plugins
 from tfmtl2r._backend import keras
-from tfmtl2r.errors import InputError, Stopped, UserError
+from tfmtl2r.errors import InputError, Stopped, UserError, WorkerError
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.names import did_you_mean
+from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.lock import locked
-from tfmtl2r.runs.places import remove
+from tfmtl2r.runs.places import LOG, remove
 from tfmtl2r.settings import SettingError, files
 from tfmtl2r.settings.outcome import differing, outcome
 from tfmtl2r.sweeps import space
+from tfmtl2r.sweeps.pool import Pool, Worker, extensions, place
 from tfmtl2r.sweeps.tuned_baselines import BaselineSearch, settings_of, training_of
+from tfmtl2r.sweeps.watching import Pruned, Watching
 from tfmtl2r.training.trackers import directions
 from tfmtl2r.writing import one_line, write_json
 
 JOURNAL, RESULT, LOCK = "journal.log", "tune.json", ".tune.lock"
 _SETTINGS, _VALUES, _ERROR = "settings", "values", "error"
+Chosen = Mapping[str, Any]
 
 
 class Search:
@@ -61,10 +67,14 @@ class Search:
         optuna.logging.set_verbosity(optuna.logging.ERROR)  # this class reports the trials
         self.optuna = optuna
         self.base, self.report = experiment, report
+        if (on := place([experiment])) == "ray":
+            cluster.check()
+        self.on = on
         self.folder = Path(experiment.directory) / f"{experiment.name or 'experiment'}-tune"
         self.dataset = experiment.dataset()
         self.num_lists = int(self.dataset.lists("vali").num_lists)
         self.signs = _signs(experiment, self.dataset)
+        self.watched = next(iter(self.signs)) if len(self.signs) == 1 else None
         self.space = space.checked(experiment, self.dataset)
         given = experiment.tune.baselines or ()
         training = training_of(experiment, self.dataset) if given else None
@@ -148,8 +158,11 @@ class Search:
         def may_start() -> bool:
             return time.monotonic() - start < left
 
-        while len(self.finished) < tune.trials and may_start():
-            self._next()
+        if self.on == "ray" or (tune.jobs or 1) > 1:
+            self._run_in_pool(may_start)
+        else:
+            while len(self.finished) < tune.trials and may_start():
+                self._end(*self._next(), self._train)
         for rival in self.rivals:
             rival.run(tune.trials, may_start, self.report)
         self._write()
@@ -158,15 +171,42 @@ class Search:
             raise InputError(f"no trial of {self.folder} is complete; " + (f"the first failed: {reasons[0]}" if reasons
                              else "give more minutes"))
 
-    def _next(self) -> None:
+    def _run_in_pool(self, may_start: Callable[[], bool]) -> None:
+        """Trains several trials at a time. Each is chosen by those that have ended before."""
+        tune, begun = self.base.tune, len(self.finished)
+        bases = [self.base, *(space.with_values(self.base, self.dataset, {key: value})
+                              for key, one in self.space.items() for value in getattr(one, "values", ()))]
+        files = plugins.files(extensions([one.config() for one in bases]))
+        with Pool(tune.jobs, on=self.on) as pool:
+
+            def take() -> tuple[Any, Chosen, str] | None:
+                nonlocal begun
+                if begun >= tune.trials or not may_start():
+                    return None
+                begun += 1
+                return self._next()
+
+            def train(worker: Worker, asked: tuple[Any, Chosen, str]) -> None:
+                self._end(*asked, functools.partial(self._train_by, worker, pool))
+
+            if begun < tune.trials:
+                pool.work(tune.trials - begun, files, take, train)
+
+    def _next(self) -> tuple[Any, Chosen, str]:
+        """A new trial, its values, and the name of its run."""
         trial = self.study.ask()
-        state = self.optuna.trial.TrialState
         chosen = {key: one.suggest(trial, key) for key, one in self.space.items()}
-        name = f"trial-{trial.number:04d}"
         trial.set_user_attr(_VALUES, json.dumps(chosen))
+        return trial, chosen, f"trial-{trial.number:04d}"
+
+    def _end(self, trial: Any, chosen: Chosen, name: str, train: Callable[[Any, Chosen, str], list[float]]) -> None:
+        """Trains a trial, and records how it has ended."""
+        state = self.optuna.trial.TrialState
         try:
-            values = self._train(trial, chosen, name)
-        except self.optuna.TrialPruned:
+            values = train(trial, chosen, name)
+        except _CutOff:
+            return
+        except Pruned:
             self.study.tell(trial, state=state.PRUNED)
             remove(self.folder / name)
             self.report(f"pruned  {name}: {_text(chosen)}")
@@ -178,15 +218,45 @@ class Search:
             self.study.tell(trial, values)
             self.report(f"done    {name}: {' '.join(f'{value:.4f}' for value in values)}   {_text(chosen)}")
 
-    def _train(self, trial: Any, chosen: Mapping[str, Any], name: str) -> list[float]:
+    def _train(self, trial: Any, chosen: Chosen, name: str) -> list[float]:
+        """Trains a trial in this process."""
         keras.backend.clear_session()
+        experiment, data = self._made(chosen, name)
+        watchers = [Watching(self.watched, functools.partial(_judge, trial))] if self.watched else []
+        _, card = experiment.run(verbose=0, dataset=data, callbacks=watchers, overwrite=True)
+        return self._values_of(card)
+
+    def _train_by(self, worker: Worker, pool: Pool, trial: Any, chosen: Chosen, name: str) -> list[float]:
+        """Trains a trial in a process of the pool."""
+        experiment, _ = self._made(chosen, name)
+        pruned = False
+
+        def judge(epoch: int, value: float) -> bool:
+            nonlocal pruned
+            pruned = _judge(trial, epoch, value)
+            return pruned
+
+        job = experiment.but(training={"on": "local"}).config()
+        error = worker.run({**job, "watched": self.watched}, judge)
+        if pool.stopped:
+            raise _CutOff
+        if error is not None:
+            raise WorkerError(f"{error}; see {self.folder / name / LOG}")
+        if pruned:
+            raise Pruned
+        return self._values_of(RunCard.load(self.folder / name))
+
+    def _made(self, chosen: Chosen, name: str) -> tuple[Experiment, Any]:
+        """The experiment of a trial and its data, after a check that its validation split is that of all trials."""
         experiment = space.with_values(self.base, self.dataset, chosen).but(name=name, directory=str(self.folder))
         data = self.dataset if experiment.data == self.base.data and experiment.features == self.base.features and \
             experiment.tasks == self.base.tasks else experiment.dataset()
         if data.lists("vali").fingerprint() != self.dataset.lists("vali").fingerprint():
             raise InputError("its validation split has other lists or labels, so that trials cannot be compared")
-        watchers = [_Pruning(trial, next(iter(self.signs)), self.optuna)] if len(self.signs) == 1 else []
-        _, card = experiment.run(verbose=0, dataset=data, callbacks=watchers, overwrite=True)
+        return experiment, data
+
+    def _values_of(self, card: Any) -> list[float]:
+        """The objectives of a run at the epoch that it has kept."""
         kept = card.history.get("kept", [])
         at = kept.index(1.0) if 1.0 in kept else -1
         values = [float(card.history[objective][at]) for objective in self.signs]
@@ -251,19 +321,14 @@ def _signs(experiment: Experiment, dataset: Any) -> dict[str, int]:
     return {objective: signs[objective] for objective in objectives}
 
 
-class _Pruning(keras.callbacks.Callback):
-    """Reports each epoch's objective, and ends a trial that is worse than the median of the trials before it."""
+class _CutOff(Exception):
+    """The search has been stopped during a trial, which is no failure of the trial."""
 
-    def __init__(self, trial: Any, objective: str, optuna: Any):
-        super().__init__()
-        self.trial, self.objective, self.optuna = trial, objective, optuna
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        value = (logs or {}).get(self.objective)
-        if value is not None and math.isfinite(value):
-            self.trial.report(float(value), epoch)
-            if self.trial.should_prune():
-                raise self.optuna.TrialPruned
+def _judge(trial: Any, epoch: int, value: float) -> bool:
+    """Whether a trial is worse than the median of the trials before it."""
+    trial.report(value, epoch)
+    return bool(trial.should_prune())
 
 
 def _values(trial: Any) -> dict[str, Any]:

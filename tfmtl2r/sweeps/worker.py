@@ -1,8 +1,9 @@
 """The process that trains the runs of a sweep, one after the other and independent of each other.
 
 The process reads experiments from standard input, one JSON object per line, and writes one line to standard output for
-each of them. The output of a run goes to ``log.txt`` in the run's folder. When the parent process ends, the worker
-stops at once, so that it does not write into a folder that a new sweep may already use.
+each of them. If a number of the run is watched, it also writes a line with the value of each epoch, and reads a line
+that contains whether the training shall end. The output of a run goes to ``log.txt`` in the run's folder. When the
+parent process ends, the worker stops at once, so that it does not write into a folder that a new sweep may already use.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,15 @@ def main(threads: int, plugin_files: Sequence[str] = (), files: Sequence[str] = 
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     lines: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_read, args=(lines,), daemon=True).start()
-    trainings = Trainings()
+
+    def answer(content: Mapping[str, Any]) -> None:
+        answers.write(json.dumps(content) + "\n")
+
+    def judge(epoch: int, value: float) -> bool:
+        answer({"epoch": epoch, "value": value})
+        return bool(json.loads(lines.get())["prune"])
+
+    trainings = Trainings(judge)
     started = False
     while True:
         job = json.loads(lines.get())
@@ -49,7 +58,7 @@ def main(threads: int, plugin_files: Sequence[str] = (), files: Sequence[str] = 
                 trainings.run(job)
         except Exception as caught:
             error = one_line(caught) if fault_of(caught) else f"{type(caught).__name__}: {caught}".split("\n")[0]
-        answers.write(json.dumps({"error": error}) + "\n")
+        answer({"error": error})
 
 
 def _read(lines: queue.Queue[str]) -> None:
@@ -89,9 +98,13 @@ class Trainings:
 
     The data of the last experiment are kept for the next one. So is the ranker, whose compiled steps are reused when
     the next experiment differs only in seed and preference.
+
+    Args:
+        judge: judges the watched number of a run after each epoch, see :class:`tfmtl2r.sweeps.watching.Watching`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, judge: Callable[[int, float], bool] | None = None) -> None:
+        self.judge = judge
         self.data: Any = None
         self.ranker: Any = None
         self.key: tuple[str, str] = ("", "")
@@ -99,14 +112,16 @@ class Trainings:
     def run(self, job: dict[str, Any]) -> None:
         """Trains one experiment, given as a dictionary of settings, and measures what it serves.
 
-        The preferences at which it is measured are ``job["served"]``.
+        The preferences at which it is measured are ``job["served"]``. A trial of a search has ``job["watched"]``, the
+        number by which it may end early, or None. Nothing that it serves is measured.
         """
         from tfmtl2r._backend import keras
         from tfmtl2r.experiment import Experiment
         from tfmtl2r.runs.finished import SEED
         from tfmtl2r.settings.outcome import outcome
+        from tfmtl2r.sweeps.watching import Pruned
 
-        served = job.pop("served", None)
+        served, is_trial, watched = job.pop("served", None), "watched" in job, job.pop("watched", None)
         experiment = Experiment.of(job)
         # A data set that is read from the user's table also depends on the entries of tasks and features.
         entries = [] if experiment.data.name else [job["tasks"], job["features"]]
@@ -121,13 +136,21 @@ class Trainings:
         self.data = self.data or experiment.dataset()
         before, self.ranker = self.ranker, None  # a run that fails leaves no ranker behind
         go_on = _can_go_on(experiment)
+        options = {"verbose": 2, "dataset": self.data, "callbacks": self._watching(watched)}
         try:
-            self.ranker, card = experiment.run(
-                verbose=2, dataset=self.data, before=before, resume=go_on, overwrite=not go_on)
+            self.ranker, card = experiment.run(**options, before=before, resume=go_on, overwrite=not go_on)
         except DamagedError as error:  # nothing is left that could be lost
             print(error)
-            self.ranker, card = experiment.run(verbose=2, dataset=self.data, overwrite=True)
-        self.measure(experiment, card, served)
+            self.ranker, card = experiment.run(**options, overwrite=True)
+        except Pruned:
+            return
+        if not is_trial:
+            self.measure(experiment, card, served)
+
+    def _watching(self, watched: str | None) -> list[Any]:
+        from tfmtl2r.sweeps.watching import Watching
+
+        return [Watching(watched, self.judge)] if watched and self.judge else []
 
     def measure(self, experiment: Any, card: Any, preferences: Any) -> None:
         """Adds what the ranker serves to the card of its run, if it has lists and several tasks."""

@@ -1,33 +1,23 @@
-"""The workers of a training on a Ray cluster, by Ray Train. The extra ``[cluster]`` has it.
+"""The workers of a training on a Ray cluster (:mod:`tfmtl2r.cluster`), by Ray Train.
 
 Ray places the workers, tells each its place in ``TF_CONFIG``, and each then runs the same command as on one machine
 (:mod:`tfmtl2r.training.processes`). The command is a process of its own, because Ray prepares the process of a worker
 for Keras 2, and because a cluster of TensorFlow must begin before anything else uses TensorFlow. All machines read the
-data and write the run at the same paths, so that the current folder must be shared.
+data and write the run at the same paths.
 """
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import shutil
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from tfmtl2r.errors import InputError, MissingPackageError, WorkerError
+from tfmtl2r import cluster
+from tfmtl2r.errors import WorkerError
 
-__all__ = ["check", "run"]
-
-
-def check() -> None:
-    """Checks that Ray is installed, before any training.
-
-    Raises:
-        ImportError: if it is not.
-    """
-    if importlib.util.find_spec("ray") is None:
-        raise MissingPackageError("training.on = \"ray\" needs Ray: pip install 'tfmtl2r[cluster]'")
+__all__ = ["run"]
 
 
 def _work_of(arguments: Sequence[str], folder: str) -> Callable[[], None]:
@@ -46,7 +36,7 @@ def _work_of(arguments: Sequence[str], folder: str) -> Callable[[], None]:
 
 
 def run(arguments: Sequence[str], count: int, folder: Path) -> None:
-    """Runs workers on the cluster of ``RAY_ADDRESS``, else on the one of this machine, else on one that it starts.
+    """Runs workers on the cluster.
 
     Args:
         arguments: arguments of Python, the same for every worker.
@@ -54,34 +44,24 @@ def run(arguments: Sequence[str], count: int, folder: Path) -> None:
         folder: a folder that all machines share, in which Ray keeps its notes until the training has ended.
 
     Raises:
-        InputError: if the cluster has fewer CPUs than workers, for which Ray would wait for ever.
+        InputError: if the cluster has fewer CPUs than workers.
         WorkerError: if a worker ends too early; Ray ends the others.
     """
-    check()
-    import ray
-    from ray.train import RunConfig, ScalingConfig
-    from ray.train.tensorflow import TensorflowTrainer
-
     notes = folder.absolute() / "ray"
-    begun = not ray.is_initialized()
-    if begun:
-        ray.init(logging_level="ERROR", log_to_driver=False)  # its processes say much that is no error
-    try:
-        has: Mapping[str, float] = ray.cluster_resources()
-        if has.get("CPU", 0) < count:
-            raise InputError(f"{count} workers need a CPU each, and the Ray cluster has {has.get('CPU', 0):g}: start "
-                             "fewer workers, or add machines to the cluster")
-        TensorflowTrainer(
-            _work_of([*arguments], os.getcwd()),
-            scaling_config=ScalingConfig(num_workers=count, use_gpu=has.get("GPU", 0) >= count),
-            run_config=RunConfig(name=notes.name, storage_path=str(notes.parent)),
-        ).fit()  # fmt: skip
-    except ray.train.TrainingFailedError as error:
-        raise WorkerError(_reason(error)) from error
-    finally:
-        shutil.rmtree(notes, ignore_errors=True)
-        if begun:
-            ray.shutdown()
+    with cluster.joined(count) as has:
+        from ray.train import RunConfig, ScalingConfig, TrainingFailedError
+        from ray.train.tensorflow import TensorflowTrainer
+
+        try:
+            TensorflowTrainer(
+                _work_of([*arguments], os.getcwd()),
+                scaling_config=ScalingConfig(num_workers=count, use_gpu=has.get("GPU", 0) >= count),
+                run_config=RunConfig(name=notes.name, storage_path=str(notes.parent)),
+            ).fit()  # fmt: skip
+        except TrainingFailedError as error:
+            raise WorkerError(_reason(error)) from error
+        finally:
+            shutil.rmtree(notes, ignore_errors=True)
 
 
 def _reason(error: Exception) -> str:
