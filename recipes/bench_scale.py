@@ -57,7 +57,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73")
 BEGIN, END = "<!-- bench_scale: begin -->", "<!-- bench_scale: end -->"
 ABOUT = """Every point is a process of its own. A step trains a ranker with two
 layers of 64 units on one batch: 5 tasks, 64 lists of 25 items, 16 numbers and a category with 1,000 rows of width 16
-(width 8 at 10⁸ rows), with one of these changed. "At the cut" and "exact" are `mgda` on gradients at the shared features
+(width 8 at 10⁸ rows), with one of these changed. "At the cut" and "exact" are `mgda` on gradients at shared features
 and on those of the parameters. A store of the rows is prepared and trained as above; "ms per batch alone" is reading
 without a ranker. Exponents are fitted to the upper half of the points. Peak memory is that of the whole process. CPU
 time is that of all threads."""
