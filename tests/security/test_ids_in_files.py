@@ -145,3 +145,20 @@ def test_the_search_finds_other_ids(tmp_path, monkeypatch):
     assert {name for name in found["user"] if name.endswith("/config.json")}
     assert [name for name in found["query"] if name.endswith("tf_serving_warmup_requests")]
     assert [name for name in found["user"] if name.endswith("train-ids.npy")]
+
+
+@pytest.mark.parametrize("ending", ["txt", "txt.gz"])
+def test_hashed_ids_of_letor_files_are_not_in_their_store(tmp_path, monkeypatch, ending):
+    monkeypatch.chdir(tmp_path)
+    lines = [f"{row % 3} qid:{77_000 + row // 4} 1:{row} # user = secret-{row % 13}\n" for row in range(120)]
+    whole = "".join(lines).encode()
+    (tmp_path / f"log.{ending}").write_bytes(gzip.compress(whole) if ending.endswith("gz") else whole)
+    found = []
+    for hashed in ("true", "false"):
+        (tmp_path / "e.toml").write_text(
+            f'tasks = [{{name = "grade", label = "label"}}]\ndata = {{files = "log.{ending}"}}\n'
+            f'features = [{{name = "user", kind = "category", hash = {hashed}}}, {{name = "features"}}]\n')
+        assert cli.main(["prepare", "e.toml", "--to", f"store-{hashed}"]) == 0
+        found.append([name for name, content in contents(tmp_path / f"store-{hashed}") if b"secret-" in content])
+    assert not found[0]
+    assert found[1]
