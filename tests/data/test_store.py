@@ -247,3 +247,21 @@ def test_two_workers_read_shares_of_the_same_batches(both):
         for worker, (x, *_) in enumerate(parts):
             np.testing.assert_array_equal(x["list_size"], whole["list_size"][worker::2])
             np.testing.assert_array_equal(x["age"], whole["age"][worker::2])
+
+
+@pytest.mark.slow
+def test_from_files_over_a_store_to_an_export_by_commands_alone(tmp_path, monkeypatch, capsys):
+    """Each command is the one that the command before it names."""
+    monkeypatch.chdir(tmp_path)
+    for split, some in rows().groupby(rows()["q"] % 3):
+        some.drop(columns=["vector"]).to_parquet(f"{('train', 'vali', 'test')[split]}.parquet")
+    (tmp_path / "e.toml").write_text(
+        'tasks = [{name = "click", kind = "binary"}]\ntraining = {epochs = 1}\narchitecture = {name = "shared_bottom", '
+        'units = [4]}\n[data]\ntrain = "train.parquet"\nvali = "vali.parquet"\ntest = "test.parquet"\nlist_id = "q"\n')
+    assert cli.main(["prepare", "e.toml", "--to", "store"]) == 0
+    assert "train from it with --data.files store" in capsys.readouterr().out
+    assert cli.main(["train", "e.toml", "--name", "a", "--data.files", "store"]) == 0
+    assert cli.main(["export", "a"]) == 0
+    said = capsys.readouterr()
+    assert "a store holds no raw values, so warm-up requests have generated values" in said.err
+    assert "exported and checked: saved_models/a/1" in said.out

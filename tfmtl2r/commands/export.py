@@ -89,7 +89,7 @@ def main(arguments: Sequence[str]) -> int:
     blend = _blend(options, tunes, card.blend if len(runs) == 1 else _chosen_together(runs, ranker, dataset), card,
                    ranker, dataset)
     version = export(ranker, options.to or below("saved_models", options.runs[0]), blend=blend,
-                     rows=None if options.rows == "none" or dataset is None else dataset.lists(options.rows),
+                     rows=_rows(options.rows, dataset),
                      train=inputs, files=how_to_read(card, rankers[0].architecture.schema))
     print(f"exported and checked: {version}")
     for name, reason in json.loads((version / METADATA).read_text(encoding="utf-8"))["left_out"].items():
@@ -205,6 +205,15 @@ def _chosen_together(runs: Sequence[Run], ranker: Any, dataset: Any) -> dict[str
         return {"by": "default", "kind": "deviation", "reason": "the runs have different training or validation "
                 "splits, so that one run may have trained on the lists on which another one would be judged"}
     return choose_blend(ranker, dataset.lists("vali"))
+
+
+def _rows(split: str, dataset: Any) -> Any:
+    """The lists for warm-up requests; None where these have generated values, as for a store, without raw values."""
+    lists = None if split == "none" or dataset is None else dataset.lists(split)
+    if lists is None or lists.prepared is None:
+        return lists
+    print("tfmtl2r export: a store holds no raw values, so warm-up requests have generated values", file=sys.stderr)
+    return None
 
 
 def _dataset(card: RunCard) -> Any:
