@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tfmtl2r import Dense, Task
-from tfmtl2r.data import fit_schema, from_frame
+from tfmtl2r.data import fit_schema, from_frame, read_lists
 from tfmtl2r.data.contents import contents, of_table, worth_a_look
 from tfmtl2r.features import Bag, Category, Time
 
@@ -98,6 +98,14 @@ def test_integers_beside_missing_ones_are_the_same_ids():
     table = from_frame(pd.DataFrame({"user": [1.0, 2.0, np.nan, 9.0]}))
     found = of_table(table, {"user": {"rows": 9, "missing": 0.0, "unknown": 0.0, "values": [1, 2]}})
     assert found["user"] == {"rows": 4, "missing": 0.25, "unknown": pytest.approx(1 / 3)}
+
+
+@pytest.mark.parametrize("cells", [["True", "False", ""], ["true", "", "false"], ["1", "0", ""], ["1.0", "0.0", ""]])
+def test_text_of_a_file_is_compared_as_what_it_spells_if_the_training_had_numbers(tmp_path, cells):
+    """As a request reads it; a column of truth values was trained as 0 and 1."""
+    (tmp_path / "new.csv").write_text("prime,x\n" + "".join(f"{cell},1\n" for cell in cells))
+    found = of_table(read_lists([tmp_path / "new.csv"]), {"prime": {"rows": 9, "missing": 0.0, "values": [0, 1]}})
+    assert found["prime"] == {"rows": 3, "missing": pytest.approx(1 / 3), "unknown": 0.0}
 
 
 def test_an_input_that_only_training_reads_is_not_compared():

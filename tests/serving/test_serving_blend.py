@@ -7,10 +7,14 @@ from serving_problem import make_ranker
 import tfmtl2r
 from tfmtl2r import Dense, Schema
 from tfmtl2r._backend import tf
+from tfmtl2r.serving.answers import Answers
 from tfmtl2r.serving.blend import Blend, blended, chosen, resolved
+from tfmtl2r.serving.differences import differences
+from tfmtl2r.serving.export import TOLERANCE, factors, moved
 from tfmtl2r.serving.parsing import list_messages
 from tfmtl2r.serving.session import LoadedExport
 from tfmtl2r.task import Task
+from tfmtl2r.training.readings import readings_of
 
 TASKS = (Task("click", kind="binary"), Task("stars"), Task("dwell", kind="regression"))
 WEIGHTS = {"click": 0.5, "stars": 2.0, "dwell": -1.0}
@@ -139,3 +143,26 @@ def test_wrong_weights(blend, message):
 def test_wrong_kind():
     with pytest.raises(ValueError, match=r"'mean'.* Known: deviation, mixture, product, rank, sum, value"):
         Blend(kind="mean")
+
+
+@pytest.mark.parametrize("ties", [2, 5, 11])
+def test_the_tolerance_of_a_blend_of_ranks_covers_any_order_of_equal_scores(rng, ties):
+    """Rounding orders equal items of a list differently if the server merges requests."""
+    task, valid = Task("click", kind="binary"), np.ones([1, 11], bool)
+    answers = Answers((task,), Blend({"click": 1.0}, "rank"), True, readings_of((task,), has_lists=True))
+    scores = rng.normal(size=valid.shape).astype(np.float32)
+    scores[0, rng.permutation(11)[:ties]] = 0.5
+
+    def answer(values):
+        found = answers.scores({"click": values}, tf.constant(valid), {})
+        return {name: value.numpy() for name, value in found.items()}
+
+    exact, found = answer(scores), {}
+    for off in moved({"click": scores}, TOLERANCE):
+        factor = factors(exact, answer(off["click"]), TOLERANCE)["score"]
+        found["score"] = max(factor, found.get("score", 1.0))
+    rounded = answer(scores + np.float32(5e-7) * rng.permutation(11).astype(np.float32))
+    assert list(differences("rounded", "exact", rounded, exact, TOLERANCE)), "otherwise, this test shows nothing"
+    assert not list(differences("rounded", "exact", rounded, exact, TOLERANCE, found))
+    wrong = {**rounded, "score": rounded["score"][:, ::-1]}
+    assert bool(list(differences("wrong", "exact", wrong, exact, TOLERANCE, found))) == (ties < 11)

@@ -214,20 +214,23 @@ def described(feature: Feature) -> str:
     for field in dataclasses.fields(feature):  # type: ignore[arg-type]
         value = getattr(feature, field.name)
         if field.name not in ("name", "context") and value != field.default:
-            many = isinstance(value, tuple) and len(value) > _SHOWN
-            changed.append(f"{field.name}: {f'{len(value)} values' if many else _shown(value)}")
+            changed.append(f"{field.name}: {_shown(value)}")
     place = "of the list" if feature.context else "of the item"
     return "; ".join([f"{KINDS.name_of(type(feature))} {place}, {feature.width} wide", *changed])
 
 
 def _shown(value: Any) -> str:
-    """A value with four digits; numbers of a tuple without its brackets.
+    """A value with four digits; a tuple without its brackets, and as a count if it is long.
 
     >>> _shown((48.18639291465379,)), _shown("log1p"), _shown(3)
     ('48.19', 'log1p', '3')
+    >>> _shown(((1.5, 2.5), tuple(range(400))))  # such as the quantiles of two copies of a feature
+    '1.5, 2.5, 400 values'
     """
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, tuple) and len(value) > _SHOWN:
+        return f"{len(value)} values"
     return ", ".join(map(_shown, value)) if isinstance(value, tuple) else str(value)
 
 

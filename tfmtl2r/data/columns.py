@@ -163,7 +163,7 @@ class Columns:
             texts = np.array([_shortest(text) for text in values.astype(str)], object)
             return np.where(values == values, texts, "")
         if values.dtype.kind not in "OU":
-            raise InputError(f"{where}: expected text, got {values.dtype} numbers; declare it with dtype='int64'")
+            raise InputError(f"{where}: expected text, got {values.dtype} numbers; make it text, or train with 'int64'")
         return values.astype(object)
 
     def _integers(self, name: str, where: str, missing: int) -> np.ndarray:

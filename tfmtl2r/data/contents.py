@@ -128,7 +128,8 @@ def of_table(
         try:
             cells = lists.kept(column).elements() if seen.get("listed") else None
             flat = lists.kept(column) if cells is None else cells.flat
-            values = flat.values if "lowest" in seen else flat.identities
+            names = isinstance(next(iter(seen.get("values", [""])), ""), str)
+            values = flat.values if "lowest" in seen else flat.identities if names else flat.typed
         except InputError:
             continue
         if "lowest" in seen and values.dtype.kind not in "iufb":

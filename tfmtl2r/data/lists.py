@@ -215,8 +215,9 @@ class Lists:
 
     def _varies(self, name: str, item: int, found: str, start: str) -> InputError:
         return InputError(f"column {name!r} is a context column, but its value varies within a list: {found} in "
-                          f"{self.place(item)}, {start} at the start of this list; make it a feature of the item "
-                          "(context=False)")
+                          f"{self.place(item)}, {start} at the start of this list; give the rows of a list one value, "
+                          "or train with the column as a feature of the item (without it in data.context; in Python, "
+                          "with context=False)")
 
     def in_order_of_rows(self, values: np.ndarray) -> np.ndarray:
         """Returns values per item, ``[N, ...]``, in the order of the rows of the source table."""

@@ -24,6 +24,8 @@ from tfmtl2r.types import Mask, Scores
 
 PADDED = -1e9
 """The score of a padded place. It is lower than any item's score, and finite because JSON has no infinity."""
+BLENDED = ("score", "outputs", "scores")
+"""The outputs with the blended score: of the predict signatures and ``rank``, of ``regress``, and of ``classify``."""
 BLEND_WEIGHTS, ITEM_IDS, TOP = "blend_weights", "item_ids", "k"
 
 

@@ -147,8 +147,9 @@ class Client:
             raise
         if len(served.outputs) == 1:  # REST leaves out the name of a single output
             outputs = dict(zip(served.outputs, outputs.values(), strict=True))
+        # A server has no order of outputs: each of its answers may have another one.
         return {self._own_names.get(name, name): _as_spec(value, served.outputs.get(name))
-                for name, value in outputs.items()}
+                for name, value in sorted(outputs.items())}
 
     def predict_frame(
         self,

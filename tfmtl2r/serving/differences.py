@@ -28,7 +28,8 @@ def differences(
     >>> list(differences("a", "b", {"score": np.array([0.5])}, {"score": np.array([0.25])}, 1e-5))
     ["a: 'score' is off from b by up to 0.25 (allowed: 1e-05)"]
     """
-    compared = _settled(expected, tolerance) if "indices" in expected else None
+    factors = factors or {}
+    compared = _settled(expected, tolerance * factors.get("score", 1.0)) if "indices" in expected else None
     for name in sorted({*found} - {*expected}):
         yield f"{what}: {name!r} is not expected from {other}"
     for name, values in expected.items():
@@ -38,8 +39,8 @@ def differences(
             continue
         where = compared if compared is not None and name not in ("score", "valid") else np.ones(values.shape, bool)
         if values.dtype.kind == "f":
-            allowed = tolerance * (factors or {}).get(name, 1.0)
-            yield from _numbers(f"{what}: ", name, found[name], values, other, allowed, where)
+            own = tolerance * factors.get(name, 1.0)
+            yield from _numbers(f"{what}: ", name, found[name], values, other, own, where)
         elif (wrong := (found[name] != values) & where).any():
             place = tuple(int(i) for i in np.argwhere(wrong)[0])
             yield (f"{what}: {name!r} differs from {other} in {int(wrong.sum())} of {wrong.size} places, such as "
@@ -54,13 +55,18 @@ def _numbers(
         yield (f"{what}{count} of {found.size} values of {name!r} are not finite; if model.predict gives such scores "
                "too, the training diverged: try a lower learning rate")
         return
-    allowed = _allowed(values, tolerance)
+    most = allowed(values, tolerance)
     off = np.abs(found - values.astype(np.float64))[where].max(initial=0.0)
-    if not off <= allowed:
-        yield f"{what}{name!r} is off from {other} by up to {off:.3g} (allowed: {allowed:.3g})"
+    if not off <= most:
+        yield f"{what}{name!r} is off from {other} by up to {off:.3g} (allowed: {most:.3g})"
 
 
-def _allowed(values: np.ndarray, tolerance: float) -> float:
+def allowed(values: np.ndarray, tolerance: float) -> float:
+    """The allowed error of an output: the tolerance times its largest valid number, or times 1 if that is larger.
+
+    >>> allowed(np.array([0.5, 32.0, -1e9]), 1e-3)  # the last place is padded
+    0.032
+    """
     numbers = values.astype(np.float64)
     return tolerance * np.abs(numbers[np.isfinite(numbers) & (numbers > PADDED / 2)]).max(initial=1.0)
 
@@ -74,7 +80,7 @@ def _settled(expected: Mapping[str, np.ndarray], tolerance: float) -> np.ndarray
     scores, valid = expected["score"].astype(np.float64), expected["valid"]
     if not scores.size:
         return valid
-    near = np.abs(np.diff(scores, axis=1)) <= 2 * _allowed(scores, tolerance)
+    near = np.abs(np.diff(scores, axis=1)) <= 2 * allowed(scores, tolerance)
     edge = np.zeros((len(scores), 1), bool)
     last = valid & ~np.concatenate([valid[:, 1:], edge], axis=1)
     return ~(np.concatenate([near, edge], axis=1) | np.concatenate([edge, near], axis=1) & valid | last) | ~valid

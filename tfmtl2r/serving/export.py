@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,11 @@ from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving import readme, warmup
-from tfmtl2r.serving.answers import probability_key, request_key, score_key, value_key
+from tfmtl2r.serving.answers import BLENDED, probability_key, request_key, score_key, value_key
 from tfmtl2r.serving.blend import Blend, resolved
 from tfmtl2r.serving.check import METADATA, ExportError, problems, said
 from tfmtl2r.serving.configs import write_configs
+from tfmtl2r.serving.differences import allowed
 from tfmtl2r.serving.examples import Request, from_rows, requests, with_extras
 from tfmtl2r.serving.pruned import pruned
 from tfmtl2r.serving.session import quiet
@@ -220,26 +221,34 @@ def _records(
             scores, valid = predicted[key]
             answer = _answer(signature, scores, valid, request, model.architecture.schema)
             records.append((signature.method, warmup.Record(name, signature.feed(request), answer)))
-            if name == DEFAULT:
-                for error in (tolerance, -tolerance):  # a curve may be steep on one side only
-                    off = _answer(signature, moved(scores, error), valid, request, model.architecture.schema)
-                    for output, factor in factors(answer, off, tolerance).items():
-                        found[output] = max(factor, found.get(output, 1.0))
+            for error in moved(scores, tolerance):
+                off = _answer(signature, error, valid, request, model.architecture.schema)
+                for output, factor in factors(answer, off, tolerance).items():
+                    found[output] = max(factor, found.get(output, 1.0))
     return records, found
 
 
-def moved(scores: Mapping[str, Any], tolerance: float) -> dict[str, Any]:
-    """Scores that are off by the allowed error, with columns beside them that are not; NaN is padding."""
-    return {task: each if is_column(task) else each + tolerance * np.nanmax(np.abs(each), initial=1.0)
-            for task, each in scores.items()}
+def moved(scores: Mapping[str, Any], tolerance: float) -> Iterator[dict[str, Any]]:
+    """Yields scores that are off by the allowed error, with columns beside them that are not; NaN is padding.
+
+    All scores move up, and down, since a curve may be steep on one side only. Then the items move in opposite
+    directions, each two of them at least once: where two items have equal scores, rounding decides which is first.
+    """
+    largest = {task: tolerance * np.nanmax(np.abs(each), initial=1.0) for task, each in scores.items()}
+    places = np.arange(next(iter(scores.values())).shape[-1])
+    for bit in range(-1, int(places.size - 1).bit_length()):
+        up = np.float32(1) if bit < 0 else np.where(places >> bit & 1, np.float32(1), np.float32(-1))
+        for sign in (up, -up):
+            yield {task: each if is_column(task) else each + sign * largest[task] for task, each in scores.items()}
 
 
 def factors(
     answer: Mapping[str, np.ndarray], off: Mapping[str, np.ndarray], tolerance: float
 ) -> dict[str, float]:
-    """Output with values -> what its tolerance must be multiplied by, since an error of a score grows in its value.
+    """Output -> what its tolerance must be multiplied by, since an error of a score grows in what is computed from it.
 
-    An example is the value of a regression of logarithms.
+    Examples are the value of a regression of logarithms, and a blend of ranks, where an item takes the place of another
+    item with the same score.
 
     Args:
         answer: output -> numbers.
@@ -247,12 +256,14 @@ def factors(
         tolerance: allowed error of scores and values, relative to the largest or to 1.
     """
     found = {}
-    for output in (name for name in answer if name.startswith((value_key(""), probability_key("")))):
+    computed = (value_key(""), probability_key(""))
+    for output in (name for name in answer if name in BLENDED or name.startswith(computed)):
         numbers = answer[output].astype(np.float64)
         if not (np.isfinite(numbers) & np.isfinite(off[output])).all():
             continue  # such an answer is refused by its comparison
         error = np.abs(off[output] - numbers).max(initial=0.0)
-        found[output] = 1.0 + float(error / (tolerance * np.abs(numbers).max(initial=1.0)))
+        # Twice: of several items with equal scores, the half that moved up took the mean place of the upper half.
+        found[output] = max(1.0, float(2 * error / allowed(numbers, tolerance)))
     return found
 
 
