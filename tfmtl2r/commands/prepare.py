@@ -44,6 +44,8 @@ class Prepare:
         comments: report on the key = value pairs in comments, too.
         to: folder of the store to make; set data.files to it for the training. An interrupted preparation continues.
         shard_items: a shard of the store ends with the list that reaches this number of items; 131072 by default.
+        on: with --to, where the rows of tables are sorted into lists: local, or ray for a Ray cluster. The store is the
+            same.
     """
 
     paths: Annotated[tuple[str, ...], tyro.conf.Positional]
@@ -56,22 +58,23 @@ class Prepare:
     comments: bool = False
     to: str | None = None
     shard_items: int | None = None
+    on: Literal["local", "ray"] = "local"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Parses and prints a report for each file."""
     options = tyro.cli(Prepare, args=arguments, prog="tfmtl2r prepare")
     if any(path.endswith(".toml") for path in options.paths):
-        shard_items = options.shard_items if options.to else None
-        if options != Prepare(options.paths[:1], to=options.to, shard_items=shard_items):
-            raise InputError("an experiment file is prepared alone and without flags but --to and --shard-items: "
-                             "tfmtl2r prepare experiment.toml [--to FOLDER [--shard-items N]]")
+        store = Prepare(options.paths[:1], to=options.to, shard_items=options.shard_items, on=options.on)
+        if options != (store if options.to else Prepare(options.paths[:1])):
+            raise InputError("an experiment file is prepared alone and without flags but --to, --shard-items and --on: "
+                             "tfmtl2r prepare experiment.toml [--to FOLDER [--shard-items N] [--on ray]]")
         if options.to is None:
             _experiment(options.paths[0])
         else:
-            _store(options.paths[0], options.to, options.shard_items)
+            _store(options.paths[0], options.to, options.shard_items, options.on)
         return
-    if options.to is not None or options.shard_items is not None:
+    if options.to is not None or options.shard_items is not None or options.on != "local":
         raise InputError("--to makes a store of the data of an experiment file: tfmtl2r prepare experiment.toml --to "
                          "FOLDER")
     from tfmtl2r.data.frame import SUFFIXES
@@ -115,7 +118,7 @@ def _prepare(file: Path, group: str | None, options: Prepare) -> None:
     _print_report(describe(data_report(lists)))
 
 
-def _store(path: str, to: str, shard_items: int | None) -> None:
+def _store(path: str, to: str, shard_items: int | None, on: str) -> None:
     """Makes a store of an experiment's files."""
     from tfmtl2r.commands.train import COMMAND
     from tfmtl2r.experiment import Experiment
@@ -125,8 +128,8 @@ def _store(path: str, to: str, shard_items: int | None) -> None:
     if experiment.data.name is not None:
         raise InputError("prepare --to makes a store of files of your own (data.files, or data.train, vali and test), "
                          f"not of the data set {experiment.data.name!r}")
-    items = {} if shard_items is None else {"shard_items": shard_items}
-    manifest = dataset.to_store(to, experiment.select(dataset), **items)
+    items: dict[str, Any] = {} if shard_items is None else {"shard_items": shard_items}
+    manifest = dataset.to_store(to, experiment.select(dataset), on=on, **items)
     print(f"{to}: the store is whole; train from it with --data.files {to}")
     for feature in manifest.schema.features:
         print(f"  {feature.name}: {described(feature)}")

@@ -21,8 +21,9 @@ from tfmtl2r.data.letor import COLUMNS, joined_ids, prepare_letor, report_of
 from tfmtl2r.data.letor_stream import LetorOptions, Tally
 from tfmtl2r.data.letor_text import in_comment, queries
 from tfmtl2r.data.lists import Lists
-from tfmtl2r.data.sorted_rows import ROW, OnDisk, SortedRows
+from tfmtl2r.data.sorted_rows import OnDisk, SortedRows
 from tfmtl2r.data.stored import Source
+from tfmtl2r.data.table_files import ROW
 from tfmtl2r.data.vectors import VectorFile, Vectors, write_vectors
 from tfmtl2r.writing import remove_parts, write_json, written
 

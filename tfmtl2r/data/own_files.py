@@ -79,17 +79,18 @@ class Reading:
         """The lists with the columns that ``named`` makes of vectors."""
         return with_components(lists, self.named)
 
-    def read(self, paths: Sequence[Path], work: Path | None = None) -> Lists:
+    def read(self, paths: Sequence[Path], work: Path | None = None, on: str = "local") -> Lists:
         """The lists of files as :meth:`lists` reads them, with whole vectors.
 
         Args:
             paths: the files.
             work: a folder that belongs to these files alone. Rows and columns then stay in files of this folder, from
                 which they are read one column at a time.
+            on: where the rows of tables are sorted then, see :func:`tfmtl2r.data.sorted_rows.read_sorted`.
         """
         if self.kind == "table":
             return read_lists(paths, self.list_id, self.context, self.separator) if work is None else \
-                read_sorted(paths, work, self.list_id, self.context, self.separator)
+                read_sorted(paths, work, self.list_id, self.context, self.separator, on)
         if self.kind == "letor" and work is not None:
             lists = read_letor_on_disk(paths, work, self.width, self.zero_based)
         elif self.kind == "letor":

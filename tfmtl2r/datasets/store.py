@@ -65,7 +65,8 @@ class Store(Table):
         return stored_lists(self._manifest, split)
 
     def to_store(
-        self, folder: str | Path, tasks: Iterable[str | Task] | None = None, shard_items: int = SHARD_ITEMS
+        self, folder: str | Path, tasks: Iterable[str | Task] | None = None, shard_items: int = SHARD_ITEMS,
+        on: str = "local",
     ) -> Manifest:
         raise InputError(f"{self.files} is a store already: set data.files to files of your own")
 

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
+from tfmtl2r import cluster
 from tfmtl2r.data import splits
 from tfmtl2r.data.choose import only_rows
 from tfmtl2r.data.fit import Rest, declared
@@ -170,7 +171,8 @@ class Table(DataSet):
         return Preparation({key: settled(value) for key, value in places.items()}, files, shard_items)
 
     def to_store(
-        self, folder: str | Path, tasks: Iterable[str | Task] | None = None, shard_items: int = SHARD_ITEMS
+        self, folder: str | Path, tasks: Iterable[str | Task] | None = None, shard_items: int = SHARD_ITEMS,
+        on: str = "local",
     ) -> Manifest:
         """Makes a store of the files (:mod:`tfmtl2r.data.store`), or continues a preparation that was interrupted.
 
@@ -178,16 +180,26 @@ class Table(DataSet):
             folder: an empty or missing folder, or one with the same preparation.
             tasks: the tasks, of which the labels are in the store; those in ``goals`` are always in it.
             shard_items: a shard ends with the list that reaches this number of items.
+            on: where the rows of tables are sorted into lists: "local", or "ray" for a Ray cluster whose machines have
+                the files at the same paths. The store is the same.
 
         Raises:
-            ValueError: for a folder with something else, or data that cannot be trained on.
+            ValueError: for a folder with something else, data that cannot be trained on, or a cluster for files whose
+                rows are not sorted.
+            ImportError: for a cluster without Ray.
+            WorkerError: if the cluster fails.
         """
         if shard_items < 1:
             raise InputError(f"a shard must have at least 1 item (--shard-items), not {shard_items}")
+        if on == "ray":
+            cluster.check("prepare --on ray")
+            if self._kind != "table":
+                raise InputError(f"files of the kind {self._kind} hold whole lists one after the other, so that no row "
+                                 "is sorted, and a cluster has nothing to do: leave --on ray out")
         folder, preparation = Path(folder), self.preparation(shard_items)
         if (whole := begin(folder, preparation)) is not None:
             return whole
-        data = self.on_disk(folder / WORK / "sorted")
+        data = self.on_disk(folder / WORK / "sorted", on)
         chosen = data.select(tasks)
         given = [*chosen, *(task for task in data.tasks() if task.name not in [one.name for one in chosen])]
         fitted = fit_tasks(data.lists("train"), given)
@@ -199,14 +211,15 @@ class Table(DataSet):
                            list(zip(given, fitted, strict=True)), schema,
                            {split: data.about(split) for split in data.splits})
 
-    def on_disk(self, folder: Path) -> Self:
+    def on_disk(self, folder: Path, on: str = "local") -> Self:
         """A copy that writes the rows, in lists, into files of a folder, and reads their columns one at a time.
 
         Args:
             folder: a folder for these files, which the same data set may have used before.
+            on: where the rows of tables are sorted, as for :meth:`to_store`.
         """
         found = copy.copy(self)
-        found.__dict__["_cache"] = {"sorted": folder}
+        found.__dict__["_cache"] = {"sorted": folder, "on": on}
         return found
 
     def pooled(self) -> Lists:
@@ -277,8 +290,9 @@ class Table(DataSet):
             places = self._places
             names = list(places) if self._is_letor else [place]
             reading, paths = self.reading(), [expanded(places[name], self._kind)[1] for name in names]
+            on = self._cache.get("on", "local")
             try:
-                read = [reading.read(one, self._work(name)) for name, one in zip(names, paths, strict=True)]
+                read = [reading.read(one, self._work(name), on) for name, one in zip(names, paths, strict=True)]
             except ZeroIdError:  # no file decides alone: all count from 0 if one of them does
                 reading = dataclasses.replace(reading, zero_based=True)
                 read = [reading.read(one, self._work(name)) for name, one in zip(names, paths, strict=True)]
