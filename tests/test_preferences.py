@@ -81,3 +81,16 @@ def test_a_preference_by_name_is_put_into_the_order_of_the_tasks():
     for wrong in ({"a": 1}, {"a": 1, "b": 1, "c": 1}, {}):
         with pytest.raises(ValueError, match="must have one number for each of a, b; it has"):
             preferences.normalised(wrong, tasks)
+
+
+@pytest.mark.parametrize(("texts", "expected"), [
+    (["a=1", "b=2"], [1, 2]), (["b=2,a=1"], [1, 2]), (["b=.5"], [0, 0.5]), (["1", "2"], [1, 2]), (["1,2"], [1, 2]),
+    (["a=1,", "b=2"], None), (["1"], None), (["a=1", "2"], None), (["a=1", "a=2"], None), (["a="], None), (["a"], None),
+    (["c=1"], None), (["=1", "2"], None),
+])
+def test_a_preference_on_a_command_line(texts, expected):
+    if expected is None:
+        with pytest.raises(ValueError, match=r"--preference .* a, b"):
+            preferences.asked(texts, ["a", "b"])
+    else:
+        assert preferences.asked(texts, ["a", "b"]) == expected

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.names import did_you_mean
 from tfmtl2r.task import Task
 from tfmtl2r.types import Array
 
 __all__ = [
-    "above_zero", "by_angle", "checked_preference", "corners", "das_dennis", "drawn", "from_file", "grid", "has_ray",
-    "is_preference", "leaning", "low_discrepancy", "normalised", "per_list", "scaled", "suited", "usual_grid",
+    "above_zero", "asked", "by_angle", "checked_preference", "corners", "das_dennis", "drawn", "from_file", "grid",
+    "has_ray", "is_preference", "leaning", "low_discrepancy", "normalised", "per_list", "scaled", "suited", "usual_grid",
 ]
 
 FLOOR = 1e-3
@@ -57,6 +58,29 @@ def in_order(preference: Array | Mapping[str, float], tasks: Sequence[Task]) -> 
         raise InputError(f"preference must have one number for each of {', '.join(names)}; it has "
                          f"{', '.join(map(str, preference)) or 'none'}")
     return [preference[name] for name in names]
+
+
+def asked(texts: Sequence[str], names: Sequence[str]) -> list[float]:
+    """The preference of a command line: a number for each task in order, or ``TASK=NUMBER``, where other tasks have 0.
+
+    Raises:
+        ValueError: for a text that is neither, another number of numbers, or a name that is unknown or comes twice.
+
+    >>> asked(["dwell=1"], ["click", "dwell"]), asked(["a=.8,b=.2"], "ab"), asked(["1", "3"], "ab")
+    ([0.0, 1.0], [0.8, 0.2], [1.0, 3.0])
+    """
+    parts = [part.rpartition("=") for part in ",".join(texts).split(",")]
+    try:
+        numbers, given = [float(number) for *_, number in parts], [name.strip() for name, equals, _ in parts if equals]
+    except ValueError:
+        numbers, given = [], []
+    if len(numbers) != (len(given) or len(names)) or len({*given}) < len(given):
+        raise InputError(f"--preference must be one number for each of {', '.join(names)}, in this order, or such as "
+                         f"{names[0]}=0.8,{names[-1]}=0.2, not {' '.join(texts)!r}")
+    if unknown := [name for name in given if name not in names]:
+        raise InputError(f"--preference names {unknown[0]!r}, which is no task here{did_you_mean(unknown[0], names)}; "
+                         f"the tasks are {', '.join(names)}")
+    return [dict(zip(given, numbers, strict=True)).get(name, 0.0) for name in names] if given else numbers
 
 
 def normalised(preference: Array | Mapping[str, float], tasks: Sequence[Task]) -> np.ndarray:

@@ -48,7 +48,7 @@ def test_train_evaluate_export(here, capsys):
 
     capsys.readouterr()
     first, second = card["results"]["test"]
-    assert cli.main(["evaluate", "one", "--preference", f"{first}=0.8,{second}=0.2", "--json", "served.json"]) == 0
+    assert cli.main(["evaluate", "one", "--preference", f"{first}=0.8", f"{second}=0.2", "--json", "served.json"]) == 0
     assert "the served ranking" in capsys.readouterr().out
     served = json.loads((here / "served.json").read_text())["served"]
     assert 0 < served[first]["ndcg@5"]["value"] < 1

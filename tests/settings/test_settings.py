@@ -210,6 +210,7 @@ def test_two_places_of_data_on_the_command_line_are_refused(tmp_path, monkeypatc
     (["--architecture", "dml", "--architecture.base", "ple", "--set", "architecture.base.levels=1"],
      "architecture.base", {"name": "ple", "levels": 1}),
     (["--preference", "click=2", "like=1"], "preference", {"click": 2.0, "like": 1.0}),
+    (["--preference", "click=2,like=1"], "preference", {"click": 2.0, "like": 1.0}),
     (["--set", "preference.like=1"], "preference", {"like": 1.0}),
     (["--set", "tasks.like.loss=mse"], "data.tasks", ["click", "long_view", "watch_ratio", "like"]),
     (["--tasks", "like", "--set", "tasks.like.loss=mse"], "tasks", [{"name": "like", "loss": "mse"}]),

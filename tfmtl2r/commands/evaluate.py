@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from tfmtl2r.errors import InputError
-from tfmtl2r.names import did_you_mean
 from tfmtl2r.writing import write_json
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ class Evaluate:
         split: train, vali or test.
         by: also show the metrics of parts of the split: by a column, list_length, or new:COLUMN for ids that the
             training split does not contain. Can be given several times; by default evaluation.by of the run.
-        preference: importance of each task, as in click=0.8,dwell=0.2: also show the ranking that is served for it, one
+        preference: importance of each task, as in click=0.8 dwell=0.2: also show the ranking that is served for it, one
             order on which every task is measured.
         json: also write all results to this file.
         importance: also show how much each task's first metric drops if the values of a feature are exchanged, with a
@@ -53,7 +52,7 @@ class Evaluate:
     runs: Annotated[tuple[str, ...], tyro.conf.Positional]
     split: str = "test"
     by: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
-    preference: str = ""
+    preference: tuple[str, ...] = ()
     importance: bool = False
     feature: tyro.conf.UseAppendAction[tuple[str, ...]] = ()
     among: str = "list"
@@ -188,25 +187,19 @@ def _served(ranker: Any, lists: Lists, options: Evaluate) -> dict[str, Any]:
     """Prints the results of the ranking that is served at the preference, and returns them; empty without one."""
     from tfmtl2r.evaluation.scoring import described
     from tfmtl2r.evaluation.served import score_served
+    from tfmtl2r.preferences import asked
     from tfmtl2r.report.tables import results_table, show
-    from tfmtl2r.settings.values import SettingError, Text, converted
 
     if not options.preference:
         return {}
     if len(options.runs) > 1:
         raise InputError("the served ranking of several runs as one is that of their export: name one run, or leave "
                          "--preference out")
-    try:
-        given = converted([Text(part) for part in options.preference.split(",")], dict[str, float])
-    except SettingError as error:
-        raise error.within("--preference") from None
     names = [task.name for task in ranker.tasks]
-    if unknown := sorted(set(given) - set(names)):
-        raise InputError(f"--preference names {unknown[0]!r}, which is no task of {options.runs[0]}"
-                         f"{did_you_mean(unknown[0], names)}; its tasks are {', '.join(names)}")
-    results = described(score_served(ranker, lists, [given.get(name, 0.0) for name in names]))
-    show(results_table({f"served at {options.preference}": results}, title="the served ranking, one order"))
-    return {"preference": given, "served": results}
+    given = asked(options.preference, names)
+    results = described(score_served(ranker, lists, given))
+    show(results_table({f"served at {','.join(options.preference)}": results}, title="the served ranking, one order"))
+    return {"preference": dict(zip(names, given, strict=True)), "served": results}
 
 
 def _keep(folder: Path, card: RunCard, split: str, results: Any, lists: Lists, more: Mapping[str, Any]) -> None:

@@ -33,8 +33,8 @@ class Export:
         to: folder of the export; by default saved_models/RUN. Several runs need it.
         blend: weight of each task in the blended score, as in click=1 long_view=0.5; by default those of the
             experiment (export.blend), or the preference.
-        preference: for a conditioned run, importance of each task for requests without a preference; by default the
-            run's preference.
+        preference: for a conditioned run, importance of each task for requests without a preference, as in click=0.8
+            dwell=0.2; by default the run's preference.
         utility: what a unit of each task's metric is worth, as in click=1 like=3; by default the preference.
         floor: lowest values of metrics, as in click:ndcg@5=0.6.
         loses_at_most: what metrics may lose against the order of their task alone, as in click:ndcg@5=0.005, or 1%.
@@ -51,7 +51,7 @@ class Export:
     utility: tuple[str, ...] = ()
     floor: tuple[str, ...] = ()
     loses_at_most: tuple[str, ...] = ()
-    preference: tuple[float, ...] = ()
+    preference: tuple[str, ...] = ()
     blend_kind: str = ""
     rows: str = "test"
     directory: str = "runs"
@@ -61,7 +61,7 @@ def main(arguments: Sequence[str]) -> int:
     """Exports, and prints the folder of the version and the signatures that it lacks."""
     options = tyro.cli(Export, args=arguments, prog="tfmtl2r export")
     from tfmtl2r.evaluation.file_scores import how_to_read
-    from tfmtl2r.preferences import suited
+    from tfmtl2r.preferences import asked, suited
     from tfmtl2r.runs.finished import load as load_run
     from tfmtl2r.runs.identity import MODEL
     from tfmtl2r.runs.places import below, find
@@ -79,7 +79,8 @@ def main(arguments: Sequence[str]) -> int:
             raise InputError(f"{name} reads no preference, so its export cannot have a default preference: "
                              "leave out --preference, or train with --conditioned")
         if options.preference:
-            ranker.set_preference(suited([options.preference], ranker.method)[0])
+            wanted = asked(options.preference, [task.name for task in ranker.tasks])
+            ranker.set_preference(suited([wanted], ranker.method)[0])
     inputs: dict[str, Any] = {}
     for run in runs:
         inputs = {**run.card.data.get("train", {}).get("inputs", {}), **inputs}

@@ -37,7 +37,7 @@ class Pareto:
         reference: reference point of the hypervolume; by default the worst value of all points + 0.1 of the range.
         pick: the point to mark: knee, or nearest to the preference; by default none. The candidates are what all runs
             serve at each preference of their cards; for losses and plain rows, the runs by their own heads.
-        preference: importance of each objective, for nearest.
+        preference: importance of each objective, for nearest, as in click=0.8 dwell=0.2.
         directory: the folder of all runs.
     """
 
@@ -47,7 +47,7 @@ class Pareto:
     preferences: str = ""
     reference: tuple[float, ...] = ()
     pick: str = ""
-    preference: tuple[float, ...] = ()
+    preference: tuple[str, ...] = ()
     directory: str = "runs"
 
 
@@ -62,7 +62,7 @@ class Export:
     Args:
         sweep: name of the sweep, or of a conditioned run.
         pick: knee (where the front bulges most) or nearest to the preference.
-        preference: importance of each objective, for nearest.
+        preference: importance of each objective, for nearest, as in click=0.8 dwell=0.2.
         on: the objectives: vali or test (metrics), train_loss or vali_loss. A choice on test makes the test results of
             the chosen run too optimistic.
         tasks: the tasks that are objectives; by default all.
@@ -73,7 +73,7 @@ class Export:
 
     sweep: Annotated[str, tyro.conf.Positional]
     pick: str = "knee"
-    preference: tuple[float, ...] = ()
+    preference: tuple[str, ...] = ()
     on: str = "vali"
     tasks: tuple[str, ...] = ()
     blend: tuple[str, ...] = ()
@@ -156,7 +156,7 @@ def show_curve(options: Pareto) -> None:
     from tfmtl2r.pareto import plots
     from tfmtl2r.pareto.conditioned import curve, served_curve
     from tfmtl2r.pareto.front import Reference
-    from tfmtl2r.pareto.summary import pick, write
+    from tfmtl2r.pareto.summary import write
     from tfmtl2r.preferences import grid, suited
     from tfmtl2r.runs.finished import load as load_run
     from tfmtl2r.runs.identity import MODEL
@@ -178,7 +178,7 @@ def show_curve(options: Pareto) -> None:
     heads = None if model.conditioned is None else curve(model, lists, asked, tasks=options.tasks)
     one = heads if lists.is_rows else served_curve(model, lists, asked, tasks=options.tasks)
     assert one is not None  # plain rows are those of a conditioned run
-    row = (pick(one, options.pick or "nearest", options.preference) if options.pick or options.preference else None)
+    row = _pick(one, options.pick or "nearest", options, run.tasks) if options.pick or options.preference else None
     found = _shown(one, "one model" if lists.is_rows else "one ranker, blended: the served ranking", row,
                    options.reference)
     if not lists.is_rows:
@@ -231,15 +231,23 @@ def export_pick(options: Export) -> int:
 
 def _picked(runs: Sequence[Run], options: Pareto | Export, how: str) -> tuple[Objectives, int, str]:
     """All candidates, the row of the chosen one, and a line that describes it."""
-    from tfmtl2r.pareto.summary import pick, summarise
+    from tfmtl2r.pareto.summary import summarise
     from tfmtl2r.pareto.sweep_fronts import served_candidates
 
     served = served_candidates(runs, options.on, options.tasks) if options.on in ("test", "vali") else None
     points = summarise(runs, options.on, options.tasks).points if served is None else served
-    row = pick(points, how, options.preference)
+    row = _pick(points, how, options, runs[0].tasks)
     run = points.runs[row]
     values = ", ".join(f"{label} {value:.4f}" for label, value in zip(points.labels, points.values[row], strict=True))
     return points, row, f"{how}: {run.card.name}{f' at {numbers(run.preference)}' if run.asked else ''}: {values}"
+
+
+def _pick(points: Any, how: str, options: Pareto | Export, tasks: Sequence[str]) -> int:
+    """The row of the chosen point."""
+    from tfmtl2r.pareto.summary import pick
+    from tfmtl2r.preferences import asked
+
+    return pick(points, how, asked(options.preference, options.tasks or tasks) if options.preference else ())
 
 
 def front_table(found: Summary, chosen: int | None = None) -> Table:

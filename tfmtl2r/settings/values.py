@@ -336,7 +336,7 @@ def _sequence(value: Any, hint: Any, arguments: Sequence[Any]) -> tuple[Any, ...
 
 def _mapping(value: Any, arguments: Sequence[Any]) -> dict[str, Any]:
     if isinstance(value, (Text, list)) and all(isinstance(part, Text) for part in value):
-        parts = [part.partition("=") for part in (value.split(",") if isinstance(value, str) else value)]
+        parts = [part.partition("=") for part in ",".join([value] if isinstance(value, str) else value).split(",")]
         if all(equals for _, equals, _ in parts):
             value = {name.strip(): Text(text.strip()) for name, _, text in parts}
     if not isinstance(value, Mapping):
