@@ -301,10 +301,13 @@ def picture(curves: dict[str, list[dict[str, Any]]], path: Path) -> None:
             lines = {mode: [(point["size"], point[key]) for point in points if point["mode"] == mode]
                      for mode in dict.fromkeys(point["mode"] for point in points)}
             _draw(axes, lines)
+            grown = [k for _, one, k in exponents(points) if one == key]
             axes.set(xlabel=TITLES[curve], ylabel=KEYS[key])
+            axes.set_title(" to ".join(dict.fromkeys(f"$x^{{{k:.2f}}}$" for k in (min(grown), max(grown)))), fontsize=9)
             if key == "peak_mb":
                 axes.set(yscale="linear", ylim=(0, 1.15 * max(point[key] for point in points)))
             _name_ends(axes, lines)
+    figure.suptitle("How time and peak memory grow with the size x; the power is fitted to the upper half", fontsize=11)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=100)
 
@@ -313,6 +316,9 @@ def _draw(axes: Any, lines: dict[str, list[tuple[float, float]]]) -> None:
     for place, mine in enumerate(lines.values()):
         axes.plot(*zip(*mine, strict=True), marker="os^"[place], color=COLOURS[place], linewidth=1.6)
     axes.set(xscale="log", yscale="log")
+    least, most = axes.get_ylim()
+    middle = (least * most) ** 0.5
+    axes.set_ylim(min(least, middle / 4), max(most, 4 * middle))  # noise of a flat line shall look like noise
     axes.spines[["top", "right"]].set_visible(False)
     low, high = axes.get_xlim()
     axes.set_xlim(low, high * (high / low) ** 0.45)  # room for names

@@ -4,7 +4,8 @@
     python recipes/bench_ways.py --rows 1e7 --page docs/scale.md
 
 Every way is one command, ``tfmtl2r train``, on the same rows with SGD and the same seed: their weights after training
-and their results on the test split should agree up to rounding. Way "Ray" is left out where Ray is not installed. Peak
+and their results on the test split should agree up to rounding, which every step carries on. How much that is shows a
+way with one thread, in which only the order of sums differs. Way "Ray" is left out where Ray is not installed. Peak
 memory is that of the largest process of a way; processes that Ray starts are not counted. The order of lists is that of
 the seed in all of them.
 """
@@ -28,8 +29,9 @@ from bench_scale import WIDTH, replaced, write_table
 import tfmtl2r
 from tfmtl2r.writing import write_text
 
+ALONE = "store, one thread"
 WAYS: dict[str, tuple[str, ...]] = {
-    "memory": (), "store": ("--data.files", "store"),
+    "memory": (), "store": ("--data.files", "store"), ALONE: ("--data.files", "store"),
     "store, two workers": ("--data.files", "store", "--workers", "2"),
     "store, two workers on Ray": ("--data.files", "store", "--workers", "2", "--on", "ray"),
 }  # fmt: skip
@@ -61,7 +63,8 @@ def main() -> None:
                 print("Ray is not installed: its way is left out")
                 continue
             name = way.replace(" ", "-").replace(",", "")
-            measured[way] = command(here, "train", "experiment.toml", "--name", name, *arguments) | found(
+            threads = {"TF_NUM_INTRAOP_THREADS": "1"} if way == ALONE else {}
+            measured[way] = command(here, "train", "experiment.toml", "--name", name, *arguments, **threads) | found(
                 here / "runs" / name)
             print(json.dumps({"way": way} | {key: measured[way][key] for key in ("seconds", "peak_mb")}), flush=True)
         text = report(rows, measured)
@@ -70,12 +73,12 @@ def main() -> None:
         write_text(options.page, replaced(options.page.read_text(encoding="utf-8"), text, BEGIN, END))
 
 
-def command(folder: Path, *arguments: str) -> dict[str, Any]:
-    """Seconds and peak memory of a command."""
+def command(folder: Path, *arguments: str, **environment: str) -> dict[str, Any]:
+    """Seconds and peak memory of a command, with some variables of its environment."""
     began, cores = time.perf_counter(), len(os.sched_getaffinity(0))
     with open(folder / "log.txt", "w+", encoding="utf-8") as log:
         process = subprocess.Popen([sys.executable, "-m", "tfmtl2r", *arguments], cwd=folder, stdout=log, stderr=log,
-                                   stdin=subprocess.DEVNULL)  # fmt: skip
+                                   stdin=subprocess.DEVNULL, env={**os.environ, **environment})  # fmt: skip
         _, status, usage = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:

@@ -22,7 +22,8 @@ from tfmtl2r.types import Array
 
 __all__ = [
     "above_zero", "asked", "by_angle", "checked_preference", "corners", "das_dennis", "drawn", "from_file", "grid",
-    "has_ray", "is_preference", "leaning", "low_discrepancy", "normalised", "per_list", "scaled", "suited", "usual_grid",
+    "has_ray", "is_preference", "leaning", "low_discrepancy", "normalised", "per_list", "scaled", "suited",
+    "usual_grid",
 ]
 
 FLOOR = 1e-3
@@ -373,8 +374,7 @@ def grid(spec: str, tasks: int, ends: Array | None = None) -> np.ndarray:
     """The grid for a specification from the command line.
 
     Args:
-        spec: ``"angle:N"`` (two tasks), ``"lattice:H"``, ``"spread:N"`` or the name of a file; :func:`usual_grid` if
-            empty.
+        spec: ``"angle:N"`` (two tasks), ``"lattice:H"``, ``"spread:N"`` or a file; :func:`usual_grid` if empty.
         tasks: T.
         ends: the ends of ``angle``, see :func:`by_angle`.
 
