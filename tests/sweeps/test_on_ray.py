@@ -141,6 +141,15 @@ def test_a_process_that_the_cluster_loses_is_a_failed_job_and_another_starts(pre
     assert len(pretended.made) == 2
 
 
+def test_nothing_starts_after_the_end(pretended):
+    """A new process would begin a cluster of its own."""
+    with pool.Pool(1, on="ray") as one:
+        one.work(3, [], lambda: 1, lambda worker, job: one.__exit__())
+    assert len(pretended.made) == 1
+    assert len(pretended.released) == 1
+    assert not pretended.made[0].is_alive()
+
+
 @pytest.fixture(scope="module")
 def two_cpus():
     import ray

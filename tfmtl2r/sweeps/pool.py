@@ -56,12 +56,13 @@ class Pool:
         self.threads, self.on = threads, on
         self.stopped = False
         self.workers: list[Worker] = []
+        self._over = threading.Event()
         self._held = contextlib.ExitStack()
         gpus = 0.0
         if on == "ray":
             has = self._held.enter_context(cluster.joined(jobs, "jobs"))
             gpus = has.get("GPU", 0)
-            jobs = jobs or int(gpus) or int(has["CPU"])
+            jobs = jobs or int(gpus) or int(has.get("CPU", 1))
         self.jobs = jobs or os.cpu_count() or 1
         self._gpus = cluster.share_of_gpu(self.jobs, gpus)
 
@@ -69,7 +70,8 @@ class Pool:
         return self
 
     def __exit__(self, *error: Any) -> None:
-        self.stopped = True  # interrupted runs are no failures, and no further run starts
+        self.stopped = True  # interrupted runs are no failures
+        self._over.set()  # no further process starts
         for worker in self.workers:
             worker.ask_to_stop()
         for worker in self.workers:
@@ -94,20 +96,21 @@ class Pool:
         """
         count = min(self.jobs, count)
         self.workers += [Worker(self.threads, files, self.on, self._gpus) for _ in range(count - len(self.workers))]
-        over, one_at_a_time = threading.Event(), threading.Lock()
+        self._over = over = threading.Event()
+        one_at_a_time = threading.Lock()
         errors: list[BaseException] = []
 
         def feed(worker: Worker) -> None:
             try:
                 while worker.ready(over):
                     with one_at_a_time:
-                        job = None if over.is_set() or self.stopped else take()
+                        job = None if over.is_set() else take()
                     if job is None:
                         break
                     do(worker, job)
             except BaseException as error:
                 errors.append(error)
-            over.set()  # nobody waits for a place any more
+            over.set()  # no worker waits for a place any more
 
         threads = [threading.Thread(target=feed, args=(worker,), daemon=True) for worker in self.workers[:count]]
         for thread in threads:
@@ -126,17 +129,19 @@ class Worker:
         self.arguments = ["-m", "tfmtl2r.sweeps.worker", str(threads), *map(json.dumps, files)]
         self.process: Any = None
         self._placed = False
+        self._starting = threading.Lock()
 
     def ready(self, over: threading.Event) -> bool:
         """Starts the process if there is none, and waits until the cluster has placed it.
 
         Args:
-            over: ends the waiting. The result is False then.
+            over: ends the waiting. The result is False then, and no process starts.
         """
-        if self._reached and self._dead():
+        if self._reached and not over.is_set() and self._dead():
             self.stop()
-        if self.process is None:
-            self.process = self._start()
+        with self._starting:
+            if self.process is None and not over.is_set():
+                self.process = self._start()
         while self.on == "ray" and not self._placed and not over.is_set():
             self._placed = self.process.placed(_LOOK)
         return not over.is_set()
@@ -171,14 +176,13 @@ class Worker:
 
     def stop(self) -> None:
         """Ends the process, even during a run, and gives its place back."""
-        if self.process is None:
-            return
-        if self._reached:
-            with contextlib.suppress(WorkerError):
-                self.process.stop(_PATIENCE)
-        if self.on == "ray":
-            self.process.release()
-        self.process, self._placed = None, False
+        with self._starting:
+            if self._reached:
+                with contextlib.suppress(WorkerError):
+                    self.process.stop(_PATIENCE)
+            if self.on == "ray" and self.process is not None:
+                self.process.release()
+            self.process, self._placed = None, False
 
     @property
     def _reached(self) -> bool:
