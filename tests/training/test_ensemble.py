@@ -11,7 +11,9 @@ from tfmtl2r import Category, Dense, MultiTaskRanker, Schema, Task, architecture
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.ensemble import batch_ensemble
 from tfmtl2r.batch import Batch
+from tfmtl2r.data import Lists
 from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation.file_scores import item_scores
 from tfmtl2r.layers.numbers import standardised
 from tfmtl2r.serving.check import METADATA
 from tfmtl2r.serving.examples import requests
@@ -275,6 +277,11 @@ def test_exports_and_files_score_like_the_ranker(exported, tmp_path):
             np.testing.assert_allclose(answer[f"uncertainty_{task}"][real], uncertain[real], rtol=1e-4, atol=1e-5)
             assert uncertain[real].min() >= 0
             assert uncertain[real].max() > 1e-4
+    columns = {name: request[name][real] for name in ("price", "brand")}  # a column for each item
+    scored = item_scores(ranker, Lists(columns, offsets=np.cumsum([0, *filter(None, request["list_size"])])))
+    assert {*scored} == {*answer} - {"valid"}
+    for name, values in scored.items():
+        np.testing.assert_allclose(values, answer[name][real], rtol=1e-4, atol=1e-5)
     metadata = json.loads((folder / METADATA).read_text())
     assert metadata["members"] == 3
     assert set(metadata["left_out"]) == {"regress", "classify"}  # a click score depends on its list

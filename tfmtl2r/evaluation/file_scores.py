@@ -22,13 +22,12 @@ from tfmtl2r.data.chunks import ROWS, chunks
 from tfmtl2r.data.own_files import LETOR_FEATURES, LETOR_LIST, Reading, component, expanded
 from tfmtl2r.errors import InputError
 from tfmtl2r.features import Time
-from tfmtl2r.names import safe_name
 from tfmtl2r.reading import read_json
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.identity import MODEL
 from tfmtl2r.runs.places import CARD
 from tfmtl2r.schema import Schema
-from tfmtl2r.serving.answers import Answers
+from tfmtl2r.serving.answers import Answers, own_names
 from tfmtl2r.serving.blend import Blend, of_config, resolved
 from tfmtl2r.serving.check import EXPORT_AGAIN, METADATA
 from tfmtl2r.serving.client import Client
@@ -50,7 +49,7 @@ def score_files(
 
     The files are read as those of the training: the same kind, list id, separator and features. They need no labels.
     The written columns are the ids of list and item, ``score_<task>``, ``score`` (the run's blend, ``export.blend``; by
-    default weighted by its preference), ``value_<task>`` and ``probability_<task>``.
+    default weighted by its preference), ``value_<task>``, ``probability_<task>`` and ``uncertainty_<task>``.
 
     Args:
         folder: folder of a run, a ``.keras`` file, or the folder of an export (its newest version) or of a version. Of
@@ -124,11 +123,10 @@ def item_scores(
         batch_size: lists per batch.
         blend: the blend in ``score``; by default the ranker's own, weighted by its preference.
     """
-    facts, chosen = facts_of(model, not lists.is_rows), resolved(model, blend)
-    check_usable(chosen.made, facts, not lists.is_rows)
-    answers = Answers(tuple(model.tasks), chosen, not lists.is_rows, facts.readings, deviations=facts.deviations,
-                      constants=facts.constants)
-    own = {safe_name(task.name): task.name for task in model.tasks}
+    chosen = resolved(model, blend)
+    check_usable(chosen.made, facts_of(model, not lists.is_rows), not lists.is_rows)
+    answers = Answers.of(model, chosen, not lists.is_rows)
+    own = own_names(task.name for task in model.tasks)
     parts: dict[str, list[np.ndarray]] = {}
     for batch in batches(lists, (), model.architecture.schema, batch_size=batch_size):
         features, *_ = unpack(batch)
@@ -139,13 +137,7 @@ def item_scores(
         for name, values in answers.scores(scores, valid, {}).items():
             if name != "valid":
                 parts.setdefault(name, []).append(values.numpy() if valid is None else values.numpy()[valid.numpy()])
-    return {_own_name(name, own): np.concatenate(found) for name, found in parts.items()}
-
-
-def _own_name(name: str, own: Mapping[str, str]) -> str:
-    """The name of an output with the task's own name."""
-    kind, _, task = name.partition("_")
-    return f"{kind}_{own[task]}" if task in own else name
+    return {own.get(name, name): np.concatenate(found) for name, found in parts.items()}
 
 
 def how_to_read(card: RunCard, schema: Schema) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 from tfmtl2r._backend import tf
 from tfmtl2r.batch import PREFERENCE
@@ -17,10 +17,14 @@ from tfmtl2r.names import BLEND, safe_name
 from tfmtl2r.schema import Schema
 from tfmtl2r.serving.blend import Blend, blended
 from tfmtl2r.task import Task
-from tfmtl2r.training.blending import Facts
+from tfmtl2r.training.blending import Facts, facts_of
 from tfmtl2r.training.members import uncertainty_of
 from tfmtl2r.training.readings import Reading
 from tfmtl2r.types import Mask, Scores
+
+if TYPE_CHECKING:
+    from tfmtl2r.training.merged import Merged
+    from tfmtl2r.training.model import MultiTaskRanker
 
 PADDED = -1e9
 """The score of a padded place. It is lower than any item's score, and finite because JSON has no infinity."""
@@ -53,6 +57,16 @@ def uncertainty_key(task: str) -> str:
     return f"uncertainty_{safe_name(task)}"
 
 
+def own_names(tasks: Iterable[str]) -> dict[str, str]:
+    """Output of a task -> its name with the task's own name.
+
+    >>> own_names(["add to cart"])["value_add_to_cart_31900a39"]
+    'value_add to cart'
+    """
+    kinds = (score_key, value_key, probability_key, uncertainty_key)
+    return {key(task): f"{key('')}{task}" for task in tasks for key in kinds}
+
+
 def request_key(name: str, schema: Schema) -> str:
     """The key of a further input in a request. It differs from the names of all features.
 
@@ -83,6 +97,13 @@ class Answers:
     merged: bool = False
     deviations: Any = None
     constants: Any = None
+
+    @classmethod
+    def of(cls, model: MultiTaskRanker | Merged, blend: Blend, lists: bool) -> Self:
+        """The outputs of a trained ranker; blend and lists are those of the class."""
+        facts = facts_of(model, lists)
+        return cls(tuple(model.tasks), blend, lists, facts.readings, model.has_members, facts.deviations,
+                   facts.constants)
 
     def scores(self, scores: Mapping[str, Any], valid: Mask | None, extras: Mapping[str, Any]) -> dict[str, Any]:
         """Outputs of the predict signatures: all scores, values and probabilities of every item.

@@ -20,7 +20,7 @@ from tfmtl2r.data.frame import from_frame
 from tfmtl2r.data.lists import Lists
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import checked_folder, did_you_mean
-from tfmtl2r.serving.answers import probability_key, score_key, value_key
+from tfmtl2r.serving.answers import own_names
 from tfmtl2r.serving.listed import has_items, nothing, padded
 from tfmtl2r.serving.tables import columns_of, values_of
 from tfmtl2r.serving.transport import Grpc, Local, Rest, ServingError, Transport
@@ -79,10 +79,7 @@ class Client:
         self.model = model
         self._transport: Transport = kind(target, model, version, timeout)
         self._signatures: dict[str, RemoteSignature] = {}
-        tasks = tuple(tasks)
-        self._own_names = {score_key(task): f"score_{task}" for task in tasks}
-        self._own_names |= {probability_key(task): f"probability_{task}" for task in tasks}
-        self._own_names |= {value_key(task): f"value_{task}" for task in tasks}
+        self._own_names = own_names(tasks)
 
     def __enter__(self) -> Client:
         return self

@@ -150,9 +150,7 @@ class _Graphs:
     def __init__(self, model: MultiTaskRanker | Merged, blend: Blend, lists: bool):
         self.model, self.schema, self.lists = model, model.architecture.schema, lists
         self.lookup = model.lookup() if isinstance(model, Merged) else Lookup(self.schema)
-        facts = facts_of(model, lists)
-        self.answers = Answers(model.tasks, blend, lists, facts.readings, model.has_members, facts.deviations,
-                               facts.constants)
+        self.answers = Answers.of(model, blend, lists)
         taken = {*self.answers.score_specs(), *self.answers.best_specs(), BLEND_WEIGHTS, PREFERENCE, ITEM_IDS, TOP}
         self.names = input_names(self.schema, taken, lists)
         self.features = {name: f.raw[name].spec([None, None] if lists and not f.context else [None])
