@@ -106,3 +106,24 @@ def shown_help(command, capsys):
     with pytest.raises(SystemExit):
         cli.main([*command, "--help"])
     return capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"], ["list", "losses"]])
+def test_a_reader_that_has_enough_ends_the_command_without_a_word(arguments, unbuffered):
+    """As in ``tfmtl2r list | head``."""
+    read, write = os.pipe()
+    os.close(read)
+    done = subprocess.run([sys.executable, "-m", "tfmtl2r", *arguments], stdout=write, stderr=subprocess.PIPE,
+                          text=True, timeout=120, check=False, env={**os.environ, "PYTHONUNBUFFERED": unbuffered})
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_an_output_that_takes_nothing_is_one_line(unbuffered):
+    with open("/dev/full", "w") as full:
+        done = subprocess.run([sys.executable, "-m", "tfmtl2r", "--version"], stdout=full, stderr=subprocess.PIPE,
+                              text=True, timeout=120, check=False, env={**os.environ, "PYTHONUNBUFFERED": unbuffered})
+    assert (done.returncode, done.stderr) == (1, "tfmtl2r: No space left on device\n")

@@ -117,6 +117,15 @@ def test_only_errors_of_the_system_are_faults_of_the_system():
     assert one_line(OSError("lost")) == "lost"
 
 
+def test_standard_output_is_a_place_to_write_to(tmp_path):
+    """A path of a pipe that has no name: its link leads nowhere."""
+    read, write = os.pipe()
+    write_json(f"/proc/self/fd/{write}", {"a": 1}, indent=None)
+    os.close(write)
+    with open(read) as pipe:
+        assert pipe.read() == '{"a": 1}\n'
+
+
 def test_links_devices_and_modes_stay_what_they_are(tmp_path):
     (tmp_path / "there").write_text("old")
     (tmp_path / "there").chmod(0o600)

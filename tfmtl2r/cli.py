@@ -6,6 +6,8 @@ import ast
 import contextlib
 import importlib
 import io
+import os
+import select
 import shutil
 import sys
 import textwrap
@@ -20,6 +22,8 @@ from tfmtl2r.writing import fault_of, one_line
 
 __all__ = ["commands", "main", "usage"]
 _FOLDER = Path(__file__).parent / "commands"
+_OUTPUT = 1
+"""The descriptor of standard output."""
 
 
 def commands() -> dict[str, str]:
@@ -47,14 +51,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command and returns the exit code.
 
     An error that the user can mend is printed as one line, unless ``--traceback`` is given. So are errors of the
-    operating system, such as a full disk, and Ctrl-C. Every other exception is a fault of the program, and Python shows
-    its traceback.
+    operating system, such as a full disk, and Ctrl-C. A command whose output nobody reads any more, as in
+    ``tfmtl2r list | head``, ends without a word. Every other exception is a fault of the program, and Python shows its
+    traceback.
     """
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     traceback = "--traceback" in arguments
     arguments = [argument for argument in arguments if argument != "--traceback"]
     try:
-        return _run(arguments)
+        try:
+            return _run(arguments)
+        finally:
+            if sys.stdout is not None:
+                sys.stdout.flush()  # here, an error is one of the command
     except KeyboardInterrupt as stop:
         if traceback:
             raise
@@ -63,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         if traceback or not (line := _line(error)):
             raise
-        _say(arguments, line)
+        if not (isinstance(error, BrokenPipeError) and _unread()):
+            _say(arguments, line)
+        _write_rest()
         return 1
 
 
@@ -72,6 +83,24 @@ def _line(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
     return one_line(error) if fault_of(error) else ""
+
+
+def _unread() -> bool:
+    """Whether the program that reads standard output has ended."""
+    if not hasattr(select, "poll"):  # Windows
+        return False
+    output = select.poll()
+    output.register(_OUTPUT, 0)
+    return any(event & select.POLLERR for _, event in output.poll(0))
+
+
+def _write_rest() -> None:
+    """Writes what is left of the output, or discards it if that is impossible: Python would try again when it ends."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), _OUTPUT)
 
 
 def _say(arguments: list[str], line: str) -> None:

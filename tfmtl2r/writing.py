@@ -36,11 +36,12 @@ def written(path: str | Path) -> Iterator[Path]:
     Raises:
         OSError: of the operating system, always with a path.
     """
-    path = Path(os.path.realpath(path))  # a link stays a link
+    path = Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():  # a device or a pipe cannot be replaced
         with naming(path):
             yield path
         return
+    path = Path(os.path.realpath(path))  # a link stays a link
     temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{_PART}{path.suffix}")
     with naming(path):
         try:
@@ -137,13 +138,16 @@ def one_line(error: BaseException) -> str:
 
     >>> one_line(RuntimeError("{{node 3}} runs/a/step-2; No space left on device [Op:SaveV2]"))
     'runs/a/step-2: No space left on device'
+    >>> one_line(OSError(28, "No space left on device"))  # of a stream, which has no path
+    'No space left on device'
     """
     fault, path = fault_of(error), getattr(error, "filename2", None) or getattr(error, "filename", None)
     if not fault:
         return str(error)
     reason = os.strerror(fault)
     named = re.search(rf"(\S*/\S+)[;:] {re.escape(reason)}", str(error))
-    return f"{path or (named[1] if named else str(error).splitlines()[0])}: {reason}"
+    place = path or (named[1] if named else str(error).splitlines()[0])
+    return reason if place == f"[Errno {fault}] {reason}" else f"{place}: {reason}"
 
 
 def to_disk(path: Path) -> None:
