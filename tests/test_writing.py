@@ -20,6 +20,7 @@ ELSEWHERE = {
     "serving/export.py": "a version, which appears by the rename of its folder",
     "serving/warmup.py": "a version, which appears by the rename of its folder",
     "commands/client.py": "standard output",
+    "data/sorted_by_ray.py": "the path that written() of data/sorted_rows.py gives",
 }
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from tfmtl2r import cli
 from tfmtl2r.experiment import Experiment
+from tfmtl2r.pareto import plots
 from tfmtl2r.pareto.summary import pick, summarise
 from tfmtl2r.pareto.sweep_fronts import served_candidates
 from tfmtl2r.runs.card import RunCard
@@ -89,6 +90,21 @@ def test_more_than_two_tasks_have_other_pictures(here, looked_at):
     assert [path.name for path in pictures] == ["pairs.png", "parallel.png"]
     for path in pictures:
         looked_at(path)
+
+
+@pytest.mark.parametrize("on", ["test", "train_loss"])
+def test_two_of_more_tasks_have_the_rays_of_these_two(here, on, monkeypatch):
+    """A preference has a share of every task, and a plot an axis of each objective."""
+    drawn = []
+    monkeypatch.setattr(plots, "_draw_rays", lambda axes, rays: drawn.append(np.asarray(rays)))
+    fake_sweep(here / "runs/s", tasks=3, seeds=(0,))
+    assert cli.main(["pareto", "s", "--tasks", "task_3", "task_1", "--on", on]) == 0
+    assert sorted(path.name for path in (here / "runs/s/pareto" / on).glob("*.png")) == ["front.png", "trajectories.png"]
+    third, fifth = 1 / 3, 0.2 / 3
+    expected = sorted({(third, third), (fifth, fifth), (fifth, 0.8 + fifth), (0.8 + fifth, fifth)})
+    for rays in drawn:
+        np.testing.assert_allclose(rays, expected)
+    assert drawn
 
 
 def test_choice_follows_the_preference(here):

@@ -334,10 +334,12 @@ def _depends_on(reference: Reference, ideal: Sequence[float]) -> str:
 
 
 def _rays(points: Objectives) -> list[tuple[float, ...]]:
-    """The preferences that have a ray."""
+    """The preferences that have a ray, between the tasks that are objectives."""
     from tfmtl2r.preferences import has_ray
 
-    return sorted({run.preference for run in points.runs if has_ray(run.preference)})
+    shares = [dict(zip(run.tasks, run.preference, strict=False)) for run in points.runs
+              if len(run.preference) == len(run.tasks) and has_ray(run.preference)]
+    return sorted({tuple(each[task] for task in points.tasks or each) for each in shares})
 
 
 def numbers(values: Sequence[float]) -> str:
