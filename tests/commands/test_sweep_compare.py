@@ -99,7 +99,8 @@ def test_two_of_more_tasks_have_the_rays_of_these_two(here, on, monkeypatch):
     monkeypatch.setattr(plots, "_draw_rays", lambda axes, rays: drawn.append(np.asarray(rays)))
     fake_sweep(here / "runs/s", tasks=3, seeds=(0,))
     assert cli.main(["pareto", "s", "--tasks", "task_3", "task_1", "--on", on]) == 0
-    assert sorted(path.name for path in (here / "runs/s/pareto" / on).glob("*.png")) == ["front.png", "trajectories.png"]
+    pictures = sorted(path.name for path in (here / "runs/s/pareto" / on).glob("*.png"))
+    assert pictures == ["front.png", "trajectories.png"]
     third, fifth = 1 / 3, 0.2 / 3
     expected = sorted({(third, third), (fifth, fifth), (fifth, 0.8 + fifth), (0.8 + fifth, fifth)})
     for rays in drawn:
