@@ -265,3 +265,4 @@ def test_from_files_over_a_store_to_an_export_by_commands_alone(tmp_path, monkey
     said = capsys.readouterr()
     assert "a store holds no raw values, so warm-up requests have generated values" in said.err
     assert "exported and checked: saved_models/a/1" in said.out
+    assert cli.main(["train", "e.toml", "--name", "b", "--data.files", "store", "--from", "a"]) == 0

@@ -47,6 +47,8 @@ class Feature:
         by_component: whether the components of a value are numbers that may change one by one.
         file_keys: the keys of an entry ``[[features]]`` of an experiment file that this kind reads.
         fitted: the options that :meth:`fit` finds in the training split.
+        after_lookup: fitted options that are used after the lookup, so that looked-up values do not depend on them, and
+            those that describe :attr:`inside`.
         reading: the options that concern the table only, and no value of the encoded feature.
     """
 
@@ -60,6 +62,7 @@ class Feature:
     by_component: ClassVar[bool] = False
     file_keys: ClassVar[tuple[str, ...]] = ()
     fitted: ClassVar[tuple[str, ...]] = ()
+    after_lookup: ClassVar[tuple[str, ...]] = ()
     reading: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -208,6 +211,14 @@ class Feature:
         return ()
 
     # A graph
+
+    def looks_up_as(self, other: Feature) -> bool:
+        """Whether both features make the same looked-up inputs of every row."""
+        fields = dataclasses.fields(self)  # type: ignore[arg-type]
+        names = [field.name for field in fields if field.name not in self.after_lookup]
+        parts = zip(self.inside, other.inside, strict=False)  # as many as the options name, which are compared
+        return type(self) is type(other) and all(getattr(self, name) == getattr(other, name) for name in names) and \
+            all(one.looks_up_as(two) for one, two in parts)
 
     def lookups(self) -> dict[str, Any]:
         """Layers that map raw inputs to looked-up inputs, by name of the input. Other inputs are only cast."""

@@ -58,6 +58,7 @@ class Category(Feature):
     reads_names: ClassVar[bool] = True
     file_keys: ClassVar[tuple[str, ...]] = ("width", "vocabulary", "hash_buckets", "shares", "min_count", "hash")
     fitted: ClassVar[tuple[str, ...]] = ("dtype", "vocabulary", "buckets", "dim")
+    after_lookup: ClassVar[tuple[str, ...]] = ("dim",)
     reading: ClassVar[tuple[str, ...]] = ("min_count",)
 
     def __post_init__(self) -> None:

@@ -85,6 +85,7 @@ class Dense(Feature):
     by_component: ClassVar[bool] = True
     file_keys: ClassVar[tuple[str, ...]] = ("transform", "missing", "within_list", "steps", "noise")
     fitted: ClassVar[tuple[str, ...]] = ("mean", "variance", "low", "high", "points", "ranks", "thresholds", "above")
+    after_lookup: ClassVar[tuple[str, ...]] = fitted
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "shape", tuple(int(d) for d in self.shape))

@@ -73,6 +73,7 @@ class Sequence(Listed, Category):
     sides: tuple[Mapping[str, Any], ...] = ()
 
     keeps_newest: ClassVar[bool] = True
+    after_lookup: ClassVar[tuple[str, ...]] = (*Category.after_lookup, "sides")
     file_keys: ClassVar[tuple[str, ...]] = (
         *Category.file_keys, "pooling", "side", "max_length", "missing", "separator")
     poolings: ClassVar[tuple[str, ...]] = ("mean", "sum", "sqrtn", "max", "last", *_ATTENTION)

@@ -67,6 +67,7 @@ class Time(Feature):
     file_keys: ClassVar[tuple[str, ...]] = (
         "unit", "zone", "reference", "half_life", "age_buckets", "missing", "parts")
     fitted: ClassVar[tuple[str, ...]] = ("mean", "variance")
+    after_lookup: ClassVar[tuple[str, ...]] = fitted
 
     def __post_init__(self) -> None:
         parts = (self.parts,) if isinstance(self.parts, str) else tuple(self.parts)

@@ -96,15 +96,17 @@ class StoredSplit:
         """Compares features with those of the store.
 
         Raises:
-            ValueError: for a feature that the store does not have, or has with other statistics or another vocabulary.
+            ValueError: for a feature that the store does not have, or has with another vocabulary or other options.
         """
         known = {feature.name: feature for feature in self._schema.features}
         for feature in schema.features:
-            if known.get(feature.name) != feature:
-                what = "has no such feature" if feature.name not in known else \
-                    "was prepared with another vocabulary or other options of it"
-                raise InputError(f"feature {feature.name!r}: the store {self.manifest.folder} {what}; its features: "
-                                 f"{', '.join(known)}. Prepare the data again")
+            if feature.name not in known:
+                raise InputError(f"feature {feature.name!r}: the store {self.manifest.folder} has no such feature; its "
+                                 f"features: {', '.join(known)}. Prepare the data again")
+            if not feature.looks_up_as(known[feature.name]):
+                raise InputError(f"feature {feature.name!r}: the store {self.manifest.folder} was prepared with "
+                                 "another vocabulary or other options of it. Prepare the data again; a training with "
+                                 "start.from can take the store's vocabularies (start.statistics = \"refit\")")
 
     def as_lists(self) -> Lists:
         """The split. Its columns can be named, but not read."""
