@@ -16,6 +16,7 @@ import pyarrow.csv
 import pyarrow.parquet
 
 from tfmtl2r.data.cells import Cells, TextCells
+from tfmtl2r.data.damage import readable
 from tfmtl2r.data.delimiters import header, parsing
 from tfmtl2r.data.frame import are_text_files, as_written, check_names, grouped, is_text_file
 from tfmtl2r.data.lists import Lists, missing_column
@@ -134,7 +135,7 @@ def _family(kind: pyarrow.DataType) -> str:
 def _of_file(path: Path, rows: int) -> Iterator[pyarrow.Table]:
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file")
-    try:
+    with readable(path):
         if is_text_file(path):
             found = _in_pieces(_csv(path), rows)
         else:
@@ -144,8 +145,6 @@ def _of_file(path: Path, rows: int) -> Iterator[pyarrow.Table]:
             check_names(table.column_names, f"{path}: ")
             if len(table):
                 yield table
-    except (pyarrow.ArrowInvalid, gzip.BadGzipFile, EOFError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
 
 
 def _in_pieces(batches: Iterator[pyarrow.RecordBatch], rows: int) -> Iterator[pyarrow.Table]:

@@ -20,6 +20,7 @@ import pyarrow.parquet
 
 from tfmtl2r.data import text_cells
 from tfmtl2r.data.cells import Cells, Lacking, TextCells, series_of
+from tfmtl2r.data.damage import readable
 from tfmtl2r.data.delimiters import header, parsing, tell_decimal_commas
 from tfmtl2r.data.encoding import not_utf8
 from tfmtl2r.data.lists import Lists, missing_column
@@ -241,10 +242,8 @@ def read_arrow(path: str | Path) -> pyarrow.Table:
         raise InputError(f"{path}: expected a file that ends in {', '.join(SUFFIXES)}")
     if not path.is_file():
         raise MissingFileError(f"{path}: there is no such file")
-    try:
+    with readable(path):
         table = _read_csv(path) if is_text_file(path) else _read_parquet(path)
-    except (pyarrow.ArrowInvalid, gzip.BadGzipFile, EOFError) as error:
-        raise InputError(f"{path}: cannot be read: {error}") from error
     check_names(table.column_names, f"{path}: ")
     if table.num_rows == 0:
         raise InputError(f"{path}: the table is empty: it has {table.num_columns} columns and no rows")

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow
 
+from tfmtl2r.data.damage import as_raised
 from tfmtl2r.data.table_files import ROW, TableFiles, without_dictionary
 from tfmtl2r.errors import MissingPackageError
 
@@ -42,8 +43,10 @@ def sort(files: TableFiles, list_id: str | None, to: Path) -> tuple[list[int], n
         after.callback(shutil.rmtree, f"{base_file}.tmp", ignore_errors=True)
         base = after.enter_context(duckdb.connect(str(base_file)))
         base.execute(f"SET memory_limit = '{MEMORY}'; SET preserve_insertion_order = false")
-        base.register("incoming", pyarrow.RecordBatchReader.from_batches(files.numbered, files.rows(counts)))
-        base.execute("CREATE TABLE unsorted AS SELECT * FROM incoming")
+        with as_raised(duckdb.Error) as watched:
+            rows = pyarrow.RecordBatchReader.from_batches(files.numbered, watched(files.rows(counts)))
+            base.register("incoming", rows)
+            base.execute("CREATE TABLE unsorted AS SELECT * FROM incoming")
         query = f"SELECT * FROM unsorted ORDER BY {ROW}"
         if list_id is not None:
             own = files.own(list_id)

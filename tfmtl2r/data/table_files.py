@@ -13,6 +13,7 @@ import pyarrow
 import pyarrow.csv
 import pyarrow.parquet
 
+from tfmtl2r.data.damage import readable
 from tfmtl2r.data.delimiters import header, parsing
 from tfmtl2r.data.frame import as_written, check_names, is_text_file
 from tfmtl2r.data.stored import Source
@@ -71,15 +72,13 @@ class TableFiles:
         Raises:
             InputError: for a malformed file.
         """
-        try:
+        with readable(path):
             reader = pyarrow.csv.open_csv(*_csv(path)) if is_text_file(path) else \
                 pyarrow.parquet.ParquetFile(path).iter_batches(_BATCH, row_groups=groups)
             for batch in reader:
                 columns = [_plain(batch.column(name), field)
                            for name, field in zip(self.schema.names, self.plain, strict=True)]
                 yield pyarrow.RecordBatch.from_arrays(columns, schema=self.plain)
-        except (pyarrow.ArrowInvalid, EOFError) as error:
-            raise InputError(f"{path}: cannot be read: {error}") from error
 
     def rows(self, counts: list[int]) -> Iterator[pyarrow.RecordBatch]:
         """The rows of all files, one after the other, with their numbers.
@@ -135,10 +134,8 @@ def _schema(paths: Sequence[Path]) -> pyarrow.Schema:
     for path in paths:
         if not path.is_file():
             raise MissingFileError(f"{path}: there is no such file")
-        try:
+        with readable(path):
             found.append(_columns_of(path))
-        except pyarrow.ArrowInvalid as error:
-            raise InputError(f"{path}: cannot be read: {error}") from error
         check_names(found[-1].names, f"{path}: ")
         if found[-1].names != found[0].names:
             only = sorted({*found[0].names} ^ {*found[-1].names})
