@@ -169,6 +169,17 @@ def test_comparison_finds_the_planted_difference_and_only_that(tmp_path, rng):
     np.testing.assert_allclose(mean_results(groups["mgda"])["click"]["ndcg@5"]["value"], base["click"].mean())
 
 
+def test_a_repeated_run_is_no_further_seed(tmp_path, rng):
+    """A second run of the same settings and seed is a row of its own, also under the same name in another folder."""
+    base = {"click": rng.random(50), "buy": rng.random(50)}
+    runs = [make(tmp_path, "a", base), make(tmp_path, "a1", base, seed=1), make(tmp_path, "again", base),
+            make(tmp_path / "other", "a", base), make(tmp_path / "other", "a1", base, seed=1)]
+    groups = grouped(runs)
+    assert [[run.folder.name for run in of] for of in groups.values()] == [["a", "a1"], ["again", "a1"], ["a"]]
+    assert all(len({run.card.config["training"]["seed"] for run in of}) == len(of) for of in groups.values())
+    assert sorted(run.folder for of in groups.values() for run in of) == sorted(run.folder for run in runs)
+
+
 def test_small_is_good_turns_the_marks(tmp_path, rng):
     base = rng.random(100)
     runs = [make(tmp_path, "a", {"click": base}, direction="min"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -204,17 +205,24 @@ def mean_results(runs: Sequence[Run], split: str = "test") -> dict[str, dict[str
 
 
 def grouped(runs: Iterable[Run]) -> dict[str, list[Run]]:
-    """Groups runs that differ only in the seed: name -> runs. The short names are unique."""
-    groups: dict[str, list[Run]] = {}
+    """Groups runs that differ only in the seed: name -> runs. The short names are unique.
+
+    A run that repeats another one, also its seed, begins a group of its own: it is no further seed.
+    """
+    groups: dict[tuple[str, int], list[Run]] = {}
+    seen: Counter[tuple[str, int]] = Counter()
     for run in runs:
-        groups.setdefault(run.group(), []).append(run)
+        same = run.group(), run.card.config["training"]["seed"]
+        groups.setdefault((same[0], seen[same]), []).append(run)
+        seen[same] += 1
     members = list(groups.values())
     names = [_short(runs[0]) for runs in members]
     if len(set(names)) < len(names):
         apart = told_apart([runs[0] for runs in members], without=("tasks", "data.tasks"))
         names = [name + what for name, what in zip(names, apart, strict=True)]
-    if len(set(names)) < len(names):
-        names = [runs[0].card.name for runs in members]
+    for name_of in (lambda run: run.card.name, lambda run: str(run.folder)):
+        if len(set(names)) < len(names):
+            names = [name_of(runs[0]) for runs in members]
     return dict(zip(names, members, strict=True))
 
 
