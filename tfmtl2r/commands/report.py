@@ -31,20 +31,25 @@ class Report:
     """Writes FOLDER/report.html from the run cards in the folder, without any training.
 
     Args:
-        folder: a sweep, such as runs/NAME, or a folder of sweeps.
+        folder: the name of a sweep, or a folder of runs or sweeps, such as runs.
         to: the file; by default FOLDER/report.html.
+        directory: the folder of all runs.
     """
 
     folder: Annotated[str, tyro.conf.Positional]
     to: str = ""
+    directory: str = "runs"
 
 
 def main(arguments: Sequence[str]) -> None:
     """Writes the file and prints its path."""
     options = tyro.cli(Report, args=list(arguments), prog="tfmtl2r report")
+    from tfmtl2r.runs.places import find
     from tfmtl2r.sweeps.study import study, sweeps
 
     folder = Path(options.folder)
+    if not folder.is_dir():
+        folder = find(options.directory, options.folder)
     print(write_report(folder, [study(sweep) for sweep in sweeps(folder)], options.to))
 
 
