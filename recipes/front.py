@@ -264,7 +264,7 @@ def kinds_table(found: dict, name: str) -> dict:
 
 def picture(found: dict, tasks) -> Figure:
     """Each goal against its own preference, as means over seeds; bars are standard deviations over seeds."""
-    figure = Figure(figsize=(3.4 * len(tasks), 3.6), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(tasks), 3.8), layout="constrained")
     FigureCanvasAgg(figure)
     rows = [row for row in (AUTO, CONDITIONED, *(row for row in found["rows"] if row.startswith("separate")), NULL)
             if row in found["rows"]]
@@ -281,6 +281,7 @@ def picture(found: dict, tasks) -> Figure:
         axes.set(title=tasks[t].name, xlabel="importance of this goal")
         axes.spines[["top", "right"]].set_visible(False)
     figure.axes[0].set_ylabel("metric on the served order")
+    figure.suptitle("The more important a goal, the better it is served", fontsize=11)
     handles, labels = figure.axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=min(len(rows), len(tasks)), frameon=False,
                   fontsize=8)

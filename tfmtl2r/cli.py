@@ -87,7 +87,7 @@ def _line(error: Exception) -> str:
 
 def _unread() -> bool:
     """Whether the program that reads standard output has ended."""
-    if not hasattr(select, "poll"):  # Windows
+    if sys.platform == "win32":
         return False
     output = select.poll()
     output.register(_OUTPUT, 0)
