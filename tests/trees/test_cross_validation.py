@@ -23,7 +23,7 @@ from tfmtl2r.sweeps.worker import Trainings
 
 def in_process(names):
     """Trains the runs of sweeps in this process, and notes their names."""
-    def train(self, missing, total):
+    def train(self, missing, total, on):
         one = Trainings()
         for job in missing:
             one.run(job)

@@ -64,7 +64,7 @@ def _numbers(
 def allowed(values: np.ndarray, tolerance: float) -> float:
     """The allowed error of an output: the tolerance times its largest valid number, or times 1 if that is larger.
 
-    >>> allowed(np.array([0.5, 32.0, -1e9]), 1e-3)  # the last place is padded
+    >>> float(allowed(np.array([0.5, 32.0, -1e9]), 1e-3))  # the last place is padded
     0.032
     """
     numbers = values.astype(np.float64)
