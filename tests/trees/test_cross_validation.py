@@ -65,7 +65,7 @@ def first(log, tmp_path_factory):
 def trained(monkeypatch):
     """The names of runs that a call trains."""
     names = []
-    monkeypatch.setattr(Sweep, "_train", lambda self, missing, total: names.extend(job["name"] for job in missing))
+    monkeypatch.setattr(Sweep, "_train", lambda self, missing, total, on: names.extend(job["name"] for job in missing))
     return names
 
 
