@@ -15,6 +15,7 @@ import pytest
 import tfmtl2r
 from tfmtl2r import _keras2
 from tfmtl2r._backend import keras, tf
+from tfmtl2r.errors import InputError
 
 FOLDER = Path(tfmtl2r.__file__).parent
 DOCUMENTED = {"_exit", "_replace"}
@@ -177,6 +178,25 @@ def test_accumulators(dense):
     optimizer.build([dense.bias])
     optimizer.apply([tf.ones([2])])
     np.testing.assert_allclose(optimizer._accumulators[0], [1.5, 1.5])
+
+
+def test_keras_call_info_injected():
+    """Keras adds lines to the errors of layers, except to those of the package."""
+    class Failing(keras.layers.Layer):
+        kind = ValueError
+
+        def call(self, x):
+            raise self.kind("one line")
+
+    messages = []
+    for kind in (ValueError, InputError):
+        layer = Failing()
+        layer.kind = kind
+        with pytest.raises(kind) as error:
+            layer(np.zeros((1, 1)))
+        messages.append(str(error.value))
+    assert "Failing.call()" in messages[0]
+    assert messages[1] == "one line"
 
 
 def test_inputs():

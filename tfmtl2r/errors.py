@@ -13,6 +13,9 @@ __all__ = ["DamagedError", "InputError", "InputKeyError", "InputTypeError", "Mis
 class UserError(Exception):
     """Base class of all errors in the input or the setup of a user."""
 
+    _keras_call_info_injected = True
+    """Else Keras adds lines to an error of a layer: the layer's name and all arguments of its call."""
+
 
 class InputError(UserError, ValueError):
     """A value that cannot be used."""

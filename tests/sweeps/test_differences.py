@@ -40,14 +40,28 @@ def test_one_seed_has_no_interval():
 def test_labels_of_all_methods_can_be_read():
     with STUDY.open(newline="", encoding="utf-8") as file:
         figure = picture([*csv.DictReader(file)])
+    assert len(readable(figure)) >= 41
+    for axes in figure.axes:
+        ticks = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+        assert all(one.x1 <= other.x0 for one, other in itertools.pairwise(ticks))
+
+
+def test_a_small_study_without_any_difference_can_be_read(tmp_path, looked_at):
+    rankers = ("equal weights", "single-task", "stch", "famo conditioned=1", "mgda")
+    rows = [row(ranker, 1.0, std=5) for ranker in rankers]
+    assert len(readable(picture(rows))) == 4
+    draw(rows, tmp_path)
+    looked_at(tmp_path / "compare.png")
+
+
+def readable(figure):
+    """The labels of rows and groups, none of which overlaps another one."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     figure.draw(renderer)
     labels = [label for label in figure.axes[0].get_yticklabels() if label.get_text()]
-    assert len(labels) >= 41
-    boxes = [label.get_window_extent(renderer) for label in labels]
+    groups = [text for text in figure.axes[0].texts if text.get_fontweight() == "bold"]
+    boxes = [text.get_window_extent(renderer) for text in [*labels, *groups]]
     assert min(box.x0 for box in boxes) >= 0
     ordered = sorted(boxes, key=lambda box: box.y0)
     assert all(one.y1 <= other.y0 + 1 for one, other in itertools.pairwise(ordered))
-    for axes in figure.axes:
-        ticks = [label.get_window_extent(renderer) for label in axes.get_xticklabels() if label.get_text()]
-        assert all(one.x1 <= other.x0 for one, other in itertools.pairwise(ticks))
+    return labels

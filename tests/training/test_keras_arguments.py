@@ -150,6 +150,16 @@ def test_arguments_of_predict(ranker, capsys):
     assert ranker.predict_on_batch(X)["click"].shape == (12, 3)
 
 
+@pytest.mark.parametrize("eager", [True, False])
+def test_data_without_batches_are_one_line(eager):
+    ranker = MultiTaskRanker({"name": "shared_bottom", "units": [2]}, TASKS, Schema([Dense("x", shape=(3,))]))
+    ranker.compile("sgd", run_eagerly=eager)
+    rows = tf.data.Dataset.from_tensor_slices(({"x": X["x"]}, {name: values[:, 0] for name, values in Y.items()}))
+    for call in (ranker.fit, ranker.evaluate, ranker.predict):
+        with pytest.raises(ValueError, match=r"^feature 'x': expected 2 axes .* got a tensor of shape \(3,\)$"):
+            call(rows, verbose=0)
+
+
 @pytest.mark.slow
 def test_epochs_count_whatever_the_callbacks_are(ranker):
     before = int(ranker.method_state.epoch)

@@ -144,7 +144,8 @@ class Encoder(keras.layers.Layer):
 
     def _rows(self, features: list[Any], batch: Batch) -> dict[str, Any]:
         """Looked-up inputs by name: a row per list for features of the list, otherwise a row per real item."""
-        values = {name: (f, self._checked(f, name, batch)) for f in features for name in f.looked_up}
+        values = {name: (f, checked(f, name, batch.features[name], batch.is_rows))
+                  for f in features for name in f.looked_up}
         return {name: value if f.context else batch.packed(value) for name, (f, value) in values.items()}
 
     def _compared(self, feature: Any, batch: Batch) -> Tensor:
@@ -178,16 +179,25 @@ class Encoder(keras.layers.Layer):
         parts = encoded if len(runs) == 1 else tf.split(encoded[0], widths, axis=-1)
         return {run[0].name: part for run, part in zip(runs, parts, strict=True)}
 
-    def _checked(self, feature: Any, name: str, batch: Batch) -> Any:
-        """Returns an input if its rank is correct, or raises an error."""
-        value, shape = tf.convert_to_tensor(batch.features[name]), feature.looked_up[name].shape
-        rank = (1 if feature.context or batch.is_rows else 2) + len(shape)
-        if value.shape.rank != rank:
-            raise InputError(
-                f"feature {name!r}: expected {rank} axes ({'row' if batch.is_rows else 'list'} data, shape per item "
-                f"{shape}), got a tensor of shape {tuple(value.shape)}"
-            )
-        return value
+
+def checked(feature: Any, name: str, value: Any, is_rows: bool) -> Any:
+    """An input of a feature as a tensor.
+
+    Args:
+        feature: a feature of the schema.
+        name: name of the input.
+        value: the looked-up values of a batch.
+        is_rows: whether the batch has plain rows, not lists.
+
+    Raises:
+        ValueError: for a wrong number of axes.
+    """
+    value, shape = tf.convert_to_tensor(value), feature.looked_up[name].shape
+    rank = (1 if feature.context or is_rows else 2) + len(shape)
+    if value.shape.rank != rank:
+        raise InputError(f"feature {name!r}: expected {rank} axes ({'row' if is_rows else 'list'} data, shape per item "
+                         f"{shape}), got a tensor of shape {tuple(value.shape)}")
+    return value
 
 
 def per_item(feature: Any, batch: Batch, compute: Callable[[dict[str, Any]], Any]) -> Tensor:

@@ -18,8 +18,8 @@ from tfmtl2r.sweeps.study import EQUAL, RANDOM
 __all__ = ["draw", "picture"]
 
 Difference = tuple[float, float, float]
-_AXIS = ("delta-m in percentage points minus that of equal weights, left is better; lines: 95 % intervals over seeds; "
-         "a triangle with its number: beyond the edge")
+_AXIS = ("delta-m in percentage points minus that of equal weights (green), left is better; lines: 95 % intervals over "
+         "seeds; a triangle with its number: beyond the edge")
 _GROUPS = ("no special method", "methods that read losses", "methods that read gradients")
 
 
@@ -41,7 +41,10 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> Figure:
     names = list(dict.fromkeys(row["data"] for row in rows))
     differences = {data: _differences_to_equal([row for row in rows if row["data"] == data]) for data in names}
     places = _places_of(differences)
-    figure = Figure(figsize=(2.6 + 1.9 * len(names), 1.3 + 0.17 * len(places)), layout="constrained")
+    width = 2.6 + 1.9 * len(names)
+    title, below = textwrap.fill(_headline(differences), int(11 * width)), textwrap.fill(_AXIS, int(17 * width))
+    height = 1.1 + 0.17 * (max(places.values(), default=0) + title.count("\n")) + 0.12 * below.count("\n")
+    figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(names), sharey=True, squeeze=False)[0]
     for axes, data in zip(panels, names, strict=True):
@@ -51,7 +54,7 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> Figure:
         for ranker, place in places.items():
             if ranker in found:
                 _drawn(axes, place, found[ranker], limit)
-        axes.axvline(0, color="0.6", linewidth=0.8)
+        axes.axvline(0, color="#009e73", linewidth=0.8)
         axes.set_xlim(-1.25 * limit, 1.25 * limit)
         axes.set_title(data, fontsize=9)
         axes.tick_params(labelsize=7)
@@ -62,9 +65,8 @@ def picture(rows: Sequence[Mapping[str, Any]]) -> Figure:
     panels[0].set_yticks([*places.values()], [*places], fontsize=7)
     _headings(panels[0], places)
     panels[0].set_ylim(max(places.values()) + 0.8, -1.6)
-    width = figure.get_size_inches()[0]
-    figure.suptitle(textwrap.fill(_headline(differences), int(11 * width)), fontsize=10)
-    figure.supxlabel(textwrap.fill(_AXIS, int(17 * width)), fontsize=7)
+    figure.suptitle(title, fontsize=10)
+    figure.supxlabel(below, fontsize=7)
     return figure
 
 

@@ -15,6 +15,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import LIST_SIZE, PREFERENCE, unpack
 from tfmtl2r.data.passes import is_unchanged
 from tfmtl2r.errors import InputError
+from tfmtl2r.layers.features import checked
 from tfmtl2r.preferences import normalised
 from tfmtl2r.training.blending import SCORE, blend_scores, check_usable, default_of, facts_of
 from tfmtl2r.training.infinite_features import Finite
@@ -127,14 +128,18 @@ def _run(
     if blend is not None:
         scores[SCORE] = []
     callbacks, known, finite = _callbacks(model, batches, run), is_unchanged(batches), Finite(model.schema)
-    model.stop_predicting = False
+    model.stop_predicting, schema = False, model.architecture.schema
     callbacks.on_predict_begin()
     for number, element in enumerate(itertools.islice(_elements(batches), run.steps)):
         callbacks.on_predict_batch_begin(number)
-        features, *_ = unpack(element if known else finite.watch_batch(element))
+        given, *_ = unpack(element if known else finite.watch_batch(element))
+        features = dict(given)
         if preference is not None and model.conditioned is not None:
             num_lists = len(next(iter(features.values())))
             features[PREFERENCE] = np.tile(preference, (num_lists, 1))
+        for name, feature in schema.inputs.items():
+            if name in features:
+                features[name] = checked(feature, name, features[name], LIST_SIZE not in features)
         found = model.scores(features)
         if blend is not None:
             found = {**found, SCORE: blend(found, features.get(LIST_SIZE))}
