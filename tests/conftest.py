@@ -135,3 +135,15 @@ def registered():
     yield register
     for registry, name in given:
         registry.unregister(name)
+
+
+@pytest.fixture(scope="module")
+def two_cpus():
+    """A Ray cluster of two CPUs on this machine."""
+    import ray
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_worker_niceness", "0")
+        ray.init(num_cpus=2, logging_level="ERROR", log_to_driver=False)
+        yield ray
+        ray.shutdown()

@@ -10,7 +10,7 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from tests.data.test_sorted_rows import assert_same, frame
+from tests.data.test_sorted_rows import assert_same, frame, two_files
 from tests.data.test_store import experiment, rows
 from tfmtl2r import cli, cluster, datasets
 from tfmtl2r.data import sorted_by_duckdb, sorted_by_ray
@@ -154,17 +154,6 @@ def test_what_a_cluster_does_not_sort_is_told_before_anything_begins(tmp_path, m
     assert "prepare experiment.toml [--to FOLDER [--shard-items N] [--on ray]]" in capsys.readouterr().err
 
 
-@pytest.fixture(scope="module")
-def two_cpus():
-    import ray
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_worker_niceness", "0")
-        ray.init(num_cpus=2, logging_level="ERROR", log_to_driver=False)
-        yield ray
-        ray.shutdown()
-
-
 @needs_ray
 @pytest.mark.long
 @pytest.mark.parametrize("kind", ["floats", "zoned", None])
@@ -176,14 +165,7 @@ def test_the_rows_of_duckdb(two_cpus, tmp_path, small, kind):
 @pytest.mark.long
 @pytest.mark.parametrize("ending", ["parquet", "csv.gz"])
 def test_the_lists_of_duckdb(two_cpus, tmp_path, ending):
-    paths = [tmp_path / f"{number}.{ending}" for number in range(2)]
-    for number, path in enumerate(paths):
-        table = frame(start=60 * number)
-        if ending == "parquet":
-            (table if number else table.astype({"q": "int32"})).to_parquet(path)
-        else:
-            table.assign(ids=["|".join(map(str, one)) for one in table.ids]).drop(columns="vector").to_csv(
-                path, index=False)
+    paths = two_files(tmp_path, ending)
     both = [read_sorted(paths, tmp_path / on, "Q", on=on) for on in ("ray", "local")]
     assert_same(*both)
     if ending == "parquet":

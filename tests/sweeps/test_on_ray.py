@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_sweep import BASE, small_plan
+from test_sweep import BASE, SEARCH, small_plan
 
 import tfmtl2r
 from tfmtl2r import cli, cluster
@@ -150,17 +150,6 @@ def test_nothing_starts_after_the_end(pretended):
     assert not pretended.made[0].is_alive()
 
 
-@pytest.fixture(scope="module")
-def two_cpus():
-    import ray
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_worker_niceness", "0")
-        ray.init(num_cpus=2, logging_level="ERROR", log_to_driver=False)
-        yield ray
-        ray.shutdown()
-
-
 @needs_ray
 @pytest.mark.long
 def test_the_runs_of_processes_here(two_cpus, tmp_path):
@@ -233,16 +222,7 @@ def test_a_killed_process_is_a_failed_run_and_the_sweep_goes_on(two_cpus, tmp_pa
 def test_a_search_and_a_cross_validation_with_the_commands(two_cpus, tmp_path, monkeypatch, capsys):
     pytest.importorskip("optuna")
     monkeypatch.chdir(tmp_path)
-    Path("mine.toml").write_text("""
-        name = "mine"
-        data = {name = "synthetic_mslr", num_lists = 16, max_length = 8, num_tasks = 1, num_features = 4}
-        architecture = {name = "shared_bottom", units = [4]}
-        training = {epochs = 2, batch_size = 8}
-        [tune]
-        trials = 3
-        jobs = 2
-        space = {"optimizer.learning_rate" = {low = 1e-3, high = 1e-1, log = true}}
-    """)
+    Path("mine.toml").write_text(f"{SEARCH}jobs = 2\n")
     assert cli.main(["tune", "mine.toml", "--on", "ray"]) == 0
     assert "best trials" in capsys.readouterr().out
     rows = json.loads(Path("runs/mine-tune/tune.json").read_text())["trials"]

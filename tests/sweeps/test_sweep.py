@@ -35,6 +35,18 @@ GRID = das_dennis(2, 2)
 BOUND = {"task": "task_1", "loses_at_most": "1%"}
 
 
+SEARCH = """
+name = "mine"
+data = {name = "synthetic_mslr", num_lists = 16, max_length = 8, num_tasks = 1, num_features = 4}
+architecture = {name = "shared_bottom", units = [4]}
+training = {epochs = 2, batch_size = 8}
+[tune]
+trials = 3
+space = {"optimizer.learning_rate" = {low = 1e-3, high = 1e-1, log = true}}
+"""
+"""An experiment file of a search, whose last table is that of the search."""
+
+
 def small_plan(seeds=(0,)):
     return plans.plan(BASE, ["linear_scalarization", "mgda"], GRID, seeds)
 

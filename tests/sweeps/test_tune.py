@@ -9,6 +9,7 @@ import types
 from pathlib import Path
 
 import pytest
+from test_sweep import SEARCH
 
 from tfmtl2r import cli
 from tfmtl2r.baselines import get as get_baseline
@@ -264,15 +265,7 @@ def test_a_missing_library_is_told(tmp_path, monkeypatch):
 def test_the_command_trains_and_prints_the_best(tmp_path, monkeypatch, capsys):
     """With real trainings, and a kill between or during trials: what a trial's run card holds is what its value is."""
     monkeypatch.chdir(tmp_path)
-    Path("mine.toml").write_text("""
-        name = "mine"
-        data = {name = "synthetic_mslr", num_lists = 16, max_length = 8, num_tasks = 1, num_features = 4}
-        architecture = {name = "shared_bottom", units = [4]}
-        training = {epochs = 2, batch_size = 8}
-        [tune]
-        trials = 3
-        space = {"optimizer.learning_rate" = {low = 1e-3, high = 1e-1, log = true}}
-    """)
+    Path("mine.toml").write_text(SEARCH)
     with subprocess.Popen([sys.executable, "-m", "tfmtl2r.cli", "tune", "mine.toml"], stdout=subprocess.DEVNULL) as one:
         while not Path("runs/mine-tune/trial-0000/run.json").exists() and one.poll() is None:
             time.sleep(0.1)

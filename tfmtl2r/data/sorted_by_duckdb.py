@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow
 
 from tfmtl2r.data.damage import as_raised
-from tfmtl2r.data.table_files import ROW, TableFiles, without_dictionary
+from tfmtl2r.data.table_files import ROW, TableFiles, plain_type
 from tfmtl2r.errors import MissingPackageError
 
 MEMORY = "1GB"
@@ -62,7 +62,7 @@ def sort(files: TableFiles, list_id: str | None, to: Path) -> tuple[list[int], n
 
 
 def _check_ids(base: Any, files: TableFiles, list_id: str, counts: Sequence[int]) -> None:
-    own, kind = files.own(list_id), without_dictionary(files.schema.field(list_id).type)
+    own, kind = files.own(list_id), plain_type(files.schema.field(list_id).type)
     empty = f" OR {own} = ''" if pyarrow.types.is_string(kind) or pyarrow.types.is_large_string(kind) else \
         f" OR isnan({own})" if pyarrow.types.is_floating(kind) else ""
     missing, first = base.execute(f"SELECT count(*), min({ROW}) FROM unsorted WHERE {own} IS NULL{empty}").fetchone()

@@ -16,6 +16,7 @@ import pyarrow.parquet
 from tfmtl2r.data.damage import readable
 from tfmtl2r.data.delimiters import header, parsing
 from tfmtl2r.data.frame import as_written, check_names, is_text_file
+from tfmtl2r.data.ragged import is_list_type
 from tfmtl2r.data.stored import Source
 from tfmtl2r.errors import InputError, MissingFileError
 
@@ -49,8 +50,8 @@ class TableFiles:
 
     @property
     def plain(self) -> pyarrow.Schema:
-        """The schema under names that differ for tools that ignore upper case, without categories."""
-        return pyarrow.schema([pyarrow.field(f"c{place}", without_dictionary(field.type))
+        """The schema under names that differ for tools that ignore upper case, with types that they have."""
+        return pyarrow.schema([pyarrow.field(f"c{place}", plain_type(field.type))
                                for place, field in enumerate(self.schema)])
 
     @property
@@ -123,9 +124,21 @@ class TableFiles:
                              "rows")
 
 
-def without_dictionary(kind: pyarrow.DataType) -> pyarrow.DataType:
-    """The type of the values of a category type, or the type itself."""
-    return kind.value_type if pyarrow.types.is_dictionary(kind) else kind
+def plain_type(kind: pyarrow.DataType) -> pyarrow.DataType:
+    """A type that DuckDB and Ray have, in which all values of a type keep their meaning when they are cast back.
+
+    >>> plain_type(pyarrow.list_(pyarrow.duration("s"))), plain_type(pyarrow.large_string())
+    (ListType(list<item: int64>), DataType(large_string))
+    """
+    types = pyarrow.types
+    if types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if is_list_type(kind):
+        inner = plain_type(kind.value_type)
+        return kind if inner == kind.value_type else pyarrow.list_(inner)
+    others = ((types.is_duration, pyarrow.int64()), (types.is_float16, pyarrow.float32()),
+              (types.is_decimal256, pyarrow.string()))
+    return next((other for test, other in others if test(kind)), kind)
 
 
 def _schema(paths: Sequence[Path]) -> pyarrow.Schema:
