@@ -100,9 +100,10 @@ def main(arguments: Sequence[str]) -> None:
     ranker: Any = merged([load(one / MODEL) for one in folders])
     slicings = [slicing(lists, by, dataset.lists("train"), ranker.schema)
                 for by in dict.fromkeys(options.by or experiment.evaluation.by or ())]
+    preference = _preference(ranker, options)
     results = score(ranker, lists)
     show(results_table({name: described(results)}, title=f"{options.split} split"))
-    served = _served(ranker, lists, options)
+    served = _served(ranker, lists, preference, options) if preference else {}
     inputs = _inputs(card, options.split, lists, ranker.architecture.schema)
     slices = score_slices(ranker, lists, slicings)
     for by, found in slices.items():
@@ -183,23 +184,26 @@ def _importance(reads: Reads, lists: Lists, ranker: Any, options: Evaluate) -> d
     return {"importance": found}
 
 
-def _served(ranker: Any, lists: Lists, options: Evaluate) -> dict[str, Any]:
-    """Prints the results of the ranking that is served at the preference, and returns them; empty without one."""
-    from tfmtl2r.evaluation.scoring import described
-    from tfmtl2r.evaluation.served import score_served
+def _preference(ranker: Any, options: Evaluate) -> list[float]:
+    """The preference that is asked for, in the order of the tasks; empty without one."""
     from tfmtl2r.preferences import asked
-    from tfmtl2r.report.tables import results_table, show
 
-    if not options.preference:
-        return {}
-    if len(options.runs) > 1:
+    if options.preference and len(options.runs) > 1:
         raise InputError("the served ranking of several runs as one is that of their export: name one run, or leave "
                          "--preference out")
-    names = [task.name for task in ranker.tasks]
-    given = asked(options.preference, names)
-    results = described(score_served(ranker, lists, given))
+    return asked(options.preference, [task.name for task in ranker.tasks]) if options.preference else []
+
+
+def _served(ranker: Any, lists: Lists, preference: list[float], options: Evaluate) -> dict[str, Any]:
+    """Prints the results of the ranking that is served at the preference, and returns them."""
+    from tfmtl2r.evaluation.scoring import described
+    from tfmtl2r.evaluation.served import score_served
+    from tfmtl2r.report.tables import results_table, show
+
+    results = described(score_served(ranker, lists, preference))
     show(results_table({f"served at {','.join(options.preference)}": results}, title="the served ranking, one order"))
-    return {"preference": dict(zip(names, given, strict=True)), "served": results}
+    names = [task.name for task in ranker.tasks]
+    return {"preference": dict(zip(names, preference, strict=True)), "served": results}
 
 
 def _keep(folder: Path, card: RunCard, split: str, results: Any, lists: Lists, more: Mapping[str, Any]) -> None:
