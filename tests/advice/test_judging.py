@@ -8,13 +8,18 @@ import tomllib
 import numpy as np
 import pytest
 
+import tfmtl2r
 from tfmtl2r import methods
 from tfmtl2r.advice.catalogue import Candidate, candidates
-from tfmtl2r.advice.facts import Facts, Goal, Pair, Sharing, Suggestion
-from tfmtl2r.advice.files import check_room, write_experiments
+from tfmtl2r.advice.facts import Facts, Goal, Pair, Sharing, Suggestion, Trial
+from tfmtl2r.advice.files import changed, check_room, write_experiments
 from tfmtl2r.advice.judging import advise
 from tfmtl2r.advice.opposition import Opposition, lengths, noise_ratio, oppositions, t_tail
+from tfmtl2r.advice.trying import tried
+from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
+from tfmtl2r.evaluation import evaluate
+from tfmtl2r.experiment import Experiment
 
 NAMES = ("click", "dwell")
 NOISE = Opposition(-0.05, 0.2, 0.4, 32)
@@ -59,6 +64,60 @@ def test_what_follows_from_facts(given, equal, conflicts, losers, words, suggest
     assert words in " ".join(found.verdict)
     assert tuple(one.name for one in found.suggestions) == suggested
     assert all(one.reason for one in found.suggestions)
+
+
+def test_what_was_tried_decides():
+    """What did worse than equal weights is not suggested, and the best of the rest comes first."""
+    things = [Candidate(kind, name, name, "", ("loses_in_sharing",), cost, "", {kind: name})
+              for cost, (kind, name) in enumerate([("method", "calm"), ("architecture", "tower"), ("loss", "soft")])]
+    tried = [Trial("calm", {"click": 0.02}, 0.02, 0.01), Trial("tower", {"click": 0.2}, 0.2, 0.01),
+             Trial("soft", {"click": -0.3, "dwell": 0.1}, -0.1, 0.02)]
+    found = advise(facts(sharing=[LOST], trials=tried), things)
+    assert [one.name for one in found.suggestions] == ["tower", "calm"]
+    assert found.suggestions[0].reason.endswith(
+        "In the pilot it gained 20.0 % \u00b1 1.0 % of what equal weights gain over a constant score.")
+    assert not found.equal_weights
+    assert "soft (-10.0 %)" in " ".join(found.verdict)
+    found = advise(facts(sharing=[LOST], trials=tried[2:]), things)
+    assert not found.suggestions
+    assert found.equal_weights
+    assert found.verdict[0] == "Equal weights are likely enough: nothing that the pilot tried was better."
+    assert found.losers == ["click"]
+
+
+def test_trials_are_compared_with_equal_weights():
+    """The gain is the mean over goals of shares of what equal weights gain; what cannot be trained is named."""
+    dataset = tfmtl2r.datasets.get("synthetic_rows", rows=400, dim=4, num_tasks=2)
+    plain = Experiment("base", data={"name": "synthetic_rows", "rows": 400, "dim": 4})
+    vali, tasks = dataset.lists("vali"), plain.select(dataset)
+    labels = {task.name: label_values(vali, task) for task in tasks}
+    lengths, told = [], []
+
+    def results(share):
+        scores = {name: share * values for name, values in labels.items()}
+        return [evaluate(scores, vali, tasks, jackknife=True)] * 2
+
+    def train(experiment, steps):
+        lengths.append(steps)
+        if experiment.name == "c":
+            raise InputError("no")
+        return results(0.9)
+
+    some = [Suggestion("a", "", {"method": "pcgrad"}), Suggestion("b", "", {}), Suggestion("c", "", {"method": "mgda"})]
+    found = tried(plain, Facts([], steps=7), some, results(0.5), tasks, vali, train, told.append)
+    assert lengths == [14, 14]
+    assert [one.name for one in found] == ["a"]
+    # Squared errors of .1 and .5 of the labels, of which a constant leaves nearly all.
+    assert found[0].gain == pytest.approx((0.25 - 0.01) / 0.75, rel=0.1)
+    assert set(found[0].gains) == set(labels)
+    assert told[-1] == "pilot: c cannot be trained here: no"
+
+
+def test_another_architecture_keeps_the_options_that_it_shares():
+    tree = {"architecture": {"name": "shared_bottom", "units": [8], "head_units": [4], "dropout": 0.2}}
+    found = changed(tree, ["a"], Suggestion("mmoe", "", {"architecture": "mmoe"}))
+    assert found["architecture"] == {"name": "mmoe", "head_units": [4], "dropout": 0.2}
+    assert changed({}, ["a"], Suggestion("mmoe", "", {"architecture": "mmoe"}))["architecture"] == "mmoe"
 
 
 def test_many_pairs_are_corrected():

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tfmtl2r import _lazy
 
 if TYPE_CHECKING:
-    from tfmtl2r.advice.facts import Advice, Facts, Goal, Pair, Sharing, Suggestion
+    from tfmtl2r.advice.facts import Advice, Facts, Goal, Pair, Sharing, Suggestion, Trial
     from tfmtl2r.advice.files import write_experiments
     from tfmtl2r.advice.judging import advise
     from tfmtl2r.advice.measuring import pilot
@@ -16,6 +16,6 @@ else:
     __getattr__, __dir__ = _lazy.attach(__name__)
 
 __all__ = [
-    "Advice", "Facts", "Goal", "Opposition", "Pair", "Sharing", "Suggestion", "advise", "oppositions", "pilot",
-    "write_experiments",
+    "Advice", "Facts", "Goal", "Opposition", "Pair", "Sharing", "Suggestion", "Trial", "advise", "oppositions",
+    "pilot", "write_experiments",
 ]

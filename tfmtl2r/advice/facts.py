@@ -77,6 +77,24 @@ class Sharing:
 
 
 @dataclasses.dataclass(frozen=True)
+class Trial:
+    """A suggestion that the pilot trained as long as equal weights, with the same seeds.
+
+    Args:
+        name: name of the suggestion.
+        gains: for each task, how much better its first metric on vali is than with equal weights, as a share of what
+            equal weights gain over a constant score.
+        gain: the mean over tasks.
+        error: its standard error over lists. It holds no noise of the training.
+    """
+
+    name: str
+    gains: Mapping[str, float]
+    gain: float
+    error: float
+
+
+@dataclasses.dataclass(frozen=True)
 class Facts:
     """All facts of a pilot.
 
@@ -91,6 +109,7 @@ class Facts:
         lists: number of training lists (or rows).
         steps: steps of each training of the pilot.
         seeds: trainings of each kind.
+        trials: what was tried of the suggestions that follow from the other facts.
     """
 
     goals: Sequence[Goal]
@@ -103,6 +122,7 @@ class Facts:
     lists: int = 1000
     steps: int = 0
     seeds: int = 1
+    trials: Sequence[Trial] = ()
 
 
 @dataclasses.dataclass(frozen=True)

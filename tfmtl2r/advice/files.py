@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tfmtl2r import architectures
 from tfmtl2r.advice.facts import Suggestion
 from tfmtl2r.errors import InputError
 from tfmtl2r.experiment import Experiment
@@ -42,10 +43,10 @@ def write_experiments(
     first = Suggestion("equal_weights", "Equal weights: what all others are compared with.", PLAIN)
     texts: dict[Path, str] = {}
     for number, one in enumerate([first, *(one for one in suggestions if one.changes)]):
-        changed = _changed(tree, goals, one)
-        Experiment.of(changed)  # raises for what is no experiment
+        found = changed(tree, goals, one)
+        Experiment.of(found)  # raises for what is no experiment
         about = textwrap.wrap(one.reason, 116, initial_indent="# ", subsequent_indent="# ")
-        texts[folder / f"{number}_{one.name}.toml"] = "\n".join([*about, "", _text(changed, folder)])
+        texts[folder / f"{number}_{one.name}.toml"] = "\n".join([*about, "", _text(found, folder)])
     there = [path for path in texts if path.exists()]
     if there and not overwrite:
         raise InputError(f"{there[0]} exists, and nothing was written: name another folder with --to, or give "
@@ -72,18 +73,32 @@ def check_room(folder: str | Path) -> None:
         raise InputError(f"{there[0]} exists: name another folder with --to, give --overwrite, or --dry for no files")
 
 
-def _changed(tree: Mapping[str, Any], goals: Sequence[str], one: Suggestion) -> dict[str, Any]:
-    """The experiment with the changes of a suggestion, beginning from equal weights."""
+def changed(tree: Mapping[str, Any], goals: Sequence[str], one: Suggestion) -> dict[str, Any]:
+    """The experiment with the changes of a suggestion, beginning from equal weights.
+
+    Args:
+        tree: the experiment.
+        goals: names of its tasks.
+        one: the suggestion. Another architecture keeps the options that it shares with the one before.
+    """
     changes = {**PLAIN, **one.changes}
-    changed = {**tree, "name": one.name}
-    if any(key.startswith("tasks.") for key in changes) and not changed.get("tasks"):
-        changed["tasks"] = [{"name": goal} for goal in goals]
+    found = {**tree, "name": one.name}
+    if any(key.startswith("tasks.") for key in changes) and not found.get("tasks"):
+        found["tasks"] = [{"name": goal} for goal in goals]
     for key, value in changes.items():
         if value is None:
-            changed.pop(key, None)
+            found.pop(key, None)
         else:
-            assign(changed, key.split("."), value)
-    return changed
+            assign(found, key.split("."), _replaced(found, str(value)) if key == "architecture" else value)
+    return found
+
+
+def _replaced(tree: Mapping[str, Any], name: str) -> str | dict[str, Any]:
+    """Another architecture, with those options of the one in the tree that it takes."""
+    before = tree.get("architecture")
+    taken = {option.name for option in architectures.registry.options(name)}
+    kept = {key: value for key, value in before.items() if key in taken} if isinstance(before, Mapping) else {}
+    return {"name": name, **kept} if kept else name
 
 
 def _text(tree: Mapping[str, Any], folder: Path) -> str:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 
 from tfmtl2r.advice.catalogue import RARE, Candidate, candidates
-from tfmtl2r.advice.facts import Advice, Facts, Goal, Pair, Sharing, Suggestion
+from tfmtl2r.advice.facts import Advice, Facts, Goal, Pair, Sharing, Suggestion, Trial
 from tfmtl2r.advice.opposition import Opposition
 from tfmtl2r.evaluation.paired_tests import holm
 
@@ -66,12 +66,12 @@ def advise(facts: Facts, things: Sequence[Candidate] | None = None) -> Advice:
     >>> found.equal_weights, found.verdict[0]
     (True, 'Equal weights are likely enough: nothing in this pilot speaks against them.')
     """
-    found, things = find(facts), candidates(facts) if things is None else things
-    unequal = _unequal(facts.goals)
-    equal = not (found.in_layers or found.losers or unequal)
+    found = find(facts)
+    better, worse = judged(suggested(facts, things), facts.trials)
+    equal = not (found.in_layers or found.losers or _unequal(facts.goals)) or bool(worse and not better)
     fights = dict.fromkeys((pair.first, pair.second) for pair in [*found.in_order, *found.in_layers])
-    return Advice(equal, list(fights), [one.task for one in found.losers], _verdict(facts, found, unequal),
-                  [*_things(facts, found, unequal, things), *_hints(facts, found)])
+    return Advice(equal, list(fights), [one.task for one in found.losers], _verdict(facts, found, equal, worse),
+                  [*better, *_hints(facts, found)])
 
 
 def _of(opposition: Opposition | None) -> Opposition:
@@ -90,8 +90,8 @@ def _unequal(goals: Sequence[Goal]) -> tuple[Goal, Goal] | None:
     return (known[0], known[-1]) if known and known[-1].length > UNEQUAL * known[0].length else None
 
 
-def _verdict(facts: Facts, found: Found, unequal: tuple[Goal, Goal] | None) -> list[str]:
-    lines = []
+def _verdict(facts: Facts, found: Found, equal: bool, worse: Sequence[Trial]) -> list[str]:
+    lines, unequal = [], _unequal(facts.goals)
     for pair in found.in_order:
         one = _of(pair.order)
         lines.append(f"{pair.first} and {pair.second} want opposite orders of the items: their gradients of one "
@@ -113,9 +113,15 @@ def _verdict(facts: Facts, found: Found, unequal: tuple[Goal, Goal] | None) -> l
     else:
         lines += [f"{name} has no gradient beyond noise: this pilot cannot tell whether it fights."
                   for name in found.silent]
-    if not (found.in_layers or found.losers or unequal):
+    if worse:
+        gains = ", ".join(f"{one.name} ({100 * one.gain:+.1f} %)" for one in worse)
+        lines.append("Tried in the pilot, and no better than equal weights in the mean over the goals, as a share of "
+                     f"what equal weights gain over a constant score: {gains}.")
+    if equal:
         but = " for the training" if found.in_order else ": nothing in this pilot speaks against them"
-        if len(found.silent) == len(facts.goals):
+        if found.in_layers or found.losers or unequal:
+            but = ": nothing that the pilot tried was better"
+        elif len(found.silent) == len(facts.goals):
             but = " to begin with"
         lines.insert(0, f"Equal weights are likely enough{but}.")
     else:
@@ -123,27 +129,54 @@ def _verdict(facts: Facts, found: Found, unequal: tuple[Goal, Goal] | None) -> l
     return lines
 
 
-def _things(
-    facts: Facts, found: Found, unequal: tuple[Goal, Goal] | None, things: Sequence[Candidate]
-) -> Iterable[Suggestion]:
-    """Registered things that help in the situations that were found."""
+def suggested(facts: Facts, things: Sequence[Candidate] | None = None) -> list[Suggestion]:
+    """Registered things that help in the situations that were found, the most promising first; none was tried.
+
+    Args:
+        facts: the facts.
+        things: what may be suggested; by default everything in the registries.
+    """
+    found, things = find(facts), candidates(facts) if things is None else things
     rare = [goal for goal in facts.goals if goal.positive < RARE]
     situations = {
         "opposed_gradients": (found.in_layers, "gradients oppose each other in the shared layers"),
         "loses_in_sharing": (found.losers, "a goal loses by sharing"),
-        "unequal_gradients": (unequal, "the gradients have very different lengths"),
+        "unequal_gradients": (_unequal(facts.goals), "the gradients have very different lengths"),
         "rare_labels": (rare, f"{', '.join(goal.name for goal in rare)} has few positive labels"),
     }
     holds = {name: why for name, (there, why) in situations.items() if there}
     wanted = [(one, [holds[name] for name in one.helps if name in holds]) for one in things]
     ranked = sorted((pair for pair in wanted if pair[1]), key=lambda pair: (-len(pair[1]), pair[0].cost, pair[0].name))
     taken: dict[str, int] = {}
+    chosen = []
     for one, reasons in ranked:
         taken[one.kind] = taken.get(one.kind, 0) + 1
         if taken[one.kind] > 2:
             continue
         note = f" {one.note}" if one.note else ""
-        yield Suggestion(one.name, f"{one.title}: {' and '.join(reasons)}. {one.price}{note}", one.changes)
+        chosen.append(Suggestion(one.name, f"{one.title}: {' and '.join(reasons)}. {one.price}{note}", one.changes))
+    return chosen
+
+
+def judged(suggestions: Sequence[Suggestion], trials: Sequence[Trial]) -> tuple[list[Suggestion], list[Trial]]:
+    """Suggestions that did better than equal weights, the best first, and the trials of those that did not.
+
+    A suggestion that was not tried is left out. Without any trial, all stay as they are.
+
+    >>> some = [Suggestion("a", "It may help.", {"method": "a"}), Suggestion("b", "So may it.", {"method": "b"})]
+    >>> better, worse = judged(some, [Trial("a", {}, -0.1, 0.01), Trial("b", {}, 0.02, 0.01)])
+    >>> better[0].reason
+    'So may it. In the pilot it gained 2.0 % \u00b1 1.0 % of what equal weights gain over a constant score.'
+    >>> [one.name for one in worse]
+    ['a']
+    """
+    if not trials:
+        return [*suggestions], []
+    places = {one.name: one for one in suggestions}
+    better = sorted((one for one in trials if one.gain > 0 and one.name in places), key=lambda one: -one.gain)
+    return [Suggestion(one.name, f"{places[one.name].reason} In the pilot it gained {100 * one.gain:.1f} % \u00b1 "
+                       f"{100 * one.error:.1f} % of what equal weights gain over a constant score.",
+                       places[one.name].changes) for one in better], [one for one in trials if not one.gain > 0]
 
 
 def _hints(facts: Facts, found: Found) -> Iterable[Suggestion]:

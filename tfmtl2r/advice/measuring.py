@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -10,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r import losses as loss_registry
-from tfmtl2r.advice.facts import Facts, Goal, Pair, Sharing
-from tfmtl2r.advice.opposition import lengths, noise_ratio, oppositions, t_tail
+from tfmtl2r.advice.comparing import Results, compared
+from tfmtl2r.advice.facts import Facts, Goal, Pair
+from tfmtl2r.advice.judging import suggested
+from tfmtl2r.advice.opposition import lengths, noise_ratio, oppositions
+from tfmtl2r.advice.trying import tried
 from tfmtl2r.data import Lists, batches
 from tfmtl2r.data.columns import label_values
 from tfmtl2r.errors import InputError
-from tfmtl2r.evaluation.exchanging import first_metric, paired_drop
 from tfmtl2r.evaluation.scoring import score
-from tfmtl2r.evaluation.split_metrics import GROUPS, Score, of_metric
+from tfmtl2r.evaluation.split_metrics import Score
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.report.worries import of_gates
 from tfmtl2r.task import Task
@@ -44,11 +47,13 @@ def pilot(experiment: Experiment, seconds: float = SECONDS, tell: Callable[[str]
 
     Each goal alone, and equal weights in the same network, are trained from the same weights, with two seeds. Equal
     weights take as many steps as all goals alone together: in the same number of steps, each goal has only a share of
-    every update and is behind without any conflict. Nothing is written.
+    every update and is behind without any conflict. Then what the facts speak for is tried: trained as long as equal
+    weights, with the same seeds, and compared with them on vali. Nothing is written.
 
     Args:
         experiment: the experiment with its data, goals and architecture. Method, preference and stages are left out.
-        seconds: the time to aim at, beside the time that reading and compilation take.
+        seconds: the time to aim at, beside the time that reading, compilation and trials take. A trial takes a quarter
+            of it for two goals, and less for more.
         tell: receives lines about what is done.
 
     Raises:
@@ -72,10 +77,27 @@ def pilot(experiment: Experiment, seconds: float = SECONDS, tell: Callable[[str]
     together, alone, layers = _trainings(plain, dataset, model, train, vali, steps, gradients, size)
     # The same batches at each moment: their mean keeps one gradient for each batch, whose noise is its own.
     shared = np.mean(layers, axis=0) if layers else None
-    sharing = [found for task in tasks if (found := _compared(task, vali, together, alone)) is not None]
+    sharing = [found for task in tasks if (found := compared(task, vali, together, alone)) is not None]
     every = plain.training.batch_size
-    return Facts(_goals(tasks, train, shared, size, every), _pairs(tasks, order, shared), sharing, not train.is_rows,
-                 _width(model, train, size, plain), _worries(model, vali, plain), every, train.num_lists, steps, _SEEDS)
+    facts = Facts(
+        _goals(tasks, train, shared, size, every), _pairs(tasks, order, shared), sharing, not train.is_rows,
+        _width(model, train, size, plain), _worries(model, vali, plain), every, train.num_lists, steps, _SEEDS)
+
+    def trained(experiment: Experiment, length: int) -> Results:
+        return [_trained(experiment, dataset, train, vali, length, seed) for seed in range(_SEEDS)]
+
+    trials = tried(plain, facts, suggested(facts), together, tasks, vali, trained, tell)
+    return dataclasses.replace(facts, trials=trials)
+
+
+def _trained(
+    experiment: Experiment, dataset: Any, train: Lists, vali: Lists, steps: int, seed: int
+) -> dict[str, dict[str, Score]]:
+    """Results on vali after a training of this many steps."""
+    experiment = experiment.but(training={"seed": experiment.training.seed + seed})
+    model = experiment.model(dataset)
+    model.fit(_some(experiment, model, train, steps, 0), epochs=1, verbose=0)
+    return score(model, vali, jackknife=True)
 
 
 def _plain(experiment: Experiment) -> Experiment:
@@ -128,9 +150,6 @@ def _steps(
     return max(min(_LEAST, whole), min(fitting, whole, _MOST))
 
 
-Results = list[dict[str, dict[str, Score]]]
-
-
 def _trainings(
     plain: Experiment, dataset: Any, model: MultiTaskRanker, train: Lists, vali: Lists, steps: int,
     gradients: TaskGradients, size: int,
@@ -162,28 +181,6 @@ def _some(experiment: Experiment, model: MultiTaskRanker, train: Lists, steps: i
     """Batches of this many steps, in the same order for all trainings of a seed."""
     data, _ = batches_of(experiment, model, train, _part(train, 1))
     return data.repeat().skip(part * steps).take(steps)
-
-
-def _compared(
-    task: Task, vali: Lists, together: Results, alone: Mapping[str, Results]
-) -> Sharing | None:
-    """Equal weights against the task alone; None if the task has no metric to compare."""
-    ours = [one[task.name] for one in together]
-    theirs = [one[task.name] for one in alone[task.name]]
-    metric = first_metric(task, theirs[0], vali)
-    if metric is None or not math.isfinite(ours[0][metric.label].value):
-        return None
-    mine, single = ([one[metric.label] for one in each] for each in (ours, theirs))
-    found = paired_drop(single, mine)
-    sign = 1.0 if metric.direction == "max" else -1.0
-    reached = float(np.mean([one.value for one in single]))
-    lists = GROUPS if single[0].per_list is None else int((~np.isnan(single[0].per_list)).sum())
-    drop, error = found["drop"], found["error"]
-    p = 1.0 if not error > 0 else t_tail(drop / error, max(1, lists - 1))
-    return Sharing(
-        task.name, metric.label, float(np.mean([one.value for one in mine])), reached, drop, error, p,
-        sign * (reached - of_metric(metric, vali, task).value),
-        all(sign * (one.value - other.value) > 0 for one, other in zip(single, mine, strict=True)))
 
 
 def _pairs(tasks: Sequence[Task], order: np.ndarray, shared: np.ndarray | None) -> list[Pair]:
