@@ -1,6 +1,6 @@
 """The cost of the same work with other libraries: plain Keras, TF-Ranking, TorchJD, LightGBM and CatBoost.
 
-    pip install "tfmtl2r[trees,peers]" torch "torchjd[quadprog_projector,cagrad,nash_mtl]"
+    pip install "tfmtl2r[trees,peers]" torch "torchjd[quadprog-projector,cagrad,nash-mtl]"
     python recipes/bench_peers.py --page docs/benchmarks.md
 
 Every library works in a process of its own, which imports nothing of the others; what is not installed is left out. The
@@ -42,7 +42,8 @@ run: CPU times are shown, and small differences mean nothing. Each library runs 
 turns. A step has 8 lists of 30 to 60 items with 136 features, a trunk of 512-256-128 and a head of 64 for each
 task, the softmax loss and Adam. A ratio is the median over rounds, with its quartiles. The plain step in TorchJD's
 rows is PyTorch's. A request is one list; an evaluation scores 128 lists; tfmtl2r checks its export. Trees are 20
-for each task."""
+for each task. Counted in multiplications, exact gradients take {products} plain steps;
+tfmtl2r leaves the padded quarter of the items out of them."""
 BEGIN, END = "<!-- bench_peers: begin -->", "<!-- bench_peers: end -->"
 
 
@@ -318,9 +319,11 @@ def against(times: Mapping[tuple[str, str], list[float]], peer: str, name: str) 
 
 def section(rows: Sequence[Mapping[str, Any]], load: float) -> str:
     """The section of the page."""
+    counts = dict.fromkeys(row["tasks"] for row in rows)
     about = ABOUT.format(date=datetime.datetime.now(datetime.UTC).date(), cores=os.cpu_count(),
-                         machine=platform.machine(), load=load)
-    lines = [BEGIN, "## Other libraries", "", about, "", "![steps](images/bench_peers.png)", ""]
+                         machine=platform.machine(), load=load,
+                         products=" and ".join(f"{products(tasks):.1f} ({tasks} tasks)" for tasks in counts))
+    lines = [BEGIN, "## Other libraries", "", about, "", "![CPU time of steps](images/bench_peers.png)", ""]
     for tasks, threads in dict.fromkeys((row["tasks"], row["threads"]) for row in rows):
         mine = [row for row in rows if (row["tasks"], row["threads"]) == (tasks, threads)]
         lines += [f"**{tasks} tasks, {threads} thread{'s' * (threads > 1)}**", "",
@@ -338,32 +341,46 @@ def section(rows: Sequence[Mapping[str, Any]], load: float) -> str:
     return "\n".join([*lines, f"Not installed: {', '.join(left_out) or 'nothing'}.", "", END])
 
 
+def products(tasks: int) -> float:
+    """The multiplications of a step with each task's gradient of the trunk, as multiples of those of a plain step."""
+    sizes = [first * second for first, second in zip((FEATURES, *TRUNK), TRUNK, strict=False)]
+    forward, heads = sum(sizes), 3 * tasks * HEAD * (TRUNK[-1] + 1)
+    back = 2 * forward - sizes[0]  # the inputs need no gradient
+    return (forward + tasks * back + heads) / (forward + back + heads)
+
+
 def spread(values: Sequence[float] | None) -> str:
     """A median with its quartiles."""
     return "" if values is None else f"{values[1]:.2f} ({values[0]:.2f} to {values[2]:.2f})"
 
 
 def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Steps of all methods as multiples of the library's own plain step."""
+    """Steps of all methods as multiples of Keras' plain step."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     groups = [*dict.fromkeys((row["tasks"], row["threads"]) for row in rows)]
     measured = [name for name in METHODS if any(row["work"] == f"{name}, exact" for row in rows)]
-    FigureCanvasAgg(figure := Figure(figsize=(4.6 * len(groups), 4.2), layout="constrained"))
-    for axes, (tasks, threads) in zip(np.atleast_1d(figure.subplots(1, len(groups))), groups, strict=True):
+    rows_of = -(-len(groups) // 2)
+    FigureCanvasAgg(figure := Figure(figsize=(9.2, 0.8 + 3.4 * rows_of), layout="constrained"))
+    places = figure.subplots(rows_of, min(2, len(groups)), squeeze=False).ravel()
+    for axes, (tasks, threads) in zip(places, groups, strict=False):
         for place, method in enumerate(measured):
             for offset, (peer, how) in enumerate((("tfmtl2r", "cut"), ("tfmtl2r", "exact"), ("TorchJD", "exact"))):
                 for row in rows:
                     if (row["tasks"], row["threads"], row["peer"], row["work"]) == (tasks, threads, peer,
                                                                                     f"{method}, {how}"):
-                        low, middle, high = row["own"]
+                        low, middle, high = row["keras"]
                         axes.barh(place + 0.27 * offset, middle, 0.25, xerr=[[middle - low], [high - middle]],
                                   color=f"C{offset}", label=f"{peer}, {how}" if place == 0 else None)
         axes.set(title=f"{tasks} tasks, {threads} thread{'s' * (threads > 1)}", yticks=np.arange(len(measured)) + 0.27,
-                 yticklabels=measured, xlabel="time of a step / plain step of the library")
+                 yticklabels=measured, xlabel="CPU time of a step / plain step of Keras")
+        axes.axvline(1.0, color="0.6", linewidth=0.8, zorder=0)
         axes.spines[["top", "right"]].set_visible(False)
-    figure.legend(*axes.get_legend_handles_labels(), frameon=False, fontsize=8, ncols=3, loc="outside lower center")
+    for axes in places[len(groups):]:
+        axes.remove()
+    figure.suptitle("Gradients at the cut cost about a plain step of Keras, exact ones a product for each task")
+    figure.legend(*axes.get_legend_handles_labels(), frameon=False, ncols=3, loc="outside lower center")
     figure.savefig(path, dpi=100)
 
 
