@@ -176,7 +176,7 @@ def test_compare_says_what_it_could_not_test(here, capsys):
     assert out.count("delta-m needs a single-task value other than 0 of task_2 ndcg@5, got 0.0") == 6
     overwrite(here / "runs/s" / first, "task_2", float("nan"))
     assert cli.main(["compare", "s"]) == 0
-    assert f"task_2 ndcg@5  +nan  not tested: the metric is nan in run '{first}'" in capsys.readouterr().out
+    assert f"task_2 ndcg@5  nan  not tested: the metric is nan in run '{first}'" in capsys.readouterr().out
 
 
 def test_named_single_task_runs_need_no_equal_settings(here, capsys):

@@ -10,6 +10,7 @@ from tfmtl2r.advice.catalogue import RARE, Candidate, candidates
 from tfmtl2r.advice.facts import Advice, Facts, Goal, Pair, Sharing, Suggestion, Trial
 from tfmtl2r.advice.opposition import Opposition
 from tfmtl2r.evaluation.paired_tests import holm
+from tfmtl2r.figures import figure
 
 LEVEL = 0.01
 """Level of each family of tests, after Holm's correction."""
@@ -102,8 +103,8 @@ def _verdict(facts: Facts, found: Found, equal: bool, worse: Sequence[Trial]) ->
         lines.append(f"{pair.first} and {pair.second} fight in the layers that they share: cosine {one.cosine:.2f} "
                      f"\u00b1 {one.error:.2f} during the pilot.")
     for loser in found.losers:
-        lines.append(f"{loser.task} loses by sharing: {loser.metric} {loser.together:.4f} with equal weights, "
-                     f"{loser.alone:.4f} alone ({loser.lost:.4f} \u00b1 {loser.error:.4f} worse).")
+        lines.append(f"{loser.task} loses by sharing: {loser.metric} {figure(loser.together)} with equal weights, "
+                     f"{figure(loser.alone)} alone ({figure(loser.lost)} \u00b1 {figure(loser.error)} worse).")
     if unequal:
         lines.append(f"The gradient of {unequal[1].name} is {unequal[1].length / unequal[0].length:.0f} times longer "
                      f"than that of {unequal[0].name}: the shared layers mostly learn {unequal[1].name}.")

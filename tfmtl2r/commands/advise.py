@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from tfmtl2r.commands._options import Command, Value, parse
 from tfmtl2r.errors import InputError
+from tfmtl2r.figures import figure
 from tfmtl2r.writing import write_json
 
 if TYPE_CHECKING:
@@ -71,8 +72,8 @@ def _goals(facts: Facts) -> Table:
         table.add_column(head, justify="right", no_wrap=True)
     for goal in facts.goals:
         one = sharing.get(goal.name)
-        found = ["", "", ""] if one is None else [f"{one.together:.4f}", f"{one.alone:.4f}",
-                                                  f"{one.lost:.4f}\n\u00b1{one.error:.4f}"]
+        found = ["", "", ""] if one is None else [figure(one.together), figure(one.alone),
+                                                  f"{figure(one.lost)}\n\u00b1{figure(one.error)}"]
         positive = "" if math.isnan(goal.positive) else _percent(goal.positive)
         name = goal.name if one is None else f"{goal.name}\n{one.metric}"
         table.add_row(escape(name), _percent(goal.known), positive, f"{goal.length:.2g}", *found)

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
+from tfmtl2r.figures import figure, signed
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -99,7 +101,7 @@ def results_table(groups: Mapping[str, Sequence[Any]], comparisons: Sequence[Any
     for name in ("seeds", *(f"{task}\n{metric}" for task, metric in columns), "delta-m %\n(below 0 is better)"):
         table.add_column(name, justify="right")
     for name, row in results.items():
-        cells = [f"{row[task][metric]['value']:.4f}{marks.get((name, task, metric), '') or ' '}"
+        cells = [f"{figure(row[task][metric]['value'])}{marks.get((name, task, metric), '') or ' '}"
                  if metric in row.get(task, {}) else "" for task, metric in columns]
         table.add_row(name, str(len(groups[name])), *cells, f"{changes[name]:+.2f}" if name in changes else "")
     return table
@@ -113,11 +115,11 @@ def difference_lines(comparisons: Sequence[Any], title: str) -> list[str]:
         lines.append(name)
         for c in (c for c in comparisons if c.ours == name):
             if c.untested:
-                lines.append(f"  {f'{c.task} {c.metric}':<{wide}}  {c.difference:+.4f}  not tested: {c.untested}")
+                lines.append(f"  {f'{c.task} {c.metric}':<{wide}}  {signed(c.difference)}  not tested: {c.untested}")
                 continue
             verdict = {"+": "better", "-": "worse"}.get(c.mark, "no clear difference")
-            lines.append(f"  {f'{c.task} {c.metric}':<{wide}}  {c.difference:+.4f} [{c.low:+.4f}, {c.high:+.4f}]  "
-                         f"p {c.p:.4f}, {c.adjusted:.4f}  {c.num_lists} lists  {verdict}")
+            lines.append(f"  {f'{c.task} {c.metric}':<{wide}}  {signed(c.difference)} [{signed(c.low)}, "
+                         f"{signed(c.high)}]  p {c.p:.4f}, {c.adjusted:.4f}  {c.num_lists} lists  {verdict}")
     return lines
 
 
@@ -126,9 +128,9 @@ def transfer_lines(report: Sequence[Any]) -> list[str]:
     lines = []
     for name in dict.fromkeys(c.ours for c in report):
         of_group = [c for c in report if c.ours == name]
-        named = [f"{c.task} {c.metric} {c.difference:+.4f} ({'significant' if c.mark else 'not significant'}, "
+        named = [f"{c.task} {c.metric} {signed(c.difference)} ({'significant' if c.mark else 'not significant'}, "
                  f"p {c.adjusted:.3g})" for c in of_group if not c.untested and not c.better and c.difference != 0]
-        untested = ", ".join(f"{c.task} {c.metric} {c.difference:+.4f}" for c in of_group if c.untested)
+        untested = ", ".join(f"{c.task} {c.metric} {signed(c.difference)}" for c in of_group if c.untested)
         lines.append(f"negative transfer, {name}: "
                      + ("; ".join(named) or ("no tested metric lost" if untested else "no task lost"))
                      + (f"; not tested: {untested}" if untested else ""))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from tfmtl2r.errors import InputError
+from tfmtl2r.figures import figure, signed
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -185,8 +186,8 @@ def show_curve(options: Pareto) -> None:
         (utility,) = utilities(model, [default_of(model)], lists)
         gain, error = utility.gain
         found |= {"measured_on": "served ranking", "blend": described(default_of(model)), **as_numbers(utility)}
-        print(f"blend {found['blend']}; served utility {utility.value:.4f}, {gain:+.4f} above its null (standard error "
-              f"{error:.4f})")
+        print(f"blend {found['blend']}; served utility {figure(utility.value)}, {signed(gain)} above its null "
+              f"(standard error {figure(error)})")
         if heads is not None:
             found["own_heads"] = _shown(heads, "one model, each task by its own head", None, options.reference)
     to = folder / "pareto" / options.on
@@ -238,7 +239,8 @@ def _picked(runs: Sequence[Run], options: Pareto | Export, how: str) -> tuple[Ob
     points = summarise(runs, options.on, options.tasks).points if served is None else served
     row = _pick(points, how, options, runs[0].tasks)
     run = points.runs[row]
-    values = ", ".join(f"{label} {value:.4f}" for label, value in zip(points.labels, points.values[row], strict=True))
+    reached = zip(points.labels, points.values[row], strict=True)
+    values = ", ".join(f"{label} {figure(value)}" for label, value in reached)
     return points, row, f"{how}: {run.card.name}{f' at {numbers(run.preference)}' if run.asked else ''}: {values}"
 
 
@@ -269,7 +271,7 @@ def front_table(found: Summary, chosen: int | None = None) -> Table:
     for row in order:
         run = points.runs[row]
         table.add_row("chosen" if row == chosen else "", run.method, numbers(run.preference), str(run.seed),
-                      *(f"{value:.4f}" for value in points.values[row]))
+                      *map(figure, points.values[row]))
     return table
 
 
@@ -286,7 +288,7 @@ def curve_table(one: Curve, chosen: int | None = None, title: str = "one model")
         table.add_column(column, justify="right")
     for row, (preference, values) in enumerate(zip(one.preferences, one.values, strict=True)):
         table.add_row("chosen" if row == chosen else "", numbers(preference), "*" if on[row] else "",
-                      *(f"{value:.4f}" for value in values))
+                      *map(figure, values))
     return table
 
 
@@ -298,10 +300,10 @@ def served_table(found: ServedFronts) -> Table:
     for column in ("", "points", "seeds", "trainings\na seed", "U", "U above\nits null", "hyper-\nvolume"):
         table.add_column(column, justify="right" if column else "left", overflow="fold")
     for name, row in sorted(found.rows.items(), key=lambda item: -(item[1]["utility"] or item[1]["hypervolume"])):
-        gain = "" if row["gain"] is None else f"{row['gain']:+.4f}"
+        gain = "" if row["gain"] is None else signed(row['gain'])
         table.add_row(name, str(row["points"]), str(row["seeds"]), str(row["trainings"]),
-                      "" if row["utility"] is None else f"{row['utility']:.4f}",
-                      gain + (f" ± {row['error']:.4f}" if gain and row["error"] is not None else ""),
+                      "" if row["utility"] is None else figure(row['utility']),
+                      gain + (f" ± {figure(row['error'])}" if gain and row["error"] is not None else ""),
                       f"{row['hypervolume']:.3g}" + (f" ± {row['hypervolume_std']:.1g}" if row["seeds"] > 1 else ""))
     row = next(iter(found.rows.values()))
     if row["null_points"]:
@@ -323,7 +325,7 @@ def indicator_table(found: Summary) -> Table:
                    for key in ("hypervolume", "share", "r2")}
         table.add_row(name, str(row["points"]), str(row["together"]["non_dominated"]),
                       *(f"{row[key]:.3g}{spread}" for key, spread in spreads.items()),
-                      *("" if row[key] is None else f"{row[key]:.4f}"
+                      *("" if row[key] is None else figure(row[key])
                         for key in ("preference_error", "max_weighted_loss")))
     return table
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 
 from tfmtl2r.commands.pareto import numbers
+from tfmtl2r.figures import figure, signed
 
 if TYPE_CHECKING:
     from tfmtl2r.pages.bars import Bars
@@ -109,12 +110,12 @@ def _rankers_table(found: Study) -> Table:
         cells = [Cell(ranker.name)]
         for task, metric in tasks.items():
             c = told.get((ranker.name, task, metric))
-            seeds = "\n".join(f"seed {run.seed}: {run.card.results['test'][task][metric]['value']:.4f}"
+            seeds = "\n".join(f"seed {run.seed}: {figure(run.card.results['test'][task][metric]['value'])}"
                               for run in ranker.runs if task in run.tasks)
-            difference = "" if c is None else (f"\nagainst {c.theirs}: {c.difference:+.4f} [{c.low:+.4f}, "
-                                               f"{c.high:+.4f}], p after Holm {c.adjusted:.4f}")
+            difference = "" if c is None else (f"\nagainst {c.theirs}: {signed(c.difference)} [{signed(c.low)}, "
+                                               f"{signed(c.high)}], p after Holm {c.adjusted:.4f}")
             cells.append(Cell(ranker.results[task][metric]["value"],
-                              f"± {ranker.spread[task]:.4f} over seeds\n{seeds}{difference}", c.mark if c else ""))
+                              f"± {figure(ranker.spread[task])} over seeds\n{seeds}{difference}", c.mark if c else ""))
         cells += [_spread(ranker.change, 2), _spread(ranker.volume, 5), Cell(ranker.step_s), Cell(ranker.trainings),
                   Cell(ranker.seeds)]
         rows.append(cells)
@@ -144,7 +145,7 @@ def _served(found: ServedFronts) -> Table:
 
 
 def _error(value: float | None) -> str:
-    return "" if value is None or math.isnan(value) else f"± {value:.4f}, one standard error"
+    return "" if value is None or math.isnan(value) else f"± {figure(value)}, one standard error"
 
 
 def _served_front(found: ServedFronts) -> Front:
@@ -153,7 +154,7 @@ def _served_front(found: ServedFronts) -> Front:
     shown = []
     for name, curve in found.curves().items():
         for preference, values in zip(curve.preferences, curve.values, strict=True):
-            reached = "\n".join(f"{label}: {value:.4f}" for label, value in zip(found.labels, values, strict=True))
+            reached = "\n".join(f"{label}: {figure(value)}" for label, value in zip(found.labels, values, strict=True))
             shown.append(Point(tuple(map(float, values)), name,
                                f"{name}\npreference {numbers(preference.tolist())}\n{reached}"))
     return Front("Served ranking: one order per preference, points averaged over seeds", found.labels,
@@ -170,7 +171,7 @@ def _front(summary: Summary) -> Front:
     shown = []
     for run, values, kept in zip(points.runs, points.values, on, strict=True):
         preference = f"\npreference {numbers(run.preference)}" if run.preference else ""
-        reached = "\n".join(f"{label}: {value:.4f}" for label, value in zip(points.labels, values, strict=True))
+        reached = "\n".join(f"{label}: {figure(value)}" for label, value in zip(points.labels, values, strict=True))
         shown.append(Point(tuple(map(float, values)), names[run.card.name],
                            f"{names[run.card.name]}, seed {run.seed}{preference}\n{reached}", run.card.name, not kept))
     corners = {}
@@ -225,8 +226,8 @@ def _importance(runs: Sequence[Run]) -> list[Bars]:
         for split, measured in run.card.importance.items():
             shown = measured["features"][:_FEATURES]
             rows = [(one["name"], [
-                Bar(drop["drop"], HALF * drop["error"], f"{one['name']}, {task}: {drop['drop']:+.4f} \u00b1 "
-                    f"{HALF * drop['error']:.4f} (95 %), exchanged by {one['of']}")
+                Bar(drop["drop"], HALF * drop["error"], f"{one['name']}, {task}: {signed(drop['drop'])} \u00b1 "
+                    f"{figure(HALF * drop['error'])} (95 %), exchanged by {one['of']}")
                 for task, drop in one["tasks"].items()]) for one in shown]
             of = f"the {len(shown)} most important of {len(measured['features'])} features"
             found.append(Bars(f"Importance of features, {run.card.name}, {split}: {of}",

@@ -11,6 +11,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfmtl2r.evaluation.out_of_fold import MEAN, Difference, OutOfFold, overall
+from tfmtl2r.figures import figure, signed
 from tfmtl2r.report.tables import side_by_side
 
 _NAME = 24
@@ -61,13 +62,13 @@ def _columns(
 def _cell(totals: np.ndarray | None, seeds: np.ndarray | None, difference: Difference | None) -> str:
     if totals is None:
         return "-"
-    lines = [f"{totals.mean():.4f}"]
+    lines = [figure(totals.mean())]
     if seeds is not None and len(seeds) > 1:
-        lines.append(f"sd {seeds.std(ddof=1):.4f}")
+        lines.append(f"sd {figure(seeds.std(ddof=1))}")
     if difference is not None:
-        lines.append(f"{difference.value:+.4f}")
+        lines.append(signed(difference.value))
         if not math.isnan(difference.error):
-            lines.append(f"±{difference.error:.4f}")
+            lines.append(f"±{figure(difference.error)}")
     return "\n".join(lines)
 
 
@@ -86,7 +87,7 @@ def _by_partition(
         values = overall(row) if mean else row.totals.get((task, metric))
         apart = differences.get(row.name, {}).get(MEAN if mean else task)
         cells = [] if values is None else [
-            f"{values[p]:.4f}" + (f"\n{apart.by_partition[p]:+.4f}" if apart else "") for p in range(shown)]
+            figure(values[p]) + (f"\n{signed(apart.by_partition[p])}" if apart else "") for p in range(shown)]
         table.add_row(escape(_short(row.name)), *cells)
     return table
 

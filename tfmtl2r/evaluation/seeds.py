@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from tfmtl2r.figures import figure, signed
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.writing import written
 
@@ -74,17 +75,17 @@ def seeds_table(
     table.add_column("seeds", justify="right")
     table.add_column("ms\na step", justify="right")
     for name, row in (extra or {}).items():
-        cells = [f"{row[t][m]['value']:.4f}" if m in row.get(t, {}) else "" for t, m in metrics.items()]
+        cells = [figure(row[t][m]['value']) if m in row.get(t, {}) else "" for t, m in metrics.items()]
         table.add_row(name, *cells, "", "")
     for name, cards in runs.items():
         cells = []
         for task, metric in metrics.items():
             values = by_seed(cards, task, metric)
             spread = deviation(values.values()) if len(values) > 1 else float("nan")
-            cell = _with_error(f"{np.mean(list(values.values())):.4f}", spread)
+            cell = _with_error(figure(float(np.mean(list(values.values())))), spread)
             if baseline is not None and name != baseline:
                 gap, error, _ = paired(values, by_seed(runs[baseline], task, metric))
-                cell += "\n" + _with_error(f"{gap:+.4f}", error)
+                cell += "\n" + _with_error(signed(gap), error)
             cells.append(cell)
         steps = [card.step_ms for card in cards if card.step_ms]
         table.add_row(name, *cells, str(len(cards)), f"{np.median(steps):.1f}" if steps else "")
@@ -95,7 +96,7 @@ def seeds_table(
 
 def _with_error(value: str, error: float) -> str:
     """The value and its spread; a single seed has no spread."""
-    return value if np.isnan(error) else f"{value} ± {error:.4f}"
+    return value if np.isnan(error) else f"{value} ± {figure(error)}"
 
 
 def write_csv(runs: Mapping[str, Sequence[RunCard]], metrics: Mapping[str, str], path: str | Path) -> Path:

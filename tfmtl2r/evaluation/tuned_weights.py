@@ -21,6 +21,7 @@ from tfmtl2r.errors import InputError
 from tfmtl2r.evaluation.blend_choice import Scored, no_choice, spread
 from tfmtl2r.evaluation.paired_tests import bootstrap_means
 from tfmtl2r.evaluation.served import difference, metrics_along, ranking_metric, values_along
+from tfmtl2r.figures import figure
 from tfmtl2r.metrics.base import Metric
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.preferences import das_dennis, low_discrepancy, scaled, suited
@@ -174,9 +175,9 @@ def unreachable(tuned: Mapping[str, Any]) -> str:
     """
     if tuned["kept"]:
         return ""
-    lost = [f"{row['task']} {row['metric']} >= {row['floor']:.4f} (nearest {row['value']:.4f}, 95 % interval "
-            f"{row['low']:.4f} to {row['high']:.4f})" for row in tuned["bounds"] if row["value"] < row["floor"]]
-    also = [f"{row['task']} {row['metric']} {row['value']:.4f}" for row in tuned["bounds"]
+    lost = [f"{row['task']} {row['metric']} >= {figure(row['floor'])} (nearest {figure(row['value'])}, 95 % interval "
+            f"{figure(row['low'])} to {figure(row['high'])})" for row in tuned["bounds"] if row["value"] < row["floor"]]
+    also = [f"{row['task']} {row['metric']} {figure(row['value'])}" for row in tuned["bounds"]
             if row["value"] >= row["floor"]]
     return ("no weights of the served score keep all floors on the validation split: " + ", ".join(lost)
             + (f"; there, {', '.join(also)}" if also else "") + ": lower a floor, or train a ranker that reaches it")

@@ -14,6 +14,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from tfmtl2r._backend import keras
+from tfmtl2r.figures import figure, signed
 from tfmtl2r.names import LogName
 from tfmtl2r.training.trackers import directions, metrics_of
 
@@ -119,7 +120,7 @@ class Progress(keras.callbacks.Callback):
         change, moved = "", 0.0 if before is None else value - before
         if before is not None:
             colour = "green" if moved * sign > 0 else "yellow" if moved * sign < 0 else "default"
-            change = f"[{colour}]{moved:+.4f}[/]"
+            change = f"[{colour}]{signed(moved)}[/]"
         return [f"vali {escape(quantity)}", _number(value), change, f"{_number(self._best[key])}{star}"]
 
 
@@ -138,9 +139,7 @@ class JsonLines(keras.callbacks.Callback):
 
 
 def _number(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+    return "" if value is None else figure(value)
 
 
 def _time(seconds: float) -> str:

@@ -11,6 +11,8 @@ from rich.markup import escape
 from rich.measure import Measurement
 from rich.table import Table
 
+from tfmtl2r.figures import figure
+
 _FEW = 2
 """The largest number of lists of which a metric means little."""
 _MOST = 20
@@ -137,15 +139,15 @@ def importance_tables(found: Mapping[str, Any], width: int | None = None) -> lis
 def _drop(one: Mapping[str, float]) -> str:
     """A drop with half of its interval, and a mark if the interval does not contain 0."""
     if math.isnan(one["error"]):
-        return f"{one['drop']:.4f} \u00b1    - "
+        return f"{figure(one['drop'])} \u00b1    - "
     half = HALF * one["error"]
-    return f"{one['drop']:.4f} \u00b1 {half:.4f}{'*' if abs(one['drop']) > half else ' '}"
+    return f"{figure(one['drop'])} \u00b1 {figure(half)}{'*' if abs(one['drop']) > half else ' '}"
 
 
 def _number(score: Mapping[str, Any]) -> str:
     """A value, with what a perfectly calibrated model would show in brackets."""
     beside = score.get("if_calibrated")
-    return f"{score['value']:.4f}" + ("" if beside is None else f" ({beside:.4f})")
+    return figure(score['value']) + ("" if beside is None else f" ({figure(beside)})")
 
 
 def side_by_side(needed: Mapping[Any, int], room: int) -> list[list[Any]]:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from tfmtl2r.figures import figure
 from tfmtl2r.pareto.front import non_dominated
 from tfmtl2r.runs.finished import SOURCES, Run, finite, objectives
 from tfmtl2r.writing import write_text
@@ -82,4 +83,4 @@ def markdown(table: Sequence[dict[str, str | float]]) -> str:
 
 
 def _cell(value: str | float) -> str:
-    return f"{value:.4f}" if isinstance(value, (float, np.floating)) else str(value)
+    return figure(value) if isinstance(value, (float, np.floating)) else str(value)

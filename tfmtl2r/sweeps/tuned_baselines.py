@@ -14,6 +14,7 @@ from tfmtl2r.errors import InputError, UserError
 from tfmtl2r.evaluation.split_metrics import evaluate
 from tfmtl2r.evaluation.stopping import gain
 from tfmtl2r.experiment import Experiment
+from tfmtl2r.figures import figure
 from tfmtl2r.names import STOP_ON, LogName
 from tfmtl2r.preferences import normalised
 from tfmtl2r.sweeps.space import Range
@@ -92,7 +93,7 @@ class BaselineSearch:
                 report(f"FAILED  {self.name} {trial.number}: {one_line(error)}")
             else:
                 self.study.tell(trial, values)
-                report(f"done    {self.name} {trial.number}: {' '.join(f'{value:.4f}' for value in values)}")
+                report(f"done    {self.name} {trial.number}: {' '.join(map(figure, values))}")
 
     def values(self, chosen: Mapping[str, Any]) -> list[float]:
         """The objectives of one choice of settings, on the validation split."""

@@ -23,6 +23,7 @@ from tfmtl2r import cluster, plugins
 from tfmtl2r._backend import keras
 from tfmtl2r.errors import InputError, Stopped, UserError, WorkerError
 from tfmtl2r.experiment import Experiment
+from tfmtl2r.figures import figure
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.runs.card import RunCard
 from tfmtl2r.runs.lock import locked
@@ -216,7 +217,7 @@ class Search:
             self.report(f"FAILED  {name}: {one_line(error)}")
         else:
             self.study.tell(trial, values)
-            self.report(f"done    {name}: {' '.join(f'{value:.4f}' for value in values)}   {_text(chosen)}")
+            self.report(f"done    {name}: {' '.join(map(figure, values))}   {_text(chosen)}")
 
     def _train(self, trial: Any, chosen: Chosen, name: str) -> list[float]:
         """Trains a trial in this process."""
@@ -296,10 +297,10 @@ class Search:
             table.add_column("settings", overflow="fold")
         for trial in self.best[:most]:
             values = _values(trial)
-            table.add_row(str(trial.number), *(f"{value:.4f}" for value in trial.values),
+            table.add_row(str(trial.number), *map(figure, trial.values),
                           *(escape(_shown(values[key])) for key in self.space), *([""] if self.rivals else []))
         for rival in (one for one in self.rivals if one.best is not None):
-            table.add_row(escape(f"{rival.name} {rival.best.number}"), *(f"{one:.4f}" for one in rival.best.values),
+            table.add_row(escape(f"{rival.name} {rival.best.number}"), *map(figure, rival.best.values),
                           *([""] * len(self.space)), escape(_text(settings_of(rival.best))))
             table.caption = f"{table.caption}; {len(rival.finished)} trials of {escape(rival.name)}"
         return table
