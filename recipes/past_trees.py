@@ -108,12 +108,11 @@ def against(rows: Mapping[str, list[dict]], tasks: list[str], title: str) -> Tab
     table = Table(title=f"{title}; +/-: the first row minus this one, with its 95 % interval", title_justify="left")
     for column in ("", "mean", *tasks):
         table.add_column(column, justify="right" if column else "left")
-    lists = {name: np.nanmean([[found[task].per_list for task in tasks] for found in seeds], axis=0)
-             for name, seeds in rows.items()}  # fmt: skip
+    lists = {name: mean([[found[task].per_list for task in tasks] for found in seeds]) for name, seeds in rows.items()}
     first = next(iter(lists.values()))
     for name, values in lists.items():
         means = np.nanmean(values, axis=1)
-        paired = zip((np.nanmean(first, 0), *first), (np.nanmean(values, 0), *values), strict=True)
+        paired = zip((mean(first), *first), (mean(values), *values), strict=True)
         gains = [bootstrap(one, other) for one, other in paired]
         cells = [f"{value:.4f}" for value in (means.mean(), *means)]
         if values is not first:
@@ -121,6 +120,13 @@ def against(rows: Mapping[str, list[dict]], tasks: list[str], title: str) -> Tab
                      in zip(cells, gains, strict=True)]  # fmt: skip
         table.add_row(name, *cells)
     return table
+
+
+def mean(values) -> np.ndarray:
+    """The mean over the first axis without NaN; NaN where nothing else is, as in lists without a relevant item."""
+    known = ~np.isnan(values)
+    return np.divide(np.nansum(values, axis=0), known.sum(axis=0), out=np.full(known.shape[1:], np.nan),
+                     where=known.any(axis=0))
 
 
 def main() -> None:

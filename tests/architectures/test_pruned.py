@@ -85,8 +85,17 @@ def test_adapmtl_without_thresholds_is_a_shared_bottom(features):
         np.testing.assert_allclose(ours(batch=batch)[task], scores, atol=1e-6)
 
 
+def test_a_threshold_starts_within_reach():
+    """A quarter of the weights of the smallest layer: units fade out within a thousand steps or so."""
+    layer = ThresholdedMLP([64, 32])
+    layer.build((None, 136))
+    assert float(tf.sigmoid(layer.threshold)) == pytest.approx(np.sqrt(2 / 200) / 4)
+    factors = layer.factors()[0].numpy()
+    assert 0.6 < factors.mean() < 0.8
+
+
 def test_thresholds_rest_once_enough_units_are_off():
-    ours = connected("adapmtl", sparsity=0.5, decay=0.1)
+    ours = connected("adapmtl", sparsity=0.5, decay=0.1, start=-5.0)
     variables = [ours.trunk.threshold, ours.towers.threshold]
 
     def gradients():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,21 +16,40 @@ from tfmtl2r.types import Tensor
 
 
 def dense_of(kernel: np.ndarray, bias: np.ndarray, activation: Any, dtype: Any) -> Any:
-    """A dense layer with given weights.
+    """A dense layer with given weights, or T stacked ones.
 
     Args:
-        kernel: ``[in, units]``.
-        bias: ``[units]``.
+        kernel: ``[in, units]``, or ``[T, in, units]``.
+        bias: ``[units]``, or ``[T, 1, units]``.
         activation: a Keras activation.
         dtype: dtype policy.
 
     >>> dense_of(np.ones([2, 1]), np.zeros(1), "relu", "float32")(tf.constant([[1.0, 2.0]])).numpy().tolist()
     [[3.0]]
     """
-    layer = dense(kernel.shape[1], activation, dtype=dtype)
-    layer.build((None, kernel.shape[0]))
+    stacked = kernel.shape[0] if kernel.ndim == 3 else None
+    layer = dense(kernel.shape[-1], activation, stacked=stacked, dtype=dtype)
+    layer.build((*kernel.shape[:-2], None, kernel.shape[-2]))
     layer.set_weights([kernel, bias])
     return layer
+
+
+def padded(parts: Sequence[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
+    """Layers of different sizes as stacked ones, filled with zeros: one batched product is faster than T small ones.
+
+    Args:
+        parts: kernel ``[in, units]`` and bias ``[units]`` of each of the T layers.
+
+    >>> kernel, bias = padded([(np.ones([1, 2]), np.ones(2)), (np.ones([2, 1]), np.ones(1))])
+    >>> kernel.tolist(), bias.tolist()
+    ([[[1.0, 1.0], [0.0, 0.0]], [[1.0, 0.0], [1.0, 0.0]]], [[[1.0, 1.0]], [[1.0, 0.0]]])
+    """
+    rows, units = np.max([kernel.shape for kernel, _ in parts], axis=0)
+    kernels, biases = np.zeros([len(parts), rows, units]), np.zeros([len(parts), 1, units])
+    for number, (kernel, bias) in enumerate(parts):
+        kernels[number, :kernel.shape[0], :kernel.shape[1]] = kernel
+        biases[number, 0, :len(bias)] = bias
+    return kernels, biases
 
 
 class ThresholdedMLP(keras.layers.Layer):
@@ -43,7 +63,7 @@ class ThresholdedMLP(keras.layers.Layer):
         activation: name of a Keras activation.
         dropout: rate after each layer.
         stacked: number T of networks, with the input ``[T, ..., in]`` and a threshold each; None for a single network.
-        start: initial s.
+        start: initial s; by default the threshold starts at a quarter of the smallest layer's initial weights.
         regularizer: a penalty on s, or None.
 
     >>> layer = ThresholdedMLP([3], "linear", start=0.0)
@@ -55,7 +75,7 @@ class ThresholdedMLP(keras.layers.Layer):
 
     def __init__(
         self, units: Sequence[int], activation: str = "relu", dropout: float = 0.0, stacked: int | None = None,
-        start: float = -5.0, regularizer: Callable[[Any], Any] | None = None, **kwargs: Any,
+        start: float | None = None, regularizer: Callable[[Any], Any] | None = None, **kwargs: Any,
     ):
         super().__init__(**kwargs)
         self.units, self.stacked = widths(units, "units"), stacked
@@ -66,13 +86,15 @@ class ThresholdedMLP(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         """Builds every layer and the thresholds."""
-        shape = tuple(input_shape)
+        shape, smallest = tuple(input_shape), 1.0
         for layer, width in zip(self.dense, self.units, strict=True):
             layer.build(shape)
+            smallest = min(smallest, math.sqrt(2 / (shape[-1] + width)))  # rms of Glorot's distribution
             shape = (*shape[:-1], width)
+        start = math.log(smallest / (4 - smallest)) if self.start is None else self.start
         self.threshold = self.add_weight(
             name="threshold", shape=() if self.stacked is None else (self.stacked, 1, 1), dtype="float32",
-            autocast=False, initializer=keras.initializers.Constant(self.start), regularizer=self.regularizer,
+            autocast=False, initializer=keras.initializers.Constant(start), regularizer=self.regularizer,
         )
         self.built = True
 
@@ -104,36 +126,33 @@ class ThresholdedMLP(keras.layers.Layer):
         """The input's shape with the last width."""
         return (*input_shape[:-1], self.units[-1] if self.units else input_shape[-1])
 
-    def pruned(self, rows: Sequence[np.ndarray]) -> tuple[list[Network], list[np.ndarray]]:
-        """Networks without the units that are 0.
+    def pruned(self, rows: Sequence[np.ndarray]) -> tuple[Network, list[np.ndarray], int]:
+        """The network without the units that are 0; each of T stacked ones has as many as the widest needs.
 
         Args:
             rows: the inputs of each network that are left.
 
         Returns:
-            One network for each of the T, and the outputs of each that are left, of all its outputs.
+            The network, the outputs of each that are left, of all its outputs, and the number of units that are left.
         """
-        networks, outputs = [], []
-        for number, inputs in enumerate(rows):
-            parts, left = [], inputs
-            for layer, factors in zip(self.dense, self.factors(), strict=True):
-                each = (factors if self.stacked is None else factors[number, 0]).numpy()
-                kernel, bias = (np.asarray(w) for w in (layer.kernel, layer.bias))
-                if self.stacked is not None:
-                    kernel, bias = kernel[number], bias[number, 0]
-                kept = np.flatnonzero(each) if each.any() else np.array([0])  # a layer without units is none
-                parts.append(((kernel * each)[np.ix_(left, kept)], (bias * each)[kept]))
-                left = kept
-            networks.append(Network(parts, self.activation, dtype=self.dtype_policy))
-            outputs.append(left)
-        return networks, outputs
+        layers, left, count = [], [*rows], 0
+        for layer, factors in zip(self.dense, self.factors(), strict=True):
+            each = np.reshape(np.asarray(factors), [len(left), -1])
+            kernels = np.reshape(np.asarray(layer.kernel), [len(left), -1, each.shape[1]]) * each[:, None]
+            biases = np.reshape(np.asarray(layer.bias), each.shape) * each
+            kept = [np.flatnonzero(row) if row.any() else np.array([0]) for row in each]  # no layer has no unit
+            parts = [(kernel[np.ix_(inputs, units)], bias[units])
+                     for kernel, bias, inputs, units in zip(kernels, biases, left, kept, strict=True)]
+            layers.append(parts[0] if self.stacked is None else padded(parts))
+            left, count = kept, count + sum(map(len, kept))
+        return Network(layers, self.activation, dtype=self.dtype_policy), left, count
 
 
 class Network(keras.layers.Layer):
     """Dense layers of given weights, one after the other.
 
     Args:
-        parts: kernel and bias of each layer.
+        parts: kernel and bias of each layer, as in :func:`dense_of`.
         activation: of every layer.
     """
 

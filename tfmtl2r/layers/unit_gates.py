@@ -11,7 +11,7 @@ from tfmtl2r._backend import keras, tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.layers import inspection
 from tfmtl2r.layers.mlp import MLP
-from tfmtl2r.layers.pruning import dense_of
+from tfmtl2r.layers.pruning import dense_of, padded
 from tfmtl2r.types import Tensor
 
 
@@ -146,27 +146,33 @@ class PrunedLevel(keras.layers.Layer):
     def __init__(self, gates: np.ndarray, own: Any, common: Any, **kwargs: Any):
         super().__init__(**kwargs)
         read = np.flatnonzero(~gates.all(axis=0))  # shared units
-        self.kept = [np.flatnonzero(row) for row in gates]
-        kernel, bias = np.asarray(own.kernel), np.asarray(own.bias)
-        self.layers = [dense_of(kernel[t][:, kept], bias[t, 0, kept], own.activation, self.dtype_policy)
-                       if len(kept) else None for t, kept in enumerate(self.kept)]
+        kept = [np.flatnonzero(row) for row in gates]
+        self.own, (kernels, biases) = None, padded(
+            [(kernel[:, units], bias[0, units])
+             for kernel, bias, units in zip(np.asarray(own.kernel), np.asarray(own.bias), kept, strict=True)])
+        if kernels.shape[-1]:
+            self.activation = own.activation
+            self.own = [self.add_weight(shape=values.shape, initializer=keras.initializers.Constant(values), name=name)
+                        for name, values in (("kernel", np.swapaxes(kernels, 1, 2)), ("bias", biases))]
         self.common = dense_of(np.asarray(common.kernel)[:, read], np.asarray(common.bias)[read], common.activation,
                                self.dtype_policy) if len(read) else lambda inputs, training: inputs[:, :0]
-        places = np.zeros(gates.shape[1], np.int64)
-        places[read] = np.arange(len(read))
-        self.places = []
-        for kept in self.kept:
-            place = places + len(kept)
-            place[kept] = np.arange(len(kept))
-            self.places.append(place)
-        self.units = len(read) + sum(map(len, self.kept)), gates.size + gates.shape[1]
+        place = np.zeros(gates.shape[1], np.int64)
+        place[read] = kernels.shape[0] * kernels.shape[-1] + np.arange(len(read))
+        self.places = np.repeat(place[None], len(gates), axis=0)
+        for task, units in enumerate(kept):
+            self.places[task, units] = task * kernels.shape[-1] + np.arange(len(units))
+        self.units = len(read) + sum(map(len, kept)), gates.size + gates.shape[1]
         self.built = True
 
     def call(self, inputs: Tensor, common: Tensor, training: bool = False) -> Tensor:
-        """See :meth:`GatedLevel.call`; ``common`` has the shared units that are left."""
-        mixed = []
-        for task, (layer, places) in enumerate(zip(self.layers, self.places, strict=True)):
-            shared = common if common.shape.rank == 2 else common[task]
-            own = [] if layer is None else [layer(inputs[min(task, inputs.shape[0] - 1)])]
-            mixed.append(tf.gather(tf.concat([*own, shared], axis=-1), places, axis=-1))
-        return tf.stack(mixed)
+        """See :meth:`GatedLevel.call`; ``common`` has the shared units that are left, or equal copies of them."""
+        # Units are rows here: a selection of rows copies whole rows, one of columns single numbers.
+        rows = [tf.transpose(common if common.shape.rank == 2 else common[0])]
+        if self.own is not None:
+            kernel, bias = (tf.convert_to_tensor(weight) for weight in self.own)
+            if inputs.shape[0] == 1:  # all tasks read the same: one product
+                kernel = tf.reshape(kernel, [1, -1, kernel.shape[-1]])
+            products = tf.matmul(kernel, inputs, transpose_b=True)
+            own = tf.reshape(products, [-1, tf.shape(rows[0])[1]]) + tf.reshape(bias, [-1, 1])
+            rows.insert(0, self.activation(own))
+        return tf.linalg.matrix_transpose(tf.gather(tf.concat(rows, axis=0), self.places))
