@@ -1,6 +1,7 @@
 """From the shell: a mistake of the user is one line, a fault of the program shows where it happened."""
 
 import os
+import re
 import subprocess
 import sys
 
@@ -98,6 +99,7 @@ def test_the_help_of_every_command_fits_the_terminal(columns, monkeypatch, capsy
         printed = capsys.readouterr().out
         assert max(map(len, printed.splitlines())) <= columns, command
         assert "usage:" in printed, command
+        assert not re.search(r"\w\.\s*_\s*[a-z]", printed), f"{command}: a private name, which nobody can look up"
     flowing = " ".join(shown_help(["score"], capsys).split())
     assert "All rows are scored, also rows that only_where of [data] keeps out of the training." in flowing
 

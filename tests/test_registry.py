@@ -252,8 +252,13 @@ class TestRegister:
 @pytest.mark.parametrize("package", [architectures, losses, methods, metrics], ids=lambda p: p.__name__)
 def test_only_what_has_the_base_class_belongs_to_a_kind(package):
     kind = package.registry.kind
-    with pytest.raises(TypeError, match=f"expected a {kind}, its name or"):
+    article = "an" if package is architectures else "a"
+    with pytest.raises(TypeError, match=f"expected {article} {kind}, its name or"):
         package.get(object())
+    with pytest.raises(TypeError, match=f"expected {article} {kind} or its name, got the class dict: call it first"):
+        package.get(dict)
+    with pytest.raises(ValueError, match=f"^{article} {kind} is described by"):
+        package.get({"option": 1})
     with pytest.raises(TypeError, match=f"Blob is no {kind}: it is not a subclass of"):
         package.register("blob")(type("Blob", (), {"__module__": __name__}))
     others = [other for other in (losses, methods, metrics) if other is not package]

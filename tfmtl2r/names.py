@@ -55,6 +55,15 @@ def did_you_mean(name: object, known: Iterable[object], most: int = 1) -> str:
     return f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
 
 
+def with_article(noun: str) -> str:
+    """A noun behind its indefinite article.
+
+    >>> with_article("method"), with_article("architecture")
+    ('a method', 'an architecture')
+    """
+    return f"{'an' if noun[0] in 'aeiou' else 'a'} {noun}"
+
+
 def safe_name(name: str) -> str:
     """A name that is valid for variables, layers, files and signatures, from any text.
 

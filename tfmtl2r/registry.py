@@ -35,7 +35,7 @@ from typing import Any, Generic, TypeVar
 from tfmtl2r import constructors
 from tfmtl2r.descriptions import listed, plain
 from tfmtl2r.errors import InputError, InputTypeError
-from tfmtl2r.names import did_you_mean
+from tfmtl2r.names import did_you_mean, with_article
 from tfmtl2r.origins import Origin, origin_of
 from tfmtl2r.promises import check_known
 from tfmtl2r.situations import check_situations
@@ -236,26 +236,26 @@ class Registry(Generic[_Thing]):
         """
         if isinstance(name, Mapping):
             if "name" not in name:
-                raise InputError(f"a {self.kind} is described by {{'name': ..., option: value}}, not {dict(name)!r}")
+                raise InputError(f"{with_article(self.kind)} is described by {{'name': ..., option: value}}, not "
+                                 f"{dict(name)!r}")
             described = {**name, **options}
             return self.get(described.pop("name"), **described)
         if inspect.isclass(name):
-            raise InputTypeError(f"expected a {self.kind} or its name, got the class {name.__name__}: call it first")
+            raise InputTypeError(f"expected {with_article(self.kind)} or its name, got the class {name.__name__}: "
+                                 "call it first")
         if not isinstance(name, str):
             if options:
                 raise InputTypeError(f"options {sorted(options)} were given with a ready {self.kind}; pass its name "
                                      "instead")
             if not isinstance(name, self._base):
-                raise InputTypeError(f"expected a {self.kind}, its name or {{'name': ..., option: value}}, not "
-                                     f"{name!r}")
+                raise InputTypeError(f"expected {with_article(self.kind)}, its name or "
+                                     f"{{'name': ..., option: value}}, not {name!r}")
             return name
         canonical = self.resolve(name)
         known = [option.name for option in self.options(canonical)]
-        unknown = sorted(set(options) - set(known))
-        if unknown:
-            accepted = ", ".join(known) or "none"
+        if unknown := sorted(set(options) - set(known)):
             raise InputTypeError(f"{self.kind} {canonical!r} has no option {', '.join(unknown)}; it accepts: "
-                                 f"{accepted}")
+                                 f"{', '.join(known) or 'none'}")
         for lacking in constructors.required(self.constructor(canonical), options):
             raise InputTypeError(f"{self.kind} {canonical!r} needs the option {lacking}: write it as "
                                  f"{{name = \"{canonical}\", {lacking} = ...}}")

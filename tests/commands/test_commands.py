@@ -158,6 +158,7 @@ def test_list_is_a_page_of_names_with_a_line_each(width, capsys, monkeypatch):
     ("cagrad", ("CAGrad (conflict-averse", "Liu et al. 2021", "promises sums to tasks", "c = 0.4 radius around")),
     ("dwa", ("dynamic_weight_average (methods)", "also dwa", "temperature = 2.0")),
     ("mse", ("mse (losses)", "mse (metrics)")),
+    ("dense", ("name (required)", "context = False")),
 ])
 def test_list_explains_a_name(name, expected, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "100")

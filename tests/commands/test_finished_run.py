@@ -338,6 +338,11 @@ def test_importance_of_a_run_of_its_file_and_of_several_as_one(run, capsys, monk
             assert other[name][task]["drop"] == pytest.approx(first[name][task]["drop"], abs=1e-5), (name, task)
     assert cli.main(["evaluate", "mine", "--among", "split"]) == 1
     assert "--among is for --importance" in capsys.readouterr().err
+    for what in (["mine"], ["runs/mine/model.keras", "--like", "mine"]):
+        assert cli.main(["evaluate", *what, "--importance", "--feature", "prise"]) == 1
+        printed = capsys.readouterr()
+        assert "there is no feature 'prise' to exchange; did you mean 'price'?" in printed.err
+        assert "split" not in printed.out, "a result came before the refusal"
     drawn = _importance([SimpleNamespace(card=RunCard.load("runs/mine"))])
     assert [name for name, _ in drawn[0].rows] == [one["name"] for one in found[0]["features"]]
     made = page("p", [Section("s", parts=drawn)])

@@ -265,4 +265,8 @@ def test_from_files_over_a_store_to_an_export_by_commands_alone(tmp_path, monkey
     said = capsys.readouterr()
     assert "a store holds no raw values, so warm-up requests have generated values" in said.err
     assert "exported and checked: saved_models/a/1" in said.out
+    assert cli.main(["evaluate", "a", "--importance"]) == 1
+    said = capsys.readouterr()
+    assert "a store contains no columns whose values could be exchanged" in said.err
+    assert said.out == "", "a result came before the refusal"
     assert cli.main(["train", "e.toml", "--name", "b", "--data.files", "store", "--from", "a"]) == 0

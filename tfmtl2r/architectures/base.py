@@ -81,9 +81,9 @@ class Architecture(keras.layers.Layer):
             logs, are ``loss_t`` alone. Wang et al., Can Small Heads Help?, WWW 2022, first
             https://arxiv.org/abs/2008.05808
         bias_features: names of features of the place at which an item was shown, for example ``["position"]``, or
-            ``{"features": [...], option: value}``. Only shallow towers beside the heads read them, and only in
-            training: a bias of clicks towards the top enters these towers instead of the scores. See
-            :class:`tfmtl2r.architectures._position_towers.PositionTowers`.
+            ``{"features": [...], option: value}`` with the options ``position_units``, ``position_dropout`` and
+            ``biased`` of the architecture ``watch_next``, and ``activation``. Only shallow towers beside the heads read
+            them, and only in training: a bias of clicks towards the top enters these towers instead of the scores.
 
     Attributes:
         given_options: the given constructor arguments, by name.

@@ -23,7 +23,7 @@ class WatchNext(MultiGateArchitecture):
     """``score_t = mmoe_t(x) + shallow_t(p)``: p are position features (place, device), x are all other features.
 
     This is ``mmoe`` with the option ``bias_features``, which every architecture has. Experts, gates and heads are as in
-    ``mmoe``, and :class:`tfmtl2r.architectures._position_towers.PositionTowers` describes the shallow towers.
+    ``mmoe``. The shallow towers read p in training only: in evaluation, predictions and exports, p counts as missing.
 
     Args:
         position: names of the position features p. They must be known when an item is shown, not when it is ranked.

@@ -100,7 +100,7 @@ def main(arguments: Sequence[str]) -> None:
     ranker: Any = merged([load(one / MODEL) for one in folders])
     slicings = [slicing(lists, by, dataset.lists("train"), ranker.schema)
                 for by in dict.fromkeys(options.by or experiment.evaluation.by or ())]
-    preference = _preference(ranker, options)
+    preference = _asked(ranker, lists, options)
     results = score(ranker, lists)
     show(results_table({name: described(results)}, title=f"{options.split} split"))
     served = _served(ranker, lists, preference, options) if preference else {}
@@ -148,6 +148,7 @@ def _of_file(options: Evaluate) -> None:
     ranker: Any = load(folder / MODEL)
     slicings = [slicing(lists, by, dataset.lists("train"), ranker.schema)
                 for by in dict.fromkeys(options.by or experiment.evaluation.by or ())]
+    _asked(ranker, lists, options)
     results, slices = score_model(path, lists, ranker.tasks, slicings)
     show(results_table({path: described(results)}, title=f"{options.split} split of {card.name}"))
     for by, found in slices.items():
@@ -184,10 +185,20 @@ def _importance(reads: Reads, lists: Lists, ranker: Any, options: Evaluate) -> d
     return {"importance": found}
 
 
-def _preference(ranker: Any, options: Evaluate) -> list[float]:
-    """The preference that is asked for, in the order of the tasks; empty without one."""
+def _asked(ranker: Any, lists: Lists, options: Evaluate) -> list[float]:
+    """Refuses what the run or its data cannot answer, before anything is evaluated.
+
+    Returns:
+        The preference that is asked for, in the order of the tasks; empty without one.
+    """
+    from tfmtl2r.evaluation import exchanging
     from tfmtl2r.preferences import asked
 
+    if options.importance:
+        exchanging.asked(lists, ranker.schema, options.feature, options.among, options.repeats)
+    if options.reliability and not any(reading.has_chance for reading in ranker.readings().values()):
+        raise InputError("no task has probabilities to draw: this needs a binary task whose loss determines the level "
+                         "of its scores, such as 'bce', or a calibrated one (calibration = \"platt\")")
     if options.preference and len(options.runs) > 1:
         raise InputError("the served ranking of several runs as one is that of their export: name one run, or leave "
                          "--preference out")
@@ -231,11 +242,7 @@ def _draw(ranker: Any, lists: Lists, path: str) -> None:
     from tfmtl2r.evaluation.calibration import reliability
     from tfmtl2r.report.plots import reliability as draw
 
-    curves = reliability(ranker, lists)
-    if not curves:
-        raise InputError("no task has probabilities to draw: this needs a binary task whose loss determines the level "
-                         "of its scores, such as 'bce', or a calibrated one (calibration = \"platt\")")
-    print(draw(curves, path))
+    print(draw(reliability(ranker, lists), path))
 
 
 def _inputs(card: RunCard, split: str, lists: Lists, schema: Schema) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import dataclasses
 import importlib
 import inspect
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tfmtl2r.constructors import Option
+from tfmtl2r.constructors import Option, required
 from tfmtl2r.errors import InputError
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.settings.help import help_of
@@ -119,7 +119,7 @@ def show_thing(name: str) -> None:
                 about.add_row(f"  {label}", Text(fact, overflow="fold"))
         console.print(about)
         console.print(Text(f"\n{_explained(thing)}\n"))
-        _show_options(console, registry.options(canonical), help_of(thing))
+        _show_options(console, registry.options(canonical), help_of(thing), required(thing, ()))
 
 
 def _explained(thing: Any) -> str:
@@ -128,10 +128,13 @@ def _explained(thing: Any) -> str:
     return re.split(r"\n+(?:Args:|Raises:|Returns:|Attributes:|>>> )", text)[0].replace("``", "").strip()
 
 
-def _show_options(console: Console, options: Sequence[Option], texts: Mapping[str, str]) -> None:
+def _show_options(
+    console: Console, options: Sequence[Option], texts: Mapping[str, str], needed: Collection[str]
+) -> None:
     table = Table.grid("", "", padding=(0, 2))
     for option in options:
-        table.add_row(Text(f"  {option.name} = {option.default!r}", overflow="fold"), texts.get(option.name, ""))
+        default = "(required)" if option.name in needed else f"= {option.default!r}"
+        table.add_row(Text(f"  {option.name} {default}", overflow="fold"), texts.get(option.name, ""))
     console.print("options" if options else "no options", style="italic")
     console.print(table)
 

@@ -113,12 +113,7 @@ def measured(
         tasks: the tasks.
         schema: the features.
     """
-    if among not in AMONG:
-        raise InputError(f"values are exchanged among the items of a list or split, not {among!r}: give one of "
-                         f"{', '.join(AMONG)}")
-    if repeats < 1:
-        raise InputError(f"the values of a feature are exchanged at least once, not {repeats} times")
-    found = units(lists, schema, features)
+    found = asked(lists, schema, features, among, repeats)
     started = time.perf_counter()
     base = _results(reads, lists, tasks)
     seconds = time.perf_counter() - started
@@ -139,6 +134,20 @@ def measured(
     return {"among": among, "repeats": repeats, "seed": seed,
             "metrics": {name: metric.label for name, metric in kept.items()},
             "base": {name: one.value for name, one in first.items()}, "features": rows}
+
+
+def asked(lists: Lists, schema: Schema, features: Sequence[str], among: str, repeats: int) -> list[Unit]:
+    """What is exchanged, once the arguments of :func:`feature_importance` are checked. No ranker is needed for that.
+
+    Raises:
+        ValueError: as in :func:`feature_importance`.
+    """
+    if among not in AMONG:
+        raise InputError(f"values are exchanged among the items of a list or split, not {among!r}: give one of "
+                         f"{', '.join(AMONG)}")
+    if repeats < 1:
+        raise InputError(f"the values of a feature are exchanged at least once, not {repeats} times")
+    return units(lists, schema, features)
 
 
 def units(lists: Lists, schema: Schema, wanted: Sequence[str] = ()) -> list[Unit]:

@@ -37,7 +37,7 @@ def get(metric: Described | Metric, **options: Any) -> Metric:
     >>> get("ndcg@5").label, get({"name": "mrr@10", "empty": "zero"}).label
     ('ndcg@5', 'mrr@10')
     """
-    if isinstance(metric, Mapping):
+    if isinstance(metric, Mapping) and "name" in metric:
         described = {**metric, **options}
         return get(described.pop("name"), **described)
     if isinstance(metric, str) and "@" in metric:
