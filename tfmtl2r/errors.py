@@ -7,7 +7,7 @@ that Python programs expect, so that ``except ValueError`` works as usual.
 from __future__ import annotations
 
 __all__ = ["DamagedError", "InputError", "InputKeyError", "InputTypeError", "MissingFileError", "MissingPackageError",
-           "NotAFolderError", "NotFiniteError", "Stopped", "UserError", "WorkerError"]
+           "NotAFolderError", "NotDefinedError", "NotFiniteError", "Stopped", "UserError", "WorkerError"]
 
 
 class UserError(Exception):
@@ -41,6 +41,10 @@ class InputKeyError(UserError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class NotDefinedError(UserError, NotImplementedError):
+    """A method that a class lacks, although its kind needs it."""
+
+
 class MissingFileError(UserError, FileNotFoundError):
     """A file that does not exist, or a folder without the expected file."""
 
@@ -63,3 +67,17 @@ class WorkerError(UserError, RuntimeError):
 
 class Stopped(KeyboardInterrupt):
     """Ctrl-C, with a message that contains what is kept and how to go on."""
+
+
+def not_defined(thing: object, name: str) -> NotDefinedError:
+    """The error of a method or property that every class of a kind has to define.
+
+    Args:
+        thing: an instance of the class that lacks it.
+        name: the method.
+
+    >>> str(not_defined(object(), "compute"))
+    'object does not define compute, which its kind needs: the docstring in the base class explains what it returns'
+    """
+    return NotDefinedError(f"{type(thing).__name__} does not define {name}, which its kind needs: the docstring in the "
+                           "base class explains what it returns")

@@ -93,7 +93,7 @@ class Experiment(Settings):
     def select(self, dataset: Any) -> tuple[Task, ...]:
         """The tasks to train. An entry of ``tasks`` changes the data set's task of the same name."""
         goals = {goal.name: goal for goal in self.tasks}
-        own = {task.name: task for task in dataset.tasks()}
+        own = dataset.offered()
         for name in goals:
             if name not in own and name not in self.task_names:
                 raise InputError(f"the entry {name!r} of tasks changes no task{did_you_mean(str(name), own)}; tasks of "
@@ -355,12 +355,12 @@ class Experiment(Settings):
         if self.teacher.from_ is None:
             return {}
         teachers.check(self.teacher, dataset.lists("train"))
-        known = [*dict.fromkeys(task.name for task in [*dataset.tasks(), *model.tasks])]
+        known = [*dict.fromkeys([*dataset.offered(), *(task.name for task in model.tasks)])]
         return teachers.shares(self.teacher, model.tasks, known)
 
     def _known(self, dataset: Any, tasks: Sequence[Task]) -> list[Task]:
         """All tasks whose columns must not be inputs, so that a sweep's runs of one task read the features of all."""
-        own = {task.name: task for task in dataset.tasks()}
+        own = dataset.offered()
         return [*tasks, *(goal.task(own.get(goal.name)) for goal in self.tasks if goal.name not in self.task_names)]
 
     def _asked(self, model: MultiTaskRanker) -> np.ndarray:

@@ -48,7 +48,7 @@ class Run:
     def learn(self, losses, losses_after, **kwargs):
         given = self.signals(losses, **kwargs)
         after = self.method.learn(tf.constant(losses_after, self.dtype), given, self.state)
-        self.state = standing_still(given.present, self.state, after)
+        self.state = standing_still(given.present, self.state, after, "learn")
 
     def __getitem__(self, key):
         return self.state[key].numpy()

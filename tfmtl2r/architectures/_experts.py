@@ -8,7 +8,7 @@ from typing import Any
 from tfmtl2r.architectures.base import Group
 from tfmtl2r.architectures.tower import TowerArchitecture
 from tfmtl2r.batch import Batch
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, not_defined
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.gates import Gates, check_gates
 from tfmtl2r.layers.mlp import MLP, widths
@@ -55,7 +55,7 @@ class ExpertArchitecture(TowerArchitecture):
     @property
     def num_gates(self) -> int:
         """The number G of gates: T or 1."""
-        raise NotImplementedError
+        raise not_defined(self, "num_gates")
 
     def make_lower(self) -> None:
         """Creates experts and gates."""

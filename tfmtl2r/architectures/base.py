@@ -11,10 +11,10 @@ from tfmtl2r import constructors
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures._position_towers import PositionTowers
 from tfmtl2r.batch import Batch
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, not_defined
 from tfmtl2r.layers import inspection, interactions
 from tfmtl2r.layers.conditioning import HeadModulation, Modulated
-from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.cut import Branch, branches
 from tfmtl2r.layers.features import Encoder, ListEncoder
 from tfmtl2r.layers.mlp import Scorers
 from tfmtl2r.schema import Schema
@@ -220,7 +220,7 @@ class Architecture(keras.layers.Layer):
             batch: the lists (or plain rows) to score.
             training: True in a training step: dropout and other random layers are active.
         """
-        raise NotImplementedError
+        raise not_defined(self, "shared")
 
     def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
         """Scores (logits) per task, ``[..., B, L]`` (plain rows: ``[..., B]``), from the branches of the cut.
@@ -228,14 +228,14 @@ class Architecture(keras.layers.Layer):
         Leading axes contain several scores of the same item, for example one per member of an ensemble. A task's loss
         is the mean of their losses.
         """
-        raise NotImplementedError
+        raise not_defined(self, "heads")
 
     def scores(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
         """The scores of :meth:`heads`, small heads included, plus the terms of the position towers.
 
         Small heads train the shared half, too, and the shared half must not learn the position.
         """
-        scores = self.heads(cut, batch, training)
+        scores = self._of_heads(self.heads(cut, batch, training), batch)
         if self.bias is None:
             return scores
         for task, term in self.bias.terms(batch, training, self.compute_dtype).items():
@@ -244,12 +244,27 @@ class Architecture(keras.layers.Layer):
                     scores[name] += term
         return scores
 
+    def _of_heads(self, scores: Any, batch: Batch) -> dict[str, Tensor]:
+        """What :meth:`heads` returned, checked."""
+        source, lists = f"{type(self).__name__}.heads", not batch.is_rows
+        if not isinstance(scores, dict) or (lacking := [task for task in self.tasks if task not in scores]):
+            came = f"no scores of the task {lacking[0]!r}" if isinstance(scores, dict) else f"a {type(scores).__name__}"
+            raise InputError(f"{source} returned {came}, expected a dictionary with the scores of each task: "
+                             f"{', '.join(self.tasks)}")
+        for task, values in scores.items():
+            rank = values.shape.rank
+            if rank is not None and rank < 1 + lists:
+                raise InputError(f"{source} returned scores of {task!r} with the shape {tuple(values.shape)}, expected "
+                                 f"{'[..., B, L]' if lists else '[..., B]'}: scores_of_items makes them of the numbers "
+                                 "of the real items, [T, n, 1]")
+        return scores
+
     def variable_groups(self) -> list[Group]:
         """The groups of the subclass's variables, with every trainable variable in exactly one group.
 
         Small heads, the modulation of scores and position towers are not included: :meth:`groups` adds them.
         """
-        raise NotImplementedError
+        raise not_defined(self, "variable_groups")
 
     def groups(self) -> list[Group]:
         """All groups: :meth:`variable_groups`, the small heads, the modulation of scores by the preference, and the
@@ -323,7 +338,7 @@ class Architecture(keras.layers.Layer):
     def call(self, batch: Batch, training: bool = False) -> dict[str, Any]:
         """Runs both halves."""
         cut = self.shared(batch, training)
-        return self.scores([Branch(tensor, len(self.tasks)) for tensor in cut], batch, training)
+        return self.scores(branches(cut, len(self.tasks), type(self).__name__), batch, training)
 
     def penalty(self, scores: TaskScores, batch: Batch) -> tuple[PerList, PerList] | None:
         """A penalty on the scores, which is added once to the balanced objective; None by default.

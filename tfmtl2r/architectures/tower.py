@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tfmtl2r import returned
 from tfmtl2r.architectures.base import Architecture, Group
 from tfmtl2r.batch import Batch
+from tfmtl2r.errors import not_defined
 from tfmtl2r.layers.cut import Branch
 from tfmtl2r.layers.mlp import MLP, Scorers, widths
 from tfmtl2r.schema import Schema
@@ -71,7 +73,7 @@ class TowerArchitecture(Architecture):
 
     def make_lower(self) -> None:
         """Creates all layers between encoder and towers. The encoder already exists."""
-        raise NotImplementedError
+        raise not_defined(self, "make_lower")
 
     def make_beside(self) -> None:
         """Creates parts beside the towers, which already exist; none by default."""
@@ -79,22 +81,24 @@ class TowerArchitecture(Architecture):
     @property
     def tower_width(self) -> int:
         """Width of a tower's input."""
-        raise NotImplementedError
+        raise not_defined(self, "tower_width")
 
     def tower_inputs(self, cut: Sequence[Branch], batch: Batch, training: bool) -> Tensor:
         """The towers' inputs, ``[T, n, tower_width]`` for n items, from the branches of the cut.
 
         Slice t may depend only on task t's copy or part of the cut and on variables of task t.
         """
-        raise NotImplementedError
+        raise not_defined(self, "tower_inputs")
 
     def lower_groups(self) -> list[Group]:
         """The groups of all trainable variables below the towers."""
-        raise NotImplementedError
+        raise not_defined(self, "lower_groups")
 
     def heads(self, cut: Sequence[Branch], batch: Batch, training: bool) -> TaskScores:
         """The towers' scores. Small heads have the same inputs as the towers."""
-        inputs = self.tower_inputs(cut, batch, training)
+        inputs = returned.tensor(
+            self.tower_inputs(cut, batch, training), (len(self.tasks), None, self.tower_width),
+            f"{type(self).__name__}.tower_inputs", "one input for each task and item, [T, n, tower_width]")
         scores = self.scores_of_items(self.tower_scores(inputs, training), batch)
         return self.with_small_heads(scores, inputs, batch, training)
 

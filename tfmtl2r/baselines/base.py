@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from tfmtl2r.data import Lists
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, not_defined
 from tfmtl2r.evaluation.split_metrics import Score, evaluate
 from tfmtl2r.schema import Schema
 from tfmtl2r.task import Task
@@ -108,11 +108,11 @@ class Baseline:
         Raises:
             ValueError: if the library is not installed, or a task has no labels.
         """
-        raise NotImplementedError
+        raise not_defined(self, "fit")
 
     def with_settings(self, chosen: Mapping[str, Any]) -> Self:
         """The baseline with these settings alone, one value for each key of :attr:`space`."""
-        raise NotImplementedError
+        raise not_defined(self, "with_settings")
 
     def check(self) -> None:
         """Checks that the library is installed, without its import.

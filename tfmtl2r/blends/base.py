@@ -9,6 +9,7 @@ import dataclasses
 from typing import Any, ClassVar, Self
 
 from tfmtl2r._backend import tf
+from tfmtl2r.errors import not_defined
 from tfmtl2r.types import Mask, Scores, Tensor
 
 
@@ -71,7 +72,7 @@ class Blend:
 
     def terms(self, heads: Heads) -> Tensor:
         """The terms that are weighted and added, in the shape of ``heads.scores``."""
-        raise NotImplementedError
+        raise not_defined(self, "terms")
 
     def blend(self, heads: Heads, weights: Any) -> Scores:
         """The blended score of every item, ``float32[B, L]`` (plain rows: ``[N]``).

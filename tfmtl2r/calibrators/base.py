@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from tfmtl2r._backend import tf
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, not_defined
 from tfmtl2r.types import Tensor
 
 
@@ -75,7 +75,7 @@ class Calibrator:
 
     def solve(self, scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
         """The fitted numbers of cleaned input, each ``float64[N]``: labels in [0, 1], weights above 0."""
-        raise NotImplementedError
+        raise not_defined(self, "solve")
 
     def refusal(self, fitted: np.ndarray) -> str:
         """Why fitted numbers cannot be used; an empty text if they can."""
@@ -90,7 +90,7 @@ class Calibrator:
             columns: ``float32[..., C]``, the ids in :attr:`reads`; leading axes of the scores may be missing. None
                 for a calibrator without columns.
         """
-        raise NotImplementedError
+        raise not_defined(self, "apply")
 
     def apply_rows(self, scores: Any, fitted: Any, rows: Any) -> Tensor:
         """Probabilities of scores of which each has its own fit. By default, all fits are applied to each score.

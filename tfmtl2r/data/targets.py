@@ -58,6 +58,7 @@ def _fitted(lists: Lists, task: Task) -> Task:
         labels = np.where(labels < 0, np.nan, labels)
     elif transform is not None and transform.reversible:
         labels = transform.apply(labels, {})
+        transform.back(labels[:1], {})  # a transform without a way back is found here, not after the training
     known = ~np.isnan(labels) & (weights > 0)
     if not known.any():
         return task

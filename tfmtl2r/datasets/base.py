@@ -24,7 +24,7 @@ from tfmtl2r.data.pipeline import batches
 from tfmtl2r.data.pooling import pooled
 from tfmtl2r.data.splits import by_fold
 from tfmtl2r.data.targets import fit_tasks
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, InputTypeError, not_defined
 from tfmtl2r.features.base import Feature
 from tfmtl2r.names import did_you_mean
 from tfmtl2r.rules import Rule, checked_rules, columns_of
@@ -46,12 +46,24 @@ class DataSet:
 
     def tasks(self) -> tuple[Task, ...]:
         """All tasks that the data set offers."""
-        raise NotImplementedError
+        raise not_defined(self, "tasks")
+
+    def offered(self) -> dict[str, Task]:
+        """The tasks of :meth:`tasks` by name.
+
+        Raises:
+            TypeError: if :meth:`tasks` returns anything but a tuple or list of tasks.
+        """
+        found = self.tasks()
+        if not isinstance(found, (tuple, list)) or not all(isinstance(task, Task) for task in found):
+            came = f"one {type(found).__name__}" if isinstance(found, Task) else repr(found)
+            raise InputTypeError(f"{type(self).__name__}.tasks returned {came}, expected a tuple of tfmtl2r.Task")
+        return {task.name: task for task in found}
 
     @property
     def default_tasks(self) -> tuple[str, ...]:
         """Names of the tasks that :meth:`load` uses if ``tasks`` is None; all tasks by default."""
-        return tuple(task.name for task in self.tasks())
+        return tuple(self.offered())
 
     def features(self) -> tuple[str | Feature | Rest, ...]:
         """What :func:`tfmtl2r.data.fit_schema` is told about the features; by default to infer them all."""
@@ -79,7 +91,11 @@ class DataSet:
         if split not in self.splits:
             raise InputError(f"{type(self).__name__} has no split {split!r}; its splits: {', '.join(self.splits)}")
         if split not in self._cache:
-            self._cache[split] = only_rows(self.read(split), self._rules, f"data, the {split} split")
+            read = self.read(split)
+            if not isinstance(read, Lists):
+                raise InputTypeError(f"{type(self).__name__}.read({split!r}) returned a {type(read).__name__}, "
+                                     "expected tfmtl2r.datasets.Lists; tfmtl2r.data.from_frame makes them of a pandas table")
+            self._cache[split] = only_rows(read, self._rules, f"data, the {split} split")
         return self._cache[split]
 
     def pooled(self) -> Lists:
@@ -137,7 +153,7 @@ class DataSet:
         Args:
             tasks: the tasks to train. The label columns of tasks that the data set does not offer are left out, too.
         """
-        offered = self.tasks()
+        offered = self.offered().values()
         own = [task for task in self.select(tasks) if task not in offered]
         key = tuple(sorted({column for task in own for column in (*task.columns, *task.rule_columns)}))
         if key not in self._cache:
@@ -182,7 +198,7 @@ class DataSet:
         Raises:
             ValueError: for an unknown name.
         """
-        offered = {task.name: task for task in self.tasks()}
+        offered = self.offered()
         chosen = []
         for task in self.default_tasks if tasks is None else tasks:
             if isinstance(task, str) and task not in offered:
@@ -214,7 +230,7 @@ class DataSet:
         Args:
             split: one of ``splits``.
         """
-        raise NotImplementedError
+        raise not_defined(self, "read")
 
     @functools.cached_property
     def _rules(self) -> tuple[Rule, ...]:

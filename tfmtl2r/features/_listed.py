@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, not_defined
 from tfmtl2r.features.base import Columns, Feature, Values, size_of
 
 
@@ -30,7 +30,7 @@ class Listed(Feature):
     @property
     def listed(self) -> dict[str, Values]:
         """The type of the values of each list, by input. The lists of a row have the same length."""
-        raise NotImplementedError
+        raise not_defined(self, "listed")
 
     @property
     def raw(self) -> dict[str, Values]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, not_defined
 from tfmtl2r.features._columns import Columns, Values, size_of
 from tfmtl2r.features._contents import MISSING, content, doubt, names_things
 from tfmtl2r.names import safe_name
@@ -68,7 +68,7 @@ class Feature:
     @property
     def raw(self) -> dict[str, Values]:
         """The inputs in a request, by name."""
-        raise NotImplementedError
+        raise not_defined(self, "raw")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -92,7 +92,7 @@ class Feature:
     @property
     def width(self) -> int:
         """Number of values per item in the encoded feature."""
-        raise NotImplementedError
+        raise not_defined(self, "width")
 
     @property
     def borrowed(self) -> tuple[str, ...]:
@@ -242,7 +242,7 @@ class Feature:
             tensors: looked-up inputs by name, ``[n, ...]``.
             layers: all layers of features, by name of the feature.
         """
-        raise NotImplementedError
+        raise not_defined(self, "encode")
 
     def compare(
         self, tensors: Mapping[str, Any], target: Any, layers: Mapping[str, Any], repeated: Callable[[Any], Any]
@@ -255,7 +255,7 @@ class Feature:
             layers: all layers of features, by name of the feature.
             repeated: turns ``[B, ...]`` into ``[n, ...]``; for a feature of the items it changes nothing.
         """
-        raise NotImplementedError
+        raise not_defined(self, "compare")
 
     @classmethod
     def encode_all(
@@ -286,7 +286,7 @@ class Feature:
             shape: axes of lists and items, which come before the shapes of :attr:`raw`.
             random: generator of random numbers.
         """
-        raise NotImplementedError
+        raise not_defined(self, "example")
 
     def unknown(self) -> dict[str, Any]:
         """A missing or unknown raw value of each input."""

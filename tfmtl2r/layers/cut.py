@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from tfmtl2r._backend import tf
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, InputTypeError
 from tfmtl2r.types import Tensor
 
 
@@ -116,6 +116,25 @@ class Branch:
         self._reading = reading
         if self._watch is not None:
             self._watch(reading.tap)
+
+
+def branches(cut: Any, num_tasks: int, source: str, watch: Callable[[Any], Any] | None = None) -> list[Branch]:
+    """The branches of a cut.
+
+    Args:
+        cut: what ``Architecture.shared`` returned.
+        num_tasks: T.
+        source: the architecture, for error messages.
+        watch: as in :class:`Branch`.
+
+    Raises:
+        TypeError: for anything but a list of tensors.
+    """
+    if not isinstance(cut, (list, tuple)) or not all(tf.is_tensor(entry) for entry in cut):
+        came = "one tensor" if tf.is_tensor(cut) else f"a {type(cut).__name__}"
+        raise InputTypeError(f"{source}.shared returned {came}, expected the cut, a list of tensors; a cut of one "
+                             "tensor is a list of one")
+    return [Branch(tensor, num_tasks, watch) for tensor in cut]
 
 
 class _Copies:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from tfmtl2r import ranking
 from tfmtl2r._backend import tf
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, not_defined
 from tfmtl2r.losses import _pairs
 from tfmtl2r.losses.base import Loss, has_order, positive
 from tfmtl2r.types import Features, Labels, Mask, PerList, Scores, Seed, Tensor, Weights
@@ -57,7 +57,7 @@ class Pairwise(Loss):
 
     def link(self) -> _pairs.Link:
         """The loss of a pair as a function of the difference of its scores, with its derivative."""
-        raise NotImplementedError
+        raise not_defined(self, "link")
 
     def counts(self, labels: Labels, known: Mask) -> PerList:
         return has_order(labels, known)

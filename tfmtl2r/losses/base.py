@@ -7,9 +7,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from tfmtl2r import ranking
+from tfmtl2r import ranking, returned
 from tfmtl2r._backend import tf
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, not_defined
 from tfmtl2r.task import KINDS
 from tfmtl2r.types import Labels, Losses, Mask, PerList, Scores, Seed, Tensor, TensorLike, Weights
 
@@ -88,7 +88,8 @@ class Loss:
     def _per_list(self, parts: dict[str, Tensor], seed: Seed) -> tuple[PerList, PerList]:
         known = ranking.known(parts["labels"], parts["valid"], "graded" if self.relevance else "regression")
         labels = tf.where(known, parts["labels"], 0.0)
-        counts = self.counts(labels, known)
+        counts = returned.tensor(self.counts(labels, known), labels.shape[:1], f"{type(self).__name__}.counts",
+                                 "whether each list counts, [B]")
         weights, weight = None, tf.ones_like(labels[:, 0])
         if "weights" in parts:
             weights, weight = ranking.relative(parts["weights"], known)
@@ -99,7 +100,10 @@ class Loss:
         if "propensity_weights" in parts:
             multiplied = tf.where(known, parts["propensity_weights"], 0.0)
             weights = multiplied if weights is None else weights * multiplied
-        loss = tf.maximum(self.compute(labels, scores, known, weights, seed), 0.0)
+        found = self.compute(labels, scores, known, weights, seed)
+        found = returned.tensor(found, counts.shape, f"{type(self).__name__}.compute", "one loss for each list, [B]; "
+                                "tfmtl2r.losses.mean_over_items reduces a loss for each item, [B, L]")
+        loss = tf.maximum(tf.cast(found, tf.float32), 0.0)
         weight *= self.mass(labels, weights)
         return tf.where(counts, loss, 0.0), tf.where(counts, weight, 0.0)
 
@@ -112,7 +116,7 @@ class Loss:
         This method is traced without AutoGraph: use ``tf.where`` and ``tf.while_loop``, not ``if`` and ``for``, on
         tensors.
         """
-        raise NotImplementedError
+        raise not_defined(self, "compute")
 
     def value(self, scores: TensorLike) -> Tensor | None:
         """The link function of the loss: converts scores to the unit of the label, for example to probabilities.

@@ -18,8 +18,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from tfmtl2r import returned
 from tfmtl2r._backend import tf
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, not_defined
 from tfmtl2r.task import Task
 from tfmtl2r.types import Count, Gram, Losses, Preference, Rows, Seed, Tensor, Vector
 
@@ -113,7 +114,7 @@ class Method:
 
     def learn(self, losses_after: Losses, signals: Signals, state: State) -> State:
         """The next state, once the losses ``[T]`` of the same batch after the update are known."""
-        raise NotImplementedError
+        raise not_defined(self, "learn")
 
 
 class Scalarisation(Method):
@@ -121,14 +122,16 @@ class Scalarisation(Method):
 
     def objective(self, losses: Losses, signals: Signals, state: State) -> tuple[Tensor, State]:
         """The scalar to minimise, a differentiable function of ``losses`` ``[T]``, and the next state."""
-        raise NotImplementedError
+        raise not_defined(self, "objective")
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """Task weights: the derivative of the objective with respect to each loss."""
         losses = tf.convert_to_tensor(signals.losses)
         with tf.GradientTape() as tape:
             tape.watch(losses)
-            value, state = self.objective(losses, signals, state)
+            source = f"{type(self).__name__}.objective"
+            value, state = returned.pair(self.objective(losses, signals, state), source, "(objective, next state)")
+            value = returned.tensor(value, (), source, "one number to minimise, such as a sum over the tasks")
         return tape.gradient(value, losses, unconnected_gradients=tf.UnconnectedGradients.ZERO), state
 
 
@@ -145,7 +148,7 @@ class StagedMethod(Method):
 
     def levels(self, num_tasks: int) -> np.ndarray:
         """``int64[T]``, the stage in which each task is a goal, counted from 0."""
-        raise NotImplementedError
+        raise not_defined(self, "levels")
 
     def driven(self) -> Method:
         """Returns a copy whose goals and bounds are set by staged training.
@@ -153,7 +156,7 @@ class StagedMethod(Method):
         Raises:
             ValueError: if the options of the method fix goals or bounds.
         """
-        raise NotImplementedError
+        raise not_defined(self, "driven")
 
     def stage_state(self, goals: np.ndarray, bounds: np.ndarray) -> State:
         """The entries of the state that a new stage replaces.
@@ -162,11 +165,11 @@ class StagedMethod(Method):
             goals: ``float32[T]``, 1 for the tasks to minimise, 0 for the others.
             bounds: ``float32[T]``, upper bounds on the losses, infinite for tasks without a bound.
         """
-        raise NotImplementedError
+        raise not_defined(self, "stage_state")
 
     def multipliers(self, state: State) -> Tensor:
         """The multipliers of the bounds, ``[T]``."""
-        raise NotImplementedError
+        raise not_defined(self, "multipliers")
 
 
 class GramMethod(Method):
@@ -176,7 +179,7 @@ class GramMethod(Method):
 
     def weigh(self, signals: Signals, state: State) -> tuple[Vector, State]:
         """Task weights ``[T]`` (usually of sum T, so that learning rates are comparable) and the next state."""
-        raise NotImplementedError
+        raise not_defined(self, "weigh")
 
 
 class JacobianMethod(Method):
@@ -187,7 +190,7 @@ class JacobianMethod(Method):
 
     def combine(self, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
         """The update ``[P]`` from the gradients ``rows`` ``[T, P]`` and the next state."""
-        raise NotImplementedError
+        raise not_defined(self, "combine")
 
 
 def count_present(signals: Signals, dtype: Any) -> Tensor:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from tfmtl2r import returned
 from tfmtl2r._backend import tf
 from tfmtl2r.errors import InputError
 from tfmtl2r.methods import get
@@ -18,21 +19,34 @@ def weigh(method: Method, signals: Signals, state: State) -> tuple[Vector, State
     Returns:
         Weights ``[T]`` in the dtype of the losses, without gradient, and the next state.
     """
-    weights, after = method.weigh(signals, state)  # type: ignore[attr-defined]
+    source = f"{type(method).__name__}.weigh"
+    found = method.weigh(signals, state)  # type: ignore[attr-defined]
+    weights, after = returned.pair(found, source, "(task weights [T], next state)")
+    weights = returned.tensor(weights, signals.losses.shape, source, "one weight for each task, [T]")
     weights = tf.stop_gradient(tf.cast(weights, signals.losses.dtype))
-    return tf.where(signals.present, weights, 0.0), standing_still(signals.present, state, after)
+    return tf.where(signals.present, weights, 0.0), standing_still(signals.present, state, after, source)
 
 
 def merge(method: Method, rows: Rows, signals: Signals, state: State) -> tuple[Vector, State]:
     """The update of a method that needs the gradients; the rows of absent tasks are zeros."""
     rows = tf.where(signals.present[:, None], rows, tf.zeros_like(rows))
-    update, after = method.combine(rows, signals, state)  # type: ignore[attr-defined]
-    return tf.stop_gradient(update), standing_still(signals.present, state, after)
+    source = f"{type(method).__name__}.combine"
+    found = method.combine(rows, signals, state)  # type: ignore[attr-defined]
+    update, after = returned.pair(found, source, "(update [P], next state)")
+    update = returned.tensor(update, rows.shape[1:], source, "one number for each parameter, [P]")
+    return tf.stop_gradient(tf.cast(update, rows.dtype)), standing_still(signals.present, state, after, source)
 
 
-def standing_still(present: Tensor, before: State, after: State) -> State:
-    """The next state, without changes to the entries of absent tasks; no changes at all if no task is present."""
-    tasks = present.shape[0]
+def standing_still(present: Tensor, before: State, after: State, source: str) -> State:
+    """The next state, without changes to the entries of absent tasks; no changes at all if no task is present.
+
+    Args:
+        present: ``bool[T]``.
+        before: the state before.
+        after: the state that the method returned.
+        source: what returned it, for error messages.
+    """
+    after, tasks = returned.state(after, before, source), present.shape[0]
     some = tf.reduce_any(present)
     kept = {}
     for key, old in before.items():

@@ -9,9 +9,9 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from tfmtl2r import ranking
+from tfmtl2r import ranking, returned
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.errors import InputError, InputTypeError
+from tfmtl2r.errors import InputError, InputTypeError, not_defined
 from tfmtl2r.task import KINDS
 from tfmtl2r.types import Array, Labels, Mask, PerList, Scores, Tensor, TensorLike, Weights
 
@@ -111,9 +111,16 @@ class Metric:
                                  "exact")
         labels, scores, known, weights = _clean(self, labels, scores, valid, weights)
         weights, mean = ranking.relative(weights, known)
-        value, counts = self.compute(labels, scores, known, weights)
+        value, counts = self._computed(labels, scores, known, weights)
         counts *= mean
         return tf.where(counts > 0, value, 0.0), counts
+
+    def _computed(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
+        """What :meth:`compute` returns, checked."""
+        source, each = f"{type(self).__name__}.compute", "one number for each list, [B]"
+        found = returned.pair(self.compute(labels, scores, known, weights), source, "(value, counts), [B] each")
+        value, counts = (returned.tensor(part, labels.shape[:1], source, each) for part in found)
+        return tf.cast(value, tf.float32), tf.cast(counts, tf.float32)
 
     def exact(self, labels: Array, scores: Array, weights: Array | None = None) -> float:
         """The metric over all items at once, on numpy arrays; for a metric that is not a mean over lists.
@@ -123,7 +130,7 @@ class Metric:
             scores: the same shape.
             weights: importance of the items, the same shape, or None.
         """
-        raise NotImplementedError
+        raise not_defined(self, "exact")
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
         """``(value, counts)`` of cleaned input: labels, scores and weights are 0 where not ``known``.
@@ -133,7 +140,7 @@ class Metric:
 
         This method is traced without AutoGraph: use ``tf.where``, not ``if``, on tensors.
         """
-        raise NotImplementedError
+        raise not_defined(self, "compute")
 
     def streaming(self, name: str | None = None) -> keras.metrics.Metric:
         """A Keras metric that accumulates batches; its result is NaN until a list has counted.
@@ -164,7 +171,7 @@ class ItemMetric(Metric):
 
     def per_item(self, labels: Labels, scores: Scores) -> Tensor:
         """The value of every item, ``float32[B, L]``."""
-        raise NotImplementedError
+        raise not_defined(self, "per_item")
 
     def compute(self, labels: Labels, scores: Scores, known: Mask, weights: Weights) -> tuple[PerList, PerList]:
         each = tf.where(known, self.per_item(labels, scores), 0.0)
@@ -197,11 +204,11 @@ class SummedMetric(Metric):
             scores: ``float32[N]``, 0 for an item that does not count.
             weights: ``float32[N]``, 0 for an item that does not count.
         """
-        raise NotImplementedError
+        raise not_defined(self, "sums")
 
     def of_sums(self, sums: dict[str, Tensor]) -> Tensor:
         """The metric as a scalar from the sums in float64; NaN while it is not defined."""
-        raise NotImplementedError
+        raise not_defined(self, "of_sums")
 
     def streaming(self, name: str | None = None) -> keras.metrics.Metric:
         return _StreamingSums(self, name or self.label)

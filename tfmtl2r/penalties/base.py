@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, Self
 
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, not_defined
 from tfmtl2r.types import Mask, Tensor
 
 
@@ -33,7 +33,7 @@ class Penalty:
     @property
     def tasks(self) -> tuple[str, ...]:
         """Names of the tasks that the penalty reads."""
-        raise NotImplementedError
+        raise not_defined(self, "tasks")
 
     @property
     def probabilities(self) -> tuple[str, ...]:
@@ -68,4 +68,4 @@ class Penalty:
             labels: the labels of every task, ``float32[B, L]``; NaN is missing.
             valid: ``bool[B, L]``, False for padding.
         """
-        raise NotImplementedError
+        raise not_defined(self, "compute")

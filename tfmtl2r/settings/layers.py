@@ -161,7 +161,7 @@ def _goals(losses: Mapping[str, Any], tree: Mapping[str, Any]) -> dict[str, Any]
         return {}
     data, given = _data(tree), {str(goal.name): goal for goal in map(Goal.of, tree.get("tasks") or ())}
     dataset = None if data.name is None else registry_of(_DATASETS).get(data.name, **data.options)
-    own = {} if dataset is None else {task.name: task for task in dataset.tasks()}
+    own = {} if dataset is None else dataset.offered()
     chosen = data.tasks or tuple(given) or (() if dataset is None else dataset.default_tasks)
     entries = []
     for name in dict.fromkeys([*(name for name in chosen if name in own), *given]):

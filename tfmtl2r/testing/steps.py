@@ -138,7 +138,7 @@ class Run:
             signals = Signals(**given)
             after = tf.constant(given["losses"] if after is None else after, self.dtype)
             learnt = self.method.learn(after, signals, self.state)
-            self.state = standing_still(signals.present, self.state, learnt)
+            self.state = standing_still(signals.present, self.state, learnt, "learn")
         self.steps += 1
         self.weights = weights.numpy()
         return update.numpy()

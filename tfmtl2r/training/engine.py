@@ -15,13 +15,14 @@ loss are then the sums over replicas.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
 import math
 from collections.abc import Sequence
 from typing import Any
 
-from tfmtl2r._backend import tf
+from tfmtl2r._backend import keras, tf
 from tfmtl2r.architectures.base import Architecture
 from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
@@ -97,11 +98,19 @@ class Engine:
         self.shared_groups = [group for group in groups if group.shared]
         self.shared_variables = [v for group in self.shared_groups for v in group.variables]
         self.private_variables = [v for group in groups if not group.shared for v in group.variables]
-        grouped = {id(v) for v in self.shared_variables + self.private_variables}
-        stray = [v.path for v in architecture.trainable_variables if id(v) not in grouped]
-        if stray:
-            raise InputError(f"{type(architecture).__name__}.variable_groups() leaves out {stray}; every trainable "
-                             "variable must be in one group, since others are never trained")
+        for layer in architecture._flatten_layers():
+            if not layer.built and type(layer).build is not keras.layers.Layer.build:
+                raise InputError(f"{type(architecture).__name__}: the layer {layer.name!r} has no variables yet, so "
+                                 "that no optimizer can know them: call its build in connect or make_lower")
+        variables = self.shared_variables + self.private_variables
+        times = collections.Counter(id(v) for v in variables)
+        for wrong, paths in {
+            "leaves out": [v.path for v in architecture.trainable_variables if id(v) not in times],
+            "contains several times": [*dict.fromkeys(v.path for v in variables if times[id(v)] > 1)],
+        }.items():
+            if paths:
+                raise InputError(f"{type(architecture).__name__}.variable_groups() {wrong} {paths}; every trainable "
+                                 "variable must be in one group: others are never trained, or trained too often")
 
     def step(self, batch: Batch, clock: Clock, states: list[State]) -> Step:
         """Computes one step.
@@ -137,8 +146,9 @@ class Engine:
         if "losses_after" not in self.method.needs:
             return step.states
         after = self._losses_of(batch).total
+        source = f"{type(self.method).__name__}.learn"
         return [
-            standing_still(signals.present, state, self.method.learn(after, signals, state))
+            standing_still(signals.present, state, self.method.learn(after, signals, state), source)
             for signals, state in zip(step.signals, step.states, strict=True)
         ]
 

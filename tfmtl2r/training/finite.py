@@ -80,6 +80,21 @@ def told(function: Callable[..., Any]) -> Callable[..., Any]:
             found = re.search(rf"{_SAID}(.*?){_END}", str(error), flags=re.DOTALL)
             if found is None:
                 raise
-            raise NotFiniteError(found[1]) from None
+            raise NotFiniteError(_unescaped(found[1])) from None
 
     return called
+
+
+def _unescaped(text: str) -> str:
+    """A text as it was before TensorFlow wrote it into its error, with quotes and all bytes beyond ASCII escaped.
+
+    >>> _unescaped(r"the loss of task gr\303\266\303\237e is -nan (on_nan=\'skip_batch\')")
+    "the loss of task größe is nan (on_nan='skip_batch')"
+    """
+    plain = re.sub(r"\\([0-7]{3}|.)", _character, text).encode("latin-1", "replace").decode("utf-8", "replace")
+    return re.sub(r"-nan\b", "nan", plain)
+
+
+def _character(escape: re.Match[str]) -> str:
+    code = escape[1]
+    return chr(int(code, 8)) if len(code) == 3 else {"n": "\n", "t": "\t", "r": "\r"}.get(code, code)

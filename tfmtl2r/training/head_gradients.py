@@ -13,7 +13,7 @@ from typing import Any
 from tfmtl2r._backend import tf
 from tfmtl2r.architectures.base import Architecture
 from tfmtl2r.batch import Batch
-from tfmtl2r.layers.cut import Branch
+from tfmtl2r.layers.cut import Branch, branches
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.penalising import Penalties
 from tfmtl2r.training.replicas import Replicas
@@ -115,12 +115,12 @@ def forward(
         batch: a whole batch or some of its lists.
     """
     with tf.GradientTape(persistent=True) as tape:
-        branches = [Branch(tensor, len(architecture.tasks), tape.watch) for tensor in cut]
-        scores = architecture.scores(branches, batch, True)
+        taken = branches(cut, len(architecture.tasks), type(architecture).__name__, tape.watch)
+        scores = architecture.scores(taken, batch, True)
         values, weights = losses.per_list(batch, scores)
         sums = tf.reduce_sum(values * weights, axis=1)
         penalty = penalties(scores, batch)
-    return Forward(tape, [b for b in branches if b.tap is not None], scores, values, weights, sums, penalty)
+    return Forward(tape, [b for b in taken if b.tap is not None], scores, values, weights, sums, penalty)
 
 
 def halves(part: Batch, replicas: Replicas, batch: Batch) -> list[Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -12,7 +13,7 @@ from tfmtl2r import metrics as metric_registry
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.batch import Batch
 from tfmtl2r.errors import InputError
-from tfmtl2r.metrics.base import default_names
+from tfmtl2r.metrics.base import Metric, default_names
 from tfmtl2r.names import STOP_ON, LogName, refuse_ambiguous, safe_name
 from tfmtl2r.task import Task
 from tfmtl2r.training.beside import columns_of
@@ -146,6 +147,8 @@ class Trackers:
                         Bound(f"{row[0].name}_perfect", row[0].metric.perfect(), of_labels=True)) if row else ()
                        for row in self.metrics]
         self._said: set[str] = set()
+        for metric in (tracked.metric for row in self.metrics for tracked in row):
+            (_try if type(metric).__hash__ is None else _try_once)(metric)
         check_levels(self.readings.values(), has_lists)
         refuse_ambiguous({task.name: [tracked.metric.label for tracked in row]
                           for task, row in zip(self.tasks, self.metrics, strict=True)})
@@ -248,6 +251,16 @@ class Trackers:
     def conventions(self) -> dict[str, dict[str, Any]]:
         """Log name of each metric -> the metric's conventions, which are stored beside its values."""
         return {tracked.name: tracked.metric.conventions() for row in self.metrics for tracked in row}
+
+
+def _try(metric: Metric) -> None:
+    """Evaluates one list, so that a metric which returns something else is found before the training."""
+    if metric.per_list_mean:
+        with tf.init_scope():
+            metric.per_list(tf.zeros([1, 2]), tf.zeros([1, 2]), tf.ones([1, 2], tf.bool))
+
+
+_try_once = functools.lru_cache(256)(_try)
 
 
 def _gain(value: Any, trivial: Any, perfect: Any) -> Any:

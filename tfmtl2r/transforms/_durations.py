@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, not_defined
 from tfmtl2r.transforms.base import Transform, quantile
 
 
@@ -65,7 +65,7 @@ class Grouped(Transform):
 
     def with_groups(self, groups: list[tuple[np.ndarray, np.ndarray]]) -> Self:
         """Returns the transform with the statistics of the labels and weights of each group."""
-        raise NotImplementedError
+        raise not_defined(self, "with_groups")
 
     def group(self, duration: np.ndarray) -> np.ndarray:
         """The group of each duration, ``int64[N]``."""

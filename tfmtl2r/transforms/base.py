@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from tfmtl2r import returned
 from tfmtl2r._backend import tf
-from tfmtl2r.errors import InputError
+from tfmtl2r.errors import InputError, not_defined
 from tfmtl2r.task import Task
 from tfmtl2r.types import Tensor
 
@@ -60,7 +61,7 @@ class Transform:
             labels: ``float64[N]``; NaN is missing.
             columns: :attr:`columns` by name, each ``float64[N]``.
         """
-        raise NotImplementedError
+        raise not_defined(self, "apply")
 
     def back(self, values: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
         """Converts transformed labels, such as ``value_<task>``, to the unit of the label.
@@ -89,23 +90,26 @@ class Reversible(Transform):
 
     def forward(self, labels: Tensor) -> Tensor:
         """Transforms labels; NaN stays NaN."""
-        raise NotImplementedError
+        raise not_defined(self, "forward")
 
     def inverse(self, values: Tensor) -> Tensor:
-        """Transforms back to the unit of the label; by default the value itself."""
-        return values
+        """Transforms back to the unit of the label."""
+        raise not_defined(self, "inverse")
 
     def wrong(self, labels: np.ndarray) -> tuple[np.ndarray, str]:
         return labels < self.lowest, f"{type(self).__name__} takes numbers from {self.lowest:g} on; mark a missing " \
             "label with NaN or an empty cell"
 
     def apply(self, labels: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        found: Any = self.forward(tf.constant(labels, tf.float64))
-        return np.asarray(found)
+        return np.asarray(self._each(self.forward, labels))
 
     def back(self, values: np.ndarray, columns: Mapping[str, np.ndarray]) -> np.ndarray:
-        found: Any = self.inverse(tf.constant(values, tf.float64))
-        return np.asarray(found)
+        return np.asarray(self._each(self.inverse, values))
+
+    def _each(self, way: Callable[[Tensor], Tensor], values: np.ndarray) -> Any:
+        """A way of every value, checked."""
+        source = f"{type(self).__name__}.{way.__name__}"
+        return returned.tensor(way(tf.constant(values, tf.float64)), values.shape, source, "one value for each label")
 
 
 def of_task(task: Task) -> Transform | None:

@@ -43,6 +43,9 @@ class Clip(Reversible):
     def forward(self, labels: Tensor) -> Tensor:
         return clipped(labels, self.lower, self.upper)
 
+    def inverse(self, values: Tensor) -> Tensor:
+        return values
+
 
 def clipped(labels: Tensor, lower: float | None, upper: float | None) -> Tensor:
     """Labels between two bounds, of which either may be None; NaN stays NaN."""

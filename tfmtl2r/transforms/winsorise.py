@@ -65,3 +65,6 @@ class Winsorise(Reversible):
         if self.edges is None:
             raise InputError("winsorise has no edges yet: they come from the training split (tfmtl2r.data.fit_tasks)")
         return clipped(labels, *self.edges)
+
+    def inverse(self, values: Tensor) -> Tensor:
+        return values
