@@ -93,8 +93,9 @@ class DataSet:
         if split not in self._cache:
             read = self.read(split)
             if not isinstance(read, Lists):
-                raise InputTypeError(f"{type(self).__name__}.read({split!r}) returned a {type(read).__name__}, "
-                                     "expected tfmtl2r.datasets.Lists; tfmtl2r.data.from_frame makes them of a pandas table")
+                came = type(read).__name__
+                raise InputTypeError(f"{type(self).__name__}.read({split!r}) returned a {came}, expected "
+                                     "tfmtl2r.datasets.Lists; tfmtl2r.data.from_frame makes them of a table")
             self._cache[split] = only_rows(read, self._rules, f"data, the {split} split")
         return self._cache[split]
 

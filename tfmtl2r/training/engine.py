@@ -98,7 +98,8 @@ class Engine:
         self.shared_groups = [group for group in groups if group.shared]
         self.shared_variables = [v for group in self.shared_groups for v in group.variables]
         self.private_variables = [v for group in groups if not group.shared for v in group.variables]
-        for layer in architecture._flatten_layers():
+        network: Any = architecture
+        for layer in network._flatten_layers():
             if not layer.built and type(layer).build is not keras.layers.Layer.build:
                 raise InputError(f"{type(architecture).__name__}: the layer {layer.name!r} has no variables yet, so "
                                  "that no optimizer can know them: call its build in connect or make_lower")
