@@ -92,7 +92,6 @@ def test_a_method(method, message):
         methods.combine(method, [[1.0, 0.0, 2.0], [0.0, 1.0, 1.0]])
 
 
-@metrics.register("gives_what_a_test_wants")
 @dataclasses.dataclass(frozen=True)
 class Measures(metrics.Metric):
     """A metric that returns one thing for each item, or only values."""
@@ -107,7 +106,9 @@ class Measures(metrics.Metric):
     (True, r"Measures.compute returned the shape \(1, 2\), expected \(1,\): one number for each list"),
     (False, r"Measures.compute returned one tensor, expected two things: \(value, counts\)"),
 ])
-def test_a_metric_is_found_before_the_training(pairs, message):
+def test_a_metric_is_found_before_the_training(pairs, message, request):
+    metrics.register("gives_what_a_test_wants")(Measures)
+    request.addfinalizer(lambda: metrics.registry.unregister("gives_what_a_test_wants"))
     task = Task("click", kind="binary", metrics=("auc", Measures(pairs)))
     ranker = MultiTaskRanker("shared_bottom", [task])
     ranker.compile("sgd")
