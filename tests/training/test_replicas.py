@@ -98,11 +98,12 @@ def test_metrics_and_a_replica_without_lists(gaps, strategies):
 
 
 @pytest.mark.long
-def test_a_loop_of_ones_own(gaps, strategies):
+@pytest.mark.parametrize("method", ["mgda", "linear_scalarization"])
+def test_a_loop_of_ones_own(gaps, strategies, method):
     """Without ``fit``: ``strategy.run(model.train_step)`` on a distributed data set, watched by telemetry."""
     results = []
     for strategy in strategies:
-        model = ranker(gaps, strategy, "mgda", train_metrics=False)
+        model = ranker(gaps, strategy, method, train_metrics=False)
         with strategy.scope():
             telemetry = model.watch_gradients(every=1)
         model.prepare(gaps.batches())
@@ -117,6 +118,7 @@ def test_a_loop_of_ones_own(gaps, strategies):
         for name, values in logs.items():
             np.testing.assert_array_equal(values, values[0], err_msg=f"{name} differs between replicas")
         seen = {name: getattr(telemetry, name).numpy() for name in ("weights", "gram", "lengths")}
+        assert np.isfinite(seen["gram"]).all()
         results.append({**weights_of(model), **{name: values[0] for name, values in logs.items()}, **seen})
     assert_same(*results)
 

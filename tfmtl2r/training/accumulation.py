@@ -24,7 +24,7 @@ from tfmtl2r.training.head_gradients import added, forward, halves, joined
 from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import LossValues
 from tfmtl2r.training.replicas import Replicas
-from tfmtl2r.types import Gram
+from tfmtl2r.types import Gram, Tensor
 
 
 class Measured(NamedTuple):
@@ -55,9 +55,10 @@ class AccumulatingEngine(Engine):
         super().__init__(*args)
         self.parts = parts
 
-    def gram_at_cut(self, batch: Batch) -> Gram:
-        """Inner products of the tasks' gradients at the cut."""
-        return self._measure(batch, gram=True).gram if self.shared_variables else super().gram_at_cut(batch)
+    def gram_at_cut(self, batch: Batch, count: Tensor) -> Gram:
+        """See :meth:`Engine.gram_at_cut`; the sum over the parts."""
+        of_part = super().gram_at_cut
+        return tf.add_n(self._in_turn(batch, randomness.next_seeds(), lambda part: of_part(part, count)))
 
     def _losses_of(self, batch: Batch) -> LossValues:
         return self._measure(batch).losses
@@ -150,7 +151,7 @@ class AccumulatingEngine(Engine):
                 return scores, *self.losses.per_list(part, scores), penalty and penalty[1], None
             run = forward(self.architecture, self.losses, self.penalties, self.architecture.shared(part, True), part)
             heads = run.backward(tf.ones([tasks]), run.penalty and run.penalty[1], [])
-            return run.scores, run.values, run.weights, run.penalty and run.penalty[1], heads.gram(replicas)
+            return run.scores, run.values, run.weights, run.penalty and run.penalty[1], heads.gram()
 
         seeds = randomness.next_seeds() if seeds is None else seeds
         scores, values, weights, asked, grams = zip(*self._in_turn(batch, seeds, measured), strict=True)
@@ -161,7 +162,7 @@ class AccumulatingEngine(Engine):
         if not gram:
             return Measured(whole, losses, count, None)
         factors = tf.math.divide_no_nan(1.0, losses.count)
-        return Measured(whole, losses, count, tf.add_n(grams) * factors[:, None] * factors[None, :])
+        return Measured(whole, losses, count, replicas.sum(tf.add_n(grams)) * factors[:, None] * factors[None, :])
 
     def _places(self, batch: Batch) -> Iterator[Any]:
         """The positions of each part's lists. Parts begin at even positions, so that halves of parts are halves of the

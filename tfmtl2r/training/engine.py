@@ -157,13 +157,15 @@ class Engine:
         """The losses of the current weights, in a forward pass as in training."""
         return self.losses(batch, self.architecture(batch=batch, training=True), Replicas())
 
-    def gram_at_cut(self, batch: Batch) -> Gram:
-        """Inner products of the tasks' gradients at the cut. Telemetry samples these for scalarisations."""
+    def gram_at_cut(self, batch: Batch, count: Tensor) -> Gram:
+        """This replica's share of the tasks' inner products at the cut, which telemetry samples for scalarisations.
+
+        ``count`` is ``float32[T]``, the weight of the lists of all replicas: no other replica is asked.
+        """
         if not self.shared_variables:
             return tf.zeros([len(self.architecture.tasks)] * 2)  # no shared tensor
-        replicas = Replicas()
-        _, heads, _, _ = self._passes(batch, [batch], [], replicas)
-        return heads[0].gram(replicas)
+        run = forward(self.architecture, self.losses, self.penalties, self.architecture.shared(batch, True), batch)
+        return run.backward(count, run.penalty and run.penalty[1], []).gram()
 
     def _scalarised(self, batch: Batch, clock: Clock, states: list[State]) -> Step:
         replicas = Replicas()
@@ -208,7 +210,7 @@ class Engine:
                     penalty = trunk.gradient(half.tensors, shared, output_gradients=half.penalty)
                     combined = [added(g, p) for g, p in zip(combined, penalty, strict=True)]
         else:
-            gram = tf.add_n([half.gram(replicas) for half in heads])
+            gram = replicas.sum(tf.add_n([half.gram() for half in heads]))
             signals = [self._signals(clock, losses, gram=gram)]
             weights, state = weigh(self.method, signals[0], states[0])
             states = [state]

@@ -96,10 +96,12 @@ class Heads:
         total = [branch.weighted(c, weights) for branch, c in zip(self.branches, self.cotangents, strict=True)]
         return total if self.penalty is None else [t + p for t, p in zip(total, self.penalty, strict=True)]
 
-    def gram(self, replicas: Replicas) -> Gram:
-        """Inner products of the tasks' gradients at the cut, ``float32[T, T]``."""
-        # Each example is on one replica, so the global Gram matrix is the sum over replicas.
-        return replicas.sum(tf.add_n([b.gram(c) for b, c in zip(self.branches, self.cotangents, strict=True)]))
+    def gram(self) -> Gram:
+        """Inner products of the tasks' gradients at the cut, ``float32[T, T]``.
+
+        Each example is on one replica, so the matrix of the whole batch is the sum over replicas.
+        """
+        return tf.add_n([b.gram(c) for b, c in zip(self.branches, self.cotangents, strict=True)])
 
 
 def forward(

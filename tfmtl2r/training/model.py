@@ -257,7 +257,7 @@ class MultiTaskRanker(KerasMethods):
 
         def update(batch: Batch, step: Step) -> None:
             if self._telemetry is not None:
-                self._telemetry.record(step, clock.step, replicas, lambda: engine.gram_at_cut(batch))
+                self._telemetry.record(step, clock.step, replicas, lambda: engine.gram_at_cut(batch, step.losses.count))
             self.optimizer.apply(*map(list, zip(*step.gradients, strict=True)))
             with randomness.scope(replicas.own_seed(clock.seed), clock.seed):  # same dropout masks as in the step
                 state.write(engine.states_after(batch, step))

@@ -19,9 +19,9 @@ class Telemetry:
     """Task weights, the Gram matrix of task gradients and the rounds of the method's solvers, sampled every few steps.
 
     If the method computes the Gram matrix, every step stores it. For a scalarisation, the gradients at the cut are
-    computed in the sampled steps only. With several replicas they are not sampled, since replicas cannot communicate
-    inside a conditional. The lengths of gradients in each shared variable are sampled where a method computes exact
-    gradients.
+    computed in the sampled steps only. Replicas cannot communicate inside a conditional: each of several samples its
+    own share, and every step sums the shares, ``T x T`` numbers. The lengths of gradients in each shared variable are
+    sampled where a method computes exact gradients.
 
     Args:
         num_tasks: T.
@@ -41,7 +41,14 @@ class Telemetry:
         self.rounds = tf.Variable(0, dtype=tf.int64, name="telemetry_rounds", **options)
 
     def record(self, step: Step, iterations: Tensor, replicas: Replicas, sample: Callable[[], Any]) -> None:
-        """Stores a step's weights and rounds, and its Gram matrix, which ``sample`` computes if the method has none."""
+        """Stores a step's weights and rounds, and its Gram matrix.
+
+        Args:
+            step: the step.
+            iterations: finished steps before it.
+            replicas: the replicas.
+            sample: computes this replica's share of the Gram matrix if the method has none.
+        """
         self.weights.assign(step.weights)
         self.rounds.assign(step.rounds)
         # iterations counts finished steps. A step is sampled if it makes this count a multiple of `every`.
@@ -50,5 +57,6 @@ class Telemetry:
             self.lengths.assign(tf.cond(due, lambda: lengths(step.rows), lambda: tf.convert_to_tensor(self.lengths)))
         if step.gram is not None:
             self.gram.assign(step.gram)
-        elif replicas.count == 1:
-            self.gram.assign(tf.cond(due, sample, lambda: tf.convert_to_tensor(self.gram)))
+        else:
+            whole = replicas.sum(tf.cond(due, sample, lambda: tf.zeros_like(self.gram)))
+            self.gram.assign(tf.where(due, whole, tf.convert_to_tensor(self.gram)))
