@@ -59,8 +59,8 @@ def test_training_goes_on_by_the_other_tasks_and_says_so_once(caplog):
     np.testing.assert_allclose(watched, 2 * np.array(card.history["val_click_auc"]) - 1, rtol=1e-5, atol=1e-6)
     assert np.isnan(card.history["val_buy_auc"]).all()
     said = [record.getMessage() for record in caplog.records if "no value" in record.getMessage()]
-    assert said == ["task buy: auc has no value on the validation data, whose labels are missing or all the same; the "
-                    "task does not count in stop_on"]
+    assert said == ["task buy: auc has no value on the validation data: it is NaN, as for labels that are missing "
+                    "or all the same; the task does not count in stop_on"]
 
 
 @pytest.mark.slow

@@ -164,8 +164,8 @@ class Registry(Generic[_Thing]):
         for path, _ in self._folder():
             if path.stem == name:
                 _read_card(path)  # raises an error that explains what is missing in the file
-        hint = did_you_mean(name, [*entries, *aliases], most=3) or "."
-        raise InputError(f"no {self.kind} is called {name!r}{hint} Known: {', '.join(self.names())}.")
+        hint, known = did_you_mean(name, [*entries, *aliases], most=3) or ".", ", ".join(self.names())
+        raise InputError(f"no {self.kind} is called {name!r}{hint} Known: {known}; --plugins imports your own.")
 
     def constructor(self, name: str) -> Any:
         """The class behind a name or alias."""

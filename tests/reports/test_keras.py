@@ -71,7 +71,8 @@ def test_early_stopping_with_a_metric_that_is_nan_fails(make, caplog):
     for callbacks in ([stopping], None):
         ranker.fit(X, {"click": Y["click"]}, validation_data=(X, none), epochs=3, callbacks=callbacks, verbose=0)
     assert [record.getMessage() for record in caplog.records if "no value" in record.getMessage()] == [
-        f"task click: {metric} has no value on the validation data, whose labels are missing or all the same{leaves}"
+        f"task click: {metric} has no value on the validation data: it is NaN, as for labels that are missing or all "
+        f"the same{leaves}"
         for metric, leaves in (("ndcg@5", "; the task does not count in stop_on"), ("auc", ""))]
 
 

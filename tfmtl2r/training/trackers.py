@@ -245,7 +245,7 @@ class Trackers:
                 leaves = "; the task does not count in stop_on" if tracked is row[0] else ""
                 later = tracked.metric.reads in ("level", "probability") and not self.readings[task.name].has_own_level
                 why = ("before its calibrator is fitted, after training" if later else
-                       "on the validation data, whose labels are missing or all the same")
+                       "on the validation data: it is NaN, as for labels that are missing or all the same")
                 log.warning("task %s: %s has no value %s%s", task.name, tracked.metric.label, why, leaves)
 
     def conventions(self) -> dict[str, dict[str, Any]]:
