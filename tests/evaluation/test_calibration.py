@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 import tfmtl2r
-from tfmtl2r import Dense, Experiment, MultiTaskRanker, Schema, Task, calibrators, metrics
+from tfmtl2r import Dense, Experiment, MultiTaskRanker, Schema, Task, calibrators, datasets, metrics
 from tfmtl2r._backend import keras
 from tfmtl2r.commands.evaluate import main
 from tfmtl2r.data import Lists, batches
@@ -268,11 +268,8 @@ def test_an_experiment_fits_on_vali_and_starts_again_without_the_fit(tmp_path, c
         Experiment(name="x", data="mslr", calibration="platt").select(FakeGraded())
 
 
-class FakeGraded:
-    default_tasks = ("relevance",)
+class FakeGraded(datasets.DataSet):
+    """A data set of a graded task, which nobody reads."""
 
     def tasks(self):
-        return [Task("relevance")]
-
-    def select(self, names):
-        return [Task(name) for name in names]
+        return (Task("relevance"),)
