@@ -15,7 +15,6 @@ from tfmtl2r.training.head_gradients import forward
 from tfmtl2r.training.method_state import Clock
 from tfmtl2r.training.objectives import TaskLosses
 from tfmtl2r.training.penalising import Penalties
-from tfmtl2r.training.replicas import Replicas
 
 CASES = [(name, TASKS, {}) for name in architectures.names()] + [
     ("aitm", TASKS[:2], {}), ("sluice", TASKS[:2], {"num_layers": 2}), ("ple", TASKS, {"levels": 3}),
@@ -55,7 +54,7 @@ def test_gram_is_that_of_the_gradients_at_the_cut(rng, name, tasks, options):
         entries = [tf.reshape(leaf, tf.shape(tensor)) for leaf, tensor in zip(leaves, cut, strict=True)]
         run = forward(architecture, losses, Penalties(architecture, losses), entries, batch)
         each = tf.unstack(run.sums)
-    gram = run.backward(tf.ones([len(tasks)]), tf.ones([1]), []).gram(Replicas()).numpy() if run.branches else None
+    gram = run.backward(tf.ones([len(tasks)]), tf.ones([1]), []).gram().numpy() if run.branches else None
     read = {id(branch.tensor) for branch in run.branches}
     points = {id(leaf): leaf for leaf, entry in zip(leaves, entries, strict=True) if id(entry) in read}
     assert bool(points) == (name != "single_task"), "only single_task has nothing that tasks share"
