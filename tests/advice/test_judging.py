@@ -83,6 +83,9 @@ def test_what_was_tried_decides():
     assert found.equal_weights
     assert found.verdict[0] == "Equal weights are likely enough: nothing that the pilot tried was better."
     assert found.losers == ["click"]
+    found = advise(facts(sharing=[LOST], trials=[Trial("soft", {}, math.nan, math.nan)]), things)
+    assert not found.suggestions
+    assert "soft (not known)" in " ".join(found.verdict)
 
 
 def test_trials_are_compared_with_equal_weights():
@@ -106,7 +109,8 @@ def test_trials_are_compared_with_equal_weights():
     some = [Suggestion("a", "", {"method": "pcgrad"}), Suggestion("b", "", {}), Suggestion("c", "", {"method": "mgda"})]
     found = tried(plain, Facts([], steps=7), some, results(0.5), tasks, vali, train, told.append)
     assert lengths == [14, 14]
-    assert [one.name for one in found] == ["a"]
+    assert [one.name for one in found] == ["a", "c"]
+    assert math.isnan(found[1].gain)
     # Squared errors of .1 and .5 of the labels, of which a constant leaves nearly all.
     assert found[0].gain == pytest.approx((0.25 - 0.01) / 0.75, rel=0.1)
     assert set(found[0].gains) == set(labels)

@@ -84,7 +84,7 @@ class Trial:
         name: name of the suggestion.
         gains: for each task, how much better its first metric on vali is than with equal weights, as a share of what
             equal weights gain over a constant score.
-        gain: the mean over tasks.
+        gain: the mean over tasks; NaN if it could not be trained, or if no task has a metric to compare.
         error: its standard error over lists. It holds no noise of the training.
     """
 

@@ -115,7 +115,8 @@ def _verdict(facts: Facts, found: Found, equal: bool, worse: Sequence[Trial]) ->
         lines += [f"{name} has no gradient beyond noise: this pilot cannot tell whether it fights."
                   for name in found.silent]
     if worse:
-        gains = ", ".join(f"{one.name} ({100 * one.gain:+.1f} %)" for one in worse)
+        gains = ", ".join(f"{one.name} (" + ("not known" if math.isnan(one.gain) else f"{100 * one.gain:+.1f} %") + ")"
+                          for one in worse)
         lines.append("Tried in the pilot, and no better than equal weights in the mean over the goals, as a share of "
                      f"what equal weights gain over a constant score: {gains}.")
     if equal:

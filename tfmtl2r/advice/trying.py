@@ -34,6 +34,9 @@ def tried(
         vali: the lists of the results.
         train: trains an experiment for a number of steps with each seed, and returns its results.
         tell: receives lines about what is done.
+
+    Returns:
+        A trial for each, also for those that cannot be trained, so that they are not suggested.
     """
     chosen = [one for one in suggestions if one.changes][:MOST]
     if not chosen:
@@ -47,7 +50,8 @@ def tried(
             found.append(_trial(one.name, tasks, vali, equal, train(experiment, steps)))
         except UserError as error:  # it does not fit to this ranker, or its loss is not finite
             tell(f"pilot: {one.name} cannot be trained here: {error}")
-    return [one for one in found if not math.isnan(one.gain)]
+            found.append(Trial(one.name, {}, math.nan, math.nan))
+    return found
 
 
 def _trial(name: str, tasks: Sequence[Task], vali: Lists, equal: Results, ours: Results) -> Trial:
