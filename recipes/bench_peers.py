@@ -19,6 +19,7 @@ import importlib.util
 import json
 import os
 import platform
+import resource
 import subprocess
 import sys
 import tempfile
@@ -116,10 +117,9 @@ def tfmtl2r(tasks: int, folder: str) -> Works:
         works[f"{method}, exact"] = compiled_step(tasks, method, "parameters")
         works[f"{method}, cut"] = compiled_step(tasks, method, "features")
     x, _, valid = batch(tasks)
-    names = [f"task_{t}" for t in range(tasks)]
-    model = tfmtl2r.MultiTaskRanker(
-        {"name": "shared_bottom", "units": [*TRUNK], "head_units": [HEAD]},
-        [tfmtl2r.Task(name, loss="softmax") for name in names], tfmtl2r.Schema([tfmtl2r.Dense("x", (FEATURES,))]))
+    model = tfmtl2r.MultiTaskRanker({"name": "shared_bottom", "units": [*TRUNK], "head_units": [HEAD]},
+                                    [tfmtl2r.Task(f"task_{t}", loss="softmax") for t in range(tasks)],
+                                    tfmtl2r.Schema([tfmtl2r.Dense("x", (FEATURES,))]))
     model.compile("adam")
     model.prepare({"x": x, "list_size": valid.sum(1).astype(np.int32)})
     version = tfmtl2r.export(model, f"{folder}/ranker")
@@ -138,8 +138,7 @@ def torchjd(tasks: int, folder: str) -> Works:
     from torchjd import aggregation, autojac
 
     x, y, valid = (torch.tensor(part) for part in batch(tasks))
-    widths = (FEATURES, *TRUNK)
-    trunk = torch.nn.Sequential(*(layer for pair in zip(widths, TRUNK, strict=False)
+    trunk = torch.nn.Sequential(*(layer for pair in zip((FEATURES, *TRUNK), TRUNK, strict=False)
                                   for layer in (torch.nn.Linear(*pair), torch.nn.ReLU())))
     heads = torch.nn.ModuleList(torch.nn.Sequential(torch.nn.Linear(TRUNK[-1], HEAD), torch.nn.ReLU(),
                                                     torch.nn.Linear(HEAD, 1)) for _ in range(tasks))
@@ -178,33 +177,30 @@ def torchjd(tasks: int, folder: str) -> Works:
 
 
 def lightgbm(tasks: int, folder: str) -> Works:
-    """A ranker of 20 trees for each task, and their scores of one list."""
+    """LightGBM's rankers."""
     import lightgbm
 
-    x, y, valid = batch(tasks)
-    models: list[Any] = []
-
-    def train() -> None:
-        options = {"objective": "lambdarank", "verbose": -1, "num_threads": int(os.environ["OMP_NUM_THREADS"])}
-        models[:] = [lightgbm.train(options, lightgbm.Dataset(x[valid], row[valid], group=valid.sum(1)), 20)
-                     for row in y]
-
-    train()
-    return {"20 trees": train, "request": lambda: [model.predict(x[0]) for model in models]}
+    options = {"objective": "lambdarank", "verbose": -1, "num_threads": int(os.environ["OMP_NUM_THREADS"])}
+    return trees(tasks, lambda x, y, sizes: lightgbm.train(options, lightgbm.Dataset(x, y, group=sizes), 20))
 
 
 def catboost(tasks: int, folder: str) -> Works:
-    """A ranker of 20 trees for each task, and their scores of one list."""
+    """CatBoost's rankers."""
     import catboost
 
+    options = {"loss_function": "YetiRank", "iterations": 20, "verbose": False, "allow_writing_files": False,
+               "thread_count": int(os.environ["OMP_NUM_THREADS"])}
+    return trees(tasks, lambda x, y, sizes: catboost.CatBoost(options).fit(
+        catboost.Pool(x, y, group_id=np.repeat(np.arange(LISTS), sizes))))
+
+
+def trees(tasks: int, fit: Callable[..., Any]) -> Works:
+    """A ranker of 20 trees for each task, and their scores of one list."""
     x, y, valid = batch(tasks)
     models: list[Any] = []
 
     def train() -> None:
-        groups = np.repeat(np.arange(LISTS), valid.sum(1))
-        options = {"loss_function": "YetiRank", "iterations": 20, "verbose": False, "allow_writing_files": False,
-                   "thread_count": int(os.environ["OMP_NUM_THREADS"])}
-        models[:] = [catboost.CatBoost(options).fit(catboost.Pool(x[valid], row[valid], group_id=groups)) for row in y]
+        models[:] = [fit(x[valid], row[valid], valid.sum(1)) for row in y]
 
     train()
     return {"20 trees": train, "request": lambda: [model.predict(x[0]) for model in models]}
@@ -235,13 +231,7 @@ def work(peer: str, tasks: int, threads: int) -> None:
                 result = works[name]()
             np.asarray(result if name == PLAIN or ", " in name else 0)  # a step has ended when its loss is known
             print(json.dumps((time.process_time() - start) / count * 1e3), flush=True)
-    print(json.dumps(peak()), flush=True)
-
-
-def peak() -> float:
-    """The peak memory of this process in MiB."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
+    print(json.dumps(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024), flush=True)  # KiB on Linux
 
 
 class Process:
@@ -283,7 +273,7 @@ class Process:
 
 def measure(tasks: int, threads: int, rounds: int, methods: Sequence[str]) -> list[dict[str, Any]]:
     """Rows of a table for one number of tasks and threads."""
-    there = [peer for peer in PEERS if all(importlib.util.find_spec(package) for package in needs(peer))]
+    there = [peer for peer, package in PEERS.items() if importlib.util.find_spec(package)]
     processes = {peer: Process(PEERS[peer], tasks, threads, methods) for peer in there}
     begun = {peer: process.begun() for peer, process in processes.items()}
     pairs = [(peer, name) for peer, (works, *_) in begun.items() for name in works]
@@ -303,11 +293,6 @@ def measure(tasks: int, threads: int, rounds: int, methods: Sequence[str]) -> li
              "start": begun[peer][1:], "memory": memory[peer]} for peer, name in pairs]
 
 
-def needs(peer: str) -> Sequence[str]:
-    """The packages of a library."""
-    return {"TorchJD": ("torch", "torchjd"), "TF-Ranking": ("tensorflow_ranking",)}.get(peer, (PEERS[peer],))
-
-
 def against(times: Mapping[tuple[str, str], list[float]], peer: str, name: str) -> dict[str, Any]:
     """The median of a work, and its ratio to the plain step of the same library and of Keras, with quartiles."""
     mine, found = np.array(times[peer, name]), {"ms": float(np.median(times[peer, name]))}
@@ -319,10 +304,10 @@ def against(times: Mapping[tuple[str, str], list[float]], peer: str, name: str) 
 
 def section(rows: Sequence[Mapping[str, Any]], load: float) -> str:
     """The section of the page."""
-    counts = dict.fromkeys(row["tasks"] for row in rows)
     about = ABOUT.format(date=datetime.datetime.now(datetime.UTC).date(), cores=os.cpu_count(),
                          machine=platform.machine(), load=load,
-                         products=" and ".join(f"{products(tasks):.1f} ({tasks} tasks)" for tasks in counts))
+                         products=" and ".join(f"{products(tasks):.1f} ({tasks} tasks)" for tasks in
+                                                dict.fromkeys(row["tasks"] for row in rows)))
     lines = [BEGIN, "## Other libraries", "", about, "", "![CPU time of steps](images/bench_peers.png)", ""]
     for tasks, threads in dict.fromkeys((row["tasks"], row["threads"]) for row in rows):
         mine = [row for row in rows if (row["tasks"], row["threads"]) == (tasks, threads)]
@@ -360,19 +345,17 @@ def picture(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     from matplotlib.figure import Figure
 
     groups = [*dict.fromkeys((row["tasks"], row["threads"]) for row in rows)]
-    measured = [name for name in METHODS if any(row["work"] == f"{name}, exact" for row in rows)]
-    rows_of = -(-len(groups) // 2)
-    FigureCanvasAgg(figure := Figure(figsize=(9.2, 0.8 + 3.4 * rows_of), layout="constrained"))
-    places = figure.subplots(rows_of, min(2, len(groups)), squeeze=False).ravel()
+    ratios = {(row["tasks"], row["threads"], row["peer"], row["work"]): row.get("keras") for row in rows}
+    measured = [name for name in METHODS if any(key[3] == f"{name}, exact" for key in ratios)]
+    FigureCanvasAgg(figure := Figure(figsize=(9.2, 0.8 + 3.4 * -(-len(groups) // 2)), layout="constrained"))
+    places = figure.subplots(-(-len(groups) // 2), min(2, len(groups)), squeeze=False).ravel()
     for axes, (tasks, threads) in zip(places, groups, strict=False):
-        for place, method in enumerate(measured):
-            for offset, (peer, how) in enumerate((("tfmtl2r", "cut"), ("tfmtl2r", "exact"), ("TorchJD", "exact"))):
-                for row in rows:
-                    if (row["tasks"], row["threads"], row["peer"], row["work"]) == (tasks, threads, peer,
-                                                                                    f"{method}, {how}"):
-                        low, middle, high = row["keras"]
-                        axes.barh(place + 0.27 * offset, middle, 0.25, xerr=[[middle - low], [high - middle]],
-                                  color=f"C{offset}", label=f"{peer}, {how}" if place == 0 else None)
+        for offset, (peer, how) in enumerate((("tfmtl2r", "cut"), ("tfmtl2r", "exact"), ("TorchJD", "exact"))):
+            there = [(place + 0.27 * offset, found) for place, method in enumerate(measured)
+                     if (found := ratios.get((tasks, threads, peer, f"{method}, {how}")))]
+            for place, (low, middle, high) in there:
+                axes.barh(place, middle, 0.25, xerr=[[middle - low], [high - middle]], color=f"C{offset}",
+                          label=f"{peer}, {how}" if place == there[0][0] else None)
         axes.set(title=f"{tasks} tasks, {threads} thread{'s' * (threads > 1)}", yticks=np.arange(len(measured)) + 0.27,
                  yticklabels=measured, xlabel="CPU time of a step / plain step of Keras")
         axes.axvline(1.0, color="0.6", linewidth=0.8, zorder=0)
