@@ -19,11 +19,11 @@ import tomllib
 from pathlib import Path
 
 import compare_methods
-import numpy as np
 from rich.table import Table
 
 from tfmtl2r import Experiment
 from tfmtl2r.advice import Suggestion, advise, pilot, write_experiments
+from tfmtl2r.evaluation import by_seed, paired
 from tfmtl2r.report import show
 from tfmtl2r.sweeps import over_seeds
 
@@ -89,9 +89,9 @@ def gains(base: Experiment, first: list[Suggestion], folder: Path, seeds: int) -
     lines = []
     for goal in goals:
         metric = next(iter(cards[0][0].results["test"][goal]))
-        equal, ours = ([card.results["test"][goal][metric]["value"] for card in same] for same in cards)
-        apart = np.subtract(ours, equal)
-        lines.append(f"{goal} {apart.mean():+.4f} \u00b1 {apart.std(ddof=1) / np.sqrt(len(apart)):.4f}")
+        equal, ours = (by_seed(same, goal, metric) for same in cards)
+        gap, error, _ = paired(ours, equal)
+        lines.append(f"{goal} {gap:+.4f} \u00b1 {error:.4f}")
     return "\n".join(lines)
 
 
