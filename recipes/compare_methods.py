@@ -33,7 +33,7 @@ from tfmtl2r.runs import load_all
 from tfmtl2r.settings import outcome
 from tfmtl2r.sweeps import Sweep, markdown, plan, single_tasks
 from tfmtl2r.sweeps.differences import draw
-from tfmtl2r.sweeps.study import BASELINES, RANDOM, TUNED, conclusions, study, sweeps
+from tfmtl2r.sweeps.study import BASELINES, EQUAL, RANDOM, TUNED, conclusions, study, sweeps
 from tfmtl2r.writing import write_text, written
 
 WEIGHTS = "linear_scalarization"
@@ -42,7 +42,8 @@ LEFT_OUT = {  # they train one task of several as they come
     "epsilon_constraint": "it bounds losses by numbers of your own, and without them trains the first task only",
 }
 MIXED_NDCG = {"name": "ndcg", "k": 10, "mixed_only": True}
-TREES = {"num_leaves": 31, "learning_rate": 0.05, "bagging_fraction": 0.8, "bagging_freq": 1, "feature_fraction": 0.8}
+TREES = "LambdaMART"
+LEAVES = {"num_leaves": 31, "learning_rate": 0.05, "bagging_fraction": 0.8, "bagging_freq": 1, "feature_fraction": 0.8}
 ROUNDS = (20, 50, 100, 150, 200, 300)
 
 
@@ -194,13 +195,13 @@ def beside(dataset, config, scores, tasks) -> None:
 
 def lambdamart(base: Experiment, folder: Path, seeds) -> None:
     """Boosted trees, one model for each task, as run cards beside those of the sweep."""
-    trees = baselines.get("lightgbm", rounds=ROUNDS, grid=[TREES])
+    trees = baselines.get("lightgbm", rounds=ROUNDS, grid=[LEAVES])
     try:
         trees.check()
     except ValueError as error:
         print(f"LightGBM LambdaMART is skipped: {error}")
         return
-    method = {"name": "LambdaMART", "rounds": list(ROUNDS), **TREES}
+    method = {"name": TREES, "rounds": list(ROUNDS), **LEAVES}
     finished = {run.card.name: run.card for run in load_all(folder)} if folder.is_dir() else {}
     dataset = base.dataset()
     tasks = base.select(dataset)
@@ -219,7 +220,7 @@ def write(folder: Path) -> None:
     studies = [found for sweep in sweeps(folder) if (found := study(sweep)).rankers]
     if not studies:
         raise SystemExit(f"no run in {folder} has learnt all of its tasks yet: there is nothing to compare")
-    text = ["# What balancing methods buy", "",
+    text = ["# What balancing methods buy", "", *answer(studies), "",
             "Test metrics, mean ± standard deviation over seeds; + and - significantly better or worse than "
             f"{TUNED}. delta-m is the mean relative loss against single-task training (below 0 is better); hypervolume "
             "that of a method's front over the preference grid above a random order, on the order that is served, with "
@@ -244,6 +245,37 @@ def write(folder: Path) -> None:
     draw(rows, folder)
     print(f"\n{folder / 'compare.md'}\n{folder / 'compare.csv'}\n{folder / 'compare.png'}\n"
           f"{write_report(folder, studies)}")
+
+
+def answer(studies) -> list[str]:
+    """What all data sets say together: one sentence about each question that a reader comes with."""
+    told = {found.name: {name: "".join(sorted({c.mark for c in found.comparisons[TUNED] if c.ours == name}))
+                         for name in (*found.special, EQUAL)} for found in studies if TUNED in found.comparisons}
+    changes = {found.name: {ranker.name: ranker.change[0] for ranker in found.rankers if ranker.change}
+               for found in studies}
+    fronts = {found.name: found.served.rows for found in studies if found.served}
+
+    def where(holds, known) -> str:
+        names = {name: [data for data, each in known.items() if name in each and holds(each[name])]
+                 for each in known.values() for name in each if name != EQUAL}
+        return ", ".join(f"{name} ({', '.join(data)})" for name, data in sorted(
+            names.items(), key=lambda one: -len(one[1])) if data) or "none"  # fmt: skip
+
+    def sets(holds, known) -> str:
+        return ", ".join(data for data, each in known.items() if holds(each)) or "no data set"
+
+    trees = {data: each[TREES] - each[EQUAL] for data, each in changes.items() if {TREES, EQUAL} <= {*each}}
+    beaten = (f"{TREES}, with a model for each task, has a better mean over tasks (delta-m) than equal weights on "
+              f"{sets(lambda change: change < 0, trees)}, and a worse one on {sets(lambda change: change > 0, trees)}.")
+    return [" ".join([
+        f"Special methods that beat {TUNED} (significantly better on a task, worse on none): "
+        f"{where(lambda marks: marks == '+', told)}.",
+        f"Worse on a task and better on none: {where(lambda marks: marks == '-', told)}.",
+        f"Equal weights are significantly worse than {TUNED} on {sets(lambda each: '-' in each[EQUAL], told)}.",
+        *([beaten] if trees else []),
+        f"Fronts that serve a larger U than one ranker with equal weights, blended, by more than two standard errors: "
+        f"{where(lambda row: (row['over_blended'] or 0) > 2 * (row['over_blended_error'] or 0), fronts)}.",
+    ])] if told else []
 
 
 def in_short(found) -> list[str]:

@@ -6,11 +6,12 @@ import logging
 import numpy as np
 import pytest
 
-from tfmtl2r import Task
+from tfmtl2r import Dense, Schema, Task
 from tfmtl2r._backend import keras, tf
 from tfmtl2r.commands._options import parse
 from tfmtl2r.commands.train import COMMAND
-from tfmtl2r.data import Lists, batches
+from tfmtl2r.data import Lists, batches, leaks
+from tfmtl2r.data.quality import leaks_of
 from tfmtl2r.datasets import DataSet
 from tfmtl2r.experiment import Experiment
 from tfmtl2r.sweeps.planning import named
@@ -91,6 +92,20 @@ def test_a_training_tells_suspected_leaks_before_its_first_step(tmp_path, monkey
         experiment.run(verbose=2)
     lines = capsys.readouterr().out.splitlines()
     assert "SUSPECTED LEAK: seen gives click away (equal, correlation 1.0000): remove it from the inputs" in lines
+
+
+def test_the_same_lists_are_examined_once(monkeypatch):
+    """The trainings of a sweep share their data, and differ in little else."""
+    rows, seen = Lists({"x": np.arange(9.0), "y": np.repeat([0.0, 1.0, 2.0], 3), "z": np.arange(9.0) % 2}), []
+    monkeypatch.setattr(leaks, "leaks_of", lambda lists, targets, names: (
+        seen.append((*targets, *names)) or leaks_of(lists, targets, names)))
+    x, both = Schema([Dense("x")]), Schema([Dense("x"), Dense("z")])
+    first, again = (leaks.suspected_leaks(rows, x, [Task("y")]) for _ in range(2))
+    assert first == again
+    assert len(first) == 1
+    assert not leaks.suspected_leaks(rows, both, [Task("other", label="z")])[1:]
+    leaks.suspected_leaks(dataclasses.replace(rows), x, [Task("y")])
+    assert seen == [("y", "x"), ("z", "x", "z"), ("y", "x")]
 
 
 @pytest.mark.parametrize(("change", "message"), [

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import weakref
+from collections.abc import Iterable, Iterator, MutableMapping
 
 import numpy as np
 
@@ -14,6 +15,8 @@ from tfmtl2r.task import Task
 
 OFTEN = 0.9
 SAMPLE = 100_000
+_EXAMINED: MutableMapping[Lists, dict[tuple[tuple[str, ...], ...], list[str]]] = weakref.WeakKeyDictionary()
+"""Lists -> labels and columns -> lines: the trainings of a sweep examine the same lists once."""
 
 
 def suspected_leaks(lists: Lists, schema: Schema, tasks: Iterable[Task]) -> list[str]:
@@ -36,12 +39,15 @@ def suspected_leaks(lists: Lists, schema: Schema, tasks: Iterable[Task]) -> list
     """
     if lists.prepared is not None:
         return []
-    labels = list(dict.fromkeys(task.label for task in tasks))
+    labels = tuple(dict.fromkeys(task.label for task in tasks))
+    columns = tuple(single_columns(lists, schema))
+    known = _EXAMINED.setdefault(lists, {})
     if (step := -(-lists.num_items // SAMPLE)) > 1:
         lists = lists.select(np.arange(lists.num_lists) % step == 0)
-    targets = {label: numbers_of(lists, label, f"label column {label!r}").astype(np.float64) for label in labels}
-    _, leaks = leaks_of(lists, targets, single_columns(lists, schema))
-    return [*map(str, leaks), *history_leaks(lists, schema, labels)]
+    if (labels, columns) not in known:
+        targets = {label: numbers_of(lists, label, f"label column {label!r}").astype(np.float64) for label in labels}
+        known[labels, columns] = [str(leak) for leak in leaks_of(lists, targets, columns)[1]]
+    return [*known[labels, columns], *history_leaks(lists, schema, labels)]
 
 
 def single_columns(lists: Lists, schema: Schema) -> list[str]:

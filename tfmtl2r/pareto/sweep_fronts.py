@@ -195,7 +195,8 @@ def front_verdict(found: ServedFronts) -> list[str]:
     others = {name: row for name, row in rows.items() if row["over_blended"] is not None}
     for words, holds in (("Better than", lambda d, e: d > 2 * e), ("Worse than", lambda d, e: d < -2 * e),
                          ("No clear difference from", lambda d, e: abs(d) <= 2 * e)):
-        named = [f"{name} ({_signed(row['over_blended'], row['over_blended_error'])}; {row['trainings']} trainings)"
+        named = [f"{name} ({_signed(row['over_blended'], row['over_blended_error'])}; {row['trainings']} training"
+                 f"{'s' if row['trainings'] > 1 else ''})"
                  for name, row in others.items() if holds(row["over_blended"], row["over_blended_error"])]
         if named:
             lines.append(f"{words} {BLENDED}, in U: {', '.join(named)}.")
