@@ -249,17 +249,19 @@ def write(folder: Path) -> None:
 
 def answer(studies) -> list[str]:
     """What all data sets say together: one sentence about each question that a reader comes with."""
-    told = {found.name: {name: "".join(sorted({c.mark for c in found.comparisons[TUNED] if c.ours == name}))
-                         for name in (*found.special, EQUAL)} for found in studies if TUNED in found.comparisons}
+    def marks(found, baseline: str) -> dict[str, str]:
+        tests = found.comparisons[baseline]
+        return {name: "".join(sorted({c.mark for c in tests if c.ours == name})) for name in found.special}
+
+    told = {baseline: {found.name: marks(found, baseline) for found in studies if baseline in found.comparisons}
+            for baseline in (TUNED, EQUAL)}
     changes = {found.name: {ranker.name: ranker.change[0] for ranker in found.rankers if ranker.change}
                for found in studies}
     fronts = {found.name: found.served.rows for found in studies if found.served}
 
     def where(holds, known) -> str:
-        names = {name: [data for data, each in known.items() if name in each and holds(each[name])]
-                 for each in known.values() for name in each if name != EQUAL}
-        return ", ".join(f"{name} ({', '.join(data)})" for name, data in sorted(
-            names.items(), key=lambda one: -len(one[1])) if data) or "none"  # fmt: skip
+        names = {data: ", ".join(name for name, value in each.items() if holds(value)) for data, each in known.items()}
+        return "; ".join(f"on {data} {found}" for data, found in names.items() if found) or "none"
 
     def sets(holds, known) -> str:
         return ", ".join(data for data, each in known.items() if holds(each)) or "no data set"
@@ -268,14 +270,13 @@ def answer(studies) -> list[str]:
     beaten = (f"{TREES}, with a model for each task, has a better mean over tasks (delta-m) than equal weights on "
               f"{sets(lambda change: change < 0, trees)}, and a worse one on {sets(lambda change: change > 0, trees)}.")
     return [" ".join([
-        f"Special methods that beat {TUNED} (significantly better on a task, worse on none): "
-        f"{where(lambda marks: marks == '+', told)}.",
-        f"Worse on a task and better on none: {where(lambda marks: marks == '-', told)}.",
-        f"Equal weights are significantly worse than {TUNED} on {sets(lambda each: '-' in each[EQUAL], told)}.",
+        *(f"Special methods that beat {baseline} (significantly better on a task, worse on none): "
+          f"{where(lambda mark: mark == '+', known)}." for baseline, known in told.items()),
+        f"Worse than {TUNED} on a task and better on none: {where(lambda mark: mark == '-', told[TUNED])}.",
         *([beaten] if trees else []),
         f"Fronts that serve a larger U than one ranker with equal weights, blended, by more than two standard errors: "
         f"{where(lambda row: (row['over_blended'] or 0) > 2 * (row['over_blended_error'] or 0), fronts)}.",
-    ])] if told else []
+    ])] if told[TUNED] else []
 
 
 def in_short(found) -> list[str]:

@@ -1,7 +1,7 @@
 """Which loss ranks best? Several losses on the same network, out of fold, compared list by list with the default.
 
     python recipes/losses.py --data-dir DIR
-    python recipes/losses.py --sets kuairand_excerpt
+    python recipes/losses.py --quick
 
 Cross-validates the preset of each data set once per loss: MSLR's five goals, OHSUMED, MQ2008, and the excerpt of
 KuaiRand. All goals have the same loss and equal weights. Prints NDCG@10 (KuaiRand: NDCG@5) and its difference from the
@@ -46,8 +46,9 @@ def experiments(name: str, options: argparse.Namespace) -> dict[str, Experiment]
     data = {"name": name, **({"path": str(options.data_dir / folder)} if folder else {})}
     if name == "mslr":
         data["targets"] = list(goals)
+    training = {"telemetry_every": 0, **({"epochs": 1} if options.quick else {})}
     base = Experiment.of({"name": name, "directory": f"runs/losses/{name}", "preset": preset, "data": data,
-                          "tasks": list(goals), "training": {"telemetry_every": 0}})
+                          "tasks": list(goals), "training": training})
     tasks = base.select(base.dataset())
     metric = "ndcg@5" if name.startswith("kuairand") else "ndcg@10"
     losses = [loss for loss in KINDS[tasks[0].kind] if loss in (DEFAULT, *(options.losses or LOSSES))]
@@ -65,7 +66,10 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--seeds", type=int, default=2, help="how many")
     parser.add_argument("--jobs", type=int, help="processes at a time; as many as CPUs if not given")
+    parser.add_argument("--quick", action="store_true", help="one other loss, the excerpt, two folds, one epoch")
     options = parser.parse_args()
+    if options.quick:
+        options.sets, options.losses, options.folds, options.seeds = ["kuairand_excerpt"], ["bce"], 2, 1
     for name in options.sets:
         made = experiments(name, options)
         same = {"folds": options.folds, "seeds": options.seeds, "jobs": options.jobs}
