@@ -44,8 +44,9 @@ class Task:
         label: the column with the label; by default the name of the task.
         kind: ``"binary"`` (0 or 1), ``"graded"`` (relevance grades 0, 1, 2, ...) or ``"regression"`` (any number).
             A missing label is NaN. For binary and graded tasks, a negative label is missing, too.
-        loss: name of a loss, ``{"name": ..., option: value}``, or a loss; by default softmax for binary and graded
-            lists, binary cross-entropy for binary rows, mean squared error otherwise.
+        loss: name of a loss, ``{"name": ..., option: value}``, or a loss; by default softmax for lists, with the
+            gains ``2^y - 1`` as targets if they are graded, binary cross-entropy for binary rows, and mean squared
+            error otherwise.
         metrics: names such as ``"ndcg@5"``, or metrics; by default NDCG@5 and, for binary tasks, AUC on lists.
         weight: importance of the task, >= 0, the default preference of every method.
         priority: priority in prioritised training; 1 is the most important.

@@ -7,7 +7,7 @@ from tfmtl2r import _keras2, losses
 from tfmtl2r._backend import tf
 from tfmtl2r.losses._plackett_luce import negative_log_likelihood
 from tfmtl2r.losses._tf_ranking import Bridged
-from tfmtl2r.losses.base import default_name
+from tfmtl2r.losses.base import default_loss
 
 Y = np.array([3.0, 0.0, 1.0, 2.0])
 S = np.array([0.4, 1.1, -0.6, 0.2])
@@ -339,9 +339,10 @@ def test_every_loss_has_a_title_and_bridged_ones_exist_in_tf_ranking():
 
 
 def test_default_losses():
-    assert default_name("binary", lists=True) == default_name("graded", lists=True) == "softmax"
-    assert default_name("binary", lists=False) == "bce"
+    assert default_loss("binary", lists=True) == "softmax"
+    assert default_loss("graded", lists=True) == {"name": "softmax", "gain": "exp2"}
+    assert default_loss("binary", lists=False) == "bce"
     for kind, lists in (("graded", False), ("regression", False), ("regression", True)):
-        assert default_name(kind, lists) == "mse"
+        assert default_loss(kind, lists) == "mse"
     with pytest.raises(ValueError, match="kind must be one of"):
-        default_name("click", lists=True)
+        default_loss("click", lists=True)

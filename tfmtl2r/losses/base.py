@@ -238,8 +238,10 @@ class Loss:
         return self.grades or getattr(self, "lambda_weight", None) in ("dcg", "dcg_v2")
 
 
-def default_name(kind: str, lists: bool) -> str:
-    """The default loss of a task.
+def default_loss(kind: str, lists: bool) -> str | dict[str, Any]:
+    """The default loss of a task, as :func:`tfmtl2r.losses.get` takes it.
+
+    Graded lists have the gains of NDCG as targets: measured at least as good as grades (``docs/benchmarks.md``).
 
     Args:
         kind: kind of the task: ``"binary"``, ``"graded"`` or ``"regression"``.
@@ -248,13 +250,13 @@ def default_name(kind: str, lists: bool) -> str:
     Raises:
         ValueError: for an unknown kind.
 
-    >>> default_name("graded", lists=True), default_name("binary", lists=False), default_name("regression", lists=True)
-    ('softmax', 'bce', 'mse')
+    >>> default_loss("graded", lists=True), default_loss("binary", lists=False), default_loss("regression", lists=True)
+    ({'name': 'softmax', 'gain': 'exp2'}, 'bce', 'mse')
     """
     if kind not in KINDS:
         raise InputError(f"kind must be one of {', '.join(KINDS)}, not {kind!r}")
     if lists and kind != "regression":
-        return "softmax"
+        return {"name": "softmax", "gain": "exp2"} if kind == "graded" else "softmax"
     return "bce" if kind == "binary" else "mse"
 
 

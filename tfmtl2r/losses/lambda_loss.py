@@ -18,7 +18,8 @@ CARD = Card(
     title="LambdaLoss",
     paper="Wang et al., The LambdaLoss Framework for Ranking Metric Optimization, CIKM 2018, "
     "https://doi.org/10.1145/3269206.3271784",
-    note="seven pair weightings; with k, a list whose first k items all have the same label gives no gradient",
+    note="ranks graded goals best, each in its own order; costs pairs; with k, a list whose first k labels are equal "
+    "gives no gradient",
 )
 __all__ = ["LambdaLoss"]
 NDCG_WEIGHINGS = ("ndcg_loss1", "ndcg_loss2", "lambda_rank", "ndcg_loss2pp")

@@ -26,7 +26,8 @@ class Preset:
 
     The keys of a preset lie between the defaults and every other key of an experiment: flags > file > preset >
     defaults. They are applied when an experiment is made, and become keys like all others: the experiment.toml and the
-    run card of a run contain them, so that they repeat the run even if a later version changes the preset.
+    run card of a run contain them, so that they repeat the run even if a later version changes the preset. The defaults
+    that presets were measured against had the loss softmax with labels, not gains, as the targets of graded tasks.
 
     Class attributes:
         settings: keys of an experiment, as in its file, except inputs and losses.

@@ -18,7 +18,7 @@ import numpy as np
 
 from tfmtl2r import losses as loss_registry
 from tfmtl2r._backend import keras, tf
-from tfmtl2r.losses.base import Loss, default_name, gives_chances, reads_logits
+from tfmtl2r.losses.base import Loss, default_loss, gives_chances, reads_logits
 from tfmtl2r.task import Task
 from tfmtl2r.training.beside import stacked
 from tfmtl2r.training.calibration import Calibration, Calibrations
@@ -40,7 +40,7 @@ def loss_of(task: Task, has_lists: bool) -> Loss:
         task: the task.
         has_lists: whether batches contain lists.
     """
-    return loss_registry.get(task.loss or default_name(task.kind, has_lists))
+    return loss_registry.get(task.loss or default_loss(task.kind, has_lists))
 
 
 class Reading:
