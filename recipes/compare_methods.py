@@ -274,7 +274,8 @@ def answer(studies) -> list[str]:
           f"{where(lambda mark: mark == '+', known)}." for baseline, known in told.items()),
         f"Worse than {TUNED} on a task and better on none: {where(lambda mark: mark == '-', told[TUNED])}.",
         *([beaten] if trees else []),
-        f"Fronts that serve a larger U than one ranker with equal weights, blended, by more than two standard errors: "
+        f"Fronts that serve a larger U than one ranker with equal weights, blended, by more than two standard errors "
+        f"(not corrected for their number): "
         f"{where(lambda row: (row['over_blended'] or 0) > 2 * (row['over_blended_error'] or 0), fronts)}.",
     ])] if told[TUNED] else []
 

@@ -74,6 +74,7 @@ def main() -> None:
     parser.add_argument("--folder", default="", help="of the files of a data set of your own")
     parser.add_argument("--tasks", type=int, default=5, choices=[*GOALS], help="goals of synthetic lists and of MSLR")
     parser.add_argument("--units", type=int, nargs="+", default=[64, 32])
+    parser.add_argument("--loss", default="softmax", help="of graded goals (tfmtl2r list losses)")
     parser.add_argument("--gain", default="exp2", choices=["exp2", "linear"], help="targets of the softmax loss")
     parser.add_argument("--seeds", type=int, default=3, help="how many")
     parser.add_argument("--lists", type=int, default=1500, help="of training; the synthetic test has twice as many")
@@ -112,9 +113,14 @@ def synthetic(options) -> tuple[dict, tuple, Schema]:
         grades = grade(utility, reference)
         columns = {f"goal_{goal}": grades[:, goal] for goal in GOALS[options.tasks]}
         splits[split] = Lists({"x": x, **columns}, np.arange(0, count * LENGTH + 1, LENGTH))
-    loss = {"name": "softmax", "gain": options.gain}
+    loss = loss_of(options)
     tasks = tuple(Task(f"goal_{goal}", loss=loss, metrics=("ndcg@10",)) for goal in GOALS[options.tasks])
     return splits, tasks, Schema([Dense("x", shape=(FEATURES,))])
+
+
+def loss_of(options) -> dict[str, str]:
+    """The loss of graded goals."""
+    return {"name": options.loss, **({"gain": options.gain} if options.loss == "softmax" else {})}
 
 
 def stored(options) -> tuple[dict, tuple, Schema]:
@@ -123,7 +129,7 @@ def stored(options) -> tuple[dict, tuple, Schema]:
     if options.data == "mslr":
         own["targets"] = ("relevance", "quality", "quality2", "clicks", "dwell")[:options.tasks]
     data = tfmtl2r.datasets.get(options.data, **own)
-    loss = {"name": "softmax", "gain": options.gain}
+    loss = loss_of(options)
     tasks = tuple(Task(task.name, task.label, "graded", loss=loss, metrics=("ndcg@10",)) if task.kind == "graded" else
                   task for task in data.select(None))  # fmt: skip
     splits = {split: data.lists(split) for split in ("train", "vali", "test")}

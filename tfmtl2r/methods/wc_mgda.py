@@ -20,7 +20,8 @@ CARD = Card(
     title="WC-MGDA (weighted Chebyshev multiple-gradient descent)",
     paper="Momma et al. 2022, https://proceedings.mlr.press/v162/momma22a.html",
     promises=("sums_to_tasks", "permutation_equivariant", "ends_on_the_pareto_set", "ends_on_the_ray"),
-    note="Converges to equal preference times loss for all tasks; preferences must be above 0.",
+    note="Converges to equal preference times loss for all tasks; preferences must be above 0."
+    " Behind equal weights on most data sets of the study.",
 )
 
 
