@@ -147,6 +147,16 @@ def test_what_is_left_has_the_same_scores(features, name, options):
         assert any(kept < of for kept, of in left.values())
 
 
+def test_a_trunk_that_is_off_keeps_a_unit_of_each_layer(features):
+    ranker = changed("adapmtl")
+    ranker.architecture.trunk.threshold.assign(tf.fill(ranker.architecture.trunk.threshold.shape, 10.0))
+    batch = ranker.batch({**features, "list_size": tf.reduce_sum(tf.cast(VALID, tf.int32), 1)})
+    expected = ranker.architecture(batch=batch)
+    assert ranker.architecture.prune()["trunk"] == (2, 22)
+    for task, scores in ranker.architecture(batch=batch).items():
+        np.testing.assert_allclose(scores, expected[task], atol=1e-6)
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["interrogate", "adapmtl"])
 def test_an_export_contains_the_units_that_are_left(tmp_path, name):

@@ -70,7 +70,9 @@ def test_commands_read_runs_and_sweeps(here, capsys):
 
 @pytest.mark.slow
 def test_an_earlier_run_is_repeated_in_todays_form(here):
-    assert cli.main(["train", "--like", "plain", "--name", "again", "--epochs", "1"]) == 0
+    """Its default loss of graded lists, softmax with labels as targets, is named today."""
+    tasks = [f'{{name = "task_{t}", loss = "softmax"}}' for t in (1, 2)]
+    assert cli.main(["train", "--like", "plain", "--name", "again", "--epochs", "1", "--tasks", *tasks]) == 0
     before, again = (RunCard.load(f"runs/{name}") for name in ("plain", "again"))
     assert again.format == 2
     # The order of the lists, and with it the batches of the first epoch, is another one since this version wrote runs.

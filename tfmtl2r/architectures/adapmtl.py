@@ -77,6 +77,7 @@ class AdapMTL(TowerArchitecture):
             raise InputError(f"AdapMTL: the activation {activation!r} does not map 0 to 0, so that a unit that is "
                              "switched off would still have an effect: use relu, tanh, gelu or silu")
         self.sparsity, self.decay, self.start = sparsity, decay, start
+        self._left: int | None = None
 
     def make_lower(self) -> None:
         """Makes the trunk."""
@@ -107,7 +108,9 @@ class AdapMTL(TowerArchitecture):
 
     @property
     def tower_width(self) -> int:
-        """The trunk's last width."""
+        """The trunk's last width; after :meth:`prune`, of the units that are left."""
+        if self._left is not None:
+            return self._left
         return self.units[-1] if self.units else self.encoder.width
 
     def shared(self, batch: Batch, training: bool) -> list[Tensor]:
@@ -134,6 +137,7 @@ class AdapMTL(TowerArchitecture):
     def prune(self) -> dict[str, tuple[int, int]]:
         """Leaves out the units that are 0."""
         self.trunk, [left], kept = self.trunk.pruned([np.arange(self.encoder.width)])
+        self._left = len(left)
         self.towers, outputs, others = self.towers.pruned([left] * len(self.tasks))
         kernels, biases = np.asarray(self.scorers.kernel), np.asarray(self.scorers.bias)
         parts = [(kernel[units], bias[0]) for kernel, bias, units in zip(kernels, biases, outputs, strict=True)]

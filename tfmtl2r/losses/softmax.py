@@ -17,7 +17,7 @@ CARD = Card(
     "https://doi.org/10.1145/1273496.1273513",
     aliases=("softmax_loss", "binary_listnet"),
     helps=("rare_labels",),
-    note="the default for lists, with gain='exp2' where they are graded: cheap for long lists, best for served fronts",
+    note="the default for lists, with gain='exp2' where they are graded; cheap for long lists; its heads blend well",
 )
 __all__ = ["Softmax"]
 
